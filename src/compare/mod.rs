@@ -1,0 +1,137 @@
+//! One prompt through every variant, as plain data: what the panels, `inspect` and the exports all show.
+
+pub mod variant;
+
+use std::{collections::HashMap, sync::Arc};
+
+pub use variant::Variant;
+
+use crate::{prune::Criterion, sae::Latents};
+
+/// Ratios at which survival and the paths of latents are given: 0, 0.05 ... 0.95.
+pub const GRID: usize = 20;
+
+/// Ratio of grid step `step`.
+pub fn grid_ratio(step: usize) -> f64 {
+    step as f64 / GRID as f64
+}
+
+/// One token of the prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    pub id: u32,
+    /// The exact bytes it stands for; may be part of a character, may hold control characters: escape before showing.
+    pub piece: Vec<u8>,
+    /// BOS, EOS or padding: left out of reconstruction figures.
+    pub special: bool,
+}
+
+/// A prompt compared. Parts arrive in this order: latents, reconstruction figures, spliced figures, paths.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    pub prompt: String,
+    pub hook: String,
+    pub ratio: f64,
+    pub criterion: Criterion,
+    pub tokens: Arc<Vec<Token>>,
+    /// Those present, in the order of [`Variant::ALL`].
+    pub views: Vec<View>,
+    pub paths: Option<Arc<Paths>>,
+    /// For latents of the shared dictionary that fire here: their best match in `trained`.
+    pub matches: Arc<HashMap<u32, Match>>,
+}
+
+impl Comparison {
+    pub fn view(&self, variant: Variant) -> Option<&View> {
+        self.views.iter().find(|v| v.variant == variant)
+    }
+}
+
+/// What one variant makes of the prompt.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub variant: Variant,
+    pub latents: Arc<Latents>,
+    pub reconstruction: Option<ReconstructionFigures>,
+    pub splice: Option<SpliceFigures>,
+}
+
+/// Over the tokens that are not special; the activation is `x`, the error `r`, `N` tokens of width `d_in`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReconstructionFigures {
+    /// Mean number of active latents.
+    pub l0: f64,
+    /// `sum r^2 / (N d_in)`.
+    pub mse: f64,
+    /// `1 - sum |r|^2 / sum |x - mean x|^2`.
+    pub explained_variance: f64,
+    /// Mean cosine of `x` and its reconstruction.
+    pub cossim: f64,
+}
+
+/// With the reconstruction put at the hook of the variant's own model, in nats, at all positions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SpliceFigures {
+    pub ce_loss_without_sae: f64,
+    pub ce_loss_with_sae: f64,
+    pub kl_div_with_sae: f64,
+}
+
+/// Activation against ratio, for every latent of the shared dictionary that fires in `transfer` (on the pruned model)
+/// or would fire in `pruned` at ratio 0, which is the same set.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    pub criterion: Criterion,
+    /// Share of the prompt's active (token, latent) pairs still active, at each ratio of the grid; the first is 1.
+    pub survival: Vec<f64>,
+    /// How many pairs are active at ratio 0.
+    pub active: usize,
+    /// Per token: active latents at ratio 0, ascending, and their activation at each grid ratio.
+    pub rows: Vec<Vec<(u32, [f32; GRID])>>,
+}
+
+impl Paths {
+    pub fn get(&self, token: usize, latent: u32) -> Option<&[f32; GRID]> {
+        let row = self.rows.get(token)?;
+        row.binary_search_by_key(&latent, |(l, _)| *l).ok().map(|at| &row[at].1)
+    }
+}
+
+/// Best match of a latent in another dictionary by cosine of decoder rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Match {
+    pub latent: u32,
+    pub cosine: f32,
+    /// Each is the other's best match.
+    pub mutual: bool,
+}
+
+/// Everything about one latent at one token that the detail panel shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatentDetail {
+    pub latent: u32,
+    pub token: usize,
+    pub criterion: Criterion,
+    /// (ratio, activation) of the SAE pruned at that ratio, on the pruned model at this token; ascending ratios from 0 to 0.99.
+    pub curve: Vec<(f64, f32)>,
+    /// The ratio from which it no longer fires on this token; `None` if it never fired or never dies.
+    pub dies_at: Option<f64>,
+    /// Tokens whose logits its decoder direction raises most: raw piece bytes and the logit per unit of activation.
+    pub promotes: Vec<(Vec<u8>, f32)>,
+    pub suppresses: Vec<(Vec<u8>, f32)>,
+    /// Firing rate on the calibration text, original model and SAE.
+    pub density: Option<f64>,
+    /// Largest activation on the calibration text.
+    pub max_activation: Option<f32>,
+    /// Texts of the calibration set on which it is most active.
+    pub examples: Vec<Example>,
+}
+
+/// A short text around the token on which a latent is most active.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    pub before: Vec<u8>,
+    pub token: Vec<u8>,
+    pub after: Vec<u8>,
+    pub activation: f32,
+}

@@ -1,0 +1,7 @@
+//! The engine: one thread owns device, models, SAEs and caches; the interface talks to it in plain data.
+
+pub mod command;
+pub mod report;
+
+pub use command::{Command, JobId, JobSpec, Request};
+pub use report::{JobState, Progress, Report, SessionInfo};

@@ -1,0 +1,49 @@
+//! Errors a person can act on: each names the file, tensor, key or flag, what was expected and what was found.
+
+use std::path::{Path, PathBuf};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    /// A file that is not what it should be.
+    #[error("{}: {what}", path.display())]
+    File { path: PathBuf, what: String },
+    /// Anything the person asked for that cannot be done; the text says what to do instead.
+    #[error("{0}")]
+    Invalid(String),
+    /// Wrong use of the command line (exit code 2).
+    #[error("{0}")]
+    Usage(String),
+    /// A newer request made this one pointless, or the person cancelled it.
+    #[error("interrupted")]
+    Interrupted,
+    #[error("tensor computation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_path_buf(), source }
+    }
+
+    pub fn file(path: impl AsRef<Path>, what: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().to_path_buf(), what: what.into() }
+    }
+
+    pub fn invalid(what: impl Into<String>) -> Self {
+        Self::Invalid(what.into())
+    }
+
+    /// Exit code of the process when this error ends it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Interrupted => 130,
+            _ => 1,
+        }
+    }
+}

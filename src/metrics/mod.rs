@@ -1,0 +1,5 @@
+//! Metrics as SAEBench computes them.
+
+pub mod table;
+
+pub use table::{Better, MetricRow, MetricTable};

@@ -1,0 +1,5 @@
+//! Language models with hooks.
+
+pub mod hooks;
+
+pub use hooks::{HookPoint, Site};

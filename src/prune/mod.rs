@@ -1,0 +1,5 @@
+//! Pruning: rank once, prune at any ratio.
+
+pub mod criterion;
+
+pub use criterion::Criterion;

@@ -1,0 +1,5 @@
+//! Sparse autoencoders.
+
+pub mod latents;
+
+pub use latents::Latents;
