@@ -1,7 +1,9 @@
 //! The engine: one thread owns device, models, SAEs and caches; the interface talks to it in plain data.
 
 pub mod command;
+pub mod handle;
 pub mod report;
 
 pub use command::{Command, JobId, JobSpec, Request};
+pub use handle::{EngineHandle, EngineLink};
 pub use report::{JobState, Progress, Report, SessionInfo};
