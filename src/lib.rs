@@ -3,8 +3,11 @@
 pub mod compare;
 pub mod engine;
 pub mod error;
+pub mod kernels;
 pub mod metrics;
 pub mod model;
+pub mod progress;
 pub mod prune;
 pub mod sae;
 pub mod session;
+pub mod text;
