@@ -1,10 +1,17 @@
 //! `prunelens`: what happens to a sparse autoencoder's latents when the language model under it is pruned.
 
+pub mod cli;
 pub mod compare;
+pub mod config;
+pub mod doctor;
 pub mod engine;
 pub mod error;
+pub mod folders;
+pub mod interrupt;
+pub mod logging;
 pub mod metrics;
 pub mod model;
+pub mod output;
 pub mod prune;
 pub mod sae;
 pub mod session;
