@@ -12,6 +12,7 @@ pub mod logging;
 pub mod metrics;
 pub mod model;
 pub mod output;
+pub mod pages;
 pub mod prune;
 pub mod sae;
 pub mod session;

@@ -1,9 +1,11 @@
 //! The way out to the person: answers to stdout, messages without control characters.
 
+mod exit;
 mod progress;
 
 use std::{borrow::Cow, io::Write};
 
+pub use exit::{fail, refuse, report_panics};
 pub use progress::ProgressLine;
 
 use crate::error::{Error, Result};
