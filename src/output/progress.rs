@@ -7,7 +7,7 @@ use std::{
 
 use unicode_width::UnicodeWidthChar;
 
-use crate::{engine::Progress, output::printable};
+use crate::{output::printable, progress::Progress};
 
 /// Often enough to look alive, seldom enough for a slow line.
 const EVERY: Duration = Duration::from_millis(100);
