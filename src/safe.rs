@@ -107,11 +107,8 @@ fn push_escaped(out: &mut String, c: char, marks: Option<&Marks>) {
     };
 }
 
-/// Characters that move the cursor, change direction or have no picture of their own.
 fn must_escape(c: char, ascii: bool) -> bool {
-    (ascii && !c.is_ascii())
-        || c.is_control()
-        || matches!(c as u32, 0x061c | 0x200b | 0x200e | 0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xfff9..=0xfffb | 0xe0000..=0xe007f)
+    (ascii && !c.is_ascii()) || crate::text::is_unsafe(c) || matches!(c as u32, 0x61c | 0xe0000..=0xe007f)
 }
 
 #[cfg(test)]

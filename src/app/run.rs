@@ -189,7 +189,7 @@ impl Explorer {
             ("svg", export::svg::svg(&buffer, cursor, self.theme().page, "prunelens")),
             ("txt", export::text::text(&buffer)),
         ];
-        let all = documents.iter().map(|d| (d.extension, d.text.as_str()));
+        let all = documents.iter().map(|d| (d.extension.as_str(), d.text.as_str()));
         let all = all.chain(pictures.iter().map(|(extension, text)| (*extension, text.as_str())));
         let mut written = Vec::new();
         for (extension, text) in all {

@@ -6,4 +6,6 @@ pub mod report;
 
 pub use command::{Command, JobId, JobSpec, Request};
 pub use handle::{EngineHandle, EngineLink};
-pub use report::{JobState, Progress, Report, SessionInfo};
+pub use report::{JobState, Report, SessionInfo};
+
+pub use crate::progress::Progress;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     compare::{Comparison, Variant, View, grid_ratio},
+    export::table,
     metrics::MetricTable,
     safe,
 };
@@ -16,7 +17,7 @@ const TOP: usize = 10;
 /// A file to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
-    pub extension: &'static str,
+    pub extension: String,
     pub text: String,
 }
 
@@ -54,11 +55,17 @@ impl Figures {
     pub fn documents(&self) -> Vec<Document> {
         // A value of plain numbers and strings always serialises.
         let json = serde_json::to_string_pretty(&self.json()).unwrap_or_default() + "\n";
-        vec![
-            Document { extension: "json", text: json },
-            Document { extension: "csv", text: self.csv() },
-            Document { extension: "md", text: self.markdown() },
-        ]
+        let mut documents = vec![
+            Document { extension: "json".into(), text: json },
+            Document { extension: "csv".into(), text: self.csv() },
+            Document { extension: "md".into(), text: self.markdown() },
+        ];
+        // Metrics have lines of their own, under a name that is short and ours.
+        documents.extend(self.tables.iter().enumerate().map(|(at, metrics)| Document {
+            extension: format!("metrics-{}.csv", at + 1),
+            text: table::csv(metrics),
+        }));
+        documents
     }
 
     pub fn json(&self) -> Value {
@@ -85,26 +92,18 @@ impl Figures {
             "special_tokens": "left out of l0, mse, explained_variance and cossim; losses are over all positions",
             "variants": variants,
             "survival": survival,
-            "metrics": self.tables.iter().map(|t| json!(**t)).collect::<Vec<_>>(),
+            "metrics": self.tables.iter().map(|t| table::json(t)).collect::<Vec<_>>(),
         })
     }
 
-    /// One line a figure and variant, prompt and metrics alike.
+    /// One line a figure, one column a variant.
     pub fn csv(&self) -> String {
-        let mut out = "source,figure,variant,value\n".to_owned();
-        for view in &self.comparison.views {
-            for (name, value) in NAMES.iter().zip(values(view)) {
-                let value = value.map(|v| v.to_string()).unwrap_or_default();
-                let _ = writeln!(out, "prompt,{name},{},{value}", view.variant);
-            }
-        }
-        for table in &self.tables {
-            for row in &table.rows {
-                for (variant, value) in table.variants.iter().zip(&row.values) {
-                    let value = value.map(|v| v.to_string()).unwrap_or_default();
-                    let _ = writeln!(out, "{},{},{variant},{value}", field(&table.metric), field(&row.name));
-                }
-            }
+        let names: Vec<_> = self.comparison.views.iter().map(|v| v.variant.name()).collect();
+        let columns: Vec<_> = self.comparison.views.iter().map(values).collect();
+        let mut out = format!("figure,{}\n", names.join(","));
+        for (at, name) in NAMES.iter().enumerate() {
+            let cells: Vec<_> = columns.iter().map(|c| c[at].map(|v| v.to_string()).unwrap_or_default()).collect();
+            let _ = writeln!(out, "{name},{}", cells.join(","));
         }
         out
     }
@@ -125,12 +124,8 @@ impl Figures {
         let columns: Vec<_> = c.views.iter().map(values).collect();
         let rows: Vec<_> = (0..NAMES.len()).map(|at| (NAMES[at], columns.iter().map(|c| c[at]).collect())).collect();
         push_table(&mut out, &variants, &rows);
-        for table in &self.tables {
-            let share =
-                if table.progress < 1.0 { format!(" ({:.0} % done)", 100.0 * table.progress) } else { String::new() };
-            let _ = write!(out, "\n**{}**{share}\n\n", safe::line(&table.metric));
-            let rows: Vec<_> = table.rows.iter().map(|r| (r.name.as_str(), r.values.clone())).collect();
-            push_table(&mut out, &table.variants, &rows);
+        for metrics in &self.tables {
+            let _ = write!(out, "\n{}", table::markdown(metrics));
         }
         out
     }
@@ -160,8 +155,4 @@ fn push_table(out: &mut String, variants: &[Variant], rows: &[(&str, Vec<Option<
         let cells: Vec<_> = values.iter().map(|v| v.map_or("-".to_owned(), |v| format!("{v:.4}"))).collect();
         let _ = writeln!(out, "| {} | {} |", safe::line(name), cells.join(" | "));
     }
-}
-
-fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }

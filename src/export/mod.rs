@@ -1,9 +1,10 @@
-//! What is on screen as files: figures as JSON, CSV and Markdown, the screen itself as SVG, text and a recording.
+//! What is on screen, for other programs: figures as JSON, CSV and Markdown, the screen as SVG, text and a recording.
 
 pub mod cast;
 mod figures;
 mod files;
 pub mod svg;
+pub mod table;
 pub mod text;
 
 pub use figures::{Document, Figures};
