@@ -61,10 +61,12 @@ impl Figures {
             Document { extension: "md".into(), text: self.markdown() },
         ];
         // Metrics have lines of their own, under a name that is short and ours.
-        documents.extend(self.tables.iter().enumerate().map(|(at, metrics)| Document {
-            extension: format!("metrics-{}.csv", at + 1),
-            text: table::csv(metrics),
-        }));
+        documents.extend(
+            self.tables.iter().enumerate().map(|(at, metrics)| Document {
+                extension: format!("metrics-{}.csv", at + 1),
+                text: table::csv(metrics),
+            }),
+        );
         documents
     }
 
