@@ -1,9 +1,12 @@
 //! One prompt through every variant, as plain data: what the panels, `inspect` and the exports all show.
 
+pub mod reader;
+pub mod splice;
 pub mod variant;
 
 use std::{collections::HashMap, sync::Arc};
 
+pub use reader::Reader;
 pub use variant::Variant;
 
 use crate::{prune::Criterion, sae::Latents};

@@ -6,6 +6,7 @@ use super::command::JobId;
 use crate::{
     compare::{Comparison, LatentDetail, Variant},
     metrics::MetricTable,
+    progress::Progress,
     prune::Criterion,
 };
 
@@ -46,14 +47,6 @@ pub enum Report {
     Memory(Vec<(String, u64)>),
     /// The engine thread panicked; nothing more will come.
     Crashed(String),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
-    pub what: String,
-    pub done: u64,
-    pub total: u64,
-    pub unit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq)]
