@@ -1,6 +1,5 @@
 //! Metrics as SAEBench computes them.
 
-pub mod command;
 pub mod core;
 pub mod report;
 pub mod table;
