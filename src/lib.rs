@@ -1,6 +1,7 @@
 //! `prunelens`: what happens to a sparse autoencoder's latents when the language model under it is pruned.
 
 pub mod app;
+pub mod bench;
 pub mod cli;
 pub mod compare;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod engine;
 pub mod error;
 pub mod export;
 pub mod folders;
+pub mod inspect;
 pub mod interrupt;
 pub mod jobs;
 pub mod kernels;
