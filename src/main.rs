@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use prunelens::{
+    app::launch,
     cli::{Cli, Command},
+    config::{self, Settings},
     doctor,
     error::Result,
     logging, output, pages,
@@ -25,6 +27,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.command.unwrap_or_else(|| Command::Explore(Box::new(cli.explore))) {
+        Command::Explore(args) => launch::explore(Settings::resolve(&args.session, &args.display, &config::environment)?),
+        Command::Render(args) => {
+            launch::render(Settings::resolve(&args.session, &args.display, &config::environment)?, &args)
+        }
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
