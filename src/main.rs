@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use prunelens::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, DisplayArgs, PruneTarget, SessionArgs},
+    config::{self, Settings},
     doctor,
     error::Result,
-    logging, output, pages,
+    interrupt, logging, metrics, output, pages, prune,
+    session::Session,
 };
 
 fn main() -> ExitCode {
@@ -16,6 +18,7 @@ fn main() -> ExitCode {
         Err(error) => return output::refuse(&error),
     };
     output::report_panics();
+    interrupt::outlive_file_limits();
     logging::start();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -25,9 +28,37 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.command.unwrap_or_else(|| Command::Explore(Box::new(cli.explore))) {
-        Command::Doctor(args) => doctor::run(&args),
+        Command::Prune(args) => match args.target {
+            PruneTarget::Model(args) => prune::command::model(&headless(args.model.into_session())?.spec, &args.output),
+            PruneTarget::Sae(args) => prune::command::sae(&headless(args.session)?.spec, &args.output),
+        },
+        Command::Metrics(args) => {
+            let settings = headless(args.session.clone())?;
+            let session = Session::load(&settings.spec, &mut output::listener())?;
+            metrics::command::run(&session, &args, &mut interrupt::tick)
+        }
+        Command::Doctor(args) => {
+            settings(&SessionArgs::default(), &DisplayArgs::default())?;
+            doctor::run(&args)
+        }
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
         _ => Ok(()),
     }
+}
+
+/// What the person asked for, with the number of threads in force.
+fn settings(session: &SessionArgs, display: &DisplayArgs) -> Result<Settings> {
+    let settings = Settings::resolve(session, display, &config::environment)?;
+    if let Some(threads) = settings.threads {
+        // SAFETY: no thread has been started yet.
+        unsafe { config::limit_threads(threads) };
+    }
+    Ok(settings)
+}
+
+/// The same for commands without a screen, which Ctrl-C asks to stop.
+fn headless(session: SessionArgs) -> Result<Settings> {
+    interrupt::watch()?;
+    settings(&session, &DisplayArgs::default())
 }

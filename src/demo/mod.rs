@@ -20,11 +20,21 @@ use crate::{
 };
 
 const CONFIG: &[u8] = include_bytes!("../../demo/model/config.json");
-const WEIGHTS: &[u8] = include_bytes!("../../demo/model/model.safetensors");
+/// Weights of the model, a safetensors file.
+pub const WEIGHTS: &[u8] = include_bytes!("../../demo/model/model.safetensors");
 const TOKENIZER: &[u8] = include_bytes!("../../demo/model/tokenizer.json");
 const TOKENIZER_CONFIG: &[u8] = include_bytes!("../../demo/model/tokenizer_config.json");
 const CALIBRATION: &str = include_str!("../../demo/calibration.jsonl");
 const HELD_OUT: &str = include_str!("../../demo/held_out.jsonl");
+
+/// The other files of the model's folder.
+pub const MODEL_FILES: [(&str, &[u8]); 3] =
+    [("config.json", CONFIG), ("tokenizer.json", TOKENIZER), ("tokenizer_config.json", TOKENIZER_CONFIG)];
+
+/// `cfg.json` of the pretrained SAE.
+pub const SAE_CONFIG: &[u8] = include_bytes!("../../demo/sae/cfg.json");
+/// Weights of the pretrained SAE, a safetensors file.
+pub const SAE_WEIGHTS: &[u8] = include_bytes!("../../demo/sae/sae_weights.safetensors");
 
 /// Prompts worth trying on the demo.
 pub const EXAMPLES: [&str; 3] = [
@@ -70,7 +80,7 @@ fn texts(file: &str, lines: &str) -> Result<Vec<String>> {
 
 /// The pretrained SAE of the demo's model.
 pub fn sae() -> Result<Sae> {
-    read_sae("sae", include_bytes!("../../demo/sae/cfg.json"), include_bytes!("../../demo/sae/sae_weights.safetensors"))
+    read_sae("sae", SAE_CONFIG, SAE_WEIGHTS)
 }
 
 /// The SAE trained on the demo's pruned model.
