@@ -12,7 +12,6 @@ use super::{
     weights::{Weights, read_json},
 };
 use crate::{
-
     error::{Error, Result},
     kernels::matmul::transpose,
     progress::{Listener, Progress},
@@ -85,7 +84,11 @@ impl Loader<'_> {
             } else {
                 self.read(&format!("{full}.weight"), &[outputs, inputs])?
             };
-            if values.is_empty() { values = one } else { values.extend(one) }
+            if values.is_empty() {
+                values = one
+            } else {
+                values.extend(one)
+            }
             let bias = format!("{full}.bias");
             if self.weights.shape(&bias).is_some() {
                 biases.resize(total, 0.0);
@@ -176,7 +179,10 @@ impl Model {
             let values = load.read(names.unembed, &[config.d_vocab, config.d_model])?;
             load.tensor(values, &[config.d_vocab, config.d_model])?
         } else if json.get("tie_word_embeddings").and_then(Value::as_bool) == Some(false) {
-            return Err(Error::file(weights.path(), format!("tensor {:?} is missing, and config.json says that it is not tied", names.unembed)));
+            return Err(Error::file(
+                weights.path(),
+                format!("tensor {:?} is missing, and config.json says that it is not tied", names.unembed),
+            ));
         } else {
             embed.clone()
         };

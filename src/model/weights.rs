@@ -168,7 +168,10 @@ impl Weights {
         let entry = self.entry(name)?;
         if entry.shape != shape {
             let path = &self.shards[entry.shard].path;
-            return Err(Error::file(path, format!("tensor {name:?}: expected shape {shape:?}, found {:?}", entry.shape)));
+            return Err(Error::file(
+                path,
+                format!("tensor {name:?}: expected shape {shape:?}, found {:?}", entry.shape),
+            ));
         }
         let values = self.read_f32(name)?;
         if !all_finite(&values) {
@@ -225,12 +228,19 @@ impl Weights {
         let (bytes, entry) = self.raw(name)?;
         let values = match entry.dtype {
             Dtype::U8 => bytes.iter().map(|b| i64::from(*b)).collect(),
-            Dtype::I32 => bytes.chunks_exact(4).map(|b| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
-            Dtype::U32 => bytes.chunks_exact(4).map(|b| i64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
-            Dtype::I64 => {
-                bytes.chunks_exact(8).map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])).collect()
+            Dtype::I32 => {
+                bytes.chunks_exact(4).map(|b| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect()
             }
-            other => return Err(Error::file(&self.path, format!("tensor {name:?}: expected integers, found {other:?}"))),
+            Dtype::U32 => {
+                bytes.chunks_exact(4).map(|b| i64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect()
+            }
+            Dtype::I64 => bytes
+                .chunks_exact(8)
+                .map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
+                .collect(),
+            other => {
+                return Err(Error::file(&self.path, format!("tensor {name:?}: expected integers, found {other:?}")));
+            }
         };
         Ok((values, entry.shape.clone()))
     }
