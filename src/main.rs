@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use prunelens::{
+    bench,
     cli::{Cli, Command, DisplayArgs, PruneTarget, SessionArgs},
     config::{self, Settings},
     doctor,
     error::Result,
-    interrupt, logging, metrics, output, pages, prune,
+    inspect, interrupt, logging, metrics, output, pages, prune,
     session::Session,
 };
 
@@ -29,13 +30,20 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     match cli.command.unwrap_or_else(|| Command::Explore(Box::new(cli.explore))) {
         Command::Prune(args) => match args.target {
-            PruneTarget::Model(args) => prune::command::model(&headless(args.model.into_session())?.spec, &args.output),
-            PruneTarget::Sae(args) => prune::command::sae(&headless(args.session)?.spec, &args.output),
+            PruneTarget::Model(args) => {
+                prune::command::model(&headless(&args.model.into_session())?.spec, &args.output)
+            }
+            PruneTarget::Sae(args) => prune::command::sae(&headless(&args.session)?.spec, &args.output),
         },
-        Command::Metrics(args) => {
-            let settings = headless(args.session.clone())?;
-            let session = Session::load(&settings.spec, &mut output::listener())?;
-            metrics::command::run(&session, &args, &mut interrupt::tick)
+        Command::Inspect(args) => {
+            let session = load(&args.session)?;
+            output::answer_with(|out| inspect::run(&session, &args, out, &mut interrupt::tick))
+        }
+        Command::Metrics(args) => metrics::command::run(&load(&args.session)?, &args, &mut interrupt::tick),
+        Command::Bench(args) => {
+            let spec = headless(&args.session)?.spec;
+            let session = || Session::load(&spec, &mut output::listener());
+            output::answer_with(|out| bench::run(&args, session, || None, out, &mut interrupt::tick))
         }
         Command::Doctor(args) => {
             settings(&SessionArgs::default(), &DisplayArgs::default())?;
@@ -58,7 +66,11 @@ fn settings(session: &SessionArgs, display: &DisplayArgs) -> Result<Settings> {
 }
 
 /// The same for commands without a screen, which Ctrl-C asks to stop.
-fn headless(session: SessionArgs) -> Result<Settings> {
+fn headless(session: &SessionArgs) -> Result<Settings> {
     interrupt::watch()?;
-    settings(&session, &DisplayArgs::default())
+    settings(session, &DisplayArgs::default())
+}
+
+fn load(session: &SessionArgs) -> Result<Session> {
+    Session::load(&headless(session)?.spec, &mut output::listener())
 }

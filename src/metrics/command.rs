@@ -48,7 +48,7 @@ pub fn run(session: &Session, args: &MetricsArgs, tick: Tick) -> Result<()> {
             output::answer(&printable(&text))?;
         }
     }
-    if args.json { output::answer(&format!("{:#}", Value::Object(objects))) } else { Ok(()) }
+    if args.json { output::answer(&output::json(&Value::Object(objects))?) } else { Ok(()) }
 }
 
 impl MetricsArgs {

@@ -5,7 +5,7 @@ use std::{fs, os::unix::process::CommandExt, process::Command};
 use crate::support::{GPT2, Place, Ran, fixture};
 
 /// Files of the command may not grow beyond this: what a full disk or a quota does.
-fn limit(command: &mut Command, bytes: u64) -> &mut Command {
+pub fn limit(command: &mut Command, bytes: u64) -> &mut Command {
     // SAFETY: setrlimit is async-signal-safe and touches nothing of this process.
     unsafe {
         command.pre_exec(move || {

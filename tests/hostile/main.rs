@@ -11,6 +11,7 @@ mod sessions;
 
 use std::path::Path;
 
+use disk::limit;
 use support::{Place, Ran};
 
 /// Load a model and an SAE, and do something short with them.
