@@ -6,11 +6,11 @@ use clap::Parser;
 use prunelens::{
     bench,
     cli::{Cli, Command, DisplayArgs, PruneTarget, SessionArgs},
-    config::{self, Settings},
     doctor,
     error::Result,
     inspect, interrupt, logging, metrics, output, pages, prune,
     session::Session,
+    setup,
 };
 
 fn main() -> ExitCode {
@@ -28,49 +28,30 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
+    let tick = &mut interrupt::tick;
     match cli.command.unwrap_or_else(|| Command::Explore(Box::new(cli.explore))) {
-        Command::Prune(args) => match args.target {
-            PruneTarget::Model(args) => {
-                prune::command::model(&headless(&args.model.into_session())?.spec, &args.output)
-            }
-            PruneTarget::Sae(args) => prune::command::sae(&headless(&args.session)?.spec, &args.output),
-        },
+        Command::Explore(args) => setup::explore(&args),
+        Command::Render(args) => setup::render(&args),
         Command::Inspect(args) => {
-            let session = load(&args.session)?;
-            output::answer_with(|out| inspect::run(&session, &args, out, &mut interrupt::tick))
+            let session = setup::session(&args.session)?;
+            output::answer_with(|out| inspect::run(&session, &args, out, tick))
         }
-        Command::Metrics(args) => metrics::command::run(&load(&args.session)?, &args, &mut interrupt::tick),
+        Command::Prune(args) => match args.target {
+            PruneTarget::Model(args) => prune::command::model(&setup::headless(&args.session())?.spec, &args.output),
+            PruneTarget::Sae(args) => prune::command::sae(&setup::headless(&args.session)?.spec, &args.output),
+        },
+        Command::Metrics(args) => metrics::command::run(&setup::session(&args.session)?, &args, tick),
         Command::Bench(args) => {
-            let spec = headless(&args.session)?.spec;
+            let spec = setup::headless(&args.session)?.spec;
             let session = || Session::load(&spec, &mut output::listener());
-            output::answer_with(|out| bench::run(&args, session, || None, out, &mut interrupt::tick))
+            output::answer_with(|out| bench::run(&args, session, bench::first_frame, out, tick))
         }
         Command::Doctor(args) => {
-            settings(&SessionArgs::default(), &DisplayArgs::default())?;
+            setup::settings(&SessionArgs::default(), &DisplayArgs::default())?;
             doctor::run(&args)
         }
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
-        _ => Ok(()),
+        Command::Train(_) => todo!(),
     }
-}
-
-/// What the person asked for, with the number of threads in force.
-fn settings(session: &SessionArgs, display: &DisplayArgs) -> Result<Settings> {
-    let settings = Settings::resolve(session, display, &config::environment)?;
-    if let Some(threads) = settings.threads {
-        // SAFETY: no thread has been started yet.
-        unsafe { config::limit_threads(threads) };
-    }
-    Ok(settings)
-}
-
-/// The same for commands without a screen, which Ctrl-C asks to stop.
-fn headless(session: &SessionArgs) -> Result<Settings> {
-    interrupt::watch()?;
-    settings(session, &DisplayArgs::default())
-}
-
-fn load(session: &SessionArgs) -> Result<Session> {
-    Session::load(&headless(session)?.spec, &mut output::listener())
 }

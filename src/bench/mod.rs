@@ -1,5 +1,6 @@
 //! Time what the explorer does, step by step, on a session or on random weights of a shape.
 
+mod first_frame;
 mod shape;
 
 use std::{
@@ -11,6 +12,8 @@ use std::{
 use candle_core::Tensor;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
+
+pub use first_frame::first_frame;
 
 use crate::{
     cli::BenchArgs,
