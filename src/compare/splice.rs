@@ -4,12 +4,12 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     kernels::{
         losses::{kl_divergence, log_sum_exp},
         with_f32,
     },
-    model::{Model, Tick},
+    model::{Captured, Model, Tick},
 };
 
 /// Losses at every position, in nats.
@@ -23,6 +23,59 @@ pub struct TokenLosses {
 
 /// Logits in memory at a time, in values: bounds the chunk whatever the vocabulary.
 const CHUNK_VALUES: usize = 1 << 22;
+
+/// Clean logits are kept up to this many values; longer prompts compute them again when they are needed.
+const KEPT_VALUES: usize = 1 << 25;
+
+/// One model's clean pass over a prompt, kept so that each spliced pass costs its own logits only.
+pub struct CleanPass {
+    /// Residual stream after the last block, `[n, d_model]`.
+    last: Tensor,
+    logits: Option<(Tensor, Vec<f32>)>,
+    targets: Vec<Option<u32>>,
+    ce: Vec<f32>,
+}
+
+impl CleanPass {
+    pub fn new(model: &Model, captured: &Captured, targets: Vec<Option<u32>>, tick: Tick) -> Result<Self> {
+        let last = model.finish(captured, tick)?.flatten_to(1)?;
+        let (n, vocab) = (last.dim(0)?, model.config.d_vocab);
+        if n * vocab > KEPT_VALUES {
+            let (ce, _) = losses(model, &last, &[], &targets, tick)?;
+            return Ok(Self { last, logits: None, targets, ce });
+        }
+        tick()?;
+        let logits = host_logits(model, &last, 0, n)?;
+        let lse: Vec<f32> = with_f32(&logits, |l| l.par_chunks(vocab).map(log_sum_exp).collect())?;
+        let ce = with_f32(&logits, |l| cross_entropies(l, &lse, &targets).collect())?;
+        Ok(Self { last, logits: Some((logits, lse)), targets, ce })
+    }
+
+    /// Cross-entropies of the clean pass.
+    pub fn ce(&self) -> &[f32] {
+        &self.ce
+    }
+
+    /// Losses of another pass over the same prompt.
+    pub fn against(&self, model: &Model, last: &Tensor, tick: Tick) -> Result<TokenLosses> {
+        let Some((logits, lse)) = &self.logits else {
+            let (_, mut found) = losses(model, &self.last, &[last], &self.targets, tick)?;
+            return found.pop().ok_or_else(|| Error::invalid("no losses for a spliced pass"));
+        };
+        tick()?;
+        let spliced = host_logits(model, last, 0, last.dim(0)?)?;
+        with_f32(logits, |clean| with_f32(&spliced, |spliced| compare(clean, lse, spliced, &self.targets)))??
+    }
+}
+
+/// Losses of rows of logits against clean ones.
+fn compare(clean: &[f32], lse: &[f32], spliced: &[f32], targets: &[Option<u32>]) -> Result<TokenLosses> {
+    let vocab = clean.len() / lse.len().max(1);
+    let theirs: Vec<f32> = spliced.par_chunks(vocab).map(log_sum_exp).collect();
+    let kl = (clean.par_chunks(vocab).zip(lse)).zip(spliced.par_chunks(vocab).zip(&theirs));
+    let kl = kl.map(|((p, p_lse), (q, q_lse))| kl_divergence(p, *p_lse, q, *q_lse)).collect();
+    Ok(TokenLosses { ce: cross_entropies(spliced, &theirs, targets).collect(), kl })
+}
 
 /// Losses of several passes through one model against its clean pass: residual streams after the last block, `[n, d_model]`
 /// each. `targets` are the next tokens. Returns the clean cross-entropies, and the losses of each of `others`. Logits exist
@@ -48,14 +101,10 @@ pub fn losses(
         for (other, losses) in others.iter().zip(&mut all) {
             tick()?;
             let spliced = host_logits(model, other, start, len)?;
-            with_f32(&logits, |clean| {
-                with_f32(&spliced, |spliced| {
-                    let their_lse: Vec<f32> = spliced.par_chunks(vocab).map(log_sum_exp).collect();
-                    losses.ce.extend(cross_entropies(spliced, &their_lse, targets));
-                    let kl = (clean.par_chunks(vocab).zip(&lse)).zip(spliced.par_chunks(vocab).zip(&their_lse));
-                    losses.kl.par_extend(kl.map(|((p, p_lse), (q, q_lse))| kl_divergence(p, *p_lse, q, *q_lse)));
-                })
-            })??;
+            let found =
+                with_f32(&logits, |clean| with_f32(&spliced, |spliced| compare(clean, &lse, spliced, targets)))???;
+            losses.ce.extend(found.ce);
+            losses.kl.extend(found.kl);
         }
     }
     Ok((clean_ce, all))

@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 /// What came of it, in row order; one entry a reader where there are several. Empty what was not wanted.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Measured {
     /// Which tokens are not special.
     pub kept: Vec<bool>,
