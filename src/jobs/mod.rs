@@ -1,5 +1,7 @@
 //! Long work in small steps, so that whoever drives it can do other things in between.
 
+pub mod core;
+
 use std::path::{Path, PathBuf};
 
 use crate::{error::Result, metrics::MetricTable, model::Tick};

@@ -1,5 +1,6 @@
 //! Metrics as SAEBench computes them.
 
+pub mod command;
 pub mod core;
 pub mod report;
 pub mod table;
