@@ -228,7 +228,7 @@ fn run(spec: CoreSpec, loaded: Loaded, like: &Path) -> (prunelens::metrics::core
         release,
         sae_id: "custom_sae".into(),
         model_name: "tiny-gpt2".into(),
-        sae_config: sae_cfg_dict(&reader.sae, "tiny-gpt2"),
+        sae_config: sae_cfg_dict(&reader.sae, reader.hook, "tiny-gpt2"),
     };
     let folder = tempfile::tempdir().expect("folder");
     let file = result_file(&spec, DType::F32, &identity, &RunStamp::now(), &result);
