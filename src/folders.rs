@@ -26,6 +26,16 @@ impl Folders {
         })
     }
 
+    /// A person's own theme of this name.
+    pub fn theme(&self, name: &str) -> PathBuf {
+        self.config.join("themes").join(format!("{name}.toml"))
+    }
+
+    /// A person's own keys.
+    pub fn keys_file(&self) -> PathBuf {
+        self.config.join("keys.toml")
+    }
+
     pub fn log_file(&self) -> PathBuf {
         self.state.join("prunelens.log")
     }

@@ -26,5 +26,6 @@ pub mod prune;
 pub mod sae;
 pub mod safe;
 pub mod session;
+pub mod setup;
 pub mod text;
 pub mod ui;

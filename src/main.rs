@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use prunelens::{
-    app::launch,
-    cli::{Cli, Command},
-    config::{self, Settings},
+    bench,
+    cli::{Cli, Command, DisplayArgs, PruneTarget, SessionArgs},
     doctor,
     error::Result,
-    logging, output, pages,
+    inspect, interrupt, logging, metrics, output, pages, prune,
+    session::Session,
+    setup,
 };
 
 fn main() -> ExitCode {
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         Err(error) => return output::refuse(&error),
     };
     output::report_panics();
+    interrupt::outlive_file_limits();
     logging::start();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -26,14 +28,33 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
+    let tick = &mut interrupt::tick;
     match cli.command.unwrap_or_else(|| Command::Explore(Box::new(cli.explore))) {
-        Command::Explore(args) => launch::explore(Settings::resolve(&args.session, &args.display, &config::environment)?),
-        Command::Render(args) => {
-            launch::render(Settings::resolve(&args.session, &args.display, &config::environment)?, &args)
+        Command::Explore(args) => setup::explore(&args),
+        Command::Render(args) => setup::render(&args),
+        Command::Inspect(args) => {
+            let session = setup::session(&args.session)?;
+            output::answer_with(|out| inspect::run(&session, &args, out, tick))
         }
-        Command::Doctor(args) => doctor::run(&args),
+        Command::Prune(args) => match args.target {
+            PruneTarget::Model(args) => prune::command::model(&setup::headless(&args.session())?.spec, &args.output),
+            PruneTarget::Sae(args) => prune::command::sae(&setup::headless(&args.session)?.spec, &args.output),
+        },
+        Command::Metrics(args) => {
+            let session = setup::session(&args.session)?;
+            output::answer_with(|out| metrics::command::run(&session, &args, out, tick))
+        }
+        Command::Bench(args) => {
+            let spec = setup::headless(&args.session)?.spec;
+            let session = || Session::load(&spec, &mut output::listener());
+            output::answer_with(|out| bench::run(&args, session, bench::first_frame, out, tick))
+        }
+        Command::Doctor(args) => {
+            setup::settings(&SessionArgs::default(), &DisplayArgs::default())?;
+            doctor::run(&args)
+        }
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
-        _ => Ok(()),
+        Command::Train(_) => Err(prunelens::error::Error::Usage("training is not wired yet".into())),
     }
 }

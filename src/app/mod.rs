@@ -4,7 +4,6 @@ pub mod action;
 pub mod effect;
 mod event;
 pub mod keymap;
-pub mod launch;
 pub mod message;
 pub mod options;
 pub mod palette;

@@ -1,5 +1,6 @@
 //! Time what the explorer does, step by step, on a session or on random weights of a shape.
 
+mod first_frame;
 mod shape;
 
 use std::{
@@ -11,6 +12,8 @@ use std::{
 use candle_core::Tensor;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
+
+pub use first_frame::first_frame;
 
 use crate::{
     cli::BenchArgs,
@@ -100,7 +103,7 @@ pub fn run(
     let mut figures = measure(&subject, tick)?;
     figures.first_frame_ms = first_frame_ms;
     let text = if args.json {
-        serde_json::to_string_pretty(&figures).map_err(|e| Error::invalid(format!("cannot write JSON: {e}")))?
+        crate::output::json(&figures)?
     } else {
         table(&figures)?
     };

@@ -3,6 +3,8 @@
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use crate::ui::theme::ColorDepth;
+
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Display")]
 pub struct DisplayArgs {
@@ -35,4 +37,16 @@ pub enum ColorChoice {
     #[serde(rename = "16")]
     Ansi,
     None,
+}
+
+impl From<ColorChoice> for ColorDepth {
+    fn from(choice: ColorChoice) -> Self {
+        match choice {
+            ColorChoice::Auto => Self::detect(),
+            ColorChoice::Truecolor => Self::Truecolor,
+            ColorChoice::Indexed => Self::Ansi256,
+            ColorChoice::Ansi => Self::Ansi16,
+            ColorChoice::None => Self::None,
+        }
+    }
 }

@@ -67,6 +67,9 @@ pub enum Command {
 /// The explorer's own flags.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ExploreArgs {
+    /// A prompt to begin with.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
     #[command(flatten)]
     pub session: SessionArgs,
     #[command(flatten)]

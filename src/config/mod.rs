@@ -5,7 +5,7 @@ mod file;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    cli::{ColorChoice, DisplayArgs, ModelArgs, SessionArgs},
+    cli::{ColorChoice, DisplayArgs, PruneModelArgs, SessionArgs},
     error::{Error, Result},
     folders::Folders,
     session::{Compress, SessionSpec, Source},
@@ -61,10 +61,10 @@ impl Settings {
     }
 }
 
-impl ModelArgs {
-    /// The flags of commands that need no SAE, as those of one that does.
-    pub fn into_session(self) -> SessionArgs {
-        SessionArgs { model: self, ..SessionArgs::default() }
+impl PruneModelArgs {
+    /// The flags of a command that needs no SAE, as those of one that does.
+    pub fn session(&self) -> SessionArgs {
+        SessionArgs { model: self.model.clone(), ..SessionArgs::default() }
     }
 }
 

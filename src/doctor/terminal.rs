@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 
 use serde::Serialize;
 
+use crate::ui::theme::ColorDepth;
+
 #[derive(Debug, Serialize)]
 pub struct Terminal {
     /// Whether stdout is one.
@@ -40,10 +42,10 @@ impl Terminal {
 }
 
 fn colors() -> &'static str {
-    match supports_color::on(supports_color::Stream::Stdout) {
-        Some(level) if level.has_16m => "truecolor",
-        Some(level) if level.has_256 => "256",
-        Some(_) => "16",
-        None => "none",
+    match ColorDepth::detect() {
+        ColorDepth::Truecolor => "truecolor",
+        ColorDepth::Ansi256 => "256",
+        ColorDepth::Ansi16 => "16",
+        ColorDepth::None => "none",
     }
 }

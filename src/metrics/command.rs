@@ -1,62 +1,23 @@
-//! `prunelens metrics NAME...`.
+//! `prunelens metrics`: measure, write the result files, print the figures.
 
-use std::{
-    io::{self, IsTerminal, Write},
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{io::Write, path::Path, time::Instant};
 
-use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
 use crate::{
-    compare::Variant,
+    cli::{MetricsArgs, metrics::MetricName},
     data::create_folder,
     error::{Error, Result},
     export,
-    jobs::{Job, Step, core::CoreJob},
+    jobs::{Job, JobProgress, Step, core::CoreJob},
     metrics::core::setup::CoreOptions,
     model::Tick,
+    output::{ProgressLine, printable},
     session::Session,
 };
 
-/// Metric families.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MetricName {
-    /// Reconstruction, sparsity, and what the model's predictions lose (SAEBench's core)
-    Core,
-}
-
-#[derive(Args, Clone, Debug)]
-pub struct MetricsArgs {
-    /// What to measure
-    #[arg(value_name = "NAME", value_enum, required = true)]
-    pub names: Vec<MetricName>,
-    /// Folder for result files in SAEBench's shape; they go to OUT/NAME/ [default: the session's results folder]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Variants to measure, with commas between [default: all that are loaded]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub variants: Vec<Variant>,
-    /// Text or tokens to measure on: .txt, .jsonl ("text") or .safetensors ("tokens") [default: built-in held-out text]
-    #[arg(long, value_name = "FILE")]
-    pub text: Option<PathBuf>,
-    /// Token rows to measure on [default: by the size of the model]
-    #[arg(long, value_name = "N")]
-    pub rows: Option<usize>,
-    /// Tokens in a row [default: 128, or the model's context if that is shorter]
-    #[arg(long, value_name = "N")]
-    pub context: Option<usize>,
-    /// Rows in a batch; SAEBench's mse depends on it [default: 8]
-    #[arg(long, value_name = "N")]
-    pub batch: Option<usize>,
-    /// Print one JSON object instead of a table
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Measure, write the files, print the figures. `tick` may stop it (Ctrl-C).
-pub fn run(session: &Session, args: &MetricsArgs, tick: Tick) -> Result<()> {
+/// Measure what `args` names on a loaded session. An error from `tick` (Ctrl-C) ends it without a file.
+pub fn run(session: &Session, args: &MetricsArgs, out: &mut dyn Write, tick: Tick) -> Result<()> {
     let folder = args.out.as_ref().unwrap_or(&session.spec.results);
     create_folder(folder)?;
     let mut objects = Map::new();
@@ -64,95 +25,75 @@ pub fn run(session: &Session, args: &MetricsArgs, tick: Tick) -> Result<()> {
     names.dedup();
     for name in names {
         let mut job: Box<dyn Job> = match name {
-            MetricName::Core => Box::new(CoreJob::new(session, &args.core_options())?),
+            MetricName::Core => Box::new(CoreJob::new(session, &core_options(args))?),
         };
-        drive(&mut *job, tick)?;
-        let files = job.finish(folder)?;
-        let table = job.table();
+        let answer = measure(&mut *job, folder, tick)?;
         if args.json {
-            let mut object = export::table::json(&table);
-            object["files"] = files.iter().map(|path| path.display().to_string()).collect();
-            objects.insert(job.name().to_owned(), object);
+            objects.insert(job.name().to_owned(), answer.json);
         } else {
-            let mut text = export::table::text(&table);
-            files.iter().for_each(|path| text += &format!("written: {}\n", path.display()));
-            print(&text)?;
+            write(out, &answer.text)?;
         }
     }
-    if args.json { print(&format!("{:#}\n", Value::Object(objects))) } else { Ok(()) }
+    if args.json { write(out, &format!("{:#}\n", Value::Object(objects))) } else { Ok(()) }
 }
 
-impl MetricsArgs {
-    fn core_options(&self) -> CoreOptions {
-        CoreOptions {
-            variants: self.variants.clone(),
-            text: self.text.clone(),
-            rows: self.rows,
-            context: self.context,
-            batch: self.batch,
-            pruning: None,
-        }
+fn core_options(args: &MetricsArgs) -> CoreOptions {
+    CoreOptions {
+        variants: args.variants.clone(),
+        text: None,
+        rows: args.rows,
+        context: args.context,
+        batch: args.batch,
+        pruning: None,
     }
 }
 
-/// Step a job to its end, with a line of progress on stderr if a person sees it.
-fn drive(job: &mut dyn Job, tick: Tick) -> Result<()> {
+struct Answer {
+    text: String,
+    json: Value,
+}
+
+/// Step a job to its end, with a line of progress if a person sees it, and write its files.
+fn measure(job: &mut dyn Job, folder: &Path, tick: Tick) -> Result<Answer> {
     let start = Instant::now();
     let mut line = ProgressLine::new();
     while job.step(tick)? == Step::More {
-        line.show(job, start.elapsed());
+        line.line(|| describe(job.name(), &job.progress(), start.elapsed().as_secs_f64()));
     }
-    let tokens = job.progress().done as f64;
+    line.clear();
     let seconds = start.elapsed().as_secs_f64();
-    line.end(&format!("{}: {tokens} tokens in {seconds:.1} s, {:.0} tokens/s", job.name(), tokens / seconds));
-    Ok(())
+    let files = job.finish(folder)?;
+    let table = job.table();
+
+    let mut text = export::table::text(&table);
+    text += &format!("\n{seconds:.1} s, {:.0} tokens a second\n", job.progress().done as f64 / seconds);
+    files.iter().for_each(|path| text += &format!("wrote {}\n", printable(&path.display().to_string())));
+    let mut json = export::table::json(&table);
+    json["seconds"] = seconds.into();
+    json["files"] = files.iter().map(|path| path.display().to_string()).collect();
+    Ok(Answer { text, json })
 }
 
-/// One line that is written over again and again.
-struct ProgressLine {
-    terminal: bool,
-    shown: Option<Duration>,
+fn describe(name: &str, progress: &JobProgress, seconds: f64) -> String {
+    let share = progress.done as f64 / progress.total.max(1) as f64;
+    let left = if share > 0.0 { (seconds * (1.0 - share) / share).round() as u64 } else { 0 };
+    let left = if left > 0 { format!("  {}:{:02} left", left / 60, left % 60) } else { String::new() };
+    format!("{name}  {:3.0} %  {}{left}", 100.0 * share, progress.note)
 }
 
-impl ProgressLine {
-    const EVERY: Duration = Duration::from_millis(100);
-
-    fn new() -> Self {
-        Self { terminal: io::stderr().is_terminal(), shown: None }
-    }
-
-    fn show(&mut self, job: &dyn Job, elapsed: Duration) {
-        if !self.terminal || self.shown.is_some_and(|shown| elapsed < shown + Self::EVERY) {
-            return;
-        }
-        self.shown = Some(elapsed);
-        let progress = job.progress();
-        let share = progress.done as f64 / progress.total.max(1) as f64;
-        let left = if share > 0.0 { elapsed.as_secs_f64() * (1.0 - share) / share } else { f64::NAN };
-        let left =
-            if left > 0.0 { format!("{:.0}:{:02.0} left", (left / 60.0).floor(), left % 60.0) } else { String::new() };
-        self.write(&format!("{} {:3.0} %  {}  {left}", job.name(), 100.0 * share, progress.note));
-    }
-
-    fn end(&mut self, summary: &str) {
-        if self.terminal {
-            self.write(summary);
-            let _ = writeln!(io::stderr());
-        }
-    }
-
-    /// Progress that cannot be shown is no reason to stop.
-    fn write(&self, text: &str) {
-        let mut stderr = io::stderr().lock();
-        let _ = write!(stderr, "\r\x1b[K{text}");
-        let _ = stderr.flush();
-    }
+fn write(out: &mut dyn Write, text: &str) -> Result<()> {
+    out.write_all(text.as_bytes()).map_err(|e| Error::io("stdout", e))
 }
 
-/// A reader that went away (`| head`) has what it wanted.
-fn print(text: &str) -> Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("stdout", error)),
-        _ => Ok(()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_says_how_long() {
+        let progress = |done| JobProgress { done, total: 4096, unit: "tokens", note: "batch 2 of 4".into() };
+        assert_eq!(describe("core", &progress(0), 0.0), "core    0 %  batch 2 of 4");
+        assert_eq!(describe("core", &progress(1024), 30.0), "core   25 %  batch 2 of 4  1:30 left");
+        assert_eq!(describe("core", &progress(4096), 30.0), "core  100 %  batch 2 of 4");
     }
 }

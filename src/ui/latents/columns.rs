@@ -21,7 +21,7 @@ impl Column {
     /// What a match needs beside the digits of a number: gap, `#`, cosine and the mark of a mutual one.
     const MATCH: usize = 8;
     /// What a number needs beside its digits: marker, `#` and gap.
-    const LATENT: usize = 4;
+    const LATENT: usize = 5;
     /// Cells of a path where space is scarce.
     const SHORT_PATH: usize = 8;
 
