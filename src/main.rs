@@ -40,10 +40,7 @@ fn run(cli: Cli) -> Result<()> {
             PruneTarget::Model(args) => prune::command::model(&setup::headless(&args.session())?.spec, &args.output),
             PruneTarget::Sae(args) => prune::command::sae(&setup::headless(&args.session)?.spec, &args.output),
         },
-        Command::Metrics(args) => {
-            let session = setup::session(&args.session)?;
-            output::answer_with(|out| metrics::command::run(&session, &args, out, tick))
-        }
+        Command::Metrics(args) => metrics::command::run(&setup::session(&args.session)?, &args, tick),
         Command::Bench(args) => {
             let spec = setup::headless(&args.session)?.spec;
             let session = || Session::load(&spec, &mut output::listener());
