@@ -8,3 +8,4 @@ pub mod model;
 pub mod prune;
 pub mod sae;
 pub mod session;
+pub mod train;
