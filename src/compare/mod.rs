@@ -1,9 +1,18 @@
 //! One prompt through every variant, as plain data: what the panels, `inspect` and the exports all show.
 
+pub mod figures;
+pub mod index;
+pub mod matching;
+pub mod path;
+pub mod prompt;
+pub mod reader;
+pub mod splice;
 pub mod variant;
 
 use std::{collections::HashMap, sync::Arc};
 
+pub use prompt::Prompt;
+pub use reader::Reader;
 pub use variant::Variant;
 
 use crate::{prune::Criterion, sae::Latents};
@@ -105,6 +114,9 @@ pub struct Match {
     /// Each is the other's best match.
     pub mutual: bool,
 }
+
+/// (ratio, activation) at each ratio, and the ratio from which the latent stays silent.
+pub type Curve = (Vec<(f64, f32)>, Option<f64>);
 
 /// Everything about one latent at one token that the detail panel shows.
 #[derive(Clone, Debug, PartialEq)]

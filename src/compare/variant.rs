@@ -46,7 +46,9 @@ impl std::str::FromStr for Variant {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|v| v.name() == name).ok_or_else(|| {
-            crate::error::Error::Usage(format!("variant {name:?} does not exist; expected original, transfer, pruned or trained"))
+            crate::error::Error::Usage(format!(
+                "variant {name:?} does not exist; expected original, transfer, pruned or trained"
+            ))
         })
     }
 }

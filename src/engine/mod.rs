@@ -4,4 +4,6 @@ pub mod command;
 pub mod report;
 
 pub use command::{Command, JobId, JobSpec, Request};
-pub use report::{JobState, Progress, Report, SessionInfo};
+pub use report::{JobState, Report, SessionInfo};
+
+pub use crate::progress::Progress;

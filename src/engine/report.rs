@@ -6,6 +6,7 @@ use super::command::JobId;
 use crate::{
     compare::{Comparison, LatentDetail, Variant},
     metrics::MetricTable,
+    progress::Progress,
     prune::Criterion,
 };
 
@@ -19,13 +20,29 @@ pub enum Report {
     LoadFailed(String),
     /// A comparison, possibly with parts still missing (they follow under the same generation).
     /// `complete` says that nothing follows.
-    Comparison { generation: u64, comparison: Arc<Comparison>, complete: bool },
-    Latent { generation: u64, detail: Arc<LatentDetail> },
+    Comparison {
+        generation: u64,
+        comparison: Arc<Comparison>,
+        complete: bool,
+    },
+    Latent {
+        generation: u64,
+        detail: Arc<LatentDetail>,
+    },
     /// A request that could not be answered, such as a prompt longer than the context.
-    RequestFailed { generation: u64, message: String },
-    Job { id: JobId, state: JobState },
+    RequestFailed {
+        generation: u64,
+        message: String,
+    },
+    Job {
+        id: JobId,
+        state: JobState,
+    },
     /// Partial or final results of a job.
-    JobTable { id: JobId, table: Arc<MetricTable> },
+    JobTable {
+        id: JobId,
+        table: Arc<MetricTable>,
+    },
     /// What uses how much memory, after it changed.
     Memory(Vec<(String, u64)>),
     /// The engine thread panicked; nothing more will come.
@@ -33,19 +50,20 @@ pub enum Report {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
-    pub what: String,
-    pub done: u64,
-    pub total: u64,
-    pub unit: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq)]
 pub enum JobState {
     Queued,
-    Running { done: u64, total: u64, unit: &'static str, seconds: f64, note: String },
+    Running {
+        done: u64,
+        total: u64,
+        unit: &'static str,
+        seconds: f64,
+        note: String,
+    },
     /// Result files written, if any.
-    Done { seconds: f64, files: Vec<PathBuf> },
+    Done {
+        seconds: f64,
+        files: Vec<PathBuf>,
+    },
     Failed(String),
     Cancelled,
 }

@@ -1,5 +1,8 @@
 //! Metrics as SAEBench computes them.
 
+pub mod command;
+pub mod core;
+pub mod report;
 pub mod table;
 
 pub use table::{Better, MetricRow, MetricTable};

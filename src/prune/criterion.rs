@@ -40,7 +40,9 @@ impl std::str::FromStr for Criterion {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|c| c.name() == name).ok_or_else(|| {
-            crate::error::Error::Usage(format!("criterion {name:?} does not exist; expected wanda, paper, magnitude or random"))
+            crate::error::Error::Usage(format!(
+                "criterion {name:?} does not exist; expected wanda, paper, magnitude or random"
+            ))
         })
     }
 }

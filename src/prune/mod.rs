@@ -1,5 +1,11 @@
-//! Pruning: rank once, prune at any ratio.
+//! Pruning: rank once, prune at any ratio, exactly and reversibly.
 
 pub mod criterion;
+pub mod model;
+pub mod norms;
+pub mod order;
+pub mod sae;
 
 pub use criterion::Criterion;
+pub use order::{Group, Ranks, cut};
+pub use sae::{Order, Pruning};

@@ -87,7 +87,9 @@ impl FromStr for DeviceSpec {
         match spec.split_once(':').unwrap_or((spec, "0")) {
             ("auto", _) if spec == "auto" => Ok(Self::Auto),
             ("cpu", _) if spec == "cpu" => Ok(Self::Cpu),
-            ("cuda", n) => n.parse().map(Self::Cuda).map_err(|_| Error::Usage(format!("device {spec:?}: expected cuda or cuda:N"))),
+            ("cuda", n) => {
+                n.parse().map(Self::Cuda).map_err(|_| Error::Usage(format!("device {spec:?}: expected cuda or cuda:N")))
+            }
             _ => Err(Error::Usage(format!("device {spec:?} does not exist; expected auto, cpu, cuda or cuda:N"))),
         }
     }

@@ -1,0 +1,25 @@
+//! `prunelens inspect`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::SessionArgs;
+
+#[derive(Args, Clone, Debug)]
+pub struct InspectArgs {
+    /// The prompt; `-` reads it from stdin.
+    #[arg(value_name = "PROMPT")]
+    pub prompt: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Write tokens, logits, activations, latents and reconstructions to this safetensors file.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Replace the file of --save if it exists.
+    #[arg(long, requires = "save")]
+    pub force: bool,
+    #[command(flatten)]
+    pub session: SessionArgs,
+}

@@ -1,0 +1,85 @@
+//! Parsers of flag values; what they refuse is wrong use (exit code 2).
+
+use candle_core::DType;
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
+
+use crate::{prune::Criterion, session::Processing};
+
+/// Largest ratio: beyond it nothing of the SAE is left to look at.
+pub const MAX_RATIO: f64 = 0.99;
+
+/// A pruning ratio, 0 to 0.99.
+pub fn ratio(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(ratio) if (0.0..=MAX_RATIO).contains(&ratio) => Ok(ratio),
+        _ => Err(format!("expected a number from 0 to {MAX_RATIO}")),
+    }
+}
+
+/// Terminal size, `120x36`.
+pub fn size(text: &str) -> Result<(u16, u16), String> {
+    let parsed = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    match parsed {
+        Some((w @ 1..=1000, h @ 1..=1000)) => Ok((w, h)),
+        _ => Err("expected WIDTHxHEIGHT in cells, such as 120x36, each from 1 to 1000".into()),
+    }
+}
+
+const DTYPES: [(&str, DType); 3] = [("f32", DType::F32), ("bf16", DType::BF16), ("f16", DType::F16)];
+const PROCESSING: [(&str, Processing); 3] =
+    [("on", Processing::On), ("off", Processing::Off), ("auto", Processing::Auto)];
+
+/// By name; also used for session files.
+pub fn dtype_by_name(name: &str) -> Option<DType> {
+    lookup(&DTYPES, name)
+}
+
+/// By name; also used for session files.
+pub fn processing_by_name(name: &str) -> Option<Processing> {
+    lookup(&PROCESSING, name)
+}
+
+fn lookup<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
+    table.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+}
+
+pub(super) fn dtype() -> impl TypedValueParser<Value = DType> {
+    PossibleValuesParser::new(DTYPES.map(|(name, _)| name))
+        .try_map(|name| dtype_by_name(&name).ok_or("unknown element type"))
+}
+
+pub(super) fn processing() -> impl TypedValueParser<Value = Processing> {
+    PossibleValuesParser::new(PROCESSING.map(|(name, _)| name))
+        .try_map(|name| processing_by_name(&name).ok_or("expected on, off or auto"))
+}
+
+pub(super) fn criterion() -> impl TypedValueParser<Value = Criterion> {
+    PossibleValuesParser::new(Criterion::ALL.map(Criterion::name)).try_map(|name| name.parse::<Criterion>())
+}
+
+pub(super) fn threads() -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(1..=1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_stop_at_their_limits() {
+        for good in ["0", "0.5", "0.99", "5e-1"] {
+            assert!(ratio(good).is_ok(), "{good}");
+        }
+        for bad in ["-0.1", "0.991", "1", "NaN", "inf", "", "50%"] {
+            assert!(ratio(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        assert_eq!(size("120x36"), Ok((120, 36)));
+        for bad in ["0x10", "10x0", "1001x5", "120", "x", "-1x5", "99999999999x1"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Latents of two dictionaries matched by the cosine of their decoder rows.
+
+use crate::{
+    error::Result,
+    kernels::{
+        matmul::{View, multiply},
+        with_f32,
+    },
+    model::Tick,
+    sae::Sae,
+};
+
+use super::Match;
+
+/// Best matches of every latent of one dictionary in another.
+#[derive(Clone, Debug)]
+pub struct Matching {
+    best: Vec<Match>,
+}
+
+/// Rows of the cosine table that exist at a time.
+const ROWS: usize = 128;
+
+impl Matching {
+    /// For every latent of `from` its best match in `to`. `tick` is called between blocks of rows.
+    pub fn new(from: &Sae, to: &Sae, tick: Tick) -> Result<Self> {
+        let (d, n, m) = (from.d_in(), from.d_sae(), to.d_sae());
+        let (a, b) = (unit_rows(from)?, unit_rows(to)?);
+        let mut best = Vec::with_capacity(n);
+        let mut back = vec![(0_u32, f32::NEG_INFINITY); m];
+        let mut table = vec![0.0; ROWS * m];
+        let threads = rayon::current_num_threads();
+        for first in (0..n).step_by(ROWS) {
+            tick()?;
+            let rows = ROWS.min(n - first);
+            let block = View::contiguous(&a[first * d..(first + rows) * d], rows, d);
+            multiply(&mut table[..rows * m], m, block, View::contiguous(&b, m, d).t(), 1.0, false, threads);
+            for (latent, row) in (first as u32..).zip(table.chunks(m).take(rows)) {
+                let mut top = (0, f32::NEG_INFINITY);
+                for (at, (cosine, back)) in row.iter().zip(&mut back).enumerate() {
+                    if *cosine > top.1 {
+                        top = (at as u32, *cosine);
+                    }
+                    if *cosine > back.1 {
+                        *back = (latent, *cosine);
+                    }
+                }
+                best.push(Match { latent: top.0, cosine: top.1, mutual: false });
+            }
+        }
+        for (latent, found) in best.iter_mut().enumerate() {
+            found.mutual = back[found.latent as usize].0 as usize == latent;
+        }
+        Ok(Self { best })
+    }
+
+    pub fn get(&self, latent: u32) -> Option<Match> {
+        self.best.get(latent as usize).copied()
+    }
+}
+
+/// Decoder rows of norm 1; a row of zeros stays one.
+fn unit_rows(sae: &Sae) -> Result<Vec<f32>> {
+    let mut rows = with_f32(&sae.w_dec, <[f32]>::to_vec)?;
+    for row in rows.chunks_mut(sae.d_in()) {
+        let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt();
+        if norm > 0.0 {
+            row.iter_mut().for_each(|v| *v /= norm);
+        }
+    }
+    Ok(rows)
+}

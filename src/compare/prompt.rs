@@ -1,0 +1,261 @@
+//! One prompt at work: what was read once, and what is encoded at each ratio.
+
+use std::{collections::HashMap, sync::Arc};
+
+use candle_core::Tensor;
+
+use super::{
+    Comparison, Paths, Reader, SpliceFigures, Token, Variant, View, figures,
+    matching::Matching,
+    path::PathGrid,
+    splice::{CleanPass, mean, next_tokens},
+};
+use crate::{
+    error::{Error, Result},
+    model::{Captured, Model, Tick},
+    prune::{Criterion, Pruning},
+    sae::Encoded,
+};
+
+/// One model's pass: stopped at the hook, gone on to the end when first needed.
+struct Pass {
+    captured: Captured,
+    clean: Option<CleanPass>,
+}
+
+/// One variant's results, at the ratio they belong to.
+struct Reading {
+    reader: Reader,
+    x: Tensor,
+    encoded: Encoded,
+    view: View,
+}
+
+/// A prompt read through every variant. Moving the ratio encodes anew and never runs a model up to the hook again.
+pub struct Prompt {
+    pub text: String,
+    tokens: Arc<Vec<Token>>,
+    ids: Vec<u32>,
+    counts: Vec<bool>,
+    original: Pass,
+    /// None where the model was not compressed.
+    pruned: Option<Pass>,
+    readings: Vec<Reading>,
+    ratio: f64,
+    criterion: Criterion,
+    paths: Option<(PathGrid, Arc<Paths>)>,
+}
+
+impl Prompt {
+    /// Read the prompt: both models up to the hook, and every variant's latents. `readers` share the hook.
+    pub fn read(
+        text: &str,
+        tokens: Vec<Token>,
+        readers: Vec<Reader>,
+        ratio: f64,
+        criterion: Criterion,
+        tick: Tick,
+    ) -> Result<Self> {
+        let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
+        if ids.is_empty() {
+            return Err(Error::invalid("the prompt has no tokens; type some text"));
+        }
+        let first = readers.first().ok_or_else(|| Error::invalid("no variant to compare"))?;
+        let original = read_pass(&first.model, first, &ids, tick)?;
+        let other = readers.iter().find(|r| !Arc::ptr_eq(&r.model, &first.model));
+        let pruned = other.map(|r| read_pass(&r.model, r, &ids, tick)).transpose()?;
+        let mut counts: Vec<bool> = tokens.iter().map(|t| !t.special).collect();
+        if !counts.contains(&true) {
+            // Nothing but special tokens: they are all there is to measure.
+            counts.fill(true);
+        }
+        let mut prompt = Self {
+            text: text.into(),
+            tokens: Arc::new(tokens),
+            counts,
+            ids,
+            original,
+            pruned,
+            readings: Vec::new(),
+            ratio,
+            criterion,
+            paths: None,
+        };
+        for reader in readers {
+            tick()?;
+            let x = reader.input(&prompt.pass(reader.variant).captured)?;
+            let encoded = reader.encode(&x)?;
+            let latents = Arc::new(encoded.latents.clone());
+            let view = View { variant: reader.variant, latents, reconstruction: None, splice: None };
+            prompt.readings.push(Reading { reader, x, encoded, view });
+        }
+        Ok(prompt)
+    }
+
+    fn pass(&self, variant: Variant) -> &Pass {
+        match &self.pruned {
+            Some(pruned) if variant.on_pruned_model() => pruned,
+            _ => &self.original,
+        }
+    }
+
+    fn pass_mut(&mut self, variant: Variant) -> &mut Pass {
+        match &mut self.pruned {
+            Some(pruned) if variant.on_pruned_model() => pruned,
+            _ => &mut self.original,
+        }
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    pub fn criterion(&self) -> Criterion {
+        self.criterion
+    }
+
+    /// New latents of the `pruned` variant; its figures are due again, and the paths if the criterion changed.
+    pub fn set_pruning(&mut self, pruning: Pruning) -> Result<()> {
+        if pruning.order.criterion != self.criterion {
+            self.paths = None;
+        }
+        (self.ratio, self.criterion) = (pruning.ratio, pruning.order.criterion);
+        if let Some(reading) = self.readings.iter_mut().find(|r| r.view.variant == Variant::Pruned) {
+            reading.reader.pruning = Some(pruning);
+            reading.encoded = reading.reader.encode(&reading.x)?;
+            let latents = Arc::new(reading.encoded.latents.clone());
+            reading.view = View { variant: Variant::Pruned, latents, reconstruction: None, splice: None };
+        }
+        Ok(())
+    }
+
+    /// Reconstruction figures of every variant that lacks them.
+    pub fn reconstruct(&mut self, tick: Tick) -> Result<()> {
+        for reading in self.readings.iter_mut().filter(|r| r.view.reconstruction.is_none()) {
+            tick()?;
+            let recon = reading.reader.decode(&reading.encoded)?;
+            let figures = figures::reconstruction(&reading.x, &recon, &reading.encoded.latents, &self.counts)?;
+            reading.view.reconstruction = Some(figures);
+        }
+        Ok(())
+    }
+
+    /// Both models' passes to the end, with all logits.
+    pub fn finish_passes(&mut self, tick: Tick) -> Result<()> {
+        for variant in [Variant::Original, Variant::Transfer] {
+            let Some(reader) = self.readings.iter().map(|r| &r.reader).find(|r| r.variant == variant) else { continue };
+            let model = reader.model.clone();
+            let targets = next_tokens(std::slice::from_ref(&self.ids));
+            let pass = self.pass_mut(variant);
+            if pass.clean.is_none() {
+                pass.clean = Some(CleanPass::new(&model, &pass.captured, targets, tick)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Spliced figures of one variant that lacks them (the live one first); false when none does.
+    pub fn splice_next(&mut self, tick: Tick) -> Result<bool> {
+        self.finish_passes(tick)?;
+        let lacking = |v: Variant| self.readings.iter().position(|r| r.view.variant == v && r.view.splice.is_none());
+        let order = [Variant::Pruned, Variant::Transfer, Variant::Trained, Variant::Original];
+        let Some(at) = order.into_iter().find_map(lacking) else { return Ok(false) };
+        let reading = &self.readings[at];
+        let pass = self.pass(reading.view.variant);
+        let Some(clean) = &pass.clean else { return Ok(false) };
+        let recon = reading.reader.decode(&reading.encoded)?;
+        let replacement = reading.reader.replacement(&pass.captured, &recon)?;
+        let last = reading.reader.model.resume(&pass.captured, &replacement, tick)?.flatten_to(1)?;
+        let losses = clean.against(&reading.reader.model, &last, tick)?;
+        let figures = SpliceFigures {
+            ce_loss_without_sae: mean(clean.ce()),
+            ce_loss_with_sae: mean(&losses.ce),
+            kl_div_with_sae: mean(&losses.kl),
+        };
+        self.readings[at].view.splice = Some(figures);
+        Ok(true)
+    }
+
+    /// Logits `[tokens, vocabulary]` of a variant's model, untouched or with the variant's reconstruction spliced in.
+    pub fn logits(&self, variant: Variant, spliced: bool, tick: Tick) -> Result<Option<Tensor>> {
+        let Some(reading) = self.readings.iter().find(|r| r.view.variant == variant) else { return Ok(None) };
+        let (pass, reader) = (self.pass(variant), &reading.reader);
+        let last = if spliced {
+            let recon = reader.decode(&reading.encoded)?;
+            reader.model.resume(&pass.captured, &reader.replacement(&pass.captured, &recon)?, tick)?
+        } else {
+            reader.model.finish(&pass.captured, tick)?
+        };
+        Ok(Some(reader.model.logits(&last)?.flatten_to(1)?))
+    }
+
+    /// Activations in the SAE's space, latents and reconstruction of a variant.
+    pub fn reading(&self, variant: Variant) -> Result<Option<(Tensor, &Encoded, Tensor)>> {
+        let Some(reading) = self.readings.iter().find(|r| r.view.variant == variant) else { return Ok(None) };
+        Ok(Some((reading.x.clone(), &reading.encoded, reading.reader.decode(&reading.encoded)?)))
+    }
+
+    /// Paths of the active latents of the shared dictionary by the current criterion; nothing to do without a `pruned` variant.
+    pub fn find_paths(&mut self) -> Result<()> {
+        if self.paths.is_some() {
+            return Ok(());
+        }
+        let reading = |v: Variant| self.readings.iter().find(|r| r.view.variant == v);
+        let (Some(pruned), Some(unpruned)) =
+            (reading(Variant::Pruned), reading(Variant::Transfer).or_else(|| reading(Variant::Original)))
+        else {
+            return Ok(());
+        };
+        let Some(pruning) = &pruned.reader.pruning else { return Ok(()) };
+        let sae = &pruned.reader.sae;
+        let grid = PathGrid::new(sae, &pruning.order, &pruned.x, &unpruned.encoded.latents)?;
+        let paths = Arc::new(grid.paths(sae, &pruning.order, &self.counts));
+        self.paths = Some((grid, paths));
+        Ok(())
+    }
+
+    /// One latent on one token: activation at each ratio, and where it dies.
+    pub fn curve(&self, token: usize, latent: u32) -> Result<Option<super::Curve>> {
+        let pruned = self.readings.iter().find(|r| r.view.variant == Variant::Pruned);
+        let (Some(pruned), Some((grid, _))) = (pruned, &self.paths) else { return Ok(None) };
+        let Some(pruning) = &pruned.reader.pruning else { return Ok(None) };
+        if token >= self.len() || latent as usize >= pruned.reader.sae.d_sae() {
+            return Ok(None);
+        }
+        grid.curve(&pruned.reader.sae, &pruning.order, &pruned.x, token, latent).map(Some)
+    }
+
+    /// Everything known so far, as plain data.
+    pub fn comparison(&self, matching: Option<&Matching>) -> Comparison {
+        let views: Vec<View> = self.readings.iter().map(|r| r.view.clone()).collect();
+        let mut matches = HashMap::new();
+        if let Some(matching) = matching {
+            let shared = views.iter().filter(|v| v.variant != Variant::Trained);
+            for latent in shared.flat_map(|v| v.latents.indices.iter()) {
+                if let Some(found) = matching.get(*latent) {
+                    matches.insert(*latent, found);
+                }
+            }
+        }
+        Comparison {
+            prompt: self.text.clone(),
+            hook: self.original.captured.hook.to_string(),
+            ratio: self.ratio,
+            criterion: self.criterion,
+            tokens: self.tokens.clone(),
+            views,
+            paths: self.paths.as_ref().map(|(_, paths)| paths.clone()),
+            matches: Arc::new(matches),
+        }
+    }
+}
+
+fn read_pass(model: &Model, reader: &Reader, ids: &[u32], tick: Tick) -> Result<Pass> {
+    let tokens = Tensor::from_vec(ids.to_vec(), (1, ids.len()), &model.device)?;
+    Ok(Pass { captured: model.capture(&tokens, reader.hook, tick)?, clean: None })
+}

@@ -1,0 +1,82 @@
+//! An SAE that reads a model: one variant at work.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use super::Variant;
+use crate::{
+    error::{Error, Result},
+    model::{Captured, HookPoint, Model, Space, processing::Offset},
+    prune::Pruning,
+    sae::{Encoded, Sae},
+};
+
+/// One variant: which SAE reads which model, where, and pruned how.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pub variant: Variant,
+    pub model: Arc<Model>,
+    pub sae: Arc<Sae>,
+    /// The SAE's own pruning, for the `pruned` variant.
+    pub pruning: Option<Pruning>,
+    pub hook: HookPoint,
+    pub space: Space,
+    offset: Offset,
+}
+
+impl Reader {
+    pub fn new(
+        variant: Variant,
+        model: Arc<Model>,
+        sae: Arc<Sae>,
+        pruning: Option<Pruning>,
+        hook: HookPoint,
+        space: Space,
+    ) -> Result<Self> {
+        model.check_hook(hook)?;
+        let width = model.d_in(hook.site);
+        if sae.d_in() != width {
+            return Err(Error::invalid(format!(
+                "the SAE {} reads activations of width {}, but {hook} of {} has width {width}; choose an SAE of this hook or --hook",
+                sae.config.name,
+                sae.d_in(),
+                model.name
+            )));
+        }
+        let offset = model.offset(hook, space)?;
+        Ok(Self { variant, model, sae, pruning, hook, space, offset })
+    }
+
+    /// Activations `[batch * time, d_in]` f32 on the CPU, in the SAE's space.
+    pub fn input(&self, captured: &Captured) -> Result<Tensor> {
+        let x = captured.acts.flatten_to(1)?.to_device(&Device::Cpu)?;
+        Ok(match &self.offset {
+            Offset::None => x,
+            Offset::Fixed(v) => x.broadcast_sub(v)?,
+            Offset::Mean => x.broadcast_sub(&x.mean_keepdim(1)?)?,
+        })
+    }
+
+    pub fn encode(&self, x: &Tensor) -> Result<Encoded> {
+        self.sae.encode(x, self.pruning.as_ref())
+    }
+
+    /// Reconstruction in the SAE's space.
+    pub fn decode(&self, encoded: &Encoded) -> Result<Tensor> {
+        self.sae.decode(encoded, self.pruning.as_ref())
+    }
+
+    /// A reconstruction back in the model's space, shaped like the activations it stands for.
+    pub fn replacement(&self, captured: &Captured, recon: &Tensor) -> Result<Tensor> {
+        let recon = match &self.offset {
+            Offset::None => recon.clone(),
+            Offset::Fixed(v) => recon.broadcast_add(v)?,
+            Offset::Mean => {
+                let x = captured.acts.flatten_to(1)?.to_device(&Device::Cpu)?;
+                recon.broadcast_add(&x.mean_keepdim(1)?)?
+            }
+        };
+        Ok(recon.to_device(captured.acts.device())?.reshape(captured.acts.shape())?)
+    }
+}

@@ -1,0 +1,118 @@
+//! Session files: the flags' names as TOML keys.
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::{
+    cli::{ColorChoice, values},
+    error::{Error, Result},
+    model::HookPoint,
+    prune::Criterion,
+    session::{Compress, DeviceSpec, Processing},
+};
+
+/// No session file is anywhere near this long.
+const LONGEST: u64 = 1 << 20;
+
+/// What a session file may say. Paths in it are relative to its folder.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct SessionFile {
+    pub model: Option<PathBuf>,
+    pub pruned_model: Option<PathBuf>,
+    #[serde(deserialize_with = "from_str")]
+    pub compress: Option<Compress>,
+    pub calibration: Option<PathBuf>,
+    pub hook: Option<HookPoint>,
+    pub sae: Option<PathBuf>,
+    pub trained_sae: Option<PathBuf>,
+    #[serde(deserialize_with = "ratio")]
+    pub ratio: Option<f64>,
+    #[serde(deserialize_with = "from_str")]
+    pub criterion: Option<Criterion>,
+    #[serde(deserialize_with = "processing")]
+    pub tl_processing: Option<Processing>,
+    #[serde(deserialize_with = "from_str")]
+    pub device: Option<DeviceSpec>,
+    #[serde(deserialize_with = "dtype")]
+    pub dtype: Option<candle_core::DType>,
+    #[serde(deserialize_with = "threads")]
+    pub threads: Option<u64>,
+    pub offline: Option<bool>,
+    pub bos: Option<bool>,
+    pub text: Option<PathBuf>,
+    pub results: Option<PathBuf>,
+    pub theme: Option<String>,
+    pub color: Option<ColorChoice>,
+    pub ascii: Option<bool>,
+    pub mouse: Option<bool>,
+}
+
+impl SessionFile {
+    pub fn read(path: &Path) -> Result<Self> {
+        let found = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+        if !found.is_file() || found.len() > LONGEST {
+            return Err(Error::file(path, "not a session file: expected a TOML file of less than 1 MiB"));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let mut file: Self = toml::from_str(&text).map_err(|e| {
+            let line = e.span().map_or(1, |span| 1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count());
+            Error::file(path, format!("line {line}: {}", e.message()))
+        })?;
+        file.resolve_paths(path.parent().unwrap_or(Path::new("")));
+        Ok(file)
+    }
+
+    fn resolve_paths(&mut self, folder: &Path) {
+        let Self { model, pruned_model, calibration, sae, trained_sae, text, results, .. } = self;
+        for path in [model, pruned_model, calibration, sae, trained_sae, text, results].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+        // A theme is a name unless it looks like a file.
+        if let Some(theme) = self.theme.as_mut().filter(|theme| theme.contains('/') || theme.ends_with(".toml"))
+            && let Some(path) = folder.join(&*theme).to_str()
+        {
+            *theme = path.to_owned();
+        }
+    }
+}
+
+fn from_str<'de, D: Deserializer<'de>, T: FromStr<Err = Error>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+fn by_name<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    lookup: fn(&str) -> Option<T>,
+    expected: &str,
+) -> Result<Option<T>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    lookup(&name).map(Some).ok_or_else(|| D::Error::custom(format!("{name:?} is none of {expected}")))
+}
+
+fn dtype<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<candle_core::DType>, D::Error> {
+    by_name(deserializer, values::dtype_by_name, "f32, bf16 and f16")
+}
+
+fn processing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Processing>, D::Error> {
+    by_name(deserializer, values::processing_by_name, "on, off and auto")
+}
+
+fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let ratio = f64::deserialize(deserializer)?;
+    if !(0.0..=values::MAX_RATIO).contains(&ratio) {
+        return Err(D::Error::custom(format!("ratio {ratio}: expected a number from 0 to {}", values::MAX_RATIO)));
+    }
+    Ok(Some(ratio))
+}
+
+fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    match u64::deserialize(deserializer)? {
+        n @ 1..=1024 => Ok(Some(n)),
+        n => Err(D::Error::custom(format!("threads {n}: expected a number from 1 to 1024"))),
+    }
+}

@@ -1,0 +1,171 @@
+//! Flags, session file and environment made into settings. Flags come first, then the file, then the environment.
+
+mod file;
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    cli::{ColorChoice, DisplayArgs, ModelArgs, SessionArgs},
+    error::{Error, Result},
+    folders::Folders,
+    session::{Compress, SessionSpec, Source},
+};
+
+pub use file::SessionFile;
+
+/// Everything a command is told from outside.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub spec: SessionSpec,
+    pub display: Display,
+    pub threads: Option<usize>,
+}
+
+/// How the explorer looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Display {
+    /// Name of a built-in theme, or a file; default: by the terminal's background.
+    pub theme: Option<String>,
+    pub color: ColorChoice,
+    pub ascii: bool,
+    pub mouse: bool,
+}
+
+/// Looks up a variable of the environment.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The variables of this process. Unset, empty and not UTF-8 are the same.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+impl Settings {
+    pub fn resolve(session: &SessionArgs, display: &DisplayArgs, environment: Environment) -> Result<Self> {
+        let file = match &session.model.session {
+            Some(path) => SessionFile::read(path)?,
+            None => SessionFile::default(),
+        };
+        Ok(Self {
+            spec: spec(session, &file, environment)?,
+            display: Display {
+                theme: display.theme.clone().or(file.theme).or_else(|| environment("PRUNELENS_THEME")),
+                color: display.color.or(file.color).unwrap_or_default(),
+                ascii: display.ascii || file.ascii.unwrap_or(false),
+                mouse: display.mouse || file.mouse.unwrap_or(false),
+            },
+            threads: match session.model.threads.or(file.threads) {
+                Some(threads) => usize::try_from(threads).ok(),
+                None => parsed(environment, "PRUNELENS_THREADS")?,
+            },
+        })
+    }
+}
+
+impl ModelArgs {
+    /// The flags of commands that need no SAE, as those of one that does.
+    pub fn into_session(self) -> SessionArgs {
+        SessionArgs { model: self, ..SessionArgs::default() }
+    }
+}
+
+fn spec(args: &SessionArgs, file: &SessionFile, environment: Environment) -> Result<SessionSpec> {
+    let demo = SessionSpec::demo();
+    let folders = Folders::find();
+    // A flag that names another model must not meet the file's idea of its pruned copy: --compress overrides
+    // `pruned-model` of the file, and the other way round.
+    let compress = args
+        .model
+        .compress
+        .clone()
+        .or_else(|| if args.model.pruned_model.is_some() { None } else { file.compress.clone() });
+    let pruned_model = match &args.model.compress {
+        Some(_) => None,
+        None => pick("--pruned-model", &args.model.pruned_model, "pruned-model", &file.pruned_model)?,
+    };
+    let model = pick("--model", &args.model.model, "model", &file.model)?;
+    let own_sae = pick("--sae", &args.sae, "sae", &file.sae)?;
+    let own_trained = pick("--trained-sae", &args.trained_sae, "trained-sae", &file.trained_sae)?;
+    let hook = args.hook.or(file.hook);
+    let compress = compress.unwrap_or(demo.compress);
+
+    // The demo's SAEs belong to the demo model at one hook, and the trained one to one pruned copy of it.
+    let demo_sae = model.is_none() && own_sae.is_none();
+    let demo_trained = demo_sae && hook.is_none() && pruned_model.is_none() && compress == Compress::Wanda(0.5);
+    Ok(SessionSpec {
+        sae: own_sae.or(demo_sae.then_some(Source::Demo)),
+        trained_sae: own_trained.or(demo_trained.then_some(Source::Demo)),
+        model: model.unwrap_or(Source::Demo),
+        pruned_model,
+        compress,
+        calibration: args.model.calibration.clone().or_else(|| file.calibration.clone()),
+        hook,
+        ratio: args.ratio.or(file.ratio).unwrap_or(demo.ratio),
+        criterion: args.criterion.or(file.criterion).unwrap_or(demo.criterion),
+        processing: args.tl_processing.or(file.tl_processing).unwrap_or(demo.processing),
+        device: match args.model.device.or(file.device) {
+            Some(device) => device,
+            None => parsed(environment, "PRUNELENS_DEVICE")?.unwrap_or(demo.device),
+        },
+        dtype: args.model.dtype.or(file.dtype).unwrap_or(demo.dtype),
+        bos: !args.no_bos && file.bos.unwrap_or(demo.bos),
+        text: args.text.clone().or_else(|| file.text.clone()),
+        results: (args.results.clone())
+            .or_else(|| file.results.clone())
+            .or_else(|| environment("PRUNELENS_RESULTS").map(PathBuf::from))
+            .or_else(|| folders.map(|folders| folders.results))
+            .unwrap_or(demo.results),
+    })
+}
+
+/// A variable of the environment, parsed; the message names it.
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(environment: Environment, name: &str) -> Result<Option<T>> {
+    environment(name).map(|text| text.parse().map_err(|e| Error::Usage(format!("{name}={text}: {e}")))).transpose()
+}
+
+/// What the flag names, else what the file does; refused at once where there is nothing.
+fn pick(flag: &str, given: &Option<PathBuf>, key: &str, in_file: &Option<PathBuf>) -> Result<Option<Source>> {
+    match (given, in_file) {
+        (Some(path), _) => local(flag, path).map(Some),
+        (None, Some(path)) => local(key, path).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn local(label: &str, path: &Path) -> Result<Source> {
+    if path.exists() {
+        return Ok(Source::Path(path.to_path_buf()));
+    }
+    let shown = path.display();
+    Err(Error::invalid(if is_hub_id(path) {
+        format!(
+            "{label} {shown}: there is no such folder, and as a hub id it cannot be fetched: this version reads local \
+             directories only; download the repository and give its folder"
+        )
+    } else {
+        format!("{label} {shown}: no such file or folder")
+    }))
+}
+
+/// `owner/name[:subfolder][@revision]`.
+fn is_hub_id(path: &Path) -> bool {
+    let Some(text) = path.to_str() else { return false };
+    let repository = text.split([':', '@']).next().unwrap_or(text);
+    let part = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+    };
+    repository.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
+}
+
+/// Use this many threads for tensor work.
+///
+/// # Safety
+/// No other thread may be running: this changes the environment.
+pub unsafe fn limit_threads(threads: usize) {
+    // rayon's pool, candle's and gemm's loops all read this variable, at their first use.
+    unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+use super::*;
+use crate::{
+    prune::Criterion,
+    session::{DeviceSpec, Processing},
+};
+
+fn resolve(args: &SessionArgs) -> Result<Settings> {
+    Settings::resolve(args, &DisplayArgs::default(), &|_| None)
+}
+
+/// Settings from a session file with this text.
+fn from_file(text: &str, change: impl FnOnce(&mut SessionArgs)) -> Result<Settings> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("session.toml");
+    std::fs::create_dir(folder.path().join("gpt2")).unwrap();
+    std::fs::write(&path, text).unwrap();
+    let mut args = SessionArgs::default();
+    args.model.session = Some(path);
+    change(&mut args);
+    resolve(&args).map(|settings| {
+        if let Source::Path(path) = &settings.spec.model {
+            assert_eq!(*path, folder.path().join("gpt2"));
+        }
+        settings
+    })
+}
+
+#[test]
+fn nothing_given_is_the_demo() {
+    let spec = resolve(&SessionArgs::default()).unwrap().spec;
+    assert_eq!(SessionSpec { results: SessionSpec::demo().results, ..spec }, SessionSpec::demo());
+}
+
+#[test]
+fn every_key_of_the_file_arrives() {
+    let text = r#"
+        model = "gpt2"
+        compress = "magnitude:0.3"
+        hook = "blocks.8.hook_resid_post"
+        ratio = 0
+        criterion = "paper"
+        tl-processing = "on"
+        device = "cpu"
+        dtype = "bf16"
+        threads = 3
+        offline = true
+        bos = false
+        theme = "light"
+        color = "256"
+        ascii = true
+        mouse = true
+    "#;
+    let Settings { spec, display, threads } = from_file(text, |_| ()).unwrap();
+    assert_eq!(spec.compress, Compress::Magnitude(0.3));
+    assert_eq!(spec.hook, Some("blocks.8.hook_resid_post".parse().unwrap()));
+    assert_eq!((spec.ratio, spec.criterion, spec.processing), (0.0, Criterion::Paper, Processing::On));
+    assert_eq!((spec.device, spec.dtype, spec.bos), (DeviceSpec::Cpu, candle_core::DType::BF16, false));
+    // The demo's SAEs do not fit another model.
+    assert_eq!((spec.sae, spec.trained_sae), (None, None));
+    assert_eq!(threads, Some(3));
+    let expected = Display { theme: Some("light".into()), color: ColorChoice::Indexed, ascii: true, mouse: true };
+    assert_eq!(display, expected);
+}
+
+#[test]
+fn flags_override_the_file() {
+    let spec = from_file("ratio = 0.5\ncriterion = 'paper'\ncompress = 'none'", |args| {
+        args.ratio = Some(0.75);
+        args.model.compress = Some(Compress::Wanda(0.25));
+    })
+    .unwrap()
+    .spec;
+    assert_eq!((spec.ratio, spec.criterion, spec.compress), (0.75, Criterion::Paper, Compress::Wanda(0.25)));
+}
+
+#[test]
+fn compress_overrides_the_pruned_model_of_the_file() {
+    let with_flag = |args: &mut SessionArgs| args.model.compress = Some(Compress::Wanda(0.25));
+    assert!(from_file("pruned-model = 'gpt2'", |_| ()).unwrap().spec.pruned_model.is_some());
+    assert_eq!(from_file("pruned-model = 'gpt2'", with_flag).unwrap().spec.pruned_model, None);
+}
+
+#[test]
+fn the_environment_comes_last() {
+    let environment = |name: &str| match name {
+        "PRUNELENS_DEVICE" => Some("cuda:1".to_owned()),
+        "PRUNELENS_RESULTS" => Some("elsewhere".to_owned()),
+        "PRUNELENS_THREADS" => Some("5".to_owned()),
+        _ => None,
+    };
+    let resolve = |args: &SessionArgs| Settings::resolve(args, &DisplayArgs::default(), &environment).unwrap();
+    let settings = resolve(&SessionArgs::default());
+    assert_eq!((settings.spec.device, settings.threads), (DeviceSpec::Cuda(1), Some(5)));
+    assert_eq!(settings.spec.results, Path::new("elsewhere"));
+    let mut args = SessionArgs::default();
+    args.model.device = Some(DeviceSpec::Cpu);
+    assert_eq!(resolve(&args).spec.device, DeviceSpec::Cpu);
+
+    let bad = |name: &str| (name == "PRUNELENS_THREADS").then(|| "many".to_owned());
+    let error = Settings::resolve(&SessionArgs::default(), &DisplayArgs::default(), &bad).unwrap_err();
+    assert!(error.to_string().contains("PRUNELENS_THREADS=many"), "{error}");
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn mistakes_in_the_file_name_the_line() {
+    for (text, expected) in [
+        ("model = 'gpt2'\n\nmodl = 'x'", "session.toml: line 3: unknown field `modl`"),
+        ("model = 'gpt2'\nratio = 1.5", "line 2: ratio 1.5: expected a number from 0 to 0.99"),
+        ("hook = 'blocks.1.nowhere'", "line 1: hook point \"blocks.1.nowhere\" does not exist"),
+        ("\ncompress = 'wanda:2'", "line 2: compression \"wanda:2\" is not understood"),
+        ("dtype = 'f64'", "line 1: \"f64\" is none of f32, bf16 and f16"),
+        ("threads = 0", "line 1: threads 0"),
+        ("criterion = 3", "line 1: invalid type"),
+        ("ratio = 0.5\nratio = 0.6", "line 2: duplicate key"),
+        ("model = ", "line 1:"),
+    ] {
+        let error = from_file(text, |_| ()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text:?} gave {error:?}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_refused_by_name() {
+    let refused = |path: &str| {
+        let args = SessionArgs { sae: Some(path.into()), ..SessionArgs::default() };
+        resolve(&args).unwrap_err().to_string()
+    };
+    for id in ["openai-community/gpt2", "owner/name:folder/inside@main"] {
+        let message = refused(id);
+        assert!(message.starts_with(&format!("--sae {id}")) && message.contains("local directories only"), "{message}");
+    }
+    for path in ["/absent/folder", "./absent/x", "absent", "a/b/c"] {
+        assert_eq!(refused(path), format!("--sae {path}: no such file or folder"));
+    }
+}
+
+#[test]
+fn demo_saes_go_with_what_they_were_trained_on() {
+    let spec = |change: fn(&mut SessionArgs)| {
+        let mut args = SessionArgs::default();
+        change(&mut args);
+        resolve(&args).unwrap().spec
+    };
+    let other_compression = spec(|args| args.model.compress = Some(Compress::Magnitude(0.5)));
+    assert_eq!((other_compression.sae, other_compression.trained_sae), (Some(Source::Demo), None));
+    let other_sae = spec(|args| args.sae = Some("src".into()));
+    assert_eq!((other_sae.sae, other_sae.trained_sae), (Some(Source::Path("src".into())), None));
+}

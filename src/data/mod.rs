@@ -1,0 +1,9 @@
+//! Texts and token rows read from files, and files written without ever losing the old ones.
+
+pub mod corpus;
+pub mod rows;
+pub mod write;
+
+pub use corpus::{Corpus, TokenBatch, read_corpus, read_texts, read_tokens};
+pub use rows::{encode_ids, first_rows, rows};
+pub use write::{create_folder, write_atomic};

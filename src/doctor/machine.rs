@@ -1,0 +1,171 @@
+//! Processor, memory and GPU.
+
+use std::fs;
+
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+pub struct Cpu {
+    architecture: &'static str,
+    model: Option<String>,
+    /// Instruction sets that matter for the matrix products.
+    features: Vec<&'static str>,
+    /// Threads the program uses unless told otherwise.
+    threads: usize,
+}
+
+impl Cpu {
+    pub fn find() -> Self {
+        Self {
+            architecture: std::env::consts::ARCH,
+            model: proc_value("/proc/cpuinfo", "model name"),
+            features: features(),
+            threads: rayon::current_num_threads(),
+        }
+    }
+
+    pub fn lines(&self) -> [(&'static str, String); 2] {
+        let model = self.model.as_deref().unwrap_or("unknown model");
+        let features = if self.features.is_empty() { "none known".into() } else { self.features.join(" ") };
+        [("cpu", format!("{model} ({}), {} threads", self.architecture, self.threads)), ("cpu features", features)]
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+fn features() -> Vec<&'static str> {
+    let found = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("f16c", is_x86_feature_detected!("f16c")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+    ];
+    found.into_iter().filter_map(|(name, present)| present.then_some(name)).collect()
+}
+
+#[cfg(target_arch = "aarch64")]
+fn features() -> Vec<&'static str> {
+    // Part of every aarch64 processor that runs a general operating system.
+    vec!["neon"]
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64")))]
+fn features() -> Vec<&'static str> {
+    Vec::new()
+}
+
+#[derive(Debug, Serialize)]
+pub struct Memory {
+    total_bytes: Option<u64>,
+    available_bytes: Option<u64>,
+}
+
+impl Memory {
+    pub fn find() -> Self {
+        Self { total_bytes: meminfo("MemTotal"), available_bytes: meminfo("MemAvailable") }
+    }
+
+    pub fn lines(&self) -> [(&'static str, String); 1] {
+        let gib = |bytes: Option<u64>| {
+            bytes.map_or("unknown".into(), |b| format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64))
+        };
+        [("memory", format!("{} total, {} available", gib(self.total_bytes), gib(self.available_bytes)))]
+    }
+}
+
+/// A line of /proc/meminfo, in bytes.
+fn meminfo(key: &str) -> Option<u64> {
+    let kib: u64 = proc_value("/proc/meminfo", key)?.strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// What follows `key:` in a file of /proc; `None` on systems without it.
+fn proc_value(path: &str, key: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        (found.trim() == key).then(|| value.trim().to_owned())
+    })
+}
+
+#[derive(Debug, Serialize)]
+pub struct Gpu {
+    /// Whether this program was built with the `cuda` feature.
+    built_with_cuda: bool,
+    /// Whether the driver's library can be loaded.
+    driver_library: bool,
+    driver_version: Option<String>,
+    devices: Vec<String>,
+}
+
+impl Gpu {
+    pub fn find() -> Self {
+        Self {
+            built_with_cuda: cfg!(feature = "cuda"),
+            driver_library: driver_library(),
+            driver_version: driver_version(),
+            devices: devices(),
+        }
+    }
+
+    pub fn lines(&self) -> [(&'static str, String); 2] {
+        let driver = match (&self.driver_version, self.driver_library) {
+            (Some(version), true) => format!("driver {version}"),
+            (None, true) => "driver present".into(),
+            (Some(version), false) => format!("driver {version}, but its library libcuda cannot be loaded"),
+            (None, false) => "no driver".into(),
+        };
+        let devices = if self.devices.is_empty() { String::new() } else { format!(": {}", self.devices.join(", ")) };
+        let built = if self.built_with_cuda {
+            "built with it"
+        } else {
+            "not built with it (cargo build --release --features cuda)"
+        };
+        [("gpu", format!("{driver}{devices}")), ("cuda", built.into())]
+    }
+}
+
+/// Ask the loader rather than look for files: that is what using the device will do.
+fn driver_library() -> bool {
+    // SAFETY: the name is a C string; loading the driver's library runs its initialisers only, as any use of it does.
+    let handle = unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
+    if handle.is_null() {
+        return false;
+    }
+    // SAFETY: `handle` came from dlopen and is closed once.
+    unsafe { libc::dlclose(handle) };
+    true
+}
+
+fn driver_version() -> Option<String> {
+    let text = fs::read_to_string("/proc/driver/nvidia/version").ok()?;
+    parse_driver_version(&text).map(str::to_owned)
+}
+
+/// The first word with two dots or more in lines such as
+/// `NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar 5 22:23:56 UTC 2024`.
+fn parse_driver_version(text: &str) -> Option<&str> {
+    let is_version = |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    text.lines().next()?.split_whitespace().find(is_version)
+}
+
+fn devices() -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/proc/driver/nvidia/gpus") else { return Vec::new() };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path().join("information")).collect();
+    files.sort();
+    files.iter().filter_map(|file| proc_value(file.to_str()?, "Model")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn driver_versions_are_found_in_both_wordings() {
+        let closed = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\nGCC version: 12.3.0";
+        let open = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86  Release Build";
+        assert_eq!(parse_driver_version(closed), Some("550.54.15"));
+        assert_eq!(parse_driver_version(open), Some("570.86"));
+        assert_eq!(parse_driver_version(""), None);
+    }
+}

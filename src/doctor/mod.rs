@@ -1,0 +1,74 @@
+//! `prunelens doctor`: what the program finds on this machine.
+
+mod machine;
+mod terminal;
+
+use serde::Serialize;
+
+use crate::{cli::DoctorArgs, error::Result, folders::Folders, output};
+
+/// Everything the command reports. What cannot be known is null, never guessed.
+#[derive(Debug, Serialize)]
+struct Report {
+    version: &'static str,
+    cpu: machine::Cpu,
+    memory: machine::Memory,
+    gpu: machine::Gpu,
+    terminal: terminal::Terminal,
+    folders: Option<Places>,
+}
+
+#[derive(Debug, Serialize)]
+struct Places {
+    config: String,
+    cache: String,
+    state: String,
+    results: String,
+    log: String,
+}
+
+impl Report {
+    fn make() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            cpu: machine::Cpu::find(),
+            memory: machine::Memory::find(),
+            gpu: machine::Gpu::find(),
+            terminal: terminal::Terminal::find(),
+            folders: Folders::find().map(|folders| Places {
+                log: folders.log_file().display().to_string(),
+                config: folders.config.display().to_string(),
+                cache: folders.cache.display().to_string(),
+                state: folders.state.display().to_string(),
+                results: folders.results.display().to_string(),
+            }),
+        }
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = vec![("version", self.version.to_owned())];
+        lines.extend(self.cpu.lines());
+        lines.extend(self.memory.lines());
+        lines.extend(self.gpu.lines());
+        lines.extend(self.terminal.lines());
+        match &self.folders {
+            Some(Places { config, cache, state, results, log }) => {
+                let places =
+                    [("config", config), ("cache", cache), ("state", state), ("results", results), ("log", log)];
+                lines.extend(places.map(|(name, path)| (name, path.clone())));
+            }
+            None => lines.push(("folders", "none: HOME is not set".into())),
+        }
+        lines
+    }
+}
+
+pub fn run(args: &DoctorArgs) -> Result<()> {
+    let report = Report::make();
+    if args.json {
+        let json = serde_json::to_string_pretty(&report).map_err(|e| crate::error::Error::invalid(e.to_string()))?;
+        return output::answer(&json);
+    }
+    let text: String = report.lines().iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect();
+    output::answer(&output::printable(&text))
+}

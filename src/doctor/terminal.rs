@@ -1,0 +1,49 @@
+//! The terminal the explorer would run in.
+
+use std::io::IsTerminal;
+
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+pub struct Terminal {
+    /// Whether stdout is one.
+    present: bool,
+    columns: Option<u16>,
+    rows: Option<u16>,
+    /// "truecolor", "256", "16" or "none": what `--color auto` would choose on a terminal.
+    colors: &'static str,
+    /// $TERM.
+    kind: Option<String>,
+}
+
+impl Terminal {
+    pub fn find() -> Self {
+        let present = std::io::stdout().is_terminal();
+        let size = crossterm::terminal::size().ok().filter(|_| present);
+        Self {
+            present,
+            columns: size.map(|(columns, _)| columns),
+            rows: size.map(|(_, rows)| rows),
+            colors: colors(),
+            kind: std::env::var("TERM").ok(),
+        }
+    }
+
+    pub fn lines(&self) -> [(&'static str, String); 1] {
+        let size = match (self.columns, self.rows) {
+            (Some(columns), Some(rows)) => format!("{columns}x{rows}, "),
+            _ => "stdout is none, ".into(),
+        };
+        let kind = self.kind.as_deref().unwrap_or("not set");
+        [("terminal", format!("{size}colours {}, TERM {kind}", self.colors))]
+    }
+}
+
+fn colors() -> &'static str {
+    match supports_color::on(supports_color::Stream::Stdout) {
+        Some(level) if level.has_16m => "truecolor",
+        Some(level) if level.has_256 => "256",
+        Some(_) => "16",
+        None => "none",
+    }
+}

@@ -1,0 +1,3 @@
+//! What is on the screen, for other programs.
+
+pub mod table;

@@ -1,0 +1,32 @@
+//! Where the program keeps its files, by the XDG rules.
+
+use std::path::PathBuf;
+
+use etcetera::BaseStrategy;
+
+/// Folders of this program; none of them need exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    pub config: PathBuf,
+    pub cache: PathBuf,
+    pub state: PathBuf,
+    pub results: PathBuf,
+}
+
+impl Folders {
+    /// From the environment; `None` where it names no home folder.
+    pub fn find() -> Option<Self> {
+        let base = etcetera::choose_base_strategy().ok()?;
+        let name = env!("CARGO_PKG_NAME");
+        Some(Self {
+            config: base.config_dir().join(name),
+            cache: base.cache_dir().join(name),
+            state: base.state_dir().unwrap_or_else(|| base.cache_dir()).join(name),
+            results: base.data_dir().join(name).join("results"),
+        })
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.state.join("prunelens.log")
+    }
+}

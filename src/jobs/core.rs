@@ -1,0 +1,46 @@
+//! The core metric of a session as a job.
+
+use std::path::{Path, PathBuf};
+
+use super::{Job, JobProgress, Step};
+use crate::{
+    error::Result,
+    metrics::{
+        MetricTable,
+        core::setup::{CoreMeasurement, CoreOptions},
+    },
+    model::Tick,
+    session::Session,
+};
+
+pub struct CoreJob(CoreMeasurement);
+
+impl CoreJob {
+    /// Prepare the rows and readers; nothing is run yet.
+    pub fn new(session: &Session, options: &CoreOptions) -> Result<Self> {
+        CoreMeasurement::new(session, options).map(Self)
+    }
+}
+
+impl Job for CoreJob {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn step(&mut self, tick: Tick) -> Result<Step> {
+        Ok(if self.0.run.step(tick)? { Step::More } else { Step::Done })
+    }
+
+    fn progress(&self) -> JobProgress {
+        let (done, total) = self.0.run.progress();
+        JobProgress { done: done as u64, total: total as u64, unit: "tokens", note: self.0.run.note() }
+    }
+
+    fn table(&self) -> MetricTable {
+        self.0.table()
+    }
+
+    fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>> {
+        self.0.write(results)
+    }
+}

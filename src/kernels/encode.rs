@@ -1,0 +1,448 @@
+//! The masked encoder: activation x (W where rank >= cut), with the activation function applied before anything is stored.
+//!
+//! One pass reads each weight and its rank once: eight latents are masked into a panel that stays in the first-level
+//! cache, multiplied with tiles of tokens that stay in the second, and only what fires is kept.
+
+use rayon::prelude::*;
+
+use super::{
+    select::{Candidate, TopK},
+    simd::{dispatch, madd},
+};
+use crate::{prune::Ranks, sae::Latents};
+
+/// Latents of one panel.
+const PANEL: usize = 8;
+/// Tokens of one tile.
+const TILE: usize = 32;
+/// Tokens worked on at a time: their tiles fit the second-level cache at any width in use.
+const BLOCK: usize = 256;
+/// Latents one task works on.
+const SHARE: usize = 512;
+
+/// Which pre-activations fire.
+#[derive(Clone, Copy, Debug)]
+pub enum Gate<'a> {
+    /// Those above zero.
+    Positive,
+    /// Those above the latent's threshold and above zero.
+    Above(&'a [f32]),
+    /// The `k` largest of a token above zero.
+    Largest(usize),
+}
+
+/// An encoder at one ratio.
+#[derive(Clone, Copy)]
+pub struct Encoder<'a> {
+    /// `[d_sae, d_in]`.
+    pub weight: &'a [f32],
+    pub bias: &'a [f32],
+    /// Factor on each pre-activation, bias included.
+    pub scale: Option<&'a [f32]>,
+    /// A weight counts only where its rank reaches the cut.
+    pub mask: Option<(&'a Ranks, u32)>,
+    pub gate: Gate<'a>,
+}
+
+dispatch! {
+    fn keep_u16(weight: &[f32], ranks: &[u16], cut: u32, out: &mut [f32]) {
+        let cut = cut as u16;
+        for i in 0..out.len() {
+            out[i] = if ranks[i] >= cut { weight[i] } else { 0.0 };
+        }
+    }
+}
+
+dispatch! {
+    fn keep_u32(weight: &[f32], ranks: &[u32], cut: u32, out: &mut [f32]) {
+        for i in 0..out.len() {
+            out[i] = if ranks[i] >= cut { weight[i] } else { 0.0 };
+        }
+    }
+}
+
+/// Copy `weight[range]` with everything below the cut set to zero.
+pub fn keep(weight: &[f32], mask: Option<(&Ranks, u32)>, range: std::ops::Range<usize>, out: &mut [f32]) {
+    let weight = &weight[range.clone()];
+    match mask {
+        Some((Ranks::U16(ranks), cut)) if cut > 0 && cut <= u32::from(u16::MAX) => {
+            keep_u16(weight, &ranks[range], cut, out);
+        }
+        Some((Ranks::U32(ranks), cut)) if cut > 0 => keep_u32(weight, &ranks[range], cut, out),
+        _ => out.copy_from_slice(weight),
+    }
+}
+
+/// Tokens `[n, d]` as tiles `[n / TILE][d][TILE]`, the last one filled up with zeros.
+fn tiles(x: &[f32], d: usize) -> Vec<f32> {
+    let n = x.len() / d;
+    let mut out = vec![0.0; n.div_ceil(TILE) * d * TILE];
+    out.par_chunks_mut(d * TILE).enumerate().for_each(|(tile, out)| {
+        for (at, row) in x[tile * TILE * d..].chunks(d).take(TILE).enumerate() {
+            for (i, v) in row.iter().enumerate() {
+                out[i * TILE + at] = *v;
+            }
+        }
+    });
+    out
+}
+
+type Products = [[f32; TILE]; PANEL];
+
+/// `panel [PANEL, d]` times `tile [d, TILE]`.
+fn multiply(panel: &[f32], tile: &[f32], d: usize, out: &mut Products) {
+    assert!(panel.len() == PANEL * d && tile.len() == TILE * d);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instructions exist where `level` says so, and the slices have the lengths checked above.
+    match super::simd::level() {
+        4 => return unsafe { avx512(panel, tile, d, out) },
+        3 => return unsafe { avx2(panel, tile, d, out) },
+        _ => {}
+    }
+    for (row, out) in panel.chunks(d).zip(out) {
+        out.fill(0.0);
+        for (w, x) in row.iter().zip(tile.chunks(TILE)) {
+            for (o, x) in out.iter_mut().zip(x) {
+                *o += w * x;
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! tile_kernel {
+    ($name:ident, $features:literal, $lanes:literal, $rows:literal, $zero:ident, $set:ident, $load:ident, $fma:ident, $store:ident) => {
+        /// # Safety
+        /// The CPU must have the named features; `panel` holds `PANEL * d` values and `tile` holds `TILE * d`.
+        #[target_feature(enable = $features)]
+        unsafe fn $name(panel: &[f32], tile: &[f32], d: usize, out: &mut Products) {
+            use std::arch::x86_64::*;
+            const COLUMNS: usize = TILE / $lanes;
+            let (panel, tile) = (panel.as_ptr(), tile.as_ptr());
+            for first in (0..PANEL).step_by($rows) {
+                let mut sums = [[$zero(); COLUMNS]; $rows];
+                for i in 0..d {
+                    // SAFETY: i < d and the lengths are as promised.
+                    unsafe {
+                        let mut x = [$zero(); COLUMNS];
+                        for (c, x) in x.iter_mut().enumerate() {
+                            *x = $load(tile.add(i * TILE + c * $lanes));
+                        }
+                        for (r, sums) in sums.iter_mut().enumerate() {
+                            let w = $set(*panel.add((first + r) * d + i));
+                            for (sum, x) in sums.iter_mut().zip(x) {
+                                *sum = $fma(w, x, *sum);
+                            }
+                        }
+                    }
+                }
+                for (r, sums) in sums.iter().enumerate() {
+                    for (c, sum) in sums.iter().enumerate() {
+                        // SAFETY: first + r < PANEL, and c * lanes + lanes <= TILE.
+                        unsafe { $store(out[first + r].as_mut_ptr().add(c * $lanes), *sum) };
+                    }
+                }
+            }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+tile_kernel!(avx512, "avx512f", 16, 8, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_fmadd_ps, _mm512_storeu_ps);
+#[cfg(target_arch = "x86_64")]
+tile_kernel!(avx2, "avx2,fma", 8, 2, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_fmadd_ps, _mm256_storeu_ps);
+
+dispatch! {
+    /// Finish a row of products in place; true if any value exceeds its floor.
+    fn finish(products: &mut [f32; TILE], bias: f32, scale: f32, floors: &[f32; TILE]) -> bool {
+        let mut any = false;
+        for (v, floor) in products.iter_mut().zip(floors) {
+            *v = (*v + bias) * scale;
+            any |= *v > *floor;
+        }
+        any
+    }
+}
+
+/// What one task found for one token.
+enum Found {
+    All(Vec<Candidate>),
+    Largest(TopK),
+}
+
+impl Encoder<'_> {
+    fn d_sae(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Latents of tokens `x [n, d_in]`.
+    pub fn encode(&self, x: &[f32]) -> Latents {
+        let d_sae = self.d_sae();
+        let mut latents = Latents::new(d_sae);
+        if x.is_empty() {
+            return latents;
+        }
+        let d = self.weight.len() / d_sae;
+        for x in x.chunks(BLOCK * d) {
+            let n = x.len() / d;
+            let tiles = tiles(x, d);
+            let shares: Vec<Vec<Found>> =
+                (0..d_sae.div_ceil(SHARE)).into_par_iter().map(|share| self.share(share * SHARE, &tiles, n, d)).collect();
+            let mut by_token: Vec<Vec<Found>> = (0..n).map(|_| Vec::with_capacity(shares.len())).collect();
+            for share in shares {
+                for (token, found) in by_token.iter_mut().zip(share) {
+                    token.push(found);
+                }
+            }
+            for token in by_token {
+                latents.push_row(self.join(token));
+            }
+        }
+        latents
+    }
+
+    fn join(&self, found: Vec<Found>) -> Vec<Candidate> {
+        if let Gate::Largest(k) = self.gate {
+            let collectors = found.into_iter().filter_map(|f| match f {
+                Found::Largest(top) => Some(top),
+                Found::All(_) => None,
+            });
+            let mut best = TopK::merge(collectors, k);
+            best.sort_unstable_by_key(|c| c.0);
+            return best;
+        }
+        found
+            .into_iter()
+            .flat_map(|f| match f {
+                Found::All(all) => all,
+                Found::Largest(_) => Vec::new(),
+            })
+            .collect()
+    }
+
+    /// Latents `first..first + SHARE` on all tokens.
+    fn share(&self, first: usize, tiles: &[f32], n: usize, d: usize) -> Vec<Found> {
+        let end = (first + SHARE).min(self.d_sae());
+        let mut found: Vec<Found> = (0..n)
+            .map(|_| match self.gate {
+                Gate::Largest(k) => Found::Largest(TopK::new(k)),
+                _ => Found::All(Vec::new()),
+            })
+            .collect();
+        let mut panel = vec![0.0; PANEL * d];
+        let mut products = [[0.0; TILE]; PANEL];
+        for start in (first..end).step_by(PANEL) {
+            let rows = PANEL.min(end - start);
+            keep(self.weight, self.mask, start * d..(start + rows) * d, &mut panel[..rows * d]);
+            for (tile, x) in tiles.chunks(d * TILE).enumerate() {
+                multiply(&panel, x, d, &mut products);
+                let found = &mut found[tile * TILE..((tile + 1) * TILE).min(n)];
+                for (latent, products) in (start..start + rows).zip(&mut products) {
+                    self.collect(latent, products, found);
+                }
+            }
+        }
+        found
+    }
+
+    #[inline]
+    fn collect(&self, latent: usize, products: &mut [f32; TILE], found: &mut [Found]) {
+        let floor = match self.gate {
+            Gate::Above(thresholds) => thresholds[latent].max(0.0),
+            _ => 0.0,
+        };
+        let scale = self.scale.map_or(1.0, |s| s[latent]);
+        if !finish(products, self.bias[latent], scale, &[floor; TILE]) {
+            return;
+        }
+        for (found, value) in found.iter_mut().zip(products.iter()) {
+            if *value > floor {
+                match found {
+                    Found::All(all) => all.push((latent as u32, *value)),
+                    Found::Largest(top) => top.push((latent as u32, *value)),
+                }
+            }
+        }
+    }
+}
+
+/// Ratios of [`Encoder::grid`]: 0, 0.01 ... 0.99.
+pub const STEPS: usize = 100;
+
+/// What the encoder gives at every ratio of the grid.
+pub struct Grid {
+    /// Per token and latent asked for (in the order of the CSR that was given): the pre-activation at each ratio.
+    pub paths: Vec<[f32; STEPS]>,
+    /// Per token: the last candidate among the `k` largest at each ratio, if `k` were found. Empty where the gate is another.
+    pub last: Vec<[Option<Candidate>; STEPS]>,
+}
+
+dispatch! {
+    /// Add each term of one latent to the sum of the last step that keeps it.
+    fn scatter(weight: &[f32], steps: &[u8], tile: &[f32], sums: &mut [[f32; TILE]; STEPS]) {
+        for (i, w) in weight.iter().enumerate() {
+            let sums = &mut sums[steps[i] as usize];
+            let x = &tile[i * TILE..(i + 1) * TILE];
+            for t in 0..TILE {
+                sums[t] = madd::<FMA>(*w, x[t], sums[t]);
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// Turn the terms of each step into what is left from that step on, then finish as at one ratio.
+    fn accumulate(sums: &mut [[f32; TILE]; STEPS], bias: f32, scales: &[f32; STEPS]) {
+        let mut total = [0.0_f32; TILE];
+        for (sums, scale) in sums.iter_mut().zip(scales).rev() {
+            for t in 0..TILE {
+                total[t] += sums[t];
+                sums[t] = (total[t] + bias) * *scale;
+            }
+        }
+    }
+}
+
+impl Encoder<'_> {
+    /// Pre-activations of the given (token, latent) pairs at all ratios, in one pass over weights and ranks. `cuts` are the
+    /// cuts of the steps; `scales`, where the pre-activations are rescaled, are `[STEPS][d_sae]`.
+    pub fn grid(&self, x: &[f32], wanted: &Latents, ranks: &Ranks, cuts: &[u32; STEPS], scales: Option<&[f32]>) -> Grid {
+        let d_sae = self.d_sae();
+        let d = self.weight.len() / d_sae;
+        let mut grid = Grid { paths: vec![[0.0; STEPS]; wanted.indices.len()], last: Vec::new() };
+        for (block, x) in x.chunks(TILE * d).enumerate() {
+            let n = x.len() / d;
+            let tile = tiles(x, d);
+            // Which (pair, token of the tile) each latent is wanted for.
+            let mut pairs: Vec<(u32, usize, usize)> = Vec::new();
+            for t in 0..n {
+                let row = block * TILE + t;
+                for at in wanted.offsets[row]..wanted.offsets[row + 1] {
+                    pairs.push((wanted.indices[at], at, t));
+                }
+            }
+            pairs.sort_unstable();
+            let shares: Vec<_> = (0..d_sae.div_ceil(SHARE))
+                .into_par_iter()
+                .map(|share| {
+                    let latents = share * SHARE..((share + 1) * SHARE).min(d_sae);
+                    self.grid_share(latents, &tile, n, d, &pairs, ranks, cuts, scales)
+                })
+                .collect();
+            let mut tops: Vec<Vec<TopK>> = Vec::new();
+            for (paths, top) in shares {
+                for (at, path) in paths {
+                    grid.paths[at] = path;
+                }
+                tops.push(top);
+            }
+            if let Gate::Largest(k) = self.gate {
+                let mut tops: Vec<_> = tops.into_iter().map(Vec::into_iter).collect();
+                for _ in 0..n {
+                    let mut last = [None; STEPS];
+                    for last in &mut last {
+                        let best = TopK::merge(tops.iter_mut().filter_map(Iterator::next), k);
+                        *last = if best.len() == k { best.last().copied() } else { None };
+                    }
+                    grid.last.push(last);
+                }
+            }
+        }
+        grid
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn grid_share(
+        &self,
+        latents: std::ops::Range<usize>,
+        tile: &[f32],
+        n: usize,
+        d: usize,
+        pairs: &[(u32, usize, usize)],
+        ranks: &Ranks,
+        cuts: &[u32; STEPS],
+        scales: Option<&[f32]>,
+    ) -> (Vec<(usize, [f32; STEPS])>, Vec<TopK>) {
+        let d_sae = self.d_sae();
+        let mut paths = Vec::new();
+        // One collector per token and step, in that order.
+        let mut tops = match self.gate {
+            Gate::Largest(k) => vec![TopK::new(k); n * STEPS],
+            _ => Vec::new(),
+        };
+        let mut sums = Box::new([[0.0; TILE]; STEPS]);
+        let mut steps = vec![0_u8; d];
+        for latent in latents {
+            let first = pairs.partition_point(|p| (p.0 as usize) < latent);
+            let asked = pairs[first..].iter().take_while(|p| p.0 as usize == latent);
+            if tops.is_empty() && asked.clone().next().is_none() {
+                continue;
+            }
+            for (i, step) in steps.iter_mut().enumerate() {
+                let rank = ranks.get(latent * d + i);
+                *step = cuts.partition_point(|cut| *cut <= rank) as u8 - 1;
+            }
+            sums.iter_mut().for_each(|s| s.fill(0.0));
+            scatter(&self.weight[latent * d..(latent + 1) * d], &steps, tile, &mut sums);
+            let mut scale = [1.0; STEPS];
+            if let Some(scales) = scales {
+                for (step, scale) in scale.iter_mut().enumerate() {
+                    *scale = scales[step * d_sae + latent];
+                }
+            }
+            accumulate(&mut sums, self.bias[latent], &scale);
+            for (_, at, t) in asked {
+                paths.push((*at, std::array::from_fn(|step| sums[step][*t])));
+            }
+            if !tops.is_empty() {
+                for (step, sums) in sums.iter().enumerate() {
+                    for (t, value) in sums.iter().enumerate().take(n) {
+                        let top = &mut tops[t * STEPS + step];
+                        if *value > top.floor() {
+                            top.push((latent as u32, *value));
+                        }
+                    }
+                }
+            }
+        }
+        (paths, tops)
+    }
+}
+
+/// Sparse decode: `out [n, d_in] = f W + bias` with only the active latents read; `scale` divides out a rescaling.
+pub fn decode(
+    latents: &Latents,
+    weight: &[f32],
+    mask: Option<(&Ranks, u32)>,
+    bias: &[f32],
+    scale: Option<&[f32]>,
+) -> Vec<f32> {
+    let d = bias.len();
+    let mut out = vec![0.0; latents.rows() * d];
+    out.par_chunks_mut(d).enumerate().for_each_init(
+        || vec![0.0; d],
+        |kept, (row, out)| {
+            out.copy_from_slice(bias);
+            let (indices, values) = latents.row(row);
+            for (latent, value) in indices.iter().zip(values) {
+                let latent = *latent as usize;
+                let value = scale.map_or(*value, |s| *value / s[latent]);
+                let range = latent * d..(latent + 1) * d;
+                if mask.is_some_and(|(_, cut)| cut > 0) {
+                    keep(weight, mask, range, kept);
+                    add_scaled(kept, value, out);
+                } else {
+                    add_scaled(&weight[range], value, out);
+                }
+            }
+        },
+    );
+    out
+}
+
+dispatch! {
+    fn add_scaled(x: &[f32], factor: f32, out: &mut [f32]) {
+        for i in 0..out.len() {
+            out[i] = madd::<FMA>(x[i], factor, out[i]);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Inner loops on plain slices: what candle's CPU backend runs on one thread, or cannot fuse.
+//!
+//! Every loop is compiled three times (AVX-512, AVX2 with FMA, baseline) and the best one the CPU has is taken when it
+//! runs, so that one binary is fast on a server and still starts on an old machine.
+
+pub mod attention;
+pub mod encode;
+pub mod losses;
+pub mod matmul;
+pub mod pointwise;
+pub mod select;
+mod simd;
+
+use candle_core::{CpuStorage, Storage, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Read the values of a contiguous f32 tensor on the CPU without a copy.
+pub fn with_f32<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => Ok(read(&values[start..end])),
+        _ => Err(Error::invalid(format!(
+            "expected a contiguous f32 tensor on the CPU, found {:?} {:?} on {:?}",
+            tensor.dtype(),
+            tensor.shape(),
+            tensor.device().location()
+        ))),
+    }
+}
+
+/// Whether the loops here can be used on this tensor.
+pub fn on_cpu_f32(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == candle_core::DType::F32
+}

@@ -1,0 +1,152 @@
+//! Some token rows through one model and all SAEs that read it: everything the core metric sums up.
+
+use std::collections::HashSet;
+
+use candle_core::{DType, Tensor};
+
+use super::downstream::Losses;
+use crate::{
+    compare::{
+        Reader,
+        splice::{TokenLosses, losses},
+    },
+    data::encode_ids,
+    error::Result,
+    model::{Captured, Tick},
+    sae::Latents,
+};
+
+/// What is wanted of a pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Losses with reconstructions and with zeros put at the hook.
+    pub downstream: bool,
+    /// Activations, reconstructions and latents themselves.
+    pub activations: bool,
+    /// Leave the activation at special tokens as it is instead of putting the reconstruction there.
+    pub exclude_special: bool,
+}
+
+/// What came of it, in row order; one entry a reader where there are several. Empty what was not wanted.
+#[derive(Debug, Default)]
+pub struct Measured {
+    /// Which tokens are not special.
+    pub kept: Vec<bool>,
+    /// `[tokens, d_in]` in the SAE's space.
+    pub x: Vec<f32>,
+    /// The same of the reconstructions.
+    pub recon: Vec<Vec<f32>>,
+    pub latents: Vec<Latents>,
+    pub losses: Option<Losses>,
+}
+
+impl Measured {
+    /// Append what other rows of the same plan gave.
+    pub fn extend(&mut self, other: Self) {
+        if self.kept.is_empty() {
+            *self = other;
+            return;
+        }
+        self.kept.extend(other.kept);
+        self.x.extend(other.x);
+        self.recon.iter_mut().zip(other.recon).for_each(|(a, b)| a.extend(b));
+        self.latents.iter_mut().zip(&other.latents).for_each(|(a, b)| a.extend(b));
+        if let (Some(a), Some(b)) = (&mut self.losses, other.losses) {
+            a.clean.extend(b.clean);
+            append(&mut a.ablation, b.ablation);
+            a.sae.iter_mut().zip(b.sae).for_each(|(a, b)| append(a, b));
+        }
+    }
+}
+
+fn append(a: &mut TokenLosses, b: TokenLosses) {
+    a.ce.extend(b.ce);
+    a.kl.extend(b.kl);
+}
+
+/// Run `rows` (all of one length) through the model of `readers`, which all read it at the same hook in the same space:
+/// one clean pass and one with zeros for all of them, one resumed pass each.
+pub fn measure(
+    readers: &[&Reader],
+    rows: &[Vec<u32>],
+    special: &HashSet<u32>,
+    plan: Plan,
+    tick: Tick,
+) -> Result<Measured> {
+    let (ids, length) = encode_ids(rows)?;
+    let mut measured = Measured { kept: ids.iter().map(|id| !special.contains(id)).collect(), ..Default::default() };
+    let Some(first) = readers.first() else { return Ok(measured) };
+    let model = &first.model;
+    let targets: Vec<_> = (0..ids.len()).map(|t| (t % length + 1 < length).then(|| ids[t + 1])).collect();
+    let tokens = Tensor::from_vec(ids, (rows.len(), length), &model.device)?;
+
+    let captured = model.capture(&tokens, first.hook, tick)?;
+    let x = first.input(&captured)?;
+    if plan.activations {
+        measured.x = host(&x)?;
+    }
+    let keep_original = (plan.exclude_special && measured.kept.contains(&false)).then_some(&measured.kept[..]);
+
+    // The residual streams after the last block: without SAE, with zeros, with each reconstruction.
+    let mut last = Vec::with_capacity(readers.len() + 2);
+    if plan.downstream {
+        last.push(model.finish(&captured, tick)?);
+        last.push(model.resume(&captured, &first.replacement(&captured, &x.zeros_like()?)?, tick)?);
+    }
+    for reader in readers {
+        let (recon, latents) = reconstruct(reader, &x, tick)?;
+        if plan.downstream {
+            let spliced = splice(reader, &captured, &recon, keep_original)?;
+            last.push(model.resume(&captured, &spliced, tick)?);
+        }
+        if plan.activations {
+            measured.recon.push(host(&recon)?);
+            measured.latents.push(latents);
+        }
+    }
+    if plan.downstream {
+        let last: Vec<_> = last.iter().map(|t| t.flatten_to(1)).collect::<candle_core::Result<_>>()?;
+        let others: Vec<_> = last[1..].iter().collect();
+        let (clean, mut others) = losses(model, &last[0], &others, &targets, tick)?;
+        let sae = others.split_off(1);
+        measured.losses = others.pop().map(|ablation| Losses { clean, ablation, sae });
+    }
+    Ok(measured)
+}
+
+/// Encode and decode `[tokens, d_in]` in chunks, so that a wide SAE does not keep the person waiting.
+fn reconstruct(reader: &Reader, x: &Tensor, tick: Tick) -> Result<(Tensor, Latents)> {
+    let (tokens, d_in) = x.dims2()?;
+    let chunk = tokens_at_once((2 * d_in * reader.sae.config.d_sae) as f64, x.device());
+    let mut latents = Latents::new(reader.sae.config.d_sae);
+    let mut recons = Vec::new();
+    for start in (0..tokens).step_by(chunk) {
+        let encoded = reader.encode(&x.narrow(0, start, chunk.min(tokens - start))?)?;
+        recons.push(reader.decode(&encoded)?);
+        latents.extend(&encoded.latents);
+        tick()?;
+    }
+    Ok((Tensor::cat(&recons, 0)?, latents))
+}
+
+/// The reconstruction in the model's space, with the original activation at tokens that are not kept.
+fn splice(reader: &Reader, captured: &Captured, recon: &Tensor, kept: Option<&[bool]>) -> Result<Tensor> {
+    let replacement = reader.replacement(captured, recon)?;
+    let Some(kept) = kept else { return Ok(replacement) };
+    let (batch, length, _) = captured.acts.dims3()?;
+    let kept: Vec<u8> = kept.iter().map(|&k| k.into()).collect();
+    let kept = Tensor::from_vec(kept, (batch, length, 1), captured.acts.device())?;
+    let acts = captured.acts.to_dtype(replacement.dtype())?;
+    Ok(kept.broadcast_as(acts.shape())?.where_cond(&replacement, &acts)?)
+}
+
+/// How many tokens may be worked on without a tick in between, when one token costs `flops`: some 20 to 40 milliseconds
+/// on two cores. A GPU is faster and wants more at once.
+pub fn tokens_at_once(flops: f64, device: &candle_core::Device) -> usize {
+    let budget = if device.is_cpu() { 6e9 } else { 6e11 };
+    ((budget / flops.max(1.0)) as usize).clamp(32, 8192)
+}
+
+fn host(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+}

@@ -1,0 +1,282 @@
+//! The run over all batches and variants, a few rows at a time.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{
+    CoreResult, CoreSpec,
+    activation::ActivationSums,
+    downstream::DownstreamSums,
+    inputs::Inputs,
+    pass::{Measured, Plan, measure, tokens_at_once},
+    summary,
+    weights::{WeightFigures, WeightRun},
+};
+use crate::{
+    compare::{Reader, Variant},
+    data::encode_ids,
+    error::{Error, Result},
+    metrics::MetricTable,
+    model::Tick,
+    sae::Activation,
+};
+
+/// A core run that can be stopped and gone on with after every few rows.
+pub struct CoreRun {
+    spec: CoreSpec,
+    readers: Vec<Reader>,
+    rows: Vec<Vec<u32>>,
+    special: HashSet<u32>,
+    /// Readers of the same model at the same hook in the same space, by their place in `readers`.
+    groups: Vec<Vec<usize>>,
+    sums: Vec<Sums>,
+    /// Where the work is: rows of batch `batch` before `row` are done for the model of group `group`, with what they gave.
+    batch: usize,
+    group: usize,
+    row: usize,
+    measured: Measured,
+    weights: Vec<WeightTask>,
+}
+
+struct Sums {
+    downstream: DownstreamSums,
+    activation: ActivationSums,
+}
+
+/// Figures of one SAE's weights, shared by the readers that have these weights.
+struct WeightTask {
+    readers: Vec<usize>,
+    /// Made when its turn comes: it holds copies of the weights.
+    run: Option<WeightRun>,
+    done: Option<Arc<WeightFigures>>,
+}
+
+impl CoreRun {
+    /// Measure `readers` on `rows`, leaving out the tokens in `special` as the metric's mask does.
+    pub fn new(spec: CoreSpec, readers: Vec<Reader>, rows: Vec<Vec<u32>>, special: HashSet<u32>) -> Result<Self> {
+        if readers.is_empty() {
+            return Err(Error::invalid("there is no variant to measure; the session has no SAE"));
+        }
+        if spec.batch_size_prompts == 0 || spec.batches() == 0 {
+            return Err(Error::invalid("the core metric needs at least one batch of at least one row"));
+        }
+        if rows.len() < spec.rows() {
+            return Err(Error::invalid(format!(
+                "the core metric needs {} rows of {} tokens, the text has {}; give more text or ask for fewer or shorter rows",
+                spec.rows(),
+                spec.context_size,
+                rows.len()
+            )));
+        }
+        let (_, length) = encode_ids(&rows)?;
+        if length != spec.context_size || length < 2 {
+            return Err(Error::invalid(format!("rows of {length} tokens for a context of {}", spec.context_size)));
+        }
+        let sums = readers.iter().map(|reader| Sums {
+            downstream: DownstreamSums::default(),
+            activation: ActivationSums::new(reader.sae.config.d_in, reader.sae.config.d_sae),
+        });
+        Ok(Self {
+            sums: sums.collect(),
+            groups: partition(&readers, |a, b| {
+                Arc::ptr_eq(&a.model, &b.model) && a.hook == b.hook && a.space == b.space
+            }),
+            weights: partition(&readers, same_weights)
+                .into_iter()
+                .map(|readers| WeightTask { readers, run: None, done: None })
+                .collect(),
+            spec,
+            readers,
+            rows,
+            special,
+            batch: 0,
+            group: 0,
+            row: 0,
+            measured: Measured::default(),
+        })
+    }
+
+    pub fn spec(&self) -> &CoreSpec {
+        &self.spec
+    }
+
+    pub fn readers(&self) -> &[Reader] {
+        &self.readers
+    }
+
+    /// Do the next few rows of one model, or one SAE's weights. False when all is done. An error from `tick` loses
+    /// at most this step's work, and the next call takes it up again.
+    pub fn step(&mut self, tick: Tick) -> Result<bool> {
+        if self.batch < self.spec.batches() {
+            self.measure_rows(tick)?;
+        } else if let Some(at) = self.weights.iter().position(|task| task.done.is_none()) {
+            self.weigh(at, tick)?;
+        }
+        Ok(self.batch < self.spec.batches() || self.weights.iter().any(|task| task.done.is_none()))
+    }
+
+    fn measure_rows(&mut self, tick: Tick) -> Result<()> {
+        let size = self.spec.batch_size_prompts;
+        let readers: Vec<_> = self.groups[self.group].iter().map(|&r| &self.readers[r]).collect();
+        let plan = Plan {
+            downstream: self.batch < self.spec.n_eval_reconstruction_batches,
+            activations: self.batch < self.spec.n_eval_sparsity_variance_batches,
+            exclude_special: self.spec.exclude_special_tokens_from_reconstruction,
+        };
+        let start = self.batch * size + self.row;
+        let rows = rows_at_once(readers[0], self.spec.context_size).min(size - self.row);
+        let measured = measure(&readers, &self.rows[start..start + rows], &self.special, plan, tick)?;
+        self.measured.extend(measured);
+        self.row += rows;
+        if self.row == size {
+            self.take_batch();
+        }
+        Ok(())
+    }
+
+    /// One model is through a batch: add it to the sums of its readers and go on to the next model or batch.
+    fn take_batch(&mut self) {
+        let measured = std::mem::take(&mut self.measured);
+        let group = &self.groups[self.group];
+        if let Some(losses) = &measured.losses {
+            for (&reader, sae) in group.iter().zip(&losses.sae) {
+                let sums = &mut self.sums[reader].downstream;
+                sums.add(&losses.clean, &losses.ablation, sae, &measured.kept, self.spec.context_size);
+            }
+        }
+        if !measured.recon.is_empty() {
+            let d_in = self.readers[group[0]].sae.config.d_in;
+            let inputs = Inputs::new(measured.x, d_in, self.spec.context_size, measured.kept);
+            for ((&reader, recon), latents) in group.iter().zip(&measured.recon).zip(&measured.latents) {
+                self.sums[reader].activation.add(&inputs, recon, latents);
+            }
+        }
+        self.row = 0;
+        self.group = (self.group + 1) % self.groups.len();
+        if self.group == 0 {
+            self.batch += 1;
+        }
+    }
+
+    fn weigh(&mut self, at: usize, tick: Tick) -> Result<()> {
+        let task = &mut self.weights[at];
+        let run = match &mut task.run {
+            Some(run) => run,
+            None => {
+                let reader = &self.readers[task.readers[0]];
+                let (w_enc, w_dec) = reader.weights()?;
+                let bias = match &reader.sae.activation {
+                    Activation::Gated { b_mag, .. } => b_mag,
+                    _ => &reader.sae.b_enc,
+                };
+                task.run.insert(WeightRun::new(&w_enc, &w_dec, bias)?)
+            }
+        };
+        task.done = Some(Arc::new(run.run(tick)?));
+        task.run = None;
+        Ok(())
+    }
+
+    /// Tokens of rows done for all models, and in all.
+    pub fn progress(&self) -> (usize, usize) {
+        let (rows, groups) = (self.spec.batch_size_prompts, self.groups.len());
+        let done = self.batch * rows * groups + self.group * rows + self.row;
+        (done * self.spec.context_size / groups, self.spec.rows() * self.spec.context_size)
+    }
+
+    /// What it is doing, for people.
+    pub fn note(&self) -> String {
+        if self.batch < self.spec.batches() {
+            return format!("batch {} of {}", self.batch + 1, self.spec.batches());
+        }
+        match self.weights.iter().find(|task| task.done.is_none()) {
+            Some(task) => {
+                let name = self.readers[task.readers[0]].variant;
+                let (done, total) = task.run.as_ref().map_or((0, 1), WeightRun::progress);
+                format!("cosines of {name} {} %", 100 * done / total.max(1))
+            }
+            None => String::new(),
+        }
+    }
+
+    /// Figures so far, with the same names and order from the first batch to the last.
+    pub fn table(&self) -> MetricTable {
+        let (done, total) = self.progress();
+        let results: Vec<_> = (0..self.readers.len()).map(|r| self.result(r)).collect();
+        summary::table(&self.spec, &self.readers, &results, done as f64 / total as f64)
+    }
+
+    /// The results of all variants, once [`step`](Self::step) has nothing left to do.
+    pub fn finish(&self) -> Result<Vec<(Variant, CoreResult)>> {
+        let (done, total) = self.progress();
+        if done < total || self.weights.iter().any(|task| task.done.is_none()) {
+            return Err(Error::invalid("the core metric is not finished"));
+        }
+        let results: Vec<_> = (0..self.readers.len()).map(|r| (self.readers[r].variant, self.result(r))).collect();
+        for group in &self.groups {
+            check_comparable(group.iter().map(|&r| &results[r]))?;
+        }
+        Ok(results)
+    }
+
+    fn result(&self, reader: usize) -> CoreResult {
+        let sums = &self.sums[reader];
+        let weights = self.weights.iter().find(|task| task.readers.contains(&reader));
+        let tokens = |batches: usize| batches * self.spec.batch_size_prompts * self.spec.context_size;
+        CoreResult {
+            downstream: sums.downstream.figures(),
+            activation: sums.activation.figures(),
+            total_tokens_eval_reconstruction: tokens(self.spec.n_eval_reconstruction_batches),
+            total_tokens_eval_sparsity_variance: tokens(self.spec.n_eval_sparsity_variance_batches),
+            density: sums.activation.density(),
+            weights: weights.and_then(|task| task.done.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// What the model and the text alone decide must be the same for all variants that read the model: otherwise they were
+/// not measured on the same thing, and comparing them means nothing.
+pub fn check_comparable<'a>(results: impl IntoIterator<Item = &'a (Variant, CoreResult)>) -> Result<()> {
+    let mut results = results.into_iter();
+    let Some((first, expected)) = results.next() else { return Ok(()) };
+    let fixed = |r: &CoreResult| {
+        [
+            ("ce_loss_without_sae", r.downstream.ce_loss_without_sae),
+            ("ce_loss_with_ablation", r.downstream.ce_loss_with_ablation),
+            ("l2_norm_in", r.activation.l2_norm_in),
+        ]
+    };
+    for (variant, result) in results {
+        for ((name, expected), (_, found)) in fixed(expected).into_iter().zip(fixed(result)) {
+            if expected != found && !(expected.is_nan() && found.is_nan()) {
+                return Err(Error::invalid(format!(
+                    "{variant} and {first} read the same model, but {name} is {found} for one and {expected} for the other: they cannot be compared"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Rows that go through a model together between two looks at what the person wants: a block costs some
+/// `24 d_model^2` a token.
+fn rows_at_once(reader: &Reader, length: usize) -> usize {
+    let d_model = reader.model.config.d_model as f64;
+    (tokens_at_once(24.0 * d_model * d_model, &reader.model.device) / length).max(1)
+}
+
+fn same_weights(a: &Reader, b: &Reader) -> bool {
+    let pruning = |r: &Reader| r.pruning.as_ref().filter(|p| p.ratio > 0.0).map(|p| (Arc::as_ptr(&p.order), p.ratio));
+    Arc::ptr_eq(&a.sae, &b.sae) && pruning(a) == pruning(b)
+}
+
+/// Places of equal items, in the order of their first.
+fn partition<T>(items: &[T], same: impl Fn(&T, &T) -> bool) -> Vec<Vec<usize>> {
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        match parts.iter_mut().find(|part| same(&items[part[0]], item)) {
+            Some(part) => part.push(at),
+            None => parts.push(vec![at]),
+        }
+    }
+    parts
+}

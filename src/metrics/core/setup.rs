@@ -1,0 +1,168 @@
+//! A core run on what a session has loaded: which variants, which text, how many rows, what the files are called.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
+
+use super::{CoreRun, CoreSpec, report::result_file};
+use crate::{
+    compare::{Reader, Variant},
+    data::{Corpus, read_corpus},
+    demo,
+    error::{Error, Result},
+    metrics::{
+        MetricTable,
+        report::{Identity, RunStamp, sae_cfg_dict, write_results},
+    },
+    model::Model,
+    prune::Criterion,
+    session::Session,
+};
+
+/// What can be chosen about a core run; `None` is a default that suits the model and two CPU cores.
+#[derive(Clone, Debug, Default)]
+pub struct CoreOptions {
+    /// Those present, if none are named.
+    pub variants: Vec<Variant>,
+    /// Default: the session's text, else the built-in held-out text.
+    pub text: Option<PathBuf>,
+    pub rows: Option<usize>,
+    pub context: Option<usize>,
+    pub batch: Option<usize>,
+    /// Pruning of the `pruned` variant's SAE. Default: the session's.
+    pub pruning: Option<(f64, Criterion)>,
+}
+
+/// A run with the names of its results.
+pub struct CoreMeasurement {
+    pub run: CoreRun,
+    /// In the order of the run's readers.
+    identities: Vec<Identity>,
+    models: Vec<(String, String)>,
+}
+
+const CONTEXT: usize = 128;
+const BATCH: usize = 8;
+
+impl CoreMeasurement {
+    pub fn new(session: &Session, options: &CoreOptions) -> Result<Self> {
+        let (ratio, criterion) = options.pruning.unwrap_or((session.spec.ratio, session.spec.criterion));
+        let readers = readers(session, &options.variants, ratio, criterion)?;
+        let (spec, rows) = rows(session, options)?;
+        let tokenizer = &session.tokenizer;
+        let special: HashSet<u32> = [tokenizer.bos, tokenizer.eos, tokenizer.pad].into_iter().flatten().collect();
+        let names = Names::of(session);
+        let identities = readers.iter().map(|reader| names.identity(reader)).collect();
+        Ok(Self { run: CoreRun::new(spec, readers, rows, special)?, identities, models: names.settings() })
+    }
+
+    /// Figures so far, with the models they were measured on.
+    pub fn table(&self) -> MetricTable {
+        let mut table = self.run.table();
+        table.settings.splice(0..0, self.models.iter().cloned());
+        table
+    }
+
+    /// One result file a variant below `folder`.
+    pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        let results = self.run.finish()?;
+        let stamp = RunStamp::now();
+        let files = self.identities.iter().zip(self.run.readers()).zip(&results).map(|((identity, reader), (_, result))| {
+            (identity, result_file(self.run.spec(), reader.model.dtype, identity, &stamp, result))
+        });
+        write_results(folder, files)
+    }
+}
+
+fn readers(session: &Session, wanted: &[Variant], ratio: f64, criterion: Criterion) -> Result<Vec<Reader>> {
+    let mut readers = Vec::new();
+    for variant in Variant::ALL {
+        if !wanted.is_empty() && !wanted.contains(&variant) {
+            continue;
+        }
+        match session.reader(variant, ratio, criterion)? {
+            Some(reader) => readers.push(reader),
+            None if wanted.is_empty() => {}
+            None => return Err(Error::invalid(format!("variant {variant} is not part of this session"))),
+        }
+    }
+    Ok(readers)
+}
+
+fn rows(session: &Session, options: &CoreOptions) -> Result<(CoreSpec, Vec<Vec<u32>>)> {
+    let config = &session.original.config;
+    let context = options.context.unwrap_or(CONTEXT.min(config.n_ctx));
+    if context < 2 || context > config.n_ctx {
+        return Err(Error::Usage(format!("a context of {context} tokens does not fit; expected 2 to {}", config.n_ctx)));
+    }
+    let wanted = options.rows.unwrap_or_else(|| default_rows(&session.original));
+    let batch = options.batch.unwrap_or(BATCH);
+    if wanted == 0 || batch == 0 {
+        return Err(Error::Usage("rows and batch must be at least 1".into()));
+    }
+    let (corpus, dataset) = match options.text.as_ref().or(session.spec.text.as_ref()) {
+        Some(path) => (read_corpus(path)?, path.display().to_string()),
+        None => (Corpus::Texts(demo::held_out()?), "built-in held-out text".to_owned()),
+    };
+    // Whole batches only: a part of one would give `mse` another meaning.
+    let batch = batch.min(wanted);
+    let mut rows = corpus.rows(&session.tokenizer, config.d_vocab, context, session.spec.bos, wanted / batch * batch)?;
+    if rows.is_empty() {
+        return Err(Error::invalid(format!(
+            "{dataset} does not fill one row of {context} tokens; give more text or a smaller context"
+        )));
+    }
+    let spec = CoreSpec::over(rows.len(), context, batch, dataset);
+    rows.truncate(spec.rows());
+    Ok((spec, rows))
+}
+
+/// Enough for steady figures in about a minute on two cores.
+fn default_rows(model: &Model) -> usize {
+    match model.parameters() {
+        0..20_000_000 => 64,
+        20_000_000..200_000_000 => 32,
+        _ => 16,
+    }
+}
+
+/// What the parts of a session are called in files and tables.
+struct Names {
+    original: String,
+    pruned: String,
+}
+
+impl Names {
+    fn of(session: &Session) -> Self {
+        let original = session.original.name.clone();
+        let pruned = match &session.spec.pruned_model {
+            Some(_) => format!("{original} (pruned: {})", session.pruned.name),
+            None => format!("{original} ({})", session.spec.compress),
+        };
+        Self { original, pruned }
+    }
+
+    fn model(&self, variant: Variant) -> &str {
+        if variant.on_pruned_model() { &self.pruned } else { &self.original }
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        vec![("original on".into(), self.original.clone()), ("others on".into(), self.pruned.clone())]
+    }
+
+    /// Model, hook, SAE, variant and pruning: all that tells one result from another.
+    fn identity(&self, reader: &Reader) -> Identity {
+        let model = self.model(reader.variant);
+        let mut release = format!("{model}_{}_{}_{}", reader.hook, reader.sae.config.name, reader.variant);
+        if let Some(pruning) = &reader.pruning {
+            release += &format!("_{}-{}", pruning.order.criterion, pruning.ratio);
+        }
+        Identity {
+            release,
+            sae_id: "custom_sae".into(),
+            model_name: model.to_owned(),
+            sae_config: sae_cfg_dict(&reader.sae, model),
+        }
+    }
+}

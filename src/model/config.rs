@@ -1,0 +1,209 @@
+//! `config.json` of every family, as one structure.
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    LayerNorm,
+    RmsNorm,
+}
+
+/// Activation function of the MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// GELU in its tanh form (`gelu_new`, `gelu_pytorch_tanh`).
+    GeluTanh,
+    /// GELU with the error function.
+    Gelu,
+    Silu,
+    Relu,
+}
+
+/// Rotary positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    pub theta: f64,
+    pub scaling: RopeScaling,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum RopeScaling {
+    None,
+    Linear { factor: f64 },
+    Llama3 { factor: f64, low_freq_factor: f64, high_freq_factor: f64, original_context: f64 },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `model_type` of `config.json`.
+    pub family: String,
+    pub n_layers: usize,
+    pub d_model: usize,
+    pub n_heads: usize,
+    pub n_kv_heads: usize,
+    pub d_head: usize,
+    pub d_mlp: usize,
+    pub d_vocab: usize,
+    pub n_ctx: usize,
+    pub norm: NormKind,
+    pub eps: f64,
+    pub act: Act,
+    /// The MLP has a gate beside its input matrix.
+    pub gated: bool,
+    /// None: learned positions.
+    pub rope: Option<Rope>,
+    /// Factor on attention scores, per layer.
+    pub attn_scale: Vec<f64>,
+    pub bos_token_id: Option<u32>,
+    pub eos_token_id: Option<u32>,
+    pub pad_token_id: Option<u32>,
+}
+
+/// Sizes beyond these are a damaged or hostile file, not a model.
+const LIMIT: usize = 1 << 24;
+
+/// Typed access to a JSON object, with errors that name the key.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    pub value: &'a Value,
+    /// Where the object was read, for messages.
+    pub path: &'a std::path::Path,
+}
+
+impl<'a> Keys<'a> {
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
+        self.value.get(key).filter(|v| !v.is_null())
+    }
+
+    fn wrong(&self, key: &str, expected: &str) -> Error {
+        let found = self.get(key).map_or("nothing".to_owned(), |v| crate::text::shorten(&v.to_string(), 60));
+        Error::file(self.path, format!("key {key:?}: expected {expected}, found {found}"))
+    }
+
+    /// A size between 1 and a bound far above any real model.
+    pub fn size(&self, key: &str) -> Result<usize> {
+        let size = self.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        size.filter(|n| (1..=LIMIT).contains(n)).ok_or_else(|| self.wrong(key, "a size"))
+    }
+
+    pub fn size_or(&self, key: &str, default: usize) -> Result<usize> {
+        if self.get(key).is_some() { self.size(key) } else { Ok(default) }
+    }
+
+    pub fn number(&self, key: &str) -> Result<f64> {
+        self.get(key).and_then(Value::as_f64).filter(|n| n.is_finite()).ok_or_else(|| self.wrong(key, "a number"))
+    }
+
+    pub fn number_or(&self, key: &str, default: f64) -> Result<f64> {
+        if self.get(key).is_some() { self.number(key) } else { Ok(default) }
+    }
+
+    pub fn bool_or(&self, key: &str, default: bool) -> Result<bool> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(v) => v.as_bool().ok_or_else(|| self.wrong(key, "true or false")),
+        }
+    }
+
+    pub fn str_or(&self, key: &str, default: &'a str) -> Result<&'a str> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(v) => v.as_str().ok_or_else(|| self.wrong(key, "a text")),
+        }
+    }
+
+    /// A token id; of a list, the first.
+    pub fn token(&self, key: &str) -> Result<Option<u32>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let first = value.as_array().and_then(|a| a.first()).unwrap_or(value);
+        let id = first.as_u64().and_then(|n| u32::try_from(n).ok());
+        id.map(Some).ok_or_else(|| self.wrong(key, "a token id"))
+    }
+
+    pub fn act(&self, key: &str, default: &'a str) -> Result<Act> {
+        match self.str_or(key, default)? {
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Act::GeluTanh),
+            "gelu" => Ok(Act::Gelu),
+            "silu" | "swish" => Ok(Act::Silu),
+            "relu" => Ok(Act::Relu),
+            _ => Err(self.wrong(key, "gelu_new, gelu_pytorch_tanh, gelu, silu or relu")),
+        }
+    }
+
+    /// Rotary settings: `rope_theta` and `rope_scaling`, or both in `rope_parameters`.
+    pub fn rope(&self) -> Result<Rope> {
+        let inner = self.get("rope_parameters").or_else(|| self.get("rope_scaling"));
+        let theta_keys = self.get("rope_parameters").filter(|p| p.get("rope_theta").is_some()).unwrap_or(self.value);
+        let theta = Keys { value: theta_keys, ..*self }.number_or("rope_theta", 10_000.0)?;
+        let Some(inner) = inner else { return Ok(Rope { theta, scaling: RopeScaling::None }) };
+        let keys = Keys { value: inner, ..*self };
+        let kind = keys.str_or("rope_type", keys.str_or("type", "default")?)?;
+        let scaling = match kind {
+            "default" => RopeScaling::None,
+            "linear" => RopeScaling::Linear { factor: keys.number("factor")? },
+            "llama3" => RopeScaling::Llama3 {
+                factor: keys.number("factor")?,
+                low_freq_factor: keys.number("low_freq_factor")?,
+                high_freq_factor: keys.number("high_freq_factor")?,
+                original_context: keys.number("original_max_position_embeddings")?,
+            },
+            _ => return Err(keys.wrong("rope_type", "default, linear or llama3")),
+        };
+        Ok(Rope { theta, scaling })
+    }
+
+    /// Refuse a setting that this program does not compute.
+    pub fn refuse(&self, key: &str, why: &str) -> Error {
+        Error::file(self.path, format!("key {key:?}: {why}"))
+    }
+}
+
+impl Config {
+    pub fn check(self, path: &std::path::Path) -> Result<Self> {
+        let wrong = |what: String| Err(Error::file(path, what));
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
+            return wrong(format!("{} query heads cannot share {} key/value heads", self.n_heads, self.n_kv_heads));
+        }
+        if self.rope.is_some() && !self.d_head.is_multiple_of(2) {
+            return wrong(format!("rotary positions need an even head width, found {}", self.d_head));
+        }
+        if self.n_layers > 4096 {
+            return wrong(format!("{} layers are more than any model has", self.n_layers));
+        }
+        Ok(self)
+    }
+}
+
+impl Rope {
+    /// Inverse frequencies of each pair.
+    fn frequencies(&self, d_head: usize) -> Vec<f64> {
+        let base = (0..d_head / 2).map(|i| self.theta.powf(-2.0 * i as f64 / d_head as f64));
+        match self.scaling {
+            RopeScaling::None => base.collect(),
+            RopeScaling::Linear { factor } => base.map(|f| f / factor).collect(),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => base
+                .map(|f| {
+                    let wavelength = 2.0 * std::f64::consts::PI / f;
+                    if wavelength < original_context / high_freq_factor {
+                        f
+                    } else if wavelength > original_context / low_freq_factor {
+                        f / factor
+                    } else {
+                        let smooth =
+                            (original_context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                        (1.0 - smooth) * f / factor + smooth * f
+                    }
+                })
+                .collect(),
+        }
+    }
+
+    /// Cosines and sines `[n_ctx, d_head / 2]`. Angles are taken in f32, as the reference libraries do.
+    pub fn tables(&self, n_ctx: usize, d_head: usize) -> (Vec<f32>, Vec<f32>) {
+        let frequencies: Vec<f32> = self.frequencies(d_head).iter().map(|f| *f as f32).collect();
+        let angles = (0..n_ctx).flat_map(|t| frequencies.iter().map(move |f| t as f32 * f));
+        angles.map(|a| (a.cos(), a.sin())).unzip()
+    }
+}

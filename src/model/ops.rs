@@ -1,0 +1,183 @@
+//! The layers of a transformer on candle tensors. On the CPU in f32 they run through [`crate::kernels`], elsewhere
+//! through candle's own operations.
+
+use candle_core::{D, DType, Tensor};
+
+use super::config::{Act, NormKind};
+use crate::{
+    error::Result,
+    kernels::{
+        attention::{self, Heads},
+        matmul, on_cpu_f32, pointwise, with_f32,
+    },
+};
+
+/// `y = x W^T + b`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `[outputs, inputs]`, contiguous.
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        std::iter::once(&self.weight).chain(&self.bias)
+    }
+
+    /// `x [n, inputs]` to `[n, outputs]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (outputs, inputs) = self.weight.dims2()?;
+        if on_cpu_f32(x) {
+            let x = x.contiguous()?;
+            let n = x.elem_count() / inputs;
+            let out = with_f32(&x, |x| {
+                with_f32(&self.weight, |w| match &self.bias {
+                    Some(bias) => with_f32(bias, |b| matmul::linear(x, w, Some(b), inputs, outputs)),
+                    None => Ok(matmul::linear(x, w, None, inputs, outputs)),
+                })
+            })???;
+            return Ok(Tensor::from_vec(out, (n, outputs), self.weight.device())?);
+        }
+        let out = x.matmul(&self.weight.t()?)?;
+        Ok(match &self.bias {
+            Some(bias) => out.broadcast_add(bias)?,
+            None => out,
+        })
+    }
+}
+
+/// LayerNorm or RMS norm. A weight or bias that is missing was folded into the next matrix.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    pub kind: NormKind,
+    pub eps: f64,
+    pub weight: Option<Tensor>,
+    pub bias: Option<Tensor>,
+}
+
+impl Norm {
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.weight.iter().chain(&self.bias)
+    }
+
+    /// Over the last dimension of `x [n, width]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if on_cpu_f32(x) {
+            let (x, width) = (x.contiguous()?, x.dim(D::Minus1)?);
+            let (weight, bias) = (values(&self.weight)?, values(&self.bias)?);
+            let out = with_f32(&x, |x| match self.kind {
+                NormKind::LayerNorm => {
+                    pointwise::layer_norm(x, width, weight.as_deref(), bias.as_deref(), self.eps as f32)
+                }
+                NormKind::RmsNorm => pointwise::rms_norm(x, width, weight.as_deref(), self.eps as f32),
+            })?;
+            return Ok(Tensor::from_vec(out, x.shape(), x.device())?);
+        }
+        let dtype = x.dtype();
+        // 16-bit sums of squares overflow: norms are taken in f32.
+        let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let x = x.to_dtype(wide)?;
+        let x = match self.kind {
+            NormKind::LayerNorm => x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?,
+            NormKind::RmsNorm => x,
+        };
+        let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
+        let mut x = x.broadcast_div(&scale)?;
+        if let Some(weight) = &self.weight {
+            x = x.broadcast_mul(&weight.to_dtype(wide)?)?;
+        }
+        if let Some(bias) = &self.bias {
+            x = x.broadcast_add(&bias.to_dtype(wide)?)?;
+        }
+        Ok(x.to_dtype(dtype)?)
+    }
+}
+
+fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
+    tensor.as_ref().map(|t| with_f32(t, <[f32]>::to_vec)).transpose()
+}
+
+/// What stands between the MLP's two matrices.
+pub fn activate(x: Tensor, act: Act, gated: bool) -> Result<Tensor> {
+    let (n, width) = x.dims2()?;
+    if on_cpu_f32(&x) {
+        if gated && act == Act::Silu {
+            let out = with_f32(&x, |x| pointwise::silu_gated(x, width / 2))?;
+            return Ok(Tensor::from_vec(out, (n, width / 2), x.device())?);
+        }
+        if !gated && act == Act::GeluTanh {
+            let mut out = with_f32(&x, <[f32]>::to_vec)?;
+            pointwise::gelu_tanh(&mut out);
+            return Ok(Tensor::from_vec(out, (n, width), x.device())?);
+        }
+    }
+    let apply = |x: &Tensor| match act {
+        Act::GeluTanh => x.gelu(),
+        Act::Gelu => x.gelu_erf(),
+        Act::Silu => x.silu(),
+        Act::Relu => x.relu(),
+    };
+    if gated {
+        let half = width / 2;
+        return Ok((apply(&x.narrow(1, 0, half)?.contiguous()?)? * x.narrow(1, half, half)?)?);
+    }
+    Ok(apply(&x)?)
+}
+
+/// Causal attention: `qkv [batch * time, (heads + 2 kv_heads) * width]` to `z [batch * time, heads * width]`.
+pub fn attention(
+    qkv: Tensor,
+    batch: usize,
+    time: usize,
+    heads: Heads,
+    rotary: Option<&(Tensor, Tensor)>,
+) -> Result<Tensor> {
+    let rotary = match rotary {
+        Some((cos, sin)) => Some((cos.narrow(0, 0, time)?, sin.narrow(0, 0, time)?)),
+        None => None,
+    };
+    let out_width = heads.heads * heads.width;
+    if on_cpu_f32(&qkv) {
+        let z = match &rotary {
+            None => with_f32(&qkv, |qkv| attention::causal(qkv, batch, time, heads))?,
+            Some((cos, sin)) => {
+                let mut qkv = with_f32(&qkv, <[f32]>::to_vec)?;
+                with_f32(cos, |cos| with_f32(sin, |sin| attention::rotate(&mut qkv, time, heads, cos, sin)))??;
+                attention::causal(&qkv, batch, time, heads)
+            }
+        };
+        return Ok(Tensor::from_vec(z, (batch * time, out_width), qkv.device())?);
+    }
+    let Heads { heads: n_heads, kv_heads, width, scale } = heads;
+    let split = |start: usize, n: usize| {
+        qkv.narrow(1, start * width, n * width)?.reshape((batch, time, n, width))?.transpose(1, 2)?.contiguous()
+    };
+    let (mut q, mut k, mut v) = (split(0, n_heads)?, split(n_heads, kv_heads)?, split(n_heads + kv_heads, kv_heads)?);
+    if let Some((cos, sin)) = &rotary {
+        let (cos, sin) = (cos.to_dtype(q.dtype())?, sin.to_dtype(q.dtype())?);
+        let half = width / 2;
+        let rotate = |x: &Tensor| {
+            let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
+            let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+            let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+            Tensor::cat(&[first, second], 3)
+        };
+        (q, k) = (rotate(&q)?, rotate(&k)?);
+    }
+    if kv_heads < n_heads {
+        let share = n_heads / kv_heads;
+        let spread = |x: Tensor| {
+            x.unsqueeze(2)?.expand((batch, kv_heads, share, time, width))?.reshape((batch, n_heads, time, width))
+        };
+        (k, v) = (spread(k)?, spread(v)?);
+    }
+    let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * f64::from(scale))?;
+    let wide = if scores.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+    let mask: Vec<f32> =
+        (0..time).flat_map(|t| (0..time).map(move |s| if s > t { f32::NEG_INFINITY } else { 0.0 })).collect();
+    let mask = Tensor::from_vec(mask, (time, time), scores.device())?.to_dtype(wide)?;
+    let weights = candle_nn::ops::softmax(&scores.to_dtype(wide)?.broadcast_add(&mask)?, D::Minus1)?;
+    let z = weights.to_dtype(v.dtype())?.matmul(&v)?;
+    Ok(z.transpose(1, 2)?.reshape((batch * time, out_width))?)
+}

@@ -1,0 +1,149 @@
+//! Passes through a model that stop at a hook, resume from it, and put another activation there.
+
+use candle_core::{DType, Tensor};
+
+use super::{Model, Tick, block::Shape, hooks::HookPoint, hooks::Site};
+use crate::error::{Error, Result};
+
+/// A pass stopped at a hook: the activation there, and what is needed to go on.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    pub hook: HookPoint,
+    /// `[batch, time, d_in]`, f32.
+    pub acts: Tensor,
+    /// The residual stream that the hook's activation will be added to, for hooks beside it.
+    base: Option<Tensor>,
+}
+
+impl Captured {
+    pub fn batch(&self) -> usize {
+        self.acts.dims()[0]
+    }
+
+    pub fn time(&self) -> usize {
+        self.acts.dims()[1]
+    }
+}
+
+/// For passes that nobody watches.
+fn unwatched(_: super::Part, _: &Tensor) -> Result<()> {
+    Ok(())
+}
+
+impl Model {
+    fn shape(&self, layer: usize, batch: usize, time: usize) -> Shape<'_> {
+        Shape { config: &self.config, rotary: self.rotary.as_ref(), layer, batch, time }
+    }
+
+    /// Residual stream before block 0, `[batch * time, d_model]`.
+    pub fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
+        let (batch, time) = tokens.dims2()?;
+        if time > self.config.n_ctx {
+            return Err(Error::invalid(format!(
+                "{time} tokens are more than the {} that {} can read; shorten the text",
+                self.config.n_ctx, self.name
+            )));
+        }
+        let x = self.embed.index_select(&tokens.flatten_all()?, 0)?;
+        Ok(match &self.positions {
+            Some(positions) => {
+                let x = x.reshape((batch, time, ()))?.broadcast_add(&positions.narrow(0, 0, time)?)?;
+                x.reshape((batch * time, ()))?
+            }
+            None => x,
+        })
+    }
+
+    /// Run blocks `from..to` on a residual stream `[batch * time, d_model]`.
+    pub fn run(&self, mut resid: Tensor, blocks: std::ops::Range<usize>, batch: usize, tick: Tick) -> Result<Tensor> {
+        let time = resid.dim(0)? / batch;
+        for layer in blocks {
+            tick()?;
+            resid = self.blocks[layer].forward(&resid, self.shape(layer, batch, time), &mut unwatched)?;
+        }
+        Ok(resid)
+    }
+
+    /// Read the activation at a hook for token rows `[batch, time]` (u32); nothing after it is computed.
+    pub fn capture(&self, tokens: &Tensor, hook: HookPoint, tick: Tick) -> Result<Captured> {
+        self.check_hook(hook)?;
+        let (batch, time) = tokens.dims2()?;
+        let resid = self.run(self.embed(tokens)?, 0..hook.layer, batch, tick)?;
+        let (acts, base) = self.at_hook(resid, hook, batch, time, tick)?;
+        let acts = acts.to_dtype(DType::F32)?.reshape((batch, time, ()))?;
+        Ok(Captured { hook, acts, base })
+    }
+
+    fn at_hook(
+        &self,
+        resid_pre: Tensor,
+        hook: HookPoint,
+        batch: usize,
+        time: usize,
+        tick: Tick,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (block, shape) = (&self.blocks[hook.layer], self.shape(hook.layer, batch, time));
+        if hook.site == Site::ResidPre {
+            return Ok((resid_pre, None));
+        }
+        tick()?;
+        let z = block.z(&resid_pre, shape, &mut unwatched)?;
+        if hook.site == Site::Z {
+            return Ok((z, Some(resid_pre)));
+        }
+        let attn_out = block.o.forward(&z)?;
+        if hook.site == Site::AttnOut {
+            return Ok((attn_out, Some(resid_pre)));
+        }
+        let resid_mid = (resid_pre + attn_out)?;
+        if hook.site == Site::ResidMid {
+            return Ok((resid_mid, None));
+        }
+        let mlp_out = block.mlp(&resid_mid, shape, &mut unwatched)?;
+        if hook.site == Site::MlpOut {
+            return Ok((mlp_out, Some(resid_mid)));
+        }
+        Ok(((resid_mid + mlp_out)?, None))
+    }
+
+    /// Go on from a hook with the activation found there: the residual stream after the last block, `[batch, time, d_model]`.
+    pub fn finish(&self, captured: &Captured, tick: Tick) -> Result<Tensor> {
+        self.resume(captured, &captured.acts, tick)
+    }
+
+    /// Go on from a hook with another activation, shaped like the one found there.
+    pub fn resume(&self, captured: &Captured, replacement: &Tensor, tick: Tick) -> Result<Tensor> {
+        let HookPoint { layer, site } = captured.hook;
+        let (batch, time) = (captured.batch(), captured.time());
+        let (block, shape) = (&self.blocks[layer], self.shape(layer, batch, time));
+        let x = replacement.reshape((batch * time, ()))?.to_dtype(self.dtype)?;
+        let from_mid = |resid_mid: Tensor| -> Result<Tensor> {
+            Ok((&resid_mid + block.mlp(&resid_mid, shape, &mut unwatched)?)?)
+        };
+        let with_base = |x: &Tensor| -> Result<Tensor> {
+            let base = captured.base.as_ref();
+            let base = base.ok_or_else(|| Error::invalid(format!("no residual stream was kept at {}", captured.hook)))?;
+            Ok((base + x)?)
+        };
+        tick()?;
+        let resid_post = match site {
+            Site::ResidPre => block.forward(&x, shape, &mut unwatched)?,
+            Site::Z => from_mid(with_base(&block.o.forward(&x)?)?)?,
+            Site::AttnOut => from_mid(with_base(&x)?)?,
+            Site::ResidMid => from_mid(x)?,
+            Site::MlpOut => with_base(&x)?,
+            Site::ResidPost => x,
+        };
+        let last = self.run(resid_post, layer + 1..self.config.n_layers, batch, tick)?;
+        Ok(last.reshape((batch, time, ()))?)
+    }
+
+    /// Final norm and output matrix: logits f32 with the leading dimensions of `last`.
+    pub fn logits(&self, last: &Tensor) -> Result<Tensor> {
+        let mut shape = last.dims().to_vec();
+        let width = shape.pop().unwrap_or(0);
+        shape.push(self.config.d_vocab);
+        let x = self.ln_final.forward(&last.reshape(((), width))?)?;
+        Ok(self.unembed.forward(&x)?.to_dtype(DType::F32)?.reshape(shape)?)
+    }
+}

@@ -1,0 +1,141 @@
+//! Text to token ids and back to exact bytes.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::Tokenizer as Inner;
+
+use super::{
+    config::{Config, Keys},
+    weights::read_json,
+};
+use crate::{
+    error::{Error, Result},
+    text::shorten,
+};
+
+/// How token strings stand for bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alphabet {
+    /// GPT-2's printable stand-ins for the 256 bytes.
+    ByteLevel,
+    /// `▁` for a space and `<0xNN>` for a byte.
+    SentencePiece,
+}
+
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: Inner,
+    alphabet: Alphabet,
+    pub bos: Option<u32>,
+    pub eos: Option<u32>,
+    pub pad: Option<u32>,
+}
+
+impl Tokenizer {
+    /// `tokenizer.json`, with the special tokens of `tokenizer_config.json` or else of the model's config.
+    pub fn load(dir: &Path, config: &Config) -> Result<Self> {
+        let path = dir.join("tokenizer.json");
+        let len = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
+        if len > 256 << 20 {
+            return Err(Error::file(&path, format!("{len} bytes are too many for a tokenizer")));
+        }
+        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        let settings = dir.join("tokenizer_config.json");
+        let json = if settings.exists() { read_json(&settings)? } else { Value::Null };
+        Self::from_bytes(&path, &bytes, &json, config)
+    }
+
+    /// From the contents of `tokenizer.json` and `tokenizer_config.json`.
+    pub fn from_bytes(path: &Path, bytes: &[u8], settings: &Value, config: &Config) -> Result<Self> {
+        let inner = Inner::from_bytes(bytes)
+            .map_err(|e| Error::file(path, format!("not a tokenizer: {}", shorten(&e.to_string(), 200))))?;
+        let byte_level = inner.get_vocab_size(true) > 0 && inner.token_to_id("Ġ").is_some();
+        let keys = Keys { value: settings, path };
+        let special = |key: &str, fallback: Option<u32>| {
+            // Either a string or {"content": "..."}.
+            let value = keys.get(key)?;
+            let text = value.as_str().or_else(|| value.get("content")?.as_str());
+            text.and_then(|t| inner.token_to_id(t)).or(fallback)
+        };
+        let (bos, eos) = (
+            special("bos_token", None).or(config.bos_token_id),
+            special("eos_token", None).or(config.eos_token_id),
+        );
+        let pad = special("pad_token", None).or(config.pad_token_id);
+        let known = |id: &u32| (*id as usize) < config.d_vocab;
+        Ok(Self {
+            alphabet: if byte_level { Alphabet::ByteLevel } else { Alphabet::SentencePiece },
+            bos: bos.filter(known),
+            eos: eos.filter(known),
+            pad: pad.filter(known),
+            inner,
+        })
+    }
+
+    /// Token ids of a text; with `bos`, BOS once in front as TransformerLens does, whatever the tokenizer itself would add.
+    pub fn encode(&self, text: &str, bos: bool) -> Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|e| Error::invalid(format!("the text cannot be tokenized: {}", shorten(&e.to_string(), 200))))?;
+        let mut ids = Vec::with_capacity(encoding.len() + 1);
+        ids.extend(self.bos.filter(|_| bos));
+        ids.extend_from_slice(encoding.get_ids());
+        Ok(ids)
+    }
+
+    /// The exact bytes that a token stands for; may be part of a character.
+    pub fn piece(&self, id: u32) -> Vec<u8> {
+        let Some(token) = self.inner.id_to_token(id) else { return format!("<{id}>").into_bytes() };
+        if self.special(id) || self.inner.get_added_tokens_decoder().contains_key(&id) {
+            return token.into_bytes();
+        }
+        match self.alphabet {
+            Alphabet::ByteLevel => token.chars().flat_map(byte_of).collect(),
+            Alphabet::SentencePiece => {
+                let hex = token.strip_prefix("<0x").and_then(|t| t.strip_suffix('>'));
+                match hex.filter(|h| h.len() == 2).and_then(|h| u8::from_str_radix(h, 16).ok()) {
+                    Some(byte) => vec![byte],
+                    None => token.replace('▁', " ").into_bytes(),
+                }
+            }
+        }
+    }
+
+    /// BOS, EOS or padding.
+    pub fn special(&self, id: u32) -> bool {
+        [self.bos, self.eos, self.pad].contains(&Some(id))
+    }
+
+    /// The special ids, each once.
+    pub fn specials(&self) -> std::collections::HashSet<u32> {
+        [self.bos, self.eos, self.pad].into_iter().flatten().collect()
+    }
+}
+
+/// The byte behind one character of GPT-2's alphabet: printable Latin-1 stands for itself, the other 68 bytes for the
+/// characters from U+0100 on, in order. Anything else is left as it is.
+fn byte_of(c: char) -> Vec<u8> {
+    let printable = |b: u32| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let code = c as u32;
+    if printable(code) {
+        return vec![code as u8];
+    }
+    let byte = code.checked_sub(0x100).and_then(|n| (0..=255).filter(|b| !printable(*b)).nth(n as usize));
+    byte.map_or_else(|| c.to_string().into_bytes(), |b| vec![b as u8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::byte_of;
+
+    #[test]
+    fn the_byte_alphabet() {
+        assert_eq!(byte_of('A'), b"A");
+        assert_eq!(byte_of('Ġ'), b" ");
+        assert_eq!(byte_of('Ċ'), b"\n");
+        assert_eq!(byte_of('é'), vec![0xe9]);
+        assert_eq!(byte_of('Ń'), vec![0xad]);
+    }
+}

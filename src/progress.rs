@@ -1,0 +1,16 @@
+//! How far a long piece of work is.
+
+use crate::error::Result;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    pub what: String,
+    pub done: u64,
+    /// 0: unknown.
+    pub total: u64,
+    /// "bytes", "layers", "tokens" ...
+    pub unit: &'static str,
+}
+
+/// Told how far the work is; an error ends it.
+pub type Listener<'a> = &'a mut dyn FnMut(Progress) -> Result<()>;

@@ -1,0 +1,182 @@
+//! Pruning a language model: canonical Wanda (arXiv 2306.11695), magnitude, and what the released code of
+//! arXiv 2507.15977 does.
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::{cut, norms::InputNorm};
+use crate::{
+    error::{Error, Result},
+    kernels::with_f32,
+    model::{Model, Part, block::Shape},
+    progress::{Listener, Progress},
+};
+
+/// How many weights of a group go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sparsity {
+    /// The `floor(len * ratio)` smallest of each output row.
+    Ratio(f64),
+    /// The `n` smallest of every `m` consecutive inputs.
+    NM(usize, usize),
+}
+
+/// Positions that go through a block at a time.
+const BATCH_TOKENS: usize = 1024;
+
+/// Zero the weights of lowest score in each group of each row of `w [rows, cols]`; the score is |w| times the column's norm.
+fn prune_rows(w: &[f32], norm: Option<&[f32]>, cols: usize, sparsity: Sparsity) -> Vec<f32> {
+    let mut out = w.to_vec();
+    out.par_chunks_mut(cols).for_each_init(Vec::new, |order: &mut Vec<u64>, row| {
+        let (group, n) = match sparsity {
+            Sparsity::Ratio(ratio) => (cols, cut(cols, ratio) as usize),
+            Sparsity::NM(n, m) => (m, n),
+        };
+        for (start, chunk) in row.chunks_mut(group).enumerate() {
+            order.clear();
+            order.extend(chunk.iter().enumerate().map(|(at, w)| {
+                let score = w.abs() * norm.map_or(1.0, |norm| norm[start * group + at]);
+                u64::from(score.to_bits()) << 32 | at as u64
+            }));
+            let n = n.min(order.len());
+            if n > 0 {
+                order.select_nth_unstable(n - 1);
+                order[..n].iter().for_each(|key| chunk[*key as u32 as usize] = 0.0);
+            }
+        }
+    });
+    out
+}
+
+fn pruned(w: &Tensor, norm: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {
+    let (cols, dtype) = (w.dim(1)?, w.dtype());
+    if let Sparsity::NM(_, m) = sparsity
+        && !cols.is_multiple_of(m)
+    {
+        return Err(Error::invalid(format!("{m} does not divide {cols} inputs; choose another n:m")));
+    }
+    let wide = w.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F32)?.contiguous()?;
+    let values = with_f32(&wide, |w| prune_rows(w, norm, cols, sparsity))?;
+    Ok(Tensor::from_vec(values, w.shape(), w.device())?.to_dtype(dtype)?)
+}
+
+fn report(progress: Listener, what: &str, layer: usize, model: &Model) -> Result<()> {
+    let total = model.config.n_layers as u64;
+    progress(Progress { what: what.into(), done: layer as u64, total, unit: "layers" })
+}
+
+impl Model {
+    /// Canonical Wanda. Block by block: norms of the inputs of all its matrices are taken while it is dense and all blocks
+    /// before it are pruned; then its matrices are pruned and it is run again. `rows` are calibration tokens of equal length.
+    pub fn wanda(&self, rows: &[Vec<u32>], sparsity: Sparsity, progress: Listener) -> Result<Self> {
+        let time = rows.first().map_or(0, Vec::len);
+        if time == 0 || rows.iter().any(|r| r.len() != time) {
+            return Err(Error::invalid("calibration needs at least one row of tokens, and rows of equal length"));
+        }
+        let mut model = self.clone();
+        let batch_rows = (BATCH_TOKENS / time).max(1);
+        let mut streams = rows
+            .chunks(batch_rows)
+            .map(|rows| {
+                let flat: Vec<u32> = rows.iter().flatten().copied().collect();
+                self.embed(&Tensor::from_vec(flat, (rows.len(), time), &self.device)?)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for layer in 0..self.config.n_layers {
+            let mut norms: Vec<InputNorm> = Part::ALL
+                .iter()
+                .map(|part| Ok(InputNorm::new(model.blocks[layer].linear(*part).weight.dim(1)?)))
+                .collect::<Result<_>>()?;
+            for stream in &streams {
+                report(progress, "pruning the model (wanda)", layer, self)?;
+                let shape = Shape {
+                    config: &self.config,
+                    rotary: self.rotary.as_ref(),
+                    layer,
+                    batch: stream.dim(0)? / time,
+                    time,
+                };
+                model.blocks[layer].forward(stream, shape, &mut |part, x| {
+                    let x = x.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F32)?.contiguous()?;
+                    with_f32(&x, |x| norms[part as usize].add(x, shape.batch))
+                })?;
+            }
+            for part in Part::ALL {
+                let linear = model.blocks[layer].linear_mut(part);
+                linear.weight = pruned(&linear.weight, Some(&norms[part as usize].value()), sparsity)?;
+            }
+            if layer + 1 < self.config.n_layers {
+                for stream in &mut streams {
+                    report(progress, "pruning the model (wanda)", layer, self)?;
+                    let batch = stream.dim(0)? / time;
+                    *stream = model.run(stream.clone(), layer..layer + 1, batch, &mut || Ok(()))?;
+                }
+            }
+        }
+        report(progress, "pruning the model (wanda)", self.config.n_layers, self)?;
+        Ok(model)
+    }
+
+    /// The smallest weights of each output row, by magnitude alone.
+    pub fn magnitude(&self, ratio: f64, progress: Listener) -> Result<Self> {
+        let mut model = self.clone();
+        for (layer, block) in model.blocks.iter_mut().enumerate() {
+            report(progress, "pruning the model (magnitude)", layer, self)?;
+            for part in Part::ALL {
+                let linear = block.linear_mut(part);
+                linear.weight = pruned(&linear.weight, None, Sparsity::Ratio(ratio))?;
+            }
+        }
+        Ok(model)
+    }
+
+    /// What the released code of arXiv 2507.15977 does: on the default-processed model, per head, the smallest |W| times
+    /// *output* norm in every row of `W_Q`, `W_K`, `W_V` (`[d_model, d_head]`) and `W_O` (`[d_head, d_model]`); the MLP
+    /// stays dense. Its mask is decided by the first document alone (later ones choose the same entries), so only that
+    /// one is read: `document` are its tokens, BOS first.
+    pub fn paper(&self, document: &[u32], ratio: f64, progress: Listener) -> Result<Self> {
+        let mut model = self.process()?;
+        let c = &self.config;
+        let time = document.len();
+        let tokens = Tensor::from_vec(document.to_vec(), (1, time), &self.device)?;
+        let mut resid = model.embed(&tokens)?;
+        for layer in 0..c.n_layers {
+            report(progress, "pruning the model (paper)", layer, self)?;
+            let shape = Shape { config: c, rotary: self.rotary.as_ref(), layer, batch: 1, time };
+            // Outputs of the weights as they are: queries, keys and values before rotation, and the attention's output.
+            let block = &model.blocks[layer];
+            let qkv = block.qkv.forward(&block.ln1.forward(&resid)?)?;
+            let z = block.z(&resid, shape, &mut |_, _| Ok(()))?;
+            let attn_out = block.o.forward(&z)?;
+            let qkv_norm = column_norms(&qkv)?;
+            let o_norm = column_norms(&attn_out)?;
+            let block = &mut model.blocks[layer];
+            block.qkv.weight = by_head(&block.qkv.weight, &qkv_norm, c.d_head, ratio)?;
+            // W_O of a head is a block of columns of [d_model, heads * d_head]; its rows are those columns.
+            let o = block.o.weight.t()?.contiguous()?;
+            let o = pruned(&o, Some(&o_norm), Sparsity::Ratio(ratio))?;
+            block.o.weight = o.t()?.contiguous()?;
+            resid = model.run(resid, layer..layer + 1, 1, &mut || Ok(()))?;
+        }
+        Ok(model)
+    }
+}
+
+/// Prune `[heads * d_head, d_model]` head by head: each input coordinate compares a head's outputs.
+fn by_head(weight: &Tensor, norm: &[f32], d_head: usize, ratio: f64) -> Result<Tensor> {
+    let heads = (0..weight.dim(0)? / d_head)
+        .map(|head| {
+            let rows = weight.narrow(0, head * d_head, d_head)?.t()?.contiguous()?;
+            let norm = &norm[head * d_head..(head + 1) * d_head];
+            Ok(pruned(&rows, Some(norm), Sparsity::Ratio(ratio))?.t()?.contiguous()?)
+        })
+        .collect::<Result<Vec<Tensor>>>()?;
+    Ok(Tensor::cat(&heads, 0)?)
+}
+
+fn column_norms(x: &Tensor) -> Result<Vec<f32>> {
+    let x = x.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F32)?.contiguous()?;
+    let mut squares = vec![0.0; x.dim(1)?];
+    with_f32(&x, |x| super::norms::add_squares(&mut squares, x))?;
+    Ok(squares.into_iter().map(|s: f64| s.sqrt() as f32).collect())
+}

@@ -1,0 +1,53 @@
+//! Normalisation of an SAE's input, and undoing it on the reconstruction (SAELens' `normalize_activations`).
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normalize {
+    None,
+    /// `(x - mean) / (std + 1e-5)`, standard deviation with one degree of freedom less, no affine part.
+    LayerNorm,
+    /// `x sqrt(d_in) / |x|`.
+    ConstantNormRescale,
+}
+
+/// Per token: the factor and the shift that bring a reconstruction back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Undo(Vec<(f32, f32)>);
+
+impl Normalize {
+    /// Normalise rows of width `d` in place.
+    pub fn apply(self, x: &mut [f32], d: usize) -> Undo {
+        let undo = match self {
+            Self::None => return Undo::default(),
+            Self::LayerNorm => x.chunks_mut(d).map(layer_norm).collect(),
+            Self::ConstantNormRescale => x.chunks_mut(d).map(constant_norm).collect(),
+        };
+        Undo(undo)
+    }
+}
+
+fn layer_norm(row: &mut [f32]) -> (f32, f32) {
+    let n = row.len() as f64;
+    let mean = (row.iter().map(|v| f64::from(*v)).sum::<f64>() / n) as f32;
+    row.iter_mut().for_each(|v| *v -= mean);
+    let squares: f64 = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
+    // torch's std subtracts the (tiny) mean of what is left once more; in f64 that changes nothing.
+    let std = (squares / (n - 1.0).max(1.0)).sqrt() as f32;
+    row.iter_mut().for_each(|v| *v /= std + 1e-5);
+    (std, mean)
+}
+
+fn constant_norm(row: &mut [f32]) -> (f32, f32) {
+    let norm = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+    let factor = ((row.len() as f64).sqrt() / norm) as f32;
+    row.iter_mut().for_each(|v| *v *= factor);
+    (1.0 / factor, 0.0)
+}
+
+impl Undo {
+    /// Bring rows of width `d` back, in place. The factor is used without the epsilon of the way in, as SAELens does.
+    pub fn apply(&self, x: &mut [f32], d: usize) {
+        for (row, (factor, shift)) in x.chunks_mut(d).zip(&self.0) {
+            row.iter_mut().for_each(|v| *v = *v * factor + shift);
+        }
+    }
+}
