@@ -9,7 +9,6 @@ pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod export;
-pub mod files;
 pub mod folders;
 pub mod interrupt;
 pub mod jobs;

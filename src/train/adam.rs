@@ -3,10 +3,11 @@
 use rayon::prelude::*;
 
 use super::{
-    gradients::{Gradients, Rows},
-    linalg::{axpy, dot, vectorized},
+    gradients::{ByLatent, Gradients},
+    linalg::{axpy, dot},
     weights::{Weights, normalize},
 };
+use crate::kernels::simd::dispatch;
 
 const BETAS: (f64, f64) = (0.9, 0.999);
 const EPSILON: f32 = 1e-8;
@@ -49,7 +50,7 @@ impl Adam {
     }
 
     /// One step down `gradients`. Of a decoder row's gradient only the part across the row counts.
-    pub fn step(&mut self, weights: &mut Weights, gradients: &Gradients<impl Rows>, learning_rate: f64) {
+    pub fn step(&mut self, weights: &mut Weights, gradients: &Gradients, learning_rate: f64) {
         const BLOCK: usize = 16;
         self.steps += 1;
         let t = self.steps as f64;
@@ -68,24 +69,39 @@ impl Adam {
             self.w_dec.second.par_chunks_mut(block),
         );
         columns.into_par_iter().enumerate().for_each(|(at, (enc, enc_m, enc_v, dec, dec_m, dec_v))| {
-            vectorized(|| {
-                let (mut by_enc, mut by_dec) = (vec![0.0; d_in], vec![0.0; d_in]);
-                for row in 0..enc.len() / d_in {
-                    let range = row * d_in..(row + 1) * d_in;
-                    by_enc.fill(0.0);
-                    by_dec.fill(0.0);
-                    gradients.rows.add_to(at * BLOCK + row, &mut by_enc, &mut by_dec);
-                    step.apply(&mut enc[range.clone()], &mut enc_m[range.clone()], &mut enc_v[range.clone()], &by_enc);
-                    let decoder = &mut dec[range.clone()];
-                    let along = dot(&by_dec, decoder);
-                    axpy(&mut by_dec, -along, decoder);
-                    step.apply(decoder, &mut dec_m[range.clone()], &mut dec_v[range], &by_dec);
-                    normalize(decoder);
-                }
-            });
+            let encoder = Rows { weights: enc, first: enc_m, second: enc_v };
+            let decoder = Rows { weights: dec, first: dec_m, second: dec_v };
+            update(step, &gradients.latents, at * BLOCK, d_in, encoder, decoder);
         });
         step.apply(&mut weights.b_enc, &mut self.b_enc.first, &mut self.b_enc.second, &gradients.b_enc);
         step.apply(&mut weights.b_dec, &mut self.b_dec.first, &mut self.b_dec.second, &gradients.b_dec);
+    }
+}
+
+/// Some rows of a matrix with their moments.
+struct Rows<'a> {
+    weights: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+dispatch! {
+    /// Step the encoder and decoder rows of some latents, the first of which is `first`.
+    fn update(step: Step, gradients: &ByLatent, first: usize, d_in: usize, encoder: Rows<'_>, decoder: Rows<'_>) {
+        let (mut by_encoder, mut by_decoder) = (vec![0.0; d_in], vec![0.0; d_in]);
+        for row in 0..encoder.weights.len() / d_in {
+            let range = row * d_in..(row + 1) * d_in;
+            by_encoder.fill(0.0);
+            by_decoder.fill(0.0);
+            gradients.add_to::<FMA>(first + row, &mut by_encoder, &mut by_decoder);
+            let at = range.clone();
+            step.apply(&mut encoder.weights[at.clone()], &mut encoder.first[at.clone()], &mut encoder.second[at], &by_encoder);
+            let weights = &mut decoder.weights[range.clone()];
+            let along = dot::<FMA>(&by_decoder, weights);
+            axpy::<FMA>(&mut by_decoder, -along, weights);
+            step.apply(weights, &mut decoder.first[range.clone()], &mut decoder.second[range], &by_decoder);
+            normalize(weights);
+        }
     }
 }
 

@@ -7,10 +7,8 @@
 
 use rayon::prelude::*;
 
-use super::{
-    linalg::{axpy, vectorized},
-    weights::Weights,
-};
+use super::{dense, linalg::axpy, sparse, weights::Weights};
+use crate::kernels::simd::dispatch;
 
 /// Weights of the loss' terms.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,45 +19,60 @@ pub struct Loss {
     pub auxiliary_k: usize,
 }
 
-/// Gradients of `W_enc` and `W_dec`, a latent at a time.
-pub trait Rows: Sync {
-    /// Add the gradients of one latent's encoder and decoder row.
-    fn add_to(&self, latent: usize, encoder: &mut [f32], decoder: &mut [f32]);
+/// Gradients of `W_enc` and `W_dec`, to be read a latent at a time.
+pub enum ByLatent {
+    Sparse(sparse::Entries),
+    Dense(dense::Matrices),
 }
 
-pub struct Gradients<R> {
+impl ByLatent {
+    /// Add the gradients of one latent's encoder and decoder row.
+    #[inline(always)]
+    pub fn add_to<const FMA: bool>(&self, latent: usize, encoder: &mut [f32], decoder: &mut [f32]) {
+        match self {
+            Self::Sparse(entries) => entries.add_to::<FMA>(latent, encoder, decoder),
+            Self::Dense(matrices) => matrices.add_to::<FMA>(latent, encoder, decoder),
+        }
+    }
+}
+
+pub struct Gradients {
     pub b_enc: Vec<f32>,
     pub b_dec: Vec<f32>,
     /// Latents that fired on a token of the batch.
     pub fired: Vec<bool>,
-    pub rows: R,
+    pub latents: ByLatent,
 }
 
 /// Gradient of `b_dec`: by the output directly, and through the encoder's input, from which `b_dec` is subtracted.
 pub fn encoder_path(by_output: &[f32], b_enc: &[f32], weights: &Weights) -> Vec<f32> {
     const BLOCK: usize = 64;
     let d_in = weights.d_in;
-    let sum = |rows: &[f32], scales: Option<&[f32]>| {
-        let mut sum = vec![0.0; d_in];
-        vectorized(|| {
-            for (at, row) in rows.chunks_exact(d_in).enumerate() {
-                axpy(&mut sum, scales.map_or(1.0, |scales| -scales[at]), row);
-            }
-        });
-        sum
-    };
-    let direct = by_output.par_chunks(BLOCK * d_in).map(|rows| sum(rows, None));
+    let direct = by_output.par_chunks(BLOCK * d_in).map(|rows| weighted_sum(rows, d_in, None));
     let encoder = weights.w_enc.par_chunks(BLOCK * d_in).zip(b_enc.par_chunks(BLOCK));
-    let through: Vec<_> = encoder.map(|(rows, scales)| sum(rows, Some(scales))).collect();
+    let through = encoder.map(|(rows, scales)| weighted_sum(rows, d_in, Some(scales)));
+    // Sums of blocks, added in order: the result does not depend on how threads shared the work.
+    let parts: Vec<_> = direct.chain(through).collect();
     let mut total = vec![0.0; d_in];
-    direct.collect::<Vec<_>>().iter().chain(&through).for_each(|part| axpy(&mut total, 1.0, part));
+    parts.iter().for_each(|part| total.iter_mut().zip(part).for_each(|(total, part)| *total += part));
     total
+}
+
+dispatch! {
+    /// Sum of rows, or minus their sum weighted by `scales`.
+    fn weighted_sum(rows: &[f32], d_in: usize, scales: Option<&[f32]>) -> Vec<f32> {
+        let mut sum = vec![0.0; d_in];
+        for (at, row) in rows.chunks_exact(d_in).enumerate() {
+            axpy::<FMA>(&mut sum, scales.map_or(1.0, |scales| -scales[at]), row);
+        }
+        sum
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{dense, rng::Rng, sparse, sparse::Selection},
+        super::{rng::Rng, sparse::Selection},
         *,
     };
 
@@ -108,10 +121,10 @@ mod tests {
         total / TOKENS as f64
     }
 
-    fn in_full<R: Rows>(gradients: &Gradients<R>) -> Vec<f32> {
+    fn in_full(gradients: &Gradients) -> Vec<f32> {
         let (mut encoder, mut decoder) = (vec![0.0; D_IN * D_SAE], vec![0.0; D_IN * D_SAE]);
         for (latent, (e, d)) in encoder.chunks_mut(D_IN).zip(decoder.chunks_mut(D_IN)).enumerate() {
-            gradients.rows.add_to(latent, e, d);
+            gradients.latents.add_to::<false>(latent, e, d);
         }
         [encoder, gradients.b_enc.clone(), decoder, gradients.b_dec.clone()].concat()
     }

@@ -9,6 +9,7 @@ mod rng;
 mod select;
 mod sparse;
 pub mod spec;
+pub mod stream;
 mod weights;
 
-pub use spec::{Architecture, Budget, Normalization, TrainSpec};
+pub use spec::{Architecture, Budget, TrainSpec};

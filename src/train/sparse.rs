@@ -4,11 +4,12 @@ use rayon::prelude::*;
 
 use super::{
     figures::Sums,
-    gradients::{Gradients, Loss, Rows, encoder_path},
-    linalg::{Operand, axpy, dot, matmul, vectorized},
+    gradients::{ByLatent, Gradients, Loss, encoder_path},
+    linalg::{axpy, dot, product},
     select::{Scratch, top_k},
     weights::Weights,
 };
+use crate::kernels::{matmul::View, simd::dispatch};
 
 /// Which latents of a token fire.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,7 +58,7 @@ struct Entry {
 }
 
 /// Gradients by latent: entries of latent j are `entries[starts[j]..starts[j + 1]]`.
-pub struct SparseRows {
+pub struct Entries {
     starts: Vec<usize>,
     entries: Vec<Entry>,
     /// By the reconstruction: `2 (x̂ - x) / N` for each token, then the same of the auxiliary loss.
@@ -67,20 +68,20 @@ pub struct SparseRows {
     d_in: usize,
 }
 
-impl Rows for SparseRows {
+impl Entries {
     #[inline(always)]
-    fn add_to(&self, latent: usize, encoder: &mut [f32], decoder: &mut [f32]) {
+    pub fn add_to<const FMA: bool>(&self, latent: usize, encoder: &mut [f32], decoder: &mut [f32]) {
         let batch = self.centred.len() / self.d_in;
         for entry in &self.entries[self.starts[latent]..self.starts[latent + 1]] {
             let row = entry.row as usize;
-            axpy(decoder, entry.value, &self.by_output[row * self.d_in..][..self.d_in]);
-            axpy(encoder, entry.gradient, &self.centred[row % batch * self.d_in..][..self.d_in]);
+            axpy::<FMA>(decoder, entry.value, &self.by_output[row * self.d_in..][..self.d_in]);
+            axpy::<FMA>(encoder, entry.gradient, &self.centred[row % batch * self.d_in..][..self.d_in]);
         }
     }
 }
 
 /// Loss and gradients of a batch `x` (rows of `d_in`). `dead` lists latents that may take part in the auxiliary loss.
-pub fn gradients(weights: &Weights, x: &[f32], selection: Selection, loss: &Loss, dead: &[u32]) -> (Sums, Gradients<SparseRows>) {
+pub fn gradients(weights: &Weights, x: &[f32], selection: Selection, loss: &Loss, dead: &[u32]) -> (Sums, Gradients) {
     let Weights { d_in, d_sae, .. } = *weights;
     let batch = x.len() / d_in;
     let dead = if loss.auxiliary > 0.0 && loss.auxiliary_k > 0 { dead } else { &[] };
@@ -98,8 +99,8 @@ pub fn gradients(weights: &Weights, x: &[f32], selection: Selection, loss: &Loss
         let rows = block.min(batch - first);
         let range = first * d_in..(first + rows) * d_in;
         let pre = &mut pre[..rows * d_sae];
-        let encoder = Operand::new(&weights.w_enc, d_sae).transposed();
-        matmul(pre, Operand::new(&centred[range.clone()], rows), encoder, false);
+        let encoder = View::contiguous(&weights.w_enc, d_sae, d_in).t();
+        product(pre, d_sae, View::contiguous(&centred[range.clone()], rows, d_in), encoder, false);
         let auxiliary = if dead.is_empty() { &mut [][..] } else { &mut by_auxiliary[range.clone()] };
         // Without an auxiliary loss there is nothing to write: each part gets an empty slice.
         let mut auxiliary: Vec<&mut [f32]> = auxiliary.chunks_mut(PART * d_in).collect();
@@ -109,7 +110,7 @@ pub fn gradients(weights: &Weights, x: &[f32], selection: Selection, loss: &Loss
                 .zip(x[range.clone()].par_chunks(PART * d_in))
                 .zip(by_main[range].par_chunks_mut(PART * d_in))
                 .zip(auxiliary)
-                .map(|(((pre, x), main), auxiliary)| vectorized(|| task.part(pre, x, main, auxiliary))),
+                .map(|(((pre, x), main), auxiliary)| part(&task, pre, x, main, auxiliary)),
         );
     }
 
@@ -121,7 +122,8 @@ pub fn gradients(weights: &Weights, x: &[f32], selection: Selection, loss: &Loss
     let mut fired = vec![false; d_sae];
     parts.iter().flat_map(|part| &part.main.latents).for_each(|(latent, _)| fired[*latent as usize] = true);
     let b_dec = encoder_path(&by_output[..x.len()], &b_enc, weights);
-    (sums, Gradients { b_enc, b_dec, fired, rows: SparseRows { starts, entries, by_output, centred, d_in } })
+    let latents = ByLatent::Sparse(Entries { starts, entries, by_output, centred, d_in });
+    (sums, Gradients { b_enc, b_dec, fired, latents })
 }
 
 struct Task<'a> {
@@ -132,10 +134,16 @@ struct Task<'a> {
     batch: usize,
 }
 
+dispatch! {
+    fn part(task: &Task<'_>, pre: &mut [f32], x: &[f32], by_main: &mut [f32], by_auxiliary: &mut [f32]) -> Part {
+        task.part::<FMA>(pre, x, by_main, by_auxiliary)
+    }
+}
+
 impl Task<'_> {
     /// Choose the latents of some tokens, reconstruct, and go back to the pre-activations.
     #[inline(always)]
-    fn part(&self, pre: &mut [f32], x: &[f32], by_main: &mut [f32], by_auxiliary: &mut [f32]) -> Part {
+    fn part<const FMA: bool>(&self, pre: &mut [f32], x: &[f32], by_main: &mut [f32], by_auxiliary: &mut [f32]) -> Part {
         let Weights { d_in, d_sae, .. } = *self.weights;
         let mut part = Part { sums: Sums::new(d_in), main: Active::default(), auxiliary: Active::default() };
         let mut scratch = Scratch::default();
@@ -155,11 +163,11 @@ impl Task<'_> {
             ends.push(latents.len());
 
             error.iter_mut().zip(x).zip(&self.weights.b_dec).for_each(|((e, x), b)| *e = b - x);
-            self.decode(active, error);
+            self.decode::<FMA>(active, error);
             part.sums.tokens += 1.0;
             part.sums.active += active.len() as f64;
-            part.sums.squared_error += f64::from(dot(error, error));
-            part.sums.squared_input += f64::from(dot(x, x));
+            part.sums.squared_error += f64::from(dot::<FMA>(error, error));
+            part.sums.squared_input += f64::from(dot::<FMA>(x, x));
             part.sums.l1 += active.iter().map(|(_, value)| f64::from(*value)).sum::<f64>();
             input.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
 
@@ -174,32 +182,32 @@ impl Task<'_> {
                 // e = x - x̂ is `-error`; the auxiliary error is ê - e.
                 let auxiliary = &mut by_auxiliary[token * d_in..][..d_in];
                 auxiliary.copy_from_slice(error);
-                self.decode(active, auxiliary);
-                part.sums.auxiliary += f64::from(dot(auxiliary, auxiliary));
+                self.decode::<FMA>(active, auxiliary);
+                part.sums.auxiliary += f64::from(dot::<FMA>(auxiliary, auxiliary));
                 auxiliary.iter_mut().for_each(|e| *e *= scale * self.loss.auxiliary);
-                self.back(active, auxiliary, 0.0, gradients);
+                self.back::<FMA>(active, auxiliary, 0.0, gradients);
             }
             error.iter_mut().for_each(|e| *e *= scale);
-            self.back(active, error, self.loss.l1 / self.batch as f32, gradients);
+            self.back::<FMA>(active, error, self.loss.l1 / self.batch as f32, gradients);
         }
         part.sums.input.iter_mut().zip(&input).for_each(|(sum, x)| *sum = f64::from(*x));
         part
     }
 
     #[inline(always)]
-    fn decode(&self, active: &[(u32, f32)], out: &mut [f32]) {
+    fn decode<const FMA: bool>(&self, active: &[(u32, f32)], out: &mut [f32]) {
         let d_in = self.weights.d_in;
         for &(latent, value) in active {
-            axpy(out, value, &self.weights.w_dec[latent as usize * d_in..][..d_in]);
+            axpy::<FMA>(out, value, &self.weights.w_dec[latent as usize * d_in..][..d_in]);
         }
     }
 
     /// Gradients by the active latents, given those by the output.
     #[inline(always)]
-    fn back(&self, active: &[(u32, f32)], by_output: &[f32], l1: f32, gradients: &mut Vec<f32>) {
+    fn back<const FMA: bool>(&self, active: &[(u32, f32)], by_output: &[f32], l1: f32, gradients: &mut Vec<f32>) {
         let d_in = self.weights.d_in;
         let row = |latent: u32| &self.weights.w_dec[latent as usize * d_in..][..d_in];
-        gradients.extend(active.iter().map(|(latent, _)| dot(by_output, row(*latent)) + l1));
+        gradients.extend(active.iter().map(|(latent, _)| dot::<FMA>(by_output, row(*latent)) + l1));
     }
 }
 

@@ -41,16 +41,6 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// How activations are brought to a common scale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Normalization {
-    /// One factor for all tokens, which is folded into the saved weights.
-    None,
-    /// Each token to mean 0 and standard deviation 1, at inference as well.
-    LayerNorm,
-}
-
 /// How long to train.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,7 +66,9 @@ impl Budget {
 pub struct TrainSpec {
     pub architecture: Architecture,
     pub d_sae: usize,
-    pub normalization: Normalization,
+    /// Each token to mean 0 and standard deviation 1, at inference as well. Otherwise one factor for all tokens brings their
+    /// mean length to `sqrt(d_in)` while training; it is folded into the saved weights.
+    pub layer_norm: bool,
     pub budget: Budget,
     /// Tokens a step.
     pub batch: usize,
@@ -101,7 +93,7 @@ impl TrainSpec {
         Self {
             architecture: Architecture::TopK { k },
             d_sae,
-            normalization: Normalization::None,
+            layer_norm: false,
             budget,
             batch: 2048,
             buffer: 1 << 16,

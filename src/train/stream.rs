@@ -1,9 +1,10 @@
 //! Batches of activations in random order, the same for every run with the same seed.
 
-use super::{Normalization, linalg::dot, rng::Rng, spec::TrainSpec};
+use super::{linalg::dot, rng::Rng, spec::TrainSpec};
 use crate::{
     error::{Error, Result},
     model::Tick,
+    sae::Normalize,
 };
 
 /// Where activations come from: groups of tokens that go through the model together.
@@ -74,11 +75,7 @@ impl<'a> Stream<'a> {
         let chosen = &self.order[cut(self.position.batch)..cut(self.position.batch + 1)];
         batch.clear();
         for &token in chosen {
-            let row = &self.buffer[token as usize * d_in..][..d_in];
-            match self.spec.normalization {
-                Normalization::None => batch.extend(row.iter().map(|x| x * self.scale)),
-                Normalization::LayerNorm => batch.extend(layer_norm(row)),
-            }
+            batch.extend(self.buffer[token as usize * d_in..][..d_in].iter().map(|x| x * self.scale));
         }
         Ok(())
     }
@@ -95,7 +92,7 @@ impl<'a> Stream<'a> {
     /// Mean length of the buffered activations.
     pub fn mean_length(&self) -> f64 {
         let rows = self.buffer.chunks_exact(self.source.d_in());
-        rows.map(|row| f64::from(dot(row, row)).sqrt()).sum::<f64>() / self.order.len() as f64
+        rows.map(|row| f64::from(dot::<false>(row, row)).sqrt()).sum::<f64>() / self.order.len() as f64
     }
 
     /// Batches in the buffer, as close to the batch size as equal parts allow.
@@ -121,6 +118,9 @@ impl<'a> Stream<'a> {
         if self.buffer.is_empty() {
             return Err(Error::invalid("the text holds no tokens to train on"));
         }
+        if self.spec.layer_norm {
+            Normalize::LayerNorm.apply(&mut self.buffer, d_in);
+        }
         self.order = Rng::new(self.spec.seed, BUFFERS + self.position.group).permutation(self.buffer.len() / d_in);
         self.groups = taken;
         Ok(())
@@ -135,15 +135,6 @@ impl<'a> Stream<'a> {
         };
         order.1[at] as usize
     }
-}
-
-/// To mean 0 and standard deviation 1 as SAELens does it: deviation with one degree of freedom less, plus 1e-5.
-fn layer_norm(row: &[f32]) -> impl Iterator<Item = f32> {
-    let n = row.len() as f32;
-    let mean = row.iter().sum::<f32>() / n;
-    let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / (n - 1.0).max(1.0);
-    let deviation = variance.sqrt() + 1e-5;
-    row.iter().map(move |x| (x - mean) / deviation)
 }
 
 #[cfg(test)]

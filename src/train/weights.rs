@@ -42,7 +42,7 @@ impl Weights {
 /// Scale to length 1; a zero row stays.
 #[inline(always)]
 pub fn normalize(row: &mut [f32]) {
-    let length = dot(row, row).sqrt();
+    let length = dot::<false>(row, row).sqrt();
     if length > 0.0 {
         row.iter_mut().for_each(|w| *w /= length);
     }
