@@ -217,7 +217,7 @@ fn check_model(root: &Path, case: &Value, tolerance: &Tolerance, report: &mut Re
     }
 
     let wanda = tensors(&root.join(case["wanda"]["expected"].as_str().unwrap()));
-    let calibration = rows(&wanda["calib_ids"]);
+    let calibration = [rows(&wanda["calib_ids"])];
     let pruned = model.wanda(&calibration, Sparsity::Ratio(0.5), &mut no_progress).unwrap();
     check_masks(&pruned, arch, "mask", &wanda, report);
     let two_four = model.wanda(&calibration, Sparsity::NM(2, 4), &mut no_progress).unwrap();

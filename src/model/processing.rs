@@ -42,6 +42,12 @@ pub enum Offset {
     Mean,
 }
 
+impl Offset {
+    pub fn is_some(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+}
+
 impl Model {
     /// How activations at a hook differ between this model's own and the given space.
     pub fn offset(&self, hook: HookPoint, space: Space) -> Result<Offset> {

@@ -67,35 +67,34 @@ fn report(progress: Listener, what: &str, layer: usize, model: &Model) -> Result
 
 impl Model {
     /// Canonical Wanda. Block by block: norms of the inputs of all its matrices are taken while it is dense and all blocks
-    /// before it are pruned; then its matrices are pruned and it is run again. `rows` are calibration tokens of equal length.
-    pub fn wanda(&self, rows: &[Vec<u32>], sparsity: Sparsity, progress: Listener) -> Result<Self> {
-        let time = rows.first().map_or(0, Vec::len);
-        if time == 0 || rows.iter().any(|r| r.len() != time) {
-            return Err(Error::invalid("calibration needs at least one row of tokens, and rows of equal length"));
-        }
+    /// before it are pruned; then its matrices are pruned and it is run again. `batches` are calibration tokens, rows of
+    /// equal length in each.
+    pub fn wanda(&self, batches: &[Vec<Vec<u32>>], sparsity: Sparsity, progress: Listener) -> Result<Self> {
         let mut model = self.clone();
-        let batch_rows = (BATCH_TOKENS / time).max(1);
-        let mut streams = rows
-            .chunks(batch_rows)
-            .map(|rows| {
-                let flat: Vec<u32> = rows.iter().flatten().copied().collect();
-                self.embed(&Tensor::from_vec(flat, (rows.len(), time), &self.device)?)
-            })
-            .collect::<Result<Vec<_>>>()?;
+        // Residual streams, and the rows in each.
+        let mut streams = Vec::new();
+        for rows in batches {
+            let time = rows.first().map_or(0, Vec::len);
+            if time == 0 || rows.iter().any(|r| r.len() != time) {
+                return Err(Error::invalid("calibration needs rows of tokens, of equal length in each batch"));
+            }
+            for rows in rows.chunks((BATCH_TOKENS / time).max(1)) {
+                let tokens = Tensor::from_vec(rows.concat(), (rows.len(), time), &self.device)?;
+                streams.push((self.embed(&tokens)?, rows.len()));
+            }
+        }
+        if streams.is_empty() {
+            return Err(Error::invalid("calibration needs at least one row of tokens"));
+        }
         for layer in 0..self.config.n_layers {
             let mut norms: Vec<InputNorm> = Part::ALL
                 .iter()
                 .map(|part| Ok(InputNorm::new(model.blocks[layer].linear(*part).weight.dim(1)?)))
                 .collect::<Result<_>>()?;
-            for stream in &streams {
+            for (stream, batch) in &streams {
                 report(progress, "pruning the model (wanda)", layer, self)?;
-                let shape = Shape {
-                    config: &self.config,
-                    rotary: self.rotary.as_ref(),
-                    layer,
-                    batch: stream.dim(0)? / time,
-                    time,
-                };
+                let (batch, time) = (*batch, stream.dim(0)? / batch);
+                let shape = Shape { config: &self.config, rotary: self.rotary.as_ref(), layer, batch, time };
                 model.blocks[layer].forward(stream, shape, &mut |part, x| {
                     let x = x.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F32)?.contiguous()?;
                     with_f32(&x, |x| norms[part as usize].add(x, shape.batch))
@@ -106,10 +105,9 @@ impl Model {
                 linear.weight = pruned(&linear.weight, Some(&norms[part as usize].value()), sparsity)?;
             }
             if layer + 1 < self.config.n_layers {
-                for stream in &mut streams {
+                for (stream, batch) in &mut streams {
                     report(progress, "pruning the model (wanda)", layer, self)?;
-                    let batch = stream.dim(0)? / time;
-                    *stream = model.run(stream.clone(), layer..layer + 1, batch, &mut || Ok(()))?;
+                    *stream = model.run(stream.clone(), layer..layer + 1, *batch, &mut || Ok(()))?;
                 }
             }
         }

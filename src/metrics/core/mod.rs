@@ -11,6 +11,7 @@ pub mod pass;
 pub mod report;
 pub mod result;
 pub mod run;
+pub mod setup;
 mod summary;
 pub mod weights;
 

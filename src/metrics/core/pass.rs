@@ -8,7 +8,7 @@ use super::downstream::Losses;
 use crate::{
     compare::{
         Reader,
-        splice::{TokenLosses, losses},
+        splice::{TokenLosses, losses, next_tokens},
     },
     data::encode_ids,
     error::Result,
@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 /// What came of it, in row order; one entry a reader where there are several. Empty what was not wanted.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Measured {
     /// Which tokens are not special.
     pub kept: Vec<bool>,
@@ -77,7 +77,6 @@ pub fn measure(
     let mut measured = Measured { kept: ids.iter().map(|id| !special.contains(id)).collect(), ..Default::default() };
     let Some(first) = readers.first() else { return Ok(measured) };
     let model = &first.model;
-    let targets: Vec<_> = (0..ids.len()).map(|t| (t % length + 1 < length).then(|| ids[t + 1])).collect();
     let tokens = Tensor::from_vec(ids, (rows.len(), length), &model.device)?;
 
     let captured = model.capture(&tokens, first.hook, tick)?;
@@ -107,7 +106,7 @@ pub fn measure(
     if plan.downstream {
         let last: Vec<_> = last.iter().map(|t| t.flatten_to(1)).collect::<candle_core::Result<_>>()?;
         let others: Vec<_> = last[1..].iter().collect();
-        let (clean, mut others) = losses(model, &last[0], &others, &targets, tick)?;
+        let (clean, mut others) = losses(model, &last[0], &others, &next_tokens(rows), tick)?;
         let sae = others.split_off(1);
         measured.losses = others.pop().map(|ablation| Losses { clean, ablation, sae });
     }

@@ -163,12 +163,13 @@ impl CoreRun {
             Some(run) => run,
             None => {
                 let reader = &self.readers[task.readers[0]];
-                let (w_enc, w_dec) = reader.weights()?;
-                let bias = match &reader.sae.activation {
+                let pruned = reader.pruning.as_ref().map(|pruning| pruning.apply(&reader.sae)).transpose()?;
+                let sae = pruned.as_ref().unwrap_or(&reader.sae);
+                let bias = match &sae.activation {
                     Activation::Gated { b_mag, .. } => b_mag,
-                    _ => &reader.sae.b_enc,
+                    _ => &sae.b_enc,
                 };
-                task.run.insert(WeightRun::new(&w_enc, &w_dec, bias)?)
+                task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias)?)
             }
         };
         task.done = Some(Arc::new(run.run(tick)?));

@@ -1,0 +1,61 @@
+"""Cut the demo's calibration and held-out texts from the documents that `fetch_texts.sh` leaves.
+
+    python make_texts.py TEXTS DEMO
+
+TEXTS holds speeches/*.txt and novels/*.txt. Held out from the model and both SAEs, whole: every twelfth speech in name
+order from the sixth on, and the novel northangerabbey. Calibration is cut from the other documents.
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+texts, demo = map(pathlib.Path, sys.argv[1:])
+
+
+def unwrap(text):
+    """Paragraphs on one line each: the novels are wrapped at about 70 columns."""
+    parts = (re.sub(r"\s+", " ", part).strip() for part in re.split(r"\n\s*\n", text))
+    return "\n".join(part for part in parts if part)
+
+
+def read(folder):
+    return [(f.stem, unwrap(f.read_text("utf-8", "replace"))) for f in sorted((texts / folder).glob("*.txt"))]
+
+
+def piece(text, at, size):
+    """About `size` characters from the share `at` of a text, from the start of a paragraph to the end of one."""
+    start = text.find("\n", int(len(text) * at)) + 1
+    end = text.find("\n", start + size)
+    return text[start : end if end > 0 else len(text)].strip()
+
+
+def write(name, pieces):
+    with open(demo / name, "w", encoding="utf-8") as out:
+        for source, text in pieces:
+            out.write(json.dumps({"source": source, "text": text}, ensure_ascii=False) + "\n")
+    print(name, (demo / name).stat().st_size, "bytes")
+
+
+speeches, novels = read("speeches"), read("novels")
+held_speeches = speeches[5::12]
+train_speeches = [s for i, s in enumerate(speeches) if i % 12 != 5]
+held_novel = [n for n in novels if n[0] == "northangerabbey"]
+train_novels = [n for n in novels if n[0] != "northangerabbey"]
+
+calibration = []
+for n in range(20):
+    name, text = train_speeches[n * len(train_speeches) // 20]
+    calibration.append((name, piece(text, 0.3, 2000)))
+    name, text = train_novels[n % len(train_novels)]
+    calibration.append((name, piece(text, (n + 1) / 22, 2000)))
+write("calibration.jsonl", calibration)
+
+held_out = []
+for n in range(24):
+    name, text = held_speeches[n * len(held_speeches) // 24]
+    held_out.append((name, piece(text, 0.15 + 0.5 * (n % 2), 2000)))
+    name, text = held_novel[0]
+    held_out.append((name, piece(text, (n + 1) / 26, 2000)))
+write("held_out.jsonl", held_out)

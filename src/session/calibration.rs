@@ -1,0 +1,73 @@
+//! Token rows that pruning is calibrated on.
+
+use std::path::Path;
+
+use crate::{
+    data::{Corpus, first_rows, read_corpus},
+    demo,
+    error::{Error, Result},
+    model::{Model, Tokenizer},
+};
+
+/// Rows of equal length, run together.
+pub type Batch = Vec<Vec<u32>>;
+
+/// Calibration rows in the two forms in use.
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    /// Windows of text without BOS, as Wanda takes them.
+    pub windows: Vec<Batch>,
+    /// Rows that start with BOS, as the released code of arXiv 2507.15977 takes them, in its batches.
+    pub documents: Vec<Batch>,
+    /// For people: "built-in text, 32 x 256 tokens".
+    pub label: String,
+}
+
+/// Rows of a text, and tokens in each if the model's context allows: enough for steady norms in seconds on a laptop.
+const ROWS: usize = 32;
+const LENGTH: usize = 256;
+/// Rows in a batch of the paper's.
+const PAPER_BATCH: usize = 8;
+
+impl Calibration {
+    /// From a file (text, or token rows: each tensor one batch), or from the built-in text.
+    pub fn load(path: Option<&Path>, model: &Model, tokenizer: &Tokenizer) -> Result<Self> {
+        let (texts, name) = match path {
+            None => (demo::calibration()?, "built-in text".to_owned()),
+            Some(path) => match read_corpus(path)? {
+                Corpus::Texts(texts) => (texts, file_name(path)),
+                Corpus::Tokens(batches) => {
+                    let batches: Vec<Batch> = batches.into_iter().map(|b| b.rows).collect();
+                    check(path, &batches, model)?;
+                    let rows: usize = batches.iter().map(Vec::len).sum();
+                    let label = format!("{}, {rows} rows", file_name(path));
+                    return Ok(Self { windows: batches.clone(), documents: batches, label });
+                }
+            },
+        };
+        let length = LENGTH.min(model.config.n_ctx);
+        let texts = || texts.iter().map(String::as_str);
+        let windows = first_rows(tokenizer, texts(), length, false, ROWS)?;
+        if windows.is_empty() {
+            return Err(Error::invalid(format!("{name} does not fill one calibration row of {length} tokens; give more text")));
+        }
+        let documents = first_rows(tokenizer, texts(), length, true, ROWS)?;
+        let label = format!("{name}, {} x {length} tokens", windows.len());
+        Ok(Self { windows: vec![windows], documents: documents.chunks(PAPER_BATCH).map(<[_]>::to_vec).collect(), label })
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| "text".into(), |n| crate::text::safe(&n.to_string_lossy()))
+}
+
+fn check(path: &Path, batches: &[Batch], model: &Model) -> Result<()> {
+    for rows in batches {
+        crate::data::rows::check_rows(rows, model.config.d_vocab)?;
+        if let Some(row) = rows.iter().find(|r| r.len() > model.config.n_ctx) {
+            let (found, most) = (row.len(), model.config.n_ctx);
+            return Err(Error::file(path, format!("rows of {found} tokens are longer than the {most} that {} can read", model.name)));
+        }
+    }
+    Ok(())
+}

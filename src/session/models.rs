@@ -1,0 +1,130 @@
+//! The original model, its tokenizer and its pruned copy.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+
+use super::{Calibration, Compress, DeviceSpec, SessionSpec, Source};
+use crate::{
+    demo,
+    error::{Error, Result},
+    model::{Model, Tokenizer},
+    progress::{Listener, Progress},
+    prune::model::Sparsity,
+};
+
+/// What a command without an SAE works on.
+#[derive(Clone)]
+pub struct Models {
+    pub tokenizer: Tokenizer,
+    pub original: Arc<Model>,
+    /// The same as `original` where it is not compressed.
+    pub pruned: Arc<Model>,
+    pub calibration: Calibration,
+    /// "wanda 50%", "none" ...
+    pub compression: String,
+    pub warnings: Vec<String>,
+}
+
+impl Models {
+    pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
+        let (device, warning) = device(spec.device)?;
+        let (original, tokenizer) = match &spec.model {
+            Source::Demo => {
+                let model = demo::model(&device, spec.dtype, progress)?;
+                let tokenizer = demo::tokenizer(&model)?;
+                (model, tokenizer)
+            }
+            Source::Path(dir) => {
+                let model = Model::load(dir, &device, spec.dtype, progress)?;
+                let tokenizer = Tokenizer::load(dir, &model.config)?;
+                (model, tokenizer)
+            }
+        };
+        let original = Arc::new(original);
+        let calibration = Calibration::load(spec.calibration.as_deref(), &original, &tokenizer)?;
+        let (pruned, compression) = prune(spec, &original, &calibration, progress)?;
+        Ok(Self { tokenizer, original, pruned, calibration, compression, warnings: warning.into_iter().collect() })
+    }
+}
+
+fn prune(
+    spec: &SessionSpec,
+    original: &Arc<Model>,
+    calibration: &Calibration,
+    progress: Listener,
+) -> Result<(Arc<Model>, String)> {
+    match &spec.pruned_model {
+        Some(Source::Path(dir)) => {
+            let model = Model::load(dir, &original.device, spec.dtype, progress)?;
+            let (a, b) = (&original.config, &model.config);
+            if (a.n_layers, a.d_model, a.d_vocab, a.n_heads) != (b.n_layers, b.d_model, b.d_vocab, b.n_heads) {
+                return Err(Error::file(
+                    dir,
+                    format!(
+                        "not a copy of {}: expected {} layers of width {} and {} tokens, found {}, {} and {}",
+                        original.name, a.n_layers, a.d_model, a.d_vocab, b.n_layers, b.d_model, b.d_vocab
+                    ),
+                ));
+            }
+            let label = format!("pruned: {}", model.name);
+            return Ok((Arc::new(model), label));
+        }
+        Some(Source::Demo) => return Err(Error::Usage("--pruned-model needs a folder".into())),
+        None => {}
+    }
+    let percent = |ratio: f64| format!("{}%", (ratio * 1000.0).round() / 10.0);
+    let pruned = match spec.compress {
+        Compress::None => return Ok((original.clone(), "not compressed".into())),
+        Compress::Wanda(ratio) => {
+            let model = original.wanda(&calibration.windows, Sparsity::Ratio(ratio), progress)?;
+            (model, format!("wanda {}", percent(ratio)))
+        }
+        Compress::WandaNM(n, m) => {
+            let model = original.wanda(&calibration.windows, Sparsity::NM(n, m), progress)?;
+            (model, format!("wanda {n}:{m}"))
+        }
+        Compress::Magnitude(ratio) => (original.magnitude(ratio, progress)?, format!("magnitude {}", percent(ratio))),
+        Compress::Paper(ratio) => {
+            let document = calibration.documents.first().and_then(|batch| batch.first());
+            let document = document.ok_or_else(|| Error::invalid("calibration has no document"))?;
+            (original.paper(document, ratio, progress)?, format!("paper {}", percent(ratio)))
+        }
+    };
+    Ok((Arc::new(pruned.0), pruned.1))
+}
+
+/// The device asked for, and a warning if `auto` could not take the better one.
+fn device(spec: DeviceSpec) -> Result<(Device, Option<String>)> {
+    let gpu = cfg!(feature = "cuda");
+    match spec {
+        DeviceSpec::Cpu => Ok((Device::Cpu, None)),
+        DeviceSpec::Auto if !gpu => Ok((Device::Cpu, None)),
+        DeviceSpec::Auto => match cuda(0) {
+            Ok(device) => Ok((device, None)),
+            Err(why) => Ok((Device::Cpu, Some(format!("no GPU is used: {why}")))),
+        },
+        DeviceSpec::Cuda(_) if !gpu => Err(Error::invalid(
+            "this program was built without CUDA; build it with --features cuda, or use --device cpu",
+        )),
+        DeviceSpec::Cuda(n) => cuda(n).map(|d| (d, None)).map_err(|why| Error::invalid(format!("cuda:{n}: {why}"))),
+    }
+}
+
+/// Opening a device without a driver can panic inside the bindings: both ways of failing are the same to us.
+fn cuda(n: usize) -> Result<Device, String> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let opened = std::panic::catch_unwind(|| Device::new_cuda(n));
+    std::panic::set_hook(hook);
+    match opened {
+        Ok(Ok(device)) => Ok(device),
+        Ok(Err(e)) => Err(crate::text::shorten(&e.to_string(), 200)),
+        Err(_) => Err("the NVIDIA driver (libcuda.so.1) cannot be loaded".into()),
+    }
+}
+
+/// A listener that hears nothing.
+pub fn silent(_: Progress) -> Result<()> {
+    Ok(())
+}
