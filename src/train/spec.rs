@@ -1,6 +1,6 @@
 //! What to train and how: plain data.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,10 +52,10 @@ pub enum Budget {
 
 impl Budget {
     /// Share of the budget used, 0 to 1.
-    pub fn progress(&self, tokens: u64, time: Duration) -> f64 {
+    pub fn progress(&self, tokens: u64, seconds: f64) -> f64 {
         let share = match self {
             Self::Tokens(total) => tokens as f64 / *total as f64,
-            Self::Minutes(total) => time.as_secs_f64() / (total * 60.0),
+            Self::Minutes(total) => seconds / (total * 60.0),
         };
         share.min(1.0)
     }

@@ -89,6 +89,13 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// Some of the buffered activations.
+    pub fn sample(&self, tokens: usize) -> Vec<f32> {
+        let d_in = self.source.d_in();
+        let rows = self.order.iter().take(tokens).map(|token| &self.buffer[*token as usize * d_in..][..d_in]);
+        rows.flatten().map(|x| x * self.scale).collect()
+    }
+
     /// Mean length of the buffered activations.
     pub fn mean_length(&self) -> f64 {
         let rows = self.buffer.chunks_exact(self.source.d_in());
