@@ -1,5 +1,6 @@
 //! `prunelens`: what happens to a sparse autoencoder's latents when the language model under it is pruned.
 
+pub mod bench;
 pub mod cli;
 pub mod compare;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod engine;
 pub mod error;
 pub mod export;
 pub mod folders;
+pub mod inspect;
 pub mod interrupt;
 pub mod jobs;
 pub mod kernels;

@@ -209,14 +209,7 @@ fn load(model: &Path, sae: &Path, tokens: &Path) -> Loaded {
     let (hook, space) = (sae.config.hook, sae.config.space);
     let rows = read_tokens(tokens).expect("tokens").remove(0).rows;
     Loaded {
-        reader: Reader {
-            variant: Variant::Original,
-            model: Arc::new(model),
-            sae: Arc::new(sae),
-            pruning: None,
-            hook,
-            space,
-        },
+        reader: Reader::new(Variant::Original, Arc::new(model), Arc::new(sae), None, hook, space).expect("reader"),
         special: [tokenizer.bos, tokenizer.eos, tokenizer.pad].into_iter().flatten().collect(),
         rows,
     }

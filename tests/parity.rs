@@ -199,7 +199,8 @@ fn check_model(root: &Path, case: &Value, tolerance: &Tolerance, report: &mut Re
     let model = Model::load(&dir, &Device::Cpu, DType::F32, &mut no_progress).unwrap();
     let tokenizer = Tokenizer::load(&dir, &model.config).unwrap();
     let expected = tensors(&root.join(case["expected"].as_str().unwrap()));
-    let hooks: Vec<HookPoint> = case["hooks"].as_array().unwrap().iter().map(|h| h.as_str().unwrap().parse().unwrap()).collect();
+    let hooks: Vec<HookPoint> =
+        case["hooks"].as_array().unwrap().iter().map(|h| h.as_str().unwrap().parse().unwrap()).collect();
     let mut prompts = Vec::new();
     for (n, prompt) in case["prompts"].as_array().unwrap().iter().enumerate() {
         let ids = tokenizer.encode(prompt.as_str().unwrap(), true).unwrap();
@@ -365,14 +366,23 @@ fn check_sae(root: &Path, case: &Value, subject: &Subject, tolerance: &Tolerance
     };
     report.add("sae", format!("{id} space"), auto);
     for s in &spaces {
-        let reader =
-            Reader::new(Variant::Original, subject.model.clone(), sae.clone(), None, hook, space(s)).unwrap();
+        let reader = Reader::new(Variant::Original, subject.model.clone(), sae.clone(), None, hook, space(s)).unwrap();
         for (n, ids) in subject.prompts.iter().enumerate() {
             check_reader(&reader, ids, &expected, &format!("p{n}.{s}"), id, tolerance, report);
         }
     }
     if let Some(pruned) = case.get("pruned") {
-        check_pruned(&sae, hook, space(pruned["space"].as_str().unwrap()), pruned, id, subject, &expected, tolerance, report);
+        check_pruned(
+            &sae,
+            hook,
+            space(pruned["space"].as_str().unwrap()),
+            pruned,
+            id,
+            subject,
+            &expected,
+            tolerance,
+            report,
+        );
     }
 }
 
@@ -458,7 +468,11 @@ fn check_pruned(
                 let result = tolerance.check("latents", &encoded.latents.dense(), want);
                 report.add("sae pruned", format!("{id} {prefix} p{n} latents"), result);
                 // The mask applied on the fly and the zeros written out are the same SAE, to the bit.
-                let result = if applied.encode(&x, None).unwrap().latents == encoded.latents { Ok(()) } else { Err("differs".into()) };
+                let result = if applied.encode(&x, None).unwrap().latents == encoded.latents {
+                    Ok(())
+                } else {
+                    Err("differs".into())
+                };
                 report.add("sae pruned", format!("{id} {prefix} p{n} applied"), result);
                 if let Some(want) = expected.get(&format!("{prefix}.p{n}.recon")) {
                     let recon = floats(&sae.decode(&encoded, Some(&pruning)).unwrap());

@@ -10,7 +10,13 @@ use super::SessionArgs;
 pub struct InspectArgs {
     /// The prompt; `-` reads it from stdin.
     #[arg(value_name = "PROMPT")]
-    pub prompt: String,
+    pub prompt: Option<String>,
+    /// The same as a flag.
+    #[arg(long = "prompt", value_name = "TEXT", conflicts_with = "prompt", id = "prompt_flag")]
+    pub prompt_flag: Option<String>,
+    /// Latents listed for each token in JSON.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

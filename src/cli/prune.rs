@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use super::{ModelArgs, SessionArgs};
 
 #[derive(Args, Clone, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = false)]
 pub struct PruneArgs {
     #[command(subcommand)]
     pub target: PruneTarget,

@@ -65,7 +65,7 @@ pub struct SessionArgs {
     /// How the SAE's weights are ranked for pruning [default: wanda].
     #[arg(long, value_name = "NAME", value_parser = values::criterion())]
     pub criterion: Option<Criterion>,
-    /// Read activations as TransformerLens' weight processing gives them: on, off or auto [default: auto].
+    /// Read activations as TransformerLens' weight processing gives them [default: auto].
     #[arg(long, value_name = "WHEN", value_parser = values::processing())]
     pub tl_processing: Option<Processing>,
     /// Do not put a BOS token before the prompt.

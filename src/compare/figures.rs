@@ -12,13 +12,7 @@ pub fn reconstruction(x: &Tensor, recon: &Tensor, latents: &Latents, counts: &[b
     with_f32(&x, |x| with_f32(&recon, |recon| over_rows(x, recon, d, latents, counts)))?
 }
 
-fn over_rows(
-    x: &[f32],
-    recon: &[f32],
-    d: usize,
-    latents: &Latents,
-    counts: &[bool],
-) -> ReconstructionFigures {
+fn over_rows(x: &[f32], recon: &[f32], d: usize, latents: &Latents, counts: &[bool]) -> ReconstructionFigures {
     let kept = || x.chunks(d).zip(recon.chunks(d)).zip(counts).filter(|(_, counts)| **counts).map(|(rows, _)| rows);
     let n = counts.iter().filter(|c| **c).count() as f64;
     let mut mean = vec![0.0; d];

@@ -96,9 +96,8 @@ impl PathGrid {
         let d = sae.d_in();
         let first = latent as usize * d;
         // Terms in the order in which they die.
-        let mut terms: Vec<(u32, f32)> = with_f32(&sae.w_enc, |w| {
-            (0..d).map(|i| (order.enc().get(first + i), w[first + i] * input[i])).collect()
-        })?;
+        let mut terms: Vec<(u32, f32)> =
+            with_f32(&sae.w_enc, |w| (0..d).map(|i| (order.enc().get(first + i), w[first + i] * input[i])).collect())?;
         terms.sort_unstable_by_key(|t| t.0);
         let bias = sae.b_enc[latent as usize];
         // left[n]: the pre-activation once the first n terms are gone.

@@ -219,6 +219,16 @@ impl Prompt {
         Ok(())
     }
 
+    /// Have the paths found anew, for timing.
+    pub fn forget_paths(&mut self) {
+        self.paths = None;
+    }
+
+    /// Have a variant's spliced figures computed anew, for timing.
+    pub fn forget_splice(&mut self, variant: Variant) {
+        self.readings.iter_mut().filter(|r| r.view.variant == variant).for_each(|r| r.view.splice = None);
+    }
+
     /// One latent on one token: activation at each ratio, and where it dies.
     pub fn curve(&self, token: usize, latent: u32) -> Result<Option<super::Curve>> {
         let pruned = self.readings.iter().find(|r| r.view.variant == Variant::Pruned);

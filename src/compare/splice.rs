@@ -101,7 +101,8 @@ pub fn losses(
         for (other, losses) in others.iter().zip(&mut all) {
             tick()?;
             let spliced = host_logits(model, other, start, len)?;
-            let found = with_f32(&logits, |clean| with_f32(&spliced, |spliced| compare(clean, &lse, spliced, targets)))???;
+            let found =
+                with_f32(&logits, |clean| with_f32(&spliced, |spliced| compare(clean, &lse, spliced, targets)))???;
             losses.ce.extend(found.ce);
             losses.kl.extend(found.kl);
         }
@@ -119,9 +120,11 @@ fn cross_entropies<'a>(
     targets: &'a [Option<u32>],
 ) -> impl Iterator<Item = f32> + use<'a> {
     let vocab = logits.len() / lse.len().max(1);
-    logits.chunks(vocab.max(1)).zip(lse).zip(targets).map(|((row, lse), target)| {
-        target.and_then(|t| row.get(t as usize)).map_or(f32::NAN, |logit| lse - logit)
-    })
+    logits
+        .chunks(vocab.max(1))
+        .zip(lse)
+        .zip(targets)
+        .map(|((row, lse), target)| target.and_then(|t| row.get(t as usize)).map_or(f32::NAN, |logit| lse - logit))
 }
 
 /// The token that follows each position of rows of equal length; none at a row's end.

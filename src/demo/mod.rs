@@ -20,11 +20,20 @@ use crate::{
 };
 
 const CONFIG: &[u8] = include_bytes!("../../demo/model/config.json");
-const WEIGHTS: &[u8] = include_bytes!("../../demo/model/model.safetensors");
+/// `model.safetensors`.
+pub const WEIGHTS: &[u8] = include_bytes!("../../demo/model/model.safetensors");
 const TOKENIZER: &[u8] = include_bytes!("../../demo/model/tokenizer.json");
 const TOKENIZER_CONFIG: &[u8] = include_bytes!("../../demo/model/tokenizer_config.json");
 const CALIBRATION: &str = include_str!("../../demo/calibration.jsonl");
 const HELD_OUT: &str = include_str!("../../demo/held_out.jsonl");
+
+/// The model's small files.
+pub const MODEL_FILES: [(&str, &[u8]); 3] =
+    [("config.json", CONFIG), ("tokenizer.json", TOKENIZER), ("tokenizer_config.json", TOKENIZER_CONFIG)];
+pub const SAE_CONFIG: &[u8] = include_bytes!("../../demo/sae/cfg.json");
+pub const SAE_WEIGHTS: &[u8] = include_bytes!("../../demo/sae/sae_weights.safetensors");
+const TRAINED_SAE_CONFIG: &[u8] = include_bytes!("../../demo/trained_sae/cfg.json");
+const TRAINED_SAE_WEIGHTS: &[u8] = include_bytes!("../../demo/trained_sae/sae_weights.safetensors");
 
 /// Prompts worth trying on the demo.
 pub const EXAMPLES: [&str; 3] = [
@@ -70,16 +79,12 @@ fn texts(file: &str, lines: &str) -> Result<Vec<String>> {
 
 /// The pretrained SAE of the demo's model.
 pub fn sae() -> Result<Sae> {
-    read_sae("sae", include_bytes!("../../demo/sae/cfg.json"), include_bytes!("../../demo/sae/sae_weights.safetensors"))
+    read_sae("sae", SAE_CONFIG, SAE_WEIGHTS)
 }
 
 /// The SAE trained on the demo's pruned model.
 pub fn trained_sae() -> Result<Sae> {
-    read_sae(
-        "trained_sae",
-        include_bytes!("../../demo/trained_sae/cfg.json"),
-        include_bytes!("../../demo/trained_sae/sae_weights.safetensors"),
-    )
+    read_sae("trained_sae", TRAINED_SAE_CONFIG, TRAINED_SAE_WEIGHTS)
 }
 
 fn read_sae(folder: &str, config: &[u8], weights: &'static [u8]) -> Result<Sae> {

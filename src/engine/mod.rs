@@ -1,9 +1,31 @@
 //! The engine: one thread owns device, models, SAEs and caches; the interface talks to it in plain data.
 
 pub mod command;
+mod detail;
+pub mod handle;
+mod live;
+mod mailbox;
 pub mod report;
+mod thread;
 
 pub use command::{Command, JobId, JobSpec, Request};
+pub use handle::{EngineHandle, EngineLink};
 pub use report::{JobState, Report, SessionInfo};
+pub use thread::start;
 
 pub use crate::progress::Progress;
+
+/// What uses how much memory, and the whole process, in bytes.
+pub fn memory(session: &crate::session::Session) -> Vec<(String, u64)> {
+    let mut all = session.memory();
+    all.extend(resident_bytes().map(|bytes| ("process".to_owned(), bytes)));
+    all
+}
+
+/// Resident memory of this process, where the system tells.
+pub fn resident_bytes() -> Option<u64> {
+    let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse().ok()?;
+    // SAFETY: sysconf has no preconditions.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    Some(pages * u64::try_from(size).ok()?)
+}

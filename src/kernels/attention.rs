@@ -89,9 +89,11 @@ mod tests {
     fn grouped_attention_matches_plain_loops() {
         let heads = Heads { heads: 4, kv_heads: 2, width: 3, scale: 0.7 };
         let (batch, time) = (2, 70);
-        let qkv: Vec<f32> = (0..batch * time * heads.row()).map(|i| ((i * 31 % 97) as f32 / 97.0 - 0.5) * 3.0).collect();
+        let qkv: Vec<f32> =
+            (0..batch * time * heads.row()).map(|i| ((i * 31 % 97) as f32 / 97.0 - 0.5) * 3.0).collect();
         let z = causal(&qkv, batch, time, heads);
-        let at = |b: usize, t: usize, part: usize, i: usize| f64::from(qkv[(b * time + t) * heads.row() + part * 3 + i]);
+        let at =
+            |b: usize, t: usize, part: usize, i: usize| f64::from(qkv[(b * time + t) * heads.row() + part * 3 + i]);
         for (b, t, h) in [(0, 0, 0), (0, 13, 3), (1, 63, 1), (1, 64, 2), (1, 69, 0)] {
             let kv = h / 2;
             let scores: Vec<f64> =

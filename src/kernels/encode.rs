@@ -147,9 +147,29 @@ macro_rules! tile_kernel {
     };
 }
 #[cfg(target_arch = "x86_64")]
-tile_kernel!(avx512, "avx512f", 16, 8, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_fmadd_ps, _mm512_storeu_ps);
+tile_kernel!(
+    avx512,
+    "avx512f",
+    16,
+    8,
+    _mm512_setzero_ps,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_fmadd_ps,
+    _mm512_storeu_ps
+);
 #[cfg(target_arch = "x86_64")]
-tile_kernel!(avx2, "avx2,fma", 8, 2, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_fmadd_ps, _mm256_storeu_ps);
+tile_kernel!(
+    avx2,
+    "avx2,fma",
+    8,
+    2,
+    _mm256_setzero_ps,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_fmadd_ps,
+    _mm256_storeu_ps
+);
 
 dispatch! {
     /// Finish a row of products in place; true if any value exceeds its floor.
@@ -185,8 +205,10 @@ impl Encoder<'_> {
         for x in x.chunks(BLOCK * d) {
             let n = x.len() / d;
             let tiles = tiles(x, d);
-            let shares: Vec<Vec<Found>> =
-                (0..d_sae.div_ceil(SHARE)).into_par_iter().map(|share| self.share(share * SHARE, &tiles, n, d)).collect();
+            let shares: Vec<Vec<Found>> = (0..d_sae.div_ceil(SHARE))
+                .into_par_iter()
+                .map(|share| self.share(share * SHARE, &tiles, n, d))
+                .collect();
             let mut by_token: Vec<Vec<Found>> = (0..n).map(|_| Vec::with_capacity(shares.len())).collect();
             for share in shares {
                 for (token, found) in by_token.iter_mut().zip(share) {
@@ -305,7 +327,14 @@ dispatch! {
 impl Encoder<'_> {
     /// Pre-activations of the given (token, latent) pairs at all ratios, in one pass over weights and ranks. `cuts` are the
     /// cuts of the steps; `scales`, where the pre-activations are rescaled, are `[STEPS][d_sae]`.
-    pub fn grid(&self, x: &[f32], wanted: &Latents, ranks: &Ranks, cuts: &[u32; STEPS], scales: Option<&[f32]>) -> Grid {
+    pub fn grid(
+        &self,
+        x: &[f32],
+        wanted: &Latents,
+        ranks: &Ranks,
+        cuts: &[u32; STEPS],
+        scales: Option<&[f32]>,
+    ) -> Grid {
         let d_sae = self.d_sae();
         let d = self.weight.len() / d_sae;
         let mut grid = Grid { paths: vec![[0.0; STEPS]; wanted.indices.len()], last: Vec::new() };

@@ -12,7 +12,6 @@ use super::{
     weights::{Weights, read_json},
 };
 use crate::{
-
     error::{Error, Result},
     kernels::matmul::transpose,
     progress::{Listener, Progress},
@@ -85,7 +84,11 @@ impl Loader<'_> {
             } else {
                 self.read(&format!("{full}.weight"), &[outputs, inputs])?
             };
-            if values.is_empty() { values = one } else { values.extend(one) }
+            if values.is_empty() {
+                values = one
+            } else {
+                values.extend(one)
+            }
             let bias = format!("{full}.bias");
             if self.weights.shape(&bias).is_some() {
                 biases.resize(total, 0.0);
@@ -176,7 +179,10 @@ impl Model {
             let values = load.read(names.unembed, &[config.d_vocab, config.d_model])?;
             load.tensor(values, &[config.d_vocab, config.d_model])?
         } else if json.get("tie_word_embeddings").and_then(Value::as_bool) == Some(false) {
-            return Err(Error::file(weights.path(), format!("tensor {:?} is missing, and config.json says that it is not tied", names.unembed)));
+            return Err(Error::file(
+                weights.path(),
+                format!("tensor {:?} is missing, and config.json says that it is not tied", names.unembed),
+            ));
         } else {
             embed.clone()
         };
@@ -204,12 +210,25 @@ impl Model {
         })
     }
 
-    /// The matrices inside the blocks, by the names that the reference libraries use.
-    pub fn checkpoint_matrices(&self) -> Result<Vec<CheckpointMatrix>> {
+    /// Names of this model's tensors, and the prefix under which the reference libraries report them.
+    fn names(&self) -> Result<(&'static Names, &'static str)> {
         let json = serde_json::json!({ "model_type": self.config.family });
         let names = &families::family(Keys { value: &json, path: Path::new("config.json") })?.names;
         // The longer prefix is the one of the libraries' whole models; some files leave it out.
-        let prefix = names.prefixes.iter().max_by_key(|p| p.len()).copied().unwrap_or_default();
+        Ok((names, names.prefixes.iter().max_by_key(|p| p.len()).copied().unwrap_or_default()))
+    }
+
+    /// The norms inside the blocks, by the names that the reference libraries use, without `.weight` and `.bias`.
+    pub fn checkpoint_norms(&self) -> Result<Vec<String>> {
+        let (names, prefix) = self.names()?;
+        let block = |layer: usize| names.block.replace("{}", &layer.to_string());
+        let both = |layer| [names.ln1, names.ln2].map(|norm| format!("{prefix}{}{norm}", block(layer)));
+        Ok((0..self.config.n_layers).flat_map(both).collect())
+    }
+
+    /// The matrices inside the blocks, by the names that the reference libraries use.
+    pub fn checkpoint_matrices(&self) -> Result<Vec<CheckpointMatrix>> {
+        let (names, prefix) = self.names()?;
         let mut all = Vec::new();
         for layer in 0..self.config.n_layers {
             let block = names.block.replace("{}", &layer.to_string());

@@ -117,12 +117,12 @@ impl Model {
         let (batch, time) = (captured.batch(), captured.time());
         let (block, shape) = (&self.blocks[layer], self.shape(layer, batch, time));
         let x = replacement.reshape((batch * time, ()))?.to_dtype(self.dtype)?;
-        let from_mid = |resid_mid: Tensor| -> Result<Tensor> {
-            Ok((&resid_mid + block.mlp(&resid_mid, shape, &mut unwatched)?)?)
-        };
+        let from_mid =
+            |resid_mid: Tensor| -> Result<Tensor> { Ok((&resid_mid + block.mlp(&resid_mid, shape, &mut unwatched)?)?) };
         let with_base = |x: &Tensor| -> Result<Tensor> {
             let base = captured.base.as_ref();
-            let base = base.ok_or_else(|| Error::invalid(format!("no residual stream was kept at {}", captured.hook)))?;
+            let base =
+                base.ok_or_else(|| Error::invalid(format!("no residual stream was kept at {}", captured.hook)))?;
             Ok((base + x)?)
         };
         tick()?;

@@ -58,10 +58,8 @@ impl Tokenizer {
             let text = value.as_str().or_else(|| value.get("content")?.as_str());
             text.and_then(|t| inner.token_to_id(t)).or(fallback)
         };
-        let (bos, eos) = (
-            special("bos_token", None).or(config.bos_token_id),
-            special("eos_token", None).or(config.eos_token_id),
-        );
+        let (bos, eos) =
+            (special("bos_token", None).or(config.bos_token_id), special("eos_token", None).or(config.eos_token_id));
         let pad = special("pad_token", None).or(config.pad_token_id);
         let known = |id: &u32| (*id as usize) < config.d_vocab;
         Ok(Self {

@@ -127,6 +127,11 @@ impl Weights {
         &self.path
     }
 
+    /// The files that hold the tensors.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| shard.path.as_path())
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
@@ -163,7 +168,10 @@ impl Weights {
         let entry = self.entry(name)?;
         if entry.shape != shape {
             let path = &self.shards[entry.shard].path;
-            return Err(Error::file(path, format!("tensor {name:?}: expected shape {shape:?}, found {:?}", entry.shape)));
+            return Err(Error::file(
+                path,
+                format!("tensor {name:?}: expected shape {shape:?}, found {:?}", entry.shape),
+            ));
         }
         let values = self.read_f32(name)?;
         if !all_finite(&values) {
@@ -185,7 +193,7 @@ impl Weights {
         }
         let (bytes, entry) = self.raw(name)?;
         const CHUNK: usize = 1 << 16;
-        let mut values = vec![0.0_f32; entry.len / entry.dtype.bitsize().max(8) * 8];
+        let mut values = vec![0.0_f32; entry.len * 8 / entry.dtype.bitsize().max(8)];
         let chunks = |width: usize| bytes.par_chunks(CHUNK * width);
         match entry.dtype {
             Dtype::F32 => values.par_chunks_mut(CHUNK).zip(chunks(4)).for_each(|(out, bytes)| {
@@ -220,24 +228,31 @@ impl Weights {
         let (bytes, entry) = self.raw(name)?;
         let values = match entry.dtype {
             Dtype::U8 => bytes.iter().map(|b| i64::from(*b)).collect(),
-            Dtype::I32 => bytes.chunks_exact(4).map(|b| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
-            Dtype::U32 => bytes.chunks_exact(4).map(|b| i64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
-            Dtype::I64 => {
-                bytes.chunks_exact(8).map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])).collect()
+            Dtype::I32 => {
+                bytes.chunks_exact(4).map(|b| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect()
             }
-            other => return Err(Error::file(&self.path, format!("tensor {name:?}: expected integers, found {other:?}"))),
+            Dtype::U32 => {
+                bytes.chunks_exact(4).map(|b| i64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect()
+            }
+            Dtype::I64 => bytes
+                .chunks_exact(8)
+                .map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
+                .collect(),
+            other => {
+                return Err(Error::file(&self.path, format!("tensor {name:?}: expected integers, found {other:?}")));
+            }
         };
         Ok((values, entry.shape.clone()))
     }
 }
 
 #[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], start: u64) -> std::io::Result<()> {
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], start: u64) -> std::io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, start)
 }
 
 #[cfg(not(unix))]
-fn read_at(mut file: &File, bytes: &mut [u8], start: u64) -> std::io::Result<()> {
+pub(crate) fn read_at(mut file: &File, bytes: &mut [u8], start: u64) -> std::io::Result<()> {
     use std::io::{Read, Seek, SeekFrom};
     file.seek(SeekFrom::Start(start))?;
     file.read_exact(bytes)

@@ -6,7 +6,7 @@ mod progress;
 use std::io::Write;
 
 pub use exit::{fail, refuse, report_panics};
-pub use progress::ProgressLine;
+pub use progress::{ProgressLine, listener};
 
 use crate::{
     error::{Error, Result},

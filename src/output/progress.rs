@@ -7,7 +7,7 @@ use std::{
 
 use unicode_width::UnicodeWidthChar;
 
-use crate::{output::printable, progress::Progress};
+use crate::{error::Result, interrupt, output::printable, progress::Progress};
 
 /// Often enough to look alive, seldom enough for a slow line.
 const EVERY: Duration = Duration::from_millis(100);
@@ -55,6 +55,15 @@ impl ProgressLine {
 impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// What long work reports to in a command without a screen: shows progress, and ends the work when the person asked to.
+pub fn listener() -> impl FnMut(Progress) -> Result<()> {
+    let mut line = ProgressLine::new();
+    move |progress| {
+        line.show(&progress);
+        interrupt::tick()
     }
 }
 

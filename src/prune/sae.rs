@@ -34,7 +34,9 @@ impl Gather {
     pub fn new(criterion: Criterion, sae: &Sae) -> Option<Self> {
         match criterion {
             Criterion::Wanda => Some(Self::Wanda { enc: InputNorm::new(sae.d_in()), dec: InputNorm::new(sae.d_sae()) }),
-            Criterion::Paper => Some(Self::Paper { enc: OutputNorm::new(sae.d_sae()), dec: OutputNorm::new(sae.d_in()) }),
+            Criterion::Paper => {
+                Some(Self::Paper { enc: OutputNorm::new(sae.d_sae()), dec: OutputNorm::new(sae.d_in()) })
+            }
             Criterion::Magnitude | Criterion::Random => None,
         }
     }

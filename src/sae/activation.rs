@@ -9,11 +9,19 @@ pub enum Activation {
     TanhRelu,
     /// The `k` largest of a token, those above zero. Rescaling multiplies pre-activations by the norms of the decoder rows
     /// before choosing, and divides latents by them when decoding.
-    TopK { k: usize, rescale_by_decoder_norm: bool },
+    TopK {
+        k: usize,
+        rescale_by_decoder_norm: bool,
+    },
     /// Those above their threshold and above zero.
-    JumpRelu { threshold: Vec<f32> },
+    JumpRelu {
+        threshold: Vec<f32>,
+    },
     /// `b_enc` is the gate's bias: `[pre > 0] relu((pre - b_gate) exp(r_mag) + b_mag)`.
-    Gated { r_mag: Vec<f32>, b_mag: Vec<f32> },
+    Gated {
+        r_mag: Vec<f32>,
+        b_mag: Vec<f32>,
+    },
 }
 
 impl Activation {

@@ -49,11 +49,17 @@ impl Calibration {
         let texts = || texts.iter().map(String::as_str);
         let windows = first_rows(tokenizer, texts(), length, false, ROWS)?;
         if windows.is_empty() {
-            return Err(Error::invalid(format!("{name} does not fill one calibration row of {length} tokens; give more text")));
+            return Err(Error::invalid(format!(
+                "{name} does not fill one calibration row of {length} tokens; give more text"
+            )));
         }
         let documents = first_rows(tokenizer, texts(), length, true, ROWS)?;
         let label = format!("{name}, {} x {length} tokens", windows.len());
-        Ok(Self { windows: vec![windows], documents: documents.chunks(PAPER_BATCH).map(<[_]>::to_vec).collect(), label })
+        Ok(Self {
+            windows: vec![windows],
+            documents: documents.chunks(PAPER_BATCH).map(<[_]>::to_vec).collect(),
+            label,
+        })
     }
 }
 
@@ -66,7 +72,10 @@ fn check(path: &Path, batches: &[Batch], model: &Model) -> Result<()> {
         crate::data::rows::check_rows(rows, model.config.d_vocab)?;
         if let Some(row) = rows.iter().find(|r| r.len() > model.config.n_ctx) {
             let (found, most) = (row.len(), model.config.n_ctx);
-            return Err(Error::file(path, format!("rows of {found} tokens are longer than the {most} that {} can read", model.name)));
+            return Err(Error::file(
+                path,
+                format!("rows of {found} tokens are longer than the {most} that {} can read", model.name),
+            ));
         }
     }
     Ok(())

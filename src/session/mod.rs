@@ -79,7 +79,8 @@ impl Session {
                 trained.config.name, trained.config.hook
             )));
         }
-        if pruned.processed && !original.processed && space == Space::Raw && original.offset(hook, Space::Tl)?.is_some() {
+        if pruned.processed && !original.processed && space == Space::Raw && original.offset(hook, Space::Tl)?.is_some()
+        {
             warnings.push(
                 "the pruned model's weights are processed as TransformerLens does, so its activations are in tl space; the SAE was trained on raw ones".into(),
             );
@@ -193,7 +194,8 @@ impl Session {
                 self.original.name
             )));
         }
-        let token = |id: &u32| Token { id: *id, piece: self.tokenizer.piece(*id), special: self.tokenizer.special(*id) };
+        let token =
+            |id: &u32| Token { id: *id, piece: self.tokenizer.piece(*id), special: self.tokenizer.special(*id) };
         Ok(ids.iter().map(token).collect())
     }
 

@@ -3,6 +3,7 @@
 use crate::compare::splice::TokenLosses;
 
 /// Per-token losses of one batch of rows through one model; positions in row order, NaN where there is no target.
+#[derive(Debug)]
 pub struct Losses {
     /// Cross-entropy of the model untouched.
     pub clean: Vec<f32>,

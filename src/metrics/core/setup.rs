@@ -68,9 +68,10 @@ impl CoreMeasurement {
     pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let results = self.run.finish()?;
         let stamp = RunStamp::now();
-        let files = self.identities.iter().zip(self.run.readers()).zip(&results).map(|((identity, reader), (_, result))| {
-            (identity, result_file(self.run.spec(), reader.model.dtype, identity, &stamp, result))
-        });
+        let files =
+            self.identities.iter().zip(self.run.readers()).zip(&results).map(|((identity, reader), (_, result))| {
+                (identity, result_file(self.run.spec(), reader.model.dtype, identity, &stamp, result))
+            });
         write_results(folder, files)
     }
 }
@@ -94,7 +95,10 @@ fn rows(session: &Session, options: &CoreOptions) -> Result<(CoreSpec, Vec<Vec<u
     let config = &session.original.config;
     let context = options.context.unwrap_or(CONTEXT.min(config.n_ctx));
     if context < 2 || context > config.n_ctx {
-        return Err(Error::Usage(format!("a context of {context} tokens does not fit; expected 2 to {}", config.n_ctx)));
+        return Err(Error::Usage(format!(
+            "a context of {context} tokens does not fit; expected 2 to {}",
+            config.n_ctx
+        )));
     }
     let wanted = options.rows.unwrap_or_else(|| default_rows(&session.original));
     let batch = options.batch.unwrap_or(BATCH);
@@ -107,7 +111,8 @@ fn rows(session: &Session, options: &CoreOptions) -> Result<(CoreSpec, Vec<Vec<u
     };
     // Whole batches only: a part of one would give `mse` another meaning.
     let batch = batch.min(wanted);
-    let mut rows = corpus.rows(&session.tokenizer, config.d_vocab, context, session.spec.bos, wanted / batch * batch)?;
+    let mut rows =
+        corpus.rows(&session.tokenizer, config.d_vocab, context, session.spec.bos, wanted / batch * batch)?;
     if rows.is_empty() {
         return Err(Error::invalid(format!(
             "{dataset} does not fill one row of {context} tokens; give more text or a smaller context"

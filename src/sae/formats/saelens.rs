@@ -40,7 +40,10 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
     let metadata = Keys { value: json.get("metadata").unwrap_or(&Value::Null), path: from.path };
     let shape = weights.shape("W_enc").map(<[usize]>::to_vec).unwrap_or_default();
     let [d_in, d_sae] = shape[..] else {
-        return Err(Error::file(weights.path(), format!("tensor \"W_enc\": expected shape [d_in, d_sae], found {shape:?}")));
+        return Err(Error::file(
+            weights.path(),
+            format!("tensor \"W_enc\": expected shape [d_in, d_sae], found {shape:?}"),
+        ));
     };
     for (key, value) in [("d_in", d_in), ("d_sae", d_sae)] {
         if keys.get(key).is_some() && keys.size(key)? != value {
@@ -108,7 +111,11 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
 fn top_k(keys: Keys) -> Result<Option<u64>> {
     let act = keys.str_or("activation_fn", keys.str_or("activation_fn_str", "")?)?;
     let kwargs = keys.get("activation_fn_kwargs").and_then(|k| k.get("k"));
-    let k = if act == "topk" { kwargs } else { keys.get("k").filter(|_| keys.str_or("architecture", "").is_ok_and(|a| a == "topk")) };
+    let k = if act == "topk" {
+        kwargs
+    } else {
+        keys.get("k").filter(|_| keys.str_or("architecture", "").is_ok_and(|a| a == "topk"))
+    };
     match k {
         Some(k) => k.as_u64().map(Some).ok_or_else(|| keys.refuse("k", "expected a whole number")),
         None if act == "topk" => Err(keys.refuse("activation_fn_kwargs", "a topk SAE needs its k")),
@@ -117,7 +124,10 @@ fn top_k(keys: Keys) -> Result<Option<u64>> {
 }
 
 fn hook(keys: Keys, metadata: Keys) -> Result<HookPoint> {
-    let head = metadata.get("hook_head_index").or_else(|| keys.get("hook_head_index")).or_else(|| keys.get("hook_point_head_index"));
+    let head = metadata
+        .get("hook_head_index")
+        .or_else(|| keys.get("hook_head_index"))
+        .or_else(|| keys.get("hook_point_head_index"));
     if head.is_some() {
         return Err(keys.refuse("hook_head_index", "an SAE on a single head is not supported"));
     }
@@ -155,9 +165,11 @@ fn space(keys: Keys, metadata: Keys, folder: &Path) -> Result<Space> {
     }
     let pick = |key: &str| metadata.get(key).or_else(|| keys.get(key));
     let version = pick("sae_lens_training_version").or_else(|| pick("sae_lens_version")).and_then(Value::as_str);
-    let number = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u32>().unwrap_or(0);
+    let number =
+        |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u32>().unwrap_or(0);
     let version: Option<Vec<u32>> = version.map(|v| v.split('.').take(3).map(number).collect());
-    let center = pick("model_from_pretrained_kwargs").and_then(|k| k.get("center_writing_weights")).and_then(Value::as_bool);
+    let center =
+        pick("model_from_pretrained_kwargs").and_then(|k| k.get("center_writing_weights")).and_then(Value::as_bool);
     Ok(match version {
         Some(v) if v[..] >= [3, 19, 2][..] => {
             if center == Some(true) {
@@ -180,7 +192,8 @@ fn decode_scale(keys: Keys, weights: &Weights, d_sae: usize) -> Result<Option<Ve
         return Ok(None);
     }
     if !keys.bool_or("finetuning_scaling_factor", false)? {
-        return Err(keys.refuse("finetuning_scaling_factor", "the file holds a scaling_factor tensor, but this key is not true"));
+        return Err(keys
+            .refuse("finetuning_scaling_factor", "the file holds a scaling_factor tensor, but this key is not true"));
     }
     if scale.contains(&0.0) {
         return Err(Error::file(weights.path(), "tensor \"scaling_factor\" holds zeros"));

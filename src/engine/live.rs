@@ -1,0 +1,178 @@
+//! What the person is looking at: one prompt, answered in parts, newest request first.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Report, Request, detail, mailbox::Mailbox};
+use crate::{
+    compare::{Prompt, index::Index, matching::Matching},
+    error::{Error, Result},
+    prune::Criterion,
+    session::Session,
+};
+
+/// What is still due for the current prompt and ratio, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Reconstruction,
+    Paths,
+    Splice,
+    Nothing,
+}
+
+/// The interactive side of the engine.
+pub struct Live {
+    pub session: Arc<Session>,
+    mailbox: Arc<Mailbox>,
+    reports: UnboundedSender<Report>,
+    prompt: Option<Prompt>,
+    /// Of the request that the prompt's state answers.
+    generation: u64,
+    due: Due,
+    /// Filled in by work in the background.
+    pub matching: Option<Matching>,
+    pub index: Option<Index>,
+}
+
+impl Live {
+    pub fn new(session: Arc<Session>, mailbox: Arc<Mailbox>, reports: UnboundedSender<Report>) -> Self {
+        Self { session, mailbox, reports, prompt: None, generation: 0, due: Due::Nothing, matching: None, index: None }
+    }
+
+    pub fn send(&self, report: Report) {
+        // Fails only when the interface is gone; the thread then ends by its own queue.
+        let _ = self.reports.send(report);
+    }
+
+    /// Serve requests and finish the current prompt until nothing of it is left.
+    pub fn serve(&mut self) {
+        loop {
+            if let Some(request) = self.mailbox.next_request() {
+                self.answer(request);
+            } else if self.due == Due::Nothing || self.mailbox.ends(None) {
+                return;
+            } else if let Err(error) = self.go_on()
+                && !matches!(error, Error::Interrupted)
+            {
+                self.due = Due::Nothing;
+                self.send(Report::RequestFailed { generation: self.generation, message: error.to_string() });
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        let generation = match &request {
+            Request::Compare { generation, .. }
+            | Request::SetRatio { generation, .. }
+            | Request::ShowLatent { generation, .. } => *generation,
+        };
+        let answered = match &request {
+            Request::Compare { text, ratio, criterion, .. } => {
+                self.read(&request, generation, text, *ratio, *criterion)
+            }
+            Request::SetRatio { ratio, criterion, .. } => self.set_ratio(&request, generation, *ratio, *criterion),
+            Request::ShowLatent { latent, token, criterion, .. } => {
+                self.show(&request, generation, *latent, *token, *criterion)
+            }
+        };
+        match answered {
+            // A newer request waits: it will be answered instead.
+            Ok(()) | Err(Error::Interrupted) => {}
+            Err(error) => self.send(Report::RequestFailed { generation, message: error.to_string() }),
+        }
+    }
+
+    fn read(&mut self, request: &Request, generation: u64, text: &str, ratio: f64, criterion: Criterion) -> Result<()> {
+        // Until the new prompt is read nothing more is said about the old one.
+        self.due = Due::Nothing;
+        self.prompt = None;
+        let mailbox = self.mailbox.clone();
+        let tick =
+            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let session = self.session.clone();
+        let tokens = session.tokens(text)?;
+        self.rank(criterion, tick)?;
+        let readers = session.readers(ratio, criterion)?;
+        self.prompt = Some(Prompt::read(text, tokens, readers, ratio, criterion, tick)?);
+        (self.generation, self.due) = (generation, Due::Reconstruction);
+        self.tell();
+        Ok(())
+    }
+
+    fn set_ratio(&mut self, request: &Request, generation: u64, ratio: f64, criterion: Criterion) -> Result<()> {
+        let mailbox = self.mailbox.clone();
+        let tick =
+            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        self.rank(criterion, tick)?;
+        let pruning = self.session.pruning(ratio, criterion, tick)?;
+        let Some(prompt) = &mut self.prompt else { return Ok(()) };
+        prompt.set_pruning(pruning)?;
+        (self.generation, self.due) = (generation, Due::Reconstruction);
+        self.tell();
+        Ok(())
+    }
+
+    /// Ranks by a criterion that is used for the first time; they change what the session holds.
+    fn rank(&self, criterion: Criterion, tick: crate::model::Tick) -> Result<()> {
+        if !self.session.is_ranked(criterion) {
+            self.session.order(criterion, tick)?;
+            self.send(Report::Memory(super::memory(&self.session)));
+        }
+        Ok(())
+    }
+
+    fn show(
+        &mut self,
+        request: &Request,
+        generation: u64,
+        latent: u32,
+        token: usize,
+        criterion: Criterion,
+    ) -> Result<()> {
+        let Some(prompt) = &mut self.prompt else { return Ok(()) };
+        if prompt.criterion() != criterion {
+            return Ok(());
+        }
+        prompt.find_paths()?;
+        if self.mailbox.outdates(request) {
+            return Err(Error::Interrupted);
+        }
+        let detail = detail::detail(&self.session, prompt, self.index.as_ref(), latent, token)?;
+        self.send(Report::Latent { generation, detail: Arc::new(detail) });
+        Ok(())
+    }
+
+    /// The next part of the current answer.
+    fn go_on(&mut self) -> Result<()> {
+        let mailbox = self.mailbox.clone();
+        let tick = &mut || if mailbox.has_request() || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let Some(prompt) = &mut self.prompt else {
+            self.due = Due::Nothing;
+            return Ok(());
+        };
+        self.due = match self.due {
+            Due::Reconstruction => {
+                prompt.reconstruct(tick)?;
+                Due::Paths
+            }
+            Due::Paths => {
+                prompt.find_paths()?;
+                Due::Splice
+            }
+            Due::Splice if prompt.splice_next(tick)? => Due::Splice,
+            Due::Splice | Due::Nothing => Due::Nothing,
+        };
+        self.tell();
+        Ok(())
+    }
+
+    /// Everything known of the current prompt.
+    pub fn tell(&self) {
+        if let Some(prompt) = &self.prompt {
+            let comparison = Arc::new(prompt.comparison(self.matching.as_ref()));
+            let complete = self.due == Due::Nothing;
+            self.send(Report::Comparison { generation: self.generation, comparison, complete });
+        }
+    }
+}

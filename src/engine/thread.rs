@@ -1,0 +1,322 @@
+//! The engine thread: it alone holds models, SAEs and caches.
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::{Command, EngineHandle, JobId, JobSpec, JobState, Report, SessionInfo, live::Live, mailbox::Mailbox};
+use crate::{
+    compare::{Prompt, Variant, index::Index, matching::Matching},
+    demo,
+    error::{Error, Result},
+    jobs::{Job, Step, core::CoreJob},
+    metrics::core::setup::CoreOptions,
+    prune::Criterion,
+    session::{Session, SessionSpec, Source, token_tensor},
+};
+
+/// Start the engine; it waits for a `Load`.
+pub fn start() -> Result<EngineHandle> {
+    let (mailbox, (sender, reports)) = (Arc::new(Mailbox::default()), unbounded_channel());
+    let (ours, crashed) = (mailbox.clone(), sender.clone());
+    std::thread::Builder::new()
+        .name("engine".into())
+        .spawn(move || {
+            let engine = AssertUnwindSafe(|| {
+                Engine {
+                    mailbox: ours,
+                    reports: sender,
+                    live: None,
+                    jobs: VecDeque::new(),
+                    background: VecDeque::new(),
+                }
+                .run()
+            });
+            if let Err(panic) = catch_unwind(engine) {
+                let _ = crashed.send(Report::Crashed(message(&*panic)));
+            }
+        })
+        .map_err(|e| Error::invalid(format!("cannot start the engine's thread: {e}")))?;
+    Ok(EngineHandle::new(mailbox, reports))
+}
+
+fn message(panic: &dyn Any) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown panic".into())
+}
+
+/// Work for quiet moments, once a session.
+#[derive(Clone, Copy, Debug)]
+enum Background {
+    Match,
+    Index,
+}
+
+struct Running {
+    id: JobId,
+    spec: JobSpec,
+    /// Made when its turn comes.
+    job: Option<Box<dyn Job>>,
+    started: Instant,
+}
+
+struct Engine {
+    mailbox: Arc<Mailbox>,
+    reports: UnboundedSender<Report>,
+    live: Option<Live>,
+    jobs: VecDeque<Running>,
+    background: VecDeque<Background>,
+}
+
+impl Engine {
+    fn send(&self, report: Report) {
+        // Fails only when the interface is gone.
+        let _ = self.reports.send(report);
+    }
+
+    /// Control first, then the person, then jobs, then quiet work.
+    fn run(&mut self) {
+        loop {
+            match self.mailbox.next_command() {
+                Some(Command::Quit) => return,
+                Some(command) => {
+                    self.obey(command);
+                    continue;
+                }
+                None => {}
+            }
+            if let Some(live) = &mut self.live {
+                live.serve();
+            } else {
+                // Without a session requests cannot be answered; the interface asks again once it is ready.
+                while self.mailbox.next_request().is_some() {}
+            }
+            if self.mailbox.has_command() {
+                continue;
+            }
+            if !self.jobs.is_empty() && self.live.is_some() {
+                self.step_job();
+            } else if let Some(task) = self.background.pop_front() {
+                self.quiet(task);
+            } else {
+                self.mailbox.wait();
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Load(spec) => self.load(&spec),
+            Command::StartJob { id, job } => {
+                self.send(Report::Job { id, state: JobState::Queued });
+                self.jobs.push_back(Running { id, spec: job, job: None, started: Instant::now() });
+            }
+            Command::CancelJob(id) => {
+                let before = self.jobs.len();
+                self.jobs.retain(|j| j.id != id);
+                if self.jobs.len() < before {
+                    self.send(Report::Job { id, state: JobState::Cancelled });
+                }
+            }
+            Command::Quit => {}
+        }
+    }
+
+    fn load(&mut self, spec: &SessionSpec) {
+        for job in std::mem::take(&mut self.jobs) {
+            self.send(Report::Job { id: job.id, state: JobState::Cancelled });
+        }
+        self.background.clear();
+        // What is loaded goes before the new is read: both might not fit.
+        self.live = None;
+        let (mailbox, reports) = (self.mailbox.clone(), self.reports.clone());
+        let mut shown: Option<(String, Instant)> = None;
+        let loaded = Session::load(spec, &mut |progress| {
+            if mailbox.ends(None) {
+                return Err(Error::Interrupted);
+            }
+            // Ten reports a second are enough to watch.
+            let news =
+                shown.as_ref().is_none_or(|(what, at)| *what != progress.what || at.elapsed().as_millis() >= 100);
+            if news {
+                shown = Some((progress.what.clone(), Instant::now()));
+                let _ = reports.send(Report::Loading(progress));
+            }
+            Ok(())
+        })
+        .and_then(|session| Ok((describe(&session)?, session)));
+        match loaded {
+            Ok((info, session)) => {
+                self.live = Some(Live::new(Arc::new(session), self.mailbox.clone(), self.reports.clone()));
+                self.send(Report::Ready(Arc::new(info)));
+                self.background.extend([Background::Match, Background::Index]);
+            }
+            Err(Error::Interrupted) => {}
+            Err(error) => self.send(Report::LoadFailed(error.to_string())),
+        }
+    }
+
+    /// One step of the first job. The person is served between its layers and chunks.
+    fn step_job(&mut self) {
+        let (Some(live), Some(running)) = (&mut self.live, self.jobs.front_mut()) else { return };
+        let id = running.id;
+        let (mailbox, reports) = (self.mailbox.clone(), self.reports.clone());
+        let outcome = advance(running, live, &mailbox, &reports);
+        let state = match outcome {
+            Ok(None) => return,
+            Ok(Some(state)) => state,
+            // The command that ended it waits; it says whether the job is cancelled.
+            Err(Error::Interrupted) => return,
+            Err(error) => JobState::Failed(error.to_string()),
+        };
+        self.jobs.pop_front();
+        self.send(Report::Job { id, state });
+    }
+
+    fn quiet(&mut self, task: Background) {
+        let Some(live) = &mut self.live else { return };
+        let (session, mailbox) = (live.session.clone(), self.mailbox.clone());
+        let done = match task {
+            Background::Match => match &session.trained {
+                Some(trained) => {
+                    let tick = &mut || yield_to(live, &mailbox);
+                    Matching::new(&session.sae, trained, tick).map(|found| {
+                        live.matching = Some(found);
+                        live.tell();
+                    })
+                }
+                None => Ok(()),
+            },
+            Background::Index => {
+                index(&session, &mut || yield_to(live, &mailbox)).map(|found| live.index = Some(found))
+            }
+        };
+        match done {
+            Ok(()) => {}
+            // A command came first: again later.
+            Err(Error::Interrupted) => self.background.push_front(task),
+            Err(error) => tracing::warn!("{task:?}: {error}"),
+        }
+    }
+}
+
+/// Let the person through; stop for a command.
+fn yield_to(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
+    if mailbox.has_command() {
+        return Err(Error::Interrupted);
+    }
+    live.serve();
+    Ok(())
+}
+
+/// One step of a job; its final state once it is done.
+fn advance(
+    running: &mut Running,
+    live: &mut Live,
+    mailbox: &Mailbox,
+    reports: &UnboundedSender<Report>,
+) -> Result<Option<JobState>> {
+    let id = running.id;
+    let job = match &mut running.job {
+        Some(job) => job,
+        None => {
+            running.started = Instant::now();
+            running.job.insert(prepare(&live.session, &running.spec)?)
+        }
+    };
+    let step = job.step(&mut || {
+        if mailbox.ends(Some(id)) {
+            return Err(Error::Interrupted);
+        }
+        live.serve();
+        Ok(())
+    })?;
+    let (progress, seconds) = (job.progress(), running.started.elapsed().as_secs_f64());
+    let _ = reports.send(Report::JobTable { id, table: Arc::new(job.table()) });
+    if step == Step::Done {
+        let files = job.finish(&live.session.spec.results)?;
+        return Ok(Some(JobState::Done { seconds, files }));
+    }
+    let state = JobState::Running {
+        done: progress.done,
+        total: progress.total,
+        unit: progress.unit,
+        seconds,
+        note: progress.note,
+    };
+    let _ = reports.send(Report::Job { id, state });
+    Ok(None)
+}
+
+fn prepare(session: &Session, spec: &JobSpec) -> Result<Box<dyn Job>> {
+    match spec {
+        JobSpec::Core { ratio, criterion } => {
+            let options = CoreOptions { pruning: Some((*ratio, *criterion)), ..CoreOptions::default() };
+            Ok(Box::new(CoreJob::new(session, &options)?))
+        }
+    }
+}
+
+/// Where the pretrained SAE's latents fire in the calibration text on the original model.
+fn index(session: &Session, tick: crate::model::Tick) -> Result<Index> {
+    let mut index = Index::new(session.sae.d_sae());
+    let Some(reader) = session.reader(Variant::Original, 0.0, Criterion::Magnitude)? else { return Ok(index) };
+    let mut row = 0;
+    for rows in session.calibration.documents.iter().flat_map(|batch| batch.chunks(4)) {
+        let captured = reader.model.capture(&token_tensor(rows, &reader.model)?, session.hook, tick)?;
+        let encoded = reader.encode(&reader.input(&captured)?)?;
+        let counts: Vec<bool> = rows.iter().flatten().map(|id| !session.tokenizer.special(*id)).collect();
+        index.add(&encoded.latents, row, rows.first().map_or(1, Vec::len), &counts);
+        row += rows.len();
+    }
+    Ok(index)
+}
+
+/// What the header and the status line say, with the time that a short prompt takes.
+fn describe(session: &Session) -> Result<SessionInfo> {
+    let spec = &session.spec;
+    let examples = demo::EXAMPLES.map(String::from).to_vec();
+    let started = Instant::now();
+    let readers = session.readers(spec.ratio, spec.criterion)?;
+    let variants = readers.iter().map(|r| r.variant).collect();
+    Prompt::read(&examples[0], session.tokens(&examples[0])?, readers, spec.ratio, spec.criterion, &mut || Ok(()))?;
+    let probe_ms = started.elapsed().as_secs_f64() * 1e3;
+    Ok(SessionInfo {
+        model: match &spec.model {
+            Source::Demo => "demo".into(),
+            Source::Path(_) => session.original.name.clone(),
+        },
+        parameters: session.original.parameters(),
+        compression: session.compression.clone(),
+        hook: session.hook.to_string(),
+        sae: session.sae.label(),
+        d_sae: session.sae.d_sae(),
+        n_layers: session.original.config.n_layers,
+        variants,
+        ratio: spec.ratio,
+        criterion: spec.criterion,
+        criteria: Criterion::ALL.to_vec(),
+        context: session.original.config.n_ctx,
+        device: device_label(session),
+        dtype: spec.dtype.as_str().into(),
+        space: session.space.name().into(),
+        memory: super::memory(session),
+        examples,
+        probe_ms,
+        warnings: session.warnings.clone(),
+    })
+}
+
+fn device_label(session: &Session) -> String {
+    match session.original.device.location() {
+        candle_core::DeviceLocation::Cpu => format!("cpu {} threads", rayon::current_num_threads()),
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    }
+}

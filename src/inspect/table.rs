@@ -1,0 +1,74 @@
+//! A comparison for people to read on a plain terminal.
+
+use std::fmt::Write;
+
+use super::strongest;
+use crate::{
+    compare::{Comparison, View, grid_ratio},
+    session::Session,
+    text::safe,
+};
+
+/// Latents listed a token.
+const LISTED: usize = 5;
+
+pub fn table(session: &Session, comparison: &Comparison) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_table(&mut out, session, comparison);
+    out
+}
+
+fn write_table(out: &mut String, session: &Session, comparison: &Comparison) -> std::fmt::Result {
+    writeln!(
+        out,
+        "{} · {} · {} · {} · ratio {} by {}\n",
+        session.original.name,
+        session.compression,
+        comparison.hook,
+        session.sae.label(),
+        comparison.ratio,
+        comparison.criterion
+    )?;
+    write!(out, "{:<20}", "")?;
+    for view in &comparison.views {
+        write!(out, "{:>11}", view.variant)?;
+    }
+    writeln!(out)?;
+    let rows: [(&str, fn(&View) -> Option<f64>); 7] = [
+        ("l0", |v| v.reconstruction.map(|f| f.l0)),
+        ("mse", |v| v.reconstruction.map(|f| f.mse)),
+        ("explained_variance", |v| v.reconstruction.map(|f| f.explained_variance)),
+        ("cossim", |v| v.reconstruction.map(|f| f.cossim)),
+        ("ce_loss_without_sae", |v| v.splice.map(|f| f.ce_loss_without_sae)),
+        ("ce_loss_with_sae", |v| v.splice.map(|f| f.ce_loss_with_sae)),
+        ("kl_div_with_sae", |v| v.splice.map(|f| f.kl_div_with_sae)),
+    ];
+    for (name, get) in rows {
+        write!(out, "{name:<20}")?;
+        for view in &comparison.views {
+            match get(view).filter(|v| v.is_finite()) {
+                Some(value) => write!(out, "{value:>11.4}")?,
+                None => write!(out, "{:>11}", "-")?,
+            }
+        }
+        writeln!(out)?;
+    }
+    if let Some(paths) = &comparison.paths {
+        write!(out, "\nalive at ratio     ")?;
+        for (step, share) in paths.survival.iter().enumerate().step_by(2) {
+            write!(out, " {}:{:.0}%", grid_ratio(step), share * 100.0)?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "\nstrongest latents of each token, by variant")?;
+    for (at, token) in comparison.tokens.iter().enumerate() {
+        writeln!(out, "{at:>4} {:?}", safe(&String::from_utf8_lossy(&token.piece)))?;
+        for view in &comparison.views {
+            let list = strongest(view, at, LISTED);
+            let list: Vec<String> = list.iter().map(|(latent, value)| format!("#{latent} {value:.2}")).collect();
+            writeln!(out, "     {:<9} {}", view.variant, list.join("  "))?;
+        }
+    }
+    Ok(())
+}

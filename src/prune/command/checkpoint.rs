@@ -1,0 +1,202 @@
+//! A pruned model as a Hugging Face folder: the source's files, with its weight files rewritten.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::TensorInfo;
+
+use super::{
+    folder::Staged,
+    report::Matrix,
+    tensors::{Floats, TensorFile},
+};
+use crate::{
+    error::{Error, Result},
+    model::{Model, Tick, load::CheckpointMatrix, weights::Weights},
+};
+
+/// Where the checkpoint's files come from.
+pub enum Checkpoint {
+    Folder(PathBuf),
+    /// Files in memory: names and bytes, the weights apart.
+    Memory {
+        weights: &'static [u8],
+        others: Vec<(&'static str, &'static [u8])>,
+    },
+}
+
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Small files that belong to a checkpoint: config, tokenizer, licence.
+const COMPANIONS: [&str; 6] = ["json", "txt", "model", "jinja", "md", ""];
+/// No companion is longer.
+const LONGEST: u64 = 64 << 20;
+
+/// Files of an older checkpoint that would be read instead of, or beside, the new ones.
+pub fn is_weight_file(name: &str) -> bool {
+    name == INDEX || (name.starts_with("model") && name.ends_with(".safetensors"))
+}
+
+/// Write `pruned`, made of the model that `checkpoint` holds, and say how sparse its matrices are.
+pub fn write(checkpoint: &Checkpoint, pruned: &Model, staged: &Staged, tick: Tick) -> Result<Vec<Matrix>> {
+    let mut rewrite = Rewrite::new(pruned)?;
+    let mut files = Vec::new();
+    match checkpoint {
+        Checkpoint::Folder(dir) => {
+            for path in Weights::open_model(dir)?.files() {
+                files.push((file_name(path), TensorFile::open(path)?));
+            }
+            companions(dir, staged)?;
+        }
+        Checkpoint::Memory { weights, others } => {
+            files.push((WEIGHTS.to_owned(), TensorFile::from_static(WEIGHTS, weights)?));
+            others.iter().try_for_each(|(name, bytes)| staged.write(name, bytes))?;
+        }
+    }
+    for (name, file) in files {
+        let mut edit = |name: &str, info: &TensorInfo, bytes: &mut [u8]| {
+            tick()?;
+            rewrite.tensor(name, info, bytes)
+        };
+        file.copy(&staged.file(&name), &mut edit)?.map_err(|e| staged.error(&e))?;
+    }
+    rewrite.finish()
+}
+
+fn companions(dir: &Path, staged: &Staged) -> Result<()> {
+    for entry in std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))? {
+        let entry = entry.map_err(|e| Error::io(dir, e))?;
+        let path = entry.path();
+        let found = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let name = file_name(&path);
+        let other_weights = name.ends_with(".index.json") && name != INDEX;
+        if found.is_file()
+            && found.len() <= LONGEST
+            && COMPANIONS.contains(&extension)
+            && !name.starts_with('.')
+            && !other_weights
+        {
+            staged.copy(&path, &name)?;
+        }
+    }
+    Ok(())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Which values of the checkpoint's tensors change.
+struct Rewrite<'a> {
+    model: &'a Model,
+    /// By name without the prefix that some files leave out.
+    matrices: HashMap<String, CheckpointMatrix>,
+    /// Of norms inside the blocks, likewise.
+    norms: Vec<String>,
+    /// Reported in the order of the model, not of the file.
+    reports: HashMap<String, Matrix>,
+}
+
+/// `transformer.h.0...` and `h.0...` are the same tensor.
+fn key(name: &str) -> &str {
+    ["transformer.", "model."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+}
+
+impl<'a> Rewrite<'a> {
+    fn new(model: &'a Model) -> Result<Self> {
+        let matrices = model.checkpoint_matrices()?;
+        Ok(Self {
+            model,
+            matrices: matrices.into_iter().map(|m| (key(&m.name).to_owned(), m)).collect(),
+            norms: model.checkpoint_norms()?.iter().map(|name| key(name).to_owned()).collect(),
+            reports: HashMap::new(),
+        })
+    }
+
+    fn tensor(&mut self, name: &str, info: &TensorInfo, bytes: &mut [u8]) -> Result<()> {
+        let (stem, kind) = key(name).rsplit_once('.').unwrap_or((key(name), ""));
+        let matrix = self.matrices.get(&format!("{stem}.weight"));
+        let norm = self.norms.iter().any(|norm| norm == stem);
+        if matrix.is_none() && !norm {
+            return Ok(());
+        }
+        let floats = Floats::of(info.dtype)
+            .ok_or_else(|| Error::invalid(format!("tensor {name:?}: expected floats, found {:?}", info.dtype)))?;
+        match matrix {
+            Some(matrix) if kind == "weight" => {
+                let weight = Part { weight: self.weight(matrix)?, matrix, inputs: self.inputs(matrix)? };
+                if self.model.processed {
+                    floats.put(bytes, |at| weight.at(at));
+                } else {
+                    floats.zero(bytes, |at| weight.at(at) == 0.0);
+                }
+                self.reports.insert(key(name).to_owned(), Matrix::new(name, &info.shape, floats.zeros(bytes)));
+            }
+            // Default processing moves norms and biases into the matrices that were pruned, so those go along. Embedding,
+            // final norm and output stay: the model predicts the same, and the file needs no tensor that it had not.
+            Some(matrix) if self.model.processed => {
+                let bias = self.bias(matrix)?;
+                floats.put(bytes, |at| bias.get(at).copied().unwrap_or(0.0));
+            }
+            None if self.model.processed => {
+                let value = if kind == "weight" { 1.0 } else { 0.0 };
+                floats.put(bytes, |_| value);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn inputs(&self, matrix: &CheckpointMatrix) -> Result<usize> {
+        Ok(self.model.blocks[matrix.layer].linear(matrix.part).weight.dim(1)?)
+    }
+
+    fn weight(&self, matrix: &CheckpointMatrix) -> Result<Vec<f32>> {
+        let weight = &self.model.blocks[matrix.layer].linear(matrix.part).weight;
+        values(&weight.narrow(0, matrix.rows.start, matrix.rows.len())?)
+    }
+
+    fn bias(&self, matrix: &CheckpointMatrix) -> Result<Vec<f32>> {
+        match &self.model.blocks[matrix.layer].linear(matrix.part).bias {
+            Some(bias) => values(&bias.narrow(0, matrix.rows.start, matrix.rows.len())?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn finish(mut self) -> Result<Vec<Matrix>> {
+        let in_order = self.model.checkpoint_matrices()?;
+        let take = |m: CheckpointMatrix| {
+            let missing = || Error::invalid(format!("tensor {:?} is not in the checkpoint's files", m.name));
+            self.reports.remove(key(&m.name)).ok_or_else(missing)
+        };
+        in_order.into_iter().map(take).collect()
+    }
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+}
+
+/// Rows of a part as the file has them.
+struct Part<'a> {
+    /// `[outputs, inputs]`.
+    weight: Vec<f32>,
+    matrix: &'a CheckpointMatrix,
+    inputs: usize,
+}
+
+impl Part<'_> {
+    /// The value at a place of the file's tensor.
+    fn at(&self, at: usize) -> f32 {
+        if !self.matrix.transposed {
+            return self.weight[at];
+        }
+        let outputs = self.matrix.rows.len();
+        self.weight[at % outputs * self.inputs + at / outputs]
+    }
+}

@@ -1,0 +1,79 @@
+//! A pruned SAE as a SAELens folder: the source's config and weights, with zeros.
+
+use std::path::PathBuf;
+
+use safetensors::tensor::TensorInfo;
+
+use super::{
+    folder::Staged,
+    report::Matrix,
+    tensors::{Floats, TensorFile},
+};
+use crate::{
+    error::{Error, Result},
+    model::Tick,
+    prune::{Pruning, Ranks},
+    sae::Sae,
+};
+
+/// Where the SAE's files come from.
+pub enum SaeFiles {
+    Folder(PathBuf),
+    /// In memory: `cfg.json` and the weights.
+    Memory { config: &'static [u8], weights: &'static [u8] },
+}
+
+pub const CONFIG: &str = "cfg.json";
+pub const WEIGHTS: &str = "sae_weights.safetensors";
+
+/// Files of an older SAE that would be read instead of, or beside, the new ones.
+pub fn is_sae_file(name: &str) -> bool {
+    [CONFIG, WEIGHTS, "sparsity.safetensors"].contains(&name)
+}
+
+/// Write `sae`, read from these files, as `pruning` leaves it, and say how sparse its matrices are. The rates of
+/// `sparsity.safetensors` are those of the unpruned SAE and do not go along.
+pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, tick: Tick) -> Result<Vec<Matrix>> {
+    let source = match files {
+        SaeFiles::Folder(dir) => {
+            for name in [CONFIG, WEIGHTS] {
+                if !dir.join(name).exists() {
+                    return Err(Error::file(dir, format!("only SAELens folders can be pruned to files, and {name} is missing")));
+                }
+            }
+            staged.copy(&dir.join(CONFIG), CONFIG)?;
+            TensorFile::open(&dir.join(WEIGHTS))?
+        }
+        SaeFiles::Memory { config, weights } => {
+            staged.write(CONFIG, config)?;
+            TensorFile::from_static(WEIGHTS, weights)?
+        }
+    };
+    let (d_in, d_sae) = (sae.d_in(), sae.d_sae());
+    let mut matrices = Vec::new();
+    let mut edit = |name: &str, info: &TensorInfo, bytes: &mut [u8]| {
+        tick()?;
+        // Ranks lie as `[d_sae, d_in]`; the file has the encoder the other way round.
+        let (mask, transposed): ((&Ranks, u32), _) = match name {
+            "W_enc" => (pruning.enc(), true),
+            "W_dec" => (pruning.dec(), false),
+            _ => return Ok(()),
+        };
+        let expected = if transposed { [d_in, d_sae] } else { [d_sae, d_in] };
+        if info.shape != expected {
+            return Err(Error::invalid(format!("tensor {name:?}: expected shape {expected:?}, found {:?}", info.shape)));
+        }
+        let floats = Floats::of(info.dtype)
+            .ok_or_else(|| Error::invalid(format!("tensor {name:?}: expected floats, found {:?}", info.dtype)))?;
+        let place = |at: usize| if transposed { at % d_sae * d_in + at / d_sae } else { at };
+        floats.zero(bytes, |at| mask.0.get(place(at)) < mask.1);
+        matrices.push(Matrix::new(name, &info.shape, floats.zeros(bytes)));
+        Ok(())
+    };
+    source.copy(&staged.file(WEIGHTS), &mut edit)?.map_err(|e| staged.error(&e))?;
+    matrices.sort_by_key(|m| m.name != "W_enc");
+    match matrices.len() {
+        2 => Ok(matrices),
+        _ => Err(Error::file(WEIGHTS, "expected the tensors W_enc and W_dec")),
+    }
+}

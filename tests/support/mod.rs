@@ -1,0 +1,182 @@
+//! What the tests of the program share: the binary with a home of its own, and fixture models to spoil.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use tempfile::TempDir;
+
+pub const GPT2: &str = "models/gpt2";
+pub const LLAMA: &str = "models/llama";
+/// A TopK SAE of the GPT-2 fixture, in the old layout.
+pub const SAE: &str = "saes/gpt2/OAI-v5-32k-resid_post-gpt2/v5_32k_layer_1.pt";
+
+/// A file or folder of the fixtures.
+pub fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity").join(path)
+}
+
+/// A home folder, and a place for files, that go away with the test.
+pub struct Place(TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// A copy of a fixture folder that may be changed.
+    pub fn copy(&self, fixture_folder: &str, name: &str) -> PathBuf {
+        let (from, to) = (fixture(fixture_folder), self.path(name));
+        fs::create_dir_all(&to).unwrap();
+        for entry in fs::read_dir(&from).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+        to
+    }
+
+    /// The program, with nothing of this machine's settings.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prunelens"));
+        isolate(&self.path("home"), |name, value| {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        });
+        command.current_dir(self.0.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Run it with these arguments.
+    pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ran {
+        Ran::from(self.command().args(args).output().unwrap())
+    }
+}
+
+/// The variables that keep the program away from this machine's settings: set, or removed where `None`.
+pub fn isolate(home: &Path, mut set: impl FnMut(&str, Option<&OsStr>)) {
+    set("HOME", Some(home.as_os_str()));
+    set("TERM", Some("xterm-256color".as_ref()));
+    let removed = [
+        "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "NO_COLOR", "COLORTERM", "FORCE_COLOR",
+        "CLICOLOR", "CLICOLOR_FORCE", "TMUX", "STY", "COLUMNS", "LINES", "PRUNELENS_LOG", "PRUNELENS_THEME",
+        "PRUNELENS_DEVICE", "PRUNELENS_RESULTS", "PRUNELENS_THREADS", "RUST_BACKTRACE",
+    ];
+    removed.into_iter().for_each(|name| set(name, None));
+}
+
+/// What a run left.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("only UTF-8 is printed");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Ran {
+    /// It ended well and complained about nothing.
+    #[track_caller]
+    pub fn done(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        assert_eq!(self.err, "", "{self:#?}");
+        self
+    }
+
+    /// It failed as promised: this exit code, one message with these words, nothing on stdout, no panic, and nothing
+    /// that a terminal would act on.
+    #[track_caller]
+    pub fn refused(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        assert_eq!(self.out, "", "{self:#?}");
+        assert!(self.err.starts_with("prunelens: "), "{self:#?}");
+        for word in words {
+            assert!(self.err.contains(word), "{word:?} is not in {self:#?}");
+        }
+        for word in ["panicked", "RUST_BACKTRACE", "unwrap", "src/"] {
+            assert!(!self.err.contains(word), "{word:?} is in {self:#?}");
+        }
+        self.printable()
+    }
+
+    #[track_caller]
+    pub fn printable(self) -> Self {
+        let unsafe_character = |c: char| c.is_control() && c != '\n';
+        assert!(!self.out.contains(unsafe_character) && !self.err.contains(unsafe_character), "{self:#?}");
+        self
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:#?}"))
+    }
+}
+
+/// Tensors of a file in f32, to change and write back.
+pub struct Tensors(pub BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+
+impl Tensors {
+    /// Only the f32 tensors; buffers of other types are left out.
+    pub fn read(path: &Path) -> Self {
+        let bytes = fs::read(path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let tensor = |(name, view): (String, TensorView)| {
+            let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+            (view.dtype() == Dtype::F32).then(|| (name, (view.shape().to_vec(), values)))
+        };
+        Self(file.tensors().into_iter().filter_map(tensor).collect())
+    }
+
+    pub fn get(&mut self, name: &str) -> &mut (Vec<usize>, Vec<f32>) {
+        self.0.get_mut(name).unwrap_or_else(|| panic!("no tensor {name}"))
+    }
+
+    pub fn write(&self, path: &Path) {
+        let bytes: HashMap<&String, Vec<u8>> =
+            self.0.iter().map(|(name, (_, values))| (name, values.iter().flat_map(|v| v.to_le_bytes()).collect())).collect();
+        let views = self.0.iter().map(|(name, (shape, _))| {
+            (name, TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap())
+        });
+        let note = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        safetensors::serialize_to_file(views, Some(note), path).unwrap();
+    }
+
+    /// Change the tensors of a file in place.
+    pub fn edit(path: &Path, change: impl FnOnce(&mut Self)) {
+        let mut tensors = Self::read(path);
+        change(&mut tensors);
+        tensors.write(path);
+    }
+}
+
+/// Change a JSON file in place.
+pub fn edit_json(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let mut json = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    change(&mut json);
+    fs::write(path, serde_json::to_vec(&json).unwrap()).unwrap();
+}
