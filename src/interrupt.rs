@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::error::{Error, Result};
 
@@ -21,6 +21,12 @@ pub fn watch() -> Result<()> {
             .map_err(|e| Error::invalid(format!("cannot watch for signals: {e}")))?;
     }
     Ok(())
+}
+
+/// From now on a write beyond the limit on file sizes (`ulimit -f`) fails, with a message, instead of ending the process.
+pub fn outlive_file_limits() {
+    // Any handler will do; where none can be set the process ends as it would have.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }
 
 /// `Err(Error::Interrupted)` once the person asked to stop; long work calls it as its tick.

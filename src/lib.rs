@@ -1,5 +1,6 @@
 //! `prunelens`: what happens to a sparse autoencoder's latents when the language model under it is pruned.
 
+pub mod app;
 pub mod bench;
 pub mod cli;
 pub mod compare;
@@ -23,6 +24,8 @@ pub mod pages;
 pub mod progress;
 pub mod prune;
 pub mod sae;
+pub mod safe;
 pub mod session;
 pub mod text;
 pub mod train;
+pub mod ui;

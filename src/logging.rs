@@ -17,8 +17,13 @@ pub fn start() {
     let Some(folders) = Folders::find() else { return };
     let Ok(file) = open(&folders.log_file()) else { return };
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new("warn,prunelens=info"));
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Mutex::new(file)).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(Mutex::new(file))
+        // A full disk must not be reported on the screen, for every line again.
+        .log_internal_errors(false)
+        .finish();
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "start");
     }

@@ -100,7 +100,7 @@ pub fn run(
     let mut figures = measure(&subject, tick)?;
     figures.first_frame_ms = first_frame_ms;
     let text = if args.json {
-        serde_json::to_string_pretty(&figures).map_err(|e| Error::invalid(format!("cannot write JSON: {e}")))?
+        crate::output::json(&figures)?
     } else {
         table(&figures)?
     };

@@ -27,7 +27,7 @@ pub struct ModelArgs {
     /// How to prune the model: wanda:RATIO, wanda:N:M, magnitude:RATIO, paper:RATIO or none [default: wanda:0.5].
     #[arg(long, value_name = "SPEC")]
     pub compress: Option<Compress>,
-    /// Calibration text (.txt, or .jsonl with "text") [default: built in].
+    /// Calibration text or tokens: .txt, .jsonl ("text") or .safetensors ("tokens") [default: built in].
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
     /// auto, cpu, cuda or cuda:N [default: auto].
@@ -71,7 +71,7 @@ pub struct SessionArgs {
     /// Do not put a BOS token before the prompt.
     #[arg(long)]
     pub no_bos: bool,
-    /// Text for metric jobs (.txt, or .jsonl with "text") [default: built in].
+    /// Text or tokens for metric jobs: .txt, .jsonl ("text") or .safetensors ("tokens") [default: built in].
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
     /// Folder for result files [default: see `prunelens doctor`].

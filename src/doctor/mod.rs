@@ -66,8 +66,7 @@ impl Report {
 pub fn run(args: &DoctorArgs) -> Result<()> {
     let report = Report::make();
     if args.json {
-        let json = serde_json::to_string_pretty(&report).map_err(|e| crate::error::Error::invalid(e.to_string()))?;
-        return output::answer(&json);
+        return output::answer(&output::json(&report)?);
     }
     let text: String = report.lines().iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect();
     output::answer(&output::printable(&text))

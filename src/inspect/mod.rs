@@ -35,8 +35,7 @@ pub fn run(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick: Tic
     let matching = session.trained.as_ref().map(|t| Matching::new(&session.sae, t, tick)).transpose()?;
     let comparison = prompt.comparison(matching.as_ref());
     if args.json {
-        let text = serde_json::to_string_pretty(&json(session, &comparison, args.top))
-            .map_err(|e| Error::invalid(format!("cannot write JSON: {e}")))?;
+        let text = crate::output::json(&json(session, &comparison, args.top))?;
         writeln!(out, "{text}").map_err(|e| Error::io("stdout", e))
     } else {
         out.write_all(table::table(session, &comparison).as_bytes()).map_err(|e| Error::io("stdout", e))

@@ -5,12 +5,14 @@ mod progress;
 
 use std::io::Write;
 
+use serde::Serialize;
+
 pub use exit::{fail, refuse, report_panics};
 pub use progress::{ProgressLine, listener};
 
 use crate::{
     error::{Error, Result},
-    text::safe,
+    text::{is_unsafe, safe},
 };
 
 /// Print an answer to stdout, with a newline at its end. A reader who has gone (`prunelens … | head`) is no error.
@@ -23,6 +25,32 @@ pub fn answer(text: &str) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|e| Error::invalid(format!("cannot write the answer to stdout: {e}"))),
     }
+}
+
+/// What `work` writes, as the answer, once it is done: a failure never leaves half an answer behind.
+pub fn answer_with(work: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let mut text = Vec::new();
+    work(&mut text)?;
+    answer(&String::from_utf8_lossy(&text))
+}
+
+/// JSON, indented. Characters that a terminal would act on are written as JSON escapes, which mean the same.
+pub fn json(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::invalid(format!("cannot write JSON: {e}")))?;
+    if !text.contains(|c| c != '\n' && is_unsafe(c)) {
+        return Ok(text);
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    for c in text.chars() {
+        if c != '\n' && is_unsafe(c) {
+            // Only strings can hold such a character, and all of them lie in the basic plane.
+            let mut units = [0; 2];
+            out.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    Ok(out)
 }
 
 /// Several lines fit to show: unsafe characters as escapes, newlines kept. File names, tokens and tensor names may hold
@@ -40,5 +68,13 @@ mod tests {
         assert_eq!(printable("a\x1b[31mb\u{202e}c\r\n"), "a\\u{1b}[31mb\\u{202e}c\\r\n");
         assert_eq!(printable("\u{9b}2J\u{7f}"), "\\u{9b}2J\\u{7f}");
         assert_eq!(printable("plain · text"), "plain · text");
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let value = serde_json::json!({ "name\u{9b}": ["a\x1b\n\u{202e}", 1.5] });
+        let text = json(&value).unwrap();
+        assert!(text.contains("\\u009b") && text.contains("\\u202e") && text.contains("\\u001b"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 }

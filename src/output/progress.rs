@@ -44,6 +44,14 @@ impl ProgressLine {
         let _ = write!(std::io::stderr(), "\r\x1b[K{}", clip(&printable(&text()), columns.saturating_sub(1)));
     }
 
+    /// Leave a last line standing, such as how long it took.
+    pub fn end(&mut self, summary: &str) {
+        self.clear();
+        if self.terminal {
+            let _ = writeln!(std::io::stderr(), "{}", printable(summary));
+        }
+    }
+
     /// Wipe the line; also done when dropped.
     pub fn clear(&mut self) {
         if self.shown.take().is_some() {

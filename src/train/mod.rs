@@ -3,7 +3,9 @@
 pub mod activations;
 mod adam;
 pub mod checkpoint;
+pub mod command;
 mod dense;
+pub mod evaluate;
 mod figures;
 mod gradients;
 mod linalg;

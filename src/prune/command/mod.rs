@@ -84,7 +84,7 @@ fn finish(
 ) -> Result<()> {
     let out: PathBuf = output.out.clone();
     let report = report::Report::new(out.display().to_string(), settings, matrices);
-    let json = serde_json::to_string_pretty(&report).map_err(|e| Error::invalid(e.to_string()))?;
+    let json = output::json(&report)?;
     staged.write(REPORT, json.as_bytes())?;
     staged.finish(stale)?;
     if output.json { output::answer(&json) } else { output::answer(&output::printable(&report.table())) }

@@ -1,0 +1,235 @@
+//! Everything a person can do, in one table: footer hints, help, palette and the README's key table come from it.
+
+/// Where a key means what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Context {
+    /// Everywhere, text entry included.
+    Always,
+    /// Everywhere outside text entry.
+    Global,
+    /// Any panel of the Explore screen but the prompt.
+    Explore,
+    /// The prompt, while it takes letters.
+    Prompt,
+    Detail,
+    Ratio,
+    Metrics,
+    /// Screens that are read: session and log.
+    Reader,
+    /// While the session loads, or after that failed.
+    Loading,
+    /// Overlays with a list: help and palette; and finding a latent.
+    List,
+    /// The question before quitting.
+    Confirm,
+}
+
+impl Context {
+    pub const ALL: [Self; 11] = [
+        Self::Prompt,
+        Self::Explore,
+        Self::Detail,
+        Self::Ratio,
+        Self::Metrics,
+        Self::Reader,
+        Self::Loading,
+        Self::List,
+        Self::Confirm,
+        Self::Global,
+        Self::Always,
+    ];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Always => "Everywhere",
+            Self::Global => "Outside text entry",
+            Self::Explore => "Explore",
+            Self::Prompt => "In the prompt",
+            Self::Detail => "In the latent's panel",
+            Self::Ratio => "In the ratio panel",
+            Self::Metrics => "Metrics",
+            Self::Reader => "Session and log",
+            Self::Loading => "While loading",
+            Self::List => "In lists",
+            Self::Confirm => "When asked",
+        }
+    }
+}
+
+/// What a key or an entry of the palette does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Quit,
+    QuitNow,
+    Suspend,
+    Back,
+    Help,
+    Palette,
+    Redraw,
+    NextPanel,
+    PreviousPanel,
+    /// Panel by its number, from 1; with an empty prompt, one of its examples.
+    Panel(u8),
+    Submit,
+    Newline,
+    ClearPrompt,
+    TokenLeft,
+    TokenRight,
+    FirstToken,
+    LastToken,
+    LatentUp,
+    LatentDown,
+    LatentPageUp,
+    LatentPageDown,
+    FirstLatent,
+    LastLatent,
+    Find,
+    Sort,
+    WholePrompt,
+    ShadeDifference,
+    RatioDown,
+    RatioUp,
+    RatioFineDown,
+    RatioFineUp,
+    RatioZero,
+    Criterion,
+    ScrollUp,
+    ScrollDown,
+    PageUp,
+    PageDown,
+    Accept,
+    Core,
+    Metrics,
+    CancelJob,
+    Session,
+    Log,
+    Theme,
+    Copy,
+    Export,
+    Retry,
+    KeepRunning,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct ActionSpec {
+    pub action: Action,
+    /// For key files; never changes.
+    pub id: &'static str,
+    pub title: &'static str,
+    pub description: &'static str,
+    pub context: Context,
+    pub keys: &'static [&'static str],
+    /// Short words for the footer; neighbours with the same words share one entry.
+    pub hint: Option<&'static str>,
+}
+
+const fn row(
+    action: Action,
+    id: &'static str,
+    title: &'static str,
+    description: &'static str,
+    context: Context,
+    keys: &'static [&'static str],
+    hint: Option<&'static str>,
+) -> ActionSpec {
+    ActionSpec { action, id, title, description, context, keys, hint }
+}
+
+use Action as A;
+use Context as C;
+
+/// In the order of help and hints.
+#[rustfmt::skip]
+pub const ACTIONS: &[ActionSpec] = &[
+    row(A::Submit, "submit", "Compare now", "Compare the prompt at once and go to its latents", C::Prompt, &["enter"], Some("compare")),
+    row(A::Newline, "newline", "New line", "Put a line break into the prompt", C::Prompt, &["ctrl-j", "alt-enter"], None),
+    row(A::ClearPrompt, "clear-prompt", "Clear the prompt", "Empty the prompt and see its examples", C::Prompt, &["ctrl-l"], Some("clear")),
+    row(A::TokenLeft, "token-left", "Token to the left", "Select the previous token", C::Explore, &["left", "h"], Some("token")),
+    row(A::TokenRight, "token-right", "Token to the right", "Select the next token", C::Explore, &["right", "l"], Some("token")),
+    row(A::FirstToken, "first-token", "First token", "Select the first token of the prompt", C::Explore, &["home"], None),
+    row(A::LastToken, "last-token", "Last token", "Select the last token of the prompt", C::Explore, &["end"], None),
+    row(A::LatentUp, "latent-up", "Latent above", "Select the latent above in the table", C::Explore, &["up", "k"], Some("latent")),
+    row(A::LatentDown, "latent-down", "Latent below", "Select the latent below in the table", C::Explore, &["down", "j"], Some("latent")),
+    row(A::LatentPageUp, "latent-page-up", "A page of latents up", "Move up by ten rows", C::Explore, &["pageup", "ctrl-u"], None),
+    row(A::LatentPageDown, "latent-page-down", "A page of latents down", "Move down by ten rows", C::Explore, &["pagedown", "ctrl-d"], None),
+    row(A::FirstLatent, "first-latent", "First latent", "Select the first row of the table", C::Explore, &["g"], None),
+    row(A::LastLatent, "last-latent", "Last latent", "Select the last row of the table", C::Explore, &["G"], None),
+    row(A::ScrollUp, "detail-up", "Scroll up", "Scroll the latent's panel up", C::Detail, &["up", "k"], Some("scroll")),
+    row(A::ScrollDown, "detail-down", "Scroll down", "Scroll the latent's panel down", C::Detail, &["down", "j"], Some("scroll")),
+    row(A::RatioFineDown, "slide-left", "Less pruning", "Lower the ratio by 1 %", C::Ratio, &["left", "h"], Some("slide")),
+    row(A::RatioFineUp, "slide-right", "More pruning", "Raise the ratio by 1 %", C::Ratio, &["right", "l"], Some("slide")),
+    row(A::RatioDown, "ratio-down", "Lower the ratio", "Prune 5 % less of the SAE", C::Global, &["["], Some("ratio")),
+    row(A::RatioUp, "ratio-up", "Raise the ratio", "Prune 5 % more of the SAE", C::Global, &["]"], Some("ratio")),
+    row(A::RatioFineDown, "ratio-fine-down", "Lower the ratio a little", "Prune 1 % less of the SAE", C::Global, &["{"], None),
+    row(A::RatioFineUp, "ratio-fine-up", "Raise the ratio a little", "Prune 1 % more of the SAE", C::Global, &["}"], None),
+    row(A::RatioZero, "ratio-zero", "Untouched SAE", "Set the ratio to 0", C::Global, &["0"], None),
+    row(A::Criterion, "criterion", "Next criterion", "Rank weights by the next criterion", C::Global, &["c"], Some("criterion")),
+    row(A::Sort, "sort", "Sort by the next column", "Sort latents by each variant in turn, then by difference", C::Explore, &["o"], Some("order")),
+    row(A::WholePrompt, "whole-prompt", "Token or whole prompt", "Show latents of the selected token, or the strongest of the whole prompt", C::Explore, &["w"], Some("whole prompt")),
+    row(A::ShadeDifference, "shade-difference", "Shade by difference", "Shade the pruned strip by its difference from the original, and back", C::Explore, &["d"], None),
+    row(A::Find, "find", "Find a latent", "Go to a latent by its number, whether it fires here or not", C::Explore, &["/"], Some("find")),
+    row(A::Core, "core", "Measure", "Run the core metric for all variants in the background", C::Global, &["m"], Some("metrics")),
+    row(A::Metrics, "metrics", "Metrics", "Open the metrics screen without starting anything", C::Global, &["M"], None),
+    row(A::ScrollUp, "metrics-up", "Job above", "Select the job above", C::Metrics, &["up", "k"], Some("job")),
+    row(A::ScrollDown, "metrics-down", "Job below", "Select the job below", C::Metrics, &["down", "j"], Some("job")),
+    row(A::PageUp, "metrics-page-up", "Figures up", "Scroll the figures up", C::Metrics, &["pageup", "ctrl-u"], None),
+    row(A::PageDown, "metrics-page-down", "Figures down", "Scroll the figures down", C::Metrics, &["pagedown", "ctrl-d"], None),
+    row(A::CancelJob, "cancel-job", "Cancel the job", "Stop the selected job; what it measured so far stays on screen", C::Metrics, &["x"], Some("cancel job")),
+    row(A::ScrollUp, "read-up", "Scroll up", "Scroll up by a line", C::Reader, &["up", "k"], Some("scroll")),
+    row(A::ScrollDown, "read-down", "Scroll down", "Scroll down by a line", C::Reader, &["down", "j"], Some("scroll")),
+    row(A::PageUp, "read-page-up", "Page up", "Scroll up by a page", C::Reader, &["pageup", "ctrl-u"], None),
+    row(A::PageDown, "read-page-down", "Page down", "Scroll down by a page", C::Reader, &["pagedown", "ctrl-d"], None),
+    row(A::Retry, "retry", "Try again", "Load the session again after a failure", C::Loading, &["r"], Some("try again")),
+    row(A::ScrollUp, "list-up", "Line above", "Move up in a list", C::List, &["up"], None),
+    row(A::ScrollDown, "list-down", "Line below", "Move down in a list", C::List, &["down"], None),
+    row(A::PageUp, "list-page-up", "Page up", "Move up in a list by a page", C::List, &["pageup"], None),
+    row(A::PageDown, "list-page-down", "Page down", "Move down in a list by a page", C::List, &["pagedown"], None),
+    row(A::Accept, "accept", "Accept", "Do what is selected", C::List, &["enter"], None),
+    row(A::QuitNow, "confirm-quit", "Quit", "Quit although a job is running", C::Confirm, &["y", "q", "enter"], None),
+    row(A::KeepRunning, "keep-running", "Stay", "Go back and let the job run", C::Confirm, &["n"], None),
+    row(A::Session, "session", "Session", "What is loaded, and what uses memory", C::Global, &["i"], None),
+    row(A::Log, "log", "Log", "All messages in full", C::Global, &["L"], None),
+    row(A::Copy, "copy", "Copy figures", "Send the figures to the clipboard as a Markdown table (OSC 52)", C::Global, &["y"], None),
+    row(A::Export, "export", "Export", "Write figures (JSON, CSV, Markdown) and the screen (SVG, text) to the results folder", C::Global, &["e"], None),
+    row(A::Theme, "theme", "Next theme", "Change to the next theme", C::Global, &["t"], None),
+    row(A::Panel(1), "panel-1", "Prompt", "Go to the prompt; while it is empty, take its first example", C::Global, &["1"], None),
+    row(A::Panel(2), "panel-2", "Tokens", "Go to the tokens; while the prompt is empty, take its second example", C::Global, &["2"], None),
+    row(A::Panel(3), "panel-3", "Latents", "Go to the table of latents; while the prompt is empty, take its third example", C::Global, &["3"], None),
+    row(A::Panel(4), "panel-4", "Latent", "Go to the panel of the selected latent", C::Global, &["4"], None),
+    row(A::Panel(5), "panel-5", "Ratio", "Go to the ratio slider", C::Global, &["5"], None),
+    row(A::Panel(6), "panel-6", "Figures", "Go to the figures of this prompt", C::Global, &["6"], None),
+    row(A::Palette, "commands", "Commands", "Find and run any command", C::Global, &[":"], Some("commands")),
+    row(A::Help, "help", "Help", "All keys, and how to read the screen", C::Global, &["?"], Some("help")),
+    row(A::Quit, "quit", "Quit", "Leave the program; asks first while a job runs", C::Global, &["q"], Some("quit")),
+    row(A::NextPanel, "next-panel", "Next panel", "Move the focus to the next panel", C::Always, &["tab"], Some("panel")),
+    row(A::PreviousPanel, "previous-panel", "Previous panel", "Move the focus to the previous panel", C::Always, &["backtab"], None),
+    row(A::Back, "back", "Back", "Close the top layer, leave the prompt, return to Explore", C::Always, &["esc"], Some("back")),
+    row(A::Palette, "palette", "Commands", "Find and run any command, from the prompt too", C::Always, &["ctrl-p"], Some("commands")),
+    row(A::Redraw, "redraw", "Redraw", "Draw the whole screen anew", C::Always, &["ctrl-r"], None),
+    row(A::Suspend, "suspend", "Suspend", "Stop the program until the shell brings it back", C::Always, &["ctrl-z"], None),
+    row(A::QuitNow, "quit-now", "Quit at once", "Leave the program without asking", C::Always, &["ctrl-c"], None),
+];
+
+impl Action {
+    /// The first row of the table for this action.
+    pub fn spec(self) -> Option<&'static ActionSpec> {
+        ACTIONS.iter().find(|s| s.action == self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_rows_say_something() {
+        let mut seen = HashSet::new();
+        for spec in ACTIONS {
+            assert!(seen.insert(spec.id), "{} appears twice", spec.id);
+            assert!(!spec.title.is_empty() && !spec.description.is_empty() && !spec.keys.is_empty(), "{}", spec.id);
+        }
+    }
+}

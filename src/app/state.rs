@@ -1,0 +1,273 @@
+//! Everything the screen shows and remembers: plain data, without handles.
+
+mod follow;
+mod job;
+mod log;
+mod prompt;
+mod shown;
+mod table;
+
+use std::{sync::Arc, time::Duration};
+
+pub use follow::{Follow, LatentKey, Target};
+pub use job::Job;
+pub use log::{Entry, Level, Log};
+pub use prompt::{LONGEST, Prompt};
+pub use shown::{Dated, Shown};
+pub use table::{Change, Row, Sort, Table};
+
+use super::{action::Context, keymap::Keymap};
+pub use crate::engine::{JobState, Progress, SessionInfo};
+use crate::{compare::LatentDetail, prune::Criterion, session::SessionSpec};
+
+/// The largest ratio the slider goes to.
+pub const MAX_RATIO: f64 = 0.99;
+
+/// Beyond this many milliseconds a comparison waits for Enter.
+pub const SLOW_MS: f64 = 500.0;
+
+/// Frames of a spinner in a second.
+const SPIN: u32 = 5;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Screen {
+    Explore,
+    Metrics,
+    Session,
+    Log,
+}
+
+/// Panels of the Explore screen, in the order of Tab and of the digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panel {
+    Prompt,
+    Tokens,
+    Latents,
+    Detail,
+    Ratio,
+    Figures,
+}
+
+impl Panel {
+    pub const ALL: [Self; 6] = [Self::Prompt, Self::Tokens, Self::Latents, Self::Detail, Self::Ratio, Self::Figures];
+}
+
+/// What lies over the screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overlay {
+    Help {
+        scroll: usize,
+    },
+    Palette {
+        query: String,
+        selected: usize,
+    },
+    /// Going to a latent by its number.
+    Find {
+        query: String,
+    },
+    ConfirmQuit,
+}
+
+/// How far the session is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// What is loading, and since when.
+    Loading {
+        progress: Option<Progress>,
+        since: Duration,
+    },
+    Ready,
+    Failed(String),
+    /// The engine is gone.
+    Crashed(String),
+}
+
+/// Why a latent is the selected one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Nobody chose: the strongest one here.
+    Strongest,
+    /// Moved to in the table: kept while it fires somewhere in the prompt.
+    Moved,
+    /// Found by its number: kept.
+    Found,
+}
+
+#[derive(Clone, Debug)]
+pub struct State {
+    pub now: Duration,
+    /// Something that is drawn has changed.
+    pub redraw: bool,
+    pub size: (u16, u16),
+    pub keymap: Arc<Keymap>,
+    /// Names of the themes and the one in use.
+    pub themes: Vec<String>,
+    pub theme: usize,
+    /// The three lines that say how to begin.
+    pub first_steps: bool,
+    /// Where messages of the program go, for the help overlay.
+    pub log_file: Option<String>,
+
+    pub spec: Arc<SessionSpec>,
+    pub phase: Phase,
+    pub info: Option<Arc<SessionInfo>>,
+    /// What uses how much memory now.
+    pub memory: Vec<(String, u64)>,
+
+    pub screen: Screen,
+    pub overlay: Option<Overlay>,
+    pub focus: Panel,
+
+    pub prompt: Prompt,
+    pub ratio: f64,
+    pub criterion: Criterion,
+    pub follow: Follow,
+    pub shown: Option<Shown>,
+    pub table: Table,
+    pub token: usize,
+    /// The selected token is the last one, whatever is typed.
+    pub at_end: bool,
+    pub latent: Option<u32>,
+    pub choice: Choice,
+    pub shade_difference: bool,
+    pub detail: Option<Arc<LatentDetail>>,
+    pub detail_scroll: usize,
+
+    pub jobs: Vec<Job>,
+    pub job: usize,
+    pub metrics_scroll: usize,
+
+    pub log: Log,
+    pub scroll: usize,
+}
+
+impl State {
+    pub fn new(spec: SessionSpec, themes: Vec<String>, size: (u16, u16)) -> Self {
+        Self {
+            now: Duration::ZERO,
+            redraw: true,
+            size,
+            keymap: Arc::default(),
+            themes,
+            theme: 0,
+            first_steps: false,
+            log_file: None,
+            ratio: spec.ratio,
+            criterion: spec.criterion,
+            spec: Arc::new(spec),
+            phase: Phase::Loading { progress: None, since: Duration::ZERO },
+            info: None,
+            memory: Vec::new(),
+            screen: Screen::Explore,
+            overlay: None,
+            focus: Panel::Prompt,
+            prompt: Prompt::default(),
+            follow: Follow::default(),
+            shown: None,
+            table: Table::default(),
+            token: 0,
+            at_end: true,
+            latent: None,
+            choice: Choice::Strongest,
+            shade_difference: false,
+            detail: None,
+            detail_scroll: 0,
+            jobs: Vec::new(),
+            job: 0,
+            metrics_scroll: 0,
+            log: Log::default(),
+            scroll: 0,
+        }
+    }
+
+    /// Where a key is looked up, nearest first.
+    pub fn contexts(&self) -> &'static [Context] {
+        use Context as C;
+        match (&self.overlay, self.screen) {
+            (Some(Overlay::Help { .. }), _) => &[C::List, C::Reader, C::Global, C::Always],
+            (Some(Overlay::Palette { .. } | Overlay::Find { .. }), _) => &[C::List, C::Always],
+            (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
+            (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
+            (None, Screen::Session | Screen::Log) => &[C::Reader, C::Global, C::Always],
+            (None, Screen::Explore) if !self.has_session() => &[C::Loading, C::Global, C::Always],
+            (None, Screen::Explore) => match self.focus {
+                Panel::Prompt => &[C::Prompt, C::Always],
+                Panel::Detail => &[C::Detail, C::Explore, C::Global, C::Always],
+                Panel::Ratio => &[C::Ratio, C::Explore, C::Global, C::Always],
+                Panel::Tokens | Panel::Latents | Panel::Figures => &[C::Explore, C::Global, C::Always],
+            },
+        }
+    }
+
+    /// Whether letters go into a text.
+    pub fn typing(&self) -> bool {
+        match self.overlay {
+            Some(Overlay::Palette { .. } | Overlay::Find { .. }) => true,
+            Some(_) => false,
+            None => self.screen == Screen::Explore && self.focus == Panel::Prompt && self.has_session(),
+        }
+    }
+
+    /// There is something to explore, even if the engine has gone since.
+    pub fn has_session(&self) -> bool {
+        self.info.is_some() && !matches!(self.phase, Phase::Loading { .. } | Phase::Failed(_))
+    }
+
+    /// Comparisons take so long here that they wait for Enter.
+    pub fn slow(&self) -> bool {
+        self.info.as_ref().is_some_and(|i| i.probe_ms > SLOW_MS)
+    }
+
+    /// What the screen should be showing.
+    pub fn target(&self) -> Target {
+        Target { prompt: self.prompt.wanted.clone(), ratio: self.ratio, criterion: self.criterion }
+    }
+
+    /// The prompt as typed differs from the one compared and nothing is under way: Enter would compare it.
+    pub fn awaits_enter(&self) -> bool {
+        self.slow() && !self.prompt.is_blank() && self.prompt.text() != self.prompt.wanted.as_ref()
+    }
+
+    /// A comparison or its figures are still on their way.
+    pub fn comparing(&self) -> bool {
+        self.follow.waiting || self.shown.as_ref().is_some_and(|s| !s.complete && self.follow.is_current(s.generation))
+    }
+
+    pub fn running_job(&self) -> Option<&Job> {
+        self.jobs.iter().find(|j| j.is_running())
+    }
+
+    pub fn busy_jobs(&self) -> bool {
+        self.jobs.iter().any(|j| !j.is_over())
+    }
+
+    /// Something on screen moves by itself.
+    pub fn animating(&self) -> bool {
+        matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || self.comparing()
+    }
+
+    /// The frame that spinners are at.
+    pub fn spin(&self) -> usize {
+        (self.now.as_millis() as usize * SPIN as usize) / 1000
+    }
+
+    /// How long after the last message a `TimePassed` is wanted.
+    pub fn next_wake(&self) -> Option<Duration> {
+        let tick = self.animating().then(|| {
+            let period = Duration::from_secs(1) / SPIN;
+            period * (self.spin() as u32 + 1)
+        });
+        tick.into_iter().chain(self.follow.deadline).min()
+    }
+
+    /// Pairs of the prompt that are active at ratio 0, and how many of them are at the ratio set now.
+    pub fn alive(&self) -> Option<(usize, usize)> {
+        let paths = self.shown.as_ref()?.paths.as_ref()?;
+        let at = self.ratio * paths.survival.len() as f64;
+        let low = *paths.survival.get(at as usize).or(paths.survival.last())?;
+        let high = paths.survival.get(at as usize + 1).copied().unwrap_or(0.0);
+        let share = low + (high - low) * at.fract();
+        Some(((share * paths.active as f64).round() as usize, paths.active))
+    }
+}

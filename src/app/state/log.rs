@@ -1,0 +1,53 @@
+//! Messages to the person: the latest in the status line, all of them in the log screen.
+
+use std::time::Duration;
+
+/// Messages kept.
+const LONGEST: usize = 1000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Warning,
+    Error,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub at: Duration,
+    pub level: Level,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    pub entries: Vec<Entry>,
+    /// The last entry is still in the status line.
+    pub showing: bool,
+}
+
+impl Log {
+    pub fn push(&mut self, at: Duration, level: Level, text: impl Into<String>) {
+        if self.entries.len() == LONGEST {
+            self.entries.remove(0);
+        }
+        self.entries.push(Entry { at, level, text: text.into() });
+        self.showing = true;
+    }
+
+    /// What the status line says.
+    pub fn status(&self) -> Option<&Entry> {
+        self.entries.last().filter(|_| self.showing)
+    }
+
+    /// A key was pressed: what only informs has been seen. Errors stay until they are dismissed.
+    pub fn seen(&mut self) {
+        if self.status().is_some_and(|e| e.level == Level::Info) {
+            self.showing = false;
+        }
+    }
+
+    pub fn dismiss(&mut self) {
+        self.showing = false;
+    }
+}

@@ -1,0 +1,310 @@
+//! What each action does.
+
+use super::{arrive::fill, typing};
+use crate::{
+    app::{
+        action::Action,
+        effect::Effect,
+        palette,
+        state::{Choice, Job, Level, MAX_RATIO, Overlay, Panel, Phase, Screen, State},
+    },
+    compare::Variant,
+    engine::{Command, JobSpec, JobState},
+    export::Figures,
+    prune::Criterion,
+};
+
+/// Rows a page key moves by.
+const PAGE: usize = 10;
+
+pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
+    use Action as A;
+    // Help goes away as soon as something else is done.
+    if matches!(state.overlay, Some(Overlay::Help { .. })) && closes_help(action) {
+        state.overlay = None;
+        if matches!(action, A::Help | A::Quit) {
+            return;
+        }
+    }
+    match action {
+        A::Quit if state.busy_jobs() => state.overlay = Some(Overlay::ConfirmQuit),
+        A::Quit | A::QuitNow => effects.extend(super::quit()),
+        A::KeepRunning => state.overlay = None,
+        A::Suspend => effects.push(Effect::Suspend),
+        A::Redraw => effects.push(Effect::Clear),
+        A::Back => back(state),
+        A::Help => state.overlay = Some(Overlay::Help { scroll: 0 }),
+        A::Palette => state.overlay = Some(Overlay::Palette { query: String::new(), selected: 0 }),
+        A::NextPanel => cycle(state, 1),
+        A::PreviousPanel => cycle(state, Panel::ALL.len() - 1),
+        A::Panel(number) => panel(state, number),
+        A::Submit => {
+            typing::submit(state);
+            if !state.prompt.is_blank() {
+                state.focus = Panel::Latents;
+            }
+        }
+        A::Newline => {
+            state.prompt.area.insert_newline();
+            typing::edited(state);
+        }
+        A::ClearPrompt => {
+            state.prompt.set("");
+            typing::edited(state);
+        }
+        A::TokenLeft => move_token(state, state.token.saturating_sub(1)),
+        A::TokenRight => move_token(state, state.token + 1),
+        A::FirstToken => move_token(state, 0),
+        A::LastToken => move_token(state, usize::MAX),
+        A::LatentUp => move_latent(state, |at, _| at.saturating_sub(1)),
+        A::LatentDown => move_latent(state, |at, _| at + 1),
+        A::LatentPageUp => move_latent(state, |at, _| at.saturating_sub(PAGE)),
+        A::LatentPageDown => move_latent(state, |at, _| at + PAGE),
+        A::FirstLatent => move_latent(state, |_, _| 0),
+        A::LastLatent => move_latent(state, |_, last| last),
+        A::Find => {
+            if state.shown.is_some() {
+                state.overlay = Some(Overlay::Find { query: String::new() });
+            }
+        }
+        A::Sort => {
+            let variants = state.info.as_ref().map_or(&Variant::ALL[..], |i| &i.variants);
+            state.table.sort = state.table.sort.next(variants);
+            refill(state);
+        }
+        A::WholePrompt => {
+            state.table.whole = !state.table.whole;
+            refill(state);
+        }
+        A::ShadeDifference => state.shade_difference = !state.shade_difference,
+        A::RatioDown => step_ratio(state, -0.05, effects),
+        A::RatioUp => step_ratio(state, 0.05, effects),
+        A::RatioFineDown => step_ratio(state, -0.01, effects),
+        A::RatioFineUp => step_ratio(state, 0.01, effects),
+        A::RatioZero => set_ratio(state, 0.0, effects),
+        A::Criterion => next_criterion(state),
+        A::ScrollUp => scroll(state, -1),
+        A::ScrollDown => scroll(state, 1),
+        A::PageUp => scroll(state, -(PAGE as isize)),
+        A::PageDown => scroll(state, PAGE as isize),
+        A::Accept => accept(state, effects),
+        A::Core => start_core(state, effects),
+        A::Metrics => open(state, Screen::Metrics),
+        A::CancelJob => cancel_job(state, effects),
+        A::Session => open(state, Screen::Session),
+        A::Log => {
+            open(state, Screen::Log);
+            // The newest is at the bottom; drawing clamps this.
+            state.scroll = usize::MAX;
+            state.log.dismiss();
+        }
+        A::Theme => {
+            state.theme = (state.theme + 1) % state.themes.len().max(1);
+            let name = state.themes.get(state.theme).cloned().unwrap_or_default();
+            state.log.push(state.now, Level::Info, format!("theme {name}"));
+        }
+        A::Copy => match figures(state) {
+            Some(figures) => effects.push(Effect::Copy(figures.markdown())),
+            None => nothing_yet(state),
+        },
+        A::Export => match figures(state) {
+            Some(figures) => effects.push(Effect::Export(figures.documents())),
+            None => nothing_yet(state),
+        },
+        A::Retry => {
+            if matches!(state.phase, Phase::Failed(_)) {
+                state.phase = Phase::Loading { progress: None, since: state.now };
+                effects.push(Effect::Command(Command::Load(Box::new(state.spec.as_ref().clone()))));
+            }
+        }
+    }
+}
+
+fn closes_help(action: Action) -> bool {
+    use Action as A;
+    !matches!(action, A::ScrollUp | A::ScrollDown | A::PageUp | A::PageDown | A::Back | A::Redraw | A::Theme)
+}
+
+/// What is on screen, for files and the clipboard.
+fn figures(state: &State) -> Option<Figures> {
+    let (shown, info) = (state.shown.as_ref()?, state.info.as_ref()?);
+    Some(Figures {
+        model: info.model.clone(),
+        compression: info.compression.clone(),
+        sae: info.sae.clone(),
+        comparison: shown.comparison.clone(),
+        tables: state.jobs.iter().filter_map(|j| j.table.clone()).collect(),
+    })
+}
+
+fn nothing_yet(state: &mut State) {
+    state.log.push(state.now, Level::Warning, "there are no figures yet: type a prompt first");
+}
+
+/// Close the top layer.
+fn back(state: &mut State) {
+    state.log.dismiss();
+    if state.overlay.take().is_some() {
+        return;
+    }
+    if state.screen != Screen::Explore {
+        state.screen = Screen::Explore;
+    } else if state.focus == Panel::Prompt {
+        typing::submit(state);
+        state.focus = Panel::Latents;
+    }
+}
+
+fn cycle(state: &mut State, by: usize) {
+    if state.overlay.is_some() || state.screen != Screen::Explore {
+        return;
+    }
+    let at = Panel::ALL.iter().position(|&p| p == state.focus).unwrap_or(0);
+    state.focus = Panel::ALL[(at + by) % Panel::ALL.len()];
+}
+
+fn panel(state: &mut State, number: u8) {
+    if let Some(&panel) = Panel::ALL.get(usize::from(number).wrapping_sub(1)) {
+        state.screen = Screen::Explore;
+        state.focus = panel;
+    }
+}
+
+fn open(state: &mut State, screen: Screen) {
+    state.overlay = None;
+    state.scroll = 0;
+    state.screen = screen;
+}
+
+fn move_token(state: &mut State, to: usize) {
+    let Some(shown) = &state.shown else { return };
+    let last = shown.comparison.tokens.len().saturating_sub(1);
+    let to = to.min(last);
+    state.at_end = to == last;
+    if to != state.token {
+        state.token = to;
+        fill(state, false);
+    }
+}
+
+/// Moving puts a table right whose order is that of earlier values; the selected latent keeps its identity.
+fn move_latent(state: &mut State, to: impl Fn(usize, usize) -> usize) {
+    if state.table.disordered {
+        refill(state);
+    }
+    let Some(last) = state.table.rows.len().checked_sub(1) else { return };
+    let at = state.latent.and_then(|l| state.table.position(l)).unwrap_or(0);
+    state.latent = Some(state.table.rows[to(at, last).min(last)].latent);
+    state.choice = Choice::Moved;
+}
+
+/// Order anew with the selection kept.
+fn refill(state: &mut State) {
+    if let Some(shown) = &state.shown {
+        state.table.fill(shown, state.token, state.latent, false);
+    }
+}
+
+fn step_ratio(state: &mut State, by: f64, effects: &mut Vec<Effect>) {
+    set_ratio(state, state.ratio + by, effects);
+}
+
+fn set_ratio(state: &mut State, ratio: f64, effects: &mut Vec<Effect>) {
+    if !super::ready(state) {
+        return;
+    }
+    // Whole percents, so that going up and down comes back to the same value.
+    state.ratio = ((ratio * 100.0).round() / 100.0).clamp(0.0, MAX_RATIO);
+    if std::mem::take(&mut state.first_steps) {
+        effects.push(Effect::RememberUse);
+    }
+}
+
+fn next_criterion(state: &mut State) {
+    let criteria = state.info.as_ref().map_or(&Criterion::ALL[..], |i| &i.criteria);
+    if let Some(at) = criteria.iter().position(|&c| c == state.criterion) {
+        state.criterion = criteria[(at + 1) % criteria.len()];
+    }
+}
+
+fn scroll(state: &mut State, by: isize) {
+    let moved = |at: usize| at.saturating_add_signed(by);
+    match &mut state.overlay {
+        Some(Overlay::Help { scroll }) => *scroll = moved(*scroll),
+        Some(Overlay::Palette { query, selected }) => {
+            *selected = moved(*selected).min(palette::find(&state.keymap, query).len().saturating_sub(1));
+        }
+        Some(_) => {}
+        None => match state.screen {
+            Screen::Explore => state.detail_scroll = moved(state.detail_scroll),
+            Screen::Metrics if by.unsigned_abs() > 1 => state.metrics_scroll = moved(state.metrics_scroll),
+            Screen::Metrics => {
+                let to = moved(state.job).min(state.jobs.len().saturating_sub(1));
+                if to != state.job {
+                    state.metrics_scroll = 0;
+                }
+                state.job = to;
+            }
+            Screen::Session | Screen::Log => state.scroll = moved(state.scroll),
+        },
+    }
+}
+
+fn accept(state: &mut State, effects: &mut Vec<Effect>) {
+    match state.overlay.take() {
+        Some(Overlay::Palette { query, selected }) => {
+            if let Some(entry) = palette::find(&state.keymap, &query).get(selected) {
+                act(state, entry.action, effects);
+            }
+        }
+        Some(Overlay::Find { query }) => find(state, &query),
+        other => state.overlay = other,
+    }
+}
+
+/// Go to a latent by number, whether it fires here or not.
+fn find(state: &mut State, query: &str) {
+    let d_sae = state.info.as_ref().map_or(0, |i| i.d_sae);
+    match query.parse::<u32>() {
+        Ok(latent) if (latent as usize) < d_sae => {
+            state.latent = Some(latent);
+            state.choice = Choice::Found;
+            refill(state);
+        }
+        _ if query.is_empty() => {}
+        _ => state.log.push(
+            state.now,
+            Level::Warning,
+            format!("there is no latent #{query}: they go from #0 to #{}", d_sae.saturating_sub(1)),
+        ),
+    }
+}
+
+/// Start the core metric and show it; while one runs, only show it.
+fn start_core(state: &mut State, effects: &mut Vec<Effect>) {
+    if !super::ready(state) {
+        return;
+    }
+    open(state, Screen::Metrics);
+    let job = JobSpec::Core { ratio: state.ratio, criterion: state.criterion };
+    if let Some(at) = state.jobs.iter().position(|j| !j.is_over() && j.spec == job) {
+        state.job = at;
+        return;
+    }
+    let id = state.jobs.iter().map(|j| j.id + 1).max().unwrap_or(1);
+    state.jobs.push(Job { id, spec: job.clone(), state: JobState::Queued, table: None });
+    state.job = state.jobs.len() - 1;
+    state.metrics_scroll = 0;
+    effects.push(Effect::Command(Command::StartJob { id, job }));
+}
+
+fn cancel_job(state: &mut State, effects: &mut Vec<Effect>) {
+    match state.jobs.get(state.job) {
+        Some(job) if !job.is_over() => effects.push(Effect::Command(Command::CancelJob(job.id))),
+        Some(job) => {
+            let text = format!("{} is over: there is nothing to cancel", job.spec.name());
+            state.log.push(state.now, Level::Info, text);
+        }
+        None => {}
+    }
+}

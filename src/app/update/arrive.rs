@@ -1,0 +1,135 @@
+//! What the engine reports.
+
+use std::sync::Arc;
+
+use crate::{
+    app::state::{Choice, Level, Panel, Phase, Shown, State},
+    compare::Comparison,
+    engine::{JobId, JobState, Report, SessionInfo},
+};
+
+pub fn reported(state: &mut State, report: Report) {
+    match report {
+        Report::Loading(progress) => {
+            let since = match &state.phase {
+                Phase::Loading { progress: Some(before), since } if before.what == progress.what => *since,
+                _ => state.now,
+            };
+            state.phase = Phase::Loading { progress: Some(progress), since };
+        }
+        Report::Ready(info) => ready(state, info),
+        Report::LoadFailed(message) => {
+            state.log.push(state.now, Level::Error, message.clone());
+            state.phase = Phase::Failed(message);
+        }
+        Report::Comparison { generation, comparison, complete } => {
+            if state.follow.is_current(generation) {
+                state.follow.waiting = false;
+                compared(state, generation, comparison, complete);
+            }
+        }
+        Report::Latent { generation, detail } => {
+            if state.follow.latent.as_ref().is_some_and(|(g, _)| *g == generation) {
+                state.follow.latent_waiting = false;
+                if state.detail.as_ref().is_none_or(|d| d.latent != detail.latent) {
+                    state.detail_scroll = 0;
+                }
+                state.detail = Some(detail);
+            }
+        }
+        Report::RequestFailed { generation, message } => failed(state, generation, message),
+        Report::Job { id, state: job } => job_changed(state, id, job),
+        Report::JobTable { id, table } => {
+            if let Some(job) = state.jobs.iter_mut().find(|j| j.id == id) {
+                job.table = Some(table);
+            }
+        }
+        Report::Memory(memory) => state.memory = memory,
+        Report::Crashed(message) => {
+            let text = format!(
+                "the engine stopped: {message}. Nothing more can be computed; q quits, e still exports what is shown"
+            );
+            state.log.push(state.now, Level::Error, text);
+            state.follow.waiting = false;
+            state.follow.latent_waiting = false;
+            for job in state.jobs.iter_mut().filter(|j| !j.is_over()) {
+                job.state = JobState::Failed("the engine stopped".into());
+            }
+            state.focus = Panel::Latents;
+            state.phase = Phase::Crashed(message);
+        }
+    }
+}
+
+fn ready(state: &mut State, info: Arc<SessionInfo>) {
+    state.phase = Phase::Ready;
+    state.ratio = info.ratio;
+    state.criterion = info.criterion;
+    state.memory = info.memory.clone();
+    for warning in &info.warnings {
+        state.log.push(state.now, Level::Warning, warning.clone());
+    }
+    state.info = Some(info);
+    // A prompt given on the command line.
+    super::typing::submit(state);
+}
+
+fn failed(state: &mut State, generation: u64, message: String) {
+    if state.follow.is_current(generation) {
+        state.follow.waiting = false;
+        state.follow.failed = true;
+    } else if state.follow.latent.as_ref().is_some_and(|(g, _)| *g == generation) {
+        state.follow.latent_waiting = false;
+    } else {
+        return;
+    }
+    state.log.push(state.now, Level::Error, message);
+}
+
+fn compared(state: &mut State, generation: u64, comparison: Arc<Comparison>, complete: bool) {
+    let before = state.shown.take();
+    let same_prompt = before.as_ref().is_some_and(|b| *b.of.prompt == *comparison.prompt);
+    let shown = Shown::new(generation, comparison, complete, before);
+    let last = shown.comparison.tokens.len().saturating_sub(1);
+    if !same_prompt {
+        state.token = if state.at_end { last } else { state.token.min(last) };
+        let kept = match (state.choice, state.latent) {
+            (Choice::Found, Some(_)) => true,
+            (Choice::Moved, Some(latent)) => shown.fires(latent),
+            _ => false,
+        };
+        if !kept {
+            state.choice = Choice::Strongest;
+        }
+    }
+    state.shown = Some(shown);
+    fill(state, same_prompt);
+}
+
+/// Rows for what is selected now. With `keep` nothing moves under the person's eyes.
+pub fn fill(state: &mut State, keep: bool) {
+    let Some(shown) = &state.shown else { return };
+    let pinned = state.latent.filter(|_| state.choice != Choice::Strongest || keep);
+    state.table.fill(shown, state.token, pinned, keep);
+    if pinned.is_none() {
+        state.latent = state.table.rows.first().map(|r| r.latent);
+    }
+}
+
+fn job_changed(state: &mut State, id: JobId, new: JobState) {
+    let now = state.now;
+    let Some(job) = state.jobs.iter_mut().find(|j| j.id == id) else { return };
+    match &new {
+        JobState::Done { files, .. } => {
+            let names: Vec<_> = files.iter().map(|f| f.display().to_string()).collect();
+            let written = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+            state.log.push(now, Level::Info, format!("{} finished{written}", job.spec.name()));
+        }
+        JobState::Failed(message) => {
+            // It stays in the job's row; the status line belongs to actions.
+            state.log.push(now, Level::Error, format!("{} failed: {message}", job.spec.name()));
+        }
+        _ => {}
+    }
+    job.state = new;
+}

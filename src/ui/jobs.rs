@@ -1,0 +1,97 @@
+//! Background jobs: one line for all of them, and one row each.
+
+use ratatui::{
+    style::Style,
+    text::{Line, Span},
+};
+
+use super::{
+    theme::{Role, Theme},
+    widgets::{bars, format, spinner},
+};
+use crate::{
+    app::state::{Job, JobState, State},
+    engine::JobSpec,
+    safe,
+};
+
+/// The sign of a job's state.
+fn sign(job: &Job, frame: usize, theme: &Theme) -> (&'static str, Style) {
+    match &job.state {
+        JobState::Queued => (theme.symbol("○", "o"), theme.style(Role::Muted)),
+        JobState::Running { .. } => (spinner(frame, theme.ascii), theme.style(Role::Accent)),
+        JobState::Done { .. } => (theme.symbol("✓", "v"), theme.style(Role::Text)),
+        JobState::Failed(_) => (theme.symbol("✗", "x"), theme.style(Role::Error)),
+        JobState::Cancelled => (theme.symbol("■", "-"), theme.style(Role::Muted)),
+    }
+}
+
+/// How far a job is, in a few words.
+fn words(job: &Job) -> String {
+    match &job.state {
+        JobState::Queued => "queued".into(),
+        JobState::Running { .. } => {
+            let share = job.share().map(|s| format!("{:.0} %", 100.0 * s)).unwrap_or_else(|| "starting".into());
+            match job.seconds_left() {
+                Some(left) => format!("{share}  {} left", format::time(left)),
+                None => share,
+            }
+        }
+        JobState::Done { seconds, .. } => format!("in {}", format::time(*seconds)),
+        JobState::Failed(_) => "failed".into(),
+        JobState::Cancelled => "cancelled".into(),
+    }
+}
+
+/// All jobs in one line, the newest first.
+pub fn line(state: &State, theme: &Theme) -> Line<'static> {
+    let mut spans = Vec::new();
+    for job in state.jobs.iter().rev().take(3) {
+        let (sign, style) = sign(job, state.spin(), theme);
+        spans.push(Span::styled(format!(" {sign} "), style));
+        spans.push(Span::raw(job.spec.name()));
+        spans.push(Span::styled(format!(" {}    ", words(job)), theme.style(Role::Muted)));
+    }
+    Line::from(spans)
+}
+
+/// What a job works on.
+pub fn subject(spec: &JobSpec) -> String {
+    match spec {
+        JobSpec::Core { ratio, criterion } => format!("core at {ratio:.2} {criterion}"),
+    }
+}
+
+/// A row of the list of jobs.
+pub fn row(job: &Job, frame: usize, theme: &Theme) -> Line<'static> {
+    let (sign, style) = sign(job, frame, theme);
+    let muted = theme.style(Role::Muted);
+    let mut spans = vec![Span::styled(format!("{sign} "), style), Span::raw(format!("{:<24}", subject(&job.spec)))];
+    if let Some(share) = job.share() {
+        spans.push(Span::styled(bars::meter(share, 20, theme.ascii), theme.style(Role::Accent)));
+        spans.push(Span::raw(" "));
+    }
+    spans.push(Span::styled(words(job), muted));
+    let note = match &job.state {
+        JobState::Running { done, total, unit, seconds, note } => {
+            let rate = if *seconds > 0.0 { *done as f64 / seconds } else { 0.0 };
+            let counted = format!("   {done} of {total} {unit}, {rate:.0}/s");
+            if note.is_empty() { counted } else { format!("{counted}   {}", safe::line(note)) }
+        }
+        JobState::Done { files, .. } => match files.as_slice() {
+            [] => String::new(),
+            [only] => format!("   {}", safe::line(&only.display().to_string())),
+            [first, rest @ ..] => format!("   {} and {} more", safe::line(&first.display().to_string()), rest.len()),
+        },
+        JobState::Failed(message) => {
+            return Line::from_iter(
+                spans
+                    .into_iter()
+                    .chain([Span::styled(format!("   {}", safe::line(message)), theme.style(Role::Error))]),
+            );
+        }
+        JobState::Queued | JobState::Cancelled => String::new(),
+    };
+    spans.push(Span::styled(note, muted));
+    Line::from(spans)
+}

@@ -1,0 +1,87 @@
+//! Which columns of the table fit, and how wide they are.
+
+use crate::compare::{GRID, Variant};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// Marker and number.
+    Latent,
+    Value(Variant),
+    /// From original to pruned.
+    Change,
+    /// The latent's best match in `trained`.
+    Match,
+    /// Activation against ratio, in this many cells.
+    Path(usize),
+}
+
+impl Column {
+    pub const VALUE: usize = 9;
+    pub const CHANGE: usize = 8;
+    pub const MATCH: usize = 13;
+    const LATENT: usize = 9;
+    /// Cells of a path where space is scarce.
+    const SHORT_PATH: usize = 8;
+
+    fn width(self) -> usize {
+        match self {
+            Self::Latent => Self::LATENT,
+            Self::Value(_) => Self::VALUE,
+            Self::Change => Self::CHANGE,
+            Self::Match => Self::MATCH,
+            Self::Path(cells) => 2 + cells,
+        }
+    }
+}
+
+/// Columns for variants present, in reading order. What matters least goes first where space is scarce.
+pub fn columns(width: u16, variants: &[Variant]) -> Vec<Column> {
+    let has = |v: &Variant| variants.contains(v);
+    let mut all = vec![Column::Latent];
+    all.extend([Variant::Original, Variant::Transfer, Variant::Pruned].into_iter().filter(has).map(Column::Value));
+    all.push(Column::Change);
+    if has(&Variant::Trained) {
+        all.extend([Column::Value(Variant::Trained), Column::Match]);
+    }
+    all.push(Column::Path(Column::SHORT_PATH));
+    let used = |columns: &[Column]| columns.iter().map(|c| c.width()).sum::<usize>();
+    let width = usize::from(width);
+    let expendable = [
+        Column::Match,
+        Column::Value(Variant::Trained),
+        Column::Value(Variant::Transfer),
+        Column::Path(Column::SHORT_PATH),
+    ];
+    for column in expendable {
+        if used(&all) > width {
+            all.retain(|c| *c != column);
+        }
+    }
+    // A wide table shows every step of the grid.
+    if used(&all) + GRID - Column::SHORT_PATH <= width
+        && let Some(Column::Path(cells)) = all.last_mut()
+    {
+        *cells = GRID;
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_fit_the_width_they_get() {
+        for width in 56..200 {
+            for variants in [&Variant::ALL[..], &Variant::ALL[..3], &Variant::ALL[..1]] {
+                let columns = columns(width, variants);
+                assert!(columns.iter().map(|c| c.width()).sum::<usize>() <= usize::from(width), "{width}: {columns:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_usual_panel_shows_everything() {
+        assert_eq!(columns(74, &Variant::ALL).len(), 8);
+    }
+}

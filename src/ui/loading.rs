@@ -1,0 +1,73 @@
+//! The screen while a session loads, and when that failed.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use super::{
+    frame,
+    theme::{Role, Theme},
+    widgets::{bars, format, line_at, put, spinner, wrap},
+};
+use crate::{
+    app::state::{Phase, Progress, State},
+    safe,
+};
+
+pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let middle = frame(area, buffer, state, theme);
+    let width = middle.width.min(72);
+    let column = Rect { x: middle.x + (middle.width - width) / 2, width, ..middle };
+    let lines = match &state.phase {
+        Phase::Loading { progress, since } => {
+            let seconds = state.now.saturating_sub(*since).as_secs_f64();
+            loading(progress.as_ref(), seconds, usize::from(width), state.spin(), theme)
+        }
+        Phase::Failed(message) => failed("The session could not be loaded.", message, usize::from(width), theme),
+        Phase::Crashed(message) => failed("The engine stopped.", message, usize::from(width), theme),
+        Phase::Ready => Vec::new(),
+    };
+    let top = middle.height.saturating_sub(lines.len() as u16) / 2;
+    for (at, line) in lines.into_iter().enumerate() {
+        put(buffer, line_at(column, top + at as u16), line);
+    }
+}
+
+fn loading(progress: Option<&Progress>, seconds: f64, width: usize, frame: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let muted = theme.style(Role::Muted);
+    let spin = Span::styled(format!("{} ", spinner(frame, theme.ascii)), theme.style(Role::Accent));
+    let Some(progress) = progress else {
+        return vec![Line::from(vec![spin, Span::raw("loading")])];
+    };
+    let mut lines =
+        vec![Line::from(vec![spin, Span::raw(safe::cut(&safe::line(&progress.what), width - 2, theme.ascii))])];
+    let amount = |n: u64| if progress.unit == "bytes" { format::bytes(n) } else { n.to_string() };
+    let unit = if progress.unit == "bytes" { "" } else { progress.unit };
+    if progress.total > 0 {
+        let share = progress.done as f64 / progress.total as f64;
+        let meter = Span::styled(bars::meter(share, width.saturating_sub(8), theme.ascii), theme.style(Role::Accent));
+        lines.push(Line::from(vec![meter, Span::raw(format!("  {:>3.0} %", 100.0 * share.min(1.0)))]));
+        let mut note = format!("{} of {} {unit}", amount(progress.done), amount(progress.total));
+        // The first moments say nothing about the pace.
+        if progress.done > 0 && seconds > 1.0 {
+            let rate = progress.done as f64 / seconds;
+            note += &format!(
+                "   {}{unit}/s",
+                if unit.is_empty() { format::bytes(rate as u64) } else { format!("{rate:.0} ") }
+            );
+            note += &format!("   {} left", format::time((progress.total.saturating_sub(progress.done)) as f64 / rate));
+        }
+        lines.push(Line::styled(note, muted));
+    } else if progress.done > 0 {
+        lines.push(Line::styled(format!("{} {unit}", amount(progress.done)), muted));
+    }
+    lines
+}
+
+fn failed(title: &'static str, message: &str, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let mut lines = vec![Line::styled(title, theme.style(Role::Error)), Line::default()];
+    lines.extend(wrap(&safe::line(message), width).into_iter().take(12).map(Line::raw));
+    lines
+}

@@ -1,0 +1,68 @@
+//! What lies over the screen: help, commands, finding a latent, the question before quitting.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::{Position, Rect},
+    text::{Line, Span},
+};
+
+use super::{
+    help, palette,
+    theme::{Role, Theme},
+    widgets::{self, line_at, popup, put, skip},
+};
+use crate::app::{
+    action::{Action, Context},
+    state::{Overlay, State},
+};
+
+pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Option<Position> {
+    match state.overlay.as_ref()? {
+        Overlay::Help { scroll } => {
+            help::render(area, buffer, state, *scroll, theme);
+            None
+        }
+        Overlay::Palette { query, selected } => Some(palette::render(area, buffer, state, query, *selected, theme)),
+        Overlay::Find { query } => Some(find(area, buffer, state, query, theme)),
+        Overlay::ConfirmQuit => {
+            confirm(area, buffer, state, theme);
+            None
+        }
+    }
+}
+
+fn find(area: Rect, buffer: &mut Buffer, state: &State, query: &str, theme: &Theme) -> Position {
+    let at = popup(area, 44, 4, buffer);
+    let last = state.info.as_ref().map_or(0, |i| i.d_sae.saturating_sub(1));
+    let inside = widgets::Panel::new("find a latent", true).render(at, buffer, theme);
+    put(buffer, inside, Line::from(vec![Span::styled(" #", theme.style(Role::Key)), Span::raw(query.to_owned())]));
+    put(
+        buffer,
+        line_at(inside, 1),
+        Line::styled(format!(" a number from 0 to {last}, then Enter"), theme.style(Role::Muted)),
+    );
+    Position::new((inside.x + 2 + query.len() as u16).min(inside.right().saturating_sub(1)), inside.y)
+}
+
+fn confirm(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let at = popup(area, 52, 6, buffer);
+    let inside = widgets::Panel::new("quit?", true).render(at, buffer, theme);
+    let inside = skip(inside, 1);
+    let running = state.jobs.iter().filter(|j| !j.is_over()).count();
+    let what =
+        if running == 1 { "A job is still running.".to_owned() } else { format!("{running} jobs are not finished.") };
+    put(buffer, inside, Line::raw(what));
+    put(
+        buffer,
+        line_at(inside, 1),
+        Line::styled("Results are written when a job is finished.", theme.style(Role::Muted)),
+    );
+    let key = |action| Span::styled(state.keymap.key_of(action, &[Context::Confirm]), theme.style(Role::Key));
+    let keys = Line::from(vec![
+        key(Action::QuitNow),
+        Span::raw(" quit anyway     "),
+        key(Action::KeepRunning),
+        Span::raw(" stay"),
+    ]);
+    put(buffer, line_at(inside, 3), keys);
+}

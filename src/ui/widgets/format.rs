@@ -1,0 +1,89 @@
+//! Numbers as people read them: one format a kind.
+
+/// An activation: two decimals below 100, else one.
+pub fn activation(value: f32) -> String {
+    if value.abs() < 99.995 { format!("{value:.2}") } else { format!("{value:.1}") }
+}
+
+/// A share as whole percent, one decimal below 10 %.
+pub fn percent(share: f64) -> String {
+    let value = share * 100.0;
+    if value != 0.0 && value.abs() < 9.95 { format!("{value:.1} %") } else { format!("{value:.0} %") }
+}
+
+/// `.93`, for cosines in narrow columns.
+pub fn cosine(value: f32) -> String {
+    let text = format!("{value:.2}");
+    match text.strip_prefix("0.") {
+        Some(digits) => format!(".{digits}"),
+        None => text.replace("-0.", "-."),
+    }
+}
+
+/// A figure of unknown kind: three decimals, fewer when it is large, a power of ten when it is tiny.
+pub fn figure(value: f64) -> String {
+    match value.abs() {
+        _ if !value.is_finite() => "-".into(),
+        0.0 => "0".into(),
+        v if v < 0.0005 => format!("{value:.0e}"),
+        v if v < 10.0 => format!("{value:.3}"),
+        v if v < 100.0 => format!("{value:.2}"),
+        v if v < 1000.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+/// A duration: `0:12`, `3 min`, `2 h 05`.
+pub fn time(seconds: f64) -> String {
+    let s = seconds.clamp(0.0, 1e9).round() as u64;
+    match s {
+        0..100 => format!("{}:{:02}", s / 60, s % 60),
+        100..3600 => format!("{} min", (s + 30) / 60),
+        _ => format!("{} h {:02}", s / 3600, s % 3600 / 60),
+    }
+}
+
+/// Bytes in GiB with one decimal, in whole MiB below.
+pub fn bytes(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    match mib {
+        m if m >= 1023.5 => format!("{:.1} GiB", m / 1024.0),
+        m if m >= 1.0 => format!("{m:.0} MiB"),
+        _ => format!("{:.0} KiB", mib * 1024.0),
+    }
+}
+
+/// A count: `2.6M`, `124M`, `24k`.
+pub fn count(value: u64) -> String {
+    let v = value as f64;
+    match v {
+        v if v >= 9.95e9 => format!("{:.0}B", v / 1e9),
+        v if v >= 0.9995e9 => format!("{:.1}B", v / 1e9),
+        v if v >= 9.95e6 => format!("{:.0}M", v / 1e6),
+        v if v >= 0.9995e6 => format!("{:.1}M", v / 1e6),
+        v if v >= 1e4 => format!("{:.0}k", v / 1e3),
+        _ => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_format_a_kind() {
+        assert_eq!([8.2134, 99.994, 123.45].map(activation), ["8.21", "99.99", "123.5"]);
+        assert_eq!([0.0, 0.008, 0.5, 1.0].map(percent), ["0 %", "0.8 %", "50 %", "100 %"]);
+        assert_eq!([0.93, 1.0, -0.25].map(cosine), [".93", "1.00", "-.25"]);
+        assert_eq!(
+            [0.0, 3.4567, 32.0, 1234.5, 1e-5, f64::NAN].map(figure),
+            ["0", "3.457", "32.00", "1234", "1e-5", "-"]
+        );
+        assert_eq!([12.0, 75.0, 180.0, 7500.0].map(time), ["0:12", "1:15", "3 min", "2 h 05"]);
+        assert_eq!([100 << 10, 61 << 20, 3 << 29].map(bytes), ["100 KiB", "61 MiB", "1.5 GiB"]);
+        assert_eq!(
+            [512, 24_576, 2_600_000, 135_000_000, 1_500_000_000].map(count),
+            ["512", "25k", "2.6M", "135M", "1.5B"]
+        );
+    }
+}

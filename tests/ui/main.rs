@@ -1,0 +1,8 @@
+//! The interface without a terminal and without models: update tables, snapshots of views, scripts.
+
+mod export;
+mod panics;
+mod script;
+mod snapshots;
+mod support;
+mod update;

@@ -1,0 +1,405 @@
+//! A session made up for tests: plausible figures from simple formulas, no randomness.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use prunelens::{
+    app::{Effect, Message, State, script, start, update},
+    compare::{
+        Comparison, Example, GRID, LatentDetail, Match, Paths, ReconstructionFigures, SpliceFigures, Token, Variant,
+        View, grid_ratio,
+    },
+    engine::{Command, EngineHandle, EngineLink, JobId, JobSpec, JobState, Report, Request, SessionInfo},
+    metrics::{Better, MetricRow, MetricTable},
+    prune::Criterion,
+    sae::Latents,
+    session::SessionSpec,
+    ui::theme::{ColorDepth, Theme},
+};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+pub const PROMPT: &str = "The army and the navy of the United States are";
+
+/// Latents of the shared dictionary that fire on every token but the first, and how strongly at most.
+const LATENTS: [(u32, f32); 9] =
+    [(1204, 8.21), (77, 5.02), (1630, 3.4), (402, 2.11), (88, 1.6), (2001, 1.2), (9, 0.9), (512, 0.5), (1999, 0.31)];
+
+pub fn info() -> SessionInfo {
+    SessionInfo {
+        model: "demo".into(),
+        parameters: 2_600_000,
+        compression: "wanda 50%".into(),
+        hook: "blocks.1.hook_resid_post".into(),
+        sae: "2k topk32".into(),
+        d_sae: 2048,
+        n_layers: 4,
+        variants: Variant::ALL.to_vec(),
+        ratio: 0.25,
+        criterion: Criterion::Wanda,
+        criteria: Criterion::ALL.to_vec(),
+        context: 256,
+        device: "cpu 2 threads".into(),
+        dtype: "f32".into(),
+        space: "raw".into(),
+        memory: memory(),
+        examples: [PROMPT, "Four score and seven years ago", "It is a truth universally acknowledged"]
+            .map(String::from)
+            .to_vec(),
+        probe_ms: 12.0,
+        warnings: Vec::new(),
+    }
+}
+
+fn memory() -> Vec<(String, u64)> {
+    [("original model", 10u64), ("pruned copy", 6), ("SAE and ranks", 12), ("caches", 33)]
+        .map(|(name, mib)| (name.to_owned(), mib << 20))
+        .to_vec()
+}
+
+/// The ratio at which a latent stops firing; the last ones never do.
+fn death(latent: u32) -> f64 {
+    0.35 + 0.2 * f64::from(latent % 5)
+}
+
+/// Activation at a ratio: falls along a curve, zero from the ratio of death on.
+fn at_ratio(full: f32, latent: u32, ratio: f64) -> f32 {
+    let left = 1.0 - (ratio / death(latent)).powi(2);
+    if left > 0.0 { full * left as f32 } else { 0.0 }
+}
+
+fn strength(token: usize, at: usize) -> f32 {
+    1.0 / (1.0 + ((token * 3 + at * 7) % 5) as f32 * 0.6)
+}
+
+fn tokens(prompt: &str) -> Vec<Token> {
+    let mut tokens = vec![Token { id: 0, piece: b"<|bos|>".to_vec(), special: true }];
+    let mut piece = String::new();
+    for c in prompt.chars() {
+        if c == ' ' && !piece.is_empty() {
+            tokens.push(Token {
+                id: tokens.len() as u32,
+                piece: std::mem::take(&mut piece).into_bytes(),
+                special: false,
+            });
+        }
+        piece.push(c);
+    }
+    tokens.push(Token { id: tokens.len() as u32, piece: piece.into_bytes(), special: false });
+    tokens
+}
+
+fn latents(n: usize, scale: impl Fn(u32, f32) -> f32, offset: u32) -> Latents {
+    let mut latents = Latents::new(2048);
+    for token in 0..n {
+        let mut row: Vec<(u32, f32)> = LATENTS
+            .iter()
+            .enumerate()
+            .map(|(at, &(latent, most))| ((latent + offset) % 2048, scale(latent, most * strength(token, at))))
+            .filter(|(_, v)| *v > 0.0)
+            .collect();
+        row.sort_by_key(|(latent, _)| *latent);
+        latents.push_row(row);
+    }
+    latents
+}
+
+/// How much of a comparison has arrived.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    Latents,
+    All,
+}
+
+pub fn comparison(prompt: &str, ratio: f64, criterion: Criterion, part: Part) -> Comparison {
+    let tokens = tokens(prompt);
+    let n = tokens.len();
+    let view = |variant: Variant| {
+        let latents = match variant {
+            Variant::Original => latents(n, |_, v| v, 0),
+            Variant::Transfer => latents(n, |_, v| v * 0.95, 0),
+            Variant::Pruned => latents(n, |l, v| at_ratio(v * 0.95, l, ratio), 0),
+            Variant::Trained => latents(n, |_, v| v * 0.85, 17),
+        };
+        let loss = match variant {
+            Variant::Original => 0.0,
+            Variant::Transfer => 0.028,
+            Variant::Pruned => 0.03 + 0.3 * ratio * ratio,
+            Variant::Trained => 0.015,
+        };
+        View {
+            variant,
+            latents: Arc::new(latents),
+            reconstruction: (part >= Part::All).then_some(ReconstructionFigures {
+                l0: 9.0 - (10.0 * loss).floor(),
+                mse: 0.12 + loss,
+                explained_variance: 0.912 - loss,
+                cossim: 0.961 - loss / 2.0,
+            }),
+            splice: (part >= Part::All).then_some(SpliceFigures {
+                ce_loss_without_sae: if variant == Variant::Original { 3.38 } else { 3.52 },
+                ce_loss_with_sae: 3.41 + 5.0 * loss,
+                kl_div_with_sae: 0.02 + 4.0 * loss,
+            }),
+        }
+    };
+    Comparison {
+        prompt: prompt.into(),
+        hook: "blocks.1.hook_resid_post".into(),
+        ratio,
+        criterion,
+        views: Variant::ALL.map(view).to_vec(),
+        paths: (part >= Part::All).then(|| Arc::new(paths(n, criterion))),
+        matches: Arc::new(matches()),
+        tokens: Arc::new(tokens),
+    }
+}
+
+fn matches() -> HashMap<u32, Match> {
+    LATENTS
+        .iter()
+        .enumerate()
+        .map(|(at, &(latent, _))| {
+            (latent, Match { latent: (latent + 17) % 2048, cosine: 0.97 - 0.07 * at as f32, mutual: at % 3 != 1 })
+        })
+        .collect()
+}
+
+fn paths(n: usize, criterion: Criterion) -> Paths {
+    let full = latents(n, |_, v| v * 0.95, 0);
+    let row = |token: usize| {
+        let (indices, values) = full.row(token);
+        let path = |(&latent, &value): (&u32, &f32)| {
+            (latent, std::array::from_fn::<f32, GRID, _>(|step| at_ratio(value, latent, grid_ratio(step))))
+        };
+        indices.iter().zip(values).map(path).collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = (0..n).map(row).collect();
+    let active = full.indices.len();
+    let survival = (0..GRID)
+        .map(|step| rows.iter().flatten().filter(|(_, path)| path[step] > 0.0).count() as f64 / active as f64)
+        .collect();
+    Paths { criterion, survival, active, rows }
+}
+
+pub fn detail(latent: u32, token: usize, criterion: Criterion) -> LatentDetail {
+    let at = LATENTS.iter().position(|(l, _)| *l == latent);
+    let full = at.map_or(0.0, |at| LATENTS[at].1 * strength(token, at) * 0.95);
+    let pieces = |words: &[&str]| words.iter().map(|w| (w.as_bytes().to_vec(), 1.5)).collect();
+    let example = |before: &str, token: &str, after: &str, activation| Example {
+        before: before.into(),
+        token: token.into(),
+        after: after.into(),
+        activation,
+    };
+    LatentDetail {
+        latent,
+        token,
+        criterion,
+        curve: (0..=99).map(|p| f64::from(p) / 100.0).map(|r| (r, at_ratio(full, latent, r))).collect(),
+        dies_at: (full > 0.0 && death(latent) < 1.0).then(|| death(latent)),
+        promotes: pieces(&[" navy", " forces", " army", " ships", " fleet", " troops"]),
+        suppresses: pieces(&[" she", " miss", " her", "\n", " tea"]),
+        density: Some(0.008),
+        max_activation: Some(11.3),
+        examples: vec![
+            example("of the whole of the ", " navy", " and the army were", 11.3),
+            example("men of war, and the", " fleet", " lay at anchor in", 9.7),
+            example("to raise and support", " armies", ", but no appropriation", 8.9),
+        ],
+    }
+}
+
+pub fn table(progress: f64) -> MetricTable {
+    let row = |category: &str, name: &str, better, values: [f64; 4]| MetricRow {
+        category: category.into(),
+        name: name.into(),
+        better,
+        values: values.map(Some).to_vec(),
+    };
+    let mut rows = vec![
+        row("model_performance_preservation", "ce_loss_score", Better::Higher, [0.985, 0.951, 0.934, 0.962]),
+        row("model_performance_preservation", "ce_loss_with_sae", Better::Lower, [3.412, 3.62, 3.661, 3.58]),
+        row("reconstruction_quality", "explained_variance", Better::Higher, [0.912, 0.884, 0.861, 0.897]),
+        row("reconstruction_quality", "mse", Better::Lower, [0.000_21, 0.1301, 0.1502, 0.12]),
+        row("sparsity", "l0", Better::Neither, [32.0, 32.0, 31.4, 32.0]),
+    ];
+    rows[1].values[3] = None;
+    MetricTable {
+        metric: "core".into(),
+        settings: vec![("model".into(), "demo".into()), ("tokens".into(), "16384".into())],
+        variants: Variant::ALL.to_vec(),
+        rows,
+        warnings: vec![
+            "explained_variance follows SAEBench's own formula, which differs from the one beside the prompt".into(),
+        ],
+        progress,
+    }
+}
+
+/// Looks of tests: true colour unless said otherwise.
+pub fn theme(name: &str, depth: ColorDepth) -> Theme {
+    Theme::load(name, depth, false).unwrap()
+}
+
+pub fn dark() -> Theme {
+    theme("dark", ColorDepth::Truecolor)
+}
+
+/// A state that only answers when told to.
+pub struct Session {
+    pub state: State,
+    /// What the last message led to.
+    pub effects: Vec<Effect>,
+}
+
+impl Session {
+    pub fn loading() -> Self {
+        let mut state = State::new(SessionSpec::demo(), vec!["dark".into(), "light".into()], (120, 36));
+        let effects = start(&state);
+        state.redraw = false;
+        Self { state, effects }
+    }
+
+    pub fn ready() -> Self {
+        let mut session = Self::loading();
+        session.report(Report::Ready(Arc::new(info())));
+        session
+    }
+
+    /// With a prompt compared and its first latent shown, the focus on the table.
+    pub fn explored() -> Self {
+        let mut session = Self::ready();
+        session.keys("1").answer(Part::All);
+        session.keys("<left><left><left><left><left>").answer_latent();
+        session
+    }
+
+    pub fn send(&mut self, message: Message) -> &mut Self {
+        self.effects = update(&mut self.state, message);
+        self
+    }
+
+    pub fn report(&mut self, report: Report) -> &mut Self {
+        self.send(Message::Reported(Box::new(report)))
+    }
+
+    /// Keys in the notation of scripts; effects of all of them are kept.
+    pub fn keys(&mut self, keys: &str) -> &mut Self {
+        let mut effects = Vec::new();
+        for step in script::parse(keys).unwrap() {
+            match step {
+                script::Step::Key(key) => {
+                    self.send(Message::KeyPressed(key));
+                    effects.append(&mut self.effects);
+                    // The engine of these tests answers at once, unless asked for by hand.
+                }
+                script::Step::Wait | script::Step::Job => panic!("nothing answers here"),
+            }
+        }
+        self.effects = effects;
+        self
+    }
+
+    /// Let time pass, in milliseconds since the start.
+    pub fn time(&mut self, ms: u64) -> &mut Self {
+        self.send(Message::TimePassed(std::time::Duration::from_millis(ms)))
+    }
+
+    /// Answer the comparison asked for, and the latent that is then asked for.
+    pub fn answer(&mut self, part: Part) -> &mut Self {
+        let (generation, target) = self.state.follow.asked.clone().expect("nothing was asked");
+        let comparison = Arc::new(comparison(&target.prompt, target.ratio, target.criterion, part));
+        let mut effects = std::mem::take(&mut self.effects);
+        self.report(Report::Comparison { generation, comparison, complete: part == Part::All });
+        effects.append(&mut self.effects);
+        self.effects = effects;
+        self.answer_latent()
+    }
+
+    pub fn answer_latent(&mut self) -> &mut Self {
+        while self.state.follow.latent_waiting {
+            let (generation, key) = self.state.follow.latent.clone().unwrap();
+            let detail = Arc::new(detail(key.latent, key.token, key.criterion));
+            self.report(Report::Latent { generation, detail });
+        }
+        self
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        let request = |e: &Effect| if let Effect::Request(r) = e { Some(r.clone()) } else { None };
+        self.effects.iter().filter_map(request).collect()
+    }
+
+    pub fn commands(&self) -> Vec<Command> {
+        let command = |e: &Effect| if let Effect::Command(c) = e { Some(c.clone()) } else { None };
+        self.effects.iter().filter_map(command).collect()
+    }
+
+    pub fn leaves(&self) -> bool {
+        self.effects.iter().any(|e| matches!(e, Effect::Quit))
+    }
+
+    /// A job as the engine would report it.
+    pub fn job(&mut self, id: JobId, state: JobState) -> &mut Self {
+        self.report(Report::Job { id, state })
+    }
+}
+
+pub fn key(code: KeyCode) -> Message {
+    Message::KeyPressed(KeyEvent::new(code, KeyModifiers::NONE))
+}
+
+/// An engine that answers every request at once, in two parts, and every job in two steps.
+pub struct FakeEngine {
+    reports: UnboundedSender<Report>,
+    prompt: Mutex<String>,
+}
+
+impl FakeEngine {
+    pub fn handle() -> EngineHandle {
+        let (reports, receiver) = unbounded_channel();
+        EngineHandle::new(Self { reports, prompt: Mutex::default() }, receiver)
+    }
+
+    fn report(&self, report: Report) {
+        // Nobody listens any more once the script is over.
+        let _ = self.reports.send(report);
+    }
+}
+
+impl EngineLink for FakeEngine {
+    fn command(&self, command: Command) {
+        match command {
+            Command::Load(_) => self.report(Report::Ready(Arc::new(info()))),
+            Command::StartJob { id, job: JobSpec::Core { .. } } => {
+                let running = JobState::Running { done: 5, total: 8, unit: "rows", seconds: 20.0, note: String::new() };
+                self.report(Report::Job { id, state: running });
+                self.report(Report::JobTable { id, table: Arc::new(table(1.0)) });
+                self.report(Report::Job { id, state: JobState::Done { seconds: 41.0, files: Vec::new() } });
+            }
+            Command::CancelJob(id) => self.report(Report::Job { id, state: JobState::Cancelled }),
+            Command::Quit => {}
+        }
+    }
+
+    fn request(&self, request: Request) {
+        let mut prompt = self.prompt.lock().unwrap();
+        let (generation, ratio, criterion) = match request {
+            Request::Compare { generation, text, ratio, criterion } => {
+                *prompt = text;
+                (generation, ratio, criterion)
+            }
+            Request::SetRatio { generation, ratio, criterion } => (generation, ratio, criterion),
+            Request::ShowLatent { generation, latent, token, criterion } => {
+                return self.report(Report::Latent { generation, detail: Arc::new(detail(latent, token, criterion)) });
+            }
+        };
+        for part in [Part::Latents, Part::All] {
+            let comparison = Arc::new(comparison(&prompt, ratio, criterion, part));
+            self.report(Report::Comparison { generation, comparison, complete: part == Part::All });
+        }
+    }
+}
