@@ -10,7 +10,7 @@ use prunelens::{
     error::Result,
     inspect, interrupt, logging, metrics, output, pages, prune,
     session::Session,
-    setup,
+    setup, train,
 };
 
 fn main() -> ExitCode {
@@ -52,6 +52,9 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
-        Command::Train(_) => Err(prunelens::error::Error::Usage("training is not wired yet".into())),
+        Command::Train(args) => {
+            let spec = setup::headless(&args.model.clone().into_session())?.spec;
+            train::command::run(&args, &spec, tick)
+        }
     }
 }
