@@ -40,7 +40,10 @@ fn run(cli: Cli) -> Result<()> {
             PruneTarget::Model(args) => prune::command::model(&setup::headless(&args.session())?.spec, &args.output),
             PruneTarget::Sae(args) => prune::command::sae(&setup::headless(&args.session)?.spec, &args.output),
         },
-        Command::Metrics(args) => metrics::command::run(&setup::session(&args.session)?, &args, tick),
+        Command::Metrics(args) => {
+            let session = setup::session(&args.session)?;
+            output::answer_with(|out| metrics::command::run(&session, &args, out, tick))
+        }
         Command::Bench(args) => {
             let spec = setup::headless(&args.session)?.spec;
             let session = || Session::load(&spec, &mut output::listener());
@@ -52,6 +55,6 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
-        Command::Train(_) => todo!(),
+        Command::Train(_) => Err(prunelens::error::Error::Usage("training is not wired yet".into())),
     }
 }

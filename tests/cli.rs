@@ -95,7 +95,9 @@ fn doctor() {
     let place = Place::new();
     let text = place.run(["doctor"]).done().printable().out;
     let home = place.path("home");
-    for word in ["cpu features", "memory", "gpu", "terminal", "threads", home.join(".config/prunelens").to_str().unwrap()] {
+    for word in
+        ["cpu features", "memory", "gpu", "terminal", "threads", home.join(".config/prunelens").to_str().unwrap()]
+    {
         assert!(text.contains(word), "{word:?} is not in {text}");
     }
     let json = place.run(["doctor", "--json"]).done().json();

@@ -228,7 +228,7 @@ fn run(spec: CoreSpec, loaded: Loaded, like: &Path) -> (prunelens::metrics::core
         release,
         sae_id: "custom_sae".into(),
         model_name: "tiny-gpt2".into(),
-        sae_config: sae_cfg_dict(&reader.sae, "tiny-gpt2"),
+        sae_config: sae_cfg_dict(&reader.sae, reader.hook, "tiny-gpt2"),
     };
     let folder = tempfile::tempdir().expect("folder");
     let file = result_file(&spec, DType::F32, &identity, &RunStamp::now(), &result);
@@ -239,10 +239,11 @@ fn run(spec: CoreSpec, loaded: Loaded, like: &Path) -> (prunelens::metrics::core
 
 /// Same keys in the same order and, with a tolerance, the same values, but for those that differ from run to run.
 fn same_shape(path: &str, found: &Value, expected: &Value, tolerance: Option<Tolerance>) -> Outcome {
-    const OWN: [&str; 5] = [
+    const OWN: [&str; 6] = [
         "/eval_id",
         "/datetime_epoch_millis",
         "/sae_bench_commit_hash",
+        "/sae_lens_release_id",
         "/sae_lens_version",
         "/eval_result_unstructured",
     ];

@@ -25,7 +25,10 @@ fn config(name: &str) -> Result<Config> {
         "gpt2-small" => (true, [12, 768, 12, 12, 64, 3072, 50257, 1024]),
         "gemma-2-2b" => (false, [26, 2304, 8, 4, 256, 9216, 256_000, 8192]),
         _ => {
-            return Err(Error::Usage(format!("--shape {name:?} does not exist; expected one of {}", SHAPES.join(", "))));
+            return Err(Error::Usage(format!(
+                "--shape {name:?} does not exist; expected one of {}",
+                SHAPES.join(", ")
+            )));
         }
     };
     let [n_layers, d_model, n_heads, n_kv_heads, d_head, d_mlp, d_vocab, n_ctx] = sizes;

@@ -44,8 +44,8 @@ fn encode_start(text: &str, wanted: usize, encode: impl Fn(&str) -> Result<Vec<u
     const EDGE: usize = 64;
     let mut size = wanted.saturating_add(EDGE).saturating_mul(CHARS_PER_TOKEN);
     while size < text.len() {
-        let prefix = &text[..text.floor_char_boundary(size)];
-        let mut ids = encode(prefix)?;
+        let end = (0..=size).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let mut ids = encode(&text[..end])?;
         if ids.len() >= wanted.saturating_add(EDGE) {
             ids.truncate(wanted);
             return Ok(ids);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     data::{create_folder, write_atomic},
     error::{Error, Result},
-    model::Site,
+    model::{HookPoint, Site},
     sae::{Activation, Normalize, Sae, SaeConfig},
 };
 
@@ -102,16 +102,16 @@ pub fn write_results<'a>(
     Ok(written)
 }
 
-/// The SAE's config as SAELens 6 writes it, from whatever layout it was read. `model` names the model where the SAE's own
-/// file does not.
-pub fn sae_cfg_dict(sae: &Sae, model: &str) -> Value {
+/// The SAE's config as SAELens 6 writes it, from whatever layout it was read, with the hook at which it is used. `model`
+/// names the model where the SAE's own file does not.
+pub fn sae_cfg_dict(sae: &Sae, hook: HookPoint, model: &str) -> Value {
     let (config, source) = (&sae.config, &sae.config.source);
     let v6 = source.get("metadata").and_then(Value::as_object);
     let mut out = match (v6, source) {
         (Some(_), Value::Object(source)) => source.clone(),
         _ => from_flat(sae),
     };
-    out.insert("metadata".into(), Value::Object(metadata(config, model, v6)));
+    out.insert("metadata".into(), Value::Object(metadata(config, hook, model, v6)));
     let architecture = out.shift_remove("architecture").unwrap_or_else(|| config.architecture.into());
     out.insert("architecture".into(), architecture);
     Value::Object(out)
@@ -144,14 +144,19 @@ fn from_flat(sae: &Sae) -> Map<String, Value> {
 }
 
 /// What SAELens keeps about where an SAE belongs: `known` from the SAE's file, the rest filled in.
-fn metadata(config: &SaeConfig, model: &str, known: Option<&Map<String, Value>>) -> Map<String, Value> {
+fn metadata(
+    config: &SaeConfig,
+    hook: HookPoint,
+    model: &str,
+    known: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
     let old = |key: &str| config.source.get(key).cloned().unwrap_or_default();
     let model_name = old("model_name");
     let mut out = known.cloned().unwrap_or_default();
     for (key, value) in [
         ("model_name", if model_name.is_string() { model_name } else { model.into() }),
-        ("hook_name", config.hook.to_string().into()),
-        ("hook_layer", config.hook.layer.into()),
+        ("hook_name", hook.to_string().into()),
+        ("hook_layer", hook.layer.into()),
         ("hook_head_index", Value::Null),
         ("prepend_bos", config.prepend_bos.into()),
         ("context_size", old("context_size")),
@@ -160,7 +165,8 @@ fn metadata(config: &SaeConfig, model: &str, known: Option<&Map<String, Value>>)
         ("model_from_pretrained_kwargs", json!({})),
         ("exclude_special_tokens", Value::Null),
     ] {
-        if !out.contains_key(key) {
+        let moved = config.hook != hook && key.starts_with("hook_");
+        if moved || !out.contains_key(key) {
             out.insert(key.into(), value);
         }
     }

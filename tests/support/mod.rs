@@ -78,9 +78,25 @@ pub fn isolate(home: &Path, mut set: impl FnMut(&str, Option<&OsStr>)) {
     set("HOME", Some(home.as_os_str()));
     set("TERM", Some("xterm-256color".as_ref()));
     let removed = [
-        "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "NO_COLOR", "COLORTERM", "FORCE_COLOR",
-        "CLICOLOR", "CLICOLOR_FORCE", "TMUX", "STY", "COLUMNS", "LINES", "PRUNELENS_LOG", "PRUNELENS_THEME",
-        "PRUNELENS_DEVICE", "PRUNELENS_RESULTS", "PRUNELENS_THREADS", "RUST_BACKTRACE",
+        "XDG_CONFIG_HOME",
+        "XDG_CACHE_HOME",
+        "XDG_STATE_HOME",
+        "XDG_DATA_HOME",
+        "NO_COLOR",
+        "COLORTERM",
+        "FORCE_COLOR",
+        "CLICOLOR",
+        "CLICOLOR_FORCE",
+        "TMUX",
+        "STY",
+        "COLUMNS",
+        "LINES",
+        "PRUNELENS_LOG",
+        "PRUNELENS_THEME",
+        "PRUNELENS_DEVICE",
+        "PRUNELENS_RESULTS",
+        "PRUNELENS_THREADS",
+        "RUST_BACKTRACE",
     ];
     removed.into_iter().for_each(|name| set(name, None));
 }
@@ -157,11 +173,15 @@ impl Tensors {
     }
 
     pub fn write(&self, path: &Path) {
-        let bytes: HashMap<&String, Vec<u8>> =
-            self.0.iter().map(|(name, (_, values))| (name, values.iter().flat_map(|v| v.to_le_bytes()).collect())).collect();
-        let views = self.0.iter().map(|(name, (shape, _))| {
-            (name, TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap())
-        });
+        let bytes: HashMap<&String, Vec<u8>> = self
+            .0
+            .iter()
+            .map(|(name, (_, values))| (name, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .collect();
+        let views = self
+            .0
+            .iter()
+            .map(|(name, (shape, _))| (name, TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap()));
         let note = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         safetensors::serialize_to_file(views, Some(note), path).unwrap();
     }

@@ -103,7 +103,7 @@ impl CoreRun {
         &self.readers
     }
 
-    /// Do the next few rows of one model, or one SAE's weights. False when all is done. An error from `tick` loses
+    /// Do the next few rows of one model, or the next part of one SAE's weights. False when all is done. An error from `tick` loses
     /// at most this step's work, and the next call takes it up again.
     pub fn step(&mut self, tick: Tick) -> Result<bool> {
         if self.batch < self.spec.batches() {
@@ -172,8 +172,10 @@ impl CoreRun {
                 task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias)?)
             }
         };
-        task.done = Some(Arc::new(run.run(tick)?));
-        task.run = None;
+        if !run.step(tick)? {
+            task.done = Some(Arc::new(run.figures()));
+            task.run = None;
+        }
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use crate::{
     model::Model,
     prune::Criterion,
     session::Session,
+    text::safe,
 };
 
 /// What can be chosen about a core run; `None` is a default that suits the model and two CPU cores.
@@ -106,7 +107,7 @@ fn rows(session: &Session, options: &CoreOptions) -> Result<(CoreSpec, Vec<Vec<u
         return Err(Error::Usage("rows and batch must be at least 1".into()));
     }
     let (corpus, dataset) = match options.text.as_ref().or(session.spec.text.as_ref()) {
-        Some(path) => (read_corpus(path)?, path.display().to_string()),
+        Some(path) => (read_corpus(path)?, safe(&path.display().to_string())),
         None => (Corpus::Texts(demo::held_out()?), "built-in held-out text".to_owned()),
     };
     // Whole batches only: a part of one would give `mse` another meaning.
@@ -132,7 +133,7 @@ fn default_rows(model: &Model) -> usize {
     }
 }
 
-/// What the parts of a session are called in files and tables.
+/// What the models of a session are called in files and tables.
 struct Names {
     original: String,
     pruned: String,
@@ -141,15 +142,11 @@ struct Names {
 impl Names {
     fn of(session: &Session) -> Self {
         let original = session.original.name.clone();
-        let pruned = match &session.spec.pruned_model {
-            Some(_) => format!("{original} (pruned: {})", session.pruned.name),
-            None => format!("{original} ({})", session.spec.compress),
+        let how = match &session.spec.pruned_model {
+            Some(_) => session.pruned.name.clone(),
+            None => session.spec.compress.to_string(),
         };
-        Self { original, pruned }
-    }
-
-    fn model(&self, variant: Variant) -> &str {
-        if variant.on_pruned_model() { &self.pruned } else { &self.original }
+        Self { pruned: format!("{original} ({how})"), original }
     }
 
     fn settings(&self) -> Vec<(String, String)> {
@@ -158,16 +155,33 @@ impl Names {
 
     /// Model, hook, SAE, variant and pruning: all that tells one result from another.
     fn identity(&self, reader: &Reader) -> Identity {
-        let model = self.model(reader.variant);
-        let mut release = format!("{model}_{}_{}_{}", reader.hook, reader.sae.config.name, reader.variant);
-        if let Some(pruning) = &reader.pruning {
-            release += &format!("_{}-{}", pruning.order.criterion, pruning.ratio);
-        }
+        let model = if reader.variant.on_pruned_model() { &self.pruned } else { &self.original };
+        let pruning = reader.pruning.as_ref().map(|p| format!("{}-{}", p.order.criterion, p.ratio));
+        let parts =
+            [model.clone(), reader.hook.to_string(), reader.sae.config.name.clone(), reader.variant.to_string()];
         Identity {
-            release,
+            release: parts.into_iter().chain(pruning).map(|part| slug(&part)).collect::<Vec<_>>().join("_"),
             sae_id: "custom_sae".into(),
-            model_name: model.to_owned(),
-            sae_config: sae_cfg_dict(&reader.sae, model),
+            model_name: model.clone(),
+            sae_config: sae_cfg_dict(&reader.sae, reader.hook, model),
         }
+    }
+}
+
+/// Words and numbers with a hyphen between them: "demo (wanda:0.5)" is "demo-wanda-0.5".
+fn slug(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_alphanumeric() && !"._".contains(c));
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs() {
+        assert_eq!(slug("demo (wanda:0.5)"), "demo-wanda-0.5");
+        assert_eq!(slug("blocks.1.attn.hook_z"), "blocks.1.attn.hook_z");
+        assert_eq!(slug("../a b/\u{1b}["), "..-a-b");
     }
 }

@@ -16,6 +16,9 @@ pub struct WeightFigures {
     pub max_decoder_cosine_sim: Vec<f64>,
 }
 
+/// Blocks of a cosine table in one step.
+const BLOCKS: usize = 8;
+
 /// The work of computing them, resumable after every block of the two cosine tables.
 pub struct WeightRun {
     encoder: MaxCosine,
@@ -45,17 +48,24 @@ impl WeightRun {
         })
     }
 
-    /// Go on to the end. If `tick` stops it, what is done stays done.
-    pub fn run(&mut self, tick: Tick) -> Result<WeightFigures> {
-        for table in [&mut self.encoder, &mut self.decoder] {
-            while table.step()? {
-                tick()?;
+    /// Do the next few blocks. False when all are done.
+    pub fn step(&mut self, tick: Tick) -> Result<bool> {
+        for _ in 0..BLOCKS {
+            if !self.encoder.step()? && !self.decoder.step()? {
+                return Ok(false);
             }
+            tick()?;
         }
+        let (done, total) = self.progress();
+        Ok(done < total)
+    }
+
+    /// The figures, once [`step`](Self::step) has nothing left to do.
+    pub fn figures(&self) -> WeightFigures {
         let mut figures = self.figures.clone();
         figures.max_encoder_cosine_sim = self.encoder.values();
         figures.max_decoder_cosine_sim = self.decoder.values();
-        Ok(figures)
+        figures
     }
 
     /// Blocks done and blocks in all.
@@ -85,9 +95,10 @@ mod tests {
         let (enc, dec) = (tensor(&[3.0, 4.0, 0.0, 0.0, 0.0, 2.0]), tensor(&[1.0, 0.0, 0.0, 1.0, 0.6, 0.8]));
         let mut run = WeightRun::new(&enc, &dec, &[0.5, -1.0, 0.0]).unwrap();
         // Stopped after its first block it goes on from there.
-        assert!(matches!(run.run(&mut || Err(Error::Interrupted)), Err(Error::Interrupted)));
+        assert!(matches!(run.step(&mut || Err(Error::Interrupted)), Err(Error::Interrupted)));
         assert_eq!(run.progress(), (1, 2));
-        let figures = run.run(&mut || Ok(())).unwrap();
+        while run.step(&mut || Ok(())).unwrap() {}
+        let figures = run.figures();
         assert_eq!(figures.encoder_bias, [0.5, -1.0, 0.0]);
         assert_eq!(figures.encoder_norm, [5.0, 0.0, 2.0]);
         let cosine = &figures.encoder_decoder_cosine_sim;

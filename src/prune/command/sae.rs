@@ -20,7 +20,10 @@ use crate::{
 pub enum SaeFiles {
     Folder(PathBuf),
     /// In memory: `cfg.json` and the weights.
-    Memory { config: &'static [u8], weights: &'static [u8] },
+    Memory {
+        config: &'static [u8],
+        weights: &'static [u8],
+    },
 }
 
 pub const CONFIG: &str = "cfg.json";
@@ -38,7 +41,10 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
         SaeFiles::Folder(dir) => {
             for name in [CONFIG, WEIGHTS] {
                 if !dir.join(name).exists() {
-                    return Err(Error::file(dir, format!("only SAELens folders can be pruned to files, and {name} is missing")));
+                    return Err(Error::file(
+                        dir,
+                        format!("only SAELens folders can be pruned to files, and {name} is missing"),
+                    ));
                 }
             }
             staged.copy(&dir.join(CONFIG), CONFIG)?;
@@ -61,7 +67,10 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
         };
         let expected = if transposed { [d_in, d_sae] } else { [d_sae, d_in] };
         if info.shape != expected {
-            return Err(Error::invalid(format!("tensor {name:?}: expected shape {expected:?}, found {:?}", info.shape)));
+            return Err(Error::invalid(format!(
+                "tensor {name:?}: expected shape {expected:?}, found {:?}",
+                info.shape
+            )));
         }
         let floats = Floats::of(info.dtype)
             .ok_or_else(|| Error::invalid(format!("tensor {name:?}: expected floats, found {:?}", info.dtype)))?;
