@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::{
     app::{self, Keymap, Look, Options, RenderOptions},
-    cli::{DisplayArgs, ExploreArgs, RenderArgs, SessionArgs},
+    cli::{ColorChoice, DisplayArgs, ExploreArgs, RenderArgs, SessionArgs},
     config::{self, Display, Settings},
     engine,
     error::{Error, Result},
@@ -43,6 +43,7 @@ pub fn explore(args: &ExploreArgs) -> Result<()> {
         session: spec,
         prompt: args.prompt.clone(),
         look: look(&display, folders.as_ref()),
+        mouse: display.mouse,
         keymap: keymap(folders.as_ref())?,
         log_file: folders.as_ref().map(Folders::log_file),
         state_folder: folders.map(|folders| folders.state),
@@ -52,7 +53,11 @@ pub fn explore(args: &ExploreArgs) -> Result<()> {
 
 /// The explorer without one.
 pub fn render(args: &RenderArgs) -> Result<()> {
-    let Settings { spec, display, .. } = settings(&args.session, &args.display)?;
+    let Settings { spec, mut display, .. } = settings(&args.session, &args.display)?;
+    if display.color == ColorChoice::Auto {
+        // A picture is not a terminal: it has all colours.
+        display.color = ColorChoice::Truecolor;
+    }
     let options = RenderOptions {
         session: spec,
         prompt: args.prompt.clone(),

@@ -17,6 +17,8 @@ pub enum Effect {
     RememberUse,
     /// Clear and draw everything.
     Clear,
+    /// Take the mouse, or give it back.
+    Mouse(bool),
     Suspend,
     Quit,
 }

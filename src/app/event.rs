@@ -1,16 +1,29 @@
 //! What may arrive from outside, as messages.
 
-use crossterm::event::Event;
+use crossterm::event::{Event, MouseButton, MouseEventKind};
+use ratatui::layout::Position;
 
-use super::message::Message;
+use super::{message::Message, state::State};
+use crate::ui::{hit, theme::Theme};
 
 /// The message of a terminal event; some mean nothing here.
-pub fn message(event: Event) -> Option<Message> {
+pub fn message(event: Event, state: &State, theme: &Theme) -> Option<Message> {
     match event {
         Event::Key(key) => Some(Message::KeyPressed(key)),
         Event::Paste(text) => Some(Message::Pasted(text)),
         Event::Resize(width, height) => Some(Message::Resized(width, height)),
-        Event::FocusGained | Event::FocusLost | Event::Mouse(_) => None,
+        Event::Mouse(mouse) => {
+            let at = hit::hit(state, theme, Position::new(mouse.column, mouse.row))?;
+            match mouse.kind {
+                MouseEventKind::Down(MouseButton::Left) | MouseEventKind::Drag(MouseButton::Left) => {
+                    Some(Message::Clicked(at))
+                }
+                MouseEventKind::ScrollDown => Some(Message::Turned { over: at, down: true }),
+                MouseEventKind::ScrollUp => Some(Message::Turned { over: at, down: false }),
+                _ => None,
+            }
+        }
+        Event::FocusGained | Event::FocusLost => None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crossterm::event::KeyEvent;
 
+use super::state::Pointed;
 use crate::engine::Report;
 
 #[derive(Clone, Debug)]
@@ -14,6 +15,13 @@ pub enum Message {
     /// A bracketed paste: one edit.
     Pasted(String),
     Resized(u16, u16),
+    /// The mouse was pressed or dragged on something.
+    Clicked(Pointed),
+    /// The wheel was turned over something, down or up.
+    Turned {
+        over: Pointed,
+        down: bool,
+    },
     Reported(Box<Report>),
     /// Text was handed to the terminal's clipboard; whether it took it is not known.
     Copied(usize),

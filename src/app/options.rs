@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{keymap::Keymap, state::State};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     safe,
     session::SessionSpec,
     ui::theme::{BUILT_IN, ColorDepth, Theme},
@@ -52,6 +52,8 @@ pub struct Options {
     /// A prompt to begin with.
     pub prompt: Option<String>,
     pub look: Look,
+    /// Take the mouse from the start.
+    pub mouse: bool,
     pub keymap: Keymap,
     /// Named in the help overlay.
     pub log_file: Option<PathBuf>,
@@ -71,14 +73,6 @@ pub struct RenderOptions {
     pub keys: String,
     /// `.svg`, `.txt` or `.cast`.
     pub out: PathBuf,
-}
-
-/// A size such as `120x36`.
-pub fn parse_size(text: &str) -> Result<(u16, u16)> {
-    let size = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
-    size.filter(|(w, h)| (1..=500).contains(w) && (1..=300).contains(h)).ok_or_else(|| {
-        Error::Usage(format!("size {text:?} is not understood; expected COLUMNSxROWS such as 120x36, at most 500x300"))
-    })
 }
 
 /// The state a session begins with.

@@ -42,10 +42,14 @@ pub fn run(engine: EngineHandle, options: Options) -> Result<()> {
         .build()
         .map_err(|source| Error::Io { path: "event loop".into(), source })?;
     runtime.block_on(async {
-        let terminal = Terminal::take()?;
+        let mut terminal = Terminal::take()?;
         let mut state = first_state(&options.session, options.prompt.as_deref(), &themes, terminal.size());
         state.keymap = options.keymap.clone().into();
         state.log_file = options.log_file.as_ref().map(|p| p.display().to_string());
+        state.mouse = options.mouse;
+        if options.mouse {
+            terminal.mouse(true)?;
+        }
         state.first_steps = options.state_folder.as_ref().is_some_and(|f| !f.join(STEPS_TAKEN).exists());
         let mut explorer = Explorer { engine, options, themes, terminal, state, start: Instant::now(), open: true };
         explorer.run().await
@@ -86,7 +90,7 @@ impl Explorer {
             let mut messages = Vec::new();
             tokio::select! {
                 event = events.next() => match event {
-                    Some(Ok(event)) => messages.extend(event::message(event)),
+                    Some(Ok(event)) => messages.extend(event::message(event, &self.state, self.theme())),
                     // The terminal is gone.
                     Some(Err(_)) | None => messages.push(Message::Terminated),
                 },
@@ -98,7 +102,7 @@ impl Explorer {
             while messages.len() < BATCH
                 && let Some(event) = waiting_event(&mut events).await
             {
-                messages.extend(event::message(event));
+                messages.extend(event::message(event, &self.state, self.theme()));
             }
             while messages.len() < BATCH
                 && let Ok(report) = self.engine.reports.try_recv()
@@ -159,12 +163,17 @@ impl Explorer {
                     }
                     None
                 }
+                Effect::Mouse(take) => {
+                    self.terminal.mouse(take)?;
+                    None
+                }
                 Effect::Clear => {
                     self.terminal.clear()?;
                     None
                 }
                 Effect::Suspend => {
                     self.terminal.suspend()?;
+                    self.terminal.mouse(self.state.mouse)?;
                     self.state.redraw = true;
                     None
                 }

@@ -190,7 +190,12 @@ impl Player {
                 Effect::Request(request) => self.engine.request(request),
                 Effect::Quit => self.left = true,
                 // A script leaves no other traces than its picture.
-                Effect::Copy(_) | Effect::Export(_) | Effect::RememberUse | Effect::Clear | Effect::Suspend => {}
+                Effect::Copy(_)
+                | Effect::Export(_)
+                | Effect::RememberUse
+                | Effect::Clear
+                | Effect::Mouse(_)
+                | Effect::Suspend => {}
             }
         }
     }

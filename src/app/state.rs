@@ -26,6 +26,9 @@ pub const MAX_RATIO: f64 = 0.99;
 /// Beyond this many milliseconds a comparison waits for Enter.
 pub const SLOW_MS: f64 = 500.0;
 
+/// The entry of the memory's list that stands for the whole process.
+pub const PROCESS: &str = "process";
+
 /// Frames of a spinner in a second.
 const SPIN: u32 = 5;
 
@@ -69,6 +72,16 @@ pub enum Overlay {
     ConfirmQuit,
 }
 
+/// What the mouse points at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pointed {
+    Panel(Panel),
+    Token(usize),
+    /// A row of the table of latents.
+    Row(usize),
+    Ratio(f64),
+}
+
 /// How far the session is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Phase {
@@ -104,6 +117,8 @@ pub struct State {
     /// Names of the themes and the one in use.
     pub themes: Vec<String>,
     pub theme: usize,
+    /// The mouse is ours; selecting text needs Shift meanwhile.
+    pub mouse: bool,
     /// The three lines that say how to begin.
     pub first_steps: bool,
     /// Where messages of the program go, for the help overlay.
@@ -151,6 +166,7 @@ impl State {
             keymap: Arc::default(),
             themes,
             theme: 0,
+            mouse: false,
             first_steps: false,
             log_file: None,
             ratio: spec.ratio,
@@ -259,6 +275,12 @@ impl State {
             period * (self.spin() as u32 + 1)
         });
         tick.into_iter().chain(self.follow.deadline).min()
+    }
+
+    /// Memory of the whole process where the system tells it, else of what is known.
+    pub fn memory_in_use(&self) -> u64 {
+        let process = self.memory.iter().find(|(name, _)| name == PROCESS).map(|(_, bytes)| *bytes);
+        process.unwrap_or_else(|| self.memory.iter().map(|(_, bytes)| bytes).sum())
     }
 
     /// Pairs of the prompt that are active at ratio 0, and how many of them are at the ratio set now.

@@ -14,7 +14,7 @@ use crossterm::{
     Command as _,
     clipboard::CopyToClipboard,
     cursor::{SetCursorStyle, Show},
-    event::{DisableBracketedPaste, EnableBracketedPaste},
+    event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
     execute, queue,
     terminal::{
         BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
@@ -93,6 +93,12 @@ impl Terminal {
         writer.write_all(wrapped.as_bytes()).and_then(|()| Write::flush(writer)).map_err(io)
     }
 
+    /// Take the mouse, or give it back.
+    pub fn mouse(&mut self, take: bool) -> Result<()> {
+        let writer = self.inner.backend_mut();
+        if take { execute!(writer, EnableMouseCapture) } else { execute!(writer, DisableMouseCapture) }.map_err(io)
+    }
+
     /// Stop until the shell brings the program back.
     #[cfg(unix)]
     pub fn suspend(&mut self) -> Result<()> {
@@ -128,6 +134,7 @@ pub fn restore() {
         let _ = execute!(
             io::stdout(),
             EndSynchronizedUpdate,
+            DisableMouseCapture,
             DisableBracketedPaste,
             SetCursorStyle::DefaultUserShape,
             LeaveAlternateScreen,

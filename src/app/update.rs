@@ -47,6 +47,8 @@ fn happen(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
         Message::KeyPressed(event) => key_pressed(state, event, effects),
         Message::Pasted(text) => typing::pasted(state, &text),
         Message::Resized(width, height) => state.size = (width, height),
+        Message::Clicked(at) => act::clicked(state, at, effects),
+        Message::Turned { over, down } => act::turned(state, over, down, effects),
         Message::Reported(report) => arrive::reported(state, *report),
         Message::Copied(bytes) => {
             state.log.push(

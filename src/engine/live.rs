@@ -32,12 +32,14 @@ pub struct Live {
     due: Due,
     /// Filled in by work in the background.
     pub matching: Option<Matching>,
-    pub index: Option<Index>,
+    index: Option<Index>,
+    /// The latent last shown: generation, number and token.
+    shown: Option<(u64, u32, usize)>,
 }
 
 impl Live {
     pub fn new(session: Arc<Session>, mailbox: Arc<Mailbox>, reports: UnboundedSender<Report>) -> Self {
-        Self { session, mailbox, reports, prompt: None, generation: 0, due: Due::Nothing, matching: None, index: None }
+        Self { session, mailbox, reports, prompt: None, generation: 0, due: Due::Nothing, matching: None, index: None, shown: None }
     }
 
     pub fn send(&self, report: Report) {
@@ -86,7 +88,7 @@ impl Live {
     fn read(&mut self, request: &Request, generation: u64, text: &str, ratio: f64, criterion: Criterion) -> Result<()> {
         // Until the new prompt is read nothing more is said about the old one.
         self.due = Due::Nothing;
-        self.prompt = None;
+        (self.prompt, self.shown) = (None, None);
         let mailbox = self.mailbox.clone();
         let tick =
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
@@ -138,6 +140,21 @@ impl Live {
         if self.mailbox.outdates(request) {
             return Err(Error::Interrupted);
         }
+        self.shown = Some((generation, latent, token));
+        self.tell_latent()
+    }
+
+    /// Examples are known from now on: those of the latent on screen are missing there.
+    pub fn set_index(&mut self, index: Index) {
+        self.index = Some(index);
+        if let Err(error) = self.tell_latent() {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Everything known of the latent last asked for.
+    fn tell_latent(&self) -> Result<()> {
+        let (Some(prompt), Some((generation, latent, token))) = (&self.prompt, self.shown) else { return Ok(()) };
         let detail = detail::detail(&self.session, prompt, self.index.as_ref(), latent, token)?;
         self.send(Report::Latent { generation, detail: Arc::new(detail) });
         Ok(())

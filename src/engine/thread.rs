@@ -194,7 +194,7 @@ impl Engine {
                 None => Ok(()),
             },
             Background::Index => {
-                index(&session, &mut || yield_to(live, &mailbox)).map(|found| live.index = Some(found))
+                index(&session, &mut || yield_to(live, &mailbox)).map(|found| live.set_index(found))
             }
         };
         match done {

@@ -105,7 +105,7 @@ impl<'a> Look<'a> {
                 Span::styled(format!("at {piece} "), muted),
                 Span::styled(format!("{} dies at {ratio:.2}", self.theme.symbol("✗", "x")), self.style(Role::Loss)),
             ]),
-            None if starts => Line::styled(format!("at {piece} survives every ratio"), muted),
+            None if starts => Line::styled(format!("at {piece} never dies"), muted),
             None => Line::styled(format!("silent at {piece}"), muted),
         }
     }
@@ -185,11 +185,11 @@ impl<'a> Look<'a> {
         }
         lines.push(match self.shown.comparison.matches.get(&d.latent) {
             Some(m) => {
-                let both = if m.mutual { ", each the other's best" } else { "" };
+                let both = if m.mutual { self.theme.symbol("  ↔ mutual", "  = mutual") } else { "" };
                 Line::from(vec![
                     Span::styled("in trained  ", muted),
                     Span::styled(format!("#{}", m.latent), self.style(Role::Text)),
-                    Span::styled(format!(" cosine {}{both}", format::cosine(m.cosine)), muted),
+                    Span::styled(format!("  cosine {}{both}", format::cosine(m.cosine)), muted),
                 ])
             }
             None if self.shown.comparison.view(Variant::Trained).is_none() => {

@@ -20,14 +20,16 @@ use crate::{
 struct Figure {
     name: &'static str,
     better: Better,
+    format: fn(f64) -> String,
     read: fn(&Shown, Variant) -> Option<(f64, &crate::app::state::Target)>,
 }
 
 macro_rules! figure {
-    ($name:literal, $better:ident, $part:ident, $field:ident) => {
+    ($name:literal, $better:ident, $format:expr, $part:ident, $field:ident) => {
         Figure {
             name: $name,
             better: Better::$better,
+            format: $format,
             read: |shown, v| shown.$part[v as usize].as_ref().map(|d| (d.value.$field, &d.of)),
         }
     };
@@ -35,13 +37,13 @@ macro_rules! figure {
 
 /// In the order of importance: a low panel shows the first ones.
 const FIGURES: [Figure; 7] = [
-    figure!("variance", Higher, reconstruction, explained_variance),
-    figure!("L0", Neither, reconstruction, l0),
-    figure!("CE", Lower, splice, ce_loss_with_sae),
-    figure!("KL", Lower, splice, kl_div_with_sae),
-    figure!("CE no SAE", Lower, splice, ce_loss_without_sae),
-    figure!("cosine", Higher, reconstruction, cossim),
-    figure!("MSE", Lower, reconstruction, mse),
+    figure!("variance", Higher, format::loss, reconstruction, explained_variance),
+    figure!("L0", Neither, format::l0, reconstruction, l0),
+    figure!("CE", Lower, format::loss, splice, ce_loss_with_sae),
+    figure!("KL", Lower, format::loss, splice, kl_div_with_sae),
+    figure!("CE no SAE", Lower, format::loss, splice, ce_loss_without_sae),
+    figure!("cosine", Higher, format::loss, reconstruction, cossim),
+    figure!("MSE", Lower, format::figure, reconstruction, mse),
 ];
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
@@ -102,10 +104,10 @@ fn row(figure: &Figure, shown: &Shown, columns: &[Variant], full: bool, state: &
         };
         let fresh = of.prompt == target.prompt && (variant != Variant::Pruned || *of == target);
         let pick = |role| theme.style(if fresh { role } else { Role::Old });
-        spans.push(Span::styled(format!("{:>VALUE$}", format::figure(value)), pick(Role::Text)));
+        spans.push(Span::styled(format!("{:>VALUE$}", (figure.format)(value)), pick(Role::Text)));
         let difference = original.filter(|_| variant != Variant::Original).map(|o| value - o);
         let (text, role) = match difference {
-            Some(d) if d.is_finite() => change(d, figure.better, full, theme),
+            Some(d) if d.is_finite() => change(d, figure.better, full.then_some(figure.format), theme),
             _ => (String::new(), Role::Muted),
         };
         spans.push(Span::styled(format!("{text:<w$}", w = width - VALUE), pick(role)));
@@ -114,7 +116,7 @@ fn row(figure: &Figure, shown: &Shown, columns: &[Variant], full: bool, state: &
 }
 
 /// An arrow for the direction, its colour for better or worse.
-pub fn change(difference: f64, better: Better, with_value: bool, theme: &Theme) -> (String, Role) {
+pub fn change(difference: f64, better: Better, format: Option<fn(f64) -> String>, theme: &Theme) -> (String, Role) {
     if difference.abs() < 0.0005 {
         return (String::new(), Role::Muted);
     }
@@ -126,6 +128,6 @@ pub fn change(difference: f64, better: Better, with_value: bool, theme: &Theme) 
         Better::Lower if !up => Role::Gain,
         Better::Higher | Better::Lower => Role::Loss,
     };
-    let text = if with_value { format!(" {arrow}{}", format::figure(difference.abs())) } else { format!(" {arrow}") };
+    let text = format!(" {arrow}{}", format.map(|f| f(difference.abs())).unwrap_or_default());
     (text, role)
 }

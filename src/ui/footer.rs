@@ -13,7 +13,7 @@ use super::{
 use crate::{app::state::State, safe};
 
 /// Words that go first, wherever their rows are in the table.
-const FIRST: [&str; 2] = ["help", "panel"];
+const FIRST: [&str; 3] = ["help", "compare", "panel"];
 /// Words at the right end.
 const LAST: &str = "quit";
 

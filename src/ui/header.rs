@@ -35,13 +35,15 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         left.push(Span::raw(safe::line(&info.compression)));
         left.push(Span::styled(format!("   {}", safe::line(&info.hook)), muted));
         left.push(Span::raw(format!("   {}", safe::line(&info.sae))));
-        let used: u64 = state.memory.iter().map(|(_, bytes)| bytes).sum();
-        right = vec![Span::styled(safe::line(&info.device), muted), Span::raw(format!("  {} ", format::bytes(used)))];
+        let used = format::bytes(state.memory_in_use());
+        right = vec![Span::styled(safe::line(&info.device), muted), Span::raw(format!("  {used} "))];
     }
-    let (left, right) = (Line::from(left), Line::from(right));
-    let fits = left.width() + right.width() + 2 <= usize::from(area.width);
+    let left = Line::from(left);
+    let room = usize::from(area.width).saturating_sub(left.width() + 2);
     put(buffer, area, left);
-    if fits {
-        put_right(buffer, area, right);
+    // Where only one of them fits, memory is what changes.
+    while !right.is_empty() && Line::from(right.clone()).width() > room {
+        right.remove(0);
     }
+    put_right(buffer, area, Line::from(right));
 }

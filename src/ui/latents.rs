@@ -2,7 +2,7 @@
 
 mod columns;
 
-use columns::{Column, columns};
+use columns::{Column, columns, digits};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -19,7 +19,7 @@ use crate::{
         action::{Action, Context},
         state::{Change, Panel, Row, Shown, Sort, State, Target},
     },
-    compare::{GRID, Variant},
+    compare::Variant,
     safe,
 };
 
@@ -39,16 +39,18 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let inside = panel.render(area, buffer, theme);
     let Some(shown) = &state.shown else { return empty(inside, buffer, state, theme) };
     let rows = &state.table.rows;
-    let columns = columns(inside.width, &shown.comparison.views.iter().map(|v| v.variant).collect::<Vec<_>>());
+    let digits = digits(state.info.as_ref().map_or(0, |i| i.d_sae));
+    let columns = columns(inside.width, &shown.comparison.views.iter().map(|v| v.variant).collect::<Vec<_>>(), digits);
     let target = state.target();
-    put(buffer, inside, heads(&columns, state, theme));
+    put(buffer, inside, heads(&columns, digits, state, theme));
     let body = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
     let visible = usize::from(body.height);
     let selected = state.latent.and_then(|l| state.table.position(l));
     let first = widgets::offset(selected.unwrap_or(0), rows.len(), visible);
     for (at, row) in rows.iter().enumerate().skip(first).take(visible) {
         let line = line_at(body, (at - first) as u16);
-        let drawing = Drawing { shown, target: &target, theme, selected: selected == Some(at), ratio: state.ratio };
+        let drawing =
+            Drawing { shown, target: &target, theme, digits, selected: selected == Some(at), ratio: state.ratio };
         if drawing.selected {
             buffer.set_style(line, theme.style(Role::Selection));
         }
@@ -63,6 +65,16 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         put(buffer, skip(line_at(body, 1), 2), Line::styled(text, theme.style(Role::Muted)));
     }
     widgets::scrollbar(buffer, area, rows.len(), visible, first, theme);
+}
+
+/// The row drawn at a line of the screen.
+pub fn row_at(area: Rect, state: &State, y: u16) -> Option<usize> {
+    // Border and heads come before the rows.
+    let line = usize::from(y.checked_sub(area.y + 2)?);
+    let visible = usize::from(area.height.saturating_sub(3));
+    let selected = state.latent.and_then(|l| state.table.position(l)).unwrap_or(0);
+    let row = widgets::offset(selected, state.table.rows.len(), visible) + line;
+    (line < visible && row < state.table.rows.len()).then_some(row)
 }
 
 fn title(state: &State, theme: &Theme) -> String {
@@ -96,7 +108,7 @@ fn empty(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     }
 }
 
-fn heads(columns: &[Column], state: &State, theme: &Theme) -> Line<'static> {
+fn heads(columns: &[Column], digits: usize, state: &State, theme: &Theme) -> Line<'static> {
     let muted = theme.style(Role::Muted);
     let down = theme.symbol("▾", "v");
     let head = |text: &str, sort: Option<Sort>, width: usize, style: Style| {
@@ -105,10 +117,10 @@ fn heads(columns: &[Column], state: &State, theme: &Theme) -> Line<'static> {
         Span::styled(format!("{text:>width$}"), style)
     };
     let spans = columns.iter().map(|&column| match column {
-        Column::Latent => Span::styled(format!("  {:<7}", "latent"), muted),
+        Column::Latent => Span::styled(format!("  {:<w$}", "latent", w = column.width(digits) - 2), muted),
         Column::Value(v) => head(v.name(), Some(Sort::By(v)), Column::VALUE, theme.style(v)),
         Column::Change => head(theme.symbol("Δ", "diff"), Some(Sort::Difference), Column::CHANGE, muted),
-        Column::Match => Span::styled(format!("  {:<w$}", "matched", w = Column::MATCH - 2), muted),
+        Column::Match => Span::styled(format!("  {:<w$}", "match", w = column.width(digits) - 2), muted),
         Column::Path(cells) => Span::styled(format!("  {:<cells$}", "path"), muted),
     });
     Line::from_iter(spans)
@@ -119,6 +131,7 @@ struct Drawing<'a> {
     shown: &'a Shown,
     target: &'a Target,
     theme: &'a Theme,
+    digits: usize,
     selected: bool,
     ratio: f64,
 }
@@ -132,7 +145,7 @@ impl Drawing<'_> {
                     let mark = if self.selected { self.theme.symbol("▸", ">") } else { " " };
                     spans.push(Span::styled(format!("{mark} "), self.theme.style(Role::Accent)));
                     spans.push(Span::styled(
-                        format!("{:<7}", format!("#{}", row.latent)),
+                        format!("{:<w$}", format!("#{}", row.latent), w = column.width(self.digits) - 2),
                         self.style(Variant::Original, Role::Text),
                     ));
                 }
@@ -162,13 +175,13 @@ impl Drawing<'_> {
     fn change(&self, row: &Row) -> Span<'static> {
         let theme = self.theme;
         let (up, down) = (theme.symbol("▲", "+"), theme.symbol("▼", "-"));
-        let share = |s: f32| if s < 9.95 { format!("{:>3.0}%", s * 100.0) } else { format!("{s:>3.0}x") };
+        let share = |s: f32| if s < 9.95 { format!("{:>2.0}%", s * 100.0) } else { format!("{s:>2.0}x") };
         let (text, role) = match row.change() {
             None | Some(Change::Absent) => (String::new(), Role::Muted),
             Some(Change::Same) => ("0%".into(), Role::Muted),
             Some(Change::Up(s)) => (format!("{up}{}", share(s)), Role::Gain),
             Some(Change::Down(s)) => (format!("{down}{}", share(s)), Role::Loss),
-            Some(Change::Dead) => (format!("{}   ", theme.symbol("✗", "x")), Role::Loss),
+            Some(Change::Dead) => (format!("{}  ", theme.symbol("✗", "x")), Role::Loss),
             Some(Change::New) => (format!("{up} new"), Role::Gain),
         };
         Span::styled(format!("{text:>w$}", w = Column::CHANGE), self.style(Variant::Pruned, role))
@@ -177,10 +190,13 @@ impl Drawing<'_> {
     fn matched(&self, row: &Row) -> Span<'static> {
         let text = row.matched.map(|m| {
             let mutual = if m.mutual { self.theme.symbol("↔", "=") } else { " " };
-            format!("#{:<5} {}{mutual}", m.latent, format::cosine(m.cosine))
+            format!("#{:<w$} {}{mutual}", m.latent, format::cosine(m.cosine), w = self.digits)
         });
         let text = text.unwrap_or_else(|| "-".into());
-        Span::styled(format!("  {text:<w$}", w = Column::MATCH - 2), self.style(Variant::Trained, Role::Muted))
+        Span::styled(
+            format!("  {text:<w$}", w = Column::Match.width(self.digits) - 2),
+            self.style(Variant::Trained, Role::Muted),
+        )
     }
 
     /// Bright up to the live ratio: that much of the path has been walked.
@@ -188,7 +204,7 @@ impl Drawing<'_> {
         spans.push(Span::raw("  "));
         let Some(path) = row.path else { return spans.push(Span::raw(" ".repeat(cells))) };
         let bars = bars::spark(&path, path[0].max(f32::MIN_POSITIVE), cells, self.theme.ascii);
-        let live = (self.ratio * GRID as f64 / GRID as f64 * cells as f64) as usize;
+        let live = (self.ratio * cells as f64) as usize;
         let fresh = self.shown.paths_fresh(self.target);
         let walked = self.theme.style(if fresh { Role::Pruned } else { Role::Old });
         let ahead = self.theme.style(if fresh { Role::Muted } else { Role::Old });

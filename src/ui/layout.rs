@@ -55,7 +55,7 @@ pub fn explore(area: Rect, prompt: u16, first_steps: bool) -> Areas {
         Areas { header, prompt, original, pruned, first_steps, status, footer, wide, low, ..Areas::default() };
     if wide {
         // The slider lies under the chart of the selected latent, on the same scale.
-        let side = (area.width * 38 / 100).clamp(44, 90);
+        let side = (area.width / 3).clamp(40, 80);
         (areas.latents, areas.detail) = split(rest, side);
         (areas.figures, areas.ratio) = split(below, side);
     } else {

@@ -145,7 +145,8 @@ fn line(row: &MetricRow, table: &MetricTable, width: usize, theme: &Theme) -> Li
         };
         spans.push(Span::raw(format!("{:>VALUE$}", format::figure(value))));
         let difference = original.filter(|_| variant != Variant::Original).map(|o| value - o).filter(|d| d.is_finite());
-        let (text, role) = difference.map_or((String::new(), Role::Muted), |d| change(d, row.better, full, theme));
+        let (text, role) = difference
+            .map_or((String::new(), Role::Muted), |d| change(d, row.better, full.then_some(format::figure), theme));
         spans.push(Span::styled(format!("{text:<w$}", w = cell - VALUE), theme.style(role)));
     }
     Line::from(spans)

@@ -6,6 +6,7 @@ mod figures;
 mod footer;
 mod header;
 mod help;
+pub mod hit;
 mod jobs;
 mod latents;
 mod layout;

@@ -2,7 +2,7 @@
 
 use ratatui::{
     buffer::Buffer,
-    layout::Rect,
+    layout::{Position, Rect},
     text::{Line, Span},
 };
 
@@ -35,8 +35,17 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     slider(skip(line_at(inside, tall), GUTTER), buffer, state, theme);
     let rest = Rect { y: inside.y + tall + 1, height: inside.height.saturating_sub(tall + 1), ..inside };
     put(buffer, line_at(rest, 0), kept(state, theme));
-    put(buffer, line_at(rest, 1), alive(state, theme));
+    put(buffer, line_at(rest, 1), alive(state, rest.width, theme));
     put(buffer, line_at(rest, 2), Line::styled(meaning(state.criterion), theme.style(Role::Muted)));
+}
+
+/// The ratio at a point of the panel, where its slider and histogram are.
+pub fn ratio_at(area: Rect, at: Position) -> Option<f64> {
+    let plot = Rect { x: area.x + 2 + GUTTER, width: area.width.saturating_sub(4 + GUTTER), ..area };
+    let last = f64::from(plot.width.saturating_sub(1).max(1));
+    let lines = if area.height >= 8 { 3 } else { 2 };
+    let on = (plot.x..plot.right()).contains(&at.x) && (area.y + 1..=area.y + lines).contains(&at.y);
+    (area.height >= 3 && on).then(|| f64::from(at.x - plot.x) / last)
 }
 
 /// How many of the prompt's active latents die at each step of the grid, on the slider's scale.
@@ -90,41 +99,38 @@ fn kept(state: &State, theme: &Theme) -> Line<'static> {
     let key = |action| Span::styled(state.keymap.key_of(action, &global), theme.style(Role::Key));
     Line::from(vec![
         Span::styled("kept  ", muted),
-        Span::raw(format!("{:<8}", format!("{:.0} %", (1.0 - state.ratio) * 100.0))),
-        Span::raw("  "),
+        Span::raw(format!("{:<7}", format!("{:.0} %", (1.0 - state.ratio) * 100.0))),
         key(Action::RatioDown),
         Span::raw(" "),
         key(Action::RatioUp),
-        Span::styled(" 5 %   ", muted),
+        Span::styled(" 5 %  ", muted),
         key(Action::RatioFineDown),
         Span::raw(" "),
         key(Action::RatioFineUp),
-        Span::styled(" 1 %   ", muted),
+        Span::styled(" 1 %  ", muted),
         key(Action::RatioZero),
         Span::styled(" none", muted),
     ])
 }
 
 /// Active pairs of token and latent that are left at the ratio set now.
-fn alive(state: &State, theme: &Theme) -> Line<'static> {
+fn alive(state: &State, width: u16, theme: &Theme) -> Line<'static> {
     let muted = theme.style(Role::Muted);
     let Some((alive, all)) = state.alive() else { return Line::default() };
     let share = if all > 0 { format!(" ({})", format::percent(alive as f64 / all as f64)) } else { String::new() };
     let fresh = state.shown.as_ref().is_some_and(|s| s.paths_fresh(&state.target()));
     let style = theme.style(if fresh { Role::Text } else { Role::Old });
-    Line::from(vec![
-        Span::styled("alive ", muted),
-        Span::styled(format!("{alive} of {all}{share}"), style),
-        Span::styled(" in this prompt", muted),
-    ])
+    let text = format!("{alive} of {all}{share}");
+    let what = if text.len() + 21 <= usize::from(width) { " in this prompt" } else { "" };
+    Line::from(vec![Span::styled("alive ", muted), Span::styled(text, style), Span::styled(what, muted)])
 }
 
 fn meaning(criterion: Criterion) -> &'static str {
     match criterion {
-        Criterion::Wanda => "ranked by |W| times its input, per output",
-        Criterion::Paper => "ranked by |W| times its output, per input",
-        Criterion::Magnitude => "ranked by |W|, per output",
-        Criterion::Random => "ranked at random, per output",
+        Criterion::Wanda => "|W| times input, ranked per output",
+        Criterion::Paper => "|W| times output, ranked per input",
+        Criterion::Magnitude => "|W|, ranked per output",
+        Criterion::Random => "at random, ranked per output",
     }
 }
 

@@ -11,7 +11,10 @@ use super::{
     theme::{Role, Theme},
     widgets::{self, bars, format, line_at, put},
 };
-use crate::{app::state::State, safe};
+use crate::{
+    app::state::{PROCESS, State},
+    safe,
+};
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let middle = frame(area, buffer, state, theme);
@@ -55,9 +58,9 @@ fn lines(state: &State, theme: &Theme, width: usize) -> Vec<Line<'static>> {
         Line::default(),
         Line::styled(" memory", theme.style(Role::Title)),
     ];
-    let total: u64 = state.memory.iter().map(|(_, bytes)| bytes).sum();
-    let most = state.memory.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0).max(1);
-    for (name, bytes) in &state.memory {
+    let parts = || state.memory.iter().filter(|(name, _)| name != PROCESS);
+    let most = parts().map(|(_, bytes)| *bytes).max().unwrap_or(0).max(1);
+    for (name, bytes) in parts() {
         let name = safe::cut(&safe::line(name), 28, theme.ascii);
         let pad = " ".repeat(30usize.saturating_sub(safe::width(&name)));
         lines.push(Line::from(vec![
@@ -67,8 +70,8 @@ fn lines(state: &State, theme: &Theme, width: usize) -> Vec<Line<'static>> {
         ]));
     }
     lines.push(Line::from(vec![
-        Span::styled(format!(" {:<30}", "together"), muted),
-        Span::raw(format!("{:>9}", format::bytes(total))),
+        Span::styled(format!(" {:<30}", "whole process"), muted),
+        Span::raw(format!("{:>9}", format::bytes(state.memory_in_use()))),
     ]));
     if !info.warnings.is_empty() {
         lines.push(Line::default());

@@ -50,6 +50,23 @@ pub fn render(original: Rect, pruned: Rect, buffer: &mut Buffer, state: &State, 
     }
 }
 
+/// The token drawn at a column of the screen.
+pub fn token_at(area: Rect, state: &State, theme: &Theme, x: u16) -> Option<usize> {
+    let shown = state.shown.as_ref()?;
+    let page = page(shown, state.token, area.width.saturating_sub(NAME + 2), theme);
+    let glyph = usize::from(theme.heat.is_empty());
+    // The edge mark and the gap come before the first piece.
+    let mut start = usize::from(area.x + NAME) + 2;
+    for (offset, piece) in page.pieces.iter().enumerate() {
+        let end = start + safe::width(piece) + glyph;
+        if (start..end).contains(&usize::from(x)) {
+            return Some(page.first + offset);
+        }
+        start = end + 1;
+    }
+    None
+}
+
 /// Pages are filled from the first token, so that the strip stands still while the selection moves within one.
 fn page(shown: &Shown, selected: usize, width: u16, theme: &Theme) -> Page {
     let tokens = &shown.comparison.tokens;

@@ -62,7 +62,13 @@ fn pictures_do_not_depend_on_chance() {
 #[test]
 #[ignore]
 fn pictures() {
-    for (name, keys) in [("explore", "1<wait><left><left><left><left><wait>]<wait>"), ("metrics", "1<wait>m<job>"), ("help", "1<wait>?"), ("empty", "<wait>"), ("palette", "1<wait>:")] {
+    for (name, keys) in [
+        ("explore", "1<wait><left><left><left><left><wait>]<wait>"),
+        ("metrics", "1<wait>m<job>"),
+        ("help", "1<wait>?"),
+        ("empty", "<wait>"),
+        ("palette", "1<wait>:"),
+    ] {
         std::fs::write(format!("/tmp/ui-{name}.svg"), rendered(keys, "svg")).unwrap();
     }
 }

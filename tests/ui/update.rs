@@ -180,6 +180,8 @@ fn the_latent_is_asked_for_when_the_selection_changes() {
     session.keys("]");
     assert_eq!(show(&session), 0, "the ratio changes nothing about it");
     session.keys("c");
+    assert_eq!(show(&session), 0, "the engine has to rank by it first");
+    session.answer(Part::All);
     assert_eq!(show(&session), 1);
 }
 

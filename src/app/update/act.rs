@@ -6,7 +6,7 @@ use crate::{
         action::Action,
         effect::Effect,
         palette,
-        state::{Choice, Job, Level, MAX_RATIO, Overlay, Panel, Phase, Screen, State},
+        state::{Choice, Job, Level, MAX_RATIO, Overlay, Panel, Phase, Pointed, Screen, State},
     },
     compare::Variant,
     engine::{Command, JobSpec, JobState},
@@ -103,6 +103,16 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
             let name = state.themes.get(state.theme).cloned().unwrap_or_default();
             state.log.push(state.now, Level::Info, format!("theme {name}"));
         }
+        A::Mouse => {
+            state.mouse = !state.mouse;
+            let text = if state.mouse {
+                "the mouse points here now; Shift selects text"
+            } else {
+                "the mouse is the terminal's again"
+            };
+            state.log.push(state.now, Level::Info, text);
+            effects.push(Effect::Mouse(state.mouse));
+        }
         A::Copy => match figures(state) {
             Some(figures) => effects.push(Effect::Copy(figures.markdown())),
             None => nothing_yet(state),
@@ -196,6 +206,40 @@ fn move_latent(state: &mut State, to: impl Fn(usize, usize) -> usize) {
     let at = state.latent.and_then(|l| state.table.position(l)).unwrap_or(0);
     state.latent = Some(state.table.rows[to(at, last).min(last)].latent);
     state.choice = Choice::Moved;
+}
+
+/// The mouse was pressed or dragged.
+pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
+    match at {
+        Pointed::Panel(panel) => state.focus = panel,
+        Pointed::Token(token) => {
+            state.focus = Panel::Tokens;
+            move_token(state, token);
+        }
+        Pointed::Row(row) => {
+            state.focus = Panel::Latents;
+            move_latent(state, |_, _| row);
+        }
+        Pointed::Ratio(ratio) => {
+            state.focus = Panel::Ratio;
+            set_ratio(state, ratio, effects);
+        }
+    }
+}
+
+/// The wheel moves what it is over.
+pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Effect>) {
+    let action = match (over, down) {
+        (Pointed::Token(_) | Pointed::Panel(Panel::Tokens), true) => Action::TokenRight,
+        (Pointed::Token(_) | Pointed::Panel(Panel::Tokens), false) => Action::TokenLeft,
+        (Pointed::Ratio(_) | Pointed::Panel(Panel::Ratio), true) => Action::RatioFineDown,
+        (Pointed::Ratio(_) | Pointed::Panel(Panel::Ratio), false) => Action::RatioFineUp,
+        (Pointed::Panel(Panel::Detail), true) => Action::ScrollDown,
+        (Pointed::Panel(Panel::Detail), false) => Action::ScrollUp,
+        (_, true) => Action::LatentDown,
+        (_, false) => Action::LatentUp,
+    };
+    act(state, action, effects);
 }
 
 /// Order anew with the selection kept.

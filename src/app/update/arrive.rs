@@ -78,6 +78,10 @@ fn failed(state: &mut State, generation: u64, message: String) {
     if state.follow.is_current(generation) {
         state.follow.waiting = false;
         state.follow.failed = true;
+        // What has come of it is all there will be.
+        if let Some(shown) = state.shown.as_mut().filter(|s| s.generation == generation) {
+            shown.complete = true;
+        }
     } else if state.follow.latent.as_ref().is_some_and(|(g, _)| *g == generation) {
         state.follow.latent_waiting = false;
     } else {

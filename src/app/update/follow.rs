@@ -50,7 +50,9 @@ fn ask_comparison(state: &mut State, effects: &mut Vec<Effect>) {
 fn ask_latent(state: &mut State, effects: &mut Vec<Effect>) {
     let (Some(latent), Some(shown)) = (state.latent, &state.shown) else { return };
     let target = state.target();
-    if shown.of.prompt != target.prompt || state.follow.latent_waiting {
+    // The engine answers for the prompt and criterion it holds.
+    let held = shown.of.prompt == target.prompt && shown.of.criterion == target.criterion;
+    if !held || state.follow.latent_waiting {
         return;
     }
     let key = LatentKey { prompt: target.prompt, criterion: state.criterion, latent, token: state.token };

@@ -17,25 +17,32 @@ pub enum Column {
 
 impl Column {
     pub const VALUE: usize = 9;
-    pub const CHANGE: usize = 8;
-    pub const MATCH: usize = 13;
-    const LATENT: usize = 9;
+    pub const CHANGE: usize = 7;
+    /// What a match needs beside the digits of a number: gap, `#`, cosine and the mark of a mutual one.
+    const MATCH: usize = 8;
+    /// What a number needs beside its digits: marker, `#` and gap.
+    const LATENT: usize = 5;
     /// Cells of a path where space is scarce.
     const SHORT_PATH: usize = 8;
 
-    fn width(self) -> usize {
+    pub fn width(self, digits: usize) -> usize {
         match self {
-            Self::Latent => Self::LATENT,
+            Self::Latent => Self::LATENT + digits,
             Self::Value(_) => Self::VALUE,
             Self::Change => Self::CHANGE,
-            Self::Match => Self::MATCH,
+            Self::Match => Self::MATCH + digits,
             Self::Path(cells) => 2 + cells,
         }
     }
 }
 
+/// Digits of the numbers of a dictionary's latents, with room for the column's head.
+pub fn digits(d_sae: usize) -> usize {
+    d_sae.saturating_sub(1).to_string().len().max(4)
+}
+
 /// Columns for variants present, in reading order. What matters least goes first where space is scarce.
-pub fn columns(width: u16, variants: &[Variant]) -> Vec<Column> {
+pub fn columns(width: u16, variants: &[Variant], digits: usize) -> Vec<Column> {
     let has = |v: &Variant| variants.contains(v);
     let mut all = vec![Column::Latent];
     all.extend([Variant::Original, Variant::Transfer, Variant::Pruned].into_iter().filter(has).map(Column::Value));
@@ -44,7 +51,7 @@ pub fn columns(width: u16, variants: &[Variant]) -> Vec<Column> {
         all.extend([Column::Value(Variant::Trained), Column::Match]);
     }
     all.push(Column::Path(Column::SHORT_PATH));
-    let used = |columns: &[Column]| columns.iter().map(|c| c.width()).sum::<usize>();
+    let used = |columns: &[Column]| columns.iter().map(|c| c.width(digits)).sum::<usize>();
     let width = usize::from(width);
     let expendable = [
         Column::Match,
@@ -74,14 +81,18 @@ mod tests {
     fn columns_fit_the_width_they_get() {
         for width in 56..200 {
             for variants in [&Variant::ALL[..], &Variant::ALL[..3], &Variant::ALL[..1]] {
-                let columns = columns(width, variants);
-                assert!(columns.iter().map(|c| c.width()).sum::<usize>() <= usize::from(width), "{width}: {columns:?}");
+                for digits in [4, 6] {
+                    let columns = columns(width, variants, digits);
+                    let used: usize = columns.iter().map(|c| c.width(digits)).sum();
+                    assert!(used <= usize::from(width), "{width}: {columns:?}");
+                }
             }
         }
     }
 
     #[test]
     fn the_usual_panel_shows_everything() {
-        assert_eq!(columns(74, &Variant::ALL).len(), 8);
+        assert_eq!(columns(77, &Variant::ALL, digits(2048)).len(), 8);
+        assert_eq!(columns(77, &Variant::ALL, digits(131_072)).len(), 8);
     }
 }

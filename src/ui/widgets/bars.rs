@@ -17,12 +17,13 @@ pub fn tall_column(share: f32, row: u16, rows: u16, ascii: bool) -> &'static str
     column((least * f32::from(rows) - below).max(0.0), ascii)
 }
 
-/// Values sampled to `cells` columns, each relative to `full`.
+/// Values sampled to `cells` columns, each relative to `full`. A full one stays an eighth below the cell's top, so that
+/// sparks in rows under each other do not grow together.
 pub fn spark(values: &[f32], full: f32, cells: usize, ascii: bool) -> Vec<&'static str> {
     (0..cells)
         .map(|cell| {
             let value = values.get(cell * values.len() / cells.max(1)).copied().unwrap_or(0.0);
-            column(if full > 0.0 { value / full } else { 0.0 }, ascii)
+            column(if full > 0.0 { 0.875 * value / full } else { 0.0 }, ascii)
         })
         .collect()
 }
@@ -71,7 +72,7 @@ mod tests {
     #[test]
     fn sparks_sample_the_whole_path() {
         let path: Vec<f32> = (0..20).map(|i| 1.0 - i as f32 / 20.0).collect();
-        assert_eq!(spark(&path, 1.0, 8, false).concat(), "█▇▆▅▄▄▂▁");
+        assert_eq!(spark(&path, 1.0, 8, false).concat(), "▇▆▅▅▄▄▂▁");
         assert_eq!(spark(&[], 0.0, 3, false).concat(), "   ");
     }
 }

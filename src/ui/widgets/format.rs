@@ -20,6 +20,16 @@ pub fn cosine(value: f32) -> String {
     }
 }
 
+/// A loss or a share of variance: three decimals.
+pub fn loss(value: f64) -> String {
+    if value.is_finite() { format!("{value:.3}") } else { "-".into() }
+}
+
+/// A mean number of latents: one decimal.
+pub fn l0(value: f64) -> String {
+    if value.is_finite() { format!("{value:.1}") } else { "-".into() }
+}
+
 /// A figure of unknown kind: three decimals, fewer when it is large, a power of ten when it is tiny.
 pub fn figure(value: f64) -> String {
     match value.abs() {

@@ -6,8 +6,8 @@ pub mod format;
 
 use ratatui::{
     buffer::Buffer,
-    layout::{Margin, Rect},
-    style::Style,
+    layout::{Alignment, Margin, Rect},
+    style::{Color, Style},
     symbols::border,
     text::Line,
     widgets::{Block, Clear, Scrollbar, ScrollbarOrientation, ScrollbarState, StatefulWidget, Widget},
@@ -38,15 +38,23 @@ pub fn skip(area: Rect, cells: u16) -> Rect {
     Rect { x: area.x + cells, width: area.width - cells, ..area }
 }
 
-/// Draw a line at the start of an area, cut to it.
+/// Draw a line in the first row of an area, at the start or as it is aligned, cut to the area. Cells beside it keep
+/// their style: a line's own would colour the whole row.
 pub fn put<'a>(buffer: &mut Buffer, area: Rect, line: impl Into<Line<'a>>) {
-    line.into().render(area, buffer);
+    let line = line.into();
+    let width = (line.width() as u16).min(area.width);
+    let before = match line.alignment {
+        Some(Alignment::Right) => area.width - width,
+        Some(Alignment::Center) => (area.width - width) / 2,
+        _ => 0,
+    };
+    let place = Rect { x: area.x + before, width, height: area.height.min(1), ..area };
+    line.left_aligned().render(place, buffer);
 }
 
 /// Draw a line at the end of an area's first row.
 pub fn put_right<'a>(buffer: &mut Buffer, area: Rect, line: impl Into<Line<'a>>) {
-    let line = line.into().right_aligned();
-    line.render(area, buffer);
+    put(buffer, area, line.into().right_aligned());
 }
 
 /// A framed part of the screen.
@@ -80,7 +88,9 @@ impl<'a> Panel<'a> {
             if self.focused { (Role::BorderFocus, Role::TitleFocus) } else { (Role::Border, Role::Title) };
         let set = if theme.ascii { ASCII_BORDER } else { border::ROUNDED };
         let mut block = Block::bordered().border_set(set).border_style(theme.style(border));
-        let muted = theme.style(Role::Muted);
+        // Titles stand on the border's row but are not of its colour.
+        let plain = |role| Style::new().fg(Color::Reset).patch(theme.style(role));
+        let muted = plain(Role::Muted);
         let pad = |line: Line<'a>, style: Style| {
             let mut line = line;
             line.spans.insert(0, " ".into());
@@ -92,7 +102,7 @@ impl<'a> Panel<'a> {
         // What does not fit beside the title stays away instead of running into it.
         let room = area.width.saturating_sub(used(&self.title) + 3);
         if self.title.width() > 0 {
-            block = block.title_top(pad(self.title, theme.style(title)));
+            block = block.title_top(pad(self.title, plain(title)));
         }
         if self.note.width() > 0 && used(&self.note) <= room {
             block = block.title_top(pad(self.note, muted).right_aligned());
