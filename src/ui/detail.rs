@@ -32,7 +32,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let panel = widgets::Panel::new(title, state.focus == Panel::Detail);
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
         let inside = panel.render(area, buffer, theme);
-        let text = if state.latent.is_some() { "reading" } else { "the latent you select is explained here" };
+        let text = if state.latent.is_some() { "reading" } else { "the selected latent, explained" };
         return put(
             buffer,
             line_at(inside, inside.height / 2),

@@ -1,5 +1,7 @@
 //! Background jobs: one line for all of them, and one row each.
 
+use std::path::PathBuf;
+
 use ratatui::{
     style::Style,
     text::{Line, Span},
@@ -78,11 +80,7 @@ pub fn row(job: &Job, frame: usize, theme: &Theme) -> Line<'static> {
             let counted = format!("   {done} of {total} {unit}, {rate:.0}/s");
             if note.is_empty() { counted } else { format!("{counted}   {}", safe::line(note)) }
         }
-        JobState::Done { files, .. } => match files.as_slice() {
-            [] => String::new(),
-            [only] => format!("   {}", safe::line(&only.display().to_string())),
-            [first, rest @ ..] => format!("   {} and {} more", safe::line(&first.display().to_string()), rest.len()),
-        },
+        JobState::Done { files, .. } => written(files).map(|text| format!("   {text}")).unwrap_or_default(),
         JobState::Failed(message) => {
             return Line::from_iter(
                 spans
@@ -94,4 +92,13 @@ pub fn row(job: &Job, frame: usize, theme: &Theme) -> Line<'static> {
     };
     spans.push(Span::styled(note, muted));
     Line::from(spans)
+}
+
+/// Where a job's results are, in few words.
+fn written(files: &[PathBuf]) -> Option<String> {
+    let folder = safe::line(&files.first()?.parent()?.display().to_string());
+    Some(match files.len() {
+        1 => format!("one file in {folder}"),
+        n => format!("{n} files in {folder}"),
+    })
 }

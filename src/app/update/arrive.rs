@@ -125,8 +125,8 @@ fn job_changed(state: &mut State, id: JobId, new: JobState) {
     let Some(job) = state.jobs.iter_mut().find(|j| j.id == id) else { return };
     match &new {
         JobState::Done { files, .. } => {
-            let names: Vec<_> = files.iter().map(|f| f.display().to_string()).collect();
-            let written = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+            let folder = files.first().and_then(|f| f.parent()).map(|f| f.display().to_string());
+            let written = folder.map(|f| format!(", results are in {f}")).unwrap_or_default();
             state.log.push(now, Level::Info, format!("{} finished{written}", job.spec.name()));
         }
         JobState::Failed(message) => {
