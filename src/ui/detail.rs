@@ -185,7 +185,7 @@ impl<'a> Look<'a> {
         }
         lines.push(match self.shown.comparison.matches.get(&d.latent) {
             Some(m) => {
-                let both = if m.mutual { self.theme.symbol("  ↔ mutual", "  = mutual") } else { "" };
+                let both = if m.mutual { self.theme.symbol(" ↔", " =") } else { "" };
                 Line::from(vec![
                     Span::styled("in trained  ", muted),
                     Span::styled(format!("#{}", m.latent), self.style(Role::Text)),

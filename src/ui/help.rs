@@ -78,6 +78,10 @@ fn legend(theme: &Theme) -> Vec<Line<'static>> {
         ),
         Span::styled("path: activation as the ratio goes from 0 to 1, bright up to the ratio set", muted),
     ]));
+    lines.push(Line::from(vec![
+        Span::raw(format!("   #881 .93{} ", theme.symbol("↔", "="))),
+        Span::styled("best match in trained and its cosine; the sign says that each is the other's best", muted),
+    ]));
     lines.push(Line::default());
     lines
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     app::{
         action::{Action, Context},
-        state::State,
+        state::{JobState, State},
     },
     compare::Variant,
     metrics::{MetricRow, MetricTable},
@@ -57,7 +57,7 @@ fn job_list(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         }
         let mark = if selected { theme.symbol("▸", ">") } else { " " };
         put(buffer, line, Line::styled(mark, theme.style(Role::Accent)));
-        put(buffer, skip(line, 2), jobs::row(job, state.spin(), theme));
+        put(buffer, skip(line, 2), jobs::row(job, usize::from(line.width).saturating_sub(2), state.spin(), theme));
     }
     widgets::scrollbar(buffer, area, state.jobs.len(), visible, first, theme);
 }
@@ -69,15 +69,19 @@ fn table(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let job = state.jobs.get(state.job);
     let Some(table) = job.and_then(|j| j.table.clone()) else {
         let inside = widgets::Panel::new("figures", false).render(area, buffer, theme);
+        if let Some(JobState::Failed(message)) = job.map(|j| &j.state) {
+            let rows = wrap(&safe::line(message), usize::from(inside.width).saturating_sub(2));
+            for (at, row) in rows.into_iter().enumerate() {
+                put(buffer, skip(line_at(inside, at as u16), 1), Line::styled(row, theme.style(Role::Error)));
+            }
+            return;
+        }
         let text = match job {
             Some(_) => "figures appear here as soon as the first texts are measured",
             None => "variants side by side, with their differences from original",
         };
-        return put(
-            buffer,
-            line_at(inside, inside.height / 2),
-            Line::styled(text, theme.style(Role::Muted)).centered(),
-        );
+        let line = Line::styled(text, theme.style(Role::Muted)).centered();
+        return put(buffer, line_at(inside, inside.height / 2), line);
     };
     let share = if table.progress < 1.0 {
         format!("on {} of the text so far", format::percent(table.progress))

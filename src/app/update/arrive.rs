@@ -19,7 +19,9 @@ pub fn reported(state: &mut State, report: Report) {
         }
         Report::Ready(info) => ready(state, info),
         Report::LoadFailed(message) => {
+            // The screen itself says it.
             state.log.push(state.now, Level::Error, message.clone());
+            state.log.dismiss();
             state.phase = Phase::Failed(message);
         }
         Report::Comparison { generation, comparison, complete } => {
