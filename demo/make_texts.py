@@ -1,9 +1,10 @@
 """Cut the demo's calibration and held-out texts from the documents that `fetch_texts.sh` leaves.
 
-    python make_texts.py TEXTS DEMO
+    python make_texts.py TEXTS DEMO [TRAINING.jsonl]
 
 TEXTS holds speeches/*.txt and novels/*.txt. Held out from the model and both SAEs, whole: every twelfth speech in name
-order from the sixth on, and the novel northangerabbey. Calibration is cut from the other documents.
+order from the sixth on, and the novel northangerabbey. Calibration is cut from the other documents. TRAINING.jsonl gets
+those other documents whole: what the SAEs are trained on.
 """
 
 import json
@@ -11,7 +12,8 @@ import pathlib
 import re
 import sys
 
-texts, demo = map(pathlib.Path, sys.argv[1:])
+texts, demo = map(pathlib.Path, sys.argv[1:3])
+training = [pathlib.Path(path) for path in sys.argv[3:]]
 
 
 def unwrap(text):
@@ -31,11 +33,11 @@ def piece(text, at, size):
     return text[start : end if end > 0 else len(text)].strip()
 
 
-def write(name, pieces):
-    with open(demo / name, "w", encoding="utf-8") as out:
+def write(path, pieces):
+    with open(path, "w", encoding="utf-8") as out:
         for source, text in pieces:
             out.write(json.dumps({"source": source, "text": text}, ensure_ascii=False) + "\n")
-    print(name, (demo / name).stat().st_size, "bytes")
+    print(path, path.stat().st_size, "bytes")
 
 
 speeches, novels = read("speeches"), read("novels")
@@ -50,7 +52,7 @@ for n in range(20):
     calibration.append((name, piece(text, 0.3, 2000)))
     name, text = train_novels[n % len(train_novels)]
     calibration.append((name, piece(text, (n + 1) / 22, 2000)))
-write("calibration.jsonl", calibration)
+write(demo / "calibration.jsonl", calibration)
 
 held_out = []
 for n in range(24):
@@ -58,4 +60,7 @@ for n in range(24):
     held_out.append((name, piece(text, 0.15 + 0.5 * (n % 2), 2000)))
     name, text = held_novel[0]
     held_out.append((name, piece(text, (n + 1) / 26, 2000)))
-write("held_out.jsonl", held_out)
+write(demo / "held_out.jsonl", held_out)
+
+for path in training:
+    write(path, train_speeches + train_novels)

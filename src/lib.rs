@@ -28,4 +28,5 @@ pub mod safe;
 pub mod session;
 pub mod setup;
 pub mod text;
+pub mod train;
 pub mod ui;

@@ -10,7 +10,7 @@ use prunelens::{
     error::Result,
     inspect, interrupt, logging, metrics, output, pages, prune,
     session::Session,
-    setup,
+    setup, train,
 };
 
 fn main() -> ExitCode {
@@ -40,10 +40,7 @@ fn run(cli: Cli) -> Result<()> {
             PruneTarget::Model(args) => prune::command::model(&setup::headless(&args.session())?.spec, &args.output),
             PruneTarget::Sae(args) => prune::command::sae(&setup::headless(&args.session)?.spec, &args.output),
         },
-        Command::Metrics(args) => {
-            let session = setup::session(&args.session)?;
-            output::answer_with(|out| metrics::command::run(&session, &args, out, tick))
-        }
+        Command::Metrics(args) => metrics::command::run(&setup::session(&args.session)?, &args, tick),
         Command::Bench(args) => {
             let spec = setup::headless(&args.session)?.spec;
             let session = || Session::load(&spec, &mut output::listener());
@@ -55,6 +52,9 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
-        Command::Train(_) => Err(prunelens::error::Error::Usage("training is not wired yet".into())),
+        Command::Train(args) => {
+            let spec = setup::headless(&SessionArgs { model: args.model.clone(), ..Default::default() })?.spec;
+            train::command::run(&args, &spec, tick)
+        }
     }
 }

@@ -2,28 +2,118 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use candle_core::DType;
+use clap::{Args, ValueEnum};
 
 use super::{ModelArgs, values};
-use crate::{model::HookPoint, session::Processing};
+use crate::model::HookPoint;
 
 #[derive(Args, Clone, Debug)]
 pub struct TrainArgs {
-    /// Training text (.txt, or .jsonl with "text").
-    #[arg(long, value_name = "FILE")]
-    pub text: PathBuf,
+    /// Training text: .txt, .jsonl with "text", or a folder of such files; may be given several times.
+    #[arg(long, value_name = "PATH", required = true)]
+    pub text: Vec<PathBuf>,
     /// Where the SAE reads, such as blocks.8.hook_resid_post.
     #[arg(long, value_name = "NAME")]
     pub hook: HookPoint,
-    /// Folder for the SAE and its checkpoints.
+    /// Folder for the SAE, its figures and, until it is done, its checkpoint.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Kind of SAE.
+    #[arg(long, value_name = "NAME", default_value = "topk")]
+    pub architecture: ArchitectureName,
+    /// Latents of a token that may fire, for topk.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub k: usize,
+    /// Number of latents [default: 8 for each dimension of the activations].
+    #[arg(long, value_name = "N")]
+    pub d_sae: Option<usize>,
+    /// Tokens to train on; the text is gone through as often as needed.
+    #[arg(long, value_name = "N", conflicts_with = "minutes", required_unless_present = "minutes")]
+    pub tokens: Option<u64>,
+    /// Time to train for, instead of --tokens; such a run cannot be repeated to the bit.
+    #[arg(long, value_name = "M")]
+    pub minutes: Option<f64>,
+    /// Stop with Ctrl-C, go on with this: needs the same settings.
+    #[arg(long)]
+    pub resume: bool,
+    /// Held-out text to measure the finished SAE on.
+    #[arg(long, value_name = "PATH")]
+    pub eval_text: Vec<PathBuf>,
+    /// Print the figures as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub tuning: TuningArgs,
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Read activations as TransformerLens' weight processing gives them: on, off or auto [default: auto].
-    #[arg(long, value_name = "WHEN", value_parser = values::processing())]
-    pub tl_processing: Option<Processing>,
+}
+
+/// Kinds of SAE that can be trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArchitectureName {
+    /// The k largest latents of each token.
+    #[value(name = "topk")]
+    TopK,
+    /// ReLU with an L1 penalty.
+    Standard,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tuning")]
+pub struct TuningArgs {
+    /// Tokens a step.
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    pub batch: usize,
+    /// Tokens among which batches are drawn.
+    #[arg(long, value_name = "N", default_value_t = 65536)]
+    pub buffer: usize,
+    /// Learning rate [default: 2e-4 sqrt(16384 / d_sae)].
+    #[arg(long, value_name = "RATE")]
+    pub lr: Option<f64>,
+    /// Share of the budget over which the learning rate rises.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    pub warm_up: f64,
+    /// Share of the budget at the end over which it falls to 0.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    pub decay: f64,
+    /// Weight of the L1 penalty, for standard; activations are scaled to a mean length of sqrt(d_in).
+    #[arg(long, value_name = "WEIGHT", default_value_t = 5.0)]
+    pub l1: f64,
+    /// Share of the budget over which the L1 penalty rises.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    pub l1_warm_up: f64,
+    /// Weight of the auxiliary loss, in which dead latents reconstruct the error, for topk; 0: none.
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0 / 32.0)]
+    pub auxiliary: f64,
+    /// Dead latents that take part for each token [default: half the dimensions of the activations].
+    #[arg(long, value_name = "N")]
+    pub auxiliary_k: Option<usize>,
+    /// Tokens without firing after which a latent is dead.
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    pub dead_after: u64,
+    /// Normalise each token's activation, at inference as well.
+    #[arg(long)]
+    pub layer_norm: bool,
+    /// Tokens in a row of text [default: 256, or the model's context if that is shorter].
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Use that many tokens of the text, drawn at random, and go through them as often as needed.
+    #[arg(long, value_name = "N")]
+    pub text_tokens: Option<usize>,
     /// Do not put BOS tokens between documents and before rows.
     #[arg(long)]
     pub no_bos: bool,
+    /// Memory for activations that are met again in the next pass through the text, in GiB.
+    #[arg(long, value_name = "GIB", default_value_t = 2.0)]
+    pub cache: f64,
+    /// Minutes between checkpoints.
+    #[arg(long, value_name = "M", default_value_t = 5.0)]
+    pub checkpoint_every: f64,
+    /// Seed of all that is random.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Type the weights are stored as.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = values::dtype())]
+    pub save_dtype: DType,
 }

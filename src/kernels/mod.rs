@@ -9,7 +9,7 @@ pub mod losses;
 pub mod matmul;
 pub mod pointwise;
 pub mod select;
-mod simd;
+pub(crate) mod simd;
 
 use candle_core::{CpuStorage, Storage, Tensor};
 

@@ -5,5 +5,5 @@ pub mod core;
 pub mod report;
 pub mod table;
 
-pub use crate::cli::metrics::MetricName;
+pub use command::MetricName;
 pub use table::{Better, MetricRow, MetricTable};

@@ -193,7 +193,7 @@ impl Weights {
         }
         let (bytes, entry) = self.raw(name)?;
         const CHUNK: usize = 1 << 16;
-        let mut values = vec![0.0_f32; entry.len / entry.dtype.bitsize().max(8) * 8];
+        let mut values = vec![0.0_f32; entry.len * 8 / entry.dtype.bitsize().max(8)];
         let chunks = |width: usize| bytes.par_chunks(CHUNK * width);
         match entry.dtype {
             Dtype::F32 => values.par_chunks_mut(CHUNK).zip(chunks(4)).for_each(|(out, bytes)| {

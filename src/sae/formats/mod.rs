@@ -1,10 +1,12 @@
 //! Published layouts of SAE files.
 
 mod saelens;
+mod save;
 
 use std::path::Path;
 
 pub use saelens::{FromConfig, from_weights};
+pub use save::save;
 
 use super::Sae;
 use crate::error::{Error, Result};

@@ -1,0 +1,236 @@
+//! A stopped run on disk: one safetensors file that is replaced whole.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::Value;
+
+use super::{
+    adam::{Adam, Moments},
+    figures::Sums,
+    spec::first_difference,
+    state::State,
+    stream::Position,
+    weights::Weights,
+};
+use crate::{
+    data::write_atomic,
+    error::{Error, Result},
+    text::shorten,
+};
+
+/// Name of the file in the folder of the SAE.
+const FILE: &str = "checkpoint.safetensors";
+
+/// Key of the settings in the file's metadata.
+const SETTINGS: &str = "prunelens_train";
+
+/// The checkpoint of a run in one folder, with the settings that decide the run's outcome.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    settings: Value,
+}
+
+impl Checkpoint {
+    pub fn new(folder: &Path, settings: Value) -> Self {
+        Self { path: folder.join(FILE), settings }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    pub fn remove(&self) -> Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&self.path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn save(&self, state: &State) -> Result<()> {
+        let (d_in, d_sae) = (state.weights.d_in, state.weights.d_sae);
+        let mut tensors = Vec::new();
+        for (name, values) in floats(state) {
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            tensors.push((name.clone(), Dtype::F32, shape(&name, d_in, d_sae), bytes));
+        }
+        for (name, values) in [("numbers", numbers(state)), ("last_fired", state.last_fired.clone())] {
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            tensors.push((name.to_owned(), Dtype::U64, vec![values.len()], bytes));
+        }
+        let refused = |e: safetensors::SafeTensorError| Error::file(&self.path, format!("cannot be written: {e}"));
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+            Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(refused)?))
+        });
+        let views = views.collect::<Result<Vec<_>>>()?;
+        let metadata = HashMap::from([(SETTINGS.to_owned(), self.settings.to_string())]);
+        write_atomic(&self.path, &safetensors::serialize(views, Some(metadata)).map_err(refused)?)
+    }
+
+    /// Read it back for a run of `d_in` and `d_sae`; refuses one made with other settings and names what differs.
+    pub fn load(&self, d_in: usize, d_sae: usize) -> Result<State> {
+        let broken = |what: String| Error::file(&self.path, format!("{what}; delete it and start again"));
+        let bytes = fs::read(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        let unreadable = |e| broken(format!("not a whole checkpoint ({})", shorten(&format!("{e}"), 200)));
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(unreadable)?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(unreadable)?;
+        let settings = header.metadata().as_ref().and_then(|m| m.get(SETTINGS));
+        let settings = settings.ok_or_else(|| broken("not a checkpoint of this program".into()))?;
+        let settings: Value =
+            serde_json::from_str(settings).map_err(|e| broken(format!("its settings are not JSON: {e}")))?;
+        // What is asked for goes through text as what is stored did: numbers then compare equal if they are.
+        let asked: Value = serde_json::from_str(&self.settings.to_string()).map_err(|e| broken(e.to_string()))?;
+        if let Some((key, stored, asked)) = first_difference(&settings, &asked) {
+            let [stored, asked] = [stored, asked].map(|v| shorten(&v, 200));
+            return Err(Error::file(
+                &self.path,
+                format!(
+                    "made with {key} = {stored}, but {asked} is asked for; give the same settings, or delete it and start again"
+                ),
+            ));
+        }
+
+        let tensor = |name: &str, dtype: Dtype, shape: &[usize]| {
+            let tensor = tensors.tensor(name).map_err(|_| broken(format!("tensor {name:?} is missing")))?;
+            if tensor.dtype() != dtype || tensor.shape() != shape {
+                let (found, found_shape) = (tensor.dtype(), tensor.shape());
+                return Err(broken(format!(
+                    "tensor {name:?}: expected {dtype:?} {shape:?}, found {found:?} {found_shape:?}"
+                )));
+            }
+            Ok(tensor.data().to_vec())
+        };
+        let integers = |name: &str, len: usize| -> Result<Vec<u64>> {
+            Ok(tensor(name, Dtype::U64, &[len])?.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect())
+        };
+        let floats = |name: &str| -> Result<Vec<f32>> {
+            let bytes = tensor(name, Dtype::F32, &shape(name, d_in, d_sae))?;
+            Ok(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+        };
+        let moments = |name: &str| -> Result<Moments> {
+            Ok(Moments { first: floats(&format!("first.{name}"))?, second: floats(&format!("second.{name}"))? })
+        };
+        let numbers = integers("numbers", NUMBERS + Sums::new(d_in).to_row().len())?;
+        let (numbers, recent) = numbers.split_at(NUMBERS);
+        let recent: Vec<f64> = recent.iter().map(|bits| f64::from_bits(*bits)).collect();
+        let [w_enc, b_enc, w_dec, b_dec] = PARTS;
+        Ok(State {
+            weights: Weights {
+                d_in,
+                d_sae,
+                w_enc: floats(w_enc)?,
+                b_enc: floats(b_enc)?,
+                w_dec: floats(w_dec)?,
+                b_dec: floats(b_dec)?,
+            },
+            adam: Adam {
+                steps: numbers[0],
+                w_enc: moments(w_enc)?,
+                b_enc: moments(b_enc)?,
+                w_dec: moments(w_dec)?,
+                b_dec: moments(b_dec)?,
+            },
+            tokens: numbers[1],
+            position: Position { group: numbers[2], batch: numbers[3] },
+            seconds: f64::from_bits(numbers[4]),
+            scale: f64::from_bits(numbers[5]) as f32,
+            last_fired: integers("last_fired", d_sae)?,
+            recent: Sums::from_row(&recent, d_in).ok_or_else(|| broken("its figures do not fit".into()))?,
+        })
+    }
+}
+
+const PARTS: [&str; 4] = ["W_enc", "b_enc", "W_dec", "b_dec"];
+
+/// Single numbers before those of the figures.
+const NUMBERS: usize = 6;
+
+/// All single numbers as 64 bits each, so that they come back exactly.
+fn numbers(state: &State) -> Vec<u64> {
+    let Position { group, batch } = state.position;
+    let exact = [state.seconds, f64::from(state.scale)].into_iter().chain(state.recent.to_row()).map(f64::to_bits);
+    [state.adam.steps, state.tokens, group, batch].into_iter().chain(exact).collect()
+}
+
+fn floats(state: &State) -> Vec<(String, &[f32])> {
+    let State { weights: w, adam, .. } = state;
+    let weights = [&w.w_enc, &w.b_enc, &w.w_dec, &w.b_dec];
+    let moments = [&adam.w_enc, &adam.b_enc, &adam.w_dec, &adam.b_dec];
+    let mut all: Vec<(String, &[f32])> = PARTS.iter().zip(weights).map(|(p, w)| ((*p).to_owned(), &w[..])).collect();
+    for (part, Moments { first, second }) in PARTS.iter().zip(moments) {
+        all.push((format!("first.{part}"), first));
+        all.push((format!("second.{part}"), second));
+    }
+    all
+}
+
+fn shape(name: &str, d_in: usize, d_sae: usize) -> Vec<usize> {
+    match name.rsplit('.').next().unwrap_or(name) {
+        "b_enc" => vec![d_sae],
+        "b_dec" => vec![d_in],
+        _ => vec![d_sae, d_in],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::train::{Budget, TrainSpec};
+
+    fn state() -> State {
+        let spec = TrainSpec::topk(2, 6, Budget::Tokens(100));
+        let mut state = State::new(&spec, 4, 0.1, &[0.5; 16]);
+        let x: Vec<f32> = (0..80).map(|i| (i as f32 * 0.37).sin()).collect();
+        (0..3).for_each(|_| state.step(&spec, &x, 0.5).unwrap());
+        state.seconds = 0.1 + 0.2;
+        state
+    }
+
+    #[test]
+    fn comes_back_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::new(folder.path(), json!({"lr": 1e-3 / 3.0}));
+        assert!(!checkpoint.exists());
+        checkpoint.save(&state()).unwrap();
+        assert_eq!(checkpoint.load(4, 6).unwrap(), state());
+        checkpoint.remove().unwrap();
+        checkpoint.remove().unwrap();
+        assert!(!checkpoint.exists());
+    }
+
+    #[test]
+    fn other_settings_are_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = |lr: f64, hook: &str| Checkpoint::new(folder.path(), json!({"train": {"lr": lr}, "hook": hook}));
+        settings(0.1, "a").save(&state()).unwrap();
+        assert!(settings(0.1, "a").load(4, 6).is_ok());
+        let message = settings(0.2, "a").load(4, 6).unwrap_err().to_string();
+        assert!(message.contains("train.lr = 0.1, but 0.2"), "{message}");
+        let message = settings(0.1, "b").load(4, 6).unwrap_err().to_string();
+        assert!(message.contains("hook"), "{message}");
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::new(folder.path(), json!({}));
+        checkpoint.save(&state()).unwrap();
+        assert!(checkpoint.load(5, 6).unwrap_err().to_string().contains("expected"));
+        let bytes = fs::read(checkpoint.path()).unwrap();
+        fs::write(checkpoint.path(), &bytes[..bytes.len() - 9]).unwrap();
+        assert!(checkpoint.load(4, 6).unwrap_err().to_string().contains("not a whole checkpoint"));
+        fs::write(checkpoint.path(), b"").unwrap();
+        assert!(checkpoint.load(4, 6).is_err());
+    }
+}

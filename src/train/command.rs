@@ -1,0 +1,318 @@
+//! `prunelens train`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use candle_core::Tensor;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Architecture, Budget, Resumable, State, TrainEvent, TrainFigures, TrainSpec,
+    activations::ModelActivations,
+    checkpoint::Checkpoint,
+    evaluate::{Evaluation, evaluate},
+    spec::default_learning_rate,
+    train,
+};
+use crate::{
+    cli::train::{ArchitectureName, TrainArgs},
+    data::{self, create_folder, write_atomic},
+    error::{Error, Result},
+    model::{Model, Space, Tick},
+    output::{self, ProgressLine, printable},
+    progress::Progress,
+    sae::{Activation, Normalize, Sae, SaeConfig, formats},
+    session::{Models, SessionSpec},
+    text::safe,
+};
+
+/// Tokens in a row unless the person or the model says otherwise.
+const CONTEXT: usize = 256;
+
+/// Load the model, compress it, train, save, measure, print. `tick` may stop it (Ctrl-C); then a checkpoint is left.
+pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
+    create_folder(&args.out)?;
+    refuse_finished(&args.out)?;
+    let mut line = ProgressLine::new();
+    let texts = read_all(&args.text)?;
+    let held_out = read_all(&args.eval_text)?;
+    let models = Models::load(session, &mut |progress: Progress| {
+        line.show(&progress);
+        tick()
+    })?;
+    let model = &models.pruned;
+    model.check_hook(args.hook)?;
+    let spec = train_spec(args, model.d_in(args.hook.site));
+    spec.check(model.d_in(args.hook.site))?;
+
+    let bos = !args.tuning.no_bos;
+    let context = context(args, model)?;
+    line.line(|| "reading text".into());
+    let training = rows(&models, &texts, "--text", context, bos)?;
+    let held_out =
+        if held_out.is_empty() { None } else { Some(rows(&models, &held_out, "--eval-text", context, bos)?) };
+    let mut source = ModelActivations::new(
+        model,
+        args.hook,
+        models.tokenizer.specials(),
+        training,
+        args.tuning.text_tokens.map(|tokens| tokens.div_ceil(context)),
+        spec.seed,
+        (args.tuning.cache.max(0.0) * f64::from(1 << 30)) as u64,
+    );
+    let about = json!({
+        "model": model.name,
+        "compression": models.compression,
+        "calibration": models.calibration.label,
+        "hook": args.hook.to_string(),
+        "model_dtype": model.dtype.as_str(),
+        "context": context,
+        "bos": bos,
+        "text": source.fingerprint(),
+    });
+    let checkpoint = Checkpoint::new(&args.out, json!({"train": spec, "data": about}));
+    check_resume(&checkpoint, args.resume)?;
+    let resumable = Resumable {
+        checkpoint: &checkpoint,
+        every: Duration::from_secs_f64((args.tuning.checkpoint_every * 60.0).clamp(1.0, 1e6)),
+        resume: args.resume,
+    };
+    let epoch = source.tokens();
+    let trained = train(&spec, &mut source, Some(&resumable), &mut |event| line.line(|| describe(&event)), tick);
+    let (state, figures) = match trained {
+        Err(Error::Interrupted) if checkpoint.exists() => {
+            line.end(&format!("checkpoint written: {}; go on with --resume", checkpoint.path().display()));
+            return Err(Error::Interrupted);
+        }
+        other => other?,
+    };
+
+    let mut report = json!({"settings": spec, "data": about, "text_tokens": epoch, "training": figures});
+    let sae = Arc::new(finished(args, &spec, state, model)?);
+    let metadata = metadata(args, model, context, &report);
+    formats::save(&sae, &args.out, args.tuning.save_dtype, metadata)?;
+    write_report(&args.out, &report)?;
+    checkpoint.remove()?;
+    let evaluation = match held_out {
+        // What is measured is what was saved, rounded to 16 bits or not.
+        Some(rows) => {
+            let sae = Arc::new(formats::load(&args.out)?);
+            let mut listen =
+                |done, total| line.line(|| format!("measuring  {:3.0} %", 100.0 * done as f64 / total as f64));
+            Some(evaluate(model, &models.tokenizer, sae, rows, &mut listen, tick)?)
+        }
+        None => None,
+    };
+    if let Some(evaluation) = &evaluation {
+        report["held_out"] = json!(evaluation);
+        write_report(&args.out, &report)?;
+    }
+    line.clear();
+    if args.json {
+        output::answer(&output::json(&report)?)
+    } else {
+        output::answer(&printable(&table(args, &figures, &evaluation)))
+    }
+}
+
+fn refuse_finished(folder: &Path) -> Result<()> {
+    if folder.join("cfg.json").exists() {
+        return Err(Error::Usage(format!("{} already holds an SAE; choose another --out", folder.display())));
+    }
+    Ok(())
+}
+
+fn check_resume(checkpoint: &Checkpoint, resume: bool) -> Result<()> {
+    let path = checkpoint.path().display();
+    match (resume, checkpoint.exists()) {
+        (true, false) => Err(Error::Usage(format!("there is no checkpoint {path} to resume from; leave --resume out"))),
+        (false, true) => Err(Error::Usage(format!("{path} is of a stopped run; add --resume to go on, or delete it"))),
+        _ => Ok(()),
+    }
+}
+
+fn train_spec(args: &TrainArgs, d_in: usize) -> TrainSpec {
+    let tuning = &args.tuning;
+    let d_sae = args.d_sae.unwrap_or(8 * d_in);
+    let budget = match (args.tokens, args.minutes) {
+        (Some(tokens), _) => Budget::Tokens(tokens),
+        (None, minutes) => Budget::Minutes(minutes.unwrap_or_default()),
+    };
+    let (architecture, auxiliary) = match args.architecture {
+        ArchitectureName::TopK => (Architecture::TopK { k: args.k }, tuning.auxiliary),
+        ArchitectureName::Standard => (Architecture::Standard { l1: tuning.l1, l1_warm_up: tuning.l1_warm_up }, 0.0),
+    };
+    TrainSpec {
+        architecture,
+        d_sae,
+        layer_norm: tuning.layer_norm,
+        budget,
+        batch: tuning.batch,
+        buffer: tuning.buffer.max(tuning.batch),
+        learning_rate: tuning.lr.unwrap_or_else(|| default_learning_rate(d_sae)),
+        warm_up: tuning.warm_up,
+        decay: tuning.decay,
+        auxiliary,
+        auxiliary_k: tuning.auxiliary_k,
+        dead_after: tuning.dead_after,
+        seed: tuning.seed,
+    }
+}
+
+fn context(args: &TrainArgs, model: &Model) -> Result<usize> {
+    let n_ctx = model.config.n_ctx;
+    match args.tuning.context {
+        Some(context) if context < 2 || context > n_ctx => {
+            Err(Error::Usage(format!("--context {context} does not fit; {} reads 2 to {n_ctx} tokens", model.name)))
+        }
+        Some(context) => Ok(context),
+        None => Ok(CONTEXT.min(n_ctx)),
+    }
+}
+
+/// Documents of all files; of a folder, those that can be read, in name order, subfolders included.
+fn read_all(paths: &[PathBuf]) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let before = texts.len();
+            read_folder(path, &mut texts)?;
+            if texts.len() == before {
+                return Err(Error::file(path, "holds no .txt or .jsonl files"));
+            }
+        } else {
+            texts.extend(data::read_texts(path)?);
+        }
+    }
+    Ok(texts)
+}
+
+fn read_folder(folder: &Path, texts: &mut Vec<String>) -> Result<()> {
+    let refused = |e| Error::io(folder, e);
+    let entries = fs::read_dir(folder).map_err(refused)?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().map_err(refused)?;
+    paths.sort();
+    for path in paths {
+        // Links to folders could lead round in a circle.
+        if path.is_dir() && !path.is_symlink() {
+            read_folder(&path, texts)?;
+        } else if path.extension().is_some_and(|e| e == "txt" || e == "jsonl") {
+            texts.extend(data::read_texts(&path)?);
+        }
+    }
+    Ok(())
+}
+
+fn rows(models: &Models, texts: &[String], flag: &str, context: usize, bos: bool) -> Result<Vec<Vec<u32>>> {
+    let rows = data::rows(&models.tokenizer, texts.iter().map(String::as_str), context, bos)?;
+    if rows.is_empty() {
+        return Err(Error::Usage(format!(
+            "the text of {flag} does not fill one row of {context} tokens; give more text"
+        )));
+    }
+    data::rows::check_rows(&rows, models.original.config.d_vocab)?;
+    Ok(rows)
+}
+
+fn describe(event: &TrainEvent) -> String {
+    match event {
+        TrainEvent::Filling(done, total) => format!("reading activations  {done} of {total} tokens"),
+        TrainEvent::Step(f) => format!(
+            "training {:3.0} %  step {}  {:.2} M tokens  {:.1} k tokens/s  mse {:.4}  EV {:.4}  L0 {:.1}  dead {:.1} %  {} left",
+            100.0 * f.progress,
+            f.step,
+            f.tokens as f64 / 1e6,
+            f.tokens_per_second / 1e3,
+            f.mse,
+            f.explained_variance,
+            f.l0,
+            100.0 * f.dead,
+            clock(f.seconds_left),
+        ),
+    }
+}
+
+fn clock(seconds: f64) -> String {
+    if !seconds.is_finite() {
+        return "?".into();
+    }
+    format!("{:.0}:{:02.0}", (seconds / 60.0).floor(), (seconds % 60.0).floor())
+}
+
+/// The SAE as others read it: for activations as the model gives them.
+fn finished(args: &TrainArgs, spec: &TrainSpec, state: State, model: &Model) -> Result<Sae> {
+    let mut weights = state.weights;
+    if !spec.layer_norm {
+        weights.unscale(state.scale);
+    }
+    let (d_in, d_sae) = (weights.d_in, weights.d_sae);
+    let matrix = |values: Vec<f32>| Tensor::from_vec(values, (d_sae, d_in), &candle_core::Device::Cpu);
+    let activation = match spec.architecture {
+        Architecture::TopK { k } => Activation::TopK { k, rescale_by_decoder_norm: false },
+        Architecture::Standard { .. } => Activation::Relu,
+    };
+    let config = SaeConfig {
+        name: args.out.file_name().map_or_else(|| "sae".into(), |n| safe(&n.to_string_lossy())),
+        architecture: spec.architecture.name(),
+        d_in,
+        d_sae,
+        hook: args.hook,
+        normalize: if spec.layer_norm { Normalize::LayerNorm } else { Normalize::None },
+        apply_b_dec_to_input: true,
+        prepend_bos: !args.tuning.no_bos,
+        space: if model.processed { Space::Tl } else { Space::Raw },
+        source: Value::Null,
+    };
+    Ok(Sae {
+        config,
+        w_enc: matrix(weights.w_enc)?,
+        b_enc: weights.b_enc,
+        w_dec: matrix(weights.w_dec)?,
+        b_dec: weights.b_dec,
+        activation,
+        decode_scale: None,
+    })
+}
+
+fn metadata(args: &TrainArgs, model: &Model, context: usize, report: &Value) -> Map<String, Value> {
+    let names: Vec<_> = args.text.iter().filter_map(|p| p.file_name()).map(|n| safe(&n.to_string_lossy())).collect();
+    let mut out = Map::new();
+    out.insert("model_name".into(), model.name.clone().into());
+    out.insert("context_size".into(), context.into());
+    out.insert("dataset_path".into(), names.join(", ").into());
+    out.insert("prunelens".into(), report.clone());
+    out
+}
+
+fn write_report(folder: &Path, report: &Value) -> Result<()> {
+    write_atomic(folder.join("training.json"), format!("{report:#}\n").as_bytes())
+}
+
+fn table(args: &TrainArgs, figures: &TrainFigures, evaluation: &Option<Evaluation>) -> String {
+    let mut lines = vec![
+        format!("written: {}", args.out.display()),
+        format!(
+            "trained on {} tokens in {} steps, {:.0} s, {:.0} tokens/s",
+            figures.tokens, figures.step, figures.seconds, figures.tokens_per_second
+        ),
+        format!("{:<22} {:>10} {:>10}", "", "training", "held out"),
+    ];
+    let mut row = |name: &str, trained: Option<f64>, held_out: Option<f64>| {
+        let cell = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v:.4}"));
+        lines.push(format!("{name:<22} {:>10} {:>10}", cell(trained), cell(held_out)));
+    };
+    let held = |get: fn(&Evaluation) -> f64| evaluation.as_ref().map(get);
+    row("explained variance", Some(figures.explained_variance), held(|e| e.explained_variance));
+    row("mse", Some(figures.mse), held(|e| e.mse));
+    row("L0", Some(figures.l0), held(|e| e.l0));
+    row("dead", Some(figures.dead), held(|e| e.dead));
+    row("ce_loss_score", None, held(|e| e.ce_loss_score));
+    row("ce_loss_without_sae", None, held(|e| e.ce_loss_without_sae));
+    row("ce_loss_with_sae", None, held(|e| e.ce_loss_with_sae));
+    row("ce_loss_with_ablation", None, held(|e| e.ce_loss_with_ablation));
+    lines.join("\n")
+}

@@ -1,0 +1,23 @@
+//! Training of sparse autoencoders on the CPU, with hand-written gradients on plain buffers.
+
+pub mod activations;
+mod adam;
+pub mod checkpoint;
+pub mod command;
+mod dense;
+pub mod evaluate;
+mod figures;
+mod gradients;
+mod linalg;
+mod rng;
+pub mod run;
+mod select;
+mod sparse;
+pub mod spec;
+mod state;
+pub mod stream;
+mod weights;
+
+pub use run::{Resumable, TrainEvent, TrainFigures, train};
+pub use spec::{Architecture, Budget, TrainSpec};
+pub use state::State;

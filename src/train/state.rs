@@ -1,0 +1,195 @@
+//! Everything that a run carries from step to step.
+
+use super::{
+    adam::Adam,
+    dense,
+    figures::Sums,
+    gradients::{Gradients, Loss},
+    rng::Rng,
+    sparse::{self, Selection},
+    spec::{Architecture, TrainSpec},
+    stream::Position,
+    weights::Weights,
+};
+use crate::error::{Error, Result};
+
+/// State of a run between two steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    pub weights: Weights,
+    pub adam: Adam,
+    pub position: Position,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Time spent, interruptions left out.
+    pub seconds: f64,
+    /// Factor between the activations and what is trained on.
+    pub scale: f32,
+    /// For each latent, `tokens` when it last fired.
+    pub last_fired: Vec<u64>,
+    /// Sums that forget: figures of about the last [`RECENT`] steps.
+    pub recent: Sums,
+}
+
+/// Steps that figures of a running training look back on.
+const RECENT: f64 = 50.0;
+
+/// Random stream of the weights' beginning; the buffers' count from 1 << 32, the epochs' from 0.
+const INIT: u64 = 1 << 48;
+
+/// With fewer active latents a token than this share of `d_sae`, sparse work is faster than matrix products.
+const SPARSE: f64 = 1.0 / 32.0;
+
+impl State {
+    /// Begin, given activations already multiplied by `scale`.
+    pub fn new(spec: &TrainSpec, d_in: usize, scale: f32, sample: &[f32]) -> Self {
+        Self {
+            weights: Weights::init(d_in, spec.d_sae, sample, &mut Rng::new(spec.seed, INIT)),
+            adam: Adam::new(d_in, spec.d_sae),
+            position: Position::default(),
+            tokens: 0,
+            seconds: 0.0,
+            scale,
+            last_fired: vec![0; spec.d_sae],
+            recent: Sums::new(d_in),
+        }
+    }
+
+    /// One step on the batch `x`, with `progress` (0 to 1) of the budget used.
+    pub fn step(&mut self, spec: &TrainSpec, x: &[f32], progress: f64) -> Result<()> {
+        let d_in = self.weights.d_in;
+        let (rate, l1) = spec.schedule(progress);
+        let (sums, gradients) = self.gradients(spec, x, l1);
+        if !(sums.squared_error.is_finite() && gradients.b_dec.iter().all(|g| g.is_finite())) {
+            return Err(Error::invalid(format!(
+                "training diverged at step {}, after {} tokens: the loss is no longer a number; lower --lr, now {}",
+                self.adam.steps + 1,
+                self.tokens,
+                spec.learning_rate
+            )));
+        }
+        self.adam.step(&mut self.weights, &gradients, spec.learning_rate * rate);
+        self.tokens += (x.len() / d_in) as u64;
+        for (last, _) in self.last_fired.iter_mut().zip(&gradients.fired).filter(|(_, fired)| **fired) {
+            *last = self.tokens;
+        }
+        self.recent.decay(1.0 - 1.0 / RECENT);
+        self.recent.add(&sums);
+        Ok(())
+    }
+
+    fn gradients(&self, spec: &TrainSpec, x: &[f32], l1_factor: f64) -> (Sums, Gradients) {
+        let auxiliary_k = spec.auxiliary_k.unwrap_or(self.weights.d_in / 2);
+        let mut loss = Loss { l1: 0.0, auxiliary: spec.auxiliary as f32, auxiliary_k };
+        let selection = match spec.architecture {
+            Architecture::TopK { k } => Selection::TopK(k),
+            Architecture::Standard { l1, .. } => {
+                loss.l1 = (l1 * l1_factor) as f32;
+                // Few latents are known to fire only once there is a past; without one, all may.
+                let few = self.recent.l0() < SPARSE * spec.d_sae as f64;
+                if !few {
+                    return dense::gradients(&self.weights, x, &loss);
+                }
+                Selection::Positive
+            }
+        };
+        sparse::gradients(&self.weights, x, selection, &loss, &self.dead(spec))
+    }
+
+    /// Latents that have not fired for long.
+    pub fn dead(&self, spec: &TrainSpec) -> Vec<u32> {
+        let dead = |(_, last): &(u32, &u64)| self.tokens - **last > spec.dead_after;
+        (0..).zip(&self.last_fired).filter(dead).map(|(latent, _)| latent).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Budget;
+
+    const D_IN: usize = 16;
+    const TRUE_LATENTS: usize = 24;
+
+    /// Sums of three of a few true directions, with strengths from 1 to 2.
+    fn batch(directions: &[f32], tokens: usize, rng: &mut Rng) -> Vec<f32> {
+        let mut x = vec![0.0; tokens * D_IN];
+        for row in x.chunks_mut(D_IN) {
+            for latent in rng.permutation(TRUE_LATENTS).into_iter().take(3) {
+                let strength = 1.0 + rng.unit() as f32;
+                let direction = &directions[latent as usize * D_IN..][..D_IN];
+                row.iter_mut().zip(direction).for_each(|(x, d)| *x += strength * d);
+            }
+        }
+        x
+    }
+
+    /// Mean over the true directions of the best cosine among the learnt ones, after training.
+    fn recovered(spec: &TrainSpec, steps: usize, spoil: impl Fn(&mut State)) -> (State, f64) {
+        let mut rng = Rng::new(5, 0);
+        let directions = Weights::init(D_IN, TRUE_LATENTS, &[], &mut rng).w_dec;
+        let sample = batch(&directions, 500, &mut rng);
+        let mut state = State::new(spec, D_IN, 1.0, &sample);
+        spoil(&mut state);
+        for step in 0..steps {
+            let x = batch(&directions, 256, &mut rng);
+            state.step(spec, &x, step as f64 / steps as f64).unwrap();
+        }
+        let best = |direction: &[f32]| {
+            let cosine = |row: &[f32]| row.iter().zip(direction).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+            state.weights.w_dec.chunks(D_IN).map(cosine).fold(-1.0, f64::max)
+        };
+        let mean = directions.chunks(D_IN).map(best).sum::<f64>() / TRUE_LATENTS as f64;
+        (state, mean)
+    }
+
+    fn check_norms(state: &State) {
+        for row in state.weights.w_dec.chunks(D_IN) {
+            assert!((row.iter().map(|w| w * w).sum::<f32>() - 1.0).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn top_k_finds_the_directions_that_data_are_made_of() {
+        let spec = TrainSpec { learning_rate: 5e-3, dead_after: 5000, ..TrainSpec::topk(3, 48, Budget::Tokens(1)) };
+        let (state, cosine) = recovered(&spec, 1500, |_| {});
+        assert!(cosine > 0.95, "mean cosine {cosine}");
+        assert!(state.recent.explained_variance() > 0.95, "{}", state.recent.explained_variance());
+        assert!(state.recent.l0() <= 3.0);
+        check_norms(&state);
+    }
+
+    #[test]
+    fn l1_finds_the_directions_that_data_are_made_of() {
+        let spec = TrainSpec { learning_rate: 5e-3, ..TrainSpec::standard(0.3, 48, Budget::Tokens(1)) };
+        let (state, cosine) = recovered(&spec, 1500, |_| {});
+        assert!(cosine > 0.9, "mean cosine {cosine}");
+        assert!(state.recent.explained_variance() > 0.9, "{}", state.recent.explained_variance());
+        check_norms(&state);
+    }
+
+    #[test]
+    fn the_auxiliary_loss_brings_dead_latents_back() {
+        let dead = |auxiliary| {
+            let spec = TrainSpec {
+                learning_rate: 5e-3,
+                dead_after: 2000,
+                auxiliary,
+                ..TrainSpec::topk(3, 48, Budget::Tokens(1))
+            };
+            // Most latents answer too weakly to be among the largest, ever.
+            let weaken = |state: &mut State| state.weights.w_enc[12 * D_IN..].iter_mut().for_each(|w| *w *= 0.01);
+            recovered(&spec, 400, weaken).0.dead(&spec).len()
+        };
+        let (without, with) = (dead(0.0), dead(1.0 / 32.0));
+        assert!(without >= 24 && with <= 12, "dead without {without}, with {with}");
+    }
+
+    #[test]
+    fn divergence_is_an_error_that_names_the_learning_rate() {
+        let spec = TrainSpec::topk(3, 8, Budget::Tokens(1));
+        let mut state = State::new(&spec, 2, 1.0, &[1.0, 2.0]);
+        let message = state.step(&spec, &[f32::NAN, 1.0], 0.5).unwrap_err().to_string();
+        assert!(message.contains("--lr"), "{message}");
+    }
+}

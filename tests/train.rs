@@ -1,0 +1,183 @@
+//! Training on the demo's model: stopping and going on, what is written, what is refused.
+
+use std::{fs, path::Path, time::Duration};
+
+use assert_cmd::Command;
+use candle_core::{DType, Device};
+use prunelens::{
+    data, demo,
+    error::Error,
+    model::Model,
+    sae::formats,
+    train::{
+        Budget, Resumable, State, TrainEvent, TrainSpec, activations::ModelActivations, checkpoint::Checkpoint, train,
+    },
+};
+use serde_json::{Value, json};
+
+fn spec() -> TrainSpec {
+    TrainSpec { batch: 64, buffer: 300, dead_after: 500, ..TrainSpec::topk(4, 48, Budget::Tokens(3000)) }
+}
+
+/// The demo's model and rows of its calibration text.
+fn activations(model: &Model, cache: u64) -> ModelActivations<'_> {
+    let tokenizer = demo::tokenizer(model).unwrap();
+    let texts = demo::calibration().unwrap();
+    let rows = data::rows::first_rows(&tokenizer, texts.iter().map(String::as_str), 32, true, 40).unwrap();
+    ModelActivations::new(
+        model,
+        "blocks.1.hook_resid_post".parse().unwrap(),
+        tokenizer.specials(),
+        rows,
+        None,
+        spec().seed,
+        cache,
+    )
+}
+
+fn model() -> Model {
+    demo::model(&Device::Cpu, DType::F32, &mut |_| Ok(())).unwrap()
+}
+
+fn same(a: &State, b: &State) {
+    let untimed = |state: &State| State { seconds: 0.0, ..state.clone() };
+    assert!(untimed(a) == untimed(b), "states differ after {} and {} tokens", a.tokens, b.tokens);
+}
+
+/// Train with an interruption each time `stop` more steps are done.
+fn train_in_pieces(spec: &TrainSpec, model: &Model, stop: u64, cache: u64) -> State {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::new(folder.path(), json!(spec));
+    for piece in 0.. {
+        let resumable = Resumable { checkpoint: &checkpoint, every: Duration::from_secs(3600), resume: piece > 0 };
+        let steps = std::cell::Cell::new(0);
+        let mut count = |event: TrainEvent| {
+            if let TrainEvent::Step(_) = event {
+                steps.set(steps.get() + 1);
+            }
+        };
+        let mut tick = || if steps.get() >= stop { Err(Error::Interrupted) } else { Ok(()) };
+        match train(spec, &mut activations(model, cache), Some(&resumable), &mut count, &mut tick) {
+            Ok((state, _)) => {
+                assert!(piece > 2, "only {piece} interruptions");
+                return state;
+            }
+            Err(Error::Interrupted) => assert!(checkpoint.exists()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn stopping_and_going_on_changes_nothing() {
+    let model = model();
+    for spec in [spec(), TrainSpec { batch: 64, buffer: 300, ..TrainSpec::standard(0.1, 48, Budget::Tokens(3000)) }] {
+        let whole = train(&spec, &mut activations(&model, 0), None, &mut |_| {}, &mut || Ok(())).unwrap().0;
+        // Buffers end at other places than pieces do, and kept activations are those the model gives again.
+        same(&whole, &train_in_pieces(&spec, &model, 7, 1 << 30));
+        same(&whole, &train_in_pieces(&spec, &model, 5, 0));
+    }
+}
+
+#[test]
+fn a_checkpoint_of_other_settings_is_refused_by_the_key_that_differs() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let run = |spec: &TrainSpec, resume, tokens: u64| {
+        let checkpoint = Checkpoint::new(folder.path(), json!(spec));
+        let resumable = Resumable { checkpoint: &checkpoint, every: Duration::from_secs(3600), resume };
+        let done = std::cell::Cell::new(0);
+        let mut count = |event: TrainEvent| {
+            if let TrainEvent::Step(figures) = event {
+                done.set(figures.tokens);
+            }
+        };
+        let mut tick = || if done.get() > tokens { Err(Error::Interrupted) } else { Ok(()) };
+        train(spec, &mut activations(&model, 0), Some(&resumable), &mut count, &mut tick).map(|(state, _)| state)
+    };
+    assert!(matches!(run(&spec(), false, 500), Err(Error::Interrupted)));
+    let message = run(&TrainSpec { learning_rate: 0.5, ..spec() }, true, 500).unwrap_err().to_string();
+    assert!(message.contains("learning_rate") && message.contains("0.5"), "{message}");
+    assert!(run(&spec(), true, u64::MAX).is_ok());
+}
+
+fn prunelens(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("prunelens").unwrap();
+    command.args(["train", "--text", "demo/calibration.jsonl", "--batch", "256", "--buffer", "2048", "--d-sae", "64"]);
+    for default in [["--hook", "blocks.1.hook_resid_post"], ["--k", "4"], ["--context", "64"]] {
+        if !arguments.contains(&default[0]) {
+            command.args(default);
+        }
+    }
+    command.args(arguments);
+    command
+}
+
+fn json_file(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn the_command_writes_an_sae_and_its_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sae");
+    let out_text = out.to_str().unwrap();
+    let arguments =
+        ["--out", out_text, "--tokens", "6000", "--save-dtype", "f16", "--json", "--compress", "magnitude:0.5"];
+    let result = prunelens(&arguments).args(["--eval-text", "demo/held_out.jsonl"]).output().unwrap();
+    assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
+    assert!(result.stderr.is_empty(), "progress goes to terminals only");
+
+    let report: Value = serde_json::from_slice(&result.stdout).unwrap();
+    assert_eq!(report, json_file(&out.join("training.json")));
+    assert_eq!(report["settings"]["architecture"]["topk"]["k"], 4);
+    assert_eq!(report["data"]["compression"], "magnitude 50%");
+    let held_out = &report["held_out"];
+    assert!(held_out["l0"].as_f64().unwrap() <= 4.0);
+    assert!(held_out["explained_variance"].as_f64().unwrap() > 0.1, "{held_out}");
+    assert!(held_out["ce_loss_score"].is_number());
+
+    let config = json_file(&out.join("cfg.json"));
+    for (key, value) in [
+        ("architecture", json!("topk")),
+        ("k", json!(4)),
+        ("d_in", json!(192)),
+        ("d_sae", json!(64)),
+        ("normalize_activations", json!("none")),
+        ("reshape_activations", json!("none")),
+    ] {
+        assert_eq!(config[key], value, "{key}");
+    }
+    assert_eq!(config["metadata"]["hook_name"], "blocks.1.hook_resid_post");
+    assert_eq!(config["metadata"]["dataset_path"], "calibration.jsonl");
+    let sae = formats::load(&out).unwrap();
+    for row in sae.w_dec.to_vec2::<f32>().unwrap() {
+        assert!((row.iter().map(|w| w * w).sum::<f32>().sqrt() - 1.0).abs() < 1e-2, "decoder rows keep length 1");
+    }
+    assert!(!out.join("checkpoint.safetensors").exists());
+
+    let again = prunelens(&arguments).output().unwrap();
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("already holds an SAE"));
+}
+
+#[test]
+fn impossible_requests_are_refused_before_work_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let refused = |arguments: &[&str]| {
+        let arguments = [&["--out", out, "--compress", "none"], arguments].concat();
+        let result = prunelens(&arguments).output().unwrap();
+        assert!(!result.status.success());
+        (result.status.code().unwrap(), String::from_utf8_lossy(&result.stderr).into_owned())
+    };
+    assert_eq!(refused(&[]).0, 2, "a budget is needed");
+    let (code, message) = refused(&["--tokens", "100", "--k", "65"]);
+    assert!(code == 2 && message.contains("k is 65"), "{message}");
+    let (_, message) = refused(&["--tokens", "100", "--resume"]);
+    assert!(message.contains("no checkpoint"), "{message}");
+    let (_, message) = refused(&["--tokens", "100", "--hook", "blocks.9.hook_resid_post"]);
+    assert!(message.contains("blocks.9"), "{message}");
+    let (_, message) = refused(&["--tokens", "100", "--context", "257"]);
+    assert!(message.contains("--context"), "{message}");
+}
