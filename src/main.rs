@@ -53,7 +53,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
         Command::Train(args) => {
-            let spec = setup::headless(&args.model.clone().into_session())?.spec;
+            let spec = setup::headless(&SessionArgs { model: args.model.clone(), ..Default::default() })?.spec;
             train::command::run(&args, &spec, tick)
         }
     }

@@ -49,7 +49,8 @@ fn predictions(model: &Model) -> Vec<f32> {
 
 #[test]
 fn a_pruned_model_is_the_one_in_memory() {
-    for (folder, compress) in [(GPT2, "wanda:0.5"), (GPT2, "magnitude:0.3"), (LLAMA, "wanda:2:4"), (LLAMA, "wanda:0.7")] {
+    for (folder, compress) in [(GPT2, "wanda:0.5"), (GPT2, "magnitude:0.3"), (LLAMA, "wanda:2:4"), (LLAMA, "wanda:0.7")]
+    {
         let (place, source) = (Place::new(), fixture(folder));
         let out = place.path("deep/out");
         place.run(["prune", "model", "--model", text(&source), "--compress", compress, "--out", text(&out)]).done();
@@ -72,7 +73,8 @@ fn the_papers_rule_survives_as_a_plain_checkpoint() {
     for folder in [GPT2, LLAMA] {
         let (place, source) = (Place::new(), fixture(folder));
         let out = place.path("out");
-        let args = ["prune", "model", "--model", text(&source), "--compress", "paper:0.5", "--out", text(&out), "--json"];
+        let args =
+            ["prune", "model", "--model", text(&source), "--compress", "paper:0.5", "--out", text(&out), "--json"];
         let report = place.run(args).done().json();
         let sparsity = |name: &str| {
             let matrices = report["matrices"].as_array().unwrap();
@@ -152,8 +154,19 @@ fn a_pruned_sae_is_the_one_in_memory() {
         let out = place.path(criterion);
         let report = place
             .run([
-                "prune", "sae", "--model", text(&model), "--sae", text(&sae), "--ratio", "0.37", "--criterion", criterion,
-                "--out", text(&out), "--json",
+                "prune",
+                "sae",
+                "--model",
+                text(&model),
+                "--sae",
+                text(&sae),
+                "--ratio",
+                "0.37",
+                "--criterion",
+                criterion,
+                "--out",
+                text(&out),
+                "--json",
             ])
             .done()
             .json();
@@ -186,7 +199,18 @@ fn the_demo_can_be_written_and_read() {
     assert_eq!(report["sparsity"], 0.5);
     assert_eq!(report["settings"]["compress"], "wanda:0.5");
     let table = place
-        .run(["prune", "sae", "--pruned-model", text(&model), "--ratio", "0", "--criterion", "magnitude", "--out", text(&sae)])
+        .run([
+            "prune",
+            "sae",
+            "--pruned-model",
+            text(&model),
+            "--ratio",
+            "0",
+            "--criterion",
+            "magnitude",
+            "--out",
+            text(&sae),
+        ])
         .done()
         .out;
     assert!(table.contains("W_enc") && table.contains("0.00 %") && table.contains(text(&sae)), "{table}");

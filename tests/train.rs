@@ -122,7 +122,8 @@ fn the_command_writes_an_sae_and_its_figures() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("sae");
     let out_text = out.to_str().unwrap();
-    let arguments = ["--out", out_text, "--tokens", "6000", "--save-dtype", "f16", "--json", "--compress", "magnitude:0.5"];
+    let arguments =
+        ["--out", out_text, "--tokens", "6000", "--save-dtype", "f16", "--json", "--compress", "magnitude:0.5"];
     let result = prunelens(&arguments).args(["--eval-text", "demo/held_out.jsonl"]).output().unwrap();
     assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
     assert!(result.stderr.is_empty(), "progress goes to terminals only");

@@ -102,11 +102,7 @@ pub fn run(
     };
     let mut figures = measure(&subject, tick)?;
     figures.first_frame_ms = first_frame_ms;
-    let text = if args.json {
-        crate::output::json(&figures)?
-    } else {
-        table(&figures)?
-    };
+    let text = if args.json { crate::output::json(&figures)? } else { table(&figures)? };
     writeln!(out, "{text}").map_err(|e| Error::io("stdout", e))
 }
 

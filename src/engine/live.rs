@@ -39,7 +39,17 @@ pub struct Live {
 
 impl Live {
     pub fn new(session: Arc<Session>, mailbox: Arc<Mailbox>, reports: UnboundedSender<Report>) -> Self {
-        Self { session, mailbox, reports, prompt: None, generation: 0, due: Due::Nothing, matching: None, index: None, shown: None }
+        Self {
+            session,
+            mailbox,
+            reports,
+            prompt: None,
+            generation: 0,
+            due: Due::Nothing,
+            matching: None,
+            index: None,
+            shown: None,
+        }
     }
 
     pub fn send(&self, report: Report) {

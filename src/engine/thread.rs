@@ -193,9 +193,7 @@ impl Engine {
                 }
                 None => Ok(()),
             },
-            Background::Index => {
-                index(&session, &mut || yield_to(live, &mailbox)).map(|found| live.set_index(found))
-            }
+            Background::Index => index(&session, &mut || yield_to(live, &mailbox)).map(|found| live.set_index(found)),
         };
         match done {
             Ok(()) => {}

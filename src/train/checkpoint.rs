@@ -85,14 +85,17 @@ impl Checkpoint {
         let tensors = SafeTensors::deserialize(&bytes).map_err(unreadable)?;
         let settings = header.metadata().as_ref().and_then(|m| m.get(SETTINGS));
         let settings = settings.ok_or_else(|| broken("not a checkpoint of this program".into()))?;
-        let settings: Value = serde_json::from_str(settings).map_err(|e| broken(format!("its settings are not JSON: {e}")))?;
+        let settings: Value =
+            serde_json::from_str(settings).map_err(|e| broken(format!("its settings are not JSON: {e}")))?;
         // What is asked for goes through text as what is stored did: numbers then compare equal if they are.
         let asked: Value = serde_json::from_str(&self.settings.to_string()).map_err(|e| broken(e.to_string()))?;
         if let Some((key, stored, asked)) = first_difference(&settings, &asked) {
             let [stored, asked] = [stored, asked].map(|v| shorten(&v, 200));
             return Err(Error::file(
                 &self.path,
-                format!("made with {key} = {stored}, but {asked} is asked for; give the same settings, or delete it and start again"),
+                format!(
+                    "made with {key} = {stored}, but {asked} is asked for; give the same settings, or delete it and start again"
+                ),
             ));
         }
 
@@ -100,7 +103,9 @@ impl Checkpoint {
             let tensor = tensors.tensor(name).map_err(|_| broken(format!("tensor {name:?} is missing")))?;
             if tensor.dtype() != dtype || tensor.shape() != shape {
                 let (found, found_shape) = (tensor.dtype(), tensor.shape());
-                return Err(broken(format!("tensor {name:?}: expected {dtype:?} {shape:?}, found {found:?} {found_shape:?}")));
+                return Err(broken(format!(
+                    "tensor {name:?}: expected {dtype:?} {shape:?}, found {found:?} {found_shape:?}"
+                )));
             }
             Ok(tensor.data().to_vec())
         };

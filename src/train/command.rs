@@ -53,7 +53,8 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
     let context = context(args, model)?;
     line.line(|| "reading text".into());
     let training = rows(&models, &texts, "--text", context, bos)?;
-    let held_out = if held_out.is_empty() { None } else { Some(rows(&models, &held_out, "--eval-text", context, bos)?) };
+    let held_out =
+        if held_out.is_empty() { None } else { Some(rows(&models, &held_out, "--eval-text", context, bos)?) };
     let mut source = ModelActivations::new(
         model,
         args.hook,
@@ -100,7 +101,8 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
         // What is measured is what was saved, rounded to 16 bits or not.
         Some(rows) => {
             let sae = Arc::new(formats::load(&args.out)?);
-            let mut listen = |done, total| line.line(|| format!("measuring  {:3.0} %", 100.0 * done as f64 / total as f64));
+            let mut listen =
+                |done, total| line.line(|| format!("measuring  {:3.0} %", 100.0 * done as f64 / total as f64));
             Some(evaluate(model, &models.tokenizer, sae, rows, &mut listen, tick)?)
         }
         None => None,
@@ -110,7 +112,11 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
         write_report(&args.out, &report)?;
     }
     line.clear();
-    if args.json { output::answer(&output::json(&report)?) } else { output::answer(&printable(&table(args, &figures, &evaluation))) }
+    if args.json {
+        output::answer(&output::json(&report)?)
+    } else {
+        output::answer(&printable(&table(args, &figures, &evaluation)))
+    }
 }
 
 fn refuse_finished(folder: &Path) -> Result<()> {
@@ -160,10 +166,9 @@ fn train_spec(args: &TrainArgs, d_in: usize) -> TrainSpec {
 fn context(args: &TrainArgs, model: &Model) -> Result<usize> {
     let n_ctx = model.config.n_ctx;
     match args.tuning.context {
-        Some(context) if context < 2 || context > n_ctx => Err(Error::Usage(format!(
-            "--context {context} does not fit; {} reads 2 to {n_ctx} tokens",
-            model.name
-        ))),
+        Some(context) if context < 2 || context > n_ctx => {
+            Err(Error::Usage(format!("--context {context} does not fit; {} reads 2 to {n_ctx} tokens", model.name)))
+        }
         Some(context) => Ok(context),
         None => Ok(CONTEXT.min(n_ctx)),
     }
@@ -205,7 +210,9 @@ fn read_folder(folder: &Path, texts: &mut Vec<String>) -> Result<()> {
 fn rows(models: &Models, texts: &[String], flag: &str, context: usize, bos: bool) -> Result<Vec<Vec<u32>>> {
     let rows = data::rows(&models.tokenizer, texts.iter().map(String::as_str), context, bos)?;
     if rows.is_empty() {
-        return Err(Error::Usage(format!("the text of {flag} does not fill one row of {context} tokens; give more text")));
+        return Err(Error::Usage(format!(
+            "the text of {flag} does not fill one row of {context} tokens; give more text"
+        )));
     }
     data::rows::check_rows(&rows, models.original.config.d_vocab)?;
     Ok(rows)

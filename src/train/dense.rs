@@ -74,8 +74,20 @@ pub fn gradients(weights: &Weights, x: &[f32], loss: &Loss) -> (Sums, Gradients)
             sums.active += f64::from(active);
             sums.l1 += f64::from(l1);
         }
-        product(&mut matrices.decoder, d_in, View::contiguous(latents, n, d_sae).t(), View::contiguous(by_output, n, d_in), true);
-        product(&mut matrices.encoder, d_in, View::contiguous(by_latent, n, d_sae).t(), View::contiguous(&centred, n, d_in), true);
+        product(
+            &mut matrices.decoder,
+            d_in,
+            View::contiguous(latents, n, d_sae).t(),
+            View::contiguous(by_output, n, d_in),
+            true,
+        );
+        product(
+            &mut matrices.encoder,
+            d_in,
+            View::contiguous(by_latent, n, d_sae).t(),
+            View::contiguous(&centred, n, d_in),
+            true,
+        );
     }
     let b_dec = encoder_path(&by_output, &b_enc, weights);
     (sums, Gradients { b_enc, b_dec, fired, latents: ByLatent::Dense(matrices) })

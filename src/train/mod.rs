@@ -18,6 +18,6 @@ mod state;
 pub mod stream;
 mod weights;
 
-pub use spec::{Architecture, Budget, TrainSpec};
 pub use run::{Resumable, TrainEvent, TrainFigures, train};
+pub use spec::{Architecture, Budget, TrainSpec};
 pub use state::State;

@@ -119,7 +119,9 @@ fn begin(
     stream.fetch(batch, &mut |done, total| listen(TrainEvent::Filling(done, total)), tick)?;
     let length = stream.mean_length();
     if !(length.is_finite() && length > 0.0) {
-        return Err(Error::invalid(format!("activations have a mean length of {length}; there is nothing to train on")));
+        return Err(Error::invalid(format!(
+            "activations have a mean length of {length}; there is nothing to train on"
+        )));
     }
     let scale = if spec.layer_norm { 1.0 } else { ((d_in as f64).sqrt() / length) as f32 };
     stream.set_scale(scale);

@@ -1,5 +1,6 @@
 //! The k largest of a row, fast for rows of thousands and k of dozens.
 
+/// Members of a group when the row is scanned for a bound; values looked at together when it is scanned for candidates.
 const GROUP: usize = 16;
 
 /// Scratch space of [`top_k`], to be kept between rows.
@@ -10,27 +11,27 @@ pub struct Scratch {
 }
 
 /// Append the `k` largest positive values of `row` to `out` with their positions, which ascend. Among equal values the
-/// lowest positions are taken.
+/// lowest positions are taken. For bodies of `dispatch!`; loops are plain because closures handed to iterators may be
+/// compiled apart, for the baseline CPU.
 #[inline(always)]
 pub fn top_k(row: &[f32], k: usize, scratch: &mut Scratch, out: &mut Vec<(u32, f32)>) {
     if k == 0 {
         return;
     }
-    // At least k elements reach the k-th largest of the groups' maxima, so nothing below it can be chosen.
-    let mut bound = f32::MIN_POSITIVE;
-    let groups = row.len().div_ceil(GROUP);
-    if groups > k {
-        scratch.maxima.clear();
-        scratch.maxima.extend(row.chunks(GROUP).map(maximum));
-        let (_, kth, _) = scratch.maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-        bound = bound.max(*kth);
-    }
-    let candidates = &mut scratch.candidates;
+    let Scratch { maxima, candidates } = scratch;
+    let bound = bound(row, k, maxima);
     candidates.clear();
     for (group, values) in row.chunks(GROUP).enumerate() {
-        if maximum(values) >= bound {
-            let first = (group * GROUP) as u32;
-            candidates.extend((first..).zip(values).filter(|(_, v)| **v >= bound).map(|(i, v)| (i, *v)));
+        let mut any = false;
+        for value in values {
+            any |= *value >= bound;
+        }
+        if any {
+            for (at, value) in values.iter().enumerate() {
+                if *value >= bound {
+                    candidates.push(((group * GROUP + at) as u32, *value));
+                }
+            }
         }
     }
     if candidates.len() > k {
@@ -41,9 +42,23 @@ pub fn top_k(row: &[f32], k: usize, scratch: &mut Scratch, out: &mut Vec<(u32, f
     out.extend_from_slice(candidates);
 }
 
+/// A positive value that the `k` largest reach if they are positive: of the maxima of disjoint groups the k-th largest.
+/// Group `g` has the elements `g`, `g + n`, `g + 2 n` ... of `n` groups, which makes the maxima a few passes over vectors.
 #[inline(always)]
-fn maximum(values: &[f32]) -> f32 {
-    values.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a })
+fn bound(row: &[f32], k: usize, maxima: &mut Vec<f32>) -> f32 {
+    let n = row.len() / GROUP;
+    if n < k {
+        return f32::MIN_POSITIVE;
+    }
+    maxima.clear();
+    maxima.extend_from_slice(&row[..n]);
+    for part in row.chunks_exact(n).skip(1) {
+        for (maximum, value) in maxima.iter_mut().zip(part) {
+            *maximum = if *value > *maximum { *value } else { *maximum };
+        }
+    }
+    let (_, kth, _) = maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+    kth.max(f32::MIN_POSITIVE)
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ impl Task<'_> {
             let Active { ends, latents, gradients } = &mut part.main;
             match self.selection {
                 Selection::TopK(k) => top_k(pre, k, &mut scratch, latents),
-                Selection::Positive => latents.extend((0..).zip(pre.iter().copied()).filter(|(_, value)| *value > 0.0)),
+                Selection::Positive => positive(pre, latents),
             }
             let active = &latents[ends.last().copied().unwrap_or(0)..];
             ends.push(latents.len());
@@ -206,8 +206,20 @@ impl Task<'_> {
     #[inline(always)]
     fn back<const FMA: bool>(&self, active: &[(u32, f32)], by_output: &[f32], l1: f32, gradients: &mut Vec<f32>) {
         let d_in = self.weights.d_in;
-        let row = |latent: u32| &self.weights.w_dec[latent as usize * d_in..][..d_in];
-        gradients.extend(active.iter().map(|(latent, _)| dot::<FMA>(by_output, row(*latent)) + l1));
+        // A plain loop: closures handed to iterators may be compiled apart, for the baseline CPU.
+        for &(latent, _) in active {
+            let row = &self.weights.w_dec[latent as usize * d_in..][..d_in];
+            gradients.push(dot::<FMA>(by_output, row) + l1);
+        }
+    }
+}
+
+#[inline(always)]
+fn positive(pre: &[f32], out: &mut Vec<(u32, f32)>) {
+    for (latent, value) in pre.iter().enumerate() {
+        if *value > 0.0 {
+            out.push((latent as u32, *value));
+        }
     }
 }
 

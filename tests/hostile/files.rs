@@ -9,7 +9,8 @@ use crate::support::{GPT2, LLAMA, Place, SAE, Tensors, edit_json, fixture};
 fn missing_files() {
     let (place, sae) = (Place::new(), fixture(SAE));
     load(&place, &place.path("nowhere"), &sae, &[]).refused(1, &["--model", "nowhere: no such file or folder"]);
-    load(&place, "openai-community/gpt2".as_ref(), &sae, &[]).refused(1, &["openai-community/gpt2", "local directories"]);
+    load(&place, "openai-community/gpt2".as_ref(), &sae, &[])
+        .refused(1, &["openai-community/gpt2", "local directories"]);
     load(&place, &fixture(GPT2), &place.path("nowhere"), &[]).refused(1, &["--sae", "nowhere: no such file or folder"]);
     load(&place, &fixture(GPT2), &sae, &["--pruned-model", "nowhere"]).refused(1, &["--pruned-model nowhere"]);
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
@@ -53,7 +54,8 @@ fn truncated_weights() {
         cut(&model.join("model.safetensors"));
         load(&place, &model, &fixture(SAE), &[]).refused(1, &["model.safetensors", "not a whole safetensors file"]);
         cut(&sae.join("sae_weights.safetensors"));
-        load(&place, &fixture(GPT2), &sae, &[]).refused(1, &["sae_weights.safetensors", "not a whole safetensors file"]);
+        load(&place, &fixture(GPT2), &sae, &[])
+            .refused(1, &["sae_weights.safetensors", "not a whole safetensors file"]);
     }
 }
 
@@ -86,10 +88,8 @@ fn tensors_of_the_wrong_shape() {
     let place = Place::new();
     let model = place.copy(GPT2, "model");
     Tensors::edit(&model.join("model.safetensors"), |t| t.get("h.1.mlp.c_fc.weight").0.reverse());
-    load(&place, &model, &fixture(SAE), &[]).refused(
-        1,
-        &["model.safetensors", "h.1.mlp.c_fc.weight", "expected shape [36, 144]", "found [144, 36]"],
-    );
+    load(&place, &model, &fixture(SAE), &[])
+        .refused(1, &["model.safetensors", "h.1.mlp.c_fc.weight", "expected shape [36, 144]", "found [144, 36]"]);
     let sae = place.copy(SAE, "sae");
     Tensors::edit(&sae.join("sae_weights.safetensors"), |t| t.get("b_enc").0 = vec![128, 1]);
     load(&place, &fixture(GPT2), &sae, &[]).refused(1, &["sae_weights.safetensors", "b_enc", "[128]", "[128, 1]"]);
@@ -188,7 +188,8 @@ fn weights_that_are_not_numbers() {
         let place = Place::new();
         let model = place.copy(GPT2, "model");
         Tensors::edit(&model.join("model.safetensors"), |t| t.get("h.0.mlp.c_fc.bias").1[3] = value);
-        load(&place, &model, &fixture(SAE), &[]).refused(1, &["model.safetensors", "h.0.mlp.c_fc.bias", "NaN or infinite"]);
+        load(&place, &model, &fixture(SAE), &[])
+            .refused(1, &["model.safetensors", "h.0.mlp.c_fc.bias", "NaN or infinite"]);
         let sae = place.copy(SAE, "sae");
         Tensors::edit(&sae.join("sae_weights.safetensors"), |t| t.get("W_enc").1[100] = value);
         load(&place, &fixture(GPT2), &sae, &[]).refused(1, &["sae_weights.safetensors", "W_enc", "NaN or infinite"]);
@@ -198,7 +199,8 @@ fn weights_that_are_not_numbers() {
 #[test]
 fn hooks_that_do_not_exist() {
     let (place, model, sae) = (Place::new(), fixture(GPT2), fixture(SAE));
-    load(&place, &model, &sae, &["--hook", "blocks.9.hook_resid_post"]).refused(1, &["blocks.9.hook_resid_post", "0 to 2"]);
+    load(&place, &model, &sae, &["--hook", "blocks.9.hook_resid_post"])
+        .refused(1, &["blocks.9.hook_resid_post", "0 to 2"]);
     load(&place, &model, &sae, &["--hook", "blocks.1.hook_nowhere"]).refused(2, &["hook_nowhere", "hook_resid_post"]);
     load(&place, &model, &sae, &["--hook", "blocks.99999999999999999999.hook_resid_post"]).refused(2, &["blocks.999"]);
     let sae = place.copy(SAE, "sae");
@@ -260,7 +262,8 @@ fn calibration_that_cannot_be_used() {
 
 #[test]
 fn ratios_of_n_to_m_that_do_not_divide() {
-    load(&Place::new(), &fixture(GPT2), &fixture(SAE), &["--compress", "wanda:3:7"]).refused(1, &["7 does not divide 36"]);
+    load(&Place::new(), &fixture(GPT2), &fixture(SAE), &["--compress", "wanda:3:7"])
+        .refused(1, &["7 does not divide 36"]);
 }
 
 #[test]

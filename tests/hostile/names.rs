@@ -40,7 +40,10 @@ fn configs() {
     let model = place.copy(GPT2, "model");
     edit_json(&model.join("config.json"), |c| c["model_type"] = EVIL.into());
     load(&place, &model, &fixture(SAE), &[]).refused(1, &["config.json"]);
-    place.write("session.toml", format!("ratio = 0.5\n\"{}\" = 1", EVIL.replace(['\r', '\x1b', '\x07', '\x08', '\u{9b}'], "")));
+    place.write(
+        "session.toml",
+        format!("ratio = 0.5\n\"{}\" = 1", EVIL.replace(['\r', '\x1b', '\x07', '\x08', '\u{9b}'], "")),
+    );
     place.run(["--session", "session.toml"]).refused(1, &["line 2"]);
 }
 

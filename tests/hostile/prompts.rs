@@ -28,8 +28,7 @@ fn prompts_longer_than_the_context() {
     let book = "the river keeps the stones ".repeat(200_000);
     let mut command = place.command();
     command.args(["inspect", "-", "--model"]).arg(fixture(GPT2)).arg("--sae").arg(fixture(SAE));
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(book.as_bytes()).unwrap();
     Ran::from(child.wait_with_output().unwrap()).refused(1, &["more than the 40"]);
 }

@@ -30,7 +30,8 @@ pub fn save(sae: &Sae, folder: &Path, dtype: DType, metadata: Map<String, Value>
     let tensors = tensors(sae)?;
     let mut encoded = Vec::new();
     for (name, shape, values) in tensors {
-        let (dtype, bytes) = bytes(&values, dtype).map_err(|what| Error::file(&path, format!("tensor {name:?}: {what}")))?;
+        let (dtype, bytes) =
+            bytes(&values, dtype).map_err(|what| Error::file(&path, format!("tensor {name:?}: {what}")))?;
         encoded.push((name, dtype, shape, bytes));
     }
     let refused = |e: safetensors::SafeTensorError| Error::file(&path, format!("cannot be written: {e}"));
