@@ -105,7 +105,8 @@ fn the_explorer_needs_a_terminal() {
 
 /// Arguments that name the fixture's model and SAE.
 fn on_fixture(args: &[&str]) -> Vec<String> {
-    let named = ["--model".into(), fixture(GPT2).display().to_string(), "--sae".into(), fixture(SAE).display().to_string()];
+    let named =
+        ["--model".into(), fixture(GPT2).display().to_string(), "--sae".into(), fixture(SAE).display().to_string()];
     args.iter().map(|arg| (*arg).to_owned()).chain(named).collect()
 }
 
@@ -143,7 +144,8 @@ fn inspect() {
 #[test]
 fn a_session_file_says_the_same_as_flags() {
     let place = Place::new();
-    let flags = on_fixture(&["inspect", "The river", "--json", "--ratio", "0.5", "--criterion", "magnitude", "--no-bos"]);
+    let flags =
+        on_fixture(&["inspect", "The river", "--json", "--ratio", "0.5", "--criterion", "magnitude", "--no-bos"]);
     let by_flags = place.run(flags).done().out;
     let (model, sae) = (fixture(GPT2), fixture(SAE));
     let file = format!(
