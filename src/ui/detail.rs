@@ -160,7 +160,7 @@ impl<'a> Look<'a> {
         let start = live.saturating_sub(1).min(plot.width.saturating_sub(4));
         for (ratio, name) in [(0.0, "0"), (0.25, ".25"), (0.5, ".5"), (0.75, ".75"), (1.0, "1")] {
             let at = column_of(ratio, plot.width).saturating_sub(if name.len() > 1 { 1 } else { 0 });
-            let free = at + name.len() as u16 + 1 <= start || at > start + 4;
+            let free = at + (name.len() as u16) < start || at > start + 4;
             if free {
                 put(buffer, skip(plot, at), Line::styled(name, muted));
             }

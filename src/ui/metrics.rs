@@ -52,12 +52,12 @@ fn job_list(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     for (at, job) in state.jobs.iter().enumerate().skip(first).take(visible) {
         let line = line_at(inside, (at - first) as u16);
         let selected = at == state.job;
-        if selected {
-            buffer.set_style(line, theme.style(Role::Selection));
-        }
         let mark = if selected { theme.symbol("▸", ">") } else { " " };
         put(buffer, line, Line::styled(mark, theme.style(Role::Accent)));
         put(buffer, skip(line, 2), jobs::row(job, usize::from(line.width).saturating_sub(2), state.spin(), theme));
+        if selected {
+            widgets::select(buffer, line, theme);
+        }
     }
     widgets::scrollbar(buffer, area, state.jobs.len(), visible, first, theme);
 }
