@@ -260,7 +260,7 @@ mod tests {
             [Context::Explore, Context::Global, Context::Always],
             [Context::Metrics, Context::Global, Context::Always],
             [Context::Reader, Context::Global, Context::Always],
-            [Context::Loading, Context::Global, Context::Always],
+            [Context::Failed, Context::Global, Context::Always],
         ] {
             for (spec, keys) in
                 keymap.rows().filter(|(s, _)| chain.contains(&s.context) && !deliberate.contains(&s.context))

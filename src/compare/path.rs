@@ -153,5 +153,6 @@ impl PathGrid {
 
 /// Whether a candidate is among the chosen, given the last of them (none: fewer than k were found, all are chosen).
 fn chosen(candidate: Candidate, last: Option<Candidate>) -> bool {
-    last.is_none_or(|last| by_value(&candidate, &last) != std::cmp::Ordering::Greater)
+    // The last of them itself may have been summed in another order here.
+    last.is_none_or(|last| last.0 == candidate.0 || by_value(&candidate, &last) != std::cmp::Ordering::Greater)
 }
