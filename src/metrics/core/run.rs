@@ -169,13 +169,14 @@ impl CoreRun {
             Some(run) => run,
             None => {
                 let reader = &self.readers[task.readers[0]];
+                tick()?;
                 let pruned = reader.pruning.as_ref().map(|pruning| pruning.apply(&reader.sae)).transpose()?;
                 let sae = pruned.as_ref().unwrap_or(&reader.sae);
                 let bias = match &sae.activation {
                     Activation::Gated { b_mag, .. } => b_mag,
                     _ => &sae.b_enc,
                 };
-                task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias)?)
+                task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias, tick)?)
             }
         };
         if !run.step(tick)? {
