@@ -91,7 +91,9 @@ fn push_text(out: &mut String, text: &str, marks: Option<&Marks>, ascii: bool) {
             (" ", Some(m)) => out.push_str(m.space),
             ("\n", Some(m)) => out.push_str(m.newline),
             ("\t", Some(m)) => out.push_str(m.tab),
-            _ if grapheme.width() > 0 && !grapheme.chars().any(|c| must_escape(c, ascii)) => out.push_str(grapheme),
+            _ if grapheme.width() > 0 && !grapheme.chars().any(|c| must_escape(c, ascii) && !is_joiner(c, ascii)) => {
+                out.push_str(grapheme);
+            }
             // A grapheme such as CR LF, a lone joiner or an embedded control: every character by itself.
             _ => grapheme.chars().for_each(|c| push_escaped(out, c, marks)),
         }
@@ -107,6 +109,12 @@ fn push_escaped(out: &mut String, c: char, marks: Option<&Marks>) {
     };
 }
 
+/// What joins characters into one picture; alone it is invisible.
+fn is_joiner(c: char, ascii: bool) -> bool {
+    !ascii && matches!(c, '\u{200c}' | '\u{200d}')
+}
+
+/// Characters that move the cursor, change direction or have no picture of their own.
 fn must_escape(c: char, ascii: bool) -> bool {
     (ascii && !c.is_ascii()) || crate::text::is_unsafe(c) || matches!(c as u32, 0x61c | 0xe0000..=0xe007f)
 }

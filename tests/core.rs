@@ -2,13 +2,13 @@
 
 use std::{collections::HashSet, path::Path, sync::Arc};
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use prunelens::{
     compare::{Reader, Variant},
     data::read_tokens,
     error::Error,
     metrics::core::{CoreResult, CoreRun, CoreSpec, check_comparable},
-    model::Model,
+    model::{Captured, HookPoint, Model, Site},
     prune::{Criterion, Order, Pruning},
     sae::{Sae, formats},
 };
@@ -146,4 +146,35 @@ fn impossible_runs_are_refused() {
     assert!(message(CoreSpec { batch_size_prompts: 5, ..spec() }, readers()).contains("needs 20 rows"));
     assert!(message(CoreSpec { context_size: 25, ..spec() }, readers()).contains("context of 25"));
     assert!(message(CoreSpec { batch_size_prompts: 0, ..spec() }, readers()).contains("at least one"));
+}
+
+/// What lets the ablated pass be one token: with zeros at the residual stream nothing of text and position is left, and
+/// a mean over the coordinates is invisible behind a LayerNorm (but for its rounding, which the norm enlarges).
+#[test]
+fn zeros_at_the_residual_stream_forget_the_text() {
+    let tokens = Tensor::new(&[[1u32, 5, 2, 7, 3], [4, 4, 9, 0, 6]], &Device::Cpu).unwrap();
+    let one = Tensor::zeros((1, 1), DType::U32, &Device::Cpu).unwrap();
+    for (family, layer_norm) in [("gpt2", true), ("llama", false)] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/models").join(family);
+        let model = Model::load(&folder, &Device::Cpu, DType::F32, &mut |_| Ok(())).unwrap();
+        for site in [Site::ResidPre, Site::ResidMid, Site::ResidPost] {
+            let capture = |tokens| model.capture(tokens, HookPoint { layer: 0, site }, &mut || Ok(())).unwrap();
+            let logits = |captured: &Captured, put: &Tensor| {
+                model.logits(&model.resume(captured, put, &mut || Ok(())).unwrap()).unwrap()
+            };
+            let (one, all) = (capture(&one), capture(&tokens));
+            let expected = logits(&one, &one.acts.zeros_like().unwrap());
+            let largest = |put: &Tensor| {
+                let difference = logits(&all, put).broadcast_sub(&expected).unwrap();
+                difference.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
+            };
+            let off = largest(&all.acts.zeros_like().unwrap());
+            assert!(off < 1e-5, "{family} {site:?}: {off}");
+            if layer_norm {
+                let means = all.acts.mean_keepdim(2).unwrap().broadcast_as(all.acts.shape()).unwrap();
+                let off = largest(&means.contiguous().unwrap());
+                assert!(off < 2e-3, "{family} {site:?} with the mean: {off}");
+            }
+        }
+    }
 }

@@ -164,7 +164,8 @@ impl Case<'_> {
         let loaded = self.load();
         let (rows, length) = (count(&self.index["dims"]["bs"]), loaded.rows[0].len());
         let plan = Plan { downstream: true, activations: false, exclude_special: true };
-        let measured = measure(&[&loaded.reader], &loaded.rows[..rows], &loaded.special, plan, &mut || Ok(()));
+        let measured =
+            measure(&[&loaded.reader], &loaded.rows[..rows], &loaded.special, plan, &mut None, &mut || Ok(()));
         let losses = measured.expect("measure").losses.expect("losses");
         let bytes = fs::read(&self.files("expected")[0]).expect("expected values");
         let expected = SafeTensors::deserialize(&bytes).expect("safetensors");

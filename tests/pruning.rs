@@ -226,7 +226,12 @@ fn paths_are_what_encoding_at_each_ratio_gives() {
                 for (token, row) in paths.rows.iter().enumerate() {
                     for (latent, path) in row {
                         let want = latents.get(token, *latent);
-                        assert!((path[step] - want).abs() < 1e-4, "{} token {token} #{latent} at {ratio}: {} {want}", sae.config.architecture, path[step]);
+                        assert!(
+                            (path[step] - want).abs() < 1e-4,
+                            "{} token {token} #{latent} at {ratio}: {} {want}",
+                            sae.config.architecture,
+                            path[step]
+                        );
                         alive += usize::from(want > 0.0);
                     }
                 }
@@ -237,7 +242,11 @@ fn paths_are_what_encoding_at_each_ratio_gives() {
             for (ratio, value) in &curve {
                 let pruning = Pruning { order: order.clone(), ratio: *ratio };
                 let want = sae.encode(&x, Some(&pruning)).unwrap().latents.get(token, latent);
-                assert!((value - want).abs() < 1e-4, "{} #{latent} at {ratio}: {value} {want}", sae.config.architecture);
+                assert!(
+                    (value - want).abs() < 1e-4,
+                    "{} #{latent} at {ratio}: {value} {want}",
+                    sae.config.architecture
+                );
             }
             if let Some(dies_at) = dies_at {
                 assert!(curve.iter().all(|(ratio, value)| *ratio < dies_at || *value == 0.0));

@@ -16,8 +16,8 @@ pub enum Context {
     Metrics,
     /// Screens that are read: session and log.
     Reader,
-    /// While the session loads, or after that failed.
-    Loading,
+    /// When the session could not be loaded.
+    Failed,
     /// Overlays with a list: help and palette; and finding a latent.
     List,
     /// The question before quitting.
@@ -32,7 +32,7 @@ impl Context {
         Self::Ratio,
         Self::Metrics,
         Self::Reader,
-        Self::Loading,
+        Self::Failed,
         Self::List,
         Self::Confirm,
         Self::Global,
@@ -49,7 +49,7 @@ impl Context {
             Self::Ratio => "In the ratio panel",
             Self::Metrics => "Metrics",
             Self::Reader => "Session and log",
-            Self::Loading => "While loading",
+            Self::Failed => "When loading failed",
             Self::List => "In lists",
             Self::Confirm => "When asked",
         }
@@ -181,7 +181,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::ScrollDown, "read-down", "Scroll down", "Scroll down by a line", C::Reader, &["down", "j"], Some("scroll")),
     row(A::PageUp, "read-page-up", "Page up", "Scroll up by a page", C::Reader, &["pageup", "ctrl-u"], None),
     row(A::PageDown, "read-page-down", "Page down", "Scroll down by a page", C::Reader, &["pagedown", "ctrl-d"], None),
-    row(A::Retry, "retry", "Try again", "Load the session again after a failure", C::Loading, &["r"], Some("try again")),
+    row(A::Retry, "retry", "Try again", "Load the session again after a failure", C::Failed, &["r"], Some("try again")),
     row(A::ScrollUp, "list-up", "Line above", "Move up in a list", C::List, &["up"], None),
     row(A::ScrollDown, "list-down", "Line below", "Move down in a list", C::List, &["down"], None),
     row(A::PageUp, "list-page-up", "Page up", "Move up in a list by a page", C::List, &["pageup"], None),

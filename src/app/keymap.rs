@@ -206,14 +206,14 @@ impl Keymap {
         hints
     }
 
-    /// The README's key table.
+    /// The README's key tables; the ids are those of key files.
     pub fn markdown(&self) -> String {
         let mut out = String::new();
         for context in Context::ALL {
-            out += &format!("**{}**\n\n| key | action | |\n|---|---|---|\n", context.title());
+            out += &format!("**{}**\n\n| key | id | |\n|---|---|---|\n", context.title());
             for (spec, keys) in self.rows().filter(|(s, _)| s.context == context) {
                 let keys: Vec<_> = keys.iter().map(|k| format!("`{k}`")).collect();
-                out += &format!("| {} | {} | {} |\n", keys.join(" "), spec.title, spec.description);
+                out += &format!("| {} | `{}` | {} |\n", keys.join(" "), spec.id, spec.description);
             }
             out.push('\n');
         }
@@ -260,7 +260,7 @@ mod tests {
             [Context::Explore, Context::Global, Context::Always],
             [Context::Metrics, Context::Global, Context::Always],
             [Context::Reader, Context::Global, Context::Always],
-            [Context::Loading, Context::Global, Context::Always],
+            [Context::Failed, Context::Global, Context::Always],
         ] {
             for (spec, keys) in
                 keymap.rows().filter(|(s, _)| chain.contains(&s.context) && !deliberate.contains(&s.context))

@@ -206,7 +206,7 @@ impl State {
             (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
             (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
             (None, Screen::Session | Screen::Log) => &[C::Reader, C::Global, C::Always],
-            (None, Screen::Explore) if !self.has_session() => &[C::Loading, C::Global, C::Always],
+            (None, Screen::Explore) if matches!(self.phase, Phase::Failed(_)) => &[C::Failed, C::Global, C::Always],
             (None, Screen::Explore) => match self.focus {
                 Panel::Prompt => &[C::Prompt, C::Always],
                 Panel::Detail => &[C::Detail, C::Explore, C::Global, C::Always],
@@ -221,8 +221,13 @@ impl State {
         match self.overlay {
             Some(Overlay::Palette { .. } | Overlay::Find { .. }) => true,
             Some(_) => false,
-            None => self.screen == Screen::Explore && self.focus == Panel::Prompt && self.has_session(),
+            None => self.focus == Panel::Prompt && self.takes_text(),
         }
+    }
+
+    /// The prompt can be written, while the session loads too.
+    pub fn takes_text(&self) -> bool {
+        self.screen == Screen::Explore && matches!(self.phase, Phase::Loading { .. } | Phase::Ready)
     }
 
     /// There is something to explore, even if the engine has gone since.

@@ -5,9 +5,10 @@ mod arrive;
 mod follow;
 mod typing;
 
-use crossterm::event::{KeyEvent, KeyEventKind};
+use crossterm::event::{KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::{
+    action::Action,
     effect::Effect,
     keymap::Key,
     message::Message,
@@ -78,6 +79,11 @@ fn key_pressed(state: &mut State, event: KeyEvent, effects: &mut Vec<Effect>) {
     match action {
         Some(action) => act::act(state, action, effects),
         None if state.typing() => typing::typed(state, event),
+        // Esc and a key in one go look like Alt and the key.
+        None if event.modifiers == KeyModifiers::ALT => {
+            act::act(state, Action::Back, effects);
+            key_pressed(state, KeyEvent { modifiers: KeyModifiers::NONE, ..event }, effects);
+        }
         None => {}
     }
 }

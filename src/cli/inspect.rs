@@ -9,16 +9,10 @@ use super::SessionArgs;
 #[derive(Args, Clone, Debug)]
 pub struct InspectArgs {
     /// The prompt; `-` reads it from stdin.
-    #[arg(value_name = "PROMPT")]
+    #[arg(value_name = "PROMPT", required_unless_present = "prompt_flag")]
     pub prompt: Option<String>,
     /// The same as a flag.
-    #[arg(
-        long = "prompt",
-        value_name = "TEXT",
-        conflicts_with = "prompt",
-        required_unless_present = "prompt",
-        id = "prompt_flag"
-    )]
+    #[arg(long = "prompt", value_name = "TEXT", conflicts_with = "prompt", id = "prompt_flag")]
     pub prompt_flag: Option<String>,
     /// Latents listed for each token in JSON.
     #[arg(long, value_name = "N", default_value_t = 10)]

@@ -31,7 +31,7 @@ const KEPT_VALUES: usize = 1 << 25;
 pub struct CleanPass {
     /// Residual stream after the last block, `[n, d_model]`.
     last: Tensor,
-    logits: Option<(Tensor, Vec<f32>)>,
+    logits: Option<Logits>,
     targets: Vec<Option<u32>>,
     ce: Vec<f32>,
 }
@@ -39,16 +39,15 @@ pub struct CleanPass {
 impl CleanPass {
     pub fn new(model: &Model, captured: &Captured, targets: Vec<Option<u32>>, tick: Tick) -> Result<Self> {
         let last = model.finish(captured, tick)?.flatten_to(1)?;
-        let (n, vocab) = (last.dim(0)?, model.config.d_vocab);
-        if n * vocab > KEPT_VALUES {
+        let n = last.dim(0)?;
+        if n * model.config.d_vocab > KEPT_VALUES {
             let (ce, _) = losses(model, &last, &[], &targets, tick)?;
             return Ok(Self { last, logits: None, targets, ce });
         }
         tick()?;
-        let logits = host_logits(model, &last, 0, n)?;
-        let lse: Vec<f32> = with_f32(&logits, |l| l.par_chunks(vocab).map(log_sum_exp).collect())?;
-        let ce = with_f32(&logits, |l| cross_entropies(l, &lse, &targets).collect())?;
-        Ok(Self { last, logits: Some((logits, lse)), targets, ce })
+        let logits = Logits::of(model, &last, 0, n)?;
+        let ce = logits.cross_entropies(&targets)?;
+        Ok(Self { last, logits: Some(logits), targets, ce })
     }
 
     /// Cross-entropies of the clean pass.
@@ -58,28 +57,19 @@ impl CleanPass {
 
     /// Losses of another pass over the same prompt.
     pub fn against(&self, model: &Model, last: &Tensor, tick: Tick) -> Result<TokenLosses> {
-        let Some((logits, lse)) = &self.logits else {
+        let Some(clean) = &self.logits else {
             let (_, mut found) = losses(model, &self.last, &[last], &self.targets, tick)?;
             return found.pop().ok_or_else(|| Error::invalid("no losses for a spliced pass"));
         };
         tick()?;
-        let spliced = host_logits(model, last, 0, last.dim(0)?)?;
-        with_f32(logits, |clean| with_f32(&spliced, |spliced| compare(clean, lse, spliced, &self.targets)))??
+        clean.compare(&Logits::of(model, last, 0, last.dim(0)?)?, &self.targets)
     }
 }
 
-/// Losses of rows of logits against clean ones.
-fn compare(clean: &[f32], lse: &[f32], spliced: &[f32], targets: &[Option<u32>]) -> Result<TokenLosses> {
-    let vocab = clean.len() / lse.len().max(1);
-    let theirs: Vec<f32> = spliced.par_chunks(vocab).map(log_sum_exp).collect();
-    let kl = (clean.par_chunks(vocab).zip(lse)).zip(spliced.par_chunks(vocab).zip(&theirs));
-    let kl = kl.map(|((p, p_lse), (q, q_lse))| kl_divergence(p, *p_lse, q, *q_lse)).collect();
-    Ok(TokenLosses { ce: cross_entropies(spliced, &theirs, targets).collect(), kl })
-}
-
 /// Losses of several passes through one model against its clean pass: residual streams after the last block, `[n, d_model]`
-/// each. `targets` are the next tokens. Returns the clean cross-entropies, and the losses of each of `others`. Logits exist
-/// for a few positions at a time only; `tick` is called between them.
+/// each; one of `[1, d_model]` is the same at every position. `targets` are the next tokens. Returns the clean
+/// cross-entropies, and the losses of each of `others`. Logits exist for a few positions at a time only; `tick` is called
+/// between them.
 pub fn losses(
     model: &Model,
     clean: &Tensor,
@@ -87,22 +77,25 @@ pub fn losses(
     targets: &[Option<u32>],
     tick: Tick,
 ) -> Result<(Vec<f32>, Vec<TokenLosses>)> {
-    let (n, vocab) = (clean.dim(0)?, model.config.d_vocab);
-    let rows = (CHUNK_VALUES / vocab).clamp(16, 512);
+    let n = clean.dim(0)?;
+    let rows = (CHUNK_VALUES / model.config.d_vocab).clamp(16, 512);
+    let constant =
+        |other: &&Tensor| if other.dim(0)? == 1 { Logits::of(model, other, 0, 1).map(Some) } else { Ok(None) };
+    let constant: Vec<Option<Logits>> = others.iter().map(constant).collect::<Result<_>>()?;
     let mut clean_ce = Vec::with_capacity(n);
     let mut all = vec![TokenLosses::default(); others.len()];
     for start in (0..n).step_by(rows) {
         tick()?;
         let len = rows.min(n - start);
         let targets = &targets[start..start + len];
-        let logits = host_logits(model, clean, start, len)?;
-        let lse: Vec<f32> = with_f32(&logits, |l| l.par_chunks(vocab).map(log_sum_exp).collect())?;
-        with_f32(&logits, |l| clean_ce.extend(cross_entropies(l, &lse, targets)))?;
-        for (other, losses) in others.iter().zip(&mut all) {
+        let clean = Logits::of(model, clean, start, len)?;
+        clean_ce.extend(clean.cross_entropies(targets)?);
+        for ((other, constant), losses) in others.iter().zip(&constant).zip(&mut all) {
             tick()?;
-            let spliced = host_logits(model, other, start, len)?;
-            let found =
-                with_f32(&logits, |clean| with_f32(&spliced, |spliced| compare(clean, &lse, spliced, targets)))???;
+            let found = match constant {
+                Some(constant) => clean.compare(constant, targets)?,
+                None => clean.compare(&Logits::of(model, other, start, len)?, targets)?,
+            };
             losses.ce.extend(found.ce);
             losses.kl.extend(found.kl);
         }
@@ -110,21 +103,50 @@ pub fn losses(
     Ok((clean_ce, all))
 }
 
-fn host_logits(model: &Model, last: &Tensor, start: usize, len: usize) -> Result<Tensor> {
-    Ok(model.logits(&last.narrow(0, start, len)?.contiguous()?)?.to_device(&Device::Cpu)?.contiguous()?)
+/// Logits of some positions, on the CPU; a single row stands for every position.
+struct Logits {
+    values: Tensor,
+    vocab: usize,
+    /// [`log_sum_exp`] of each row.
+    lse: Vec<f32>,
 }
 
-fn cross_entropies<'a>(
-    logits: &'a [f32],
-    lse: &'a [f32],
-    targets: &'a [Option<u32>],
-) -> impl Iterator<Item = f32> + use<'a> {
-    let vocab = logits.len() / lse.len().max(1);
-    logits
-        .chunks(vocab.max(1))
-        .zip(lse)
-        .zip(targets)
-        .map(|((row, lse), target)| target.and_then(|t| row.get(t as usize)).map_or(f32::NAN, |logit| lse - logit))
+impl Logits {
+    fn of(model: &Model, last: &Tensor, start: usize, len: usize) -> Result<Self> {
+        let values = model.logits(&last.narrow(0, start, len)?.contiguous()?)?.to_device(&Device::Cpu)?.contiguous()?;
+        let vocab = model.config.d_vocab;
+        let lse = with_f32(&values, |v| v.par_chunks(vocab).map(log_sum_exp).collect())?;
+        Ok(Self { values, vocab, lse })
+    }
+
+    fn row<'a>(&self, values: &'a [f32], at: usize) -> (&'a [f32], f32) {
+        let at = if self.lse.len() == 1 { 0 } else { at };
+        (&values[at * self.vocab..(at + 1) * self.vocab], self.lse[at])
+    }
+
+    fn cross_entropies(&self, targets: &[Option<u32>]) -> Result<Vec<f32>> {
+        with_f32(&self.values, |values| {
+            let ce = |(at, target): (usize, &Option<u32>)| {
+                let (row, lse) = self.row(values, at);
+                target.and_then(|t| row.get(t as usize)).map_or(f32::NAN, |logit| lse - logit)
+            };
+            targets.iter().enumerate().map(ce).collect()
+        })
+    }
+
+    /// Losses of other logits against these.
+    fn compare(&self, other: &Self, targets: &[Option<u32>]) -> Result<TokenLosses> {
+        let kl = with_f32(&self.values, |clean| {
+            with_f32(&other.values, |values| {
+                let kl = |at| {
+                    let ((p, p_lse), (q, q_lse)) = (self.row(clean, at), other.row(values, at));
+                    kl_divergence(p, p_lse, q, q_lse)
+                };
+                (0..targets.len()).into_par_iter().map(kl).collect()
+            })
+        })??;
+        Ok(TokenLosses { ce: other.cross_entropies(targets)?, kl })
+    }
 }
 
 /// The token that follows each position of rows of equal length; none at a row's end.

@@ -17,11 +17,10 @@ fn from_file(text: &str, change: impl FnOnce(&mut SessionArgs)) -> Result<Settin
     let mut args = SessionArgs::default();
     args.model.session = Some(path);
     change(&mut args);
-    resolve(&args).map(|settings| {
+    resolve(&args).inspect(|settings| {
         if let Source::Path(path) = &settings.spec.model {
             assert_eq!(*path, folder.path().join("gpt2"));
         }
-        settings
     })
 }
 

@@ -41,27 +41,27 @@ impl Corpus {
         bos: bool,
         limit: usize,
     ) -> Result<Vec<Vec<u32>>> {
-        match self {
-            Self::Texts(texts) => first_rows(tokenizer, texts.iter().map(String::as_str), length, bos, limit),
-            Self::Tokens(batches) => {
-                let mut rows = Vec::new();
-                for batch in batches {
-                    for row in batch.rows.iter().take(limit - rows.len()) {
-                        let start = row.get(..length).ok_or_else(|| {
-                            Error::invalid(format!(
-                                "token rows of {:?} have {} tokens, {length} are needed; choose a smaller context",
-                                batch.name,
-                                row.len()
-                            ))
-                        })?;
-                        rows.push(start.to_vec());
-                    }
-                }
-                check_rows(&rows, d_vocab)?;
-                Ok(rows)
-            }
-        }
+        let rows = match self {
+            Self::Texts(texts) => first_rows(tokenizer, texts.iter().map(String::as_str), length, bos, limit)?,
+            Self::Tokens(batches) => first_tokens(batches, length, limit)?,
+        };
+        check_rows(&rows, d_vocab)?;
+        Ok(rows)
     }
+}
+
+fn first_tokens(batches: &[TokenBatch], length: usize, limit: usize) -> Result<Vec<Vec<u32>>> {
+    let rows = batches.iter().flat_map(|batch| batch.rows.iter().map(move |row| (batch, row)));
+    let start = |(batch, row): (&TokenBatch, &Vec<u32>)| {
+        row.get(..length).map(<[u32]>::to_vec).ok_or_else(|| {
+            Error::invalid(format!(
+                "token rows of {:?} have {} tokens, {length} are needed; choose a smaller context",
+                batch.name,
+                row.len()
+            ))
+        })
+    };
+    rows.take(limit).map(start).collect()
 }
 
 /// Read whatever kind of text file `path` is, by its ending.
@@ -280,5 +280,18 @@ mod tests {
             let message = read_tokens(&path).unwrap_err().to_string();
             assert!(message.contains(expected), "{message:?} should say {expected:?}");
         }
+    }
+
+    #[test]
+    fn token_rows_are_cut_to_the_context() {
+        let batch = |name: &str, rows: &[&[u32]]| TokenBatch {
+            name: name.into(),
+            rows: rows.iter().map(|r| r.to_vec()).collect(),
+        };
+        let batches = [batch("a", &[&[1, 2, 3], &[4, 5, 6]]), batch("b", &[&[7, 8]])];
+        assert_eq!(first_tokens(&batches, 2, 9).unwrap(), [[1, 2], [4, 5], [7, 8]]);
+        assert_eq!(first_tokens(&batches, 3, 2).unwrap(), [[1, 2, 3], [4, 5, 6]]);
+        let message = first_tokens(&batches, 3, 9).unwrap_err().to_string();
+        assert!(message.contains("\"b\" have 2 tokens, 3 are needed"), "{message}");
     }
 }

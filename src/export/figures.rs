@@ -4,9 +4,12 @@ use std::{fmt::Write, sync::Arc};
 
 use serde_json::{Value, json};
 
+use super::{
+    comparison::{self, NAMES, values},
+    table,
+};
 use crate::{
-    compare::{Comparison, Variant, View, grid_ratio},
-    export::table,
+    compare::{Comparison, Variant},
     metrics::MetricTable,
     safe,
 };
@@ -31,26 +34,6 @@ pub struct Figures {
     pub tables: Vec<Arc<MetricTable>>,
 }
 
-/// Names of a prompt's figures, in the order of every table.
-const NAMES: [&str; 7] =
-    ["l0", "mse", "explained_variance", "cossim", "ce_loss_with_sae", "ce_loss_without_sae", "kl_div_with_sae"];
-
-/// Values in the order of [`NAMES`]; `None` where not measured.
-fn values(view: &View) -> [Option<f64>; 7] {
-    let r = view.reconstruction;
-    let s = view.splice;
-    [
-        r.map(|r| r.l0),
-        r.map(|r| r.mse),
-        r.map(|r| r.explained_variance),
-        r.map(|r| r.cossim),
-        s.map(|s| s.ce_loss_with_sae),
-        s.map(|s| s.ce_loss_without_sae),
-        s.map(|s| s.kl_div_with_sae),
-    ]
-    .map(|v| v.filter(|v| v.is_finite()))
-}
-
 impl Figures {
     pub fn documents(&self) -> Vec<Document> {
         // A value of plain numbers and strings always serialises.
@@ -70,32 +53,22 @@ impl Figures {
         documents
     }
 
+    /// The object of `inspect --json`, with the metrics measured so far.
     pub fn json(&self) -> Value {
-        let c = &*self.comparison;
-        let tokens: Vec<_> = c
-            .tokens
-            .iter()
-            .map(|t| json!({ "id": t.id, "string": String::from_utf8_lossy(&t.piece), "special": t.special }))
-            .collect();
-        let variants: serde_json::Map<_, _> =
-            c.views.iter().map(|v| (v.variant.name().to_owned(), view_json(v))).collect();
-        let survival = c.paths.as_ref().map(|p| {
-            let share = |(step, &s): (usize, &f64)| json!({ "ratio": grid_ratio(step), "alive": s });
-            p.survival.iter().enumerate().map(share).collect::<Vec<_>>()
-        });
-        json!({
-            "prompt": c.prompt,
-            "tokens": tokens,
-            "hook": c.hook,
-            "models": { "original": self.model, "pruned": format!("{} {}", self.model, self.compression) },
-            "sae": self.sae,
-            "ratio": c.ratio,
-            "criterion": c.criterion,
-            "special_tokens": "left out of l0, mse, explained_variance and cossim; losses are over all positions",
-            "variants": variants,
-            "survival": survival,
-            "metrics": self.tables.iter().map(|t| table::json(t)).collect::<Vec<_>>(),
-        })
+        let mut object = comparison::json(&self.comparison, TOP);
+        let rest = [
+            (
+                "models",
+                json!({
+                    "original": { "name": self.model },
+                    "pruned": { "name": self.model, "compression": self.compression },
+                }),
+            ),
+            ("sae", json!({ "name": self.sae })),
+            ("metrics", self.tables.iter().map(|t| table::json(t)).collect()),
+        ];
+        object.extend(rest.map(|(name, value)| (name.to_owned(), value)));
+        Value::Object(object)
     }
 
     /// One line a figure, one column a variant.
@@ -131,23 +104,6 @@ impl Figures {
         }
         out
     }
-}
-
-fn view_json(view: &View) -> Value {
-    let mut object: serde_json::Map<_, _> =
-        NAMES.iter().zip(values(view)).map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    let top = (0..view.latents.rows()).map(|row| {
-        let (indices, values) = view.latents.row(row);
-        let mut pairs: Vec<_> = indices.iter().zip(values).collect();
-        pairs.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
-        pairs
-            .iter()
-            .take(TOP)
-            .map(|(latent, value)| json!({ "latent": latent, "activation": value }))
-            .collect::<Vec<_>>()
-    });
-    object.insert("top".into(), top.collect());
-    Value::Object(object)
 }
 
 fn push_table(out: &mut String, variants: &[Variant], rows: &[(&str, Vec<Option<f64>>)]) {

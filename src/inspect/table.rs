@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::strongest;
 use crate::{
     compare::{Comparison, View, grid_ratio},
+    export::comparison::strongest,
     session::Session,
     text::safe,
 };

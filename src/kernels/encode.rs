@@ -6,15 +6,12 @@
 use rayon::prelude::*;
 
 use super::{
+    panel::{PANEL, TILE, multiply, tiles},
     select::{Candidate, TopK},
     simd::{dispatch, madd},
 };
 use crate::{prune::Ranks, sae::Latents};
 
-/// Latents of one panel.
-const PANEL: usize = 8;
-/// Tokens of one tile.
-const TILE: usize = 32;
 /// Tokens worked on at a time: their tiles fit the second-level cache at any width in use.
 const BLOCK: usize = 256;
 /// Latents one task works on.
@@ -47,16 +44,16 @@ pub struct Encoder<'a> {
 dispatch! {
     fn keep_u16(weight: &[f32], ranks: &[u16], cut: u32, out: &mut [f32]) {
         let cut = cut as u16;
-        for i in 0..out.len() {
-            out[i] = if ranks[i] >= cut { weight[i] } else { 0.0 };
+        for ((out, weight), rank) in out.iter_mut().zip(weight).zip(ranks) {
+            *out = if *rank >= cut { *weight } else { 0.0 };
         }
     }
 }
 
 dispatch! {
     fn keep_u32(weight: &[f32], ranks: &[u32], cut: u32, out: &mut [f32]) {
-        for i in 0..out.len() {
-            out[i] = if ranks[i] >= cut { weight[i] } else { 0.0 };
+        for ((out, weight), rank) in out.iter_mut().zip(weight).zip(ranks) {
+            *out = if *rank >= cut { *weight } else { 0.0 };
         }
     }
 }
@@ -72,104 +69,6 @@ pub fn keep(weight: &[f32], mask: Option<(&Ranks, u32)>, range: std::ops::Range<
         _ => out.copy_from_slice(weight),
     }
 }
-
-/// Tokens `[n, d]` as tiles `[n / TILE][d][TILE]`, the last one filled up with zeros.
-fn tiles(x: &[f32], d: usize) -> Vec<f32> {
-    let n = x.len() / d;
-    let mut out = vec![0.0; n.div_ceil(TILE) * d * TILE];
-    out.par_chunks_mut(d * TILE).enumerate().for_each(|(tile, out)| {
-        for (at, row) in x[tile * TILE * d..].chunks(d).take(TILE).enumerate() {
-            for (i, v) in row.iter().enumerate() {
-                out[i * TILE + at] = *v;
-            }
-        }
-    });
-    out
-}
-
-type Products = [[f32; TILE]; PANEL];
-
-/// `panel [PANEL, d]` times `tile [d, TILE]`.
-fn multiply(panel: &[f32], tile: &[f32], d: usize, out: &mut Products) {
-    assert!(panel.len() == PANEL * d && tile.len() == TILE * d);
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the instructions exist where `level` says so, and the slices have the lengths checked above.
-    match super::simd::level() {
-        4 => return unsafe { avx512(panel, tile, d, out) },
-        3 => return unsafe { avx2(panel, tile, d, out) },
-        _ => {}
-    }
-    for (row, out) in panel.chunks(d).zip(out) {
-        out.fill(0.0);
-        for (w, x) in row.iter().zip(tile.chunks(TILE)) {
-            for (o, x) in out.iter_mut().zip(x) {
-                *o += w * x;
-            }
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-macro_rules! tile_kernel {
-    ($name:ident, $features:literal, $lanes:literal, $rows:literal, $zero:ident, $set:ident, $load:ident, $fma:ident, $store:ident) => {
-        /// # Safety
-        /// The CPU must have the named features; `panel` holds `PANEL * d` values and `tile` holds `TILE * d`.
-        #[target_feature(enable = $features)]
-        unsafe fn $name(panel: &[f32], tile: &[f32], d: usize, out: &mut Products) {
-            use std::arch::x86_64::*;
-            const COLUMNS: usize = TILE / $lanes;
-            let (panel, tile) = (panel.as_ptr(), tile.as_ptr());
-            for first in (0..PANEL).step_by($rows) {
-                let mut sums = [[$zero(); COLUMNS]; $rows];
-                for i in 0..d {
-                    // SAFETY: i < d and the lengths are as promised.
-                    unsafe {
-                        let mut x = [$zero(); COLUMNS];
-                        for (c, x) in x.iter_mut().enumerate() {
-                            *x = $load(tile.add(i * TILE + c * $lanes));
-                        }
-                        for (r, sums) in sums.iter_mut().enumerate() {
-                            let w = $set(*panel.add((first + r) * d + i));
-                            for (sum, x) in sums.iter_mut().zip(x) {
-                                *sum = $fma(w, x, *sum);
-                            }
-                        }
-                    }
-                }
-                for (r, sums) in sums.iter().enumerate() {
-                    for (c, sum) in sums.iter().enumerate() {
-                        // SAFETY: first + r < PANEL, and c * lanes + lanes <= TILE.
-                        unsafe { $store(out[first + r].as_mut_ptr().add(c * $lanes), *sum) };
-                    }
-                }
-            }
-        }
-    };
-}
-#[cfg(target_arch = "x86_64")]
-tile_kernel!(
-    avx512,
-    "avx512f",
-    16,
-    8,
-    _mm512_setzero_ps,
-    _mm512_set1_ps,
-    _mm512_loadu_ps,
-    _mm512_fmadd_ps,
-    _mm512_storeu_ps
-);
-#[cfg(target_arch = "x86_64")]
-tile_kernel!(
-    avx2,
-    "avx2,fma",
-    8,
-    2,
-    _mm256_setzero_ps,
-    _mm256_set1_ps,
-    _mm256_loadu_ps,
-    _mm256_fmadd_ps,
-    _mm256_storeu_ps
-);
 
 dispatch! {
     /// Finish a row of products in place; true if any value exceeds its floor.
@@ -303,9 +202,8 @@ dispatch! {
     fn scatter(weight: &[f32], steps: &[u8], tile: &[f32], sums: &mut [[f32; TILE]; STEPS]) {
         for (i, w) in weight.iter().enumerate() {
             let sums = &mut sums[steps[i] as usize];
-            let x = &tile[i * TILE..(i + 1) * TILE];
-            for t in 0..TILE {
-                sums[t] = madd::<FMA>(*w, x[t], sums[t]);
+            for (sum, x) in sums.iter_mut().zip(&tile[i * TILE..(i + 1) * TILE]) {
+                *sum = madd::<FMA>(*w, *x, *sum);
             }
         }
     }
@@ -338,6 +236,9 @@ impl Encoder<'_> {
         let d_sae = self.d_sae();
         let d = self.weight.len() / d_sae;
         let mut grid = Grid { paths: vec![[0.0; STEPS]; wanted.indices.len()], last: Vec::new() };
+        // The last step that keeps a weight, by its rank; ranks beyond the last cut are kept by all.
+        let steps_of: Vec<u8> =
+            (0..=cuts[STEPS - 1]).map(|rank| cuts.partition_point(|cut| *cut <= rank) as u8 - 1).collect();
         for (block, x) in x.chunks(TILE * d).enumerate() {
             let n = x.len() / d;
             let tile = tiles(x, d);
@@ -354,7 +255,7 @@ impl Encoder<'_> {
                 .into_par_iter()
                 .map(|share| {
                     let latents = share * SHARE..((share + 1) * SHARE).min(d_sae);
-                    self.grid_share(latents, &tile, n, d, &pairs, ranks, cuts, scales)
+                    self.grid_share(latents, &tile, n, d, &pairs, ranks, &steps_of, scales)
                 })
                 .collect();
             let mut tops: Vec<Vec<TopK>> = Vec::new();
@@ -388,7 +289,7 @@ impl Encoder<'_> {
         d: usize,
         pairs: &[(u32, usize, usize)],
         ranks: &Ranks,
-        cuts: &[u32; STEPS],
+        steps_of: &[u8],
         scales: Option<&[f32]>,
     ) -> (Vec<(usize, [f32; STEPS])>, Vec<TopK>) {
         let d_sae = self.d_sae();
@@ -400,6 +301,7 @@ impl Encoder<'_> {
         };
         let mut sums = Box::new([[0.0; TILE]; STEPS]);
         let mut steps = vec![0_u8; d];
+        let top = steps_of.len() as u32 - 1;
         for latent in latents {
             let first = pairs.partition_point(|p| (p.0 as usize) < latent);
             let asked = pairs[first..].iter().take_while(|p| p.0 as usize == latent);
@@ -408,7 +310,7 @@ impl Encoder<'_> {
             }
             for (i, step) in steps.iter_mut().enumerate() {
                 let rank = ranks.get(latent * d + i);
-                *step = cuts.partition_point(|cut| *cut <= rank) as u8 - 1;
+                *step = steps_of[rank.min(top) as usize];
             }
             sums.iter_mut().for_each(|s| s.fill(0.0));
             scatter(&self.weight[latent * d..(latent + 1) * d], &steps, tile, &mut sums);
@@ -470,8 +372,8 @@ pub fn decode(
 
 dispatch! {
     fn add_scaled(x: &[f32], factor: f32, out: &mut [f32]) {
-        for i in 0..out.len() {
-            out[i] = madd::<FMA>(x[i], factor, out[i]);
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = madd::<FMA>(*x, factor, *out);
         }
     }
 }

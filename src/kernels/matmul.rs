@@ -64,9 +64,15 @@ pub fn multiply(out: &mut [f32], out_stride: usize, a: View, b: View, alpha: f32
     }
 }
 
+/// Up to this many tokens the weights are read where they lie.
+const FEW: usize = 256;
+
 /// `x W^T + b` for `x [n, inputs]`, `w [outputs, inputs]`.
 pub fn linear(x: &[f32], w: &[f32], bias: Option<&[f32]>, inputs: usize, outputs: usize) -> Vec<f32> {
     let n = x.len() / inputs;
+    if n <= FEW {
+        return super::panel::linear(x, w, bias, inputs);
+    }
     let mut out = vec![0.0; n * outputs];
     if let Some(bias) = bias {
         out.par_chunks_mut(outputs).for_each(|row| row.copy_from_slice(bias));

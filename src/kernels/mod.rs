@@ -7,6 +7,7 @@ pub mod attention;
 pub mod encode;
 pub mod losses;
 pub mod matmul;
+pub mod panel;
 pub mod pointwise;
 pub mod select;
 pub(crate) mod simd;

@@ -24,8 +24,8 @@ dispatch! {
             }
         }
         let scale = 1.0 / ((lanes.iter().sum::<f32>() + rest) / n + eps).sqrt();
-        for i in 0..x.len() {
-            out[i] = (x[i] - mean) * scale;
+        for (o, v) in out.iter_mut().zip(x) {
+            *o = (*v - mean) * scale;
         }
         for (o, w) in out.iter_mut().zip(weight) {
             *o *= w;
@@ -50,8 +50,8 @@ dispatch! {
             }
         }
         let scale = 1.0 / ((lanes.iter().sum::<f32>() + rest) / x.len() as f32 + eps).sqrt();
-        for i in 0..x.len() {
-            out[i] = x[i] * scale;
+        for (o, v) in out.iter_mut().zip(x) {
+            *o = *v * scale;
         }
         for (o, w) in out.iter_mut().zip(weight) {
             *o *= w;
@@ -94,8 +94,8 @@ dispatch! {
 
 dispatch! {
     fn silu_times_values(gate: &[f32], up: &[f32], out: &mut [f32]) {
-        for i in 0..out.len() {
-            out[i] = gate[i] / (1.0 + exp::<FMA>(-gate[i])) * up[i];
+        for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+            *out = *gate / (1.0 + exp::<FMA>(-*gate)) * *up;
         }
     }
 }

@@ -32,7 +32,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let panel = widgets::Panel::new(title, state.focus == Panel::Detail);
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
         let inside = panel.render(area, buffer, theme);
-        let text = if state.latent.is_some() { "reading" } else { "the latent you select is explained here" };
+        let text = if state.latent.is_some() { "reading" } else { "the selected latent, explained" };
         return put(
             buffer,
             line_at(inside, inside.height / 2),
@@ -160,7 +160,7 @@ impl<'a> Look<'a> {
         let start = live.saturating_sub(1).min(plot.width.saturating_sub(4));
         for (ratio, name) in [(0.0, "0"), (0.25, ".25"), (0.5, ".5"), (0.75, ".75"), (1.0, "1")] {
             let at = column_of(ratio, plot.width).saturating_sub(if name.len() > 1 { 1 } else { 0 });
-            let free = at + name.len() as u16 + 1 <= start || at > start + 4;
+            let free = at + (name.len() as u16) < start || at > start + 4;
             if free {
                 put(buffer, skip(plot, at), Line::styled(name, muted));
             }
@@ -185,7 +185,7 @@ impl<'a> Look<'a> {
         }
         lines.push(match self.shown.comparison.matches.get(&d.latent) {
             Some(m) => {
-                let both = if m.mutual { self.theme.symbol("  ↔ mutual", "  = mutual") } else { "" };
+                let both = if m.mutual { self.theme.symbol(" ↔", " =") } else { "" };
                 Line::from(vec![
                     Span::styled("in trained  ", muted),
                     Span::styled(format!("#{}", m.latent), self.style(Role::Text)),

@@ -9,7 +9,7 @@ use ratatui::{
 use super::{
     detail, figures, footer, header, latents,
     layout::{self, Areas},
-    prompt, ratio, status,
+    loading, prompt, ratio, status,
     theme::{Role, Theme},
     tokens,
     widgets::{line_at, put},
@@ -35,7 +35,13 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
 }
 
 fn middle(areas: &Areas, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    if areas.wide {
+    if !state.has_session() {
+        let empty = Rect { height: areas.detail.bottom().saturating_sub(areas.latents.y), ..areas.latents };
+        loading::render(if areas.wide { areas.latents } else { empty }, buffer, state, theme);
+        if areas.wide {
+            detail::render(areas.detail, buffer, state, theme);
+        }
+    } else if areas.wide {
         latents::render(areas.latents, buffer, state, theme);
         detail::render(areas.detail, buffer, state, theme);
     } else if state.focus == Panel::Detail {

@@ -60,7 +60,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let note = if state.comparing() { spinner(state.spin(), theme.ascii) } else { "" };
     let inside = widgets::Panel::new(title, state.focus == Panel::Figures).note(note).render(area, buffer, theme);
     let Some(shown) = &state.shown else {
-        let text = "variance, L0, CE and KL of every variant";
+        let text = "variance, L0, CE, KL";
         return put(
             buffer,
             line_at(inside, inside.height / 2),
@@ -74,10 +74,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     } else {
         variants
     };
-    let full = NAME + columns.len() * FULL <= usize::from(inside.width);
+    let full = NAME + PLAIN + (columns.len().max(1) - 1) * FULL <= usize::from(inside.width);
     let heads = columns.iter().map(|&v| {
-        let text =
-            format!("{:>w$}{}", v.name(), " ".repeat(if full { FULL - VALUE } else { PLAIN - VALUE }), w = VALUE);
+        let text = format!("{:>VALUE$}{:w$}", v.name(), "", w = cells(v, full) - VALUE);
         Span::styled(text, theme.style(v))
     });
     put(buffer, inside, Line::from_iter([Span::raw(" ".repeat(NAME))].into_iter().chain(heads)));
@@ -92,12 +91,17 @@ const VALUE: usize = 8;
 const PLAIN: usize = 11;
 const FULL: usize = 15;
 
+/// Cells of a variant's column: the original has nothing to differ from.
+fn cells(variant: Variant, full: bool) -> usize {
+    if full && variant != Variant::Original { FULL } else { PLAIN }
+}
+
 fn row(figure: &Figure, shown: &Shown, columns: &[Variant], full: bool, state: &State, theme: &Theme) -> Line<'static> {
     let target = state.target();
     let original = (figure.read)(shown, Variant::Original).map(|(v, _)| v);
     let mut spans = vec![Span::styled(format!(" {:<w$}", figure.name, w = NAME - 1), theme.style(Role::Muted))];
     for &variant in columns {
-        let width = if full { FULL } else { PLAIN };
+        let width = cells(variant, full);
         let Some((value, of)) = (figure.read)(shown, variant) else {
             spans.push(Span::styled(format!("{:>VALUE$}{:w$}", "-", "", w = width - VALUE), theme.style(Role::Muted)));
             continue;

@@ -30,11 +30,22 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let mut right = Vec::new();
     if let Some(info) = &state.info {
         let dot = theme.symbol("·", "-");
-        left.push(Span::raw(format!("  {} ", safe::line(&info.model))));
-        left.push(Span::styled(format!("{} {dot} ", format::count(info.parameters)), muted));
-        left.push(Span::raw(safe::line(&info.compression)));
-        left.push(Span::styled(format!("   {}", safe::line(&info.hook)), muted));
-        left.push(Span::raw(format!("   {}", safe::line(&info.sae))));
+        let plain = |text: String| Span::raw(text);
+        let parts = [
+            vec![
+                plain(format!("  {} ", safe::line(&info.model))),
+                Span::styled(format!("{} {dot} ", format::count(info.parameters)), muted),
+                plain(safe::line(&info.compression)),
+            ],
+            vec![Span::styled(format!("   {}", safe::line(&info.hook)), muted)],
+            vec![plain(format!("   {}", safe::line(&info.sae)))],
+        ];
+        for part in parts {
+            let width: usize = left.iter().chain(&part).map(Span::width).sum();
+            if width <= usize::from(area.width) {
+                left.extend(part);
+            }
+        }
         let used = format::bytes(state.memory_in_use());
         right = vec![Span::styled(safe::line(&info.device), muted), Span::raw(format!("  {used} "))];
     }

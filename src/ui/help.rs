@@ -39,10 +39,10 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, scroll: usize, the
 fn legend(theme: &Theme) -> Vec<Line<'static>> {
     let muted = theme.style(Role::Muted);
     let variants = [
-        (Variant::Original, "the SAE on the original model: what the latent meant before"),
-        (Variant::Transfer, "the same SAE on the pruned model: does it carry over as it is?"),
-        (Variant::Pruned, "the SAE with its own weights pruned at the ratio, on the pruned model: is that enough?"),
-        (Variant::Trained, "an SAE trained anew on the pruned model; its latents are matched by decoder cosine"),
+        (Variant::Original, "the SAE on the original model: what the latent meant"),
+        (Variant::Transfer, "the same SAE on the pruned model: does it carry over?"),
+        (Variant::Pruned, "the SAE pruned to the ratio, on the pruned model: is that enough?"),
+        (Variant::Trained, "an SAE trained anew on the pruned model, its latents matched by cosine"),
     ];
     let mut lines = vec![Line::styled(" How to read the screen", theme.style(Role::Title))];
     for (variant, meaning) in variants {
@@ -65,7 +65,7 @@ fn legend(theme: &Theme) -> Vec<Line<'static>> {
         Span::styled(format!("   {} ", theme.symbol("▲", "+")), theme.style(Role::Gain)),
         Span::styled(format!("{} ", theme.symbol("▼", "-")), theme.style(Role::Loss)),
         Span::styled(format!("{}    ", theme.symbol("✗", "x")), theme.style(Role::Loss)),
-        Span::styled("more than on the original, less, died; in figures the colour says better or worse", muted),
+        Span::styled("more than original, less, died; beside figures the colour says better or worse", muted),
     ]));
     lines.push(Line::from(vec![
         Span::styled("   0.861     ", theme.style(Role::Old)),
@@ -77,6 +77,10 @@ fn legend(theme: &Theme) -> Vec<Line<'static>> {
             theme.style(Role::Pruned),
         ),
         Span::styled("path: activation as the ratio goes from 0 to 1, bright up to the ratio set", muted),
+    ]));
+    lines.push(Line::from(vec![
+        Span::raw(format!("   #881 .93{} ", theme.symbol("↔", "="))),
+        Span::styled("best match in trained and its cosine; the sign says that each is the other's best", muted),
     ]));
     lines.push(Line::default());
     lines

@@ -1,5 +1,7 @@
 //! Background jobs: one line for all of them, and one row each.
 
+use std::path::PathBuf;
+
 use ratatui::{
     style::Style,
     text::{Line, Span},
@@ -63,35 +65,35 @@ pub fn subject(spec: &JobSpec) -> String {
 }
 
 /// A row of the list of jobs.
-pub fn row(job: &Job, frame: usize, theme: &Theme) -> Line<'static> {
+pub fn row(job: &Job, width: usize, frame: usize, theme: &Theme) -> Line<'static> {
     let (sign, style) = sign(job, frame, theme);
     let muted = theme.style(Role::Muted);
-    let mut spans = vec![Span::styled(format!("{sign} "), style), Span::raw(format!("{:<24}", subject(&job.spec)))];
+    let mut spans = vec![Span::styled(format!("{sign} "), style), Span::raw(format!("{:<22}", subject(&job.spec)))];
     if let Some(share) = job.share() {
         spans.push(Span::styled(bars::meter(share, 20, theme.ascii), theme.style(Role::Accent)));
         spans.push(Span::raw(" "));
     }
     spans.push(Span::styled(words(job), muted));
-    let note = match &job.state {
+    let (note, role) = match &job.state {
         JobState::Running { done, total, unit, seconds, note } => {
             let rate = if *seconds > 0.0 { *done as f64 / seconds } else { 0.0 };
-            let counted = format!("   {done} of {total} {unit}, {rate:.0}/s");
-            if note.is_empty() { counted } else { format!("{counted}   {}", safe::line(note)) }
+            let counted = format!("{done} of {total} {unit}, {rate:.0}/s");
+            (if note.is_empty() { counted } else { format!("{counted}   {}", safe::line(note)) }, Role::Muted)
         }
-        JobState::Done { files, .. } => match files.as_slice() {
-            [] => String::new(),
-            [only] => format!("   {}", safe::line(&only.display().to_string())),
-            [first, rest @ ..] => format!("   {} and {} more", safe::line(&first.display().to_string()), rest.len()),
-        },
-        JobState::Failed(message) => {
-            return Line::from_iter(
-                spans
-                    .into_iter()
-                    .chain([Span::styled(format!("   {}", safe::line(message)), theme.style(Role::Error))]),
-            );
-        }
-        JobState::Queued | JobState::Cancelled => String::new(),
+        JobState::Done { files, .. } => (written(files).unwrap_or_default(), Role::Muted),
+        JobState::Failed(message) => (safe::line(message), Role::Error),
+        JobState::Queued | JobState::Cancelled => return Line::from(spans),
     };
-    spans.push(Span::styled(note, muted));
+    let room = width.saturating_sub(spans.iter().map(Span::width).sum::<usize>() + 4);
+    spans.push(Span::styled(format!("   {}", safe::cut(&note, room, theme.ascii)), theme.style(role)));
     Line::from(spans)
+}
+
+/// Where a job's results are, in few words.
+fn written(files: &[PathBuf]) -> Option<String> {
+    let folder = safe::line(&files.first()?.parent()?.display().to_string());
+    Some(match files.len() {
+        1 => format!("one file in {folder}"),
+        n => format!("{n} files in {folder}"),
+    })
 }

@@ -51,10 +51,10 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         let line = line_at(body, (at - first) as u16);
         let drawing =
             Drawing { shown, target: &target, theme, digits, selected: selected == Some(at), ratio: state.ratio };
-        if drawing.selected {
-            buffer.set_style(line, theme.style(Role::Selection));
-        }
         put(buffer, line, drawing.line(row, &columns));
+        if drawing.selected {
+            widgets::select(buffer, line, theme);
+        }
     }
     if rows.is_empty() {
         let text = if shown.comparison.views.is_empty() {

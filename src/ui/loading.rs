@@ -1,4 +1,4 @@
-//! The screen while a session loads, and when that failed.
+//! What stands in the table's place while a session loads, and when that failed.
 
 use ratatui::{
     buffer::Buffer,
@@ -7,9 +7,8 @@ use ratatui::{
 };
 
 use super::{
-    frame,
     theme::{Role, Theme},
-    widgets::{bars, format, line_at, put, spinner, wrap},
+    widgets::{self, bars, format, line_at, put, spinner, wrap},
 };
 use crate::{
     app::state::{Phase, Progress, State},
@@ -17,9 +16,9 @@ use crate::{
 };
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    let middle = frame(area, buffer, state, theme);
-    let width = middle.width.min(72);
-    let column = Rect { x: middle.x + (middle.width - width) / 2, width, ..middle };
+    let inside = widgets::Panel::new("session", false).render(area, buffer, theme);
+    let width = inside.width.saturating_sub(4).min(72);
+    let column = Rect { x: inside.x + (inside.width - width) / 2, width, ..inside };
     let lines = match &state.phase {
         Phase::Loading { progress, since } => {
             let seconds = state.now.saturating_sub(*since).as_secs_f64();
@@ -29,7 +28,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         Phase::Crashed(message) => failed("The engine stopped.", message, usize::from(width), theme),
         Phase::Ready => Vec::new(),
     };
-    let top = middle.height.saturating_sub(lines.len() as u16) / 2;
+    let top = inside.height.saturating_sub(lines.len() as u16) / 2;
     for (at, line) in lines.into_iter().enumerate() {
         put(buffer, line_at(column, top + at as u16), line);
     }
@@ -63,11 +62,13 @@ fn loading(progress: Option<&Progress>, seconds: f64, width: usize, frame: usize
     } else if progress.done > 0 {
         lines.push(Line::styled(format!("{} {unit}", amount(progress.done)), muted));
     }
+    lines.push(Line::default());
+    lines.push(Line::styled("You can type already. Ctrl-C gives up.", muted));
     lines
 }
 
 fn failed(title: &'static str, message: &str, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let mut lines = vec![Line::styled(title, theme.style(Role::Error)), Line::default()];
-    lines.extend(wrap(&safe::line(message), width).into_iter().take(12).map(Line::raw));
+    lines.extend(wrap(&safe::line(message), width).into_iter().take(8).map(Line::raw));
     lines
 }

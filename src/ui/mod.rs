@@ -45,7 +45,6 @@ pub fn view(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Op
     }
     let mut cursor = None;
     match state.screen {
-        Screen::Explore if !state.has_session() => loading::render(area, buffer, state, theme),
         Screen::Explore => cursor = explore::render(area, buffer, state, theme),
         Screen::Metrics => metrics::render(area, buffer, state, theme),
         Screen::Session => session::render(area, buffer, state, theme),

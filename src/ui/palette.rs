@@ -28,9 +28,6 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, query: &str, selec
     let first = widgets::offset(selected, entries.len(), visible);
     for (row, entry) in entries.iter().enumerate().skip(first).take(visible) {
         let line = line_at(list, (row - first) as u16);
-        if row == selected {
-            buffer.set_style(line, theme.style(Role::Selection));
-        }
         let keys: Vec<_> = entry.keys.iter().take(2).map(ToString::to_string).collect();
         let keys = if theme.ascii { ascii_arrows(&keys.join(" ")) } else { keys.join(" ") };
         let room = usize::from(list.width).saturating_sub(29 + safe::width(&keys));
@@ -45,6 +42,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, query: &str, selec
             ]),
         );
         put_right(buffer, line, Line::styled(format!("{keys} "), theme.style(Role::Key)));
+        if row == selected {
+            widgets::select(buffer, line, theme);
+        }
     }
     if entries.is_empty() {
         put(buffer, skip(list, 3), Line::styled("no command matches", theme.style(Role::Muted)));

@@ -58,8 +58,12 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
 }
 
 fn examples(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme, focused: bool) {
-    let hint =
-        if focused { " type a prompt, or take an example by its number" } else { " take an example by its number" };
+    let hint = match (state.has_session(), focused) {
+        (false, _) if !state.takes_text() => "",
+        (false, _) => " type a prompt: it is compared as soon as the session is loaded",
+        (true, true) => " type a prompt, or take an example by its number",
+        (true, false) => " take an example by its number",
+    };
     put(buffer, area, Line::styled(hint, theme.style(Role::Muted)));
     let examples = state.info.iter().flat_map(|i| &i.examples).take(EXAMPLES);
     for (at, example) in examples.enumerate() {

@@ -99,7 +99,7 @@ fn kept(state: &State, theme: &Theme) -> Line<'static> {
     let key = |action| Span::styled(state.keymap.key_of(action, &global), theme.style(Role::Key));
     Line::from(vec![
         Span::styled("kept  ", muted),
-        Span::raw(format!("{:<7}", format!("{:.0} %", (1.0 - state.ratio) * 100.0))),
+        Span::raw(format!("{:<6}", format!("{:.0} %", (1.0 - state.ratio) * 100.0))),
         key(Action::RatioDown),
         Span::raw(" "),
         key(Action::RatioUp),

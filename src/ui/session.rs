@@ -50,8 +50,8 @@ fn lines(state: &State, theme: &Theme, width: usize) -> Vec<Line<'static>> {
         row("longest prompt", format!("{} tokens", info.context)),
         row("device", format!("{}, {}", info.device, info.dtype)),
         row(
-            "short prompt takes",
-            format!("{:.0} ms{}", info.probe_ms, if state.slow() { ", so Enter compares" } else { "" }),
+            "a short prompt",
+            format!("takes {:.0} ms{}", info.probe_ms, if state.slow() { ", so Enter compares" } else { "" }),
         ),
         row("results folder", state.spec.results.display().to_string()),
         row("theme", theme.name.clone()),

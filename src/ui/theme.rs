@@ -187,13 +187,6 @@ impl Theme {
         self.styles.get(&role.into()).copied().unwrap_or_default()
     }
 
-    /// The style of a role on the selected row: its own colours over the selection's background and modifiers.
-    pub fn selected(&self, style: Style) -> Style {
-        let selection = self.style(Role::Selection);
-        let fg = style.fg.or(selection.fg);
-        Style { fg, ..style.patch(Style { fg: None, ..selection }) }
-    }
-
     /// One of two spellings of a symbol.
     pub fn symbol<'a>(&self, unicode: &'a str, ascii: &'a str) -> &'a str {
         if self.ascii { ascii } else { unicode }

@@ -315,8 +315,9 @@ impl Session {
         let mut effects = std::mem::take(&mut self.effects);
         self.report(Report::Comparison { generation, comparison, complete: part == Part::All });
         effects.append(&mut self.effects);
+        self.answer_latent();
         self.effects = effects;
-        self.answer_latent()
+        self
     }
 
     pub fn answer_latent(&mut self) -> &mut Self {

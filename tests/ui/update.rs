@@ -177,7 +177,7 @@ fn the_latent_is_asked_for_when_the_selection_changes() {
     assert_eq!(show(&session), 0, "one at a time");
     session.answer_latent();
     assert_eq!(session.state.detail.as_ref().unwrap().latent, session.state.latent.unwrap());
-    session.keys("]");
+    session.keys("]").answer(Part::All);
     assert_eq!(show(&session), 0, "the ratio changes nothing about it");
     session.keys("c");
     assert_eq!(show(&session), 0, "the engine has to rank by it first");
@@ -308,7 +308,7 @@ fn ctrl_c_and_signals_always_quit() {
         assert!(session.keys("<ctrl-c>").leaves(), "after {keys:?}");
     }
     assert!(Session::loading().keys("<ctrl-c>").leaves());
-    assert!(Session::loading().keys("q").leaves());
+    assert!(Session::loading().keys("<esc>q").leaves());
     assert!(Session::explored().send(Message::Terminated).leaves());
 }
 
@@ -441,4 +441,21 @@ fn first_steps_go_after_the_first_use() {
     session.keys("]");
     assert!(session.effects.iter().any(|e| matches!(e, Effect::RememberUse)));
     assert!(!session.state.first_steps);
+}
+
+#[test]
+fn a_prompt_can_be_typed_while_the_session_loads() {
+    let mut session = Session::loading();
+    session.time(100).keys("quick").time(900);
+    assert!(!session.leaves());
+    assert_eq!(session.requests(), []);
+    session.report(Report::Ready(Arc::new(info())));
+    assert_eq!(compare(&session).as_deref(), Some("quick"));
+}
+
+#[test]
+fn escape_and_a_key_in_one_go_are_both_heard() {
+    let mut session = Session::explored();
+    session.keys("?<alt-:>");
+    assert!(matches!(session.state.overlay, Some(Overlay::Palette { .. })));
 }

@@ -19,7 +19,9 @@ pub fn reported(state: &mut State, report: Report) {
         }
         Report::Ready(info) => ready(state, info),
         Report::LoadFailed(message) => {
+            // The screen itself says it.
             state.log.push(state.now, Level::Error, message.clone());
+            state.log.dismiss();
             state.phase = Phase::Failed(message);
         }
         Report::Comparison { generation, comparison, complete } => {
@@ -125,8 +127,8 @@ fn job_changed(state: &mut State, id: JobId, new: JobState) {
     let Some(job) = state.jobs.iter_mut().find(|j| j.id == id) else { return };
     match &new {
         JobState::Done { files, .. } => {
-            let names: Vec<_> = files.iter().map(|f| f.display().to_string()).collect();
-            let written = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+            let folder = files.first().and_then(|f| f.parent()).map(|f| f.display().to_string());
+            let written = folder.map(|f| format!(", results are in {f}")).unwrap_or_default();
             state.log.push(now, Level::Info, format!("{} finished{written}", job.spec.name()));
         }
         JobState::Failed(message) => {

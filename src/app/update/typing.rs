@@ -58,7 +58,7 @@ fn edit(query: &mut String, code: KeyCode, letter: Option<char>) {
 
 pub fn pasted(state: &mut State, text: &str) {
     let text = safe::input(text);
-    let takes = state.screen == Screen::Explore && super::ready(state);
+    let takes = state.takes_text();
     match &mut state.overlay {
         Some(Overlay::Palette { query, .. }) => query.extend(text.chars().filter(|c| !c.is_control()).take(60)),
         Some(Overlay::Find { query }) => query.extend(text.chars().filter(char::is_ascii_digit).take(10)),

@@ -1,9 +1,9 @@
 //! Largest cosine of every vector with another one, block by block: no `[d_sae, d_sae]` table is ever in memory.
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
-use crate::error::Result;
+use crate::{error::Result, kernels::with_f32};
 
 /// Rows and columns of one block. A block is a few milliseconds of work, the longest the caller waits.
 const ROWS: usize = 512;
@@ -22,13 +22,22 @@ pub struct MaxCosine {
 impl MaxCosine {
     /// `vectors` is `[count, width]`.
     pub fn new(vectors: &Tensor) -> Result<Self> {
-        let count = vectors.dim(0)?;
-        let norms = vectors.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12)?;
+        let (count, width) = vectors.dims2()?;
+        let mut unit = with_f32(vectors, <[f32]>::to_vec)?;
+        unit.par_chunks_exact_mut(width).for_each(|row| {
+            let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
+            row.iter_mut().for_each(|v| *v /= norm);
+        });
         let blocks = (0..count)
             .step_by(ROWS)
             .flat_map(|row| (row..count).step_by(COLUMNS).map(move |column| (row, column)))
             .collect();
-        Ok(Self { unit: vectors.broadcast_div(&norms)?, best: vec![f32::NEG_INFINITY; count], blocks, next: 0 })
+        Ok(Self {
+            unit: Tensor::from_vec(unit, (count, width), vectors.device())?,
+            best: vec![f32::NEG_INFINITY; count],
+            blocks,
+            next: 0,
+        })
     }
 
     /// Do one block; false when there was none left.

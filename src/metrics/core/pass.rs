@@ -12,7 +12,7 @@ use crate::{
     },
     data::encode_ids,
     error::Result,
-    model::{Captured, Tick},
+    model::{Captured, Site, Tick},
     sae::Latents,
 };
 
@@ -64,13 +64,17 @@ fn append(a: &mut TokenLosses, b: TokenLosses) {
     a.kl.extend(b.kl);
 }
 
+/// The residual stream after the last block with zeros at the hook, once it is known, where it is always the same.
+pub type Ablated = Option<Tensor>;
+
 /// Run `rows` (all of one length) through the model of `readers`, which all read it at the same hook in the same space:
-/// one clean pass and one with zeros for all of them, one resumed pass each.
+/// one clean pass and at most one with zeros for all of them, one resumed pass each. `ablated` is kept from call to call.
 pub fn measure(
     readers: &[&Reader],
     rows: &[Vec<u32>],
     special: &HashSet<u32>,
     plan: Plan,
+    ablated: &mut Ablated,
     tick: Tick,
 ) -> Result<Measured> {
     let (ids, length) = encode_ids(rows)?;
@@ -89,14 +93,14 @@ pub fn measure(
     // The residual streams after the last block: without SAE, with zeros, with each reconstruction.
     let mut last = Vec::with_capacity(readers.len() + 2);
     if plan.downstream {
-        last.push(model.finish(&captured, tick)?);
-        last.push(model.resume(&captured, &first.replacement(&captured, &x.zeros_like()?)?, tick)?);
+        last.push(model.finish(&captured, tick)?.flatten_to(1)?);
+        last.push(ablate(first, &captured, &x, ablated, tick)?);
     }
     for reader in readers {
         let (recon, latents) = reconstruct(reader, &x, tick)?;
         if plan.downstream {
             let spliced = splice(reader, &captured, &recon, keep_original)?;
-            last.push(model.resume(&captured, &spliced, tick)?);
+            last.push(model.resume(&captured, &spliced, tick)?.flatten_to(1)?);
         }
         if plan.activations {
             measured.recon.push(host(&recon)?);
@@ -104,13 +108,32 @@ pub fn measure(
         }
     }
     if plan.downstream {
-        let last: Vec<_> = last.iter().map(|t| t.flatten_to(1)).collect::<candle_core::Result<_>>()?;
         let others: Vec<_> = last[1..].iter().collect();
         let (clean, mut others) = losses(model, &last[0], &others, &next_tokens(rows), tick)?;
         let sae = others.split_off(1);
         measured.losses = others.pop().map(|ablation| Losses { clean, ablation, sae });
     }
     Ok(measured)
+}
+
+/// The residual stream after the last block with zeros at the hook: `[tokens, d_model]`, or `[1, d_model]` if all tokens
+/// have the same.
+///
+/// They have where the hook is the residual stream itself. With nothing left of text and position every position holds
+/// the same vector in every block after it: attention takes means of equal values. So one token is run, once, for all
+/// text. A mean that the SAE's space leaves out would change nothing: the norms of such models take it out again.
+fn ablate(reader: &Reader, captured: &Captured, x: &Tensor, known: &mut Ablated, tick: Tick) -> Result<Tensor> {
+    let model = &reader.model;
+    if !matches!(reader.hook.site, Site::ResidPre | Site::ResidMid | Site::ResidPost) {
+        let zeros = reader.replacement(captured, &x.zeros_like()?)?;
+        return Ok(model.resume(captured, &zeros, tick)?.flatten_to(1)?);
+    }
+    if let Some(known) = known {
+        return Ok(known.clone());
+    }
+    let one = model.capture(&Tensor::zeros((1, 1), DType::U32, &model.device)?, reader.hook, tick)?;
+    let last = model.resume(&one, &one.acts.zeros_like()?, tick)?.flatten_to(1)?;
+    Ok(known.insert(last).clone())
 }
 
 /// Encode and decode `[tokens, d_in]` in chunks, so that a wide SAE does not keep the person waiting.

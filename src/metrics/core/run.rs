@@ -7,7 +7,7 @@ use super::{
     activation::ActivationSums,
     downstream::DownstreamSums,
     inputs::Inputs,
-    pass::{Measured, Plan, measure, tokens_at_once},
+    pass::{Ablated, Measured, Plan, measure, tokens_at_once},
     summary,
     weights::{WeightFigures, WeightRun},
 };
@@ -28,6 +28,8 @@ pub struct CoreRun {
     special: HashSet<u32>,
     /// Readers of the same model at the same hook in the same space, by their place in `readers`.
     groups: Vec<Vec<usize>>,
+    /// What each group's model makes of zeros at the hook.
+    ablated: Vec<Ablated>,
     sums: Vec<Sums>,
     /// Where the work is: rows of batch `batch` before `row` are done for the model of group `group`, with what they gave.
     batch: usize,
@@ -75,11 +77,12 @@ impl CoreRun {
             downstream: DownstreamSums::default(),
             activation: ActivationSums::new(reader.sae.config.d_in, reader.sae.config.d_sae),
         });
+        let groups =
+            partition(&readers, |a, b| Arc::ptr_eq(&a.model, &b.model) && a.hook == b.hook && a.space == b.space);
         Ok(Self {
             sums: sums.collect(),
-            groups: partition(&readers, |a, b| {
-                Arc::ptr_eq(&a.model, &b.model) && a.hook == b.hook && a.space == b.space
-            }),
+            ablated: vec![None; groups.len()],
+            groups,
             weights: partition(&readers, same_weights)
                 .into_iter()
                 .map(|readers| WeightTask { readers, run: None, done: None })
@@ -123,8 +126,11 @@ impl CoreRun {
             exclude_special: self.spec.exclude_special_tokens_from_reconstruction,
         };
         let start = self.batch * size + self.row;
-        let rows = rows_at_once(readers[0], self.spec.context_size).min(size - self.row);
-        let measured = measure(&readers, &self.rows[start..start + rows], &self.special, plan, tick)?;
+        // In equal parts: a short last one would waste the matrix products.
+        let left = size - self.row;
+        let rows = left.div_ceil(left.div_ceil(rows_at_once(readers[0], self.spec.context_size)));
+        let ablated = &mut self.ablated[self.group];
+        let measured = measure(&readers, &self.rows[start..start + rows], &self.special, plan, ablated, tick)?;
         self.measured.extend(measured);
         self.row += rows;
         if self.row == size {
@@ -163,13 +169,14 @@ impl CoreRun {
             Some(run) => run,
             None => {
                 let reader = &self.readers[task.readers[0]];
+                tick()?;
                 let pruned = reader.pruning.as_ref().map(|pruning| pruning.apply(&reader.sae)).transpose()?;
                 let sae = pruned.as_ref().unwrap_or(&reader.sae);
                 let bias = match &sae.activation {
                     Activation::Gated { b_mag, .. } => b_mag,
                     _ => &sae.b_enc,
                 };
-                task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias)?)
+                task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias, tick)?)
             }
         };
         if !run.step(tick)? {

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::cosine::MaxCosine;
-use crate::{error::Result, model::Tick};
+use crate::{error::Result, kernels::with_f32, model::Tick};
 
 /// One value a latent; NaN where undefined, as for a latent whose encoder is pruned away whole.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,21 +28,24 @@ pub struct WeightRun {
 
 impl WeightRun {
     /// `w_enc` and `w_dec` are `[d_sae, d_in]`: a latent is a row of both.
-    pub fn new(w_enc: &Tensor, w_dec: &Tensor, b_enc: &[f32]) -> Result<Self> {
+    pub fn new(w_enc: &Tensor, w_dec: &Tensor, b_enc: &[f32], tick: Tick) -> Result<Self> {
         let (d_sae, d_in) = w_enc.dims2()?;
-        let encoder: Vec<f32> = w_enc.flatten_all()?.to_vec1()?;
-        let decoder: Vec<f32> = w_dec.flatten_all()?.to_vec1()?;
-        let (encoder_norm, encoder_decoder_cosine_sim) = encoder
-            .par_chunks_exact(d_in)
-            .zip(decoder.par_chunks_exact(d_in))
-            .map(|(enc, dec)| {
-                let norm = dot(enc, enc).sqrt();
-                (norm, dot(enc, dec) / (norm * dot(dec, dec).sqrt()))
+        let cosine = |enc: &[f32], dec: &[f32]| {
+            let norm = dot(enc, enc).sqrt();
+            (norm, dot(enc, dec) / (norm * dot(dec, dec).sqrt()))
+        };
+        let (encoder_norm, encoder_decoder_cosine_sim) = with_f32(w_enc, |enc| {
+            with_f32(w_dec, |dec| {
+                let latents = enc.par_chunks_exact(d_in).zip(dec.par_chunks_exact(d_in));
+                latents.map(|(enc, dec)| cosine(enc, dec)).unzip()
             })
-            .unzip();
+        })??;
+        tick()?;
         let encoder_bias = if b_enc.is_empty() { vec![0.0; d_sae] } else { b_enc.iter().map(|&b| b.into()).collect() };
+        let encoder = MaxCosine::new(w_enc)?;
+        tick()?;
         Ok(Self {
-            encoder: MaxCosine::new(w_enc)?,
+            encoder,
             decoder: MaxCosine::new(w_dec)?,
             figures: WeightFigures { encoder_bias, encoder_norm, encoder_decoder_cosine_sim, ..Default::default() },
         })
@@ -93,7 +96,7 @@ mod tests {
     #[test]
     fn norms_cosines_and_dead_latents() {
         let (enc, dec) = (tensor(&[3.0, 4.0, 0.0, 0.0, 0.0, 2.0]), tensor(&[1.0, 0.0, 0.0, 1.0, 0.6, 0.8]));
-        let mut run = WeightRun::new(&enc, &dec, &[0.5, -1.0, 0.0]).unwrap();
+        let mut run = WeightRun::new(&enc, &dec, &[0.5, -1.0, 0.0], &mut || Ok(())).unwrap();
         // Stopped after its first block it goes on from there.
         assert!(matches!(run.step(&mut || Err(Error::Interrupted)), Err(Error::Interrupted)));
         assert_eq!(run.progress(), (1, 2));
@@ -108,6 +111,6 @@ mod tests {
         {
             assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6), "{found:?}");
         }
-        assert_eq!(WeightRun::new(&enc, &dec, &[]).unwrap().figures.encoder_bias, [0.0; 3]);
+        assert_eq!(WeightRun::new(&enc, &dec, &[], &mut || Ok(())).unwrap().figures.encoder_bias, [0.0; 3]);
     }
 }

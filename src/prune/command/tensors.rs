@@ -23,6 +23,9 @@ enum Bytes {
     Static(&'static [u8]),
 }
 
+/// Sees each tensor's name, description and bytes, and may change the bytes.
+pub type Edit<'a> = &'a mut dyn FnMut(&str, &TensorInfo, &mut [u8]) -> Result<()>;
+
 /// A file to copy, its header read.
 pub struct TensorFile {
     path: PathBuf,
@@ -48,12 +51,8 @@ impl TensorFile {
         Ok(Self { path: name.into(), bytes: Bytes::Static(bytes), header, metadata })
     }
 
-    /// Copy to `target`. `edit` sees every tensor's bytes and may change them. The inner error is the target's.
-    pub fn copy(
-        &self,
-        target: &Path,
-        edit: &mut dyn FnMut(&str, &TensorInfo, &mut [u8]) -> Result<()>,
-    ) -> Result<io::Result<()>> {
+    /// Copy to `target`, tensor by tensor. The inner error is the target's.
+    pub fn copy(&self, target: &Path, edit: Edit) -> Result<io::Result<()>> {
         let mut file = match File::create(target) {
             Ok(file) => BufWriter::new(file),
             Err(e) => return Ok(Err(e)),

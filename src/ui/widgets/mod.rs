@@ -7,7 +7,7 @@ pub mod format;
 use ratatui::{
     buffer::Buffer,
     layout::{Alignment, Margin, Rect},
-    style::{Color, Style},
+    style::{Color, Modifier, Style},
     symbols::border,
     text::Line,
     widgets::{Block, Clear, Scrollbar, ScrollbarOrientation, ScrollbarState, StatefulWidget, Widget},
@@ -55,6 +55,15 @@ pub fn put<'a>(buffer: &mut Buffer, area: Rect, line: impl Into<Line<'a>>) {
 /// Draw a line at the end of an area's first row.
 pub fn put_right<'a>(buffer: &mut Buffer, area: Rect, line: impl Into<Line<'a>>) {
     put(buffer, area, line.into().right_aligned());
+}
+
+/// Mark a drawn row as the selected one. Reversed, its colours would become a patchwork: there it has none.
+pub fn select(buffer: &mut Buffer, row: Rect, theme: &Theme) {
+    let selection = theme.style(Role::Selection);
+    if selection.add_modifier.contains(Modifier::REVERSED) {
+        buffer.set_style(row, Style::new().fg(Color::Reset).remove_modifier(Modifier::DIM));
+    }
+    buffer.set_style(row, selection);
 }
 
 /// A framed part of the screen.

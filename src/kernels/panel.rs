@@ -1,0 +1,178 @@
+//! The product at the bottom of everything with few tokens: a panel of weight rows, read as they lie in memory, times a
+//! tile of tokens. General matrix products first copy the weights into another order, which costs more than the product
+//! itself when there are few tokens.
+
+use rayon::prelude::*;
+
+/// Weight rows of one panel.
+pub const PANEL: usize = 8;
+/// Tokens of one tile.
+pub const TILE: usize = 32;
+
+/// Tokens `[n, d]` as tiles `[n / TILE][d][TILE]`, the last one filled up with zeros.
+pub fn tiles(x: &[f32], d: usize) -> Vec<f32> {
+    let n = x.len() / d;
+    let mut out = vec![0.0; n.div_ceil(TILE) * d * TILE];
+    out.par_chunks_mut(d * TILE).enumerate().for_each(|(tile, out)| {
+        for (at, row) in x[tile * TILE * d..].chunks(d).take(TILE).enumerate() {
+            for (i, v) in row.iter().enumerate() {
+                out[i * TILE + at] = *v;
+            }
+        }
+    });
+    out
+}
+
+pub type Products = [[f32; TILE]; PANEL];
+
+/// `panel [PANEL, d]` times `tile [d, TILE]`.
+pub fn multiply(panel: &[f32], tile: &[f32], d: usize, out: &mut Products) {
+    assert!(panel.len() == PANEL * d && tile.len() == TILE * d);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instructions exist where `level` says so, and the slices have the lengths checked above.
+    match super::simd::level() {
+        4 => return unsafe { avx512(panel, tile, d, out) },
+        3 => return unsafe { avx2(panel, tile, d, out) },
+        _ => {}
+    }
+    for (row, out) in panel.chunks(d).zip(out) {
+        out.fill(0.0);
+        for (w, x) in row.iter().zip(tile.chunks(TILE)) {
+            for (o, x) in out.iter_mut().zip(x) {
+                *o += w * x;
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! tile_kernel {
+    ($name:ident, $features:literal, $lanes:literal, $rows:literal, $zero:ident, $set:ident, $load:ident, $fma:ident, $store:ident) => {
+        /// # Safety
+        /// The CPU must have the named features; `panel` holds `PANEL * d` values and `tile` holds `TILE * d`.
+        #[target_feature(enable = $features)]
+        unsafe fn $name(panel: &[f32], tile: &[f32], d: usize, out: &mut Products) {
+            use std::arch::x86_64::*;
+            const COLUMNS: usize = TILE / $lanes;
+            let (panel, tile) = (panel.as_ptr(), tile.as_ptr());
+            for first in (0..PANEL).step_by($rows) {
+                let mut sums = [[$zero(); COLUMNS]; $rows];
+                for i in 0..d {
+                    // SAFETY: i < d and the lengths are as promised.
+                    unsafe {
+                        let mut x = [$zero(); COLUMNS];
+                        for (c, x) in x.iter_mut().enumerate() {
+                            *x = $load(tile.add(i * TILE + c * $lanes));
+                        }
+                        for (r, sums) in sums.iter_mut().enumerate() {
+                            let w = $set(*panel.add((first + r) * d + i));
+                            for (sum, x) in sums.iter_mut().zip(x) {
+                                *sum = $fma(w, x, *sum);
+                            }
+                        }
+                    }
+                }
+                for (r, sums) in sums.iter().enumerate() {
+                    for (c, sum) in sums.iter().enumerate() {
+                        // SAFETY: first + r < PANEL, and c * lanes + lanes <= TILE.
+                        unsafe { $store(out[first + r].as_mut_ptr().add(c * $lanes), *sum) };
+                    }
+                }
+            }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+tile_kernel!(
+    avx512,
+    "avx512f",
+    16,
+    8,
+    _mm512_setzero_ps,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_fmadd_ps,
+    _mm512_storeu_ps
+);
+#[cfg(target_arch = "x86_64")]
+tile_kernel!(
+    avx2,
+    "avx2,fma",
+    8,
+    2,
+    _mm256_setzero_ps,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_fmadd_ps,
+    _mm256_storeu_ps
+);
+
+/// Panels one task works on.
+const PANELS: usize = 16;
+
+/// `x W^T + b` for few tokens: `x [n, d]`, `weight [outputs, d]`.
+pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, d: usize) -> Vec<f32> {
+    let (n, outputs) = (x.len() / d, weight.len() / d);
+    let tiles = tiles(x, d);
+    // Each task fills columns of its own; they are put side by side afterwards.
+    const WIDTH: usize = PANELS * PANEL;
+    let blocks: Vec<Vec<f32>> = weight
+        .par_chunks(WIDTH * d)
+        .map(|rows| {
+            let width = rows.len() / d;
+            let mut block = vec![0.0; n * width];
+            let mut products = [[0.0; TILE]; PANEL];
+            let mut last = Vec::new();
+            for (at, panel) in rows.chunks(PANEL * d).enumerate() {
+                let count = panel.len() / d;
+                let panel = if count == PANEL {
+                    panel
+                } else {
+                    // The last rows, filled up with zeros.
+                    last.clear();
+                    last.extend_from_slice(panel);
+                    last.resize(PANEL * d, 0.0);
+                    &last
+                };
+                for (tile, x) in tiles.chunks(d * TILE).enumerate() {
+                    multiply(panel, x, d, &mut products);
+                    for t in 0..TILE.min(n - tile * TILE) {
+                        let out = &mut block[(tile * TILE + t) * width + at * PANEL..][..count];
+                        out.iter_mut().zip(&products).for_each(|(out, row)| *out = row[t]);
+                    }
+                }
+            }
+            block
+        })
+        .collect();
+    let mut out = vec![0.0; n * outputs];
+    out.par_chunks_mut(outputs).enumerate().for_each(|(t, out)| {
+        for (out, block) in out.chunks_mut(WIDTH).zip(&blocks) {
+            out.copy_from_slice(&block[t * out.len()..][..out.len()]);
+        }
+        if let Some(bias) = bias {
+            out.iter_mut().zip(bias).for_each(|(out, b)| *out += b);
+        }
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linear_matches_plain_loops_at_odd_sizes() {
+        for (n, d, outputs) in [(1, 5, 3), (33, 19, 137), (64, 8, 128), (70, 31, 260)] {
+            let x: Vec<f32> = (0..n * d).map(|i| (i as f32 * 0.7).sin()).collect();
+            let w: Vec<f32> = (0..outputs * d).map(|i| (i as f32 * 0.3).cos()).collect();
+            let b: Vec<f32> = (0..outputs).map(|i| i as f32).collect();
+            let out = linear(&x, &w, Some(&b), d);
+            for (at, got) in out.iter().enumerate() {
+                let (t, o) = (at / outputs, at % outputs);
+                let want = b[o] + (0..d).map(|i| x[t * d + i] * w[o * d + i]).sum::<f32>();
+                assert!((got - want).abs() < 1e-4, "{n}x{d}x{outputs} at {at}: {got} {want}");
+            }
+        }
+    }
+}
