@@ -181,3 +181,40 @@ fn impossible_requests_are_refused_before_work_begins() {
     let (_, message) = refused(&["--tokens", "100", "--context", "257"]);
     assert!(message.contains("--context"), "{message}");
 }
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_a_checkpoint_that_resume_goes_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sae");
+    let arguments = |resume: bool| {
+        let mut all = vec!["train", "--text", "demo/calibration.jsonl", "--hook", "blocks.0.hook_mlp_out", "--d-sae", "32"];
+        all.extend(["--k", "2", "--context", "64", "--compress", "none", "--out", out.to_str().unwrap()]);
+        // Far more than can be done before the signal; checkpoints come every second.
+        all.extend(["--tokens", "1000000000000", "--checkpoint-every", "0.01"]);
+        all.extend(resume.then_some("--resume"));
+        all.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let checkpoint = out.join("checkpoint.safetensors");
+    let mut sizes = Vec::new();
+    for resume in [false, true] {
+        let before = fs::metadata(&checkpoint).and_then(|m| m.modified()).ok();
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("prunelens"))
+            .args(arguments(resume))
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(120);
+        while fs::metadata(&checkpoint).and_then(|m| m.modified()).ok() == before {
+            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+            assert!(std::time::Instant::now() < deadline, "no checkpoint after two minutes");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // SAFETY: the child is ours and has not been waited for, so its id is still its own.
+        unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        sizes.push(fs::metadata(&checkpoint).unwrap().len());
+    }
+    assert_eq!(sizes[0], sizes[1]);
+    assert!(!out.join("cfg.json").exists());
+}

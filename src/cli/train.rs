@@ -63,12 +63,12 @@ pub enum ArchitectureName {
 #[command(next_help_heading = "Tuning")]
 pub struct TuningArgs {
     /// Tokens a step.
-    #[arg(long, value_name = "N", default_value_t = 2048)]
+    #[arg(long, value_name = "N", default_value_t = 1024)]
     pub batch: usize,
     /// Tokens among which batches are drawn.
     #[arg(long, value_name = "N", default_value_t = 65536)]
     pub buffer: usize,
-    /// Learning rate [default: 2e-4 sqrt(16384 / d_sae)].
+    /// Learning rate [default: 7e-4 sqrt(16384 / d_sae)].
     #[arg(long, value_name = "RATE")]
     pub lr: Option<f64>,
     /// Share of the budget over which the learning rate rises.
