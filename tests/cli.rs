@@ -17,7 +17,7 @@ const COMMANDS: [&str; 10] =
 #[test]
 fn help() {
     let place = Place::new();
-    let mut snapshot = |name: &str, args: &[&str]| {
+    let snapshot = |name: &str, args: &[&str]| {
         let help = place.run(args.iter().chain(&["--help"])).done().printable();
         insta::assert_snapshot!(format!("help{name}"), help.out);
     };

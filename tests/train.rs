@@ -188,7 +188,8 @@ fn ctrl_c_leaves_a_checkpoint_that_resume_goes_on_from() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("sae");
     let arguments = |resume: bool| {
-        let mut all = vec!["train", "--text", "demo/calibration.jsonl", "--hook", "blocks.0.hook_mlp_out", "--d-sae", "32"];
+        let mut all =
+            vec!["train", "--text", "demo/calibration.jsonl", "--hook", "blocks.0.hook_mlp_out", "--d-sae", "32"];
         all.extend(["--k", "2", "--context", "64", "--compress", "none", "--out", out.to_str().unwrap()]);
         // Far more than can be done before the signal; checkpoints come every second.
         all.extend(["--tokens", "1000000000000", "--checkpoint-every", "0.01"]);

@@ -160,8 +160,8 @@ fn from_shape(name: &str, layer: usize, d_sae: usize, n_tokens: usize, tick: Tic
 fn from_session(session: &Session, load: Duration, n_tokens: usize) -> Result<Subject> {
     let spec = &session.spec;
     let text = crate::demo::held_out()?.join("\n");
-    let text = &text[..text.floor_char_boundary(16 * n_tokens)];
-    let ids = session.tokenizer.encode(text, spec.bos)?;
+    let text: String = text.chars().take(16 * n_tokens).collect();
+    let ids = session.tokenizer.encode(&text, spec.bos)?;
     let n_tokens = n_tokens.min(session.original.config.n_ctx).min(ids.len());
     let tokens =
         ids[..n_tokens].iter().map(|id| Token { id: *id, piece: Vec::new(), special: session.tokenizer.special(*id) });

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{GRID, Paths};
+use super::{Curve, GRID, Paths};
 use crate::{
     error::Result,
     kernels::{
@@ -84,14 +84,7 @@ impl PathGrid {
     /// One latent on one token at every ratio of the fine grid, and the ratio from which it stays silent. Where the
     /// activation depends on the latent alone that ratio is exact to the last weight; a TopK SAE's choice among latents
     /// is known at the steps of the grid.
-    pub fn curve(
-        &self,
-        sae: &Sae,
-        order: &Order,
-        x: &Tensor,
-        token: usize,
-        latent: u32,
-    ) -> Result<(Vec<(f64, f32)>, Option<f64>)> {
+    pub fn curve(&self, sae: &Sae, order: &Order, x: &Tensor, token: usize, latent: u32) -> Result<Curve> {
         let (input, _) = sae.process_input(&x.narrow(0, token, 1)?)?;
         let d = sae.d_in();
         let first = latent as usize * d;

@@ -12,6 +12,9 @@ use crate::{
 /// Latents listed a token.
 const LISTED: usize = 5;
 
+/// One figure of a variant, if it is known.
+type Figure = fn(&View) -> Option<f64>;
+
 pub fn table(session: &Session, comparison: &Comparison) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
@@ -35,7 +38,7 @@ fn write_table(out: &mut String, session: &Session, comparison: &Comparison) -> 
         write!(out, "{:>11}", view.variant)?;
     }
     writeln!(out)?;
-    let rows: [(&str, fn(&View) -> Option<f64>); 7] = [
+    let rows: [(&str, Figure); 7] = [
         ("l0", |v| v.reconstruction.map(|f| f.l0)),
         ("mse", |v| v.reconstruction.map(|f| f.mse)),
         ("explained_variance", |v| v.reconstruction.map(|f| f.explained_variance)),

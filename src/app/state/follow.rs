@@ -38,7 +38,7 @@ pub struct Follow {
 }
 
 impl Follow {
-    pub fn next(&mut self) -> u64 {
+    pub fn advance(&mut self) -> u64 {
         self.generation += 1;
         self.generation
     }

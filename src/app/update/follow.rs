@@ -32,7 +32,7 @@ fn ask_comparison(state: &mut State, effects: &mut Vec<Effect>) {
     if same_prompt && follow.waiting {
         return;
     }
-    let generation = follow.next();
+    let generation = follow.advance();
     let (ratio, criterion) = (target.ratio, target.criterion);
     effects.push(Effect::Request(if same_prompt {
         Request::SetRatio { generation, ratio, criterion }
@@ -59,7 +59,7 @@ fn ask_latent(state: &mut State, effects: &mut Vec<Effect>) {
     if state.follow.latent.as_ref().is_some_and(|(_, k)| *k == key) {
         return;
     }
-    let generation = state.follow.next();
+    let generation = state.follow.advance();
     let (token, criterion) = (state.token, state.criterion);
     effects.push(Effect::Request(Request::ShowLatent { generation, latent, token, criterion }));
     state.follow.latent = Some((generation, key));
