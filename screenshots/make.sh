@@ -8,7 +8,8 @@ program=${PRUNELENS:-$here/../target/release/prunelens}
 draw() { # NAME SIZE KEYS [FLAG ...]
     local name=$1 size=$2 keys=$3
     shift 3
-    "$program" render --color truecolor "$@" --size "$size" --keys "$keys" --out "$here/$name"
+    [[ " $* " == *" --color "* ]] || set -- --color truecolor "$@"
+    "$program" render "$@" --size "$size" --keys "$keys" --out "$here/$name"
     echo "$name"
 }
 

@@ -18,6 +18,7 @@ use crate::{
     jobs::{Job, Step, core::CoreJob},
     metrics::core::setup::CoreOptions,
     prune::Criterion,
+    sae::Sae,
     session::{Session, SessionSpec, Source, token_tensor},
 };
 
@@ -153,9 +154,15 @@ impl Engine {
         .and_then(|session| Ok((describe(&session)?, session)));
         match loaded {
             Ok((info, session)) => {
+                let quick = quick_to_match(&session);
                 self.live = Some(Live::new(Arc::new(session), self.mailbox.clone(), self.reports.clone()));
-                self.send(Report::Ready(Arc::new(info)));
                 self.background.extend([Background::Match, Background::Index]);
+                if quick {
+                    // Small dictionaries are matched before anything is shown of them.
+                    self.background.pop_front();
+                    self.quiet(Background::Match);
+                }
+                self.send(Report::Ready(Arc::new(info)));
             }
             Err(Error::Interrupted) => {}
             Err(error) => self.send(Report::LoadFailed(error.to_string())),
@@ -202,6 +209,12 @@ impl Engine {
             Err(error) => tracing::warn!("{task:?}: {error}"),
         }
     }
+}
+
+/// Whether matching the two dictionaries takes no longer than a blink.
+fn quick_to_match(session: &Session) -> bool {
+    let cost = |trained: &Sae| 2 * session.sae.d_sae() as u64 * trained.d_sae() as u64 * trained.d_in() as u64;
+    session.trained.as_ref().is_some_and(|trained| cost(trained) < 4_000_000_000)
 }
 
 /// Let the person through; stop for a command.
