@@ -30,8 +30,6 @@ pub struct Live {
     /// Of the request that the prompt's state answers.
     generation: u64,
     due: Due,
-    /// The latent last shown; what the background finds out about it is told as well.
-    shown: Option<Request>,
     /// Filled in by work in the background.
     pub matching: Option<Matching>,
     index: Option<Index>,
@@ -48,7 +46,6 @@ impl Live {
             prompt: None,
             generation: 0,
             due: Due::Nothing,
-            shown: None,
             matching: None,
             index: None,
             shown: None,
@@ -170,17 +167,7 @@ impl Live {
         let (Some(prompt), Some((generation, latent, token))) = (&self.prompt, self.shown) else { return Ok(()) };
         let detail = detail::detail(&self.session, prompt, self.index.as_ref(), latent, token)?;
         self.send(Report::Latent { generation, detail: Arc::new(detail) });
-        self.shown = Some(request.clone());
         Ok(())
-    }
-
-    /// Tell more about the latent on show.
-    pub fn show_again(&mut self) {
-        if let Some(request) = self.shown.take()
-            && !self.mailbox.outdates(&request)
-        {
-            self.answer(request);
-        }
     }
 
     /// The next part of the current answer.
