@@ -3,26 +3,28 @@
 # With rsvg-convert installed the main one becomes a PNG, too.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-program=${PRUNELENS:-$here/../target/release/prunelens}
+program=$(realpath "${PRUNELENS:-$here/../target/release/prunelens}")
 
 draw() { # NAME SIZE KEYS [FLAG ...]
     local name=$1 size=$2 keys=$3
     shift 3
     [[ " $* " == *" --color "* ]] || set -- --color truecolor "$@"
-    "$program" render "$@" --size "$size" --keys "$keys" --out "$here/$name"
+    "$program" render "$@" --results results --size "$size" --keys "$keys" --out "$here/$name"
     echo "$name"
 }
 
-start='1<wait><tab><down><down><wait>]]]]]<wait>'
+# Metric jobs of the pictures leave their files here.
+cd "$(mktemp -d)"
+start='1<wait><down><down><wait>]]]]]<wait>'
 draw explore.svg 120x36 "$start"
 draw explore.txt 120x36 "$start"
 draw explore-light.svg 120x36 "$start" --theme light
 draw explore-16-colours.svg 120x36 "$start" --color 16
 draw explore-ascii.txt 120x36 "$start" --color none --ascii
 draw narrow.svg 80x24 "$start"
-draw whole-prompt.svg 120x36 '2<wait><tab>w<wait>]]]<wait>'
-draw help.svg 120x36 '1<wait><tab>?'
-draw metrics.svg 120x36 '1<wait><tab>m<job>'
+draw whole-prompt.svg 120x36 '2<wait>w<wait>]]]<wait>'
+draw help.svg 120x36 '1<wait>?'
+draw metrics.svg 120x36 '1<wait>m<job>'
 draw drag.cast 120x36 '1<wait><tab><wait>]<wait>]<wait>]<wait>]<wait>]<wait>]<wait>]<wait>]<wait>[<wait>[<wait>c<wait>'
 if command -v rsvg-convert >/dev/null; then
     rsvg-convert -w 1440 "$here/explore.svg" -o "$here/explore.png"
