@@ -57,7 +57,11 @@ fn middle(areas: &Areas, buffer: &mut Buffer, state: &State, theme: &Theme) {
 /// What to do first, until it was done once.
 fn first_steps(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let chain = [Context::Explore, Context::Global, Context::Always];
-    let key = |action| Span::styled(state.keymap.key_of(action, &chain), theme.style(Role::Key));
+    let key = |action| {
+        let keys = state.keymap.key_of(action, &chain);
+        let keys = if theme.ascii { super::footer::ascii_arrows(&keys) } else { keys };
+        Span::styled(keys, theme.style(Role::Key))
+    };
     let text = |text| Span::styled(text, theme.style(Role::Muted));
     let lines = [
         Line::from(vec![

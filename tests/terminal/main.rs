@@ -37,7 +37,7 @@ fn a_first_visit() {
     screen.wait_for("paper");
 
     screen.keys("?");
-    screen.wait_for("Leave the program");
+    screen.wait_for("How to read the screen");
     screen.keys("\x1b");
     screen.wait_without("Leave the program");
     screen.keys("q");
@@ -89,15 +89,22 @@ fn any_size_and_back() {
 #[test]
 fn nothing_is_sent_and_nothing_computed_while_idle() {
     let mut screen = Screen::compared();
-    // The work for quiet moments comes to an end, too.
-    let (quiet, time) = (Duration::from_secs(3), Duration::from_secs(2));
-    assert_eq!(screen.bytes_while_idle(quiet, time), 0);
+    let time = Duration::from_secs(2);
+    assert_eq!(screen.bytes_while_idle(time, time), 0);
     #[cfg(target_os = "linux")]
     {
-        let before = screen.cpu_ticks();
-        assert_eq!(screen.bytes_while_idle(Duration::from_millis(1), time), 0);
-        let used = screen.cpu_ticks() - before;
-        assert!(used <= 2, "{used} ticks of processor time in two idle seconds");
+        // The work for quiet moments comes to an end, however slow the machine is.
+        let deadline = std::time::Instant::now() + screen::DEADLINE;
+        loop {
+            let before = screen.cpu_ticks();
+            screen.bytes_while_idle(Duration::from_millis(1), time);
+            let used = screen.cpu_ticks() - before;
+            if used <= 2 {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{used} ticks of processor time in two idle seconds");
+        }
+        assert_eq!(screen.bytes_while_idle(time, time), 0);
     }
 }
 

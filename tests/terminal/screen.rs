@@ -12,7 +12,7 @@ use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native
 use crate::support::{Place, isolate};
 
 /// Long enough for a debug build on a busy machine; only a failing test waits this long.
-const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 pub struct Screen {
     parser: vt100::Parser,
