@@ -11,9 +11,12 @@ pub struct RenderArgs {
     /// Size of the screen in cells.
     #[arg(long, value_name = "WxH", default_value = "120x36", value_parser = values::size)]
     pub size: (u16, u16),
-    /// Keys to press: text, and names in angle brackets such as <tab>, <enter>, <ctrl-p>, <wait> (until the engine has
-    /// answered) and <job> (until no job is left).
-    #[arg(long, value_name = "SCRIPT", default_value = "<wait>")]
+    #[arg(
+        long,
+        value_name = "SCRIPT",
+        default_value = "<wait>",
+        help = "Keys to press: text, and names in angle brackets such as <tab>, <enter>, <ctrl-p>, <wait> (until the engine has answered) and <job> (until no job is left)"
+    )]
     pub keys: String,
     /// File to write; its ending says what: .svg, .txt or .cast.
     #[arg(long, value_name = "FILE")]

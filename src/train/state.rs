@@ -27,7 +27,7 @@ pub struct State {
     pub scale: f32,
     /// For each latent, `tokens` when it last fired.
     pub last_fired: Vec<u64>,
-    /// Sums that forget: figures of about the last [`RECENT`] steps.
+    /// Sums that forget: figures of about the last `RECENT` steps.
     pub recent: Sums,
 }
 
