@@ -69,6 +69,34 @@ fn a_job_from_start_to_files() {
 }
 
 #[test]
+fn a_job_taken_up_again_gives_the_same_bits() {
+    let session = session(SessionSpec::demo());
+    let whole = CoreJob::new(&session, &options()).unwrap();
+    let results = tempfile::tempdir().unwrap();
+    let metrics = |files: Vec<Value>| files.into_iter().map(|f| f["eval_result_metrics"].clone()).collect::<Vec<_>>();
+    let expected = metrics(finish(whole, results.path()).unwrap());
+    // Thrown away and taken up after every step.
+    let mut state: Option<Vec<u8>> = None;
+    let found: Vec<Value> = loop {
+        let mut job = CoreJob::new(&session, &options()).unwrap();
+        if let Some(state) = &state {
+            job.restore(state).unwrap();
+        }
+        for _ in 0..3 {
+            job.step(&mut || Ok(())).unwrap();
+        }
+        if job.step(&mut || Ok(())).unwrap() == Step::Done {
+            break metrics(finish(job, results.path()).unwrap());
+        }
+        state = Some(job.state().unwrap());
+    };
+    assert_eq!(found, expected);
+    let mut other = CoreJob::new(&session, &CoreOptions { variants: vec![Variant::Original], ..options() }).unwrap();
+    assert!(other.restore(&state.unwrap()).unwrap_err().to_string().contains("another core run"));
+    assert!(other.restore(&[1, 2, 3]).unwrap_err().to_string().contains("start it anew"));
+}
+
+#[test]
 fn choices_and_refusals() {
     // Nothing that needs calibration: quick to load.
     let session = session(SessionSpec {

@@ -40,6 +40,14 @@ impl Job for CoreJob {
         self.0.table()
     }
 
+    fn state(&self) -> Result<Vec<u8>> {
+        self.0.run.state()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        self.0.run.restore(state)
+    }
+
     fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>> {
         self.0.write(results)
     }

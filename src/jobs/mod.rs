@@ -4,7 +4,13 @@ pub mod core;
 
 use std::path::{Path, PathBuf};
 
-use crate::{error::Result, metrics::MetricTable, model::Tick};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::{Error, Result},
+    metrics::MetricTable,
+    model::Tick,
+};
 
 /// Whether a job has more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,24 @@ pub trait Job {
     /// Figures so far.
     fn table(&self) -> MetricTable;
 
+    /// Everything that [`restore`](Self::restore) needs to go on from here in another process. Asked between steps only.
+    fn state(&self) -> Result<Vec<u8>>;
+
+    /// Take up a state of a job made from the same session and options. What it gives in the end is, on the CPU, the same
+    /// to the bit as without the break.
+    fn restore(&mut self, state: &[u8]) -> Result<()>;
+
     /// After the last step: write the results below `results` and give the files' paths.
     fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>>;
+}
+
+/// A job's state as bytes. Floats keep their bits.
+pub fn to_bytes(state: &impl Serialize) -> Result<Vec<u8>> {
+    postcard::to_stdvec(state).map_err(|e| Error::invalid(format!("a job's state cannot be written: {e}")))
+}
+
+/// What [`to_bytes`] wrote.
+pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    postcard::from_bytes(bytes)
+        .map_err(|e| Error::invalid(format!("a job's saved state cannot be read ({e}); start it anew")))
 }

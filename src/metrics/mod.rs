@@ -3,6 +3,7 @@
 pub mod command;
 pub mod core;
 pub mod report;
+pub mod subjects;
 pub mod table;
 
 pub use command::MetricName;

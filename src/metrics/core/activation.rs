@@ -1,12 +1,13 @@
 //! The activation part of the core metric: what the SAE makes of the activations alone, on the tokens that count.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::inputs::Inputs;
 use crate::sae::Latents;
 
 /// Sums over the batches seen so far, for one variant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ActivationSums {
     batches: f64,
     tokens: f64,
@@ -26,7 +27,7 @@ pub struct ActivationSums {
 }
 
 /// How often each latent fired on kept tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct LatentCounts {
     tokens: Vec<u64>,
     /// Rows in which it fired at least once.
@@ -37,7 +38,7 @@ struct LatentCounts {
 }
 
 /// Sums over tokens of what is computed for each token.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct TokenSums {
     norm_in: f64,
     norm_out: f64,

@@ -1,5 +1,7 @@
 //! The downstream part of the core metric: what the model's predictions lose with a reconstruction put at the hook.
 
+use serde::{Deserialize, Serialize};
+
 use crate::compare::splice::TokenLosses;
 
 /// Per-token losses of one batch of rows through one model; positions in row order, NaN where there is no target.
@@ -14,13 +16,13 @@ pub struct Losses {
 }
 
 /// Sums over the batches seen so far, for one variant.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DownstreamSums {
     ce: LossSums,
     kl: KlSums,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct LossSums {
     positions: f64,
     clean: f64,
@@ -28,7 +30,7 @@ struct LossSums {
     ablation: f64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct KlSums {
     positions: f64,
     sae: f64,

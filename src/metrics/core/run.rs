@@ -11,10 +11,13 @@ use super::{
     summary,
     weights::{WeightFigures, WeightRun},
 };
+use serde::{Deserialize, Serialize};
+
 use crate::{
     compare::{Reader, Variant},
     data::encode_ids,
     error::{Error, Result},
+    jobs,
     metrics::MetricTable,
     model::Tick,
     sae::Activation,
@@ -39,9 +42,19 @@ pub struct CoreRun {
     weights: Vec<WeightTask>,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Sums {
     downstream: DownstreamSums,
     activation: ActivationSums,
+}
+
+/// What a run goes on from: batches before `batch`, and models before `group` in it, are in `sums`.
+#[derive(Serialize, Deserialize)]
+struct State {
+    batch: usize,
+    group: usize,
+    sums: Vec<Sums>,
+    weights: Vec<Option<WeightFigures>>,
 }
 
 /// Figures of one SAE's weights, shared by the readers that have these weights.
@@ -115,6 +128,31 @@ impl CoreRun {
             self.weigh(at, tick)?;
         }
         Ok(self.batch < self.spec.batches() || self.weights.iter().any(|task| task.done.is_none()))
+    }
+
+    /// What is done, for [`restore`](Self::restore). A batch half done is left out: it is done again.
+    pub fn state(&self) -> Result<Vec<u8>> {
+        jobs::to_bytes(&State {
+            batch: self.batch,
+            group: self.group,
+            sums: self.sums.clone(),
+            weights: self.weights.iter().map(|task| task.done.as_deref().cloned()).collect(),
+        })
+    }
+
+    /// Go on from the state of a run over the same rows and readers.
+    pub fn restore(&mut self, state: &[u8]) -> Result<()> {
+        let state: State = jobs::from_bytes(state)?;
+        let same = state.sums.len() == self.sums.len() && state.weights.len() == self.weights.len();
+        if !same || state.batch > self.spec.batches() || state.group >= self.groups.len() {
+            return Err(Error::invalid("the saved state is of another core run; start it anew"));
+        }
+        (self.batch, self.group, self.row, self.sums) = (state.batch, state.group, 0, state.sums);
+        self.measured = Measured::default();
+        for (task, done) in self.weights.iter_mut().zip(state.weights) {
+            task.done = done.map(Arc::new);
+        }
+        Ok(())
     }
 
     fn measure_rows(&mut self, tick: Tick) -> Result<()> {

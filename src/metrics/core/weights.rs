@@ -2,12 +2,13 @@
 
 use candle_core::Tensor;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::cosine::MaxCosine;
 use crate::{error::Result, kernels::with_f32, model::Tick};
 
 /// One value a latent; NaN where undefined, as for a latent whose encoder is pruned away whole.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WeightFigures {
     pub encoder_bias: Vec<f64>,
     pub encoder_norm: Vec<f64>,
