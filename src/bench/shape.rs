@@ -1,29 +1,35 @@
 //! Models and SAEs of a given shape with random weights: time does not depend on the values.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rayon::prelude::*;
+use serde_json::json;
 
 use crate::{
     error::{Error, Result},
     kernels::with_f32,
-    model::{
-        Block, Config, HookPoint, Linear, Model, Norm, NormKind, Part, Space,
-        config::{Act, Rope, RopeScaling},
-    },
+    model::{Block, Config, HookPoint, Linear, Model, Norm, NormKind, Part, Rotary, Space, config::Keys, families},
     sae::{Activation, Normalize, Sae, SaeConfig},
 };
 
 /// The shapes that can be asked for.
 pub const SHAPES: [&str; 2] = ["gpt2-small", "gemma-2-2b"];
 
-/// The configuration of a shape. Gemma 2 is approximated by the Llama structure with its sizes (two norms fewer a block).
+/// The configuration of a shape, from the keys of its published `config.json`.
 fn config(name: &str) -> Result<Config> {
-    let (gpt2, sizes) = match name {
-        "gpt2-small" => (true, [12, 768, 12, 12, 64, 3072, 50257, 1024]),
-        "gemma-2-2b" => (false, [26, 2304, 8, 4, 256, 9216, 256_000, 8192]),
+    let json = match name {
+        "gpt2-small" => json!({
+            "model_type": "gpt2", "n_embd": 768, "n_head": 12, "n_layer": 12, "n_positions": 1024, "vocab_size": 50257,
+            "bos_token_id": 0, "eos_token_id": 0,
+        }),
+        "gemma-2-2b" => json!({
+            "model_type": "gemma2", "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 8192,
+            "vocab_size": 256_000, "query_pre_attn_scalar": 256, "sliding_window": 4096,
+            "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "bos_token_id": 0, "eos_token_id": 0,
+        }),
         _ => {
             return Err(Error::Usage(format!(
                 "--shape {name:?} does not exist; expected one of {}",
@@ -31,27 +37,7 @@ fn config(name: &str) -> Result<Config> {
             )));
         }
     };
-    let [n_layers, d_model, n_heads, n_kv_heads, d_head, d_mlp, d_vocab, n_ctx] = sizes;
-    Ok(Config {
-        family: if gpt2 { "gpt2" } else { "llama" }.into(),
-        n_layers,
-        d_model,
-        n_heads,
-        n_kv_heads,
-        d_head,
-        d_mlp,
-        d_vocab,
-        n_ctx,
-        norm: if gpt2 { NormKind::LayerNorm } else { NormKind::RmsNorm },
-        eps: 1e-5,
-        act: if gpt2 { Act::GeluTanh } else { Act::Silu },
-        gated: !gpt2,
-        rope: (!gpt2).then_some(Rope { theta: 10_000.0, scaling: RopeScaling::None }),
-        attn_scale: vec![(d_head as f64).powf(-0.5); n_layers],
-        bos_token_id: Some(0),
-        eos_token_id: Some(0),
-        pad_token_id: None,
-    })
+    families::config(Keys { value: &json, path: Path::new(name) })
 }
 
 /// Uniform values of standard deviation `scale`, the same at every run.
@@ -70,6 +56,7 @@ pub fn model(name: &str) -> Result<Model> {
     let config = config(name)?;
     let (d, heads) = (config.d_model, config.n_heads * config.d_head);
     let device = Device::Cpu;
+    let posts = config.family == "gemma2";
     let norm = || -> Result<Norm> {
         let bias = config.norm == NormKind::LayerNorm;
         let bias = if bias { Some(Tensor::zeros(d, DType::F32, &device)?) } else { None };
@@ -87,6 +74,9 @@ pub fn model(name: &str) -> Result<Model> {
             Ok(Block {
                 ln1: norm()?,
                 ln2: norm()?,
+                ln1_post: if posts { Some(norm()?) } else { None },
+                ln2_post: if posts { Some(norm()?) } else { None },
+                qk_norms: None,
                 qkv: linear(qkv, d, seed(Part::Qkv))?,
                 o: linear(d, heads, seed(Part::O))?,
                 mlp_in: linear(if config.gated { 2 } else { 1 } * config.d_mlp, d, seed(Part::MlpIn))?,
@@ -95,18 +85,12 @@ pub fn model(name: &str) -> Result<Model> {
         })
         .collect::<Result<_>>()?;
     let embed = random((config.d_vocab, d), 0.02, 1)?;
-    let rotary = match &config.rope {
-        Some(rope) => {
-            let (cos, sin) = rope.tables(config.n_ctx, config.d_head);
-            let shape = (config.n_ctx, config.d_head / 2);
-            Some((Tensor::from_vec(cos, shape, &device)?, Tensor::from_vec(sin, shape, &device)?))
-        }
-        None => None,
-    };
+    let rotary = config.rope.as_ref().map(|rope| Rotary::new(rope, config.n_ctx, &device)).transpose()?;
     Ok(Model {
         name: name.into(),
         positions: if config.rope.is_none() { Some(random((config.n_ctx, d), 0.02, 2)?) } else { None },
         rotary,
+        rotary_local: None,
         blocks,
         ln_final: norm()?,
         unembed: Linear { weight: embed.clone(), bias: None },

@@ -15,6 +15,10 @@ pub struct Heads {
     pub width: usize,
     /// Factor on the scores.
     pub scale: f32,
+    /// `cap tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// Keys that a query sees, itself included.
+    pub window: Option<usize>,
 }
 
 impl Heads {
@@ -28,7 +32,8 @@ const QUERIES: usize = 64;
 
 /// `z [batch * time, heads * width]` from `qkv [batch * time, row]`.
 pub fn causal(qkv: &[f32], batch: usize, time: usize, heads: Heads) -> Vec<f32> {
-    let Heads { heads: n_heads, kv_heads, width, scale } = heads;
+    let Heads { heads: n_heads, kv_heads, width, scale, softcap, window } = heads;
+    let window = window.unwrap_or(time).clamp(1, time.max(1));
     let (row, out_row) = (heads.row(), n_heads * width);
     // Each task fills rows of one head in a block of its own; heads are then interleaved.
     let blocks = time.div_ceil(QUERIES);
@@ -38,19 +43,29 @@ pub fn causal(qkv: &[f32], batch: usize, time: usize, heads: Heads) -> Vec<f32> 
             let (block, head, b) = (task % blocks, task / blocks % n_heads, task / blocks / n_heads);
             let (first, end) = (block * QUERIES, ((block + 1) * QUERIES).min(time));
             let queries = end - first;
+            // Keys before `start` are out of every query's window.
+            let start = (first + 1).saturating_sub(window);
+            let keys = end - start;
             let kv = head / (n_heads / kv_heads);
             let text = &qkv[b * time * row..(b + 1) * time * row];
             let q = View::rows(&text[first * row + head * width..], queries, width, row);
-            let k = View::rows(&text[(n_heads + kv) * width..], end, width, row);
-            let v = View::rows(&text[(n_heads + kv_heads + kv) * width..], end, width, row);
+            let k = View::rows(&text[start * row + (n_heads + kv) * width..], keys, width, row);
+            let v = View::rows(&text[start * row + (n_heads + kv_heads + kv) * width..], keys, width, row);
             scores.clear();
-            scores.resize(queries * end, 0.0);
-            multiply(scores, end, q, k.t(), scale, false, 1);
-            for (at, scores) in scores.chunks_mut(end).enumerate() {
-                softmax_prefix(scores, first + at + 1);
+            scores.resize(queries * keys, 0.0);
+            multiply(scores, keys, q, k.t(), scale, false, 1);
+            if let Some(cap) = softcap {
+                scores.iter_mut().for_each(|s| *s = cap * (*s / cap).tanh());
+            }
+            for (at, scores) in scores.chunks_mut(keys).enumerate() {
+                let end = first + at + 1;
+                let seen = end.saturating_sub(window) - start;
+                let (before, scores) = scores.split_at_mut(seen);
+                before.fill(0.0);
+                softmax_prefix(scores, end - start - seen);
             }
             let mut z = vec![0.0; queries * width];
-            multiply(&mut z, width, View::contiguous(scores, queries, end), v, 1.0, false, 1);
+            multiply(&mut z, width, View::contiguous(scores, queries, keys), v, 1.0, false, 1);
             z
         })
         .collect();
@@ -73,9 +88,25 @@ pub fn rotate(qkv: &mut [f32], time: usize, heads: Heads, cos: &[f32], sin: &[f3
         let t = at % time;
         let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
         for head in row[..rotated].chunks_mut(heads.width) {
-            let (a, b) = head.split_at_mut(half);
+            let (a, b) = head[..2 * half].split_at_mut(half);
             for i in 0..half {
                 (a[i], b[i]) = (a[i] * cos[i] - b[i] * sin[i], b[i] * cos[i] + a[i] * sin[i]);
+            }
+        }
+    });
+}
+
+/// RMS norm of each head's queries and keys, in place, with weights of one head's width.
+pub fn normalise(qkv: &mut [f32], heads: Heads, weights: [&[f32]; 2], eps: f32) {
+    let (row, queries) = (heads.row(), heads.heads * heads.width);
+    let keys = heads.kv_heads * heads.width;
+    qkv.par_chunks_mut(row).for_each(|row| {
+        let (q, rest) = row.split_at_mut(queries);
+        for (part, weight) in [(q, weights[0]), (&mut rest[..keys], weights[1])] {
+            for head in part.chunks_mut(heads.width) {
+                let mean = head.iter().map(|v| v * v).sum::<f32>() / heads.width as f32;
+                let scale = 1.0 / (mean + eps).sqrt();
+                head.iter_mut().zip(weight).for_each(|(v, w)| *v *= scale * w);
             }
         }
     });
@@ -87,7 +118,14 @@ mod tests {
 
     #[test]
     fn grouped_attention_matches_plain_loops() {
-        let heads = Heads { heads: 4, kv_heads: 2, width: 3, scale: 0.7 };
+        for (softcap, window) in
+            [(None, None), (Some(0.3), None), (None, Some(1)), (Some(0.5), Some(7)), (None, Some(65))]
+        {
+            check(Heads { heads: 4, kv_heads: 2, width: 3, scale: 0.7, softcap, window });
+        }
+    }
+
+    fn check(heads: Heads) {
         let (batch, time) = (2, 70);
         let qkv: Vec<f32> =
             (0..batch * time * heads.row()).map(|i| ((i * 31 % 97) as f32 / 97.0 - 0.5) * 3.0).collect();
@@ -96,8 +134,12 @@ mod tests {
             |b: usize, t: usize, part: usize, i: usize| f64::from(qkv[(b * time + t) * heads.row() + part * 3 + i]);
         for (b, t, h) in [(0, 0, 0), (0, 13, 3), (1, 63, 1), (1, 64, 2), (1, 69, 0)] {
             let kv = h / 2;
-            let scores: Vec<f64> =
-                (0..=t).map(|s| (0..3).map(|i| at(b, t, h, i) * at(b, s, 4 + kv, i)).sum::<f64>() * 0.7).collect();
+            let score = |s: usize| {
+                let score = (0..3).map(|i| at(b, t, h, i) * at(b, s, 4 + kv, i)).sum::<f64>() * 0.7;
+                let score = heads.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
+                if heads.window.is_some_and(|w| s + w <= t) { f64::NEG_INFINITY } else { score }
+            };
+            let scores: Vec<f64> = (0..=t).map(score).collect();
             let total: f64 = scores.iter().map(|s| s.exp()).sum();
             for i in 0..3 {
                 let want: f64 = (0..=t).map(|s| scores[s].exp() / total * at(b, s, 6 + kv, i)).sum();

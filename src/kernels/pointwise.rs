@@ -100,6 +100,28 @@ dispatch! {
     }
 }
 
+dispatch! {
+    fn gelu_tanh_times_values(gate: &[f32], up: &[f32], out: &mut [f32]) {
+        for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+            let u = 0.797_884_6 * madd::<FMA>(0.044_715 * *gate * *gate, *gate, *gate);
+            *out = *gate / (1.0 + exp::<FMA>(-2.0 * u)) * *up;
+        }
+    }
+}
+
+/// Rows `[gate | up]` of `2 width` values to `gelu(gate) * up` of `width`, in the tanh form.
+pub fn gelu_tanh_gated(gate_up: &[f32], width: usize) -> Vec<f32> {
+    gated(gate_up, width, gelu_tanh_times_values)
+}
+
+fn gated(gate_up: &[f32], width: usize, row: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) -> Vec<f32> {
+    let mut out = vec![0.0; gate_up.len() / 2];
+    out.par_chunks_mut(width).zip(gate_up.par_chunks(2 * width)).for_each(|(out, gate_up)| {
+        row(&gate_up[..width], &gate_up[width..], out);
+    });
+    out
+}
+
 /// GELU in its tanh form, in place.
 pub fn gelu_tanh(x: &mut [f32]) {
     x.par_chunks_mut(CHUNK).for_each(gelu_tanh_values);
@@ -107,11 +129,7 @@ pub fn gelu_tanh(x: &mut [f32]) {
 
 /// Rows `[gate | up]` of `2 width` values to `silu(gate) * up` of `width`.
 pub fn silu_gated(gate_up: &[f32], width: usize) -> Vec<f32> {
-    let mut out = vec![0.0; gate_up.len() / 2];
-    out.par_chunks_mut(width).zip(gate_up.par_chunks(2 * width)).for_each(|(out, row)| {
-        silu_times_values(&row[..width], &row[width..], out);
-    });
-    out
+    gated(gate_up, width, silu_times_values)
 }
 
 dispatch! {
@@ -186,6 +204,21 @@ mod tests {
             let x = f64::from(*x);
             let want = 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
             assert!((f64::from(y) - want).abs() < 2e-6, "{x}: {y} {want}");
+        }
+    }
+
+    #[test]
+    fn gates_multiply_what_they_gate() {
+        let (width, x) = (19, values(19 * 2 * 3));
+        let (gelu, silu) = (gelu_tanh_gated(&x, width), silu_gated(&x, width));
+        for (row, x) in x.chunks(2 * width).enumerate() {
+            let mut plain = x[..width].to_vec();
+            gelu_tanh(&mut plain);
+            for i in 0..width {
+                let (gate, up) = (x[i], x[width + i]);
+                assert!((gelu[row * width + i] - plain[i] * up).abs() < 1e-5);
+                assert!((silu[row * width + i] - gate / (1.0 + (-gate).exp()) * up).abs() < 1e-5);
+            }
         }
     }
 

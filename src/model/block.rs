@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{
     config::Config,
-    ops::{self, Linear, Norm},
+    ops::{self, Linear, Norm, Positions, Rotary},
 };
 use crate::{error::Result, kernels::attention::Heads};
 
@@ -28,6 +28,11 @@ impl Part {
 pub struct Block {
     pub ln1: Norm,
     pub ln2: Norm,
+    /// Of the outputs of attention and MLP (Gemma).
+    pub ln1_post: Option<Norm>,
+    pub ln2_post: Option<Norm>,
+    /// Of each head's queries and keys (Gemma 3, Qwen3).
+    pub qk_norms: Option<[Norm; 2]>,
     pub qkv: Linear,
     pub o: Linear,
     pub mlp_in: Linear,
@@ -38,7 +43,7 @@ pub struct Block {
 #[derive(Clone, Copy)]
 pub struct Shape<'a> {
     pub config: &'a Config,
-    pub rotary: Option<&'a (Tensor, Tensor)>,
+    pub rotary: Option<&'a Rotary>,
     pub layer: usize,
     pub batch: usize,
     pub time: usize,
@@ -48,8 +53,9 @@ pub struct Shape<'a> {
 pub type Watch<'a> = &'a mut dyn FnMut(Part, &Tensor) -> Result<()>;
 
 impl Block {
-    pub fn norms(&self) -> [&Norm; 2] {
-        [&self.ln1, &self.ln2]
+    pub fn norms(&self) -> impl Iterator<Item = &Norm> {
+        let posts = self.ln1_post.iter().chain(&self.ln2_post);
+        [&self.ln1, &self.ln2].into_iter().chain(posts).chain(self.qk_norms.iter().flatten())
     }
 
     pub fn linear(&self, part: Part) -> &Linear {
@@ -75,24 +81,38 @@ impl Block {
         let x = self.ln1.forward(resid_pre)?;
         watch(Part::Qkv, &x)?;
         let qkv = self.qkv.forward(&x)?;
-        ops::attention(qkv, shape.batch, shape.time, heads(shape.config, shape.layer), shape.rotary)
+        let positions = Positions { norms: self.qk_norms.as_ref(), rotary: shape.rotary };
+        ops::attention(qkv, shape.batch, shape.time, heads(shape.config, shape.layer), positions)
     }
 
-    /// `hook_mlp_out` of a residual stream.
+    /// `hook_attn_out` of `hook_z`.
+    pub fn attn_out(&self, z: &Tensor) -> Result<Tensor> {
+        let out = self.o.forward(z)?;
+        self.ln1_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out))
+    }
+
+    /// `hook_mlp_out` of the residual stream that the MLP reads: `hook_resid_mid`, or `hook_resid_pre` in parallel blocks.
     pub fn mlp(&self, resid_mid: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
         let x = self.ln2.forward(resid_mid)?;
         watch(Part::MlpIn, &x)?;
         let x = ops::activate(self.mlp_in.forward(&x)?, shape.config.act, shape.config.gated)?;
         watch(Part::MlpOut, &x)?;
-        self.mlp_out.forward(&x)
+        let out = self.mlp_out.forward(&x)?;
+        self.ln2_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out))
     }
 
     /// The whole block.
     pub fn forward(&self, resid_pre: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
         let z = self.z(resid_pre, shape, watch)?;
         watch(Part::O, &z)?;
-        let resid_mid = (resid_pre + self.o.forward(&z)?)?;
-        Ok((&resid_mid + self.mlp(&resid_mid, shape, watch)?)?)
+        self.after_attention(resid_pre, &self.attn_out(&z)?, shape, watch)
+    }
+
+    /// The rest of the block, from the attention's output.
+    pub fn after_attention(&self, resid_pre: &Tensor, attn_out: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
+        let resid_mid = (resid_pre + attn_out)?;
+        let read = if shape.config.parallel { resid_pre } else { &resid_mid };
+        Ok((&resid_mid + self.mlp(read, shape, watch)?)?)
     }
 }
 
@@ -102,5 +122,7 @@ pub fn heads(config: &Config, layer: usize) -> Heads {
         kv_heads: config.n_kv_heads,
         width: config.d_head,
         scale: config.attn_scale[layer] as f32,
+        softcap: config.attn_softcap.map(|cap| cap as f32),
+        window: config.windows[layer],
     }
 }

@@ -25,14 +25,25 @@ pub enum Act {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     pub theta: f64,
+    /// Leading dimensions of a head that are rotated; the rest pass unchanged.
+    pub dim: usize,
     pub scaling: RopeScaling,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum RopeScaling {
     None,
-    Linear { factor: f64 },
-    Llama3 { factor: f64, low_freq_factor: f64, high_freq_factor: f64, original_context: f64 },
+    Linear {
+        factor: f64,
+    },
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_context: f64,
+    },
+    /// A divisor a pair, as GGUF files give them.
+    Divisors(Vec<f32>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -52,10 +63,22 @@ pub struct Config {
     pub act: Act,
     /// The MLP has a gate beside its input matrix.
     pub gated: bool,
+    /// Attention and MLP both read the block's input (GPT-NeoX); there is no `hook_resid_mid`.
+    pub parallel: bool,
+    /// Factor on the embedding.
+    pub embed_scale: f64,
     /// None: learned positions.
     pub rope: Option<Rope>,
+    /// Of layers with a window, where it is another (Gemma 3).
+    pub rope_local: Option<Rope>,
     /// Factor on attention scores, per layer.
     pub attn_scale: Vec<f64>,
+    /// Keys that a query sees, itself included, per layer; `None` is all before it.
+    pub windows: Vec<Option<usize>>,
+    /// `cap tanh(x / cap)` on attention scores.
+    pub attn_softcap: Option<f64>,
+    /// The same on logits.
+    pub logit_softcap: Option<f64>,
     pub bos_token_id: Option<u32>,
     pub eos_token_id: Option<u32>,
     pub pad_token_id: Option<u32>,
@@ -90,6 +113,12 @@ impl<'a> Keys<'a> {
 
     pub fn size_or(&self, key: &str, default: usize) -> Result<usize> {
         if self.get(key).is_some() { self.size(key) } else { Ok(default) }
+    }
+
+    /// A number of layers: lists have one entry each, so it is bounded before they are made.
+    pub fn layers(&self, key: &str) -> Result<usize> {
+        let n = self.size(key)?;
+        if n <= 4096 { Ok(n) } else { Err(self.wrong(key, "at most 4096 layers")) }
     }
 
     pub fn number(&self, key: &str) -> Result<f64> {
@@ -132,12 +161,20 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Rotary settings: `rope_theta` and `rope_scaling`, or both in `rope_parameters`.
-    pub fn rope(&self) -> Result<Rope> {
+    /// A positive number, if there is one.
+    pub fn positive(&self, key: &str) -> Result<Option<f64>> {
+        if self.get(key).is_none() {
+            return Ok(None);
+        }
+        self.number(key).ok().filter(|n| *n > 0.0).map(Some).ok_or_else(|| self.wrong(key, "a number above 0"))
+    }
+
+    /// Rotary settings of `dim` dimensions: `rope_theta` and `rope_scaling`, or both in `rope_parameters`.
+    pub fn rope(&self, dim: usize) -> Result<Rope> {
         let inner = self.get("rope_parameters").or_else(|| self.get("rope_scaling"));
         let theta_keys = self.get("rope_parameters").filter(|p| p.get("rope_theta").is_some()).unwrap_or(self.value);
         let theta = Keys { value: theta_keys, ..*self }.number_or("rope_theta", 10_000.0)?;
-        let Some(inner) = inner else { return Ok(Rope { theta, scaling: RopeScaling::None }) };
+        let Some(inner) = inner else { return Ok(Rope { theta, dim, scaling: RopeScaling::None }) };
         let keys = Keys { value: inner, ..*self };
         let kind = keys.str_or("rope_type", keys.str_or("type", "default")?)?;
         let scaling = match kind {
@@ -151,7 +188,7 @@ impl<'a> Keys<'a> {
             },
             _ => return Err(keys.wrong("rope_type", "default, linear or llama3")),
         };
-        Ok(Rope { theta, scaling })
+        Ok(Rope { theta, dim, scaling })
     }
 
     /// Refuse a setting that this program does not compute.
@@ -166,11 +203,11 @@ impl Config {
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             return wrong(format!("{} query heads cannot share {} key/value heads", self.n_heads, self.n_kv_heads));
         }
-        if self.rope.is_some() && !self.d_head.is_multiple_of(2) {
-            return wrong(format!("rotary positions need an even head width, found {}", self.d_head));
-        }
-        if self.n_layers > 4096 {
-            return wrong(format!("{} layers are more than any model has", self.n_layers));
+        for rope in self.rope.iter().chain(&self.rope_local) {
+            if !rope.dim.is_multiple_of(2) || rope.dim == 0 || rope.dim > self.d_head {
+                let (found, most) = (rope.dim, self.d_head);
+                return wrong(format!("rotary positions need an even width of at most {most}, found {found}"));
+            }
         }
         Ok(self)
     }
@@ -178,10 +215,13 @@ impl Config {
 
 impl Rope {
     /// Inverse frequencies of each pair.
-    fn frequencies(&self, d_head: usize) -> Vec<f64> {
-        let base = (0..d_head / 2).map(|i| self.theta.powf(-2.0 * i as f64 / d_head as f64));
+    fn frequencies(&self) -> Vec<f64> {
+        let base = (0..self.dim / 2).map(|i| self.theta.powf(-2.0 * i as f64 / self.dim as f64));
         match self.scaling {
             RopeScaling::None => base.collect(),
+            RopeScaling::Divisors(ref divisors) => {
+                base.zip(divisors.iter().chain(std::iter::repeat(&1.0))).map(|(f, d)| f / f64::from(*d)).collect()
+            }
             RopeScaling::Linear { factor } => base.map(|f| f / factor).collect(),
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => base
                 .map(|f| {
@@ -200,9 +240,9 @@ impl Rope {
         }
     }
 
-    /// Cosines and sines `[n_ctx, d_head / 2]`. Angles are taken in f32, as the reference libraries do.
-    pub fn tables(&self, n_ctx: usize, d_head: usize) -> (Vec<f32>, Vec<f32>) {
-        let frequencies: Vec<f32> = self.frequencies(d_head).iter().map(|f| *f as f32).collect();
+    /// Cosines and sines `[n_ctx, dim / 2]`. Angles are taken in f32, as the reference libraries do.
+    pub fn tables(&self, n_ctx: usize) -> (Vec<f32>, Vec<f32>) {
+        let frequencies: Vec<f32> = self.frequencies().iter().map(|f| *f as f32).collect();
         let angles = (0..n_ctx).flat_map(|t| frequencies.iter().map(move |f| t as f32 * f));
         angles.map(|a| (a.cos(), a.sin())).unzip()
     }

@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
 use super::{
-    Block, Linear, Model, Norm, NormKind, Part,
-    config::{Config, Keys},
+    Block, Linear, Model, Norm, NormKind, Part, Rotary,
+    config::{Config, Keys, Rope},
     families::{self, Names},
     weights::{Weights, read_json},
 };
@@ -24,8 +24,8 @@ pub struct CheckpointMatrix {
     pub name: String,
     pub layer: usize,
     pub part: Part,
-    /// Rows of the part's `[outputs, inputs]` matrix.
-    pub rows: std::ops::Range<usize>,
+    /// Which rows of the part's `[outputs, inputs]` matrix, in the checkpoint's order.
+    pub rows: Vec<usize>,
     /// Stored `[inputs, outputs]` in the checkpoint.
     pub transposed: bool,
 }
@@ -63,27 +63,32 @@ impl Loader<'_> {
         self.tensor(values, shape)
     }
 
-    fn norm(&mut self, name: &str) -> Result<Norm> {
-        let d = self.config.d_model;
-        let weight = self.plain(&format!("{name}.weight"), &[d])?;
+    fn norm(&mut self, name: &str, width: usize) -> Result<Norm> {
+        let mut weight = self.read(&format!("{}{name}.weight", self.prefix), &[width])?;
+        weight.iter_mut().for_each(|w| *w += self.names.norm_offset);
+        let weight = Some(self.tensor(weight, &[width])?);
         let bias = match self.config.norm {
-            NormKind::LayerNorm => Some(self.plain(&format!("{name}.bias"), &[d])?),
+            NormKind::LayerNorm => Some(self.plain(&format!("{name}.bias"), &[width])?),
             NormKind::RmsNorm => None,
         };
-        Ok(Norm { kind: self.config.norm, eps: self.config.eps, weight: Some(weight), bias })
+        Ok(Norm { kind: self.config.norm, eps: self.config.eps, weight, bias })
     }
 
     /// Matrices whose outputs follow each other, as one.
     fn linear(&mut self, layer: usize, part: Part) -> Result<Linear> {
         let inputs = inputs(self.config, part);
         let (mut values, mut biases, mut total) = (Vec::new(), Vec::new(), 0);
-        for (name, outputs) in matrices(self.names, self.config, part) {
+        for (name, rows) in matrices(self.names, self.config, part) {
+            let outputs = rows.len();
             let full = format!("{}{}{name}", self.prefix, self.names.block.replace("{}", &layer.to_string()));
-            let one = if self.names.conv1d {
+            let mut one = if self.names.conv1d {
                 transpose(&self.read(&format!("{full}.weight"), &[inputs, outputs])?, inputs, outputs)
             } else {
                 self.read(&format!("{full}.weight"), &[outputs, inputs])?
             };
+            if !rows.is_sorted() {
+                one = reorder(&one, inputs, &rows, total);
+            }
             if values.is_empty() {
                 values = one
             } else {
@@ -92,7 +97,8 @@ impl Loader<'_> {
             let bias = format!("{full}.bias");
             if self.weights.shape(&bias).is_some() {
                 biases.resize(total, 0.0);
-                biases.extend(self.read(&bias, &[outputs])?);
+                let one = self.read(&bias, &[outputs])?;
+                biases.extend(if rows.is_sorted() { one } else { reorder(&one, 1, &rows, total) });
             }
             total += outputs;
         }
@@ -109,9 +115,22 @@ impl Loader<'_> {
         let total = self.weights.bytes();
         (self.progress)(Progress { what: "reading weights".into(), done: self.done.min(total), total, unit: "bytes" })?;
         let prefix = self.names.block.replace("{}", &layer.to_string());
+        let d_model = self.config.d_model;
+        let post = |load: &mut Self, name: Option<&str>| {
+            name.map(|name| load.norm(&format!("{prefix}{name}"), d_model)).transpose()
+        };
         Ok(Block {
-            ln1: self.norm(&format!("{prefix}{}", self.names.ln1))?,
-            ln2: self.norm(&format!("{prefix}{}", self.names.ln2))?,
+            ln1: self.norm(&format!("{prefix}{}", self.names.ln1), d_model)?,
+            ln2: self.norm(&format!("{prefix}{}", self.names.ln2), d_model)?,
+            ln1_post: post(self, self.names.ln1_post)?,
+            ln2_post: post(self, self.names.ln2_post)?,
+            qk_norms: match self.names.qk_norms {
+                Some([q, k]) => {
+                    let d_head = self.config.d_head;
+                    Some([self.norm(&format!("{prefix}{q}"), d_head)?, self.norm(&format!("{prefix}{k}"), d_head)?])
+                }
+                None => None,
+            },
             qkv: self.linear(layer, Part::Qkv)?,
             o: self.linear(layer, Part::O)?,
             mlp_in: self.linear(layer, Part::MlpIn)?,
@@ -129,16 +148,36 @@ fn inputs(config: &Config, part: Part) -> usize {
     }
 }
 
-/// Names and outputs of the checkpoint's matrices that make up a part.
-fn matrices(names: &Names, config: &Config, part: Part) -> Vec<(&'static str, usize)> {
+/// Names of the checkpoint's matrices that make up a part, and the places of their rows in it.
+fn matrices(names: &Names, config: &Config, part: Part) -> Vec<(&'static str, Vec<usize>)> {
     let (q, kv) = (config.n_heads * config.d_head, config.n_kv_heads * config.d_head);
-    match (part, names.qkv) {
+    let sizes: Vec<(&str, usize)> = match (part, names.qkv) {
+        (Part::Qkv, [fused]) if names.qkv_by_head => {
+            // (head, q/k/v, d_head) to (q/k/v, head, d_head).
+            let place = |row: usize| {
+                let (head, which, at) = (row / (3 * config.d_head), row / config.d_head % 3, row % config.d_head);
+                which * q + head * config.d_head + at
+            };
+            return vec![(fused, (0..3 * q).map(place).collect())];
+        }
         (Part::Qkv, [fused]) => vec![(fused, q + 2 * kv)],
         (Part::Qkv, all) => all.iter().copied().zip([q, kv, kv]).collect(),
         (Part::O, _) => vec![(names.o, config.d_model)],
         (Part::MlpIn, _) => names.mlp_in.iter().map(|name| (*name, config.d_mlp)).collect(),
         (Part::MlpOut, _) => vec![(names.mlp_out, config.d_model)],
+    };
+    let starts = sizes.iter().scan(0, |end, (_, n)| Some(std::mem::replace(end, *end + n)));
+    let starts: Vec<usize> = starts.collect();
+    sizes.iter().zip(starts).map(|((name, n), start)| (*name, (start..start + n).collect())).collect()
+}
+
+/// Rows of `width` values, each put at its place (less `base`).
+fn reorder(values: &[f32], width: usize, places: &[usize], base: usize) -> Vec<f32> {
+    let mut out = vec![0.0; values.len()];
+    for (row, place) in values.chunks(width).zip(places) {
+        out[(place - base) * width..][..width].copy_from_slice(row);
     }
+    out
 }
 
 impl Model {
@@ -163,7 +202,7 @@ impl Model {
     ) -> Result<Self> {
         let keys = Keys { value: json, path: config_path };
         let family = families::family(keys)?;
-        let config = (family.config)(keys)?;
+        let config = families::config(keys)?;
         let names = &family.names;
         let has = |prefix: &&&str| weights.shape(&format!("{prefix}{}", names.embed)).is_some();
         let prefix = names.prefixes.iter().find(has).copied().unwrap_or(names.prefixes[0]);
@@ -174,7 +213,7 @@ impl Model {
             None => None,
         };
         let blocks = (0..config.n_layers).map(|layer| load.block(layer)).collect::<Result<Vec<_>>>()?;
-        let ln_final = load.norm(names.ln_final)?;
+        let ln_final = load.norm(names.ln_final, config.d_model)?;
         let weight = if weights.shape(names.unembed).is_some() {
             let values = load.read(names.unembed, &[config.d_vocab, config.d_model])?;
             load.tensor(values, &[config.d_vocab, config.d_model])?
@@ -187,13 +226,8 @@ impl Model {
             embed.clone()
         };
         // Angles are read at any position up to the context, which for some families is long: tables are made for it all.
-        let rotary = match &config.rope {
-            Some(rope) => {
-                let (cos, sin) = rope.tables(config.n_ctx, config.d_head);
-                let shape = (config.n_ctx, config.d_head / 2);
-                Some((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?))
-            }
-            None => None,
+        let rotary = |rope: &Option<Rope>| -> Result<Option<Rotary>> {
+            rope.as_ref().map(|rope| Rotary::new(rope, config.n_ctx, device)).transpose()
         };
         Ok(Self {
             name,
@@ -201,7 +235,8 @@ impl Model {
             dtype,
             embed,
             positions,
-            rotary,
+            rotary: rotary(&config.rope)?,
+            rotary_local: rotary(&config.rope_local)?,
             blocks,
             ln_final,
             unembed: Linear { weight, bias: None },
@@ -214,11 +249,15 @@ impl Model {
     fn names(&self) -> Result<(&'static Names, &'static str)> {
         let json = serde_json::json!({ "model_type": self.config.family });
         let names = &families::family(Keys { value: &json, path: Path::new("config.json") })?.names;
-        // The longer prefix is the one of the libraries' whole models; some files leave it out.
-        Ok((names, names.prefixes.iter().max_by_key(|p| p.len()).copied().unwrap_or_default()))
+        Ok((names, names.prefixes[0]))
     }
 
-    /// The norms inside the blocks, by the names that the reference libraries use, without `.weight` and `.bias`.
+    /// What the checkpoint's norm weights lack of the model's: 1 for Gemma.
+    pub fn norm_offset(&self) -> Result<f32> {
+        Ok(self.names()?.0.norm_offset)
+    }
+
+    /// The norms that read the residual stream inside the blocks, by the names that the reference libraries use, without `.weight` and `.bias`.
     pub fn checkpoint_norms(&self) -> Result<Vec<String>> {
         let (names, prefix) = self.names()?;
         let block = |layer: usize| names.block.replace("{}", &layer.to_string());
@@ -233,17 +272,13 @@ impl Model {
         for layer in 0..self.config.n_layers {
             let block = names.block.replace("{}", &layer.to_string());
             for part in Part::ALL {
-                let mut start = 0;
-                for (name, outputs) in matrices(names, &self.config, part) {
-                    all.push(CheckpointMatrix {
-                        name: format!("{prefix}{block}{name}.weight"),
-                        layer,
-                        part,
-                        rows: start..start + outputs,
-                        transposed: names.conv1d,
-                    });
-                    start += outputs;
-                }
+                all.extend(matrices(names, &self.config, part).into_iter().map(|(name, rows)| CheckpointMatrix {
+                    name: format!("{prefix}{block}{name}.weight"),
+                    layer,
+                    part,
+                    rows,
+                    transposed: names.conv1d,
+                }));
             }
         }
         Ok(all)

@@ -19,7 +19,7 @@ use candle_core::{DType, Device, Tensor};
 pub use block::{Block, Part};
 pub use config::{Act, Config, NormKind};
 pub use hooks::{HookPoint, Site};
-pub use ops::{Linear, Norm};
+pub use ops::{Linear, Norm, Rotary};
 pub use pass::Captured;
 pub use processing::Space;
 pub use tokenizer::Tokenizer;
@@ -40,8 +40,9 @@ pub struct Model {
     pub embed: Tensor,
     /// Learned positions `[n_ctx, d_model]`.
     pub positions: Option<Tensor>,
-    /// Cosines and sines of the rotary positions, `[n_ctx, d_head / 2]` each.
-    pub rotary: Option<(Tensor, Tensor)>,
+    pub rotary: Option<Rotary>,
+    /// Of layers with a window, where they have their own.
+    pub rotary_local: Option<Rotary>,
     pub blocks: Vec<Block>,
     pub ln_final: Norm,
     pub unembed: Linear,
@@ -60,6 +61,12 @@ impl Model {
 
     /// Refuse a hook that this model does not have.
     pub fn check_hook(&self, hook: HookPoint) -> Result<()> {
+        if hook.site == Site::ResidMid && self.config.parallel {
+            return Err(Error::invalid(format!(
+                "hook point {hook} does not exist: attention and MLP of {} run side by side",
+                self.name
+            )));
+        }
         if hook.layer < self.config.n_layers {
             return Ok(());
         }
@@ -87,7 +94,7 @@ impl Model {
         let mut all = vec![&self.embed];
         all.extend(&self.positions);
         for block in &self.blocks {
-            all.extend(block.norms().into_iter().flat_map(Norm::tensors));
+            all.extend(block.norms().flat_map(Norm::tensors));
             all.extend(Part::ALL.iter().flat_map(|part| block.linear(*part).tensors()));
         }
         all.extend(self.ln_final.tensors());

@@ -1,9 +1,9 @@
 //! The layers of a transformer on candle tensors. On the CPU in f32 they run through [`crate::kernels`], elsewhere
 //! through candle's own operations.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
-use super::config::{Act, NormKind};
+use super::config::{Act, NormKind, Rope};
 use crate::{
     error::Result,
     kernels::{
@@ -102,8 +102,9 @@ fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
 pub fn activate(x: Tensor, act: Act, gated: bool) -> Result<Tensor> {
     let (n, width) = x.dims2()?;
     if on_cpu_f32(&x) {
-        if gated && act == Act::Silu {
-            let out = with_f32(&x, |x| pointwise::silu_gated(x, width / 2))?;
+        if gated && matches!(act, Act::Silu | Act::GeluTanh) {
+            let run = if act == Act::Silu { pointwise::silu_gated } else { pointwise::gelu_tanh_gated };
+            let out = with_f32(&x, |x| run(x, width / 2))?;
             return Ok(Tensor::from_vec(out, (n, width / 2), x.device())?);
         }
         if !gated && act == Act::GeluTanh {
@@ -125,45 +126,83 @@ pub fn activate(x: Tensor, act: Act, gated: bool) -> Result<Tensor> {
     Ok(apply(&x)?)
 }
 
+/// `cap tanh(x / cap)`.
+pub fn softcap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
+    Ok(match cap {
+        Some(cap) => ((x / cap)?.tanh()? * cap)?,
+        None => x,
+    })
+}
+
+/// Rotary positions: cosines and sines `[n_ctx, dim / 2]`.
+#[derive(Clone, Debug)]
+pub struct Rotary {
+    pub cos: Tensor,
+    pub sin: Tensor,
+}
+
+impl Rotary {
+    pub fn new(rope: &Rope, n_ctx: usize, device: &Device) -> Result<Self> {
+        let (cos, sin) = rope.tables(n_ctx);
+        let shape = (n_ctx, rope.dim / 2);
+        Ok(Self { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
+    }
+
+    fn first(&self, time: usize) -> Result<Self> {
+        Ok(Self { cos: self.cos.narrow(0, 0, time)?, sin: self.sin.narrow(0, 0, time)? })
+    }
+
+    /// Rotate pairs `(i, i + half)` of the leading dimensions of `x [batch, heads, time, width]`.
+    fn rotate(&self, x: &Tensor) -> Result<Tensor> {
+        let (cos, sin) = (self.cos.to_dtype(x.dtype())?, self.sin.to_dtype(x.dtype())?);
+        let (half, width) = (cos.dim(1)?, x.dim(3)?);
+        let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
+        let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        let rest = x.narrow(3, 2 * half, width - 2 * half)?;
+        Ok(Tensor::cat(&[first, second, rest], 3)?)
+    }
+}
+
+/// What an attention layer does to queries and keys before they meet.
+#[derive(Clone, Copy)]
+pub struct Positions<'a> {
+    /// Norms of each head's queries and keys.
+    pub norms: Option<&'a [Norm; 2]>,
+    pub rotary: Option<&'a Rotary>,
+}
+
 /// Causal attention: `qkv [batch * time, (heads + 2 kv_heads) * width]` to `z [batch * time, heads * width]`.
-pub fn attention(
-    qkv: Tensor,
-    batch: usize,
-    time: usize,
-    heads: Heads,
-    rotary: Option<&(Tensor, Tensor)>,
-) -> Result<Tensor> {
-    let rotary = match rotary {
-        Some((cos, sin)) => Some((cos.narrow(0, 0, time)?, sin.narrow(0, 0, time)?)),
-        None => None,
-    };
+pub fn attention(qkv: Tensor, batch: usize, time: usize, heads: Heads, positions: Positions) -> Result<Tensor> {
+    let rotary = positions.rotary.map(|rotary| rotary.first(time)).transpose()?;
     let out_width = heads.heads * heads.width;
     if on_cpu_f32(&qkv) {
-        let z = match &rotary {
-            None => with_f32(&qkv, |qkv| attention::causal(qkv, batch, time, heads))?,
-            Some((cos, sin)) => {
-                let mut qkv = with_f32(&qkv, <[f32]>::to_vec)?;
-                with_f32(cos, |cos| with_f32(sin, |sin| attention::rotate(&mut qkv, time, heads, cos, sin)))??;
-                attention::causal(&qkv, batch, time, heads)
+        let z = if rotary.is_none() && positions.norms.is_none() {
+            with_f32(&qkv, |qkv| attention::causal(qkv, batch, time, heads))?
+        } else {
+            let mut qkv = with_f32(&qkv, <[f32]>::to_vec)?;
+            if let Some([q, k]) = positions.norms {
+                let (q_weight, k_weight) = (values(&q.weight)?, values(&k.weight)?);
+                let weights = [q_weight.as_deref().unwrap_or_default(), k_weight.as_deref().unwrap_or_default()];
+                attention::normalise(&mut qkv, heads, weights, q.eps as f32);
             }
+            if let Some(Rotary { cos, sin }) = &rotary {
+                with_f32(cos, |cos| with_f32(sin, |sin| attention::rotate(&mut qkv, time, heads, cos, sin)))??;
+            }
+            attention::causal(&qkv, batch, time, heads)
         };
         return Ok(Tensor::from_vec(z, (batch * time, out_width), qkv.device())?);
     }
-    let Heads { heads: n_heads, kv_heads, width, scale } = heads;
+    let Heads { heads: n_heads, kv_heads, width, scale, .. } = heads;
     let split = |start: usize, n: usize| {
         qkv.narrow(1, start * width, n * width)?.reshape((batch, time, n, width))?.transpose(1, 2)?.contiguous()
     };
     let (mut q, mut k, mut v) = (split(0, n_heads)?, split(n_heads, kv_heads)?, split(n_heads + kv_heads, kv_heads)?);
-    if let Some((cos, sin)) = &rotary {
-        let (cos, sin) = (cos.to_dtype(q.dtype())?, sin.to_dtype(q.dtype())?);
-        let half = width / 2;
-        let rotate = |x: &Tensor| {
-            let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
-            let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
-            let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-            Tensor::cat(&[first, second], 3)
-        };
-        (q, k) = (rotate(&q)?, rotate(&k)?);
+    if let Some([q_norm, k_norm]) = positions.norms {
+        (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
+    }
+    if let Some(rotary) = &rotary {
+        (q, k) = (rotary.rotate(&q)?, rotary.rotate(&k)?);
     }
     if kv_heads < n_heads {
         let share = n_heads / kv_heads;
@@ -174,10 +213,14 @@ pub fn attention(
     }
     let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * f64::from(scale))?;
     let wide = if scores.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-    let mask: Vec<f32> =
-        (0..time).flat_map(|t| (0..time).map(move |s| if s > t { f32::NEG_INFINITY } else { 0.0 })).collect();
+    let scores = softcap(scores.to_dtype(wide)?, heads.softcap.map(f64::from))?;
+    let hidden = |t: usize, s: usize| s > t || heads.window.is_some_and(|window| s + window <= t);
+    let mask: Vec<f32> = (0..time)
+        .flat_map(|t| (0..time).map(move |s| (t, s)))
+        .map(|(t, s)| if hidden(t, s) { f32::NEG_INFINITY } else { 0.0 })
+        .collect();
     let mask = Tensor::from_vec(mask, (time, time), scores.device())?.to_dtype(wide)?;
-    let weights = candle_nn::ops::softmax(&scores.to_dtype(wide)?.broadcast_add(&mask)?, D::Minus1)?;
+    let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
     let z = weights.to_dtype(v.dtype())?.matmul(&v)?;
     Ok(z.transpose(1, 2)?.reshape((batch * time, out_width))?)
 }

@@ -31,8 +31,9 @@ fn unwatched(_: super::Part, _: &Tensor) -> Result<()> {
 }
 
 impl Model {
-    fn shape(&self, layer: usize, batch: usize, time: usize) -> Shape<'_> {
-        Shape { config: &self.config, rotary: self.rotary.as_ref(), layer, batch, time }
+    pub fn shape(&self, layer: usize, batch: usize, time: usize) -> Shape<'_> {
+        let local = self.rotary_local.as_ref().filter(|_| self.config.windows[layer].is_some());
+        Shape { config: &self.config, rotary: local.or(self.rotary.as_ref()), layer, batch, time }
     }
 
     /// Residual stream before block 0, `[batch * time, d_model]`.
@@ -45,6 +46,7 @@ impl Model {
             )));
         }
         let x = self.embed.index_select(&tokens.flatten_all()?, 0)?;
+        let x = if self.config.embed_scale == 1.0 { x } else { (x * self.config.embed_scale)? };
         Ok(match &self.positions {
             Some(positions) => {
                 let x = x.reshape((batch, time, ()))?.broadcast_add(&positions.narrow(0, 0, time)?)?;
@@ -91,19 +93,22 @@ impl Model {
         if hook.site == Site::Z {
             return Ok((z, Some(resid_pre)));
         }
-        let attn_out = block.o.forward(&z)?;
+        let attn_out = block.attn_out(&z)?;
         if hook.site == Site::AttnOut {
             return Ok((attn_out, Some(resid_pre)));
+        }
+        if self.config.parallel && hook.site == Site::MlpOut {
+            let mlp_out = block.mlp(&resid_pre, shape, &mut unwatched)?;
+            return Ok((mlp_out, Some((resid_pre + attn_out)?)));
+        }
+        if hook.site == Site::ResidPost {
+            return Ok((block.after_attention(&resid_pre, &attn_out, shape, &mut unwatched)?, None));
         }
         let resid_mid = (resid_pre + attn_out)?;
         if hook.site == Site::ResidMid {
             return Ok((resid_mid, None));
         }
-        let mlp_out = block.mlp(&resid_mid, shape, &mut unwatched)?;
-        if hook.site == Site::MlpOut {
-            return Ok((mlp_out, Some(resid_mid)));
-        }
-        Ok(((resid_mid + mlp_out)?, None))
+        Ok((block.mlp(&resid_mid, shape, &mut unwatched)?, Some(resid_mid)))
     }
 
     /// Go on from a hook with the activation found there: the residual stream after the last block, `[batch, time, d_model]`.
@@ -117,33 +122,30 @@ impl Model {
         let (batch, time) = (captured.batch(), captured.time());
         let (block, shape) = (&self.blocks[layer], self.shape(layer, batch, time));
         let x = replacement.reshape((batch * time, ()))?.to_dtype(self.dtype)?;
-        let from_mid =
-            |resid_mid: Tensor| -> Result<Tensor> { Ok((&resid_mid + block.mlp(&resid_mid, shape, &mut unwatched)?)?) };
-        let with_base = |x: &Tensor| -> Result<Tensor> {
-            let base = captured.base.as_ref();
-            let base =
-                base.ok_or_else(|| Error::invalid(format!("no residual stream was kept at {}", captured.hook)))?;
-            Ok((base + x)?)
+        let base = || {
+            let missing = || Error::invalid(format!("no residual stream was kept at {}", captured.hook));
+            captured.base.as_ref().ok_or_else(missing)
         };
         tick()?;
         let resid_post = match site {
             Site::ResidPre => block.forward(&x, shape, &mut unwatched)?,
-            Site::Z => from_mid(with_base(&block.o.forward(&x)?)?)?,
-            Site::AttnOut => from_mid(with_base(&x)?)?,
-            Site::ResidMid => from_mid(x)?,
-            Site::MlpOut => with_base(&x)?,
+            Site::Z => block.after_attention(base()?, &block.attn_out(&x)?, shape, &mut unwatched)?,
+            Site::AttnOut => block.after_attention(base()?, &x, shape, &mut unwatched)?,
+            Site::ResidMid => (&x + block.mlp(&x, shape, &mut unwatched)?)?,
+            Site::MlpOut => (base()? + &x)?,
             Site::ResidPost => x,
         };
         let last = self.run(resid_post, layer + 1..self.config.n_layers, batch, tick)?;
         Ok(last.reshape((batch, time, ()))?)
     }
 
-    /// Final norm and output matrix: logits f32 with the leading dimensions of `last`.
+    /// Final norm, output matrix and soft cap: logits f32 with the leading dimensions of `last`.
     pub fn logits(&self, last: &Tensor) -> Result<Tensor> {
         let mut shape = last.dims().to_vec();
         let width = shape.pop().unwrap_or(0);
         shape.push(self.config.d_vocab);
         let x = self.ln_final.forward(&last.reshape(((), width))?)?;
-        Ok(self.unembed.forward(&x)?.to_dtype(DType::F32)?.reshape(shape)?)
+        let logits = self.unembed.forward(&x)?.to_dtype(DType::F32)?;
+        Ok(super::ops::softcap(logits, self.config.logit_softcap)?.reshape(shape)?)
     }
 }

@@ -96,6 +96,10 @@ impl Model {
         let mut out = self.clone();
         out.processed = true;
         out.embed = center_rows(&self.embed)?;
+        if self.config.embed_scale != 1.0 {
+            out.embed = (out.embed * self.config.embed_scale)?;
+            out.config.embed_scale = 1.0;
+        }
         out.positions = self.positions.as_ref().map(center_rows).transpose()?;
         for (layer, block) in out.blocks.iter_mut().enumerate() {
             let value_bias = if layer_norm { self.value_bias(layer)? } else { None };
@@ -121,9 +125,13 @@ impl Model {
         }
         let unembed = fold(&self.ln_final, &self.unembed)?;
         (out.ln_final.weight, out.ln_final.bias) = (None, None);
-        // Logits minus their mean over the vocabulary.
-        let bias = unembed.bias.as_ref().map(|b| b.broadcast_sub(&b.mean_keepdim(0)?)).transpose()?;
-        out.unembed = Linear { weight: unembed.weight.broadcast_sub(&unembed.weight.mean_keepdim(0)?)?, bias };
+        out.unembed = if self.config.logit_softcap.is_none() {
+            // Logits minus their mean over the vocabulary.
+            let bias = unembed.bias.as_ref().map(|b| b.broadcast_sub(&b.mean_keepdim(0)?)).transpose()?;
+            Linear { weight: unembed.weight.broadcast_sub(&unembed.weight.mean_keepdim(0)?)?, bias }
+        } else {
+            unembed
+        };
         if layer_norm {
             // With the norm's weight gone, the mean over d_model can leave what reads the normalised stream.
             for linear in out.blocks.iter_mut().flat_map(|b| [&mut b.qkv, &mut b.mlp_in]).chain([&mut out.unembed]) {

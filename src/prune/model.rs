@@ -8,7 +8,7 @@ use super::{cut, norms::InputNorm};
 use crate::{
     error::{Error, Result},
     kernels::with_f32,
-    model::{Model, Part, block::Shape},
+    model::{Model, Part},
     progress::{Listener, Progress},
 };
 
@@ -94,7 +94,7 @@ impl Model {
             for (stream, batch) in &streams {
                 report(progress, "pruning the model (wanda)", layer, self)?;
                 let (batch, time) = (*batch, stream.dim(0)? / batch);
-                let shape = Shape { config: &self.config, rotary: self.rotary.as_ref(), layer, batch, time };
+                let shape = self.shape(layer, batch, time);
                 model.blocks[layer].forward(stream, shape, &mut |part, x| {
                     let x = x.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F32)?.contiguous()?;
                     with_f32(&x, |x| norms[part as usize].add(x, shape.batch))
@@ -140,12 +140,12 @@ impl Model {
         let mut resid = model.embed(&tokens)?;
         for layer in 0..c.n_layers {
             report(progress, "pruning the model (paper)", layer, self)?;
-            let shape = Shape { config: c, rotary: self.rotary.as_ref(), layer, batch: 1, time };
+            let shape = self.shape(layer, 1, time);
             // Outputs of the weights as they are: queries, keys and values before rotation, and the attention's output.
             let block = &model.blocks[layer];
             let qkv = block.qkv.forward(&block.ln1.forward(&resid)?)?;
             let z = block.z(&resid, shape, &mut |_, _| Ok(()))?;
-            let attn_out = block.o.forward(&z)?;
+            let attn_out = block.attn_out(&z)?;
             let qkv_norm = column_norms(&qkv)?;
             let o_norm = column_norms(&attn_out)?;
             let block = &mut model.blocks[layer];

@@ -1,6 +1,6 @@
 //! GPT-2.
 
-use super::{Family, Names};
+use super::{Family, Names, PLAIN};
 use crate::{
     error::Result,
     model::config::{Config, Keys, NormKind},
@@ -8,7 +8,7 @@ use crate::{
 
 pub static FAMILY: Family = Family {
     names: Names {
-        prefixes: &["", "transformer."],
+        prefixes: &["transformer.", ""],
         embed: "wte.weight",
         positions: Some("wpe.weight"),
         ln_final: "ln_f",
@@ -21,12 +21,13 @@ pub static FAMILY: Family = Family {
         mlp_in: &["mlp.c_fc"],
         mlp_out: "mlp.c_proj",
         conv1d: true,
+        ..PLAIN
     },
     config,
 };
 
 fn config(keys: Keys) -> Result<Config> {
-    let (d_model, n_heads, n_layers) = (keys.size("n_embd")?, keys.size("n_head")?, keys.size("n_layer")?);
+    let (d_model, n_heads, n_layers) = (keys.size("n_embd")?, keys.size("n_head")?, keys.layers("n_layer")?);
     if !d_model.is_multiple_of(n_heads) {
         return Err(keys.refuse("n_head", "does not divide n_embd"));
     }
@@ -48,8 +49,14 @@ fn config(keys: Keys) -> Result<Config> {
         eps: keys.number_or("layer_norm_epsilon", 1e-5)?,
         act: keys.act("activation_function", "gelu_new")?,
         gated: false,
+        parallel: false,
+        embed_scale: 1.0,
         rope: None,
+        rope_local: None,
         attn_scale: attn_scale.collect(),
+        windows: vec![None; n_layers],
+        attn_softcap: None,
+        logit_softcap: None,
         bos_token_id: keys.token("bos_token_id")?,
         eos_token_id: keys.token("eos_token_id")?,
         pad_token_id: keys.token("pad_token_id")?,

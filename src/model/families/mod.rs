@@ -1,14 +1,17 @@
 //! What tells the families apart: keys of `config.json` and names of tensors.
 
+mod gemma;
 mod gpt2;
 mod llama;
+mod neox;
 
 use super::config::{Config, Keys};
 use crate::error::Result;
 
 /// Names of a family's tensors, without the prefix that some files carry.
+#[derive(Clone, Copy, Debug)]
 pub struct Names {
-    /// Prefixes tried in turn; also those under which pruned weights are reported.
+    /// Prefixes tried in turn; the first is the one under which pruned weights are reported.
     pub prefixes: &'static [&'static str],
     pub embed: &'static str,
     pub positions: Option<&'static str>,
@@ -19,8 +22,17 @@ pub struct Names {
     pub block: &'static str,
     pub ln1: &'static str,
     pub ln2: &'static str,
+    /// Norms of the outputs of attention and MLP.
+    pub ln1_post: Option<&'static str>,
+    pub ln2_post: Option<&'static str>,
+    /// Norms of each head's queries and keys.
+    pub qk_norms: Option<[&'static str; 2]>,
+    /// Added to the weight of every norm.
+    pub norm_offset: f32,
     /// Matrices whose outputs follow each other: queries, keys, values.
     pub qkv: &'static [&'static str],
+    /// The one matrix of queries, keys and values has them head by head.
+    pub qkv_by_head: bool,
     pub o: &'static str,
     /// Matrices whose outputs follow each other: gate (if any), input.
     pub mlp_in: &'static [&'static str],
@@ -28,6 +40,28 @@ pub struct Names {
     /// Matrices are stored `[in, out]`.
     pub conv1d: bool,
 }
+
+/// What families take for granted unless they say otherwise.
+const PLAIN: Names = Names {
+    prefixes: &[""],
+    embed: "",
+    positions: None,
+    ln_final: "",
+    unembed: "",
+    block: "",
+    ln1: "",
+    ln2: "",
+    ln1_post: None,
+    ln2_post: None,
+    qk_norms: None,
+    norm_offset: 0.0,
+    qkv: &[],
+    qkv_by_head: false,
+    o: "",
+    mlp_in: &[],
+    mlp_out: "",
+    conv1d: false,
+};
 
 pub struct Family {
     pub names: Names,
@@ -38,7 +72,25 @@ pub struct Family {
 pub fn family(keys: Keys) -> Result<&'static Family> {
     match keys.str_or("model_type", "")? {
         "gpt2" => Ok(&gpt2::FAMILY),
-        "llama" => Ok(&llama::FAMILY),
-        _ => Err(keys.refuse("model_type", "this model family is not supported; supported are gpt2 and llama")),
+        "gpt_neox" => Ok(&neox::FAMILY),
+        "llama" => Ok(&llama::LLAMA),
+        "mistral" => Ok(&llama::MISTRAL),
+        "qwen2" => Ok(&llama::QWEN2),
+        "qwen3" => Ok(&llama::QWEN3),
+        "gemma2" => Ok(&gemma::GEMMA2),
+        "gemma3_text" | "gemma3" => Ok(&gemma::GEMMA3),
+        _ => Err(keys.refuse(
+            "model_type",
+            "this model family is not supported; supported are gpt2, gpt_neox, llama, mistral, qwen2, qwen3, gemma2 and gemma3",
+        )),
+    }
+}
+
+/// The configuration of a `config.json`; models that see images, too, keep that of their text part inside.
+pub fn config(keys: Keys) -> Result<Config> {
+    let family = family(keys)?;
+    match keys.get("text_config") {
+        Some(value) if keys.str_or("model_type", "")? == "gemma3" => (family.config)(Keys { value, ..keys }),
+        _ => (family.config)(keys),
     }
 }

@@ -98,13 +98,15 @@ struct Rewrite<'a> {
     matrices: HashMap<String, CheckpointMatrix>,
     /// Of norms inside the blocks, likewise.
     norms: Vec<String>,
+    /// What the model adds to a norm's weight as the file has it.
+    norm_offset: f32,
     /// Reported in the order of the model, not of the file.
     reports: HashMap<String, Matrix>,
 }
 
 /// `transformer.h.0...` and `h.0...` are the same tensor.
 fn key(name: &str) -> &str {
-    ["transformer.", "model."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+    ["transformer.", "model.", "gpt_neox."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
 }
 
 impl<'a> Rewrite<'a> {
@@ -114,6 +116,7 @@ impl<'a> Rewrite<'a> {
             model,
             matrices: matrices.into_iter().map(|m| (key(&m.name).to_owned(), m)).collect(),
             norms: model.checkpoint_norms()?.iter().map(|name| key(name).to_owned()).collect(),
+            norm_offset: model.norm_offset()?,
             reports: HashMap::new(),
         })
     }
@@ -144,7 +147,7 @@ impl<'a> Rewrite<'a> {
                 floats.put(bytes, |at| bias.get(at).copied().unwrap_or(0.0));
             }
             None if self.model.processed => {
-                let value = if kind == "weight" { 1.0 } else { 0.0 };
+                let value = if kind == "weight" { 1.0 - self.norm_offset } else { 0.0 };
                 floats.put(bytes, |_| value);
             }
             _ => {}
@@ -158,12 +161,12 @@ impl<'a> Rewrite<'a> {
 
     fn weight(&self, matrix: &CheckpointMatrix) -> Result<Vec<f32>> {
         let weight = &self.model.blocks[matrix.layer].linear(matrix.part).weight;
-        values(&weight.narrow(0, matrix.rows.start, matrix.rows.len())?)
+        values(&rows(weight, matrix)?)
     }
 
     fn bias(&self, matrix: &CheckpointMatrix) -> Result<Vec<f32>> {
         match &self.model.blocks[matrix.layer].linear(matrix.part).bias {
-            Some(bias) => values(&bias.narrow(0, matrix.rows.start, matrix.rows.len())?),
+            Some(bias) => values(&rows(bias, matrix)?),
             None => Ok(Vec::new()),
         }
     }
@@ -176,6 +179,12 @@ impl<'a> Rewrite<'a> {
         };
         in_order.into_iter().map(take).collect()
     }
+}
+
+/// The part's rows that a matrix of the file holds, in the file's order.
+fn rows(tensor: &Tensor, matrix: &CheckpointMatrix) -> Result<Tensor> {
+    let places: Vec<u32> = matrix.rows.iter().map(|row| *row as u32).collect();
+    Ok(tensor.index_select(&Tensor::new(places, tensor.device())?, 0)?)
 }
 
 fn values(tensor: &Tensor) -> Result<Vec<f32>> {
