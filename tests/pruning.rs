@@ -42,6 +42,7 @@ fn sae(activation: Activation, architecture: &'static str) -> Sae {
             prepend_bos: true,
             space: Space::Raw,
             source: serde_json::Value::Null,
+            warnings: Vec::new(),
         },
         w_enc: matrix(1),
         b_enc: noise(D_SAE, 2).iter().map(|v| v - 1.5).collect(),

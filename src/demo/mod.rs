@@ -15,7 +15,7 @@ use crate::{
     progress::Listener,
     sae::{
         Sae,
-        formats::{FromConfig, from_weights},
+        formats::{FromConfig, Given, from_weights},
     },
 };
 
@@ -93,5 +93,5 @@ fn read_sae(folder: &str, config: &[u8], weights: &'static [u8]) -> Result<Sae> 
     let json = parse_json(&path, config)?;
     let weights = Weights::from_static(&folder.join("sae_weights.safetensors").to_string_lossy(), weights)?;
     let name = folder.file_name().map_or_else(String::new, |n| format!("demo {}", n.to_string_lossy()));
-    from_weights(FromConfig { name, path: &path, json, folder: &folder }, &weights)
+    from_weights(FromConfig { name, path: &path, json, folder: &folder, given: Given::default() }, &weights)
 }

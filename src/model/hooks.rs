@@ -67,6 +67,33 @@ impl FromStr for HookPoint {
     }
 }
 
+impl HookPoint {
+    /// The hook at the output of a Hugging Face module such as `model.layers.5` or `gpt_neox.layers.3.mlp`. A path may end
+    /// in `.output` or `.input` to say which side is meant.
+    pub fn from_module(path: &str) -> Option<Self> {
+        let prefixes = ["language_model.", "model.", "transformer.", "gpt_neox."];
+        let path = prefixes.iter().fold(path, |path, prefix| path.strip_prefix(prefix).unwrap_or(path));
+        let (path, side) = match path.rsplit_once('.') {
+            Some((rest, side @ ("output" | "input"))) => (rest, side),
+            _ => (path, "output"),
+        };
+        if path == "embed_tokens" {
+            return Some(Self { layer: 0, site: Site::ResidPre });
+        }
+        let rest = path.strip_prefix("layers.").or_else(|| path.strip_prefix("h."))?;
+        let (layer, module) = rest.split_once('.').unwrap_or((rest, ""));
+        let site = match (module, side) {
+            ("", "output") => Site::ResidPost,
+            ("", "input") => Site::ResidPre,
+            ("mlp" | "post_feedforward_layernorm", "output") => Site::MlpOut,
+            ("self_attn" | "attention" | "attn", "output") => Site::AttnOut,
+            ("self_attn.o_proj" | "attention.dense" | "attn.c_proj", "input") => Site::Z,
+            _ => return None,
+        };
+        Some(Self { layer: layer.parse().ok()?, site })
+    }
+}
+
 impl From<HookPoint> for String {
     fn from(hook: HookPoint) -> Self {
         hook.to_string()
@@ -78,5 +105,29 @@ impl TryFrom<String> for HookPoint {
 
     fn try_from(name: String) -> Result<Self, Error> {
         name.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules() {
+        for (module, hook) in [
+            ("model.layers.5", "blocks.5.hook_resid_post"),
+            ("layers.12", "blocks.12.hook_resid_post"),
+            ("transformer.h.3", "blocks.3.hook_resid_post"),
+            ("gpt_neox.layers.2.mlp", "blocks.2.hook_mlp_out"),
+            ("layers.4.attention", "blocks.4.hook_attn_out"),
+            ("model.layers.7.self_attn.o_proj.input", "blocks.7.attn.hook_z"),
+            ("model.layers.7.post_feedforward_layernorm.output", "blocks.7.hook_mlp_out"),
+            ("embed_tokens", "blocks.0.hook_resid_pre"),
+        ] {
+            assert_eq!(HookPoint::from_module(module).unwrap().to_string(), hook);
+        }
+        for module in ["", "layers", "layers.x", "layers.1.self_attn.q_proj", "layers.-1", "lm_head"] {
+            assert_eq!(HookPoint::from_module(module), None, "{module}");
+        }
     }
 }

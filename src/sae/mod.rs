@@ -38,6 +38,8 @@ pub struct SaeConfig {
     pub space: Space,
     /// The config as it was read.
     pub source: Value,
+    /// What a person should know before trusting it.
+    pub warnings: Vec<String>,
 }
 
 /// A sparse autoencoder. Matrices have one row a latent, in f32.

@@ -266,6 +266,7 @@ fn finished(args: &TrainArgs, spec: &TrainSpec, state: State, model: &Model) -> 
         prepend_bos: !args.tuning.no_bos,
         space: if model.processed { Space::Tl } else { Space::Raw },
         source: Value::Null,
+        warnings: Vec::new(),
     };
     Ok(Sae {
         config,

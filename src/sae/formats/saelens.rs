@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
 use serde_json::Value;
 
+use super::{Given, parts::Parts, place::Place};
 use crate::{
     error::{Error, Result},
-    kernels::matmul::transpose,
     model::{
         HookPoint, Space,
         config::Keys,
@@ -16,12 +15,12 @@ use crate::{
     sae::{Activation, Normalize, Sae, SaeConfig},
 };
 
-pub fn load(dir: &Path) -> Result<Sae> {
+pub fn load(dir: &Path, given: &Given) -> Result<Sae> {
     let config_path = dir.join("cfg.json");
     let json = read_json(&config_path)?;
     let weights = Weights::open(&dir.join("sae_weights.safetensors"))?;
     let name = dir.file_name().map_or("sae".into(), |n| crate::text::safe(&n.to_string_lossy()));
-    from_weights(FromConfig { name, path: &config_path, json, folder: dir }, &weights)
+    from_weights(FromConfig { name, path: &config_path, json, folder: dir, given: *given }, &weights)
 }
 
 /// A parsed `cfg.json` and where it stood.
@@ -31,6 +30,7 @@ pub struct FromConfig<'a> {
     pub json: Value,
     /// The folder's whole path: some releases are told by it.
     pub folder: &'a Path,
+    pub given: Given,
 }
 
 /// From a parsed config and its tensors.
@@ -38,21 +38,19 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
     let json = &from.json;
     let keys = Keys { value: json, path: from.path };
     let metadata = Keys { value: json.get("metadata").unwrap_or(&Value::Null), path: from.path };
-    let shape = weights.shape("W_enc").map(<[usize]>::to_vec).unwrap_or_default();
-    let [d_in, d_sae] = shape[..] else {
-        return Err(Error::file(
-            weights.path(),
-            format!("tensor \"W_enc\": expected shape [d_in, d_sae], found {shape:?}"),
-        ));
-    };
-    for (key, value) in [("d_in", d_in), ("d_sae", d_sae)] {
-        if keys.get(key).is_some() && keys.size(key)? != value {
-            return Err(keys.refuse(key, &format!("the tensors of {} say {value}", weights.path().display())));
-        }
-    }
+    let parts = Parts::of_columns(weights, "W_enc")?;
+    let (d_in, d_sae) = (parts.d_in, parts.d_sae);
+    parts.check(keys, &[("d_in", d_in), ("d_sae", d_sae)])?;
     let architecture = keys.str_or("architecture", "standard")?;
+    if architecture.contains("transcoder") {
+        let why = "a transcoder reads one hook and writes another: it is not an autoencoder";
+        return Err(keys.refuse("architecture", why));
+    }
     let k = top_k(keys)?;
-    let hook = hook(keys, metadata)?;
+    let hook = match from.given.hook {
+        Some(hook) => hook,
+        None => hook(keys, metadata)?,
+    };
     let b_dec = weights.f32("b_dec", &[d_in])?;
     let vector = |name: &str| weights.f32(name, &[d_sae]);
     let (architecture, b_enc, activation) = match (architecture, k) {
@@ -78,33 +76,83 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
             ("gated", vector("b_gate")?, activation)
         }
         (other, _) => {
-            let why = if other.contains("transcoder") {
-                "a transcoder reads one hook and writes another: it is not an autoencoder".into()
-            } else {
-                format!(
-                    "architecture {:?} is not one of standard, topk, jumprelu, gated",
-                    crate::text::shorten(other, 40)
-                )
-            };
+            let other = crate::text::shorten(other, 40);
+            let why = format!("architecture {other:?} is not one of standard, topk, jumprelu, gated");
             return Err(keys.refuse("architecture", &why));
         }
     };
-    let matrix = |values: Vec<f32>| Tensor::from_vec(values, (d_sae, d_in), &Device::Cpu);
-    let w_enc = matrix(transpose(&weights.f32("W_enc", &[d_in, d_sae])?, d_in, d_sae))?;
-    let w_dec = matrix(weights.f32("W_dec", &[d_sae, d_in])?)?;
+    let (w_enc, w_dec) = (parts.columns("W_enc")?, parts.rows("W_dec")?);
+    let release = Release::of(&Place::of(from.folder), hook);
+    let (normalize, scaled) = normalize(keys)?;
+    let mut warnings = Vec::new();
+    let factor = from.given.norm_scaling_factor.or(release.norm_scaling_factor).filter(|_| scaled);
+    if scaled && factor.is_none() {
+        warnings.push(format!(
+            "{}: its weights are for activations scaled to an average norm, but the factor is not in the file; they are \
+             used as they are. Give the factor with --norm-scaling-factor",
+            from.name
+        ));
+    }
     let config = SaeConfig {
-        architecture,
-        d_in,
-        d_sae,
-        hook,
-        normalize: normalize(keys)?,
+        normalize: release.normalize.unwrap_or(normalize),
         apply_b_dec_to_input: keys.bool_or("apply_b_dec_to_input", true)?,
         prepend_bos: keys.bool_or("prepend_bos", metadata.bool_or("prepend_bos", true)?)?,
         space: space(keys, metadata, from.folder)?,
-        name: from.name,
         source: from.json.clone(),
+        warnings,
+        ..parts.config(from.name, architecture, hook)
     };
-    Ok(Sae { decode_scale: decode_scale(keys, weights, d_sae)?, config, w_enc, b_enc, w_dec, b_dec, activation })
+    let sae = Sae { decode_scale: decode_scale(keys, weights, d_sae)?, config, w_enc, b_enc, w_dec, b_dec, activation };
+    match factor {
+        Some(factor) => fold(sae, factor),
+        None => Ok(sae),
+    }
+}
+
+/// Weights for activations as they are, from weights for activations times a factor.
+fn fold(mut sae: Sae, factor: f64) -> Result<Sae> {
+    (sae.w_enc, sae.w_dec) = ((sae.w_enc * factor)?, (sae.w_dec / factor)?);
+    sae.b_dec.iter_mut().for_each(|b| *b = (f64::from(*b) / factor) as f32);
+    Ok(sae)
+}
+
+/// What SAELens' table of releases says that the files do not.
+#[derive(Default)]
+struct Release {
+    norm_scaling_factor: Option<f64>,
+    normalize: Option<Normalize>,
+}
+
+/// `tommmcgrath/gpt2-small-mlp-out-saes`, layers 0 to 11.
+const MLP_OUT_FACTORS: [f64; 12] = [
+    1.049317316132615,
+    2.3693984005104283,
+    1.6411934982190302,
+    1.8958522157897557,
+    1.81673478700627,
+    1.550234472245924,
+    1.3237742807210804,
+    1.1042905114723296,
+    0.9123762783479742,
+    0.6955335635232373,
+    0.3619728926727644,
+    0.2851548652550073,
+];
+
+impl Release {
+    fn of(place: &Place, hook: HookPoint) -> Self {
+        if place.find("gpt2-small-mlp-out-saes").is_some() {
+            return Self { norm_scaling_factor: MLP_OUT_FACTORS.get(hook.layer).copied(), ..Self::default() };
+        }
+        if place.find("Gemma-2b-Residual-Stream-SAEs").is_some() {
+            let factor = (hook.layer == 12).then_some(0.21381938399317255);
+            return Self { norm_scaling_factor: factor, ..Self::default() };
+        }
+        if place.find("Mistral-7B-Residual-Stream-SAEs").is_some() {
+            return Self { normalize: Some(Normalize::ConstantNormRescale), ..Self::default() };
+        }
+        Self::default()
+    }
 }
 
 /// `k` of a TopK SAE: top-level in version 6, inside `activation_fn_kwargs` before, where `architecture` may say standard.
@@ -131,6 +179,12 @@ fn hook(keys: Keys, metadata: Keys) -> Result<HookPoint> {
     if head.is_some() {
         return Err(keys.refuse("hook_head_index", "an SAE on a single head is not supported"));
     }
+    // SAEs trained on a Hugging Face model name its modules.
+    if metadata.str_or("model_class_name", "")? == "AutoModelForCausalLM" {
+        let module = metadata.str_or("hook_name", "")?;
+        let hook = HookPoint::from_module(module);
+        return hook.ok_or_else(|| metadata.refuse("hook_name", "names no module whose output is a hook"));
+    }
     let name = metadata.str_or("hook_name", keys.str_or("hook_name", keys.str_or("hook_point", "")?)?)?;
     if name.is_empty() {
         return Err(keys.refuse("hook_name", "missing; expected a name such as blocks.8.hook_resid_post"));
@@ -138,20 +192,21 @@ fn hook(keys: Keys, metadata: Keys) -> Result<HookPoint> {
     name.parse().map_err(|e: Error| keys.refuse("hook_name", &e.to_string()))
 }
 
-fn normalize(keys: Keys) -> Result<Normalize> {
+/// How its input is normalised, and whether its weights are for scaled activations with a factor kept elsewhere.
+fn normalize(keys: Keys) -> Result<(Normalize, bool)> {
     match keys.get("normalize_activations") {
-        None | Some(Value::Bool(false)) => Ok(Normalize::None),
+        None | Some(Value::Bool(false)) => Ok((Normalize::None, false)),
+        Some(Value::Bool(true)) => Ok((Normalize::None, true)),
         Some(Value::String(name)) => match name.as_str() {
-            // The factor of `expected_average_only_in` is not in the file; files that need none were folded before saving.
-            "none" | "expected_average_only_in" => Ok(Normalize::None),
-            "layer_norm" => Ok(Normalize::LayerNorm),
-            "constant_norm_rescale" => Ok(Normalize::ConstantNormRescale),
+            "none" => Ok((Normalize::None, false)),
+            "expected_average_only_in" => Ok((Normalize::None, true)),
+            "layer_norm" => Ok((Normalize::LayerNorm, false)),
+            "constant_norm_rescale" => Ok((Normalize::ConstantNormRescale, false)),
             _ => Err(keys.refuse(
                 "normalize_activations",
                 "expected none, layer_norm, constant_norm_rescale or expected_average_only_in",
             )),
         },
-        Some(Value::Bool(true)) => Ok(Normalize::None),
         Some(_) => Err(keys.refuse("normalize_activations", "expected a name")),
     }
 }

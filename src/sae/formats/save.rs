@@ -177,6 +177,7 @@ mod tests {
             prepend_bos: true,
             space,
             source: Value::Null,
+            warnings: Vec::new(),
         };
         let (w_enc, w_dec) = (matrix(0.0), matrix(1.0));
         let (b_enc, b_dec) = (vec![0.1, -0.2, 0.3, 0.4, 0.5], vec![1.0, -1.0, 0.5]);

@@ -1,0 +1,127 @@
+//! Types of stored numbers, and their values as f32.
+
+use candle_core::{
+    Device,
+    quantized::{GgmlDType, ggml_file::qtensor_from_ggml},
+};
+use half::{bf16, f16, slice::HalfFloatSliceExt};
+use rayon::prelude::*;
+
+/// How a tensor's numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    F64,
+    F32,
+    F16,
+    BF16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U32,
+    U8,
+    Bool,
+    /// Blocks of GGUF files.
+    Ggml(GgmlDType),
+}
+
+impl Kind {
+    pub fn of_safetensors(dtype: safetensors::Dtype) -> Option<Self> {
+        use safetensors::Dtype;
+        Some(match dtype {
+            Dtype::F64 => Self::F64,
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::BF16 => Self::BF16,
+            Dtype::I64 => Self::I64,
+            Dtype::I32 => Self::I32,
+            Dtype::I16 => Self::I16,
+            Dtype::I8 => Self::I8,
+            Dtype::U32 => Self::U32,
+            Dtype::U8 => Self::U8,
+            Dtype::BOOL => Self::Bool,
+            _ => return None,
+        })
+    }
+
+    /// Bytes of `n` numbers; `None` if they do not fill whole blocks or overflow.
+    pub fn bytes(self, n: usize) -> Option<usize> {
+        let width = match self {
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::Ggml(dtype) => {
+                let block = dtype.block_size();
+                return n.is_multiple_of(block).then(|| (n / block).checked_mul(dtype.type_size())).flatten();
+            }
+        };
+        n.checked_mul(width)
+    }
+
+    /// Floats of this kind as f32; `None` for integers.
+    pub fn floats(self, bytes: &[u8]) -> Option<Vec<f32>> {
+        const CHUNK: usize = 1 << 16;
+        let width = match self {
+            Self::F64 => 8,
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+            Self::Ggml(dtype) => return blocks(dtype, bytes),
+            _ => return None,
+        };
+        let mut values = vec![0.0_f32; bytes.len() / width];
+        values.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * width)).for_each(|(out, bytes)| match self {
+            Self::F16 => {
+                let half: Vec<f16> = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect();
+                half.convert_to_f32_slice(out);
+            }
+            Self::BF16 => {
+                for (out, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *out = bf16::from_le_bytes([b[0], b[1]]).to_f32();
+                }
+            }
+            Self::F64 => {
+                for (out, b) in out.iter_mut().zip(bytes.chunks_exact(8)) {
+                    *out = f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32;
+                }
+            }
+            _ => {
+                for (out, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
+                    *out = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+                }
+            }
+        });
+        Some(values)
+    }
+
+    /// Integers of this kind; `None` for floats.
+    pub fn integers(self, bytes: &[u8]) -> Option<Vec<i64>> {
+        fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> i64) -> Vec<i64> {
+            bytes.as_chunks::<N>().0.iter().map(|b| value(*b)).collect()
+        }
+        Some(match self {
+            Self::I64 => each(bytes, i64::from_le_bytes),
+            Self::I32 => each(bytes, |b| i32::from_le_bytes(b).into()),
+            Self::I16 => each(bytes, |b| i16::from_le_bytes(b).into()),
+            Self::I8 => each(bytes, |b| i8::from_le_bytes(b).into()),
+            Self::U32 => each(bytes, |b| u32::from_le_bytes(b).into()),
+            Self::U8 | Self::Bool => each(bytes, |b: [u8; 1]| b[0].into()),
+            Self::F64 | Self::F32 | Self::F16 | Self::BF16 | Self::Ggml(_) => return None,
+        })
+    }
+}
+
+/// Blocks dequantised by candle, some at a time: its copies of them are as large as the result.
+fn blocks(dtype: GgmlDType, bytes: &[u8]) -> Option<Vec<f32>> {
+    let (block, size) = (dtype.block_size(), dtype.type_size());
+    let chunk = (1 << 18) / block;
+    let parts: Option<Vec<Vec<f32>>> = bytes
+        .par_chunks(chunk * size)
+        .map(|bytes| {
+            let n = bytes.len() / size * block;
+            let tensor = qtensor_from_ggml(dtype, bytes, vec![n], &Device::Cpu).ok()?;
+            tensor.dequantize(&Device::Cpu).ok()?.to_vec1().ok()
+        })
+        .collect();
+    Some(parts?.concat())
+}

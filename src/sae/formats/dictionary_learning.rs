@@ -1,0 +1,95 @@
+//! dictionary_learning (SAEBench's baselines and others): `ae.pt` and `config.json` with `trainer.dict_class`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{
+    Given,
+    parts::Parts,
+    place::{Place, digits},
+};
+use crate::{
+    error::Result,
+    model::{
+        HookPoint, Site,
+        config::Keys,
+        weights::{Weights, read_json},
+    },
+    sae::{Activation, Sae},
+};
+
+pub fn load(dir: &Path, given: &Given) -> Result<Sae> {
+    let config_path = dir.join("config.json");
+    let json = read_json(&config_path)?;
+    let trainer = Keys { value: json.get("trainer").unwrap_or(&Value::Null), path: &config_path };
+    let class = trainer.str_or("dict_class", "")?;
+    let weights = Weights::open(&dir.join("ae.pt"))?;
+    let columns = matches!(class, "JumpReluAutoEncoder" | "MatryoshkaBatchTopKSAE");
+    let parts =
+        if columns { Parts::of_columns(&weights, "W_enc")? } else { Parts::of_rows(&weights, "encoder.weight")? };
+    parts.check(trainer, &[("activation_dim", parts.d_in), ("dict_size", parts.d_sae)])?;
+    // A threshold below zero was never set: every positive unit passes, as with zero.
+    let one_threshold = || -> Result<_> {
+        Ok(Activation::JumpRelu { threshold: vec![parts.scalar("threshold")?.max(0.0); parts.d_sae] })
+    };
+    let (architecture, bias, b_enc, b_dec, activation) = match class {
+        "AutoEncoder" => ("standard", true, "encoder.bias", "bias", Activation::Relu),
+        "AutoEncoderNew" => ("standard", false, "encoder.bias", "decoder.bias", Activation::Relu),
+        "GatedAutoEncoder" => {
+            let (r_mag, b_mag) = (parts.latents("r_mag")?, parts.latents("mag_bias")?);
+            ("gated", true, "gate_bias", "decoder_bias", Activation::Gated { r_mag, b_mag })
+        }
+        "AutoEncoderTopK" => {
+            let k = parts.k(trainer, "k")?;
+            let activation = Activation::TopK { k, rescale_by_decoder_norm: false };
+            ("topk", true, "encoder.bias", "b_dec", activation)
+        }
+        "BatchTopKSAE" => ("jumprelu", true, "encoder.bias", "b_dec", one_threshold()?),
+        "MatryoshkaBatchTopKSAE" => ("jumprelu", true, "b_enc", "b_dec", one_threshold()?),
+        "JumpReluAutoEncoder" => {
+            let threshold = parts.latents("threshold")?;
+            ("jumprelu", false, "b_enc", "b_dec", Activation::JumpRelu { threshold })
+        }
+        _ => {
+            return Err(trainer.refuse(
+                "dict_class",
+                "expected AutoEncoder, AutoEncoderNew, GatedAutoEncoder, AutoEncoderTopK, BatchTopKSAE, \
+                 MatryoshkaBatchTopKSAE or JumpReluAutoEncoder",
+            ));
+        }
+    };
+    let hook = match given.hook {
+        Some(hook) => hook,
+        None => hook(trainer)?,
+    };
+    let mut config = parts.config(Place::of(dir).name(2), architecture, hook);
+    config.apply_b_dec_to_input = bias;
+    let (w_enc, w_dec) = if columns {
+        (parts.columns("W_enc")?, parts.rows("W_dec")?)
+    } else {
+        (parts.rows("encoder.weight")?, parts.columns("decoder.weight")?)
+    };
+    let (b_enc, b_dec) = (parts.latents(b_enc)?, parts.inputs(b_dec)?);
+    config.source = json;
+    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
+}
+
+/// `submodule_name` (`resid_post_layer_3`) says more than `layer`, which is taken for the residual stream.
+fn hook(trainer: Keys) -> Result<HookPoint> {
+    let name = trainer.str_or("submodule_name", "")?;
+    if let Some((site, layer)) = name.split_once("_layer_") {
+        let site = match site {
+            "resid_post" => Some(Site::ResidPost),
+            "resid_pre" => Some(Site::ResidPre),
+            "mlp_out" | "mlp" => Some(Site::MlpOut),
+            "attn_out" | "attention_out" | "attn" => Some(Site::AttnOut),
+            _ => None,
+        };
+        let hook = site.and_then(|site| Some(HookPoint { layer: digits(layer)?, site }));
+        return hook.ok_or_else(|| trainer.refuse("submodule_name", "names no known hook; give --hook"));
+    }
+    let layer = trainer.get("layer").and_then(Value::as_u64).and_then(|l| usize::try_from(l).ok());
+    let layer = layer.ok_or_else(|| trainer.refuse("layer", "expected the number of a layer; or give --hook"))?;
+    Ok(HookPoint { layer, site: Site::ResidPost })
+}

@@ -1,0 +1,38 @@
+//! Kissane and Krzyzanowski's SAEs on `hook_z` of GPT-2 small: `NAME.pt` and `NAME_cfg.json`.
+
+use std::path::{Path, PathBuf};
+
+use super::parts::Parts;
+use crate::{
+    error::{Error, Result},
+    model::{
+        HookPoint, Space,
+        config::Keys,
+        weights::{Weights, read_json},
+    },
+    sae::{Activation, Sae},
+};
+
+/// The config that belongs to a file.
+pub fn config_of(path: &Path) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}_cfg.json"))
+}
+
+pub fn load(path: &Path, weights: &Weights) -> Result<Sae> {
+    let config_path = config_of(path);
+    let json = read_json(&config_path)?;
+    let keys = Keys { value: &json, path: &config_path };
+    let parts = Parts::of_columns(weights, "W_enc")?;
+    parts.check(keys, &[("act_size", parts.d_in), ("dict_size", parts.d_sae)])?;
+    let hook: HookPoint =
+        keys.str_or("act_name", "")?.parse().map_err(|e: Error| keys.refuse("act_name", &e.to_string()))?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let mut config = parts.config(crate::text::safe(&name), "standard", hook);
+    // Trained on activations as TransformerLens gives them by default.
+    config.space = Space::Tl;
+    let (w_enc, b_enc) = (parts.columns("W_enc")?, parts.latents("b_enc")?);
+    let (w_dec, b_dec) = (parts.rows("W_dec")?, parts.inputs("b_dec")?);
+    config.source = json;
+    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation: Activation::Relu, decode_scale: None })
+}
