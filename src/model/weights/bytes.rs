@@ -24,7 +24,7 @@ impl Bytes {
         Ok(Self::File(file))
     }
 
-    pub fn len(&self) -> io::Result<u64> {
+    pub fn size(&self) -> io::Result<u64> {
         match self {
             Self::File(file) => Ok(file.metadata()?.len()),
             Self::Static(bytes) => Ok(bytes.len() as u64),
@@ -46,7 +46,7 @@ impl Bytes {
     }
 
     pub fn cursor(&self) -> io::Result<Cursor<'_>> {
-        Ok(Cursor { bytes: self, at: 0, len: self.len()? })
+        Ok(Cursor { bytes: self, at: 0, len: self.size()? })
     }
 }
 

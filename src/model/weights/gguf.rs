@@ -85,7 +85,7 @@ const TENSORS: u64 = 1 << 16;
 
 impl Weights {
     pub(super) fn add_gguf(&mut self, path: &Path, bytes: Bytes) -> Result<()> {
-        let len = bytes.len().map_err(|e| Error::io(path, e))?;
+        let len = bytes.size().map_err(|e| Error::io(path, e))?;
         let cursor = bytes.cursor().map_err(|e| Error::io(path, e))?;
         let mut header = Header { reader: BufReader::new(cursor), left: len };
         let (metadata, tensors) = header.read().map_err(|what| {

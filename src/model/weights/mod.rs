@@ -111,7 +111,7 @@ impl Weights {
 
     fn add(&mut self, path: &Path, bytes: Bytes) -> Result<()> {
         let mut first = [0; 4];
-        let short = bytes.len().map_err(|e| Error::io(path, e))? < 4;
+        let short = bytes.size().map_err(|e| Error::io(path, e))? < 4;
         if !short {
             bytes.read_at(&mut first, 0).map_err(|e| Error::io(path, e))?;
         }

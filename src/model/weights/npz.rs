@@ -36,7 +36,7 @@ fn damaged(path: &Path, e: impl std::fmt::Display) -> Error {
 impl<'a> Zip<'a> {
     pub fn open(path: &Path, bytes: &'a Bytes) -> Result<Self> {
         let cursor = bytes.cursor().map_err(|e| Error::io(path, e))?;
-        let len = bytes.len().map_err(|e| Error::io(path, e))?;
+        let len = bytes.size().map_err(|e| Error::io(path, e))?;
         let mut archive = ZipArchive::new(cursor).map_err(|e| damaged(path, e))?;
         if archive.len() > MEMBERS {
             return Err(Error::file(path, format!("{} members are too many for an archive of tensors", archive.len())));
@@ -93,7 +93,7 @@ impl Weights {
     /// Note the arrays of an archive that will be the next shard; gives what had to be unpacked, the shards after it.
     pub(super) fn enter_npz(&mut self, path: &Path, zip: &mut Zip, bytes: &Bytes) -> Result<Vec<Vec<u8>>> {
         // Compressed members are unpacked into memory: as much as twice the file, and some for small files.
-        let mut budget = 2 * bytes.len().map_err(|e| Error::io(path, e))? + (32 << 20);
+        let mut budget = 2 * bytes.size().map_err(|e| Error::io(path, e))? + (32 << 20);
         let mut entries = Vec::new();
         let mut unpacked = Vec::new();
         for at in 0..zip.members.len() {
