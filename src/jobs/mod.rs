@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Error, Result},
-    metrics::MetricTable,
+    metrics::{Detail, MetricTable},
     model::Tick,
 };
 
@@ -42,6 +42,11 @@ pub trait Job {
 
     /// Figures so far.
     fn table(&self) -> MetricTable;
+
+    /// What else there is to show so far: tables and lines.
+    fn details(&self) -> Vec<Detail> {
+        Vec::new()
+    }
 
     /// Everything that [`restore`](Self::restore) needs to go on from here in another process. Asked between steps only.
     fn state(&self) -> Result<Vec<u8>>;
