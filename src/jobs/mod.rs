@@ -1,9 +1,13 @@
 //! Long work in small steps, so that whoever drives it can do other things in between.
 
 pub mod core;
+pub mod params;
+pub mod registry;
 
 use std::path::{Path, PathBuf};
 
+pub use params::{Kind, Param, ParamValue, Params};
+pub use registry::{Cost, FAMILIES, Family, JobSpec};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{

@@ -7,6 +7,5 @@ pub mod report;
 pub mod subjects;
 pub mod table;
 
-pub use command::MetricName;
 pub use details::Detail;
 pub use table::{Better, MetricRow, MetricTable};
