@@ -1,6 +1,6 @@
 //! What the interface may ask of the engine. Plain data only.
 
-use crate::{prune::Criterion, session::SessionSpec};
+use crate::{jobs::JobSpec, prune::Criterion, session::SessionSpec};
 
 pub type JobId = u64;
 
@@ -23,19 +23,4 @@ pub enum Request {
     SetRatio { generation: u64, ratio: f64, criterion: Criterion },
     /// Details of one latent of the shared dictionary at one token.
     ShowLatent { generation: u64, latent: u32, token: usize, criterion: Criterion },
-}
-
-/// A piece of background work.
-#[derive(Clone, Debug, PartialEq)]
-pub enum JobSpec {
-    /// The core metric for all variants present, `pruned` at the given ratio and criterion.
-    Core { ratio: f64, criterion: Criterion },
-}
-
-impl JobSpec {
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Core { .. } => "core",
-        }
-    }
 }

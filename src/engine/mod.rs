@@ -8,12 +8,12 @@ mod mailbox;
 pub mod report;
 mod thread;
 
-pub use command::{Command, JobId, JobSpec, Request};
+pub use command::{Command, JobId, Request};
 pub use handle::{EngineHandle, EngineLink};
 pub use report::{JobState, Report, SessionInfo};
 pub use thread::start;
 
-pub use crate::progress::Progress;
+pub use crate::{jobs::JobSpec, progress::Progress};
 
 /// What uses how much memory, and the whole process, in bytes.
 pub fn memory(session: &crate::session::Session) -> Vec<(String, u64)> {

@@ -10,13 +10,12 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::{Command, EngineHandle, JobId, JobSpec, JobState, Report, SessionInfo, live::Live, mailbox::Mailbox};
+use super::{Command, EngineHandle, JobId, JobState, Report, SessionInfo, live::Live, mailbox::Mailbox};
 use crate::{
     compare::{Prompt, Variant, index::Index, matching::Matching},
     demo,
     error::{Error, Result},
-    jobs::{Job, Step, core::CoreJob},
-    metrics::core::setup::CoreOptions,
+    jobs::{FAMILIES, Job, JobSpec, Step},
     prune::Criterion,
     sae::Sae,
     session::{Session, SessionSpec, Source, token_tensor},
@@ -238,7 +237,7 @@ fn advance(
         Some(job) => job,
         None => {
             running.started = Instant::now();
-            running.job.insert(prepare(&live.session, &running.spec)?)
+            running.job.insert(running.spec.make(FAMILIES, &live.session)?)
         }
     };
     let step = job.step(&mut || {
@@ -263,15 +262,6 @@ fn advance(
     };
     let _ = reports.send(Report::Job { id, state });
     Ok(None)
-}
-
-fn prepare(session: &Session, spec: &JobSpec) -> Result<Box<dyn Job>> {
-    match spec {
-        JobSpec::Core { ratio, criterion } => {
-            let options = CoreOptions { pruning: Some((*ratio, *criterion)), ..CoreOptions::default() };
-            Ok(Box::new(CoreJob::new(session, &options)?))
-        }
-    }
 }
 
 /// Where the pretrained SAE's latents fire in the calibration text on the original model.

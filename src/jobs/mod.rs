@@ -1,14 +1,18 @@
 //! Long work in small steps, so that whoever drives it can do other things in between.
 
 pub mod core;
+pub mod params;
+pub mod registry;
 
 use std::path::{Path, PathBuf};
 
+pub use params::{Kind, Param, ParamValue, Params};
+pub use registry::{Cost, FAMILIES, Family, JobSpec};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Error, Result},
-    metrics::MetricTable,
+    metrics::{Detail, MetricTable},
     model::Tick,
 };
 
@@ -42,6 +46,11 @@ pub trait Job {
 
     /// Figures so far.
     fn table(&self) -> MetricTable;
+
+    /// What else there is to show so far: tables and lines.
+    fn details(&self) -> Vec<Detail> {
+        Vec::new()
+    }
 
     /// Everything that [`restore`](Self::restore) needs to go on from here in another process. Asked between steps only.
     fn state(&self) -> Result<Vec<u8>>;

@@ -2,39 +2,27 @@
 
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 use crate::{
     cli::MetricsArgs,
     data::create_folder,
-    error::Result,
+    error::{Error, Result},
     export,
-    jobs::{Job, Step, core::CoreJob},
-    metrics::core::setup::CoreOptions,
+    jobs::{FAMILIES, Job, JobSpec, Params, Step},
     model::Tick,
     output::{self, ProgressLine, printable},
     session::Session,
 };
 
-/// Metric families.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MetricName {
-    /// Reconstruction, sparsity, and what the model's predictions lose (SAEBench's core)
-    Core,
-}
-
 /// Measure, write the files, print the figures. `tick` may stop it (Ctrl-C).
 pub fn run(session: &Session, args: &MetricsArgs, tick: Tick) -> Result<()> {
+    let specs = specs(args)?;
     let folder = args.out.as_ref().unwrap_or(&session.spec.results);
     create_folder(folder)?;
     let mut objects = Map::new();
-    let mut names = args.names.clone();
-    names.dedup();
-    for name in names {
-        let mut job: Box<dyn Job> = match name {
-            MetricName::Core => Box::new(CoreJob::new(session, &args.core_options())?),
-        };
+    for spec in specs {
+        let mut job = spec.make(FAMILIES, session)?;
         let seconds = drive(&mut *job, tick)?;
         let files = job.finish(folder)?;
         let table = job.table();
@@ -52,16 +40,25 @@ pub fn run(session: &Session, args: &MetricsArgs, tick: Tick) -> Result<()> {
     if args.json { output::answer(&output::json(&Value::Object(objects))?) } else { Ok(()) }
 }
 
-impl MetricsArgs {
-    fn core_options(&self) -> CoreOptions {
-        CoreOptions {
-            variants: self.variants.clone(),
-            text: None,
-            rows: self.rows,
-            context: self.context,
-            batch: self.batch,
-            pruning: None,
+/// A job a name, each with the parameters that its family has; one that no family has is wrong use.
+fn specs(args: &MetricsArgs) -> Result<Vec<JobSpec>> {
+    let mut specs: Vec<JobSpec> = Vec::new();
+    let given = &args.params.0.0;
+    let mut used = Vec::new();
+    for name in &args.names {
+        let mut spec = JobSpec::new(name);
+        let params = spec.family(FAMILIES)?.params;
+        let own = given.iter().filter(|(name, _)| params.iter().any(|p| p.name == **name));
+        spec.params = Params(own.map(|(name, value)| (name.clone(), value.clone())).collect());
+        used.extend(spec.params.0.keys().cloned());
+        spec.family(FAMILIES)?;
+        if !specs.contains(&spec) {
+            specs.push(spec);
         }
+    }
+    match given.keys().find(|name| !used.contains(name)) {
+        Some(name) => Err(Error::Usage(format!("{} has no parameter --{name}", args.names.join(", ")))),
+        None => Ok(specs),
     }
 }
 
@@ -72,9 +69,10 @@ fn drive(job: &mut dyn Job, tick: Tick) -> Result<f64> {
     while job.step(tick)? == Step::More {
         line.line(|| describe(job, start.elapsed()));
     }
-    let tokens = job.progress().done as f64;
+    let progress = job.progress();
     let seconds = start.elapsed().as_secs_f64();
-    line.end(&format!("{}: {tokens} tokens in {seconds:.1} s, {:.0} tokens/s", job.name(), tokens / seconds));
+    let (done, unit) = (progress.done, progress.unit);
+    line.end(&format!("{}: {done} {unit} in {seconds:.1} s, {:.0} {unit}/s", job.name(), done as f64 / seconds));
     Ok(seconds)
 }
 

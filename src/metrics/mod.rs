@@ -2,9 +2,10 @@
 
 pub mod command;
 pub mod core;
+pub mod details;
 pub mod report;
 pub mod subjects;
 pub mod table;
 
-pub use command::MetricName;
+pub use details::Detail;
 pub use table::{Better, MetricRow, MetricTable};

@@ -14,6 +14,10 @@ use super::{
 use crate::{
     app::state::{Job, JobState, State},
     engine::JobSpec,
+    jobs::{
+        ParamValue,
+        params::{CRITERION, RATIO},
+    },
     safe,
 };
 
@@ -51,7 +55,7 @@ pub fn line(state: &State, theme: &Theme) -> Line<'static> {
     for job in state.jobs.iter().rev().take(3) {
         let (sign, style) = sign(job, state.spin(), theme);
         spans.push(Span::styled(format!(" {sign} "), style));
-        spans.push(Span::raw(job.spec.name()));
+        spans.push(Span::raw(job.spec.family.clone()));
         spans.push(Span::styled(format!(" {}    ", words(job)), theme.style(Role::Muted)));
     }
     Line::from(spans)
@@ -59,8 +63,10 @@ pub fn line(state: &State, theme: &Theme) -> Line<'static> {
 
 /// What a job works on.
 pub fn subject(spec: &JobSpec) -> String {
-    match spec {
-        JobSpec::Core { ratio, criterion } => format!("core at {ratio:.2} {criterion}"),
+    let value = |name| spec.params.0.get(name);
+    match (value(RATIO.name), value(CRITERION.name)) {
+        (Some(ParamValue::Number(ratio)), Some(criterion)) => format!("{} at {ratio:.2} {criterion}", spec.family),
+        _ => spec.family.clone(),
     }
 }
 

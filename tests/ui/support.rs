@@ -12,7 +12,7 @@ use prunelens::{
         Comparison, Example, GRID, LatentDetail, Match, Paths, ReconstructionFigures, SpliceFigures, Token, Variant,
         View, grid_ratio,
     },
-    engine::{Command, EngineHandle, EngineLink, JobId, JobSpec, JobState, Report, Request, SessionInfo},
+    engine::{Command, EngineHandle, EngineLink, JobId, JobState, Report, Request, SessionInfo},
     metrics::{Better, MetricRow, MetricTable},
     prune::Criterion,
     sae::Latents,
@@ -375,7 +375,7 @@ impl EngineLink for FakeEngine {
     fn command(&self, command: Command) {
         match command {
             Command::Load(_) => self.report(Report::Ready(Arc::new(info()))),
-            Command::StartJob { id, job: JobSpec::Core { .. } } => {
+            Command::StartJob { id, .. } => {
                 let running = JobState::Running { done: 5, total: 8, unit: "rows", seconds: 20.0, note: String::new() };
                 self.report(Report::Job { id, state: running });
                 self.report(Report::JobTable { id, table: Arc::new(table(1.0)) });

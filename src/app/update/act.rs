@@ -11,6 +11,10 @@ use crate::{
     compare::Variant,
     engine::{Command, JobSpec, JobState},
     export::Figures,
+    jobs::{
+        ParamValue,
+        params::{CRITERION, RATIO},
+    },
     prune::Criterion,
 };
 
@@ -330,7 +334,9 @@ fn start_core(state: &mut State, effects: &mut Vec<Effect>) {
         return;
     }
     open(state, Screen::Metrics);
-    let job = JobSpec::Core { ratio: state.ratio, criterion: state.criterion };
+    let job = JobSpec::new("core")
+        .with(RATIO.name, ParamValue::Number(state.ratio))
+        .with(CRITERION.name, ParamValue::Text(state.criterion.to_string()));
     if let Some(at) = state.jobs.iter().position(|j| !j.is_over() && j.spec == job) {
         state.job = at;
         return;
@@ -346,7 +352,7 @@ fn cancel_job(state: &mut State, effects: &mut Vec<Effect>) {
     match state.jobs.get(state.job) {
         Some(job) if !job.is_over() => effects.push(Effect::Command(Command::CancelJob(job.id))),
         Some(job) => {
-            let text = format!("{} is over: there is nothing to cancel", job.spec.name());
+            let text = format!("{} is over: there is nothing to cancel", job.spec.family);
             state.log.push(state.now, Level::Info, text);
         }
         None => {}

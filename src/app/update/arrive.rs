@@ -129,11 +129,11 @@ fn job_changed(state: &mut State, id: JobId, new: JobState) {
         JobState::Done { files, .. } => {
             let folder = files.first().and_then(|f| f.parent()).map(|f| f.display().to_string());
             let written = folder.map(|f| format!(", results are in {f}")).unwrap_or_default();
-            state.log.push(now, Level::Info, format!("{} finished{written}", job.spec.name()));
+            state.log.push(now, Level::Info, format!("{} finished{written}", job.spec.family));
         }
         JobState::Failed(message) => {
             // It stays in the job's row; the status line belongs to actions.
-            state.log.push(now, Level::Error, format!("{} failed: {message}", job.spec.name()));
+            state.log.push(now, Level::Error, format!("{} failed: {message}", job.spec.family));
         }
         _ => {}
     }

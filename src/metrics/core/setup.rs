@@ -44,8 +44,8 @@ pub struct CoreMeasurement {
     models: Vec<(String, String)>,
 }
 
-const CONTEXT: usize = 128;
-const BATCH: usize = 8;
+pub const CONTEXT: usize = 128;
+pub const BATCH: usize = 8;
 
 impl CoreMeasurement {
     pub fn new(session: &Session, options: &CoreOptions) -> Result<Self> {
@@ -111,7 +111,7 @@ fn rows(session: &Session, options: &CoreOptions) -> Result<(CoreSpec, Vec<Vec<u
 }
 
 /// Enough for steady figures in about a minute on two cores.
-fn default_rows(model: &Model) -> usize {
+pub fn default_rows(model: &Model) -> usize {
     match model.parameters() {
         0..20_000_000 => 64,
         20_000_000..200_000_000 => 32,
