@@ -200,6 +200,17 @@ fn check_model(root: &Path, case: &Value, tolerance: &Tolerance, report: &mut Re
         let expected = tensors(&root.join(paper["expected"].as_str().unwrap()));
         let pruned = model.paper(&tokens(&expected["doc0"]), 0.5, &mut no_progress).unwrap();
         check_paper_masks(&pruned, arch, &expected, report);
+        // The same model as TransformerLens saves it.
+        if let Some(path) = paper.get("tl_state_dict") {
+            let path = root.join(path.as_str().unwrap());
+            let loaded = model.with_state_dict(&path, &mut no_progress).unwrap();
+            assert!(loaded.processed);
+            check_paper_masks(&loaded, &format!("{arch} state dict"), &expected, report);
+            for (n, ids) in prompts.iter().enumerate() {
+                let name = format!("{arch} state dict p{n}");
+                check_processed(&loaded, &name, ids, &expected, &format!("p{n}"), &hooks, tolerance, report);
+            }
+        }
         for (n, ids) in prompts.iter().enumerate() {
             let name = format!("{arch} paper p{n}");
             check_processed(&pruned, &name, ids, &expected, &format!("p{n}"), &hooks, tolerance, report);

@@ -1,14 +1,15 @@
 //! Hugging Face directories to [`Model`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 
 use super::{
     Block, Linear, Model, Norm, NormKind, Part, Rotary,
-    config::{Config, Keys, Rope},
+    config::{Config, Keys, Rope, RopeScaling},
     families::{self, Names},
+    gguf,
     weights::{Weights, read_json},
 };
 use crate::{
@@ -160,6 +161,20 @@ fn matrices(names: &Names, config: &Config, part: Part) -> Vec<(&'static str, Ve
             };
             return vec![(fused, (0..3 * q).map(place).collect())];
         }
+        (Part::Qkv, [q_name, k_name, v_name]) if names.rotary_pairs => {
+            // (head, pair, side) to (head, side, pair).
+            let half = config.d_head / 2;
+            let place = |row: usize| {
+                let (head, at) = (row / config.d_head, row % config.d_head);
+                head * config.d_head + at % 2 * half + at / 2
+            };
+            let v = (q + kv..q + 2 * kv).collect();
+            return vec![
+                (q_name, (0..q).map(place).collect()),
+                (k_name, (0..kv).map(|row| q + place(row)).collect()),
+                (v_name, v),
+            ];
+        }
         (Part::Qkv, [fused]) => vec![(fused, q + 2 * kv)],
         (Part::Qkv, all) => all.iter().copied().zip([q, kv, kv]).collect(),
         (Part::O, _) => vec![(names.o, config.d_model)],
@@ -169,6 +184,27 @@ fn matrices(names: &Names, config: &Config, part: Part) -> Vec<(&'static str, Ve
     let starts = sizes.iter().scan(0, |end, (_, n)| Some(std::mem::replace(end, *end + n)));
     let starts: Vec<usize> = starts.collect();
     sizes.iter().zip(starts).map(|((name, n), start)| (*name, (start..start + n).collect())).collect()
+}
+
+/// The GGUF file that a path means: itself, or the only one in a folder without `config.json`.
+pub(super) fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
+    let is_gguf = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
+    if path.is_file() {
+        if is_gguf(path) {
+            return Ok(Some(path.to_path_buf()));
+        }
+        return Err(Error::file(path, "expected a Hugging Face folder or a .gguf file"));
+    }
+    if path.join("config.json").exists() || !path.is_dir() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, e))?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| is_gguf(p)).collect();
+    match files.len() {
+        0 => Ok(None),
+        1 => Ok(files.pop()),
+        n => Err(Error::file(path, format!("holds {n} .gguf files; name the one to read"))),
+    }
 }
 
 /// Rows of `width` values, each put at its place (less `base`).
@@ -181,13 +217,24 @@ fn reorder(values: &[f32], width: usize, places: &[usize], base: usize) -> Vec<f
 }
 
 impl Model {
-    /// From a Hugging Face directory: `config.json` and `model.safetensors`, or its shards.
-    pub fn load(dir: &Path, device: &Device, dtype: DType, progress: Listener) -> Result<Self> {
-        let config_path = dir.join("config.json");
-        let json = read_json(&config_path)?;
-        let name = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    /// From a Hugging Face directory (`config.json` and `model.safetensors`, or its shards) or a GGUF file.
+    pub fn load(path: &Path, device: &Device, dtype: DType, progress: Listener) -> Result<Self> {
+        let name = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let name = name.file_name().map_or("model".into(), |n| crate::text::safe(&n.to_string_lossy()));
-        Self::from_weights(name, &config_path, &json, &Weights::open_model(dir)?, device, dtype, progress)
+        if let Some(file) = gguf_file(path)? {
+            let weights = Weights::open(&file)?;
+            let tied = weights.shape("output.weight").is_none();
+            let (json, names) = gguf::describe(&weights.metadata, tied).map_err(|what| Error::file(&file, what))?;
+            let mut config = families::config(Keys { value: &json, path: &file })?;
+            if let (Some(rope), Some([n])) = (&mut config.rope, weights.shape("rope_freqs.weight")) {
+                // Llama 3's scaling, as llama.cpp stores it.
+                rope.scaling = RopeScaling::Divisors(weights.f32("rope_freqs.weight", &[*n])?);
+            }
+            return Self::build(name, config, names, &weights, device, dtype, progress);
+        }
+        let config_path = path.join("config.json");
+        let json = read_json(&config_path)?;
+        Self::from_weights(name, &config_path, &json, &Weights::open_model(path)?, device, dtype, progress)
     }
 
     /// From a parsed `config.json` (read at `config_path`) and its tensors.
@@ -201,9 +248,28 @@ impl Model {
         progress: Listener,
     ) -> Result<Self> {
         let keys = Keys { value: json, path: config_path };
-        let family = families::family(keys)?;
-        let config = families::config(keys)?;
+        let (family, config) = (families::family(keys)?, families::config(keys)?);
         let names = &family.names;
+        if weights.shape(names.unembed).is_none()
+            && json.get("tie_word_embeddings").and_then(Value::as_bool) == Some(false)
+        {
+            return Err(Error::file(
+                weights.path(),
+                format!("tensor {:?} is missing, and config.json says that it is not tied", names.unembed),
+            ));
+        }
+        Self::build(name, config, names, weights, device, dtype, progress)
+    }
+
+    fn build(
+        name: String,
+        config: Config,
+        names: &Names,
+        weights: &Weights,
+        device: &Device,
+        dtype: DType,
+        progress: Listener,
+    ) -> Result<Self> {
         let has = |prefix: &&&str| weights.shape(&format!("{prefix}{}", names.embed)).is_some();
         let prefix = names.prefixes.iter().find(has).copied().unwrap_or(names.prefixes[0]);
         let mut load = Loader { weights, names, config: &config, prefix, device, dtype, done: 0, progress };
@@ -217,11 +283,6 @@ impl Model {
         let weight = if weights.shape(names.unembed).is_some() {
             let values = load.read(names.unembed, &[config.d_vocab, config.d_model])?;
             load.tensor(values, &[config.d_vocab, config.d_model])?
-        } else if json.get("tie_word_embeddings").and_then(Value::as_bool) == Some(false) {
-            return Err(Error::file(
-                weights.path(),
-                format!("tensor {:?} is missing, and config.json says that it is not tied", names.unembed),
-            ));
         } else {
             embed.clone()
         };

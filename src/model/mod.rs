@@ -6,11 +6,13 @@
 pub mod block;
 pub mod config;
 pub mod families;
+mod gguf;
 pub mod hooks;
 pub mod load;
 pub mod ops;
 pub mod pass;
 pub mod processing;
+mod state_dict;
 pub mod tokenizer;
 pub mod weights;
 

@@ -56,6 +56,12 @@ fn prune(
 ) -> Result<(Arc<Model>, String)> {
     match &spec.pruned_model {
         Some(Source::Path(dir)) => {
+            let state_dict = dir.extension().is_some_and(|e| e == "pth" || e == "pt");
+            if state_dict && dir.is_file() {
+                let model = original.with_state_dict(dir, progress)?;
+                let label = format!("pruned: {}", model.name);
+                return Ok((Arc::new(model), label));
+            }
             let model = Model::load(dir, &original.device, spec.dtype, progress)?;
             let (a, b) = (&original.config, &model.config);
             if (a.n_layers, a.d_model, a.d_vocab, a.n_heads) != (b.n_layers, b.d_model, b.d_vocab, b.n_heads) {

@@ -33,6 +33,8 @@ pub struct Names {
     pub qkv: &'static [&'static str],
     /// The one matrix of queries, keys and values has them head by head.
     pub qkv_by_head: bool,
+    /// Rows of queries and keys that are rotated together stand side by side.
+    pub rotary_pairs: bool,
     pub o: &'static str,
     /// Matrices whose outputs follow each other: gate (if any), input.
     pub mlp_in: &'static [&'static str],
@@ -42,7 +44,7 @@ pub struct Names {
 }
 
 /// What families take for granted unless they say otherwise.
-const PLAIN: Names = Names {
+pub const PLAIN: Names = Names {
     prefixes: &[""],
     embed: "",
     positions: None,
@@ -57,6 +59,7 @@ const PLAIN: Names = Names {
     norm_offset: 0.0,
     qkv: &[],
     qkv_by_head: false,
+    rotary_pairs: false,
     o: "",
     mlp_in: &[],
     mlp_out: "",

@@ -46,6 +46,9 @@ pub fn write(checkpoint: &Checkpoint, pruned: &Model, staged: &Staged, tick: Tic
     let mut rewrite = Rewrite::new(pruned)?;
     let mut files = Vec::new();
     match checkpoint {
+        Checkpoint::Folder(dir) if dir.is_file() => {
+            return Err(Error::file(dir, "a GGUF file cannot be rewritten; prune the model's Hugging Face folder"));
+        }
         Checkpoint::Folder(dir) => {
             for path in Weights::open_model(dir)?.files() {
                 files.push((file_name(path), TensorFile::open(path)?));

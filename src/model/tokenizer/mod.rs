@@ -1,5 +1,7 @@
 //! Text to token ids and back to exact bytes.
 
+mod gguf;
+
 use std::path::Path;
 
 use serde_json::Value;
@@ -7,7 +9,7 @@ use tokenizers::Tokenizer as Inner;
 
 use super::{
     config::{Config, Keys},
-    weights::read_json,
+    weights::{Weights, read_json},
 };
 use crate::{
     error::{Error, Result},
@@ -33,9 +35,17 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// `tokenizer.json`, with the special tokens of `tokenizer_config.json` or else of the model's config.
-    pub fn load(dir: &Path, config: &Config) -> Result<Self> {
+    /// `tokenizer.json`, with the special tokens of `tokenizer_config.json` or else of the model's config. Beside a GGUF file
+    /// it may be missing: then the vocabulary in that file is taken.
+    pub fn load(path: &Path, config: &Config) -> Result<Self> {
+        let gguf = super::load::gguf_file(path)?;
+        let dir = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
         let path = dir.join("tokenizer.json");
+        if let Some(file) = gguf.filter(|_| !path.exists()) {
+            let weights = Weights::open(&file)?;
+            let (tokenizer, settings) = gguf::describe(&weights.metadata).map_err(|what| Error::file(&file, what))?;
+            return Self::from_bytes(&file, tokenizer.to_string().as_bytes(), &settings, config);
+        }
         let len = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
         if len > 256 << 20 {
             return Err(Error::file(&path, format!("{len} bytes are too many for a tokenizer")));
