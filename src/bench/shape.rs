@@ -85,7 +85,7 @@ pub fn model(name: &str) -> Result<Model> {
         })
         .collect::<Result<_>>()?;
     let embed = random((config.d_vocab, d), 0.02, 1)?;
-    let rotary = config.rope.as_ref().map(|rope| Rotary::new(rope, config.n_ctx, &device)).transpose()?;
+    let rotary = config.rope.as_ref().map(|rope| Rotary::new(rope, &device));
     Ok(Model {
         name: name.into(),
         positions: if config.rope.is_none() { Some(random((config.n_ctx, d), 0.02, 2)?) } else { None },

@@ -68,6 +68,9 @@ pub struct SessionArgs {
     /// Read activations as TransformerLens' weight processing gives them [default: auto].
     #[arg(long, value_name = "WHEN", value_parser = values::processing())]
     pub tl_processing: Option<Processing>,
+    /// Average-norm factor of an SAE whose files lack it (SAELens' expected_average_only_in).
+    #[arg(long, value_name = "F", value_parser = values::factor)]
+    pub norm_scaling_factor: Option<f64>,
     /// Do not put a BOS token before the prompt.
     #[arg(long)]
     pub no_bos: bool,

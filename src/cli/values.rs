@@ -16,6 +16,14 @@ pub fn ratio(text: &str) -> Result<f64, String> {
     }
 }
 
+/// An average-norm factor.
+pub fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(factor),
+        _ => Err("expected a number above 0".into()),
+    }
+}
+
 /// Terminal size, `120x36`.
 pub fn size(text: &str) -> Result<(u16, u16), String> {
     let parsed = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
@@ -26,8 +34,8 @@ pub fn size(text: &str) -> Result<(u16, u16), String> {
 }
 
 const DTYPES: [(&str, DType); 3] = [("f32", DType::F32), ("bf16", DType::BF16), ("f16", DType::F16)];
-const PROCESSING: [(&str, Processing); 3] =
-    [("on", Processing::On), ("off", Processing::Off), ("auto", Processing::Auto)];
+const PROCESSING: [(&str, Processing); 4] =
+    [("on", Processing::On), ("off", Processing::Off), ("auto", Processing::Auto), ("centered", Processing::Centered)];
 
 /// By name; also used for session files.
 pub fn dtype_by_name(name: &str) -> Option<DType> {
@@ -50,7 +58,7 @@ pub(super) fn dtype() -> impl TypedValueParser<Value = DType> {
 
 pub(super) fn processing() -> impl TypedValueParser<Value = Processing> {
     PossibleValuesParser::new(PROCESSING.map(|(name, _)| name))
-        .try_map(|name| processing_by_name(&name).ok_or("expected on, off or auto"))
+        .try_map(|name| processing_by_name(&name).ok_or("expected on, off, auto or centered"))
 }
 
 pub(super) fn criterion() -> impl TypedValueParser<Value = Criterion> {

@@ -36,6 +36,8 @@ pub struct SessionFile {
     pub criterion: Option<Criterion>,
     #[serde(deserialize_with = "processing")]
     pub tl_processing: Option<Processing>,
+    #[serde(deserialize_with = "factor")]
+    pub norm_scaling_factor: Option<f64>,
     #[serde(deserialize_with = "from_str")]
     pub device: Option<DeviceSpec>,
     #[serde(deserialize_with = "dtype")]
@@ -99,7 +101,7 @@ fn dtype<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<candle_cor
 }
 
 fn processing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Processing>, D::Error> {
-    by_name(deserializer, values::processing_by_name, "on, off and auto")
+    by_name(deserializer, values::processing_by_name, "on, off, auto and centered")
 }
 
 fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
@@ -108,6 +110,11 @@ fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::E
         return Err(D::Error::custom(format!("ratio {ratio}: expected a number from 0 to {}", values::MAX_RATIO)));
     }
     Ok(Some(ratio))
+}
+
+fn factor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let factor = f64::deserialize(deserializer)?;
+    values::factor(&factor.to_string()).map(Some).map_err(|e| D::Error::custom(format!("factor {factor}: {e}")))
 }
 
 fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {

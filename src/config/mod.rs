@@ -102,6 +102,7 @@ fn spec(args: &SessionArgs, file: &SessionFile, environment: Environment) -> Res
         ratio: args.ratio.or(file.ratio).unwrap_or(demo.ratio),
         criterion: args.criterion.or(file.criterion).unwrap_or(demo.criterion),
         processing: args.tl_processing.or(file.tl_processing).unwrap_or(demo.processing),
+        norm_scaling_factor: args.norm_scaling_factor.or(file.norm_scaling_factor),
         device: match args.model.device.or(file.device) {
             Some(device) => device,
             None => parsed(environment, "PRUNELENS_DEVICE")?.unwrap_or(demo.device),

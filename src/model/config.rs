@@ -240,10 +240,10 @@ impl Rope {
         }
     }
 
-    /// Cosines and sines `[n_ctx, dim / 2]`. Angles are taken in f32, as the reference libraries do.
-    pub fn tables(&self, n_ctx: usize) -> (Vec<f32>, Vec<f32>) {
+    /// Cosines and sines `[time, dim / 2]`. Angles are taken in f32, as the reference libraries do.
+    pub fn tables(&self, time: usize) -> (Vec<f32>, Vec<f32>) {
         let frequencies: Vec<f32> = self.frequencies().iter().map(|f| *f as f32).collect();
-        let angles = (0..n_ctx).flat_map(|t| frequencies.iter().map(move |f| t as f32 * f));
+        let angles = (0..time).flat_map(|t| frequencies.iter().map(move |f| t as f32 * f));
         angles.map(|a| (a.cos(), a.sin())).unzip()
     }
 }

@@ -286,18 +286,15 @@ impl Model {
         } else {
             embed.clone()
         };
-        // Angles are read at any position up to the context, which for some families is long: tables are made for it all.
-        let rotary = |rope: &Option<Rope>| -> Result<Option<Rotary>> {
-            rope.as_ref().map(|rope| Rotary::new(rope, config.n_ctx, device)).transpose()
-        };
+        let rotary = |rope: &Option<Rope>| rope.as_ref().map(|rope| Rotary::new(rope, device));
         Ok(Self {
             name,
             device: device.clone(),
             dtype,
             embed,
             positions,
-            rotary: rotary(&config.rope)?,
-            rotary_local: rotary(&config.rope_local)?,
+            rotary: rotary(&config.rope),
+            rotary_local: rotary(&config.rope_local),
             blocks,
             ln_final,
             unembed: Linear { weight, bias: None },

@@ -1,6 +1,8 @@
 //! The layers of a transformer on candle tensors. On the CPU in f32 they run through [`crate::kernels`], elsewhere
 //! through candle's own operations.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle_core::{D, DType, Device, Tensor};
 
 use super::config::{Act, NormKind, Rope};
@@ -134,24 +136,45 @@ pub fn softcap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
     })
 }
 
-/// Rotary positions: cosines and sines `[n_ctx, dim / 2]`.
+/// Rotary positions. Tables grow with the longest text read: contexts of whole books are possible but rare.
 #[derive(Clone, Debug)]
 pub struct Rotary {
-    pub cos: Tensor,
-    pub sin: Tensor,
+    rope: Arc<Rope>,
+    device: Device,
+    tables: Arc<Mutex<Option<Tables>>>,
+}
+
+/// Cosines and sines `[time, dim / 2]`.
+#[derive(Clone, Debug)]
+struct Tables {
+    cos: Tensor,
+    sin: Tensor,
 }
 
 impl Rotary {
-    pub fn new(rope: &Rope, n_ctx: usize, device: &Device) -> Result<Self> {
-        let (cos, sin) = rope.tables(n_ctx);
-        let shape = (n_ctx, rope.dim / 2);
-        Ok(Self { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
+    pub fn new(rope: &Rope, device: &Device) -> Self {
+        Self { rope: Arc::new(rope.clone()), device: device.clone(), tables: Arc::default() }
     }
 
-    fn first(&self, time: usize) -> Result<Self> {
-        Ok(Self { cos: self.cos.narrow(0, 0, time)?, sin: self.sin.narrow(0, 0, time)? })
+    /// Those of the first `time` positions.
+    fn first(&self, time: usize) -> Result<Tables> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let tables = match &*tables {
+            Some(tables) if tables.cos.dim(0)? >= time => tables.clone(),
+            _ => {
+                let n = time.next_power_of_two();
+                let (cos, sin) = self.rope.tables(n);
+                let shape = (n, self.rope.dim / 2);
+                let cos = Tensor::from_vec(cos, shape, &self.device)?;
+                let sin = Tensor::from_vec(sin, shape, &self.device)?;
+                tables.insert(Tables { cos, sin }).clone()
+            }
+        };
+        Ok(Tables { cos: tables.cos.narrow(0, 0, time)?, sin: tables.sin.narrow(0, 0, time)? })
     }
+}
 
+impl Tables {
     /// Rotate pairs `(i, i + half)` of the leading dimensions of `x [batch, heads, time, width]`.
     fn rotate(&self, x: &Tensor) -> Result<Tensor> {
         let (cos, sin) = (self.cos.to_dtype(x.dtype())?, self.sin.to_dtype(x.dtype())?);
@@ -186,7 +209,7 @@ pub fn attention(qkv: Tensor, batch: usize, time: usize, heads: Heads, positions
                 let weights = [q_weight.as_deref().unwrap_or_default(), k_weight.as_deref().unwrap_or_default()];
                 attention::normalise(&mut qkv, heads, weights, q.eps as f32);
             }
-            if let Some(Rotary { cos, sin }) = &rotary {
+            if let Some(Tables { cos, sin }) = &rotary {
                 with_f32(cos, |cos| with_f32(sin, |sin| attention::rotate(&mut qkv, time, heads, cos, sin)))??;
             }
             attention::causal(&qkv, batch, time, heads)

@@ -19,7 +19,7 @@ use crate::{
     model::{HookPoint, Model, Space, Tick, Tokenizer},
     progress::{Listener, Progress},
     prune::{Criterion, Order, Pruning, sae::Gather},
-    sae::{self, Sae},
+    sae::{self, Sae, formats::Given},
 };
 
 /// Everything loaded.
@@ -45,14 +45,15 @@ impl Session {
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
         // SAEs first: what is wrong with them is known before a large model is read.
         let sae = Arc::new(match &spec.sae {
-            Some(source) => load_sae(source, demo::sae)?,
+            Some(source) => load_sae(source, spec, demo::sae)?,
             None => {
                 return Err(Error::Usage(
                     "an SAE is needed: give its folder with --sae, or train one with `prunelens train`".into(),
                 ));
             }
         });
-        let trained = spec.trained_sae.as_ref().map(|s| load_sae(s, demo::trained_sae)).transpose()?.map(Arc::new);
+        let trained =
+            spec.trained_sae.as_ref().map(|s| load_sae(s, spec, demo::trained_sae)).transpose()?.map(Arc::new);
         let models = Models::load(spec, progress)?;
         progress(Progress { what: "ranking the SAE's weights".into(), done: 0, total: 0, unit: "" })?;
         let session = Self::new(spec, models, sae, trained)?;
@@ -69,6 +70,7 @@ impl Session {
             Processing::Auto => sae.config.space,
             Processing::On => Space::Tl,
             Processing::Off => Space::Raw,
+            Processing::Centered => Space::Centered,
         };
         let Models { tokenizer, original, pruned, calibration, compression, mut warnings } = models;
         if let Some(trained) = &trained
@@ -84,6 +86,9 @@ impl Session {
             warnings.push(
                 "the pruned model's weights are processed as TransformerLens does, so its activations are in tl space; the SAE was trained on raw ones".into(),
             );
+        }
+        for sae in std::iter::once(&sae).chain(&trained) {
+            warnings.extend(sae.config.warnings.iter().cloned());
         }
         let session = Self {
             spec: SessionSpec { hook: Some(hook), ..spec.clone() },
@@ -221,9 +226,12 @@ pub fn token_tensor(rows: &[Vec<u32>], model: &Model) -> Result<Tensor> {
     Ok(Tensor::from_vec(ids, (rows.len(), length), &model.device)?)
 }
 
-fn load_sae(source: &Source, demo: impl Fn() -> Result<Sae>) -> Result<Sae> {
+fn load_sae(source: &Source, spec: &SessionSpec, demo: impl Fn() -> Result<Sae>) -> Result<Sae> {
     match source {
         Source::Demo => demo(),
-        Source::Path(dir) => sae::formats::load(dir),
+        Source::Path(path) => {
+            let given = Given { hook: spec.hook, norm_scaling_factor: spec.norm_scaling_factor };
+            sae::formats::load_given(path, &given)
+        }
     }
 }

@@ -71,6 +71,8 @@ pub enum Processing {
     On,
     /// Raw activations.
     Off,
+    /// Residual stream, attention and MLP outputs without their mean, nothing else.
+    Centered,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +111,8 @@ pub struct SessionSpec {
     pub ratio: f64,
     pub criterion: Criterion,
     pub processing: Processing,
+    /// Average-norm factor of SAEs whose files lack it.
+    pub norm_scaling_factor: Option<f64>,
     pub device: DeviceSpec,
     pub dtype: candle_core::DType,
     /// Prepend BOS as TransformerLens does.
@@ -133,6 +137,7 @@ impl SessionSpec {
             ratio: 0.25,
             criterion: Criterion::Wanda,
             processing: Processing::Auto,
+            norm_scaling_factor: None,
             device: DeviceSpec::Auto,
             dtype: candle_core::DType::F32,
             bos: true,

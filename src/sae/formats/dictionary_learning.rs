@@ -59,10 +59,7 @@ pub fn load(dir: &Path, given: &Given) -> Result<Sae> {
             ));
         }
     };
-    let hook = match given.hook {
-        Some(hook) => hook,
-        None => hook(trainer)?,
-    };
+    let hook = hook(trainer).or_else(|e| given.hook.ok_or(e))?;
     let mut config = parts.config(Place::of(dir).name(2), architecture, hook);
     config.apply_b_dec_to_input = bias;
     let (w_enc, w_dec) = if columns {

@@ -18,7 +18,7 @@ pub fn load(path: &Path, given: &Given) -> Result<Sae> {
     let parts = Parts::of_columns(&weights, enc)?;
     let place = Place::of(path.parent().unwrap_or(path));
     let embedding = place.find_map(|name| (name == "embedding").then_some(())).is_some();
-    let hook = given.hook.or_else(|| hook(&place, embedding)).ok_or_else(|| {
+    let hook = hook(&place, embedding).or(given.hook).ok_or_else(|| {
         Error::file(
             path,
             "a Gemma Scope file says its hook only by where it is: keep the folders \

@@ -36,7 +36,7 @@ pub fn load(dir: &Path, given: &Given) -> Result<Sae> {
     }
     let place = Place::of(dir);
     let stated = HookPoint::from_module(from);
-    let hook = given.hook.or(stated).or_else(|| by_folder(&place)).ok_or_else(|| {
+    let hook = stated.or_else(|| by_folder(&place)).or(given.hook).ok_or_else(|| {
         Error::file(dir, "its hook is not known: expected hf_hook_point_in of config.json, or folders such as resid_post/layer_12_...; give --hook")
     })?;
     let mut config = parts.config(place.name(2), "jumprelu", hook);

@@ -74,10 +74,8 @@ fn build(parts: &Parts, keys: Keys, place: Place, scale: f64, activation: Activa
             keys.refuse("hook_point_out", "a transcoder reads one hook and writes another: it is not an autoencoder")
         );
     }
-    let hook = match given.hook {
-        Some(hook) => hook,
-        None => from.parse::<HookPoint>().map_err(|e| keys.refuse("hook_point_in", &e.to_string()))?,
-    };
+    let stated = from.parse::<HookPoint>().map_err(|e| keys.refuse("hook_point_in", &e.to_string()));
+    let hook = stated.or_else(|e| given.hook.ok_or(e))?;
     let (w_enc, w_dec) = (parts.rows("encoder.weight")?, parts.columns("decoder.weight")?);
     let norms: Vec<f32> = w_dec.sqr()?.sum(D::Minus1)?.sqrt()?.to_vec1()?;
     let mut warnings = Vec::new();

@@ -22,9 +22,9 @@ pub fn load(path: &Path, weights: &Weights, given: &Given) -> Result<Sae> {
     let place = Place::of(path);
     let layer = path.file_stem().and_then(|stem| digits(&stem.to_string_lossy()));
     let site = place.find_map(location);
-    let hook = match (given.hook, site, layer) {
-        (Some(hook), ..) => hook,
-        (None, Some(site), Some(layer)) => HookPoint { layer, site },
+    let hook = match (site, layer, given.hook) {
+        (Some(site), Some(layer), _) => HookPoint { layer, site },
+        (.., Some(hook)) => hook,
         _ => {
             return Err(Error::file(
                 path,

@@ -47,10 +47,7 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
         return Err(keys.refuse("architecture", why));
     }
     let k = top_k(keys)?;
-    let hook = match from.given.hook {
-        Some(hook) => hook,
-        None => hook(keys, metadata)?,
-    };
+    let hook = hook(keys, metadata).or_else(|e| from.given.hook.ok_or(e))?;
     let b_dec = weights.f32("b_dec", &[d_in])?;
     let vector = |name: &str| weights.f32(name, &[d_sae]);
     let (architecture, b_enc, activation) = match (architecture, k) {
