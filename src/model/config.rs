@@ -86,6 +86,7 @@ pub struct Config {
 
 /// Sizes beyond these are a damaged or hostile file, not a model.
 const LIMIT: usize = 1 << 24;
+const WIDEST: usize = 1 << 20;
 
 /// Typed access to a JSON object, with errors that name the key.
 #[derive(Clone, Copy)]
@@ -202,6 +203,12 @@ impl Config {
         let wrong = |what: String| Err(Error::file(path, what));
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             return wrong(format!("{} query heads cannot share {} key/value heads", self.n_heads, self.n_kv_heads));
+        }
+        // Wider than any model; lists with an entry for each row are made before tensors are looked at.
+        let heads = (self.n_heads + 2 * self.n_kv_heads).checked_mul(self.d_head);
+        let widest = [heads.unwrap_or(usize::MAX), self.d_mlp, self.d_model].into_iter().max().unwrap_or(0);
+        if widest > WIDEST {
+            return wrong(format!("a width of {widest} is more than any model has"));
         }
         for rope in self.rope.iter().chain(&self.rope_local) {
             if !rope.dim.is_multiple_of(2) || rope.dim == 0 || rope.dim > self.d_head {

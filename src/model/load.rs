@@ -59,9 +59,15 @@ impl Loader<'_> {
         Ok(tensor.to_dtype(self.dtype)?)
     }
 
+    /// A tensor as it is stored.
+    fn whole(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let tensor = self.weights.tensor(name, shape, self.dtype, self.device)?;
+        self.done += 4 * tensor.elem_count() as u64;
+        Ok(tensor)
+    }
+
     fn plain(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let values = self.read(&format!("{}{name}", self.prefix), shape)?;
-        self.tensor(values, shape)
+        self.whole(&format!("{}{name}", self.prefix), shape)
     }
 
     fn norm(&mut self, name: &str, width: usize) -> Result<Norm> {
@@ -79,18 +85,28 @@ impl Loader<'_> {
     fn linear(&mut self, layer: usize, part: Part) -> Result<Linear> {
         let inputs = inputs(self.config, part);
         let (mut values, mut biases, mut total) = (Vec::new(), Vec::new(), 0);
-        for (name, rows) in matrices(self.names, self.config, part) {
-            let outputs = rows.len();
-            let full = format!("{}{}{name}", self.prefix, self.names.block.replace("{}", &layer.to_string()));
-            let mut one = if self.names.conv1d {
-                transpose(&self.read(&format!("{full}.weight"), &[inputs, outputs])?, inputs, outputs)
-            } else {
-                self.read(&format!("{full}.weight"), &[outputs, inputs])?
-            };
-            if !rows.is_sorted() {
-                one = reorder(&one, inputs, &rows, total);
+        let all = matrices(self.names, self.config, part);
+        let (prefix, conv1d) = (self.prefix, self.names.conv1d);
+        let block = self.names.block.replace("{}", &layer.to_string());
+        let full = |name: &str| format!("{prefix}{block}{name}");
+        let stored = |outputs: usize| if conv1d { [inputs, outputs] } else { [outputs, inputs] };
+        for (name, rows) in &all {
+            self.weights.expect(&format!("{}.weight", full(name)), &stored(rows.len()))?;
+        }
+        if all.len() > 1 {
+            // One buffer for all matrices of the part.
+            values.reserve_exact(all.iter().map(|(_, rows)| rows.len() * inputs).sum());
+        }
+        for (name, rows) in &all {
+            let (outputs, full) = (rows.len(), full(name));
+            let mut one = self.read(&format!("{full}.weight"), &stored(outputs))?;
+            if conv1d {
+                one = transpose(&one, inputs, outputs);
             }
-            if values.is_empty() {
+            if !rows.is_sorted() {
+                one = reorder(&one, inputs, rows, total);
+            }
+            if all.len() == 1 {
                 values = one
             } else {
                 values.extend(one)
@@ -99,7 +115,7 @@ impl Loader<'_> {
             if self.weights.shape(&bias).is_some() {
                 biases.resize(total, 0.0);
                 let one = self.read(&bias, &[outputs])?;
-                biases.extend(if rows.is_sorted() { one } else { reorder(&one, 1, &rows, total) });
+                biases.extend(if rows.is_sorted() { one } else { reorder(&one, 1, rows, total) });
             }
             total += outputs;
         }
@@ -281,8 +297,7 @@ impl Model {
         let blocks = (0..config.n_layers).map(|layer| load.block(layer)).collect::<Result<Vec<_>>>()?;
         let ln_final = load.norm(names.ln_final, config.d_model)?;
         let weight = if weights.shape(names.unembed).is_some() {
-            let values = load.read(names.unembed, &[config.d_vocab, config.d_model])?;
-            load.tensor(values, &[config.d_vocab, config.d_model])?
+            load.whole(names.unembed, &[config.d_vocab, config.d_model])?
         } else {
             embed.clone()
         };

@@ -16,6 +16,8 @@ use std::{
 
 pub use bytes::Bytes;
 pub(crate) use bytes::read_at;
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
 pub use kind::Kind;
 use serde_json::{Map, Value};
 
@@ -199,25 +201,23 @@ impl Weights {
         Ok((bytes, entry))
     }
 
-    /// Values of a tensor of the given shape as f32; 16-bit types are widened, values must be finite.
-    pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let entry = self.entry(name)?;
-        let path = &self.shards[entry.shard].path;
-        if entry.shape != shape {
-            return Err(Error::file(
-                path,
-                format!("tensor {name:?}: expected shape {shape:?}, found {:?}", entry.shape),
-            ));
-        }
-        let values = self.read_f32(name)?;
-        if !all_finite(&values) {
-            return Err(Error::file(path, format!("tensor {name:?} holds NaN or infinite values")));
-        }
-        Ok(values)
+    /// Refuse a tensor that is missing or of another shape, before anything of its size is made.
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<()> {
+        self.check(name, shape).map(drop)
     }
 
-    fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
+    fn check(&self, name: &str, shape: &[usize]) -> Result<&Entry> {
         let entry = self.entry(name)?;
+        if entry.shape == shape {
+            return Ok(entry);
+        }
+        let path = &self.shards[entry.shard].path;
+        Err(Error::file(path, format!("tensor {name:?}: expected shape {shape:?}, found {:?}", entry.shape)))
+    }
+
+    /// Values of a tensor of the given shape as f32; 16-bit types are widened, values must be finite.
+    pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let entry = self.check(name, shape)?;
         let shard = &self.shards[entry.shard];
         let values = if let (Kind::F32, Bytes::File(file)) = (entry.kind, &shard.bytes) {
             // The common case without a second buffer.
@@ -225,17 +225,55 @@ impl Weights {
             // SAFETY: any bytes are valid f32 values, and the lengths agree.
             let bytes = unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), values.len() * 4) };
             read_at(file, bytes, entry.start).map_err(|e| Error::io(&shard.path, e))?;
+            finite(&shard.path, name, &values)?;
             values
         } else {
-            let (bytes, entry) = self.raw(name)?;
-            entry.kind.floats(&bytes).ok_or_else(|| {
-                Error::file(&shard.path, format!("tensor {name:?}: expected floats, found {:?}", entry.kind))
-            })?
+            let mut values = Vec::with_capacity(entry.shape.iter().product());
+            self.chunks(name, &mut |chunk| values.extend_from_slice(chunk))?;
+            values
         };
         Ok(match &entry.strides {
             Some(strides) => in_order(&values, &entry.shape, strides),
             None => values,
         })
+    }
+
+    /// A tensor of the given shape in a type of floats, converted part by part: nothing else of its size is made.
+    pub fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+        let entry = self.check(name, shape)?;
+        let narrow = entry.strides.is_none() && matches!(dtype, DType::BF16 | DType::F16);
+        if !narrow {
+            let values = self.f32(name, shape)?;
+            // By value: on the CPU in f32 this takes the buffer over.
+            return Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?);
+        }
+        let numbers = entry.shape.iter().product();
+        if dtype == DType::BF16 {
+            let mut values: Vec<bf16> = Vec::with_capacity(numbers);
+            self.chunks(name, &mut |chunk| values.extend(chunk.iter().map(|v| bf16::from_f32(*v))))?;
+            return Ok(Tensor::from_vec(values, shape, device)?);
+        }
+        let mut values: Vec<f16> = Vec::with_capacity(numbers);
+        self.chunks(name, &mut |chunk| values.extend(chunk.iter().map(|v| f16::from_f32(*v))))?;
+        Ok(Tensor::from_vec(values, shape, device)?)
+    }
+
+    /// The stored numbers of a tensor in their order, some at a time.
+    fn chunks(&self, name: &str, take: &mut dyn FnMut(&[f32])) -> Result<()> {
+        let entry = self.entry(name)?;
+        let shard = &self.shards[entry.shard];
+        let wrong = || Error::file(&shard.path, format!("tensor {name:?}: expected floats, found {:?}", entry.kind));
+        // Whole blocks of every type that has some.
+        let step = entry.kind.bytes(1 << 20).ok_or_else(wrong)?;
+        let mut bytes = vec![0; step.min(entry.len)];
+        for start in (0..entry.len).step_by(step) {
+            let bytes = &mut bytes[..step.min(entry.len - start)];
+            shard.bytes.read_at(bytes, entry.start + start as u64).map_err(|e| Error::io(&shard.path, e))?;
+            let values = entry.kind.floats(bytes).ok_or_else(wrong)?;
+            finite(&shard.path, name, &values)?;
+            take(&values);
+        }
+        Ok(())
     }
 
     /// Integer tensor of any width and shape.
@@ -246,6 +284,13 @@ impl Weights {
         })?;
         Ok((values, entry.shape.clone()))
     }
+}
+
+fn finite(path: &Path, name: &str, values: &[f32]) -> Result<()> {
+    if all_finite(values) {
+        return Ok(());
+    }
+    Err(Error::file(path, format!("tensor {name:?} holds NaN or infinite values")))
 }
 
 /// The numbers of a view in row-major order.
