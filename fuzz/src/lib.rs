@@ -1,29 +1,16 @@
 //! Every reader of files that come from strangers, fed with bytes. A reader may refuse; it must not panic, hang, or
 //! allocate more than twice its input and 64 MB.
+//!
+//! `cargo +nightly fuzz run TARGET` in the folder above; what is found goes, reduced, into `tests/hostile/corpus`.
+
+mod readers;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    fs,
-    path::{Path, PathBuf},
-    sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use candle_core::{DType, Device};
-use prunelens::{
-    cli::{DisplayArgs, SessionArgs},
-    config::Settings,
-    data::{read_tokens, rows::check_rows},
-    model::{
-        Model, Tokenizer,
-        weights::{Bytes, Weights},
-    },
-    sae::formats,
-    ui::theme::{ColorDepth, Theme},
-};
-use serde_json::Value;
+pub use readers::*;
 
 /// Counts what is allocated at once.
 struct Counting;
@@ -60,140 +47,4 @@ fn bounded<T>(len: usize, read: impl FnOnce() -> T) {
     drop(read());
     let used = PEAK.load(Relaxed).saturating_sub(before);
     assert!(used <= 2 * len + (64 << 20), "{used} bytes allocated for {len} bytes of input");
-}
-
-/// A folder in memory, one a process.
-fn folder() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let base = Path::new("/dev/shm");
-        let folder = if base.is_dir() { tempfile::tempdir_in(base) } else { tempfile::tempdir() };
-        folder.expect("a folder for files").keep()
-    })
-}
-
-fn put(name: &str, data: &[u8]) -> PathBuf {
-    let path = folder().join(name);
-    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    fs::write(&path, data).expect("a file");
-    path
-}
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity")
-}
-
-/// A file of the fixtures, put into the folder once.
-fn copy(from: &str, name: &str) {
-    if !folder().join(name).exists() {
-        put(name, &fs::read(fixtures().join(from)).unwrap_or_else(|e| panic!("{from}: {e}")));
-    }
-}
-
-fn load(path: &Path) {
-    if let Ok(model) = Model::load(path, &Device::Cpu, DType::F32, &mut |_| Ok(())) {
-        let _ = Tokenizer::load(path, &model.config);
-    }
-}
-
-/// Tensors of any container: safetensors, npz, pickle, GGUF.
-pub fn weights(data: &[u8]) {
-    bounded(data.len(), || {
-        let Ok(weights) = Weights::from_bytes(Path::new("file"), Bytes::Memory(data.to_vec())) else { return };
-        for name in weights.names().map(str::to_owned).collect::<Vec<_>>() {
-            let shape = weights.shape(&name).unwrap_or_default().to_vec();
-            let _ = weights.f32(&name, &shape);
-            let _ = weights.integers(&name);
-        }
-    });
-}
-
-/// A whole model with its tokenizer from GGUF.
-pub fn gguf(data: &[u8]) {
-    weights(data);
-    let path = put("model.gguf", data);
-    bounded(data.len(), || load(&path));
-}
-
-/// A pruned model as TransformerLens saves it.
-pub fn state_dict(data: &[u8]) {
-    static MODEL: OnceLock<Model> = OnceLock::new();
-    let model = MODEL.get_or_init(|| {
-        Model::load(&fixtures().join("models/gpt2"), &Device::Cpu, DType::F32, &mut |_| Ok(())).expect("a model")
-    });
-    let path = put("model.pth", data);
-    bounded(data.len(), || drop(model.with_state_dict(&path, &mut |_| Ok(()))));
-}
-
-/// `config.json` of each family in turn, over sound weights.
-pub fn model_config(data: &[u8]) {
-    let Some((first, data)) = data.split_first() else { return };
-    let family = ["gpt2", "neox", "llama", "gemma2", "gemma3"][*first as usize % 5];
-    copy(&format!("models/{family}/model.safetensors"), &format!("{family}/model.safetensors"));
-    let path = put(&format!("{family}/config.json"), data);
-    bounded(data.len() + (1 << 20), || load(path.parent().expect("a folder")));
-}
-
-/// The index of shards.
-pub fn index_json(data: &[u8]) {
-    copy("models/llama/model.safetensors", "index/model-00001-of-00001.safetensors");
-    copy("models/llama/config.json", "index/config.json");
-    let path = put("index/model.safetensors.index.json", data);
-    bounded(data.len() + (1 << 20), || load(path.parent().expect("a folder")));
-}
-
-/// The config of each format of SAEs, over sound weights.
-pub fn sae_config(data: &[u8]) {
-    const FORMATS: [(&str, &str, &str); 7] = [
-        ("gpt2/OAI-v5-32k-resid_post-gpt2/v5_32k_layer_1.pt", "cfg.json", "sae_weights.safetensors"),
-        ("gpt2/saelens-v6-gpt2/jumprelu/blocks.1.hook_resid_post", "cfg.json", "sae_weights.safetensors"),
-        ("neox/sae-neox-32x/layers.1", "cfg.json", "sae.safetensors"),
-        ("neox/saebench_neox/resid_post_layer_1/trainer_2", "config.json", "ae.pt"),
-        ("llama/Llama3_1-8B-Base-LXR-8x/Llama3_1-8B-Base-L1R-8x", "hyperparams.json", "checkpoints/final.safetensors"),
-        ("llama/Llama-Scope-R1-Distill/400M-Slimpajama-400M-OpenR1-Math-220k/L1R", "config.json", "sae_weights.safetensors"),
-        ("gemma3/gemma-scope-2-1b-pt/resid_post/layer_2_width_16k_l0_small", "config.json", "params.safetensors"),
-    ];
-    let Some((first, data)) = data.split_first() else { return };
-    let (from, config, weights) = FORMATS[*first as usize % FORMATS.len()];
-    copy(&format!("saes/{from}/{weights}"), &format!("{from}/{weights}"));
-    let path = put(&format!("{from}/{config}"), data);
-    bounded(data.len() + (1 << 20), || drop(formats::load(path.parent().expect("a folder"))));
-}
-
-/// A session file.
-pub fn session(data: &[u8]) {
-    let mut args = SessionArgs::default();
-    args.model.session = Some(put("session.toml", data));
-    bounded(data.len(), || drop(Settings::resolve(&args, &DisplayArgs::default(), &|_| None)));
-}
-
-/// A theme file.
-pub fn theme(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    bounded(data.len(), || drop(Theme::parse(text, "theme.toml", ColorDepth::Truecolor, false)));
-}
-
-/// `tokenizer.json`, and a text through it.
-pub fn tokenizer(data: &[u8]) {
-    static MODEL: OnceLock<Model> = OnceLock::new();
-    let model = MODEL.get_or_init(|| {
-        Model::load(&fixtures().join("models/gpt2"), &Device::Cpu, DType::F32, &mut |_| Ok(())).expect("a model")
-    });
-    bounded(data.len(), || {
-        let read = Tokenizer::from_bytes(Path::new("tokenizer.json"), data, &Value::Null, &model.config);
-        let Ok(tokenizer) = read else { return };
-        for id in tokenizer.encode("The army's 2 cafés \u{1f642}\n", true).unwrap_or_default() {
-            tokenizer.piece(id);
-        }
-    });
-}
-
-/// Token rows for calibration and metrics.
-pub fn token_rows(data: &[u8]) {
-    let path = put("rows.safetensors", data);
-    bounded(data.len(), || {
-        for batch in read_tokens(&path).unwrap_or_default() {
-            let _ = check_rows(&batch.rows, 512);
-        }
-    });
 }
