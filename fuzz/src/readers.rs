@@ -114,7 +114,11 @@ pub fn sae_config(data: &[u8]) {
         ("neox/sae-neox-32x/layers.1", "cfg.json", "sae.safetensors"),
         ("neox/saebench_neox/resid_post_layer_1/trainer_2", "config.json", "ae.pt"),
         ("llama/Llama3_1-8B-Base-LXR-8x/Llama3_1-8B-Base-L1R-8x", "hyperparams.json", "checkpoints/final.safetensors"),
-        ("llama/Llama-Scope-R1-Distill/400M-Slimpajama-400M-OpenR1-Math-220k/L1R", "config.json", "sae_weights.safetensors"),
+        (
+            "llama/Llama-Scope-R1-Distill/400M-Slimpajama-400M-OpenR1-Math-220k/L1R",
+            "config.json",
+            "sae_weights.safetensors",
+        ),
         ("gemma3/gemma-scope-2-1b-pt/resid_post/layer_2_width_16k_l0_small", "config.json", "params.safetensors"),
     ];
     let Some((first, data)) = data.split_first() else { return };

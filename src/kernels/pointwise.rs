@@ -1,5 +1,6 @@
 //! Norms and activation functions over rows, in parallel.
 
+use candle_core::cpu::erf::erf_f32;
 use rayon::prelude::*;
 
 use super::simd::{dispatch, exp, madd};
@@ -125,6 +126,15 @@ fn gated(gate_up: &[f32], width: usize, row: impl Fn(&[f32], &[f32], &mut [f32])
 /// GELU in its tanh form, in place.
 pub fn gelu_tanh(x: &mut [f32]) {
     x.par_chunks_mut(CHUNK).for_each(gelu_tanh_values);
+}
+
+/// GELU with the error function, in place.
+pub fn gelu(x: &mut [f32]) {
+    x.par_chunks_mut(CHUNK).for_each(|chunk| {
+        for v in chunk {
+            *v = 0.5 * *v * (1.0 + erf_f32(*v * std::f32::consts::FRAC_1_SQRT_2));
+        }
+    });
 }
 
 /// Rows `[gate | up]` of `2 width` values to `silu(gate) * up` of `width`.

@@ -109,9 +109,10 @@ pub fn activate(x: Tensor, act: Act, gated: bool) -> Result<Tensor> {
             let out = with_f32(&x, |x| run(x, width / 2))?;
             return Ok(Tensor::from_vec(out, (n, width / 2), x.device())?);
         }
-        if !gated && act == Act::GeluTanh {
+        if !gated && matches!(act, Act::Gelu | Act::GeluTanh) {
             let mut out = with_f32(&x, <[f32]>::to_vec)?;
-            pointwise::gelu_tanh(&mut out);
+            let run = if act == Act::Gelu { pointwise::gelu } else { pointwise::gelu_tanh };
+            run(&mut out);
             return Ok(Tensor::from_vec(out, (n, width), x.device())?);
         }
     }
