@@ -41,11 +41,35 @@ impl Linear {
             })???;
             return Ok(Tensor::from_vec(out, (n, outputs), self.weight.device())?);
         }
-        let out = x.matmul(&self.weight.t()?)?;
+        let out = if x.device().is_cpu() && matches!(x.dtype(), DType::BF16 | DType::F16) {
+            self.widened(x)?
+        } else {
+            x.matmul(&self.weight.t()?)?
+        };
         Ok(match &self.bias {
             Some(bias) => out.broadcast_add(bias)?,
             None => out,
         })
+    }
+}
+
+/// Numbers of a weight that are widened to f32 at a time.
+const WIDENED: usize = 1 << 22;
+
+impl Linear {
+    /// The product in f32, some rows of a 16-bit weight at a time: a whole copy of it would double what the model takes.
+    fn widened(&self, x: &Tensor) -> Result<Tensor> {
+        let (outputs, inputs) = self.weight.dims2()?;
+        let wide = x.to_dtype(DType::F32)?.contiguous()?;
+        let step = (WIDENED / inputs).max(1);
+        let parts = (0..outputs).step_by(step).map(|start| -> Result<Tensor> {
+            let rows = step.min(outputs - start);
+            let weight = self.weight.narrow(0, start, rows)?.to_dtype(DType::F32)?;
+            let out = with_f32(&wide, |x| with_f32(&weight, |w| matmul::linear(x, w, None, inputs, rows)))??;
+            Ok(Tensor::from_vec(out, (wide.elem_count() / inputs, rows), x.device())?.to_dtype(x.dtype())?)
+        });
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        Ok(if parts.len() == 1 { parts[0].clone() } else { Tensor::cat(&parts, 1)? })
     }
 }
 

@@ -43,8 +43,8 @@ impl Tokenizer {
         let path = dir.join("tokenizer.json");
         if let Some(file) = gguf.filter(|_| !path.exists()) {
             let weights = Weights::open(&file)?;
-            let (tokenizer, settings) = gguf::describe(&weights.metadata).map_err(|what| Error::file(&file, what))?;
-            return Self::from_bytes(&file, tokenizer.to_string().as_bytes(), &settings, config);
+            let (inner, settings) = gguf::read(&weights.metadata).map_err(|what| Error::file(&file, what))?;
+            return Ok(Self::new(&file, inner, &settings, config));
         }
         let len = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
         if len > 256 << 20 {
@@ -60,6 +60,10 @@ impl Tokenizer {
     pub fn from_bytes(path: &Path, bytes: &[u8], settings: &Value, config: &Config) -> Result<Self> {
         let inner = Inner::from_bytes(bytes)
             .map_err(|e| Error::file(path, format!("not a tokenizer: {}", shorten(&e.to_string(), 200))))?;
+        Ok(Self::new(path, inner, settings, config))
+    }
+
+    fn new(path: &Path, inner: Inner, settings: &Value, config: &Config) -> Self {
         let byte_level = inner.get_vocab_size(true) > 0 && inner.token_to_id("Ġ").is_some();
         let keys = Keys { value: settings, path };
         let special = |key: &str, fallback: Option<u32>| {
@@ -72,13 +76,13 @@ impl Tokenizer {
             (special("bos_token", None).or(config.bos_token_id), special("eos_token", None).or(config.eos_token_id));
         let pad = special("pad_token", None).or(config.pad_token_id);
         let known = |id: &u32| (*id as usize) < config.d_vocab;
-        Ok(Self {
+        Self {
             alphabet: if byte_level { Alphabet::ByteLevel } else { Alphabet::SentencePiece },
             bos: bos.filter(known),
             eos: eos.filter(known),
             pad: pad.filter(known),
             inner,
-        })
+        }
     }
 
     /// Token ids of a text; with `bos`, BOS once in front as TransformerLens does, whatever the tokenizer itself would add.
