@@ -202,6 +202,18 @@ fn matrices(names: &Names, config: &Config, part: Part) -> Vec<(&'static str, Ve
     sizes.iter().zip(starts).map(|((name, n), start)| (*name, (start..start + n).collect())).collect()
 }
 
+/// What a GGUF file's metadata say, and the names of its tensors.
+fn gguf_config(file: &Path, weights: &Weights) -> Result<(Config, &'static Names)> {
+    let tied = weights.shape("output.weight").is_none();
+    let (json, names) = gguf::describe(&weights.metadata, tied).map_err(|what| Error::file(file, what))?;
+    let mut config = families::config(Keys { value: &json, path: file })?;
+    if let (Some(rope), Some([n])) = (&mut config.rope, weights.shape("rope_freqs.weight")) {
+        // Llama 3's scaling, as llama.cpp stores it.
+        rope.scaling = RopeScaling::Divisors(weights.f32("rope_freqs.weight", &[*n])?);
+    }
+    Ok((config, names))
+}
+
 /// The GGUF file that a path means: itself, or the only one in a folder without `config.json`.
 pub(super) fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
     let is_gguf = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
@@ -239,18 +251,21 @@ impl Model {
         let name = name.file_name().map_or("model".into(), |n| crate::text::safe(&n.to_string_lossy()));
         if let Some(file) = gguf_file(path)? {
             let weights = Weights::open(&file)?;
-            let tied = weights.shape("output.weight").is_none();
-            let (json, names) = gguf::describe(&weights.metadata, tied).map_err(|what| Error::file(&file, what))?;
-            let mut config = families::config(Keys { value: &json, path: &file })?;
-            if let (Some(rope), Some([n])) = (&mut config.rope, weights.shape("rope_freqs.weight")) {
-                // Llama 3's scaling, as llama.cpp stores it.
-                rope.scaling = RopeScaling::Divisors(weights.f32("rope_freqs.weight", &[*n])?);
-            }
+            let (config, names) = gguf_config(&file, &weights)?;
             return Self::build(name, config, names, &weights, device, dtype, progress);
         }
         let config_path = path.join("config.json");
         let json = read_json(&config_path)?;
         Self::from_weights(name, &config_path, &json, &Weights::open_model(path)?, device, dtype, progress)
+    }
+
+    /// The configuration alone, without the weights.
+    pub fn config(path: &Path) -> Result<Config> {
+        if let Some(file) = gguf_file(path)? {
+            return Ok(gguf_config(&file, &Weights::open(&file)?)?.0);
+        }
+        let path = path.join("config.json");
+        families::config(Keys { value: &read_json(&path)?, path: &path })
     }
 
     /// From a parsed `config.json` (read at `config_path`) and its tensors.

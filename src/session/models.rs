@@ -11,6 +11,7 @@ use crate::{
     model::{Model, Tokenizer},
     progress::{Listener, Progress},
     prune::model::Sparsity,
+    quiet::quietly,
 };
 
 /// What a command without an SAE works on.
@@ -36,8 +37,9 @@ impl Models {
                 (model, tokenizer)
             }
             Source::Path(dir) => {
+                // The tokenizer first: what parsing it takes is free again before the weights come.
+                let tokenizer = Tokenizer::load(dir, &Model::config(dir)?)?;
                 let model = Model::load(dir, &device, spec.dtype, progress)?;
-                let tokenizer = Tokenizer::load(dir, &model.config)?;
                 (model, tokenizer)
             }
         };
@@ -119,11 +121,7 @@ fn device(spec: DeviceSpec) -> Result<(Device, Option<String>)> {
 
 /// Opening a device without a driver can panic inside the bindings: both ways of failing are the same to us.
 fn cuda(n: usize) -> Result<Device, String> {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let opened = std::panic::catch_unwind(|| Device::new_cuda(n));
-    std::panic::set_hook(hook);
-    match opened {
+    match quietly(|| Device::new_cuda(n)) {
         Ok(Ok(device)) => Ok(device),
         Ok(Err(e)) => Err(crate::text::shorten(&e.to_string(), 200)),
         Err(_) => Err("the NVIDIA driver (libcuda.so.1) cannot be loaded".into()),

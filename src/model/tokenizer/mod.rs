@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    quiet::quietly,
     text::shorten,
 };
 
@@ -58,8 +59,11 @@ impl Tokenizer {
 
     /// From the contents of `tokenizer.json` and `tokenizer_config.json`.
     pub fn from_bytes(path: &Path, bytes: &[u8], settings: &Value, config: &Config) -> Result<Self> {
-        let inner = Inner::from_bytes(bytes)
-            .map_err(|e| Error::file(path, format!("not a tokenizer: {}", shorten(&e.to_string(), 200))))?;
+        let wrong =
+            |e: &dyn std::fmt::Display| Error::file(path, format!("not a tokenizer: {}", shorten(&e.to_string(), 200)));
+        // The library takes it for granted that what it parses in parts is JSON as a whole.
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| wrong(&e))?;
+        let inner = quietly(|| Inner::from_bytes(bytes)).map_err(|e| wrong(&e))?.map_err(|e| wrong(&e))?;
         Ok(Self::new(path, inner, settings, config))
     }
 
