@@ -71,7 +71,7 @@ pub fn list(args: &PresetsArgs) -> Result<()> {
     let mut text = String::new();
     for family in families() {
         let presets = all(family);
-        text += &format!("{:<22} {:<14} {}\n", family.pattern(), layers(family), about_size(&presets));
+        text += &format!("{:<26} {:<14} {}\n", family.pattern(), layers(family), about_size(&presets));
         text += &format!("    {}\n", family.about);
         if let Some(there) = in_cache(family, &presets) {
             text += &format!("    in the cache: {there}\n");
@@ -95,8 +95,10 @@ fn about_size(presets: &[Listed]) -> String {
     let Some(first) = presets.first().filter(|first| first.model.is_some()) else {
         return "no download".into();
     };
-    let saes = presets.iter().map(|p| size(&p.sae) + size(&p.trained_sae)).max().unwrap_or(0);
-    format!("about {} and {} a layer", readable(size(&first.model)), readable(saes))
+    let saes = |p: &Listed| size(&p.sae) + size(&p.trained_sae);
+    let (least, most) = (presets.iter().map(saes).min().unwrap_or(0), presets.iter().map(saes).max().unwrap_or(0));
+    let range = if least == most { readable(most) } else { format!("{} to {}", readable(least), readable(most)) };
+    format!("about {} and {range} a layer", readable(size(&first.model)))
 }
 
 fn readable(bytes: u64) -> String {

@@ -228,27 +228,22 @@ fn a_server_that_means_harm_writes_nothing_elsewhere() {
     assert!(fs::read_dir(place.home.path()).unwrap().all(|e| e.unwrap().file_name() == "hub"));
 }
 
+/// The lock is the Python libraries', too.
 #[test]
-fn two_at_a_time_take_turns() {
+fn who_comes_second_waits() {
     let place = Place::new();
-    let gate = Gate::default();
-    place.server.fault(WEIGHTS, Fault::Slow(gate.clone()), 1);
-    gate.open();
-    std::thread::scope(|scope| {
-        let first = scope.spawn(|| place.fetch(MODEL, Kind::Model).unwrap());
-        // The second finds the lock taken, says so, and lets the first go on.
-        let mut waited = false;
-        let path = hub::fetch(&place.settings(&[]), &HubId::parse(MODEL).unwrap(), Kind::Model, &mut |progress| {
-            if progress.what.contains("waiting for another download") {
-                waited = true;
-                gate.open();
-            }
-            Ok(())
-        });
-        gate.open();
-        assert_eq!(path.unwrap(), first.join().unwrap());
-        let _ = waited;
+    let locks = place.home.path().join("hub/.locks").join(place.folder(MODEL).file_name().unwrap());
+    fs::create_dir_all(&locks).unwrap();
+    let lock = fs::File::create(locks.join(format!("{}.lock", etag(WEIGHTS, &weights())))).unwrap();
+    lock.lock().unwrap();
+    let mut held = Some(lock);
+    let path = hub::fetch(&place.settings(&[]), &HubId::parse(MODEL).unwrap(), Kind::Model, &mut |progress| {
+        if progress.what.contains("waiting for another download") {
+            // The other one is done.
+            held = None;
+        }
+        Ok(())
     });
-    let full: Vec<_> = files(&place.folder(MODEL).join("blobs"));
-    assert_eq!(full.len(), 4, "{full:?}");
+    assert!(held.is_none(), "it waited");
+    assert_eq!(fs::read(path.unwrap().join(WEIGHTS)).unwrap(), weights());
 }

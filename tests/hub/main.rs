@@ -1,7 +1,12 @@
 //! Models and SAEs by hub id, from a small hub on the loopback.
 
+#![cfg(unix)]
+
 mod faults;
 mod program;
+#[path = "../terminal/screen.rs"]
+#[allow(dead_code)]
+mod screen;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
@@ -125,47 +130,42 @@ fn one_sae_out_of_many() {
 #[test]
 fn every_layout_of_the_fixtures_comes_whole() {
     let place = Place::new();
-    let saes = fixture("saes");
-    let mut count = 0;
-    for family in fs::read_dir(&saes).unwrap() {
-        let family = family.unwrap().path();
-        for repo in fs::read_dir(&family).unwrap() {
-            let repo = repo.unwrap().path();
-            let name = format!("owner/{}", repo.file_name().unwrap().to_str().unwrap());
-            place.server.put(&name, Repo::of(&[(&repo, "")]));
-            let weights = |file: &String| {
-                ["cfg.json", "config.json", "hyperparams.json"].iter().all(|side| !file.ends_with(side))
-                    && !["sparsity.safetensors", "lm_config.json", "_cfg.json"].iter().any(|side| file.ends_with(side))
-            };
-            for file in files(&repo).iter().filter(|file| weights(file)) {
-                let own = file.rsplit_once('/').map_or("", |(folder, _)| folder).trim_end_matches("/checkpoints");
-                let inside = if ["cfg.json", "config.json", "params.npz", "hyperparams.json"]
-                    .iter()
-                    .any(|side| repo.join(own).join(side).is_file())
-                    && repo.join(own) != repo
-                {
-                    own
-                } else {
-                    file
-                };
-                let path = place.fetch(&format!("{name}/{inside}"), Kind::Sae).unwrap();
-                let snapshot = place.folder(&name).join("snapshots").join(COMMIT);
-                assert_eq!(path, snapshot.join(inside));
-                // All files beside the weights that are not statistics, and the repository's config.
-                let sides = files(&repo.join(own)).into_iter().map(|side| format!("{own}/{side}"));
-                for side in sides.chain(["config.json".to_owned()]) {
-                    let side = side.trim_start_matches('/');
-                    let flat = inside == file.as_str() && !side.starts_with(file.trim_end_matches(".pt"));
-                    if repo.join(side).is_file() && !side.ends_with("sparsity.safetensors") && !flat {
-                        let fetched = fs::read(snapshot.join(side)).unwrap_or_else(|e| panic!("{name} {side}: {e}"));
-                        assert_eq!(fetched, fs::read(repo.join(side)).unwrap(), "{name} {side}");
-                    }
-                }
-                count += 1;
-            }
+    let index: serde_json::Value = {
+        // Python's JSON has numbers that JSON has not.
+        let text = fs::read_to_string(fixture("index.json")).unwrap().replace(": Infinity", ": null");
+        serde_json::from_str(&text).unwrap()
+    };
+    let saes = index["saes"].as_array().unwrap();
+    for sae in saes {
+        // The folder of one SAE; or its file, with the config beside it.
+        let listed: Vec<&str> = sae["files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
+        let mut parts = listed[0].splitn(4, '/');
+        let (family, name, inside) = (parts.nth(1).unwrap(), parts.next().unwrap(), parts.next().unwrap());
+        let repo = fixture(&format!("saes/{family}/{name}"));
+        let id = format!("{family}/{name}");
+        place.server.put(&id, Repo::of(&[(&repo, "")]));
+
+        let path = place.fetch(&format!("{id}/{inside}"), Kind::Sae).unwrap();
+        let snapshot = place.folder(&id).join("snapshots").join(COMMIT);
+        // A member of a folder stands for it.
+        let inside = inside.strip_suffix("/params.npz").unwrap_or(inside);
+        assert_eq!(path, snapshot.join(inside));
+        let (stem, format) = (inside.trim_end_matches(".pt"), &sae["format"]);
+        let mut expected: Vec<String> = match repo.join(inside).is_dir() {
+            true => files(&repo.join(inside)).iter().map(|file| format!("{inside}/{file}")).collect(),
+            false => vec![inside.to_owned(), format!("{stem}_cfg.json")],
+        };
+        if *format == "sparsify" {
+            expected.push("config.json".into());
         }
+        expected.retain(|file| !file.ends_with("/sparsity.safetensors") && repo.join(file).is_file());
+        for file in &expected {
+            let fetched = fs::read(snapshot.join(file)).unwrap_or_else(|e| panic!("{format} {id} {file}: {e}"));
+            assert_eq!(fetched, fs::read(repo.join(file)).unwrap(), "{format} {id} {file}");
+        }
+        fs::remove_dir_all(&snapshot).unwrap();
     }
-    assert!(count >= 70, "only {count} SAEs");
+    assert!(saes.len() >= 70, "only {} SAEs", saes.len());
 }
 
 #[test]

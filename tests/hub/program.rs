@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::{
     MODEL, Place, SAES,
-    server::{Repo, TOKEN},
+    screen::Screen,
+    server::{Fault, Gate, Repo, TOKEN},
     support::{self, GPT2, Ran, SAE, fixture},
 };
 
@@ -164,4 +165,32 @@ fn sessions_are_written_and_opened() {
     program
         .run(&["inspect", "x", "--session", "gpt2-small/mlp/0", "--offline"])
         .refused(1, &["jbloom/GPT2", "--offline"]);
+}
+
+#[test]
+fn the_explorer_shows_how_far_it_is_and_can_be_left() {
+    let hub = Place::new();
+    let gate = Gate::default();
+    hub.server.fault("model.safetensors", Fault::Slow(gate.clone()), usize::MAX);
+    gate.open();
+    let (home, endpoint, id) = (hub.home.path().to_str().unwrap(), hub.server.endpoint(), sae());
+    let env = [("HF_HOME", home), ("HF_ENDPOINT", &*endpoint), ("HF_TOKEN", TOKEN)];
+    let args = ["--model", MODEL, "--sae", &id];
+    let start = || Screen::with(support::Place::new(), &args, &env, (120, 36));
+
+    let mut screen = start();
+    screen.wait(MODEL, |s| s.contains(&format!("downloading {MODEL}")) && s.contains(" %") && s.contains(" of "));
+    screen.keys("\x1b");
+    screen.wait_for("q quit");
+    screen.keys("q");
+    assert!(screen.ended().success());
+    assert!(!String::from_utf8_lossy(&screen.sent).contains(TOKEN));
+
+    // Another time it goes on, and opens.
+    let part = crate::files(&hub.folder(MODEL)).into_iter().find(|name| name.ends_with(".incomplete"));
+    assert!(part.is_some());
+    gate.open();
+    let mut screen = start();
+    screen.wait_for("8 topk8");
+    assert!(hub.server.asked().iter().any(|asked| asked.from > 0));
 }
