@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use prunelens::{
     bench,
-    cli::{Cli, Command, DisplayArgs, PruneTarget, SessionArgs},
+    cli::{Cli, Command, DisplayArgs, PruneTarget, SessionArgs, SessionTask},
     doctor,
     error::Result,
-    inspect, interrupt, logging, metrics, output, pages, prune,
+    inspect, interrupt, logging, metrics, output, pages, presets, prune,
     session::Session,
     setup, train,
 };
@@ -50,6 +50,10 @@ fn run(cli: Cli) -> Result<()> {
             setup::settings(&SessionArgs::default(), &DisplayArgs::default())?;
             doctor::run(&args)
         }
+        Command::Presets(args) => presets::command::list(&args),
+        Command::Session(args) => match args.task {
+            SessionTask::Init(args) => presets::command::init(&args),
+        },
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
         Command::Train(args) => {

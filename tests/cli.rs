@@ -11,8 +11,20 @@ use std::{
 
 use support::{GPT2, Place, Ran, SAE, fixture};
 
-const COMMANDS: [&str; 10] =
-    ["explore", "inspect", "prune", "train", "metrics", "bench", "render", "doctor", "completions", "man"];
+const COMMANDS: [&str; 12] = [
+    "explore",
+    "inspect",
+    "prune",
+    "train",
+    "metrics",
+    "bench",
+    "render",
+    "presets",
+    "session",
+    "doctor",
+    "completions",
+    "man",
+];
 
 #[test]
 fn help() {
@@ -28,6 +40,7 @@ fn help() {
     for target in ["model", "sae"] {
         snapshot(&format!("-prune-{target}"), &["prune", target]);
     }
+    snapshot("-session-init", &["session", "init"]);
 }
 
 #[test]

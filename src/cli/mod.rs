@@ -4,6 +4,7 @@ pub mod bench;
 pub mod display;
 pub mod inspect;
 pub mod metrics;
+pub mod presets;
 pub mod prune;
 pub mod render;
 pub mod session;
@@ -18,6 +19,7 @@ pub use bench::BenchArgs;
 pub use display::{ColorChoice, DisplayArgs};
 pub use inspect::InspectArgs;
 pub use metrics::MetricsArgs;
+pub use presets::{PresetsArgs, SessionFileArgs, SessionInitArgs, SessionTask};
 pub use prune::{PruneArgs, PruneModelArgs, PruneSaeArgs, PruneTarget};
 pub use render::RenderArgs;
 pub use session::{ModelArgs, SessionArgs};
@@ -56,6 +58,10 @@ pub enum Command {
     Bench(Box<BenchArgs>),
     /// Draw the explorer without a terminal, from scripted keys.
     Render(Box<RenderArgs>),
+    /// List sessions that can be opened by name: models of the hub with their SAEs.
+    Presets(PresetsArgs),
+    /// Write session files.
+    Session(SessionFileArgs),
     /// Say what this program finds on this machine: device, memory, terminal, folders.
     Doctor(DoctorArgs),
     /// Print a completion script for a shell.

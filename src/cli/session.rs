@@ -15,14 +15,14 @@ use crate::{
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Session")]
 pub struct ModelArgs {
-    /// Session file (TOML) with any of these settings; flags override it.
-    #[arg(long, value_name = "FILE")]
+    /// Session file (TOML) with any of these settings, or the name of a preset; flags override it.
+    #[arg(long, value_name = "FILE-or-NAME")]
     pub session: Option<PathBuf>,
-    /// Original model: a Hugging Face folder [default: the demo].
-    #[arg(long, value_name = "PATH")]
+    /// Original model: a Hugging Face folder, or a hub id such as openai-community/gpt2 [default: the demo].
+    #[arg(long, value_name = "PATH-or-ID")]
     pub model: Option<PathBuf>,
     /// A model pruned elsewhere, instead of --compress.
-    #[arg(long, value_name = "PATH", conflicts_with = "compress")]
+    #[arg(long, value_name = "PATH-or-ID", conflicts_with = "compress")]
     pub pruned_model: Option<PathBuf>,
     /// How to prune the model: wanda:RATIO, wanda:N:M, magnitude:RATIO, paper:RATIO or none [default: wanda:0.5].
     #[arg(long, value_name = "SPEC")]
@@ -39,7 +39,7 @@ pub struct ModelArgs {
     /// Processor threads to use [default: all].
     #[arg(long, value_name = "N", value_parser = values::threads())]
     pub threads: Option<u64>,
-    /// Never touch the network (this version never does).
+    /// Never touch the network: take only what is on this machine.
     #[arg(long)]
     pub offline: bool,
 }
@@ -50,11 +50,11 @@ pub struct ModelArgs {
 pub struct SessionArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Pretrained SAE: a SAELens folder [default: the demo's, with the demo model].
-    #[arg(long, value_name = "PATH")]
+    /// Pretrained SAE: a folder or file, or a hub id [default: the demo's, with the demo model].
+    #[arg(long, value_name = "PATH-or-ID")]
     pub sae: Option<PathBuf>,
     /// SAE trained on the pruned model.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH-or-ID")]
     pub trained_sae: Option<PathBuf>,
     /// Where the SAE reads, such as blocks.8.hook_resid_post [default: as the SAE's config says].
     #[arg(long, value_name = "NAME")]

@@ -11,6 +11,7 @@ use crate::{
     cli::{ColorChoice, values},
     error::{Error, Result},
     model::HookPoint,
+    presets,
     prune::Criterion,
     session::{Compress, DeviceSpec, Processing},
 };
@@ -18,7 +19,7 @@ use crate::{
 /// No session file is anywhere near this long.
 const LONGEST: u64 = 1 << 20;
 
-/// What a session file may say. Paths in it are relative to its folder.
+/// What a session file may say. Paths in it are relative to its folder; models and SAEs may be hub ids, too.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct SessionFile {
@@ -52,28 +53,50 @@ pub struct SessionFile {
     pub color: Option<ColorChoice>,
     pub ascii: Option<bool>,
     pub mouse: Option<bool>,
+    /// Where the file is.
+    #[serde(skip)]
+    pub folder: PathBuf,
 }
 
 impl SessionFile {
+    /// A file, or the preset of this name.
+    pub fn find(path: &Path) -> Result<Self> {
+        match path.to_str() {
+            Some(name) if !path.is_file() && presets::is_name(name) => {
+                Self::parse(path, &presets::find(name)?.session_file())
+            }
+            Some(name) if !path.exists() && !name.ends_with(".toml") => Err(Error::invalid(format!(
+                "--session {name}: no such file, and no preset of that name; `prunelens presets` lists them"
+            ))),
+            _ => Self::read(path),
+        }
+    }
+
     pub fn read(path: &Path) -> Result<Self> {
         let found = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
         if !found.is_file() || found.len() > LONGEST {
             return Err(Error::file(path, "not a session file: expected a TOML file of less than 1 MiB"));
         }
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        let mut file: Self = toml::from_str(&text).map_err(|e| {
-            let line = e.span().map_or(1, |span| 1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count());
-            Error::file(path, format!("line {line}: {}", e.message()))
-        })?;
+        let mut file = Self::parse(path, &text)?;
         file.resolve_paths(path.parent().unwrap_or(Path::new("")));
         Ok(file)
     }
 
+    /// From the text of the file at `path`.
+    fn parse(path: &Path, text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|e| {
+            let line = e.span().map_or(1, |span| 1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count());
+            Error::file(path, format!("line {line}: {}", e.message()))
+        })
+    }
+
     fn resolve_paths(&mut self, folder: &Path) {
-        let Self { model, pruned_model, calibration, sae, trained_sae, text, results, .. } = self;
-        for path in [model, pruned_model, calibration, sae, trained_sae, text, results].into_iter().flatten() {
+        let Self { calibration, text, results, .. } = self;
+        for path in [calibration, text, results].into_iter().flatten() {
             *path = folder.join(&*path);
         }
+        self.folder = folder.to_path_buf();
         // A theme is a name unless it looks like a file.
         if let Some(theme) = self.theme.as_mut().filter(|theme| theme.contains('/') || theme.ends_with(".toml"))
             && let Some(path) = folder.join(&*theme).to_str()

@@ -8,6 +8,7 @@ use crate::{
     cli::{ColorChoice, DisplayArgs, PruneModelArgs, SessionArgs},
     error::{Error, Result},
     folders::Folders,
+    hub::HubId,
     session::{Compress, SessionSpec, Source},
 };
 
@@ -42,7 +43,7 @@ pub fn environment(name: &str) -> Option<String> {
 impl Settings {
     pub fn resolve(session: &SessionArgs, display: &DisplayArgs, environment: Environment) -> Result<Self> {
         let file = match &session.model.session {
-            Some(path) => SessionFile::read(path)?,
+            Some(path) => SessionFile::find(path)?,
             None => SessionFile::default(),
         };
         Ok(Self {
@@ -80,11 +81,11 @@ fn spec(args: &SessionArgs, file: &SessionFile, environment: Environment) -> Res
         .or_else(|| if args.model.pruned_model.is_some() { None } else { file.compress.clone() });
     let pruned_model = match &args.model.compress {
         Some(_) => None,
-        None => pick("--pruned-model", &args.model.pruned_model, "pruned-model", &file.pruned_model)?,
+        None => pick("--pruned-model", &args.model.pruned_model, &file.pruned_model, &file.folder)?,
     };
-    let model = pick("--model", &args.model.model, "model", &file.model)?;
-    let own_sae = pick("--sae", &args.sae, "sae", &file.sae)?;
-    let own_trained = pick("--trained-sae", &args.trained_sae, "trained-sae", &file.trained_sae)?;
+    let model = pick("--model", &args.model.model, &file.model, &file.folder)?;
+    let own_sae = pick("--sae", &args.sae, &file.sae, &file.folder)?;
+    let own_trained = pick("--trained-sae", &args.trained_sae, &file.trained_sae, &file.folder)?;
     let hook = args.hook.or(file.hook);
     let compress = compress.unwrap_or(demo.compress);
 
@@ -108,6 +109,7 @@ fn spec(args: &SessionArgs, file: &SessionFile, environment: Environment) -> Res
             None => parsed(environment, "PRUNELENS_DEVICE")?.unwrap_or(demo.device),
         },
         dtype: args.model.dtype.or(file.dtype).unwrap_or(demo.dtype),
+        offline: args.model.offline || file.offline.unwrap_or(demo.offline),
         bos: !args.no_bos && file.bos.unwrap_or(demo.bos),
         text: args.text.clone().or_else(|| file.text.clone()),
         results: (args.results.clone())
@@ -123,40 +125,28 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(environment: Environment
     environment(name).map(|text| text.parse().map_err(|e| Error::Usage(format!("{name}={text}: {e}")))).transpose()
 }
 
-/// What the flag names, else what the file does; refused at once where there is nothing.
-fn pick(flag: &str, given: &Option<PathBuf>, key: &str, in_file: &Option<PathBuf>) -> Result<Option<Source>> {
+/// What the flag names, else what the file does; refused at once where it cannot be anything.
+fn pick(flag: &str, given: &Option<PathBuf>, in_file: &Option<PathBuf>, folder: &Path) -> Result<Option<Source>> {
     match (given, in_file) {
-        (Some(path), _) => local(flag, path).map(Some),
-        (None, Some(path)) => local(key, path).map(Some),
+        (Some(path), _) => source(flag, path, Path::new("")).map(Some),
+        (None, Some(path)) => source(flag.trim_start_matches('-'), path, folder).map(Some),
         (None, None) => Ok(None),
     }
 }
 
-fn local(label: &str, path: &Path) -> Result<Source> {
-    if path.exists() {
-        return Ok(Source::Path(path.to_path_buf()));
+/// A local folder or file if there is one, else a hub id.
+fn source(label: &str, path: &Path, folder: &Path) -> Result<Source> {
+    let local = folder.join(path);
+    if local.exists() {
+        return Ok(Source::Path(local));
     }
-    let shown = path.display();
-    Err(Error::invalid(if is_hub_id(path) {
-        format!(
-            "{label} {shown}: there is no such folder, and as a hub id it cannot be fetched: this version reads local \
-             directories only; download the repository and give its folder"
-        )
-    } else {
-        format!("{label} {shown}: no such file or folder")
-    }))
-}
-
-/// `owner/name[:subfolder][@revision]`.
-fn is_hub_id(path: &Path) -> bool {
-    let Some(text) = path.to_str() else { return false };
-    let repository = text.split([':', '@']).next().unwrap_or(text);
-    let part = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-    };
-    repository.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
+    match path.to_str().and_then(HubId::parse) {
+        Some(id) => Ok(Source::Hub(id)),
+        None => Err(Error::invalid(format!(
+            "{label} {}: no such file or folder, and no hub id such as openai-community/gpt2",
+            path.display()
+        ))),
+    }
 }
 
 /// Use this many threads for tensor work.

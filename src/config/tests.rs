@@ -56,6 +56,7 @@ fn every_key_of_the_file_arrives() {
     assert_eq!((spec.device, spec.dtype, spec.bos), (DeviceSpec::Cpu, candle_core::DType::BF16, false));
     // The demo's SAEs do not fit another model.
     assert_eq!((spec.sae, spec.trained_sae), (None, None));
+    assert!(spec.offline);
     assert_eq!(threads, Some(3));
     let expected = Display { theme: Some("light".into()), color: ColorChoice::Indexed, ascii: true, mouse: true };
     assert_eq!(display, expected);
@@ -125,13 +126,23 @@ fn what_is_not_there_is_refused_by_name() {
         let args = SessionArgs { sae: Some(path.into()), ..SessionArgs::default() };
         resolve(&args).unwrap_err().to_string()
     };
+    for path in ["/absent/folder", "./absent/x", "absent", "a/../b"] {
+        let message = refused(path);
+        assert!(message.starts_with(&format!("--sae {path}: no such file or folder")), "{message}");
+    }
+}
+
+#[test]
+fn what_is_not_there_may_be_on_the_hub() {
+    let hub = |id: &str| Some(Source::Hub(HubId::parse(id).unwrap()));
     for id in ["openai-community/gpt2", "owner/name:folder/inside@main"] {
-        let message = refused(id);
-        assert!(message.starts_with(&format!("--sae {id}")) && message.contains("local directories only"), "{message}");
+        let args = SessionArgs { sae: Some(id.into()), ..SessionArgs::default() };
+        assert_eq!(resolve(&args).unwrap().spec.sae, hub(id));
     }
-    for path in ["/absent/folder", "./absent/x", "absent", "a/b/c"] {
-        assert_eq!(refused(path), format!("--sae {path}: no such file or folder"));
-    }
+    let spec = from_file("model = 'gpt2'\nsae = 'owner/name/inside'\ntrained-sae = 'gpt2'", |_| ()).unwrap().spec;
+    assert_eq!(spec.sae, hub("owner/name/inside"));
+    // A folder beside the session file comes first.
+    assert!(matches!(spec.trained_sae, Some(Source::Path(path)) if path.is_absolute()));
 }
 
 #[test]

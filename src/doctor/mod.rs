@@ -5,7 +5,7 @@ mod terminal;
 
 use serde::Serialize;
 
-use crate::{cli::DoctorArgs, error::Result, folders::Folders, output};
+use crate::{cli::DoctorArgs, config, error::Result, folders::Folders, hub::HubSettings, output};
 
 /// Everything the command reports. What cannot be known is null, never guessed.
 #[derive(Debug, Serialize)]
@@ -16,6 +16,34 @@ struct Report {
     gpu: machine::Gpu,
     terminal: terminal::Terminal,
     folders: Option<Places>,
+    hub: Option<Hub>,
+}
+
+/// How models and SAEs that are named by a hub id are found.
+#[derive(Debug, Serialize)]
+struct Hub {
+    cache: String,
+    endpoint: String,
+    /// The variable or file that it comes from; never the token.
+    token_from: Option<String>,
+    offline: bool,
+}
+
+impl Hub {
+    fn find() -> Option<Self> {
+        let HubSettings { cache, endpoint, token_source, offline, .. } =
+            HubSettings::new(false, &config::environment).ok()?;
+        Some(Self { cache: cache.display().to_string(), endpoint, token_from: token_source, offline })
+    }
+
+    fn lines(&self) -> [(&'static str, String); 3] {
+        let online = if self.offline { "offline, as HF_HUB_OFFLINE says" } else { self.endpoint.as_str() };
+        let token = match &self.token_from {
+            Some(source) => format!("set, from {source}"),
+            None => "not set (HF_TOKEN); needed for gated and private repositories".into(),
+        };
+        [("hub", online.to_owned()), ("hub cache", self.cache.clone()), ("hub token", token)]
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -42,6 +70,7 @@ impl Report {
                 state: folders.state.display().to_string(),
                 results: folders.results.display().to_string(),
             }),
+            hub: Hub::find(),
         }
     }
 
@@ -59,6 +88,7 @@ impl Report {
             }
             None => lines.push(("folders", "none: HOME is not set".into())),
         }
+        lines.extend(self.hub.iter().flat_map(Hub::lines));
         lines
     }
 }

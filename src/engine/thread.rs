@@ -291,7 +291,7 @@ fn describe(session: &Session) -> Result<SessionInfo> {
     Ok(SessionInfo {
         model: match &spec.model {
             Source::Demo => "demo".into(),
-            Source::Path(_) => session.original.name.clone(),
+            Source::Path(_) | Source::Hub(_) => session.original.name.clone(),
         },
         parameters: session.original.parameters(),
         compression: session.compression.clone(),

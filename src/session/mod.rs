@@ -16,6 +16,7 @@ use crate::{
     compare::{Reader, Token, Variant},
     demo,
     error::{Error, Result},
+    hub::Kind,
     model::{HookPoint, Model, Space, Tick, Tokenizer},
     progress::{Listener, Progress},
     prune::{Criterion, Order, Pruning, sae::Gather},
@@ -43,17 +44,20 @@ const BATCH_TOKENS: usize = 1024;
 
 impl Session {
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
+        spec.fetch(progress)?;
         // SAEs first: what is wrong with them is known before a large model is read.
         let sae = Arc::new(match &spec.sae {
-            Some(source) => load_sae(source, spec, demo::sae)?,
+            Some(source) => load_sae(spec, source, progress, demo::sae)?,
             None => {
                 return Err(Error::Usage(
                     "an SAE is needed: give its folder with --sae, or train one with `prunelens train`".into(),
                 ));
             }
         });
-        let trained =
-            spec.trained_sae.as_ref().map(|s| load_sae(s, spec, demo::trained_sae)).transpose()?.map(Arc::new);
+        let trained = match &spec.trained_sae {
+            Some(source) => Some(Arc::new(load_sae(spec, source, progress, demo::trained_sae)?)),
+            None => None,
+        };
         let models = Models::load(spec, progress)?;
         progress(Progress { what: "ranking the SAE's weights".into(), done: 0, total: 0, unit: "" })?;
         let session = Self::new(spec, models, sae, trained)?;
@@ -226,12 +230,15 @@ pub fn token_tensor(rows: &[Vec<u32>], model: &Model) -> Result<Tensor> {
     Ok(Tensor::from_vec(ids, (rows.len(), length), &model.device)?)
 }
 
-fn load_sae(source: &Source, spec: &SessionSpec, demo: impl Fn() -> Result<Sae>) -> Result<Sae> {
-    match source {
-        Source::Demo => demo(),
-        Source::Path(path) => {
-            let given = Given { hook: spec.hook, norm_scaling_factor: spec.norm_scaling_factor };
-            sae::formats::load_given(path, &given)
-        }
+fn load_sae(spec: &SessionSpec, source: &Source, progress: Listener, demo: impl Fn() -> Result<Sae>) -> Result<Sae> {
+    let Some(path) = source.locate(Kind::Sae, spec.offline, progress)? else { return demo() };
+    let given = Given { hook: spec.hook, norm_scaling_factor: spec.norm_scaling_factor };
+    let mut sae = sae::formats::load_given(&path, &given)?;
+    if let Source::Hub(id) = source
+        && id.inside.is_empty()
+    {
+        let name = id.name();
+        sae.config.name = name.to_owned();
     }
+    Ok(sae)
 }

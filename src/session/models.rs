@@ -8,6 +8,7 @@ use super::{Calibration, Compress, DeviceSpec, SessionSpec, Source};
 use crate::{
     demo,
     error::{Error, Result},
+    hub::Kind,
     model::{Model, Tokenizer},
     progress::{Listener, Progress},
     prune::model::Sparsity,
@@ -30,16 +31,16 @@ pub struct Models {
 impl Models {
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
         let (device, warning) = device(spec.device)?;
-        let (original, tokenizer) = match &spec.model {
-            Source::Demo => {
+        let (original, tokenizer) = match spec.model.locate(Kind::Model, spec.offline, progress)? {
+            None => {
                 let model = demo::model(&device, spec.dtype, progress)?;
                 let tokenizer = demo::tokenizer(&model)?;
                 (model, tokenizer)
             }
-            Source::Path(dir) => {
+            Some(path) => {
                 // The tokenizer first: what parsing it takes is free again before the weights come.
-                let tokenizer = Tokenizer::load(dir, &Model::config(dir)?)?;
-                let model = Model::load(dir, &device, spec.dtype, progress)?;
+                let tokenizer = Tokenizer::load(&path, &Model::config(&path)?)?;
+                let model = named(Model::load(&path, &device, spec.dtype, progress)?, &spec.model);
                 (model, tokenizer)
             }
         };
@@ -56,30 +57,29 @@ fn prune(
     calibration: &Calibration,
     progress: Listener,
 ) -> Result<(Arc<Model>, String)> {
-    match &spec.pruned_model {
-        Some(Source::Path(dir)) => {
-            let state_dict = dir.extension().is_some_and(|e| e == "pth" || e == "pt");
-            if state_dict && dir.is_file() {
-                let model = original.with_state_dict(dir, progress)?;
-                let label = format!("pruned: {}", model.name);
-                return Ok((Arc::new(model), label));
-            }
-            let model = Model::load(dir, &original.device, spec.dtype, progress)?;
-            let (a, b) = (&original.config, &model.config);
-            if (a.n_layers, a.d_model, a.d_vocab, a.n_heads) != (b.n_layers, b.d_model, b.d_vocab, b.n_heads) {
-                return Err(Error::file(
-                    dir,
-                    format!(
-                        "not a copy of {}: expected {} layers of width {} and {} tokens, found {}, {} and {}",
-                        original.name, a.n_layers, a.d_model, a.d_vocab, b.n_layers, b.d_model, b.d_vocab
-                    ),
-                ));
-            }
+    if let Some(source) = &spec.pruned_model {
+        let Some(path) = source.locate(Kind::PrunedModel, spec.offline, progress)? else {
+            return Err(Error::Usage("--pruned-model needs a folder".into()));
+        };
+        let state_dict = path.extension().is_some_and(|e| e == "pth" || e == "pt");
+        if state_dict && path.is_file() {
+            let model = original.with_state_dict(&path, progress)?;
             let label = format!("pruned: {}", model.name);
             return Ok((Arc::new(model), label));
         }
-        Some(Source::Demo) => return Err(Error::Usage("--pruned-model needs a folder".into())),
-        None => {}
+        let model = named(Model::load(&path, &original.device, spec.dtype, progress)?, source);
+        let (a, b) = (&original.config, &model.config);
+        if (a.n_layers, a.d_model, a.d_vocab, a.n_heads) != (b.n_layers, b.d_model, b.d_vocab, b.n_heads) {
+            return Err(Error::file(
+                path,
+                format!(
+                    "not a copy of {}: expected {} layers of width {} and {} tokens, found {}, {} and {}",
+                    original.name, a.n_layers, a.d_model, a.d_vocab, b.n_layers, b.d_model, b.d_vocab
+                ),
+            ));
+        }
+        let label = format!("pruned: {}", model.name);
+        return Ok((Arc::new(model), label));
     }
     let percent = |ratio: f64| format!("{}%", (ratio * 1000.0).round() / 10.0);
     let pruned = match spec.compress {
@@ -100,6 +100,13 @@ fn prune(
         }
     };
     Ok((Arc::new(pruned.0), pruned.1))
+}
+
+fn named(model: Model, source: &Source) -> Model {
+    match source.hub_name() {
+        Some(name) => Model { name: name.to_owned(), ..model },
+        None => model,
+    }
 }
 
 /// The device asked for, and a warning if `auto` could not take the better one.

@@ -2,7 +2,14 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::{error::Error, model::HookPoint, prune::Criterion};
+use crate::{
+    config,
+    error::Error,
+    hub::{self, HubId, HubSettings, Kind},
+    model::HookPoint,
+    progress::Listener,
+    prune::Criterion,
+};
 
 /// Where a model or an SAE comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +17,29 @@ pub enum Source {
     /// Compiled into the program.
     Demo,
     Path(PathBuf),
+    /// In the hub's cache, or yet to be fetched.
+    Hub(HubId),
+}
+
+impl Source {
+    /// Its folder or file, fetched if it comes from the hub and is not there; `None` for the demo.
+    pub fn locate(&self, kind: Kind, offline: bool, listener: Listener) -> Result<Option<PathBuf>, Error> {
+        match self {
+            Self::Demo => Ok(None),
+            Self::Path(path) => Ok(Some(path.clone())),
+            Self::Hub(id) => {
+                hub::fetch(&HubSettings::new(offline, &config::environment)?, id, kind, listener).map(Some)
+            }
+        }
+    }
+
+    /// Its name if it comes from the hub: the cache names folders by commits and contents by hashes.
+    pub fn hub_name(&self) -> Option<&str> {
+        match self {
+            Self::Hub(id) => Some(id.name()),
+            _ => None,
+        }
+    }
 }
 
 /// How the pruned copy of the model is made.
@@ -117,6 +147,8 @@ pub struct SessionSpec {
     pub dtype: candle_core::DType,
     /// Prepend BOS as TransformerLens does.
     pub bos: bool,
+    /// What is not on this machine is not looked for elsewhere.
+    pub offline: bool,
     /// Text for metric jobs; default: the built-in held-out text.
     pub text: Option<PathBuf>,
     /// Where results go.
@@ -124,6 +156,22 @@ pub struct SessionSpec {
 }
 
 impl SessionSpec {
+    /// Everything that comes from the hub, into the cache: what cannot be had is known before a large model is read.
+    pub fn fetch(&self, listener: Listener) -> Result<(), Error> {
+        let sources = [
+            (&self.sae, Kind::Sae),
+            (&self.trained_sae, Kind::Sae),
+            (&Some(self.model.clone()), Kind::Model),
+            (&self.pruned_model, Kind::PrunedModel),
+        ];
+        for (source, kind) in sources {
+            if let Some(source) = source {
+                source.locate(kind, self.offline, listener)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The embedded demo.
     pub fn demo() -> Self {
         Self {
@@ -141,6 +189,7 @@ impl SessionSpec {
             device: DeviceSpec::Auto,
             dtype: candle_core::DType::F32,
             bos: true,
+            offline: false,
             text: None,
             results: PathBuf::from("prunelens-results"),
         }

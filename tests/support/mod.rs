@@ -77,6 +77,8 @@ impl Place {
 pub fn isolate(home: &Path, mut set: impl FnMut(&str, Option<&OsStr>)) {
     set("HOME", Some(home.as_os_str()));
     set("TERM", Some("xterm-256color".as_ref()));
+    // No test asks the real hub: what one serves to itself is at an endpoint of its own.
+    set("HF_ENDPOINT", Some("http://127.0.0.1:9".as_ref()));
     let removed = [
         "XDG_CONFIG_HOME",
         "XDG_CACHE_HOME",
@@ -97,6 +99,22 @@ pub fn isolate(home: &Path, mut set: impl FnMut(&str, Option<&OsStr>)) {
         "PRUNELENS_RESULTS",
         "PRUNELENS_THREADS",
         "RUST_BACKTRACE",
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "HF_TOKEN_PATH",
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN",
+        "HF_HUB_DOWNLOAD_TIMEOUT",
+        "ALL_PROXY",
+        "all_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "https_proxy",
     ];
     removed.into_iter().for_each(|name| set(name, None));
 }

@@ -6,7 +6,7 @@ mod report;
 mod sae;
 mod tensors;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
@@ -15,8 +15,9 @@ use crate::{
     cli::prune::PruneOutput,
     demo,
     error::{Error, Result},
+    hub::Kind,
     interrupt, output,
-    session::{Compress, Models, Session, SessionSpec, Source},
+    session::{Compress, Models, Session, SessionSpec},
 };
 
 /// The report, beside the weights.
@@ -30,11 +31,12 @@ pub fn model(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
     if spec.compress == Compress::None {
         return Err(Error::Usage("nothing to prune: --compress is none".into()));
     }
-    let checkpoint = match &spec.model {
-        Source::Path(dir) => Checkpoint::Folder(dir.clone()),
-        Source::Demo => Checkpoint::Memory { weights: demo::WEIGHTS, others: demo::MODEL_FILES.to_vec() },
+    let folder = spec.model.locate(Kind::Model, spec.offline, &mut output::listener())?;
+    let checkpoint = match &folder {
+        Some(dir) => Checkpoint::Folder(dir.clone()),
+        None => Checkpoint::Memory { weights: demo::WEIGHTS, others: demo::MODEL_FILES.to_vec() },
     };
-    let staged = Staged::new(&output.out, output.force, folder_of(&spec.model))?;
+    let staged = Staged::new(&output.out, output.force, folder.as_deref())?;
     let models = Models::load(spec, &mut output::listener())?;
     let matrices = checkpoint::write(&checkpoint, &models.pruned, &staged, &mut interrupt::tick)?;
     let mut settings = Map::new();
@@ -46,12 +48,15 @@ pub fn model(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
 
 /// `prunelens prune sae`.
 pub fn sae(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
-    let files = match &spec.sae {
-        Some(Source::Demo) => SaeFiles::Memory { config: demo::SAE_CONFIG, weights: demo::SAE_WEIGHTS },
-        Some(Source::Path(dir)) => SaeFiles::Folder(dir.clone()),
-        None => return Err(Error::Usage("an SAE to prune is needed: give its folder with --sae".into())),
+    let Some(source) = &spec.sae else {
+        return Err(Error::Usage("an SAE to prune is needed: give its folder with --sae".into()));
     };
-    let staged = Staged::new(&output.out, output.force, spec.sae.as_ref().and_then(folder_of))?;
+    let folder = source.locate(Kind::Sae, spec.offline, &mut output::listener())?;
+    let files = match &folder {
+        None => SaeFiles::Memory { config: demo::SAE_CONFIG, weights: demo::SAE_WEIGHTS },
+        Some(dir) => SaeFiles::Folder(dir.clone()),
+    };
+    let staged = Staged::new(&output.out, output.force, folder.as_deref())?;
     // The SAE trained on the pruned model has no part in this.
     let session = Session::load(&SessionSpec { trained_sae: None, ..spec.clone() }, &mut output::listener())?;
     let pruning = session.pruning(spec.ratio, spec.criterion, &mut interrupt::tick)?;
@@ -65,13 +70,6 @@ pub fn sae(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
     settings.insert("compression".into(), json!(session.compression));
     settings.insert("calibration".into(), json!(session.calibration.label));
     finish(staged, settings, matrices, output, sae::is_sae_file)
-}
-
-fn folder_of(source: &Source) -> Option<&Path> {
-    match source {
-        Source::Path(dir) => Some(dir),
-        Source::Demo => None,
-    }
 }
 
 /// Put the folder in its place and print the report.

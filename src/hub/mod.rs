@@ -1,0 +1,154 @@
+//! Models and SAEs from the Hugging Face Hub, through the cache that the Python libraries use.
+//!
+//! A file that is in the cache is used as it is, without a look at the network. Downloads run on a thread of their own, so
+//! that the person can end them at any time, whatever the network does.
+
+mod cache;
+mod download;
+mod id;
+mod remote;
+mod select;
+mod settings;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering::Relaxed, mpsc},
+    time::Duration,
+};
+
+pub use id::HubId;
+pub use select::Kind;
+pub use settings::{HubSettings, Token};
+
+use self::{
+    cache::RepoCache,
+    download::{Download, Watch, again},
+    remote::{Info, Listed, Problem, Remote},
+    select::{Selection, explain, select, shards},
+};
+use crate::{
+    error::{Error, Result},
+    progress::{Listener, Progress},
+};
+
+/// How often the listener hears of a download.
+const EVERY: Duration = Duration::from_millis(40);
+/// No index of shards is anywhere near this long.
+const LONGEST_INDEX: u64 = 64 << 20;
+
+/// The folder or file in the cache, fetched if it is not there.
+pub fn fetch(settings: &HubSettings, id: &HubId, kind: Kind, listener: Listener) -> Result<PathBuf> {
+    if let Some(path) = cached(settings, id, kind) {
+        return Ok(path);
+    }
+    if settings.offline {
+        return Err(Error::invalid(format!(
+            "{id}: not in the cache {}, and the network is not to be touched; leave out --offline (HF_HUB_OFFLINE, \
+             offline in the session file), or give a local folder",
+            settings.cache.display()
+        )));
+    }
+    let watch = Arc::new(Watch::default());
+    watch.wait_for(Some(format!("asking for {id}")));
+    let (send, receive) = mpsc::channel();
+    let worker = {
+        let (settings, id, watch) = (settings.clone(), id.clone(), watch.clone());
+        move || {
+            // Nobody listens any more if this was ended.
+            let _ = send.send(run(&settings, &id, kind, &watch));
+        }
+    };
+    std::thread::Builder::new()
+        .name("download".into())
+        .spawn(worker)
+        .map_err(|e| Error::invalid(format!("no thread for the download: {e}")))?;
+    loop {
+        let outcome = receive.recv_timeout(EVERY);
+        if let Err(mpsc::RecvTimeoutError::Timeout) | Ok(Ok(_)) = outcome
+            && let Err(ended) = listener(progress(id, &watch))
+        {
+            watch.stop.store(true, Relaxed);
+            return Err(ended);
+        }
+        match outcome {
+            Ok(outcome) => return outcome,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(Error::invalid(format!("{id}: the download stopped without a word")));
+            }
+        }
+    }
+}
+
+/// The folder or file in the cache, if all of it is there.
+pub fn cached(settings: &HubSettings, id: &HubId, kind: Kind) -> Option<PathBuf> {
+    let snapshot = RepoCache::new(&settings.cache, id).snapshot()?;
+    let has = |name: &str| snapshot.join(name).is_file();
+    let Selection { index, target, .. } = select(kind, &id.inside, &has)?;
+    if let Some(index) = index {
+        let shards = shards(&index, &read_index(&snapshot.join(&index)).ok()?)?;
+        if !shards.iter().all(|name| has(name)) {
+            return None;
+        }
+    }
+    Some(snapshot.join(target))
+}
+
+fn progress(id: &HubId, watch: &Watch) -> Progress {
+    let waiting = watch.waiting.lock().ok().and_then(|waiting| waiting.clone());
+    match waiting {
+        Some(what) => Progress { what, done: 0, total: 0, unit: "" },
+        None => Progress {
+            what: format!("downloading {id}"),
+            done: watch.done.load(Relaxed),
+            total: watch.total.load(Relaxed),
+            unit: "bytes",
+        },
+    }
+}
+
+/// The whole of a download.
+fn run(settings: &HubSettings, id: &HubId, kind: Kind, watch: &Watch) -> Result<PathBuf> {
+    let remote = Remote::new(settings)?;
+    let Info { commit, files } = again(watch, |_| remote.info(id)).map_err(|problem| match problem {
+        Problem::Final(error) => error,
+        Problem::Passing(why) => Error::invalid(format!("{id}: {why}; try again, or give a local folder")),
+    })?;
+    let find = |name: &str| files.iter().find(|file| file.name == name);
+    let Some(selection) = select(kind, &id.inside, &|name| find(name).is_some()) else {
+        let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();
+        return Err(Error::invalid(format!("{id}: {}", explain(kind, id, &names))));
+    };
+    let cache = RepoCache::new(&settings.cache, id);
+    let snapshot = cache.snapshot_of(&commit)?;
+    let download = Download { id, commit: &commit, cache: &cache, remote: &remote, watch };
+    let get = |names: &[String]| {
+        let listed: Vec<&Listed> = names.iter().filter_map(|name| find(name)).collect();
+        let size: u64 = listed.iter().filter_map(|file| file.size).fold(0, u64::saturating_add);
+        watch.total.store(watch.done.load(Relaxed).saturating_add(size), Relaxed);
+        watch.wait_for(None);
+        listed.into_iter().try_for_each(|file| download.file(file))
+    };
+    tracing::info!(%id, commit, files = selection.files.len(), "downloading");
+    get(&selection.files)?;
+    if let Some(index) = &selection.index {
+        let path = snapshot.join(index);
+        let bad = || Error::file(&path, "expected \"weight_map\" with plain names of files that the repository has");
+        let shards = shards(index, &read_index(&path)?).ok_or_else(bad)?;
+        if !shards.iter().all(|name| find(name).is_some()) {
+            return Err(bad());
+        }
+        get(&shards)?;
+    }
+    cache.remember(&commit)?;
+    Ok(snapshot.join(selection.target))
+}
+
+fn read_index(path: &Path) -> Result<Vec<u8>> {
+    let len = fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+    if len > LONGEST_INDEX {
+        return Err(Error::file(path, format!("{len} bytes are too many for an index")));
+    }
+    fs::read(path).map_err(|e| Error::io(path, e))
+}
