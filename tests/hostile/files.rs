@@ -10,7 +10,7 @@ fn missing_files() {
     let (place, sae) = (Place::new(), fixture(SAE));
     load(&place, &place.path("nowhere"), &sae, &[]).refused(1, &["--model", "nowhere: no such file or folder"]);
     load(&place, "openai-community/gpt2".as_ref(), &sae, &[])
-        .refused(1, &["openai-community/gpt2", "local directories"]);
+        .refused(1, &["openai-community/gpt2", "cannot be reached", "local folder"]);
     load(&place, &fixture(GPT2), &place.path("nowhere"), &[]).refused(1, &["--sae", "nowhere: no such file or folder"]);
     load(&place, &fixture(GPT2), &sae, &["--pruned-model", "nowhere"]).refused(1, &["--pruned-model nowhere"]);
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
@@ -33,7 +33,7 @@ fn files_of_another_kind() {
     let file = place.write("file", "text");
     load(&place, &file, &sae, &[]).refused(1, &["file"]);
     load(&place, &fixture(GPT2), &file, &[]).refused(1, &["file"]);
-    load(&place, &fixture(GPT2), &fixture(LLAMA), &[]).refused(1, &["not an SAE folder", "config.json"]);
+    load(&place, &fixture(GPT2), &fixture(LLAMA), &[]).refused(1, &["not the folder of an SAE", "config.json"]);
     load(&place, &sae, &sae, &[]).refused(1, &["config.json"]);
     // A folder where a file should be.
     let model = place.copy(GPT2, "model");
