@@ -10,7 +10,7 @@ fn missing_files() {
     let (place, sae) = (Place::new(), fixture(SAE));
     load(&place, &place.path("nowhere"), &sae, &[]).refused(1, &["--model", "nowhere: no such file or folder"]);
     load(&place, "openai-community/gpt2".as_ref(), &sae, &[])
-        .refused(1, &["openai-community/gpt2", "local directories"]);
+        .refused(1, &["openai-community/gpt2", "cannot be reached", "local folder"]);
     load(&place, &fixture(GPT2), &place.path("nowhere"), &[]).refused(1, &["--sae", "nowhere: no such file or folder"]);
     load(&place, &fixture(GPT2), &sae, &["--pruned-model", "nowhere"]).refused(1, &["--pruned-model nowhere"]);
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {

@@ -163,6 +163,11 @@ fn every_layout_of_the_fixtures_comes_whole() {
             let fetched = fs::read(snapshot.join(file)).unwrap_or_else(|e| panic!("{format} {id} {file}: {e}"));
             assert_eq!(fetched, fs::read(repo.join(file)).unwrap(), "{format} {id} {file}");
         }
+        let about = |path: &Path| {
+            let sae = prunelens::sae::formats::load(path).unwrap_or_else(|e| panic!("{format} {id}: {e}"));
+            (sae.label(), sae.config.hook, sae.config.space)
+        };
+        assert_eq!(about(&path), about(&repo.join(inside)), "{format} {id}");
         fs::remove_dir_all(&snapshot).unwrap();
     }
     assert!(saes.len() >= 70, "only {} SAEs", saes.len());
