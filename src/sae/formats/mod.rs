@@ -71,6 +71,11 @@ fn folder(dir: &Path, given: &Given) -> Result<Sae> {
     if has("ae.pt") {
         return dictionary_learning::load(dir, given);
     }
+    if has("cfg.json") {
+        let what =
+            "cfg.json is there, but neither sae_weights.safetensors (SAELens) nor sae.safetensors (sparsify) beside it";
+        return Err(Error::file(dir, what));
+    }
     let mut found: Vec<String> = std::fs::read_dir(dir)
         .map(|entries| entries.flatten().map(|e| crate::text::shorten(&e.file_name().to_string_lossy(), 40)).collect())
         .unwrap_or_default();
