@@ -164,7 +164,10 @@ impl Download<'_> {
         }
         let mut chunk = vec![0; CHUNK];
         // To the answer's own end: only there it is known that it is not longer than announced.
-        while !all_there {
+        loop {
+            if all_there {
+                break;
+            }
             self.watch.go_on()?;
             self.set_done(before + at, before + size.unwrap_or(at));
             let n = match arriving.body.read(&mut chunk) {
@@ -190,6 +193,7 @@ impl Download<'_> {
             let _ = fs::remove_file(&part);
             return Err(self.refuse(listed, "arrived damaged: its SHA-256 is not what the server says; run it again"));
         }
+        file.sync_all().map_err(|e| self.unwritable(&part, &e, at, size))?;
         drop(file);
         fs::rename(&part, &blob).map_err(|e| Error::io(&blob, e))?;
         Ok(())

@@ -45,7 +45,7 @@ impl Model {
         }
         model.ln_final = read.norm("ln_final", &self.ln_final)?;
         let unembed = read.values("unembed.W_U", &[c.d_model, c.d_vocab])?;
-        let weight = read.new(transpose(&unembed, c.d_model, c.d_vocab), &[c.d_vocab, c.d_model])?;
+        let weight = read.made(transpose(&unembed, c.d_model, c.d_vocab), &[c.d_vocab, c.d_model])?;
         model.unembed = Linear { weight, bias: read.bias(&["unembed.b_U"], &[c.d_vocab])? };
         model.processed = model.ln_final.weight.is_none();
         Ok(model)
@@ -57,12 +57,12 @@ impl Reader<'_> {
         self.weights.f32(name, shape)
     }
 
-    fn new(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
+    fn made(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
         Ok(Tensor::from_vec(values, shape, &self.model.device)?.to_dtype(self.dtype)?)
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        self.new(self.values(name, shape)?, shape)
+        self.made(self.values(name, shape)?, shape)
     }
 
     /// Biases one after another, each of one of `shapes`; none if the file has none of them.
@@ -72,7 +72,7 @@ impl Reader<'_> {
         }
         let values = names.iter().map(|name| self.values(name, shape)).collect::<Result<Vec<_>>>()?.concat();
         let n = values.len();
-        Ok(Some(self.new(values, &[n])?))
+        Ok(Some(self.made(values, &[n])?))
     }
 
     /// A norm whose weight may have been folded into what reads it.
@@ -110,15 +110,15 @@ impl Reader<'_> {
             rows += heads * d_head;
         }
         let bias = if bias.iter().any(|b| *b != 0.0) || block.qkv.bias.is_some() {
-            Some(self.new(bias, &[rows])?)
+            Some(self.made(bias, &[rows])?)
         } else {
             None
         };
-        block.qkv = Linear { weight: self.new(qkv, &[rows, d_model])?, bias };
+        block.qkv = Linear { weight: self.made(qkv, &[rows, d_model])?, bias };
         let z = c.n_heads * d_head;
         let o = self.values(&name("attn.W_O"), &[c.n_heads, d_head, d_model])?;
         let o_bias = self.bias(&[&name("attn.b_O")], &[d_model])?;
-        block.o = Linear { weight: self.new(transpose(&o, z, d_model), &[d_model, z])?, bias: o_bias };
+        block.o = Linear { weight: self.made(transpose(&o, z, d_model), &[d_model, z])?, bias: o_bias };
         let mut mlp_in = Vec::new();
         let gate = name("mlp.W_gate");
         let inputs: Vec<String> = if c.gated { vec![gate, name("mlp.W_in")] } else { vec![name("mlp.W_in")] };
@@ -134,11 +134,11 @@ impl Reader<'_> {
             other => other,
         };
         let rows = inputs.len() * c.d_mlp;
-        block.mlp_in = Linear { weight: self.new(mlp_in, &[rows, d_model])?, bias: in_bias };
+        block.mlp_in = Linear { weight: self.made(mlp_in, &[rows, d_model])?, bias: in_bias };
         let out = self.values(&name("mlp.W_out"), &[c.d_mlp, d_model])?;
         let out_bias = self.bias(&[&name("mlp.b_out")], &[d_model])?;
         block.mlp_out =
-            Linear { weight: self.new(transpose(&out, c.d_mlp, d_model), &[d_model, c.d_mlp])?, bias: out_bias };
+            Linear { weight: self.made(transpose(&out, c.d_mlp, d_model), &[d_model, c.d_mlp])?, bias: out_bias };
         block.ln1 = self.norm(&name("ln1"), &block.ln1)?;
         block.ln2 = self.norm(&name("ln2"), &block.ln2)?;
         for (norm, part) in [(&mut block.ln1_post, "ln1_post"), (&mut block.ln2_post, "ln2_post")] {
