@@ -47,8 +47,13 @@ fn run(cli: Cli) -> Result<()> {
             output::answer_with(|out| bench::run(&args, session, bench::first_frame, out, tick))
         }
         Command::Doctor(args) => {
-            setup::settings(&SessionArgs::default(), &DisplayArgs::default())?;
-            doctor::run(&args)
+            let session = if args.load {
+                Some(setup::session(&args.session)?)
+            } else {
+                setup::settings(&SessionArgs::default(), &DisplayArgs::default())?;
+                None
+            };
+            doctor::run(&args, session.as_ref())
         }
         Command::Presets(args) => presets::command::list(&args),
         Command::Session(args) => match args.task {

@@ -295,7 +295,7 @@ fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<f64> {
 }
 
 /// A line of this process's status, in MB.
-fn status_mb(key: &str) -> Option<f64> {
+pub fn status_mb(key: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kib: f64 = status.lines().find_map(|l| l.strip_prefix(key))?.split_whitespace().next()?.parse().ok()?;
     Some((kib * 1024.0 / 1e6).round())

@@ -63,7 +63,7 @@ pub enum Command {
     /// Write session files.
     Session(SessionFileArgs),
     /// Say what this program finds on this machine: device, memory, terminal, folders.
-    Doctor(DoctorArgs),
+    Doctor(Box<DoctorArgs>),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Print the manual page, or write the pages of all commands into a folder.
@@ -84,9 +84,14 @@ pub struct ExploreArgs {
 
 #[derive(Args, Clone, Debug)]
 pub struct DoctorArgs {
+    /// Load the session, too, and say what uses how much memory.
+    #[arg(long)]
+    pub load: bool,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub session: SessionArgs,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -5,7 +5,10 @@ mod terminal;
 
 use serde::Serialize;
 
-use crate::{cli::DoctorArgs, config, error::Result, folders::Folders, hub::HubSettings, output};
+use crate::{
+    bench::status_mb, cli::DoctorArgs, config, error::Result, folders::Folders, hub::HubSettings, output,
+    session::Session,
+};
 
 /// Everything the command reports. What cannot be known is null, never guessed.
 #[derive(Debug, Serialize)]
@@ -17,6 +20,35 @@ struct Report {
     terminal: terminal::Terminal,
     folders: Option<Places>,
     hub: Option<Hub>,
+    session: Option<Loaded>,
+}
+
+/// A loaded session: what stays, and the most that the process had while loading it.
+#[derive(Debug, Serialize)]
+struct Loaded {
+    parts_mb: Vec<(String, f64)>,
+    stays_mb: f64,
+    peak_rss_mb: Option<f64>,
+}
+
+impl Loaded {
+    fn of(session: &Session) -> Self {
+        let mb = |bytes: u64| bytes as f64 / 1e6;
+        let parts = session.memory();
+        Self {
+            stays_mb: mb(parts.iter().map(|(_, bytes)| bytes).sum()),
+            parts_mb: parts.into_iter().map(|(name, bytes)| (name, mb(bytes))).collect(),
+            peak_rss_mb: status_mb("VmHWM:"),
+        }
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let part = |(name, mb): &(String, f64)| ("uses", format!("{mb:9.1} MB  {name}"));
+        let mut lines: Vec<_> = self.parts_mb.iter().map(part).collect();
+        lines.push(("stays", format!("{:9.1} MB", self.stays_mb)));
+        lines.extend(self.peak_rss_mb.map(|mb| ("peak", format!("{mb:9.1} MB  of the process"))));
+        lines
+    }
 }
 
 /// How models and SAEs that are named by a hub id are found.
@@ -56,7 +88,7 @@ struct Places {
 }
 
 impl Report {
-    fn make() -> Self {
+    fn make(session: Option<&Session>) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             cpu: machine::Cpu::find(),
@@ -71,6 +103,7 @@ impl Report {
                 results: folders.results.display().to_string(),
             }),
             hub: Hub::find(),
+            session: session.map(Loaded::of),
         }
     }
 
@@ -89,12 +122,13 @@ impl Report {
             None => lines.push(("folders", "none: HOME is not set".into())),
         }
         lines.extend(self.hub.iter().flat_map(Hub::lines));
+        lines.extend(self.session.iter().flat_map(Loaded::lines));
         lines
     }
 }
 
-pub fn run(args: &DoctorArgs) -> Result<()> {
-    let report = Report::make();
+pub fn run(args: &DoctorArgs, session: Option<&Session>) -> Result<()> {
+    let report = Report::make(session);
     if args.json {
         return output::answer(&output::json(&report)?);
     }

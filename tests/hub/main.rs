@@ -35,7 +35,7 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn new() -> Self {
+    fn new() -> Self {
         let server = Server::start();
         let model = Repo::of(&[(&fixture(GPT2), "")]).with("pytorch_model.bin", "x").with("onnx/model.onnx", "y");
         server.put(MODEL, model);
