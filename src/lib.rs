@@ -23,6 +23,7 @@ pub mod output;
 pub mod pages;
 pub mod progress;
 pub mod prune;
+pub mod rng;
 pub mod sae;
 pub mod safe;
 pub mod session;

@@ -6,7 +6,7 @@ use clap::{
 };
 
 use super::SessionArgs;
-use crate::jobs::{FAMILIES, Param, ParamValue, Params};
+use crate::jobs::{FAMILIES, Family, Param, ParamValue, Params};
 
 #[derive(Args, Clone, Debug)]
 pub struct MetricsArgs {
@@ -26,7 +26,11 @@ pub struct MetricsArgs {
 }
 
 fn names() -> PossibleValuesParser {
-    PossibleValuesParser::new(FAMILIES.iter().map(|f| PossibleValue::new(f.name).help(f.title)))
+    let value = |f: &'static Family| {
+        let value = PossibleValue::new(f.name).help(f.title);
+        if f.name.contains('_') { value.alias(f.name.replace('_', "-")) } else { value }
+    };
+    PossibleValuesParser::new(FAMILIES.iter().map(value))
 }
 
 /// Flags of the families' parameters, made from their descriptions.
