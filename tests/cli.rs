@@ -11,8 +11,8 @@ use std::{
 
 use support::{GPT2, Place, Ran, SAE, fixture};
 
-const COMMANDS: [&str; 10] =
-    ["explore", "inspect", "prune", "train", "metrics", "bench", "render", "doctor", "completions", "man"];
+const COMMANDS: [&str; 11] =
+    ["explore", "inspect", "prune", "train", "metrics", "data", "bench", "render", "doctor", "completions", "man"];
 
 #[test]
 fn help() {
@@ -28,6 +28,7 @@ fn help() {
     for target in ["model", "sae"] {
         snapshot(&format!("-prune-{target}"), &["prune", target]);
     }
+    snapshot("-data-labels", &["data", "labels"]);
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub enum Command {
     /// Measure the variants as SAEBench does; writes SAEBench-shaped JSON.
     Metrics(Box<MetricsArgs>),
     /// Turn what you have into the data sets that metrics are measured on.
-    Data(DataArgs),
+    Data(Box<DataArgs>),
     /// Time what the explorer does, step by step.
     Bench(Box<BenchArgs>),
     /// Draw the explorer without a terminal, from scripted keys.

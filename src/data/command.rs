@@ -25,6 +25,7 @@ fn labels(args: &LabelsArgs) -> Result<()> {
         (made.other, "of other classes or values left out"),
         (made.incomplete, "without a value in a column needed left out"),
         (made.repeated, "with a text that was there before left out"),
+        (made.contradictory, "with a text that another row labels otherwise left out"),
     ] {
         if count > 0 {
             text += &format!("  {count} rows {what}\n");

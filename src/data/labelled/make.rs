@@ -48,6 +48,8 @@ pub struct Made {
     pub other: usize,
     pub incomplete: usize,
     pub repeated: usize,
+    /// Texts left out because another row labels them otherwise.
+    pub contradictory: usize,
 }
 
 struct Row {
@@ -70,7 +72,8 @@ pub fn make_dataset(making: &Making) -> Result<Made> {
     if let Some(there) = [TRAIN, TEST, ABOUT].iter().map(|name| making.out.join(name)).find(|path| path.exists()) {
         return Err(Error::file(there, "is there already; choose another --out, so that no data set is mixed with it"));
     }
-    let mut made = Made { about: About::default(), counts: Vec::new(), other: 0, incomplete: 0, repeated: 0 };
+    let mut made =
+        Made { about: About::default(), counts: Vec::new(), other: 0, incomplete: 0, repeated: 0, contradictory: 0 };
     let mut rows = read_rows(making, &mut made)?;
     let classes = classes(making, &rows)?;
     let found = rows.len();
@@ -105,8 +108,8 @@ pub fn make_dataset(making: &Making) -> Result<Made> {
 fn read_rows(making: &Making, made: &mut Made) -> Result<Vec<Row>> {
     let mut columns = vec![&making.text[..], &making.label];
     columns.extend(making.spurious.as_deref());
-    let mut seen: HashMap<String, (String, PathBuf, String)> = HashMap::new();
-    let mut rows = Vec::new();
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let (mut rows, mut torn): (Vec<Row>, Vec<bool>) = (Vec::new(), Vec::new());
     for input in &making.inputs {
         for record in read_records(input, &columns)? {
             let complete: Option<Vec<String>> =
@@ -116,29 +119,21 @@ fn read_rows(making: &Making, made: &mut Made) -> Result<Vec<Row>> {
                 continue;
             };
             let (Some(text), Some(label)) = (values.next(), values.next()) else { continue };
-            let spurious = values.next();
-            // A text on both sides of the split would be learnt by heart.
-            if let Some((before, file, place)) = seen.get(&text) {
-                let counts = |label: &String| making.classes.is_empty() || making.classes.contains(label);
-                if *before != label && counts(before) && counts(&label) {
-                    return Err(Error::file(
-                        input,
-                        format!(
-                            "{}: the text is labelled {:?} here and {:?} in {} {place}; a text can have one label only",
-                            record.place,
-                            shorten(&label, 40),
-                            shorten(before, 40),
-                            file.display()
-                        ),
-                    ));
-                }
+            let row = Row { text, label, spurious: values.next() };
+            // A text on both sides of the split would be learnt by heart, and one with two labels cannot be learnt.
+            if let Some(&before) = seen.get(&row.text) {
                 made.repeated += 1;
+                torn[before] |= rows[before].label != row.label || rows[before].spurious != row.spurious;
                 continue;
             }
-            seen.insert(text.clone(), (label.clone(), input.clone(), record.place));
-            rows.push(Row { text, label, spurious });
+            seen.insert(row.text.clone(), rows.len());
+            rows.push(row);
+            torn.push(false);
         }
     }
+    made.contradictory = torn.iter().filter(|torn| **torn).count();
+    let mut torn = torn.into_iter();
+    rows.retain(|_| torn.next() != Some(true));
     Ok(rows)
 }
 
@@ -278,10 +273,12 @@ mod tests {
     #[test]
     fn every_text_is_in_one_part_and_classes_are_split_alike() {
         let folder = tempfile::tempdir().unwrap();
-        let making =
-            Making { spurious: Some("gender".into()), ..making(folder.path(), &(table(48) + "text 0,a,m\n,b,m\n")) };
+        let making = Making {
+            spurious: Some("gender".into()),
+            ..making(folder.path(), &(table(48) + "text 0,a,m\n,b,m\ntwo,a,m\ntwo,b,m\n"))
+        };
         let made = make_dataset(&making).unwrap();
-        assert_eq!((made.repeated, made.incomplete, made.other), (1, 1, 0));
+        assert_eq!((made.repeated, made.incomplete, made.contradictory, made.other), (2, 1, 1, 0));
         assert_eq!(made.counts, [("a".into(), 12, 4), ("b".into(), 12, 4), ("c".into(), 12, 4)]);
         assert_eq!(made.about.scr_pairs, [["a".to_owned(), "b".into()]]);
         assert_eq!(made.about.spurious_values, Some(["f".to_owned(), "m".into()]));
@@ -336,7 +333,7 @@ mod tests {
             (&table(12), Making { pairs: vec![["a".into(), "q".into()]], ..base.clone() }, "\"q\" is not one"),
             (one, base.clone(), "at least 2 classes"),
             (single, base.clone(), "\"y\" has 1 text"),
-            (twice, base.clone(), "row 3: the text is labelled \"y\" here and \"x\""),
+            (twice, base.clone(), "has 1 value in the rows that count"),
         ];
         for (input, making, expected) in cases {
             fs::write(&making.inputs[0], input).unwrap();

@@ -88,11 +88,9 @@ impl Accuracies {
             let effects = effects(latents, &draws.train[probe], &dots.stored[probe], Effect::Absolute);
             let order = strongest(&effects, n_values.last().copied().unwrap_or(0));
             let logits = Logits::new(rows, latents, texts.iter().copied(), probes, &dots, &order, n_values);
-            let table = |level: usize| -> Table {
-                [0, 1, 2].map(|data| [0, 1, 2].map(|probe| logits.accuracy(&draws.test[data], level, probe)))
-            };
-            clean = table(0);
-            ablated.push((1..=n_values.len()).map(table).collect());
+            let mut levels = (0..=n_values.len()).map(|level| table(&logits, &draws.test, level));
+            clean = levels.next().unwrap_or(clean);
+            ablated.push(levels.collect());
             tick()?;
         }
         Ok(Self { clean, ablated })
@@ -124,6 +122,10 @@ impl Accuracies {
         }
         result
     }
+}
+
+fn table(logits: &Logits, draws: &[Draw], level: usize) -> Table {
+    [0, 1, 2].map(|data| [0, 1, 2].map(|probe| logits.accuracy(&draws[data], level, probe)))
 }
 
 fn names(n: usize) -> [String; 3] {

@@ -73,6 +73,18 @@ impl Family for SparseProbing {
         (work.0.len() as f64 / (unit.train.len() * (readers + 1)) as f64, "probes".into())
     }
 
+    /// Probes on everything stop when ten epochs bring nothing: with one or two steps an epoch that is before they begin.
+    fn warning(&self, unit: &Unit) -> Option<String> {
+        const STEADY: usize = 4;
+        let steps = unit.train_size.div_ceil(FULL.batch);
+        (steps < STEADY).then(|| {
+            format!(
+                "{} training texts are {steps} steps an epoch (SAEBench: 16), so probes on everything (llm_test_accuracy, sae_test_accuracy) may stop before they have learnt anything",
+                unit.train_size
+            )
+        })
+    }
+
     fn finish(&self, unit: &Unit, readers: usize, work: &Work) -> Result<Vec<UnitResult>> {
         let classes = unit.train.len();
         Ok((1..=readers)

@@ -121,7 +121,8 @@ fn solve(matrix: &mut [f64], vector: &[f64]) -> Option<Vec<f64>> {
             let rest = matrix[i * n + j] - sum;
             matrix[i * n + j] = if i == j { rest.sqrt() } else { rest / matrix[j * n + j] };
         }
-        if !(matrix[i * n + i] > 0.0) {
+        // A negative rest has no root.
+        if matrix[i * n + i].is_nan() || matrix[i * n + i] == 0.0 {
             return None;
         }
     }

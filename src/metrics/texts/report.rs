@@ -148,6 +148,8 @@ fn warnings<F: Family>(run: &TextsRun<F>) -> Vec<String> {
             1.0 / unit.test_size as f64
         ));
     }
+    let of_family = run.units().iter().find_map(|unit| Some((unit, run.family().warning(unit)?)));
+    warnings.extend(of_family.map(|(unit, what)| format!("{}: {what}", safe(&unit.name))));
     // Where the model itself does not know the classes, its latents say little about the SAE.
     let mut weakest: Option<(f64, String)> = None;
     for (unit, results) in run.units().iter().zip(run.results()) {

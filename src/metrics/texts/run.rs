@@ -47,6 +47,11 @@ pub trait Family {
     /// Share of the pieces that are done, and what the next is, for people.
     fn progress(&self, unit: &Unit, readers: usize, work: &Self::Work) -> (f64, String);
 
+    /// What keeps the figures of a unit from meaning what they seem to, known before it is measured.
+    fn warning(&self, _unit: &Unit) -> Option<String> {
+        None
+    }
+
     /// The figures of all readers of the model.
     fn finish(&self, unit: &Unit, readers: usize, work: &Self::Work) -> Result<Vec<UnitResult>>;
 }
