@@ -25,10 +25,14 @@ pub struct MetricsArgs {
     pub session: SessionArgs,
 }
 
+/// Names with an underscore are taken with a hyphen too.
+const OTHER_SPELLINGS: &[(&str, &str)] = &[("sparse_probing", "sparse-probing")];
+
 fn names() -> PossibleValuesParser {
     let value = |f: &'static Family| {
         let value = PossibleValue::new(f.name).help(f.title);
-        if f.name.contains('_') { value.alias(f.name.replace('_', "-")) } else { value }
+        let other = OTHER_SPELLINGS.iter().find(|(name, _)| *name == f.name);
+        other.iter().fold(value, |value, (_, other)| value.alias(*other))
     };
     PossibleValuesParser::new(FAMILIES.iter().map(value))
 }

@@ -6,7 +6,8 @@ use super::run::{Column, Family, TextsRun, UnitResult, mean_over_units};
 use crate::{
     compare::Reader,
     metrics::{
-        MetricRow, MetricTable,
+        Detail, MetricRow, MetricTable,
+        details::Cell,
         report::{Identity, ResultFile, RunStamp, number},
     },
     text::safe,
@@ -88,8 +89,8 @@ pub fn by_class(result: &UnitResult) -> Map<String, Value> {
     result.classes.iter().map(|(class, values)| (class.clone(), figures(values))).collect()
 }
 
-/// Figures so far: the means, then unit by unit and class by class. `of_class` says which figures are shown for classes.
-pub fn table<F: Family>(run: &TextsRun<F>, settings: Vec<(String, String)>, of_class: &str) -> MetricTable {
+/// Figures so far: the means, then unit by unit.
+pub fn table<F: Family>(run: &TextsRun<F>, settings: Vec<(String, String)>) -> MetricTable {
     let (done, total) = run.progress();
     let results = run.results();
     let readers = run.readers();
@@ -113,16 +114,6 @@ pub fn table<F: Family>(run: &TextsRun<F>, settings: Vec<(String, String)>, of_c
                 rows.push(row(name.clone(), column, &|reader| results[reader].get(&column.name)));
             }
         }
-        let shown = |column: &&Column| column.name.contains(of_class);
-        for (at, (class, values)) in results.first().map_or(&[][..], |result| &result.classes).iter().enumerate() {
-            for column in columns.iter().filter(shown).filter(|c| values.iter().any(|(name, _)| *name == c.name)) {
-                let value = |reader: usize| {
-                    let (_, values) = results.get(reader)?.classes.get(at)?;
-                    values.iter().find(|(name, _)| *name == column.name).map(|(_, value)| *value)
-                };
-                rows.push(row(format!("{name}: {}", safe(class)), column, &value));
-            }
-        }
     }
     MetricTable {
         metric: run.family().name().into(),
@@ -132,6 +123,30 @@ pub fn table<F: Family>(run: &TextsRun<F>, settings: Vec<(String, String)>, of_c
         warnings: warnings(run),
         progress: done as f64 / total.max(1) as f64,
     }
+}
+
+/// The figures of single classes whose names contain `of_class`: a table a unit.
+pub fn details<F: Family>(run: &TextsRun<F>, of_class: &str) -> Vec<Detail> {
+    let variants = run.readers().iter().map(|reader| reader.variant.to_string());
+    let columns: Vec<String> = ["class".to_owned(), "figure".into()].into_iter().chain(variants).collect();
+    let mut details = Vec::new();
+    for (unit, results) in run.units().iter().zip(run.results()) {
+        let mut rows = Vec::new();
+        for (at, (class, figures)) in results.first().map_or(&[][..], |result| &result.classes).iter().enumerate() {
+            for (figure, _) in figures.iter().filter(|(name, _)| name.contains(of_class)) {
+                let value = |result: &UnitResult| {
+                    let (_, figures) = result.classes.get(at)?;
+                    figures.iter().find(|(name, _)| name == figure).map(|(_, value)| *value)
+                };
+                let cells = results.iter().map(|result| Cell::from(value(result)));
+                rows.push([safe(class).into(), figure.clone().into()].into_iter().chain(cells).collect());
+            }
+        }
+        if !rows.is_empty() {
+            details.push(Detail::table(format!("{} by class", safe(&unit.name)), columns.clone(), rows));
+        }
+    }
+    details
 }
 
 /// Fewer test texts than this make steps of more than a percent.

@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    report::{Layout, result_file, table},
+    report::{Layout, details, result_file, table},
     run::{Family, TextsRun},
     unit::{Sizes, Unit},
 };
 use crate::{
-    cli::MetricsArgs,
     compare::Variant,
     data::{Dataset, read_datasets},
     error::{Error, Result},
     metrics::{
-        MetricTable,
+        Detail, MetricTable,
+        core::setup::CONTEXT,
         report::{Identity, RunStamp, write_results},
         scr_tpp::{Ablations, N_VALUES, Scr, Tpp},
         sparse_probing::{K_VALUES, SparseProbing},
@@ -49,24 +49,6 @@ pub struct TextOptions {
     pub pruning: Option<(f64, Criterion)>,
 }
 
-impl MetricsArgs {
-    pub fn text_options(&self) -> TextOptions {
-        let texts = &self.texts;
-        TextOptions {
-            variants: self.variants.clone(),
-            data: texts.data.clone(),
-            datasets: texts.datasets.clone(),
-            k_values: texts.k_values.clone(),
-            n_values: texts.n_values.clone(),
-            train_size: texts.train_size,
-            test_size: texts.test_size,
-            context: self.context,
-            memory: texts.memory,
-            pruning: None,
-        }
-    }
-}
-
 /// A run with the names of its results.
 pub struct TextMeasurement<F: Family> {
     pub run: TextsRun<F>,
@@ -77,9 +59,8 @@ pub struct TextMeasurement<F: Family> {
     of_class: &'static str,
 }
 
-const CONTEXT: usize = 128;
 const SEED: u64 = 42;
-const MEMORY: usize = 512;
+pub const MEMORY: usize = 512;
 const MAX_SIZE: usize = 10_000_000;
 
 impl TextMeasurement<SparseProbing> {
@@ -115,7 +96,12 @@ impl TextMeasurement<Scr> {
 impl<F: Family + Layout> TextMeasurement<F> {
     /// Figures so far, with what they are measured on.
     pub fn table(&self) -> MetricTable {
-        table(&self.run, self.settings.clone(), self.of_class)
+        table(&self.run, self.settings.clone())
+    }
+
+    /// Figures of single classes so far.
+    pub fn details(&self) -> Vec<Detail> {
+        details(&self.run, self.of_class)
     }
 
     /// One result file a variant below `folder`.
@@ -248,6 +234,21 @@ impl Plan {
     }
 }
 
+/// Texts that a run reads, at most, and megabytes it may take; known without making it.
+pub fn texts_ahead(session: &Session, options: &TextOptions, scr: bool) -> Result<usize> {
+    let plan = Plan::new(session, options)?;
+    let of = |dataset: &Dataset| match scr {
+        // Two quarters count twice.
+        true => dataset.about.scr_pairs.len() * 6 * (plan.asked.train / 4 + plan.asked.test / 4),
+        false => {
+            let classes = dataset.about.classes.len();
+            (classes * plan.asked.train / 2).min(dataset.train.len())
+                + (classes * plan.asked.test / 2).min(dataset.test.len())
+        }
+    };
+    Ok(plan.datasets.iter().map(of).sum())
+}
+
 /// Values asked for, ascending and each once; SAEBench's files have no fields for others.
 fn chosen(flag: &str, asked: &[usize], possible: &[usize], default: &[usize]) -> Result<Vec<usize>> {
     if let Some(other) = asked.iter().find(|value| !possible.contains(value)) {
@@ -261,7 +262,7 @@ fn chosen(flag: &str, asked: &[usize], possible: &[usize], default: &[usize]) ->
 }
 
 /// Some minutes on two cores for four classes.
-fn default_sizes(model: &Model) -> (usize, usize) {
+pub fn default_sizes(model: &Model) -> (usize, usize) {
     match model.parameters() {
         0..20_000_000 => (2000, 500),
         20_000_000..200_000_000 => (800, 400),
