@@ -26,6 +26,7 @@ pub mod presets;
 pub mod progress;
 pub mod prune;
 pub mod quiet;
+pub mod rng;
 pub mod sae;
 pub mod safe;
 pub mod session;

@@ -6,7 +6,7 @@ use clap::Parser;
 use prunelens::{
     bench,
     cli::{Cli, Command, DisplayArgs, PruneTarget, SessionArgs, SessionTask},
-    doctor,
+    data, doctor,
     error::Result,
     inspect, interrupt, logging, metrics, output, pages, presets, prune,
     session::Session,
@@ -41,6 +41,7 @@ fn run(cli: Cli) -> Result<()> {
             PruneTarget::Sae(args) => prune::command::sae(&setup::headless(&args.session)?.spec, &args.output),
         },
         Command::Metrics(args) => metrics::command::run(&setup::session(&args.session)?, &args, tick),
+        Command::Data(args) => data::command::run(&args.target),
         Command::Bench(args) => {
             let spec = setup::headless(&args.session)?.spec;
             let session = || Session::load(&spec, &mut output::listener());

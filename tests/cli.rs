@@ -11,12 +11,13 @@ use std::{
 
 use support::{GPT2, Place, Ran, SAE, fixture};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "explore",
     "inspect",
     "prune",
     "train",
     "metrics",
+    "data",
     "bench",
     "render",
     "presets",
@@ -41,6 +42,7 @@ fn help() {
         snapshot(&format!("-prune-{target}"), &["prune", target]);
     }
     snapshot("-session-init", &["session", "init"]);
+    snapshot("-data-labels", &["data", "labels"]);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 //! Walks `index.json` of the folder in `PRUNELENS_METRICS_FIXTURES` (default `tests/fixtures/metrics`), compares every
 //! case of the families that exist here, and says what it left out.
 
+#[path = "metrics/texts.rs"]
+mod texts;
+
 use std::{
     collections::{BTreeMap, HashSet},
     env, fs,
@@ -95,6 +98,9 @@ impl Case<'_> {
         match (text(&self.case["family"]), self.name()) {
             ("core", name) if name.ends_with(".per_token") => Some(self.per_token()),
             ("core", _) => Some(self.core()),
+            ("sparse_probing", _) => Some(texts::sparse_probing(self)),
+            ("tpp", _) => Some(texts::tpp(self)),
+            ("scr", _) => Some(texts::scr(self)),
             ("export", "schema") => Some(self.schema()),
             _ => None,
         }
@@ -188,7 +194,7 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Keys and nesting of a written core file; the other families' files are passed over.
+    /// Keys and nesting of written files; those of families that do not exist here are passed over.
     fn schema(&self) -> Outcome {
         let Some(file) = self.files("inputs").into_iter().find(|f| f.parent().is_some_and(|p| p.ends_with("core")))
         else {
@@ -197,7 +203,8 @@ impl Case<'_> {
         let at = |path: &str| self.folder.join(path);
         let loaded = load(&at("model"), &at("saes/standard_resid"), &at("core/tokens.safetensors"));
         let spec = CoreSpec::over(loaded.rows.len(), loaded.rows[0].len(), 1, "local tokens");
-        same_shape("", &run(spec, loaded, &file).1, &json(&file), None)
+        same_shape("", &run(spec, loaded, &file).1, &json(&file), None)?;
+        texts::schema(self)
     }
 }
 

@@ -6,7 +6,7 @@ use clap::{
 };
 
 use super::SessionArgs;
-use crate::jobs::{FAMILIES, Param, ParamValue, Params};
+use crate::jobs::{FAMILIES, Family, Param, ParamValue, Params};
 
 #[derive(Args, Clone, Debug)]
 pub struct MetricsArgs {
@@ -25,8 +25,16 @@ pub struct MetricsArgs {
     pub session: SessionArgs,
 }
 
+/// Names with an underscore are taken with a hyphen too.
+const OTHER_SPELLINGS: &[(&str, &str)] = &[("sparse_probing", "sparse-probing")];
+
 fn names() -> PossibleValuesParser {
-    PossibleValuesParser::new(FAMILIES.iter().map(|f| PossibleValue::new(f.name).help(f.title)))
+    let value = |f: &'static Family| {
+        let value = PossibleValue::new(f.name).help(f.title);
+        let other = OTHER_SPELLINGS.iter().find(|(name, _)| *name == f.name);
+        other.iter().fold(value, |value, (_, other)| value.alias(*other))
+    };
+    PossibleValuesParser::new(FAMILIES.iter().map(value))
 }
 
 /// Flags of the families' parameters, made from their descriptions.

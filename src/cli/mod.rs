@@ -1,6 +1,7 @@
 //! The command line: types for clap, no logic.
 
 pub mod bench;
+pub mod data;
 pub mod display;
 pub mod inspect;
 pub mod metrics;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use bench::BenchArgs;
+pub use data::DataArgs;
 pub use display::{ColorChoice, DisplayArgs};
 pub use inspect::InspectArgs;
 pub use metrics::MetricsArgs;
@@ -54,6 +56,8 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Measure the variants as SAEBench does; writes SAEBench-shaped JSON.
     Metrics(Box<MetricsArgs>),
+    /// Turn what you have into the data sets that metrics are measured on.
+    Data(Box<DataArgs>),
     /// Time what the explorer does, step by step.
     Bench(Box<BenchArgs>),
     /// Draw the explorer without a terminal, from scripted keys.

@@ -1,11 +1,14 @@
-//! Text and token files: `.txt`, `.jsonl`, `.safetensors`.
+//! Text and token files: `.txt`, `.jsonl`, `.safetensors`, and the other tables of [`super::records`].
 
 use std::{fs, path::Path};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::Deserialize;
 
-use super::rows::{check_rows, first_rows};
+use super::{
+    records::{is_table, read_records},
+    rows::{check_rows, first_rows},
+};
 use crate::{
     error::{Error, Result},
     model::Tokenizer,
@@ -73,7 +76,8 @@ pub fn read_corpus(path: impl AsRef<Path>) -> Result<Corpus> {
     }
 }
 
-/// The documents of a `.txt` file (the whole file is one) or a `.jsonl` file (one a line, in its "text" field).
+/// The documents of a `.txt` file (the whole file is one), a `.jsonl` file (one a line, in its "text" field) or another
+/// table (one a row, in its column "text").
 /// There is at least one and none is empty.
 pub fn read_texts(path: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = path.as_ref();
@@ -81,10 +85,11 @@ pub fn read_texts(path: impl AsRef<Path>) -> Result<Vec<String>> {
     let lines = match kind.as_deref() {
         Some("txt" | "md" | "text") => false,
         Some("jsonl") => true,
+        _ if is_table(path) => return read_column(path),
         _ => {
             return Err(Error::file(
                 path,
-                "kind of text file not known; expected .txt, .jsonl (one {\"text\": ...} a line) or .safetensors (\"tokens\")",
+                "kind of text file not known; expected .txt, .jsonl (one {\"text\": ...} a line), .csv, .csv.zst or .parquet (column \"text\") or .safetensors (\"tokens\")",
             ));
         }
     };
@@ -95,8 +100,17 @@ pub fn read_texts(path: impl AsRef<Path>) -> Result<Vec<String>> {
         )
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let texts = if lines { parse_lines(path, text)? } else { vec![text.to_owned()] };
-    let texts: Vec<_> = texts.into_iter().filter(|t| !t.trim().is_empty()).collect();
+    not_empty(path, if lines { parse_lines(path, text)? } else { vec![text.to_owned()] })
+}
+
+/// The column "text" of a table; rows without one are passed over.
+fn read_column(path: &Path) -> Result<Vec<String>> {
+    let records = read_records(path, &["text"])?;
+    not_empty(path, records.into_iter().filter_map(|record| record.values.into_iter().next().flatten()).collect())
+}
+
+fn not_empty(path: &Path, mut texts: Vec<String>) -> Result<Vec<String>> {
+    texts.retain(|text| !text.trim().is_empty());
     if texts.is_empty() {
         return Err(Error::file(path, "holds no text"));
     }
@@ -233,6 +247,13 @@ mod tests {
     }
 
     #[test]
+    fn a_column_of_a_table() {
+        let (_folder, path) = file("a.csv", b"label,text\n1,one\n2,\n3,\"two\nlines\"\n");
+        assert_eq!(read_texts(&path).unwrap(), ["one", "two\nlines"]);
+        assert!(matches!(read_corpus(&path).unwrap(), Corpus::Texts(texts) if texts.len() == 2));
+    }
+
+    #[test]
     fn bad_texts_are_named() {
         for (name, bytes, expected) in [
             ("a.jsonl", &b"{\"text\": \"a\"}\n{\"txt\": 1}"[..], "line 2"),
@@ -241,7 +262,9 @@ mod tests {
             ("a.txt", b"ok \xff", "byte 3"),
             ("a.txt", b" \n", "no text"),
             ("a.jsonl", b"", "no text"),
-            ("a.csv", b"x", "expected .txt"),
+            ("a.tsv", b"x", "expected .txt"),
+            ("a.csv", b"txt\nx", "no column \"text\""),
+            ("a.csv", b"text\n\n", "no text"),
         ] {
             let (_folder, path) = file(name, bytes);
             let message = read_texts(&path).unwrap_err().to_string();

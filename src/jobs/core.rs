@@ -33,7 +33,7 @@ const ROWS: Param = Param {
     of_session: false,
 };
 
-const CONTEXT_SIZE: Param = Param {
+pub(super) const CONTEXT_SIZE: Param = Param {
     name: "context",
     help: "Tokens in a row [default: 128, or the model's context if that is shorter]",
     kind: Kind::Count { least: 2, most: 1 << 20 },

@@ -3,6 +3,7 @@
 pub mod core;
 pub mod params;
 pub mod registry;
+pub mod texts;
 
 use std::path::{Path, PathBuf};
 

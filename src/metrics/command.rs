@@ -46,7 +46,8 @@ fn specs(args: &MetricsArgs) -> Result<Vec<JobSpec>> {
     let given = &args.params.0.0;
     let mut used = Vec::new();
     for name in &args.names {
-        let mut spec = JobSpec::new(name);
+        // Both spellings are taken; files and folders have SAEBench's.
+        let mut spec = JobSpec::new(&name.replace('-', "_"));
         let params = spec.family(FAMILIES)?.params;
         let own = given.iter().filter(|(name, _)| params.iter().any(|p| p.name == **name));
         spec.params = Params(own.map(|(name, value)| (name.clone(), value.clone())).collect());

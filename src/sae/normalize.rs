@@ -44,6 +44,11 @@ fn constant_norm(row: &mut [f32]) -> (f32, f32) {
 }
 
 impl Undo {
+    /// What a change of the normalised reconstruction of one token is multiplied by.
+    pub fn factor(&self, token: usize) -> f32 {
+        self.0.get(token).map_or(1.0, |(factor, _)| *factor)
+    }
+
     /// Bring rows of width `d` back, in place. The factor is used without the epsilon of the way in, as SAELens does.
     pub fn apply(&self, x: &mut [f32], d: usize) {
         for (row, (factor, shift)) in x.chunks_mut(d).zip(&self.0) {

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{rng::Rng, stream::Activations};
+use super::stream::Activations;
+use crate::rng::Rng;
 use crate::{
     error::Result,
     kernels::with_f32,

@@ -71,10 +71,8 @@ dispatch! {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{rng::Rng, sparse::Selection},
-        *,
-    };
+    use super::{super::sparse::Selection, *};
+    use crate::rng::Rng;
 
     const D_IN: usize = 5;
     const D_SAE: usize = 12;

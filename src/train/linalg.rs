@@ -45,7 +45,7 @@ pub fn product(out: &mut [f32], columns: usize, a: View, b: View, keep: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::rng::Rng;
+    use crate::rng::Rng;
 
     #[test]
     fn dot_covers_the_rest_after_whole_lanes() {

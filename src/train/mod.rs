@@ -9,7 +9,6 @@ pub mod evaluate;
 mod figures;
 mod gradients;
 mod linalg;
-mod rng;
 pub mod run;
 mod select;
 mod sparse;

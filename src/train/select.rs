@@ -64,7 +64,7 @@ fn bound(row: &[f32], k: usize, maxima: &mut Vec<f32>) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::rng::Rng;
+    use crate::rng::Rng;
 
     fn by_sorting(row: &[f32], k: usize) -> Vec<(u32, f32)> {
         let mut all: Vec<_> = (0..).zip(row.iter().copied()).filter(|(_, v)| *v > 0.0).collect();

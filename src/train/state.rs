@@ -5,13 +5,15 @@ use super::{
     dense,
     figures::Sums,
     gradients::{Gradients, Loss},
-    rng::Rng,
     sparse::{self, Selection},
     spec::{Architecture, TrainSpec},
     stream::Position,
     weights::Weights,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    rng::Rng,
+};
 
 /// State of a run between two steps.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,7 @@
 //! The weights under training and how they begin.
 
-use super::{linalg::dot, rng::Rng};
+use super::linalg::dot;
+use crate::rng::Rng;
 
 /// Weights of an SAE; latents are rows of both matrices.
 #[derive(Clone, Debug, PartialEq)]

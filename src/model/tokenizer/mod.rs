@@ -101,6 +101,15 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// Token ids with the special tokens that the tokenizer itself adds: a BOS for some models, none for others.
+    pub fn encode_with_own_specials(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, true)
+            .map_err(|e| Error::invalid(format!("the text cannot be tokenized: {}", shorten(&e.to_string(), 200))))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
     /// The exact bytes that a token stands for; may be part of a character.
     pub fn piece(&self, id: u32) -> Vec<u8> {
         let Some(token) = self.inner.id_to_token(id) else { return format!("<{id}>").into_bytes() };

@@ -14,6 +14,14 @@ impl Rng {
         Self(base ^ stream.wrapping_mul(0xd134_2543_de82_ef95))
     }
 
+    /// A generator for the purpose that a name says.
+    pub fn named(seed: u64, name: &str) -> Self {
+        // FNV-1a.
+        let hash =
+            name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        Self::new(seed, hash)
+    }
+
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

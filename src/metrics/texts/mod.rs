@@ -1,0 +1,22 @@
+//! What the metrics on labelled texts share: which texts, what models and SAEs make of them, and probes.
+//!
+//! A text is summed up once for a model and once for each SAE that reads it: the mean activation, and one sparse row of
+//! latents. Everything these metrics ask for follows from that, so activations stream and are never kept (see
+//! [`collect`]). Variants of one model share its passes and its probes; all variants share texts and draws.
+
+pub mod collect;
+pub mod draws;
+pub mod linear;
+pub mod logistic;
+pub mod report;
+pub mod run;
+pub mod setup;
+pub mod sparse_rows;
+pub mod unit;
+
+pub use draws::{Draw, Permutations};
+pub use linear::LinearProbe;
+pub use run::{Family, TextsRun, UnitResult};
+pub use setup::{TextMeasurement, TextOptions};
+pub use sparse_rows::SparseRows;
+pub use unit::{TextSet, Unit};
