@@ -335,7 +335,9 @@ fn unit(sets: usize) -> Unit {
     let part = |part: usize| -> Vec<TextSet> {
         let set = |set: usize| TextSet {
             name: SCR_SETS[set].into(),
-            rows: (0..texts.len()).filter(|row| row % sets == set && (row / sets % 3 == 0) == (part == 1)).collect(),
+            rows: (0..texts.len())
+                .filter(|row| row % sets == set && (row / sets).is_multiple_of(3) == (part == 1))
+                .collect(),
         };
         (0..sets).map(set).collect()
     };

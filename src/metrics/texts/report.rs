@@ -170,7 +170,9 @@ fn warnings<F: Family>(run: &TextsRun<F>) -> Vec<String> {
     for (unit, results) in run.units().iter().zip(run.results()) {
         for (reader, result) in run.readers().iter().zip(results) {
             for (name, accuracy) in &result.of_model {
-                if *accuracy < 0.6 && weakest.as_ref().is_none_or(|(before, _)| accuracy < before) {
+                // SCR's biased probe is meant to know one label less well.
+                let own = !name.contains("tested on");
+                if own && *accuracy < 0.6 && weakest.as_ref().is_none_or(|(before, _)| accuracy < before) {
                     let what = format!("{} on {}, {name}", reader.variant, unit.name);
                     weakest = Some((*accuracy, what));
                 }
