@@ -75,6 +75,11 @@ impl HubSettings {
             None => (None, None),
         };
         let endpoint = environment("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
+        let server = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
+        if server.split('/').next().is_some_and(|server| server.contains('@')) {
+            // Endpoints are part of messages.
+            return Err(Error::invalid("HF_ENDPOINT holds a user's name or password; leave it out, and use HF_TOKEN"));
+        }
         let patience = environment("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|text| text.parse::<u64>().ok());
         Ok(Self {
             cache,
@@ -135,6 +140,21 @@ mod tests {
         assert_eq!(cache(&[("HF_HOME", "~/hf"), ("HOME", "/home/me")]), "/home/me/hf/hub");
         assert_eq!(cache(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/big")]), "/big");
         assert!(HubSettings::new(false, &|_| None).is_err());
+    }
+
+    #[test]
+    fn endpoints_hold_no_secrets() {
+        let with = |endpoint: &str| {
+            let find = |name: &str| match name {
+                "HF_HOME" => Some("/hf".to_owned()),
+                "HF_ENDPOINT" => Some(endpoint.to_owned()),
+                _ => None,
+            };
+            HubSettings::new(false, &find).map(|settings| settings.endpoint).map_err(|e| e.to_string())
+        };
+        assert_eq!(with("https://hub.test/mirror/"), Ok("https://hub.test/mirror".into()));
+        let error = with("https://me:secret@hub.test").unwrap_err();
+        assert!(error.contains("HF_ENDPOINT") && !error.contains("secret"), "{error}");
     }
 
     #[test]
