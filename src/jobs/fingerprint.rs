@@ -10,32 +10,37 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Family, JobSpec, Kind, ParamValue};
-use crate::session::{Session, Source};
+use crate::{
+    hub::Kind as Hub,
+    session::{Session, Source},
+};
 
 /// Files up to this size are known by their content, larger ones by size and time of change.
 const READ_WHOLE: u64 = 64 << 20;
-/// Files of a folder that are looked at.
+/// Files of a folder that are looked at, and folders in folders.
 const MOST_FILES: usize = 1000;
+const DEEPEST: usize = 3;
 
 /// The session's part, as an object that can be compared and read.
 pub fn of_session(session: &Session) -> Value {
     let spec = &session.spec;
-    let optional = |s: &Option<Source>| s.as_ref().map(source);
+    let optional = |s: &Option<Source>, kind| s.as_ref().map(|s| source(s, kind));
     let file = |path: &Option<std::path::PathBuf>| path.as_deref().map(of_path);
     json!({
         // Another version may compute or save otherwise.
         "program": env!("CARGO_PKG_VERSION"),
-        "model": source(&spec.model),
-        "pruned_model": optional(&spec.pruned_model),
+        "model": source(&spec.model, Hub::Model),
+        "pruned_model": optional(&spec.pruned_model, Hub::Model),
         "compress": spec.compress.to_string(),
         "calibration": file(&spec.calibration),
         "hook": session.hook.to_string(),
         "space": session.space.name(),
-        "sae": optional(&spec.sae),
-        "trained_sae": optional(&spec.trained_sae),
+        "sae": optional(&spec.sae, Hub::Sae),
+        "trained_sae": optional(&spec.trained_sae, Hub::Sae),
         "ratio": spec.ratio,
         "criterion": spec.criterion.name(),
         "processing": format!("{:?}", spec.processing),
+        "norm_scaling_factor": spec.norm_scaling_factor,
         "device": format!("{:?}", session.original.device.location()),
         "dtype": spec.dtype.as_str(),
         "bos": spec.bos,
@@ -64,10 +69,12 @@ pub fn key(spec: &JobSpec, session: &Value, files: &Value) -> String {
     format!("{name}-{hex}")
 }
 
-fn source(source: &Source) -> Value {
-    match source {
-        Source::Demo => "demo".into(),
-        Source::Path(path) => of_path(path),
+/// What the hub gave is in its cache by now, in a folder named by its commit.
+fn source(source: &Source, kind: Hub) -> Value {
+    match source.locate(kind, true, &mut |_| Ok(())) {
+        Ok(Some(path)) => of_path(&path),
+        Ok(None) => "demo".into(),
+        Err(_) => format!("{source:?}").into(),
     }
 }
 
@@ -75,19 +82,28 @@ fn source(source: &Source) -> Value {
 fn of_path(path: &Path) -> Value {
     let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let mut found = json!({ "path": place.display().to_string() });
-    let Ok(entries) = fs::read_dir(&place) else {
+    if place.is_dir() {
+        found["files"] = of_folder(&place, DEEPEST);
+    } else {
         found["content"] = of_file(&place);
-        return found;
-    };
-    let mut names: Vec<_> = entries.flatten().map(|e| e.file_name()).collect();
-    names.sort();
-    let files = names.iter().take(MOST_FILES).map(|name| {
-        let path = place.join(name);
-        let known = if path.is_file() { size_and_time(&path) } else { Value::Null };
-        (name.to_string_lossy().into_owned(), known)
-    });
-    found["files"] = Value::Object(files.collect());
+    }
     found
+}
+
+/// Files by name, those of subfolders too.
+fn of_folder(folder: &Path, depth: usize) -> Value {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|e| e.file_name()).collect();
+    names.sort();
+    let file = |name: &std::ffi::OsString| {
+        let path = folder.join(name);
+        let known = match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() && depth > 0 => of_folder(&path, depth - 1),
+            _ => size_and_time(&path),
+        };
+        (name.to_string_lossy().into_owned(), known)
+    };
+    Value::Object(names.iter().take(MOST_FILES).map(file).collect())
 }
 
 fn of_file(path: &Path) -> Value {
