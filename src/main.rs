@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use prunelens::{
     bench,
-    cli::{Cli, Command, DisplayArgs, PruneTarget, SessionArgs, SessionTask},
+    cli::{Cli, Command, DisplayArgs, MetricsCommand, PruneTarget, SessionArgs, SessionTask},
     data, doctor,
     error::Result,
     inspect, interrupt, logging, metrics, output, pages, presets, prune,
@@ -40,7 +40,13 @@ fn run(cli: Cli) -> Result<()> {
             PruneTarget::Model(args) => prune::command::model(&setup::headless(&args.session())?.spec, &args.output),
             PruneTarget::Sae(args) => prune::command::sae(&setup::headless(&args.session)?.spec, &args.output),
         },
-        Command::Metrics(args) => metrics::command::run(&setup::session(&args.session)?, &args, tick),
+        Command::Metrics(args) => match &args.command {
+            Some(MetricsCommand::Show(args)) => metrics::show::run(args),
+            None => {
+                metrics::command::specs(&args)?;
+                metrics::command::run(setup::sessions(&args)?, &args, setup::store(&args), tick)
+            }
+        },
         Command::Data(args) => data::command::run(&args.target),
         Command::Bench(args) => {
             let spec = setup::headless(&args.session)?.spec;

@@ -79,6 +79,20 @@ pub fn cut(text: &str, cells: usize, ascii: bool) -> String {
     out
 }
 
+/// The end of a text, at most `cells` wide.
+pub fn end(text: &str, cells: usize) -> String {
+    let mut used = 0;
+    let mut start = text.len();
+    for (at, grapheme) in text.grapheme_indices(true).rev() {
+        used += grapheme.width();
+        if used > cells {
+            break;
+        }
+        start = at;
+    }
+    text[start..].to_owned()
+}
+
 struct Marks {
     space: &'static str,
     newline: &'static str,

@@ -1,16 +1,20 @@
 //! Between the command line and the work: settings put in force, and what each surface is started with.
 
-use std::fs;
+use std::{cell::OnceCell, fs, path::PathBuf, rc::Rc, time::Duration};
 
 use crate::{
     app::{self, Keymap, Look, Options, RenderOptions},
-    cli::{ColorChoice, DisplayArgs, ExploreArgs, RenderArgs, SessionArgs},
+    cli::{ColorChoice, DisplayArgs, ExploreArgs, MetricsArgs, RenderArgs, SessionArgs, metrics::Layers},
     config::{self, Display, Settings},
     engine,
     error::{Error, Result},
     folders::Folders,
-    interrupt, output,
-    session::Session,
+    interrupt,
+    jobs::{FAMILIES, Store, keeper::EVERY},
+    metrics::command::Sessions,
+    model::HookPoint,
+    output,
+    session::{Models, Session, SessionSpec},
 };
 
 /// What the person asked for, with the number of threads in force. To be called before any thread is started.
@@ -35,6 +39,64 @@ pub fn session(args: &SessionArgs) -> Result<Session> {
     Session::load(&headless(args)?.spec, &mut output::listener())
 }
 
+/// Where a command without a screen keeps unfinished and finished runs.
+pub fn store(args: &MetricsArgs) -> Option<Store> {
+    let every = Duration::try_from_secs_f64(args.checkpoint_every).unwrap_or(EVERY);
+    Folders::find().map(|folders| Store { every, ..Store::new(folders.state) })
+}
+
+/// The sessions of `prunelens metrics`: one, or one a layer with the models shared.
+pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
+    let Some(Layers(layers)) = &args.layers else {
+        let spec = headless(&args.session)?.spec;
+        return Ok(vec![(None, Box::new(move || Session::load(&spec, &mut output::listener())))]);
+    };
+    interrupt::watch()?;
+    let specs = layers.iter().map(|&layer| {
+        let session = at_layer(&args.session, layer)?;
+        Ok((layer, settings(&session, &DisplayArgs::default())?.spec))
+    });
+    let specs = specs.collect::<Result<Vec<_>>>()?;
+    let models: Rc<OnceCell<Models>> = Rc::default();
+    let session = |(layer, spec): (usize, SessionSpec)| {
+        let models = models.clone();
+        let load: Box<dyn FnOnce() -> Result<Session>> = Box::new(move || {
+            let shared = match models.get() {
+                Some(models) => models.clone(),
+                None => {
+                    let loaded = Models::load(&spec, &mut output::listener())?;
+                    models.get_or_init(|| loaded).clone()
+                }
+            };
+            Session::with_models(&spec, shared, &mut output::listener())
+        });
+        (Some(layer), load)
+    };
+    Ok(specs.into_iter().map(session).collect())
+}
+
+/// The same session at another layer.
+fn at_layer(args: &SessionArgs, layer: usize) -> Result<SessionArgs> {
+    const MARK: &str = "{layer}";
+    let put = |path: &Option<PathBuf>| -> Option<PathBuf> {
+        let path = path.as_ref()?;
+        // A name that is not UTF-8 holds no mark that could be replaced.
+        Some(path.to_str().map_or(path.clone(), |text| text.replace(MARK, &layer.to_string()).into()))
+    };
+    let named = args.sae.as_ref().and_then(|path| path.to_str()).is_some_and(|path| path.contains(MARK));
+    if !named {
+        return Err(Error::Usage(format!(
+            "--layers needs an SAE for each layer: put {MARK} where its number stands in --sae"
+        )));
+    }
+    Ok(SessionArgs {
+        sae: put(&args.sae),
+        trained_sae: put(&args.trained_sae),
+        hook: args.hook.map(|hook| HookPoint { layer, ..hook }),
+        ..args.clone()
+    })
+}
+
 /// The explorer in the terminal.
 pub fn explore(args: &ExploreArgs) -> Result<()> {
     let Settings { spec, display, .. } = settings(&args.session, &args.display)?;
@@ -48,7 +110,8 @@ pub fn explore(args: &ExploreArgs) -> Result<()> {
         log_file: folders.as_ref().map(Folders::log_file),
         state_folder: folders.map(|folders| folders.state),
     };
-    app::run(engine::start()?, options)
+    let store = options.state_folder.clone().map(Store::new);
+    app::run(engine::start_with(engine::Options { families: FAMILIES, store })?, options)
 }
 
 /// The explorer without one.

@@ -5,14 +5,31 @@ use crate::{
     export::Document,
 };
 
+/// Files to be written side by side.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// What their names begin with.
+    pub name: String,
+    pub documents: Vec<Document>,
+    pub picture: Picture,
+}
+
+/// What a picture shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Picture {
+    Screen,
+    /// The chosen run's panel alone.
+    Run,
+}
+
 #[derive(Clone, Debug)]
 pub enum Effect {
     Command(Command),
     Request(Request),
     /// Send text to the terminal's clipboard.
     Copy(String),
-    /// Write these documents and pictures of the screen to the results folder.
-    Export(Vec<Document>),
+    /// Write documents and pictures to the results folder.
+    Export(Export),
     /// The first steps were taken: do not explain them again.
     RememberUse,
     /// Clear and draw everything.

@@ -224,7 +224,10 @@ impl Keymap {
 /// Whether an action has a counterpart whose key belongs beside its own in the footer.
 fn hints_pair(action: Action) -> bool {
     use Action as A;
-    matches!(action, A::TokenRight | A::LatentDown | A::ScrollDown | A::RatioUp | A::RatioFineUp)
+    matches!(
+        action,
+        A::TokenRight | A::LatentDown | A::ScrollDown | A::RatioUp | A::RatioFineUp | A::ViewNext | A::ValueNext
+    )
 }
 
 fn join(first: &str, second: &str) -> String {

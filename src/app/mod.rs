@@ -14,6 +14,7 @@ mod terminal;
 pub mod update;
 
 pub use effect::Effect;
+pub use event::message as message_of;
 pub use keymap::Keymap;
 pub use message::Message;
 pub use options::{Look, Options, RenderOptions};

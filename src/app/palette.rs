@@ -26,7 +26,7 @@ pub fn find(keymap: &Keymap, query: &str) -> Vec<Entry> {
         // Moving about in the list itself is not a command, and each command is listed once.
         let listed = !matches!(
             spec.context,
-            Context::List | Context::Confirm | Context::Reader | Context::Detail | Context::Ratio
+            Context::List | Context::Confirm | Context::Form | Context::Reader | Context::Detail | Context::Ratio
         );
         if listed && !seen.contains(&spec.action) {
             seen.push(spec.action);

@@ -11,17 +11,17 @@ use crossterm::event::{Event, EventStream};
 use futures::StreamExt;
 
 use super::{
-    effect::Effect,
+    effect::{Effect, Export, Picture},
     event::{self, Signals},
     message::Message,
     options::{Options, first_state},
-    state::State,
-    terminal::Terminal,
+    state::{Job, State},
+    terminal::{self, Terminal},
 };
 use crate::{
     engine::{EngineHandle, Report},
     error::{Error, Result},
-    export::{self, Document},
+    export,
     ui::{self, theme::Theme},
 };
 
@@ -30,6 +30,9 @@ const FRAME: Duration = Duration::from_millis(33);
 
 /// Messages taken in before the next frame: a held key never builds up a backlog, a flood never stops drawing.
 const BATCH: usize = 256;
+
+/// How long the engine may take to save its jobs when the person leaves.
+const PARTING: Duration = Duration::from_secs(20);
 
 /// A file in the state folder that says the first steps were taken.
 const STEPS_TAKEN: &str = "first-steps-taken";
@@ -113,9 +116,22 @@ impl Explorer {
             for message in messages {
                 let effects = super::update(&mut self.state, message);
                 if let Next::Leave = self.perform(effects)? {
+                    self.part().await;
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// Unfinished jobs are saved before the process ends; the terminal is given back meanwhile.
+    async fn part(&mut self) {
+        if !self.open || self.state.jobs.iter().all(Job::is_over) {
+            return;
+        }
+        terminal::restore();
+        let saved = async { while self.engine.reports.recv().await.is_some() {} };
+        if tokio::time::timeout(PARTING, saved).await.is_err() {
+            tracing::warn!("the engine did not end in time; jobs go on from their last checkpoints");
         }
     }
 
@@ -154,9 +170,7 @@ impl Explorer {
                     self.terminal.copy(&text)?;
                     Some(Message::Copied(text.len()))
                 }
-                Effect::Export(documents) => {
-                    Some(Message::Exported(self.export(&documents).map_err(|e| e.to_string())))
-                }
+                Effect::Export(export) => Some(Message::Exported(self.export(&export).map_err(|e| e.to_string()))),
                 Effect::RememberUse => {
                     if let Some(folder) = &self.options.state_folder {
                         remember(folder);
@@ -190,15 +204,18 @@ impl Explorer {
     }
 
     /// Write documents and pictures of the screen side by side under a name that is free.
-    fn export(&self, documents: &[Document]) -> Result<Vec<std::path::PathBuf>> {
+    fn export(&self, export: &Export) -> Result<Vec<std::path::PathBuf>> {
         let (width, height) = self.state.size;
-        let (buffer, cursor) = ui::draw(width, height, &self.state, self.theme());
-        let stem = export::free_stem(&self.options.session.results, "explore");
+        let (buffer, cursor) = match export.picture {
+            Picture::Screen => ui::draw(width, height, &self.state, self.theme()),
+            Picture::Run => (ui::draw_run(width, &self.state, self.theme()), None),
+        };
+        let stem = export::free_stem(&self.options.session.results, &export.name);
         let pictures = [
             ("svg", export::svg::svg(&buffer, cursor, self.theme().page, "prunelens")),
             ("txt", export::text::text(&buffer)),
         ];
-        let all = documents.iter().map(|d| (d.extension.as_str(), d.text.as_str()));
+        let all = export.documents.iter().map(|d| (d.extension.as_str(), d.text.as_str()));
         let all = all.chain(pictures.iter().map(|(extension, text)| (*extension, text.as_str())));
         let mut written = Vec::new();
         for (extension, text) in all {

@@ -1,8 +1,10 @@
 //! Everything the screen shows and remembers: plain data, without handles.
 
 mod follow;
+mod form;
 mod job;
 mod log;
+mod metrics;
 mod prompt;
 mod shown;
 mod table;
@@ -10,14 +12,16 @@ mod table;
 use std::{sync::Arc, time::Duration};
 
 pub use follow::{Follow, LatentKey, Target};
-pub use job::Job;
+pub use form::Form;
+pub use job::{Chosen, Job, Past};
 pub use log::{Entry, Level, Log};
+pub use metrics::{Layer, MetricsView, View};
 pub use prompt::{LONGEST, Prompt};
 pub use shown::{Dated, Shown};
 pub use table::{Change, Row, Sort, Table};
 
 use super::{action::Context, keymap::Keymap};
-pub use crate::engine::{JobState, Progress, SessionInfo};
+pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
 use crate::{compare::LatentDetail, prune::Criterion, session::SessionSpec};
 
 /// The largest ratio the slider goes to.
@@ -56,7 +60,7 @@ impl Panel {
 }
 
 /// What lies over the screen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Overlay {
     Help {
         scroll: usize,
@@ -69,6 +73,13 @@ pub enum Overlay {
     Find {
         query: String,
     },
+    /// A job about to be started.
+    Form(Form),
+    /// Another folder for results that could not be written.
+    WriteTo {
+        id: JobId,
+        folder: String,
+    },
     ConfirmQuit,
 }
 
@@ -80,6 +91,14 @@ pub enum Pointed {
     /// A row of the table of latents.
     Row(usize),
     Ratio(f64),
+    /// A row of the list of jobs and runs.
+    Job(usize),
+    /// One of the views of the chosen run.
+    View(usize),
+    /// The panel under the list.
+    Measured,
+    /// A row of the form.
+    Field(usize),
 }
 
 /// How far the session is.
@@ -150,8 +169,8 @@ pub struct State {
     pub detail_scroll: usize,
 
     pub jobs: Vec<Job>,
-    pub job: usize,
-    pub metrics_scroll: usize,
+    pub past: Past,
+    pub metrics: MetricsView,
 
     pub log: Log,
     pub scroll: usize,
@@ -190,8 +209,8 @@ impl State {
             detail: None,
             detail_scroll: 0,
             jobs: Vec::new(),
-            job: 0,
-            metrics_scroll: 0,
+            past: Past::default(),
+            metrics: MetricsView::default(),
             log: Log::default(),
             scroll: 0,
         }
@@ -202,7 +221,10 @@ impl State {
         use Context as C;
         match (&self.overlay, self.screen) {
             (Some(Overlay::Help { .. }), _) => &[C::List, C::Reader, C::Global, C::Always],
-            (Some(Overlay::Palette { .. } | Overlay::Find { .. }), _) => &[C::List, C::Always],
+            (Some(Overlay::Palette { .. } | Overlay::Find { .. } | Overlay::WriteTo { .. }), _) => {
+                &[C::List, C::Always]
+            }
+            (Some(Overlay::Form(_)), _) => &[C::Form, C::Always],
             (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
             (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
             (None, Screen::Session | Screen::Log) => &[C::Reader, C::Global, C::Always],
@@ -219,7 +241,7 @@ impl State {
     /// Whether letters go into a text.
     pub fn typing(&self) -> bool {
         match self.overlay {
-            Some(Overlay::Palette { .. } | Overlay::Find { .. }) => true,
+            Some(Overlay::Palette { .. } | Overlay::Find { .. } | Overlay::Form(_) | Overlay::WriteTo { .. }) => true,
             Some(_) => false,
             None => self.focus == Panel::Prompt && self.takes_text(),
         }
@@ -259,8 +281,9 @@ impl State {
         self.jobs.iter().find(|j| j.is_running())
     }
 
+    /// A job runs or waits for its turn.
     pub fn busy_jobs(&self) -> bool {
-        self.jobs.iter().any(|j| !j.is_over())
+        self.jobs.iter().any(Job::is_busy)
     }
 
     /// Something on screen moves by itself.

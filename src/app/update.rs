@@ -2,7 +2,9 @@
 
 mod act;
 mod arrive;
+mod exports;
 mod follow;
+mod jobs;
 mod typing;
 
 use crossterm::event::{KeyEvent, KeyEventKind, KeyModifiers};

@@ -1,15 +1,18 @@
 //! `prunelens metrics`.
 
 use clap::{
-    Arg, ArgMatches, Args, Command, FromArgMatches,
+    Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand,
     builder::{PossibleValue, PossibleValuesParser},
 };
 
 use super::SessionArgs;
-use crate::jobs::{FAMILIES, Family, Param, ParamValue, Params};
+use crate::jobs::{FAMILIES, Family, Kind, Param, ParamValue, Params};
 
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct MetricsArgs {
+    #[command(subcommand)]
+    pub command: Option<MetricsCommand>,
     /// What to measure, one after another.
     #[arg(value_name = "NAME", value_parser = names(), required = true)]
     pub names: Vec<String>,
@@ -19,10 +22,51 @@ pub struct MetricsArgs {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
+    /// Begin anew instead of going on where an earlier run was stopped.
+    #[arg(long)]
+    pub restart: bool,
+    /// Measure at each of these layers, such as 0-11 or 3,7; {layer} in --sae and --trained-sae stands for it.
+    #[arg(long, value_name = "LIST", value_parser = layers)]
+    pub layers: Option<Layers>,
+    /// Time between two checkpoints of a run, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
+    pub checkpoint_every: f64,
     #[command(flatten)]
     pub params: ParamArgs,
     #[command(flatten)]
     pub session: SessionArgs,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum MetricsCommand {
+    /// Print the figures of a folder of result files, this program's or SAEBench's.
+    Show(ShowArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// Folder with result files, searched with its subfolders; or one file.
+    #[arg(value_name = "DIR")]
+    pub folder: std::path::PathBuf,
+    /// Print one JSON object instead of tables.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Layers in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layers(pub Vec<usize>);
+
+fn layers(text: &str) -> Result<Layers, String> {
+    match (Kind::Counts { least: 0, most: 9999 }).parse(text)? {
+        ParamValue::Numbers(all) => Ok(Layers(all.into_iter().map(|n| n as usize).collect())),
+        _ => Err("expected whole numbers".into()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|s| (0.0..=86_400.0).contains(s));
+    seconds.ok_or_else(|| "expected a number from 0 to 86400".into())
 }
 
 /// Names with an underscore are taken with a hyphen too.

@@ -20,7 +20,7 @@ pub use bench::BenchArgs;
 pub use data::DataArgs;
 pub use display::{ColorChoice, DisplayArgs};
 pub use inspect::InspectArgs;
-pub use metrics::MetricsArgs;
+pub use metrics::{MetricsArgs, MetricsCommand, ShowArgs};
 pub use presets::{PresetsArgs, SessionFileArgs, SessionInitArgs, SessionTask};
 pub use prune::{PruneArgs, PruneModelArgs, PruneSaeArgs, PruneTarget};
 pub use render::RenderArgs;

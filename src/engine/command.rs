@@ -1,5 +1,7 @@
 //! What the interface may ask of the engine. Plain data only.
 
+use std::path::PathBuf;
+
 use crate::{jobs::JobSpec, prune::Criterion, session::SessionSpec};
 
 pub type JobId = u64;
@@ -8,8 +10,28 @@ pub type JobId = u64;
 #[derive(Clone, Debug)]
 pub enum Command {
     Load(Box<SessionSpec>),
-    StartJob { id: JobId, job: JobSpec },
+    /// Queue a job; where an earlier one of the same kind was interrupted it goes on from there.
+    StartJob {
+        id: JobId,
+        job: JobSpec,
+    },
+    /// Let others go first until it is resumed.
+    PauseJob(JobId),
+    ResumeJob(JobId),
+    /// End it for good: nothing is left to go on from.
     CancelJob(JobId),
+    /// Change places with the job before it, or after it.
+    MoveJob {
+        id: JobId,
+        earlier: bool,
+    },
+    /// Write the results of a finished job that could not be written, to another folder if one is named.
+    WriteJob {
+        id: JobId,
+        folder: Option<PathBuf>,
+    },
+    /// Throw away what an interrupted job left.
+    ForgetJob(JobSpec),
     Quit,
 }
 
@@ -23,4 +45,6 @@ pub enum Request {
     SetRatio { generation: u64, ratio: f64, criterion: Criterion },
     /// Details of one latent of the shared dictionary at one token.
     ShowLatent { generation: u64, latent: u32, token: usize, criterion: Criterion },
+    /// What a job will take.
+    Estimate { generation: u64, job: JobSpec },
 }

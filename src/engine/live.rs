@@ -8,6 +8,8 @@ use super::{Report, Request, detail, mailbox::Mailbox};
 use crate::{
     compare::{Prompt, index::Index, matching::Matching},
     error::{Error, Result},
+    jobs::{Estimate, Family, JobSpec, Probe, fit},
+    model::Tick,
     prune::Criterion,
     session::Session,
 };
@@ -33,12 +35,20 @@ pub struct Live {
     /// Filled in by work in the background.
     pub matching: Option<Matching>,
     index: Option<Index>,
+    families: &'static [Family],
+    /// How fast this session is, measured when first asked for.
+    probe: Option<Probe>,
     /// The latent last shown: generation, number and token.
     shown: Option<(u64, u32, usize)>,
 }
 
 impl Live {
-    pub fn new(session: Arc<Session>, mailbox: Arc<Mailbox>, reports: UnboundedSender<Report>) -> Self {
+    pub fn new(
+        session: Arc<Session>,
+        mailbox: Arc<Mailbox>,
+        reports: UnboundedSender<Report>,
+        families: &'static [Family],
+    ) -> Self {
         Self {
             session,
             mailbox,
@@ -49,6 +59,8 @@ impl Live {
             matching: None,
             index: None,
             shown: None,
+            families,
+            probe: None,
         }
     }
 
@@ -77,7 +89,8 @@ impl Live {
         let generation = match &request {
             Request::Compare { generation, .. }
             | Request::SetRatio { generation, .. }
-            | Request::ShowLatent { generation, .. } => *generation,
+            | Request::ShowLatent { generation, .. }
+            | Request::Estimate { generation, .. } => *generation,
         };
         let answered = match &request {
             Request::Compare { text, ratio, criterion, .. } => {
@@ -87,6 +100,7 @@ impl Live {
             Request::ShowLatent { latent, token, criterion, .. } => {
                 self.show(&request, generation, *latent, *token, *criterion)
             }
+            Request::Estimate { job, .. } => self.estimate(&request, generation, job),
         };
         match answered {
             // A newer request waits: it will be answered instead.
@@ -152,6 +166,32 @@ impl Live {
         }
         self.shown = Some((generation, latent, token));
         self.tell_latent()
+    }
+
+    fn estimate(&mut self, request: &Request, generation: u64, job: &JobSpec) -> Result<()> {
+        let mailbox = self.mailbox.clone();
+        let tick =
+            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let session = self.session.clone();
+        let estimated = self.work_of(&session, job, tick);
+        if matches!(estimated, Err(Error::Interrupted)) {
+            // Something more urgent came: again after it.
+            self.mailbox.again(request.clone());
+            return Ok(());
+        }
+        self.send(Report::Estimate { generation, estimate: estimated.map_err(|e| e.to_string()) });
+        Ok(())
+    }
+
+    fn work_of(&mut self, session: &Session, job: &JobSpec, tick: Tick) -> Result<Estimate> {
+        let family = job.family(self.families)?;
+        let (fitted, remark) = fit::fit(family, job, session, fit::free_for(session))?;
+        let Some(cost) = (family.cost)(session, &fitted.params)? else { return Ok(Estimate::default()) };
+        let probe = match self.probe {
+            Some(probe) => probe,
+            None => *self.probe.insert(Probe::measure(session, tick)?),
+        };
+        Ok(Estimate { remark, free: fit::free_for(session), ..probe.estimate(&cost) })
     }
 
     /// Examples are known from now on: those of the latent on screen are missing there.

@@ -13,6 +13,21 @@ struct Slots {
     compare: Option<Request>,
     ratio: Option<Request>,
     latent: Option<Request>,
+    estimate: Option<Request>,
+}
+
+impl Slots {
+    fn has_request(&self) -> bool {
+        [&self.compare, &self.ratio, &self.latent, &self.estimate].into_iter().any(Option::is_some)
+    }
+}
+
+fn ends(command: &Command, job: Option<JobId>) -> bool {
+    match command {
+        Command::Load(_) | Command::Quit => true,
+        Command::CancelJob(id) | Command::PauseJob(id) => Some(*id) == job,
+        _ => false,
+    }
 }
 
 /// Shared by the interface, which fills it, and the engine thread, which empties it.
@@ -31,7 +46,7 @@ impl Mailbox {
     /// Sleep until something waits.
     pub fn wait(&self) {
         let mut slots = self.slots();
-        while slots.control.is_empty() && slots.compare.is_none() && slots.ratio.is_none() && slots.latent.is_none() {
+        while slots.control.is_empty() && !slots.has_request() {
             slots = self.filled.wait(slots).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -43,13 +58,14 @@ impl Mailbox {
     /// The interactive request to serve next.
     pub fn next_request(&self) -> Option<Request> {
         let mut slots = self.slots();
-        slots.compare.take().or_else(|| slots.ratio.take()).or_else(|| slots.latent.take())
+        let slots = &mut *slots;
+        let all = [&mut slots.compare, &mut slots.ratio, &mut slots.latent, &mut slots.estimate];
+        all.into_iter().find_map(Option::take)
     }
 
     /// Whether any interactive request waits.
     pub fn has_request(&self) -> bool {
-        let slots = self.slots();
-        slots.compare.is_some() || slots.ratio.is_some() || slots.latent.is_some()
+        self.slots().has_request()
     }
 
     /// Whether a waiting request makes the answer to this one pointless.
@@ -59,7 +75,13 @@ impl Mailbox {
             Request::Compare { .. } => slots.compare.is_some(),
             Request::SetRatio { .. } => slots.compare.is_some() || slots.ratio.is_some(),
             Request::ShowLatent { .. } => slots.compare.is_some() || slots.latent.is_some(),
+            Request::Estimate { .. } => slots.has_request(),
         }
+    }
+
+    /// Put an estimate back that had to wait, unless a newer one is asked for.
+    pub fn again(&self, request: Request) {
+        self.slots().estimate.get_or_insert(request);
     }
 
     pub fn has_command(&self) -> bool {
@@ -68,11 +90,12 @@ impl Mailbox {
 
     /// Whether a waiting command ends the work on a job (or on anything, for `None`).
     pub fn ends(&self, job: Option<JobId>) -> bool {
-        self.slots().control.iter().any(|command| match command {
-            Command::Load(_) | Command::Quit => true,
-            Command::CancelJob(id) => Some(*id) == job,
-            Command::StartJob { .. } => false,
-        })
+        self.slots().control.iter().any(|command| ends(command, job))
+    }
+
+    /// The next command, if it lets the work on a job go on.
+    pub fn next_beside(&self, job: JobId) -> Option<Command> {
+        self.slots().control.pop_front_if(|command| !ends(command, Some(job)))
     }
 }
 
@@ -92,6 +115,7 @@ impl EngineLink for std::sync::Arc<Mailbox> {
             }
             Request::SetRatio { .. } => slots.ratio = Some(request),
             Request::ShowLatent { .. } => slots.latent = Some(request),
+            Request::Estimate { .. } => slots.estimate = Some(request),
         }
         drop(slots);
         self.filled.notify_one();

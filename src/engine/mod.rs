@@ -5,13 +5,14 @@ mod detail;
 pub mod handle;
 mod live;
 mod mailbox;
+mod queue;
 pub mod report;
 mod thread;
 
 pub use command::{Command, JobId, Request};
 pub use handle::{EngineHandle, EngineLink};
-pub use report::{JobState, Report, SessionInfo};
-pub use thread::start;
+pub use report::{FamilyInfo, JobState, ParamInfo, Report, SessionInfo, Unfinished};
+pub use thread::{Options, start, start_with};
 
 pub use crate::{jobs::JobSpec, progress::Progress};
 

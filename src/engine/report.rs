@@ -5,7 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 use super::command::JobId;
 use crate::{
     compare::{Comparison, LatentDetail, Variant},
-    metrics::MetricTable,
+    jobs::{Estimate, JobSpec, Kind, Run},
+    metrics::{Detail, MetricTable},
     progress::Progress,
     prune::Criterion,
 };
@@ -42,7 +43,27 @@ pub enum Report {
     JobTable {
         id: JobId,
         table: Arc<MetricTable>,
+        details: Arc<Vec<Detail>>,
     },
+    /// Something about a job that its state does not say: a smaller batch, a state it goes on from.
+    JobRemark {
+        id: JobId,
+        text: String,
+    },
+    /// What a job will take.
+    Estimate {
+        generation: u64,
+        estimate: Result<Estimate, String>,
+    },
+    /// Jobs of this session that were interrupted earlier.
+    Unfinished(Vec<Unfinished>),
+    /// Earlier runs, of any session, newest first, and the time now in milliseconds since 1970: they are told by their age.
+    Runs {
+        runs: Arc<Vec<Run>>,
+        now: u64,
+    },
+    /// Something went wrong that stops nothing.
+    Warning(String),
     /// What uses how much memory, after it changed.
     Memory(Vec<(String, u64)>),
     /// The engine thread panicked; nothing more will come.
@@ -52,6 +73,10 @@ pub enum Report {
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobState {
     Queued,
+    /// Share done, 0 to 1.
+    Paused(f64),
+    /// A crash or the end of the program stopped it: it can go on from this share.
+    Interrupted(f64),
     Running {
         done: u64,
         total: u64,
@@ -64,8 +89,33 @@ pub enum JobState {
         seconds: f64,
         files: Vec<PathBuf>,
     },
+    /// Finished, but the results could not be written; they are still here.
+    Unwritten(String),
     Failed(String),
     Cancelled,
+}
+
+/// An interrupted job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unfinished {
+    pub spec: JobSpec,
+    pub share: f64,
+}
+
+/// A metric family as the forms need it: its parameters, with the defaults that suit the session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FamilyInfo {
+    pub name: &'static str,
+    pub title: &'static str,
+    pub params: Vec<ParamInfo>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamInfo {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub kind: Kind,
+    pub default: String,
 }
 
 /// What is loaded, for the header and the status line.
@@ -95,6 +145,8 @@ pub struct SessionInfo {
     pub memory: Vec<(String, u64)>,
     /// Three prompts worth trying.
     pub examples: Vec<String>,
+    /// What can be measured.
+    pub families: Vec<FamilyInfo>,
     /// How long the comparison of a short prompt took at loading, in milliseconds: beyond about 500 the explorer waits for Enter.
     pub probe_ms: f64,
     /// Warnings met while loading, for the log and the status line.

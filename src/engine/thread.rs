@@ -10,19 +10,34 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::{Command, EngineHandle, JobId, JobState, Report, SessionInfo, live::Live, mailbox::Mailbox};
+use super::{
+    Command, EngineHandle, FamilyInfo, ParamInfo, Report, SessionInfo, live::Live, mailbox::Mailbox, queue::Queue,
+};
 use crate::{
     compare::{Prompt, Variant, index::Index, matching::Matching},
     demo,
     error::{Error, Result},
-    jobs::{FAMILIES, Job, JobSpec, Step},
+    jobs::{FAMILIES, Family, Param, Store},
     prune::Criterion,
     sae::Sae,
     session::{Session, SessionSpec, Source, token_tensor},
 };
 
-/// Start the engine; it waits for a `Load`.
+/// What an engine works with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub families: &'static [Family],
+    /// Where unfinished jobs and finished runs are kept; nowhere if there is no such place.
+    pub store: Option<Store>,
+}
+
+/// Start an engine that keeps nothing; it waits for a `Load`.
 pub fn start() -> Result<EngineHandle> {
+    start_with(Options { families: FAMILIES, store: None })
+}
+
+/// Start the engine; it waits for a `Load`.
+pub fn start_with(options: Options) -> Result<EngineHandle> {
     let (mailbox, (sender, reports)) = (Arc::new(Mailbox::default()), unbounded_channel());
     let (ours, crashed) = (mailbox.clone(), sender.clone());
     std::thread::Builder::new()
@@ -31,9 +46,10 @@ pub fn start() -> Result<EngineHandle> {
             let engine = AssertUnwindSafe(|| {
                 Engine {
                     mailbox: ours,
-                    reports: sender,
                     live: None,
-                    jobs: VecDeque::new(),
+                    queue: Queue::new(options.families, options.store, sender.clone()),
+                    families: options.families,
+                    reports: sender,
                     background: VecDeque::new(),
                 }
                 .run()
@@ -58,19 +74,12 @@ enum Background {
     Index,
 }
 
-struct Running {
-    id: JobId,
-    spec: JobSpec,
-    /// Made when its turn comes.
-    job: Option<Box<dyn Job>>,
-    started: Instant,
-}
-
 struct Engine {
     mailbox: Arc<Mailbox>,
     reports: UnboundedSender<Report>,
     live: Option<Live>,
-    jobs: VecDeque<Running>,
+    queue: Queue,
+    families: &'static [Family],
     background: VecDeque<Background>,
 }
 
@@ -84,7 +93,10 @@ impl Engine {
     fn run(&mut self) {
         loop {
             match self.mailbox.next_command() {
-                Some(Command::Quit) => return,
+                Some(Command::Quit) => {
+                    self.queue.end(self.live.as_ref().map(|live| &*live.session));
+                    return;
+                }
                 Some(command) => {
                     self.obey(command);
                     continue;
@@ -100,8 +112,8 @@ impl Engine {
             if self.mailbox.has_command() {
                 continue;
             }
-            if !self.jobs.is_empty() && self.live.is_some() {
-                self.step_job();
+            if let Some(live) = self.live.as_mut().filter(|_| self.queue.has_work()) {
+                self.queue.step(live, &self.mailbox);
             } else if let Some(task) = self.background.pop_front() {
                 self.quiet(task);
             } else {
@@ -113,29 +125,16 @@ impl Engine {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Load(spec) => self.load(&spec),
-            Command::StartJob { id, job } => {
-                self.send(Report::Job { id, state: JobState::Queued });
-                self.jobs.push_back(Running { id, spec: job, job: None, started: Instant::now() });
-            }
-            Command::CancelJob(id) => {
-                let before = self.jobs.len();
-                self.jobs.retain(|j| j.id != id);
-                if self.jobs.len() < before {
-                    self.send(Report::Job { id, state: JobState::Cancelled });
-                }
-            }
-            Command::Quit => {}
+            command => self.queue.obey(command, self.live.as_ref().map(|live| &*live.session)),
         }
     }
 
     fn load(&mut self, spec: &SessionSpec) {
-        for job in std::mem::take(&mut self.jobs) {
-            self.send(Report::Job { id: job.id, state: JobState::Cancelled });
-        }
+        self.queue.end(self.live.as_ref().map(|live| &*live.session));
         self.background.clear();
         // What is loaded goes before the new is read: both might not fit.
         self.live = None;
-        let (mailbox, reports) = (self.mailbox.clone(), self.reports.clone());
+        let (mailbox, reports, families) = (self.mailbox.clone(), self.reports.clone(), self.families);
         let mut shown: Option<(String, Instant)> = None;
         let loaded = Session::load(spec, &mut |progress| {
             if mailbox.ends(None) {
@@ -150,11 +149,12 @@ impl Engine {
             }
             Ok(())
         })
-        .and_then(|session| Ok((describe(&session)?, session)));
+        .and_then(|session| Ok((describe(&session, families)?, session)));
         match loaded {
             Ok((info, session)) => {
                 let quick = quick_to_match(&session);
-                self.live = Some(Live::new(Arc::new(session), self.mailbox.clone(), self.reports.clone()));
+                self.live =
+                    Some(Live::new(Arc::new(session), self.mailbox.clone(), self.reports.clone(), self.families));
                 self.background.extend([Background::Match, Background::Index]);
                 if quick {
                     // Small dictionaries are matched before anything is shown of them.
@@ -162,27 +162,13 @@ impl Engine {
                     self.quiet(Background::Match);
                 }
                 self.send(Report::Ready(Arc::new(info)));
+                if let Some(live) = &self.live {
+                    self.queue.recall(&live.session);
+                }
             }
             Err(Error::Interrupted) => {}
             Err(error) => self.send(Report::LoadFailed(error.to_string())),
         }
-    }
-
-    /// One step of the first job. The person is served between its layers and chunks.
-    fn step_job(&mut self) {
-        let (Some(live), Some(running)) = (&mut self.live, self.jobs.front_mut()) else { return };
-        let id = running.id;
-        let (mailbox, reports) = (self.mailbox.clone(), self.reports.clone());
-        let outcome = advance(running, live, &mailbox, &reports);
-        let state = match outcome {
-            Ok(None) => return,
-            Ok(Some(state)) => state,
-            // The command that ended it waits; it says whether the job is cancelled.
-            Err(Error::Interrupted) => return,
-            Err(error) => JobState::Failed(error.to_string()),
-        };
-        self.jobs.pop_front();
-        self.send(Report::Job { id, state });
     }
 
     fn quiet(&mut self, task: Background) {
@@ -225,45 +211,6 @@ fn yield_to(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     Ok(())
 }
 
-/// One step of a job; its final state once it is done.
-fn advance(
-    running: &mut Running,
-    live: &mut Live,
-    mailbox: &Mailbox,
-    reports: &UnboundedSender<Report>,
-) -> Result<Option<JobState>> {
-    let id = running.id;
-    let job = match &mut running.job {
-        Some(job) => job,
-        None => {
-            running.started = Instant::now();
-            running.job.insert(running.spec.make(FAMILIES, &live.session)?)
-        }
-    };
-    let step = job.step(&mut || {
-        if mailbox.ends(Some(id)) {
-            return Err(Error::Interrupted);
-        }
-        live.serve();
-        Ok(())
-    })?;
-    let (progress, seconds) = (job.progress(), running.started.elapsed().as_secs_f64());
-    let _ = reports.send(Report::JobTable { id, table: Arc::new(job.table()) });
-    if step == Step::Done {
-        let files = job.finish(&live.session.spec.results)?;
-        return Ok(Some(JobState::Done { seconds, files }));
-    }
-    let state = JobState::Running {
-        done: progress.done,
-        total: progress.total,
-        unit: progress.unit,
-        seconds,
-        note: progress.note,
-    };
-    let _ = reports.send(Report::Job { id, state });
-    Ok(None)
-}
-
 /// Where the pretrained SAE's latents fire in the calibration text on the original model.
 fn index(session: &Session, tick: crate::model::Tick) -> Result<Index> {
     let mut index = Index::new(session.sae.d_sae());
@@ -280,7 +227,7 @@ fn index(session: &Session, tick: crate::model::Tick) -> Result<Index> {
 }
 
 /// What the header and the status line say, with the time that a short prompt takes.
-fn describe(session: &Session) -> Result<SessionInfo> {
+fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
     let spec = &session.spec;
     let examples = demo::EXAMPLES.map(String::from).to_vec();
     let started = Instant::now();
@@ -309,9 +256,16 @@ fn describe(session: &Session) -> Result<SessionInfo> {
         space: session.space.name().into(),
         memory: super::memory(session),
         examples,
+        families: families.iter().map(|family| family_info(family, session)).collect(),
         probe_ms,
         warnings: session.warnings.clone(),
     })
+}
+
+/// A family's form, filled in for this session.
+fn family_info(family: &Family, session: &Session) -> FamilyInfo {
+    let param = |p: &Param| ParamInfo { name: p.name, help: p.help, kind: p.kind, default: (p.default)(session) };
+    FamilyInfo { name: family.name, title: family.title, params: family.params.iter().map(param).collect() }
 }
 
 fn device_label(session: &Session) -> String {

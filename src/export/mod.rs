@@ -2,11 +2,14 @@
 
 pub mod cast;
 pub mod comparison;
+pub mod details;
 mod figures;
 mod files;
+mod runs;
 pub mod svg;
 pub mod table;
 pub mod text;
 
 pub use figures::{Document, Figures};
 pub use files::{free_stem, write_atomically};
+pub use runs::RunFigures;

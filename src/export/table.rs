@@ -42,7 +42,7 @@ pub fn csv(table: &MetricTable) -> String {
     out
 }
 
-fn csv_line(cells: impl Iterator<Item = String>) -> String {
+pub(super) fn csv_line(cells: impl Iterator<Item = String>) -> String {
     let quoted = cells.map(|cell| {
         // A spreadsheet would run a cell that begins like a formula; numbers may begin with a sign.
         let formula = cell.starts_with(['=', '+', '-', '@']) && cell.parse::<f64>().is_err();
@@ -52,9 +52,13 @@ fn csv_line(cells: impl Iterator<Item = String>) -> String {
     quoted.collect::<Vec<_>>().join(",") + "\n"
 }
 
+/// Text that neither a terminal nor a Markdown table acts on.
+pub(super) fn escape(text: &str) -> String {
+    safe(text).replace('\\', "\\\\").replace('|', "\\|")
+}
+
 /// Settings as a list, figures as a table, warnings as a list.
 pub fn markdown(table: &MetricTable) -> String {
-    let escape = |text: &str| safe(text).replace('\\', "\\\\").replace('|', "\\|");
     let mut out = format!("## {}\n\n", escape(&table.metric));
     for (name, value) in &table.settings {
         out += &format!("- {}: {}\n", escape(name), escape(value));
@@ -104,7 +108,7 @@ fn cells(row: &MetricRow) -> Vec<String> {
 }
 
 /// Four decimals where they say something; whole numbers without any.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     let size = value.abs();
     if value.fract() == 0.0 && size < 1e9 {
         format!("{value}")

@@ -1,14 +1,24 @@
 //! Long work in small steps, so that whoever drives it can do other things in between.
 
+pub mod checkpoint;
 pub mod core;
+pub mod estimate;
+pub mod fingerprint;
+pub mod fit;
+pub mod keeper;
 pub mod params;
 pub mod registry;
+pub mod runs;
 pub mod texts;
 
 use std::path::{Path, PathBuf};
 
+pub use checkpoint::{Checkpoints, Claim, Header};
+pub use estimate::{Estimate, Probe};
+pub use keeper::{Keeper, Store};
 pub use params::{Kind, Param, ParamValue, Params};
 pub use registry::{Cost, FAMILIES, Family, JobSpec};
+pub use runs::{Run, Runs};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -32,6 +42,13 @@ pub struct JobProgress {
     pub unit: &'static str,
     /// What it is doing, for people.
     pub note: String,
+}
+
+impl JobProgress {
+    /// Share done, 0 to 1.
+    pub fn share(&self) -> f64 {
+        (self.done as f64 / self.total.max(1) as f64).min(1.0)
+    }
 }
 
 /// A piece of background work on models and SAEs. Its thread is the one they live on.

@@ -1,18 +1,18 @@
 //! What a metric family has to show beyond its table of figures, as plain data: panels and exports treat all families alike.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::compare::Variant;
 
 /// One table or one chart.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Detail {
     /// What it shows, as a heading: "absorption per letter: transfer".
     pub title: String,
     pub kind: DetailKind,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DetailKind {
     /// Rows have as many cells as there are columns.
@@ -28,7 +28,7 @@ pub enum DetailKind {
 }
 
 /// One cell of a table.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Cell {
     Text(String),
@@ -39,22 +39,40 @@ pub enum Cell {
 }
 
 /// One line of a chart.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     pub name: String,
     /// Whose line it is, for its colour.
     pub variant: Option<Variant>,
     /// (x, y), x ascending; y may be NaN where undefined.
+    #[serde(deserialize_with = "points")]
     pub points: Vec<(f64, f64)>,
     pub mark: Option<Mark>,
 }
 
 /// A point of a line that matters, such as a knee.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
+    #[serde(deserialize_with = "point")]
     pub at: (f64, f64),
     /// "knee" ...
     pub name: String,
+}
+
+/// JSON has null for what is undefined.
+fn points<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(f64, f64)>, D::Error> {
+    let points: Vec<Nullable> = Vec::deserialize(deserializer)?;
+    Ok(points.into_iter().map(known).collect())
+}
+
+fn point<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(f64, f64), D::Error> {
+    Nullable::deserialize(deserializer).map(known)
+}
+
+type Nullable = (Option<f64>, Option<f64>);
+
+fn known((x, y): Nullable) -> (f64, f64) {
+    (x.unwrap_or(f64::NAN), y.unwrap_or(f64::NAN))
 }
 
 impl Detail {

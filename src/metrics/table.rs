@@ -1,11 +1,11 @@
 //! Figures of a metric run, variants beside each other.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::compare::Variant;
 
 /// Metrics x variants, with what they were measured on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MetricTable {
     /// "core" ...
     pub metric: String,
@@ -19,7 +19,7 @@ pub struct MetricTable {
     pub progress: f64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricRow {
     /// SAEBench's category, such as `model_performance_preservation`; ours for figures SAEBench lacks.
     pub category: String,
@@ -30,7 +30,7 @@ pub struct MetricRow {
     pub values: Vec<Option<f64>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
     Higher,

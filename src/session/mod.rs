@@ -46,19 +46,25 @@ impl Session {
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
         spec.fetch(progress)?;
         // SAEs first: what is wrong with them is known before a large model is read.
-        let sae = Arc::new(match &spec.sae {
-            Some(source) => load_sae(spec, source, progress, demo::sae)?,
-            None => {
-                return Err(Error::Usage(
-                    "an SAE is needed: give its folder with --sae, or train one with `prunelens train`".into(),
-                ));
-            }
-        });
-        let trained = match &spec.trained_sae {
-            Some(source) => Some(Arc::new(load_sae(spec, source, progress, demo::trained_sae)?)),
-            None => None,
-        };
+        let (sae, trained) = load_saes(spec, progress)?;
         let models = Models::load(spec, progress)?;
+        Self::ranked(spec, models, sae, trained, progress)
+    }
+
+    /// On models that are loaded already, such as those of another layer.
+    pub fn with_models(spec: &SessionSpec, models: Models, progress: Listener) -> Result<Self> {
+        spec.fetch(progress)?;
+        let (sae, trained) = load_saes(spec, progress)?;
+        Self::ranked(spec, models, sae, trained, progress)
+    }
+
+    fn ranked(
+        spec: &SessionSpec,
+        models: Models,
+        sae: Arc<Sae>,
+        trained: Option<Arc<Sae>>,
+        progress: Listener,
+    ) -> Result<Self> {
         progress(Progress { what: "ranking the SAE's weights".into(), done: 0, total: 0, unit: "" })?;
         let session = Self::new(spec, models, sae, trained)?;
         session.order(spec.criterion, &mut || {
@@ -228,6 +234,23 @@ impl Session {
 pub fn token_tensor(rows: &[Vec<u32>], model: &Model) -> Result<Tensor> {
     let (ids, length) = crate::data::encode_ids(rows)?;
     Ok(Tensor::from_vec(ids, (rows.len(), length), &model.device)?)
+}
+
+/// The pretrained SAE, and the one trained on the pruned model if there is one.
+fn load_saes(spec: &SessionSpec, progress: Listener) -> Result<(Arc<Sae>, Option<Arc<Sae>>)> {
+    let sae = Arc::new(match &spec.sae {
+        Some(source) => load_sae(spec, source, progress, demo::sae)?,
+        None => {
+            return Err(Error::Usage(
+                "an SAE is needed: give its folder with --sae, or train one with `prunelens train`".into(),
+            ));
+        }
+    });
+    let trained = match &spec.trained_sae {
+        Some(source) => Some(Arc::new(load_sae(spec, source, progress, demo::trained_sae)?)),
+        None => None,
+    };
+    Ok((sae, trained))
 }
 
 fn load_sae(spec: &SessionSpec, source: &Source, progress: Listener, demo: impl Fn() -> Result<Sae>) -> Result<Sae> {

@@ -226,7 +226,7 @@ impl<'a> Look<'a> {
         let value = format!("{:>5}  ", format::activation(example.activation));
         let token = safe::cut(&safe::piece(&example.token, ascii), width / 3, ascii);
         let room = width.saturating_sub(value.len() + safe::width(&token));
-        let before = last_cells(&safe::excerpt(&example.before, ascii), room / 2);
+        let before = safe::end(&safe::excerpt(&example.before, ascii), room / 2);
         let after = safe::cut(&safe::excerpt(&example.after, ascii), room.saturating_sub(safe::width(&before)), ascii);
         let share = if most > 0.0 { example.activation / most } else { 0.0 };
         let shade = self.theme.heat.at(share).filter(|_| self.fresh);
@@ -239,19 +239,4 @@ impl<'a> Look<'a> {
             Span::styled(after, muted),
         ])
     }
-}
-
-/// The end of a text, at most `cells` wide.
-fn last_cells(text: &str, cells: usize) -> String {
-    use unicode_segmentation::UnicodeSegmentation;
-    let mut used = 0;
-    let mut start = text.len();
-    for (at, grapheme) in text.grapheme_indices(true).rev() {
-        used += safe::width(grapheme);
-        if used > cells {
-            break;
-        }
-        start = at;
-    }
-    text[start..].to_owned()
 }

@@ -2,16 +2,19 @@
 
 use ratatui::layout::{Position, Rect};
 
-use super::{latents, layout, prompt, ratio, theme::Theme, tokens};
-use crate::app::state::{Panel, Pointed, Screen, State};
+use super::{form, latents, layout, metrics, prompt, ratio, theme::Theme, tokens};
+use crate::app::state::{Overlay, Panel, Pointed, Screen, State};
 
-/// What is at a point of the Explore screen.
+/// What is at a point of the screen.
 pub fn hit(state: &State, theme: &Theme, at: Position) -> Option<Pointed> {
-    if state.screen != Screen::Explore || state.overlay.is_some() || !state.has_session() {
-        return None;
-    }
     let (width, height) = state.size;
     let area = Rect::new(0, 0, width, height);
+    match (&state.overlay, state.screen) {
+        (Some(Overlay::Form(form)), _) => return form::row_at(area, form, at).map(Pointed::Field),
+        (None, Screen::Metrics) => return metrics::hit(area, state, theme, at.x, at.y),
+        (None, Screen::Explore) if state.has_session() => {}
+        _ => return None,
+    }
     let areas = layout::explore(area, prompt::height(state, width, height), state.first_steps);
     let inside = |part: Rect| part.contains(at);
     if inside(areas.prompt) {

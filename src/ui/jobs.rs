@@ -26,6 +26,9 @@ fn sign(job: &Job, frame: usize, theme: &Theme) -> (&'static str, Style) {
     match &job.state {
         JobState::Queued => (theme.symbol("○", "o"), theme.style(Role::Muted)),
         JobState::Running { .. } => (spinner(frame, theme.ascii), theme.style(Role::Accent)),
+        JobState::Paused(_) => (theme.symbol("◫", "="), theme.style(Role::Accent)),
+        JobState::Interrupted(_) => (theme.symbol("◌", "~"), theme.style(Role::Warning)),
+        JobState::Unwritten(_) => ("!", theme.style(Role::Error)),
         JobState::Done { .. } => (theme.symbol("✓", "v"), theme.style(Role::Text)),
         JobState::Failed(_) => (theme.symbol("✗", "x"), theme.style(Role::Error)),
         JobState::Cancelled => (theme.symbol("■", "-"), theme.style(Role::Muted)),
@@ -43,10 +46,17 @@ fn words(job: &Job) -> String {
                 None => share,
             }
         }
+        JobState::Paused(share) => format!("paused at {}", percent(*share)),
+        JobState::Interrupted(share) => format!("interrupted at {}", percent(*share)),
+        JobState::Unwritten(_) => "not written".into(),
         JobState::Done { seconds, .. } => format!("in {}", format::time(*seconds)),
         JobState::Failed(_) => "failed".into(),
         JobState::Cancelled => "cancelled".into(),
     }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
 }
 
 /// All jobs in one line, the newest first.
@@ -55,7 +65,7 @@ pub fn line(state: &State, theme: &Theme) -> Line<'static> {
     for job in state.jobs.iter().rev().take(3) {
         let (sign, style) = sign(job, state.spin(), theme);
         spans.push(Span::styled(format!(" {sign} "), style));
-        spans.push(Span::raw(job.spec.family.clone()));
+        spans.push(Span::raw(safe::line(&job.spec.family)));
         spans.push(Span::styled(format!(" {}    ", words(job)), theme.style(Role::Muted)));
     }
     Line::from(spans)
@@ -64,9 +74,12 @@ pub fn line(state: &State, theme: &Theme) -> Line<'static> {
 /// What a job works on.
 pub fn subject(spec: &JobSpec) -> String {
     let value = |name| spec.params.0.get(name);
+    let family = safe::line(&spec.family);
     match (value(RATIO.name), value(CRITERION.name)) {
-        (Some(ParamValue::Number(ratio)), Some(criterion)) => format!("{} at {ratio:.2} {criterion}", spec.family),
-        _ => spec.family.clone(),
+        (Some(ParamValue::Number(ratio)), Some(criterion)) => {
+            format!("{family} at {ratio:.2} {}", safe::line(&criterion.to_string()))
+        }
+        _ => family,
     }
 }
 
@@ -87,9 +100,18 @@ pub fn row(job: &Job, width: usize, frame: usize, theme: &Theme) -> Line<'static
             (if note.is_empty() { counted } else { format!("{counted}   {}", safe::line(note)) }, Role::Muted)
         }
         JobState::Done { files, .. } => (written(files).unwrap_or_default(), Role::Muted),
-        JobState::Failed(message) => (safe::line(message), Role::Error),
-        JobState::Queued | JobState::Cancelled => return Line::from(spans),
+        JobState::Failed(message) | JobState::Unwritten(message) => (safe::line(message), Role::Error),
+        JobState::Queued | JobState::Cancelled | JobState::Paused(_) | JobState::Interrupted(_) => {
+            (String::new(), Role::Muted)
+        }
     };
+    // What happened to it comes first: it is said once.
+    let remarks = job.remarks.iter().map(|text| safe::line(text));
+    let note: Vec<String> = remarks.chain(Some(note).filter(|note| !note.is_empty())).collect();
+    if note.is_empty() {
+        return Line::from(spans);
+    }
+    let note = note.join(theme.symbol(" · ", ", "));
     let room = width.saturating_sub(spans.iter().map(Span::width).sum::<usize>() + 4);
     spans.push(Span::styled(format!("   {}", safe::cut(&note, room, theme.ascii)), theme.style(role)));
     Line::from(spans)

@@ -4,6 +4,7 @@ mod detail;
 mod explore;
 mod figures;
 mod footer;
+mod form;
 mod header;
 mod help;
 pub mod hit;
@@ -72,11 +73,33 @@ fn ask_for_room(area: Rect, buffer: &mut Buffer, theme: &Theme) {
     put(buffer, middle, Line::styled(text, theme.style(Role::Warning)).centered());
 }
 
+/// The chosen run's panel alone, as high as what it shows.
+pub fn draw_run(width: u16, state: &State, theme: &Theme) -> Buffer {
+    let mut state = state.clone();
+    state.metrics.scroll = 0;
+    let area = Rect::new(0, 0, width.clamp(layout::SMALLEST.0, 200), PICTURE);
+    let mut buffer = Buffer::empty(area);
+    buffer.set_style(area, theme.style(Role::Text));
+    let height = metrics::height(area, &state, theme);
+    let area = Rect { height, ..area };
+    buffer.resize(area);
+    metrics::render_panel(area, &mut buffer, &state, theme);
+    buffer
+}
+
+/// Lines of a picture, at most.
+const PICTURE: u16 = 200;
+
+/// What is between the header and the status line.
+fn middle(area: Rect) -> Rect {
+    Rect { y: area.y + 1, height: area.height.saturating_sub(3), ..area }
+}
+
 /// Header, middle, status line and footer of the screens that are not Explore.
 fn frame(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Rect {
     let row = |y| Rect { y, height: 1, ..area };
     header::render(row(area.y), buffer, state, theme);
     status::render(row(area.bottom() - 2), buffer, state, theme);
     footer::render(row(area.bottom() - 1), buffer, state, theme);
-    Rect { y: area.y + 1, height: area.height - 3, ..area }
+    middle(area)
 }

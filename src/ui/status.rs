@@ -60,7 +60,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
 }
 
 fn idle(state: &State, theme: &Theme) -> Line<'static> {
-    let key = state.keymap.key_of(Action::Core, &[crate::app::action::Context::Global]);
+    let key = state.keymap.key_of(Action::Measure, &[crate::app::action::Context::Global]);
     Line::from(vec![
         Span::raw(" "),
         Span::styled(key, theme.style(Role::Key)),

@@ -185,6 +185,8 @@ fn mistakes_are_told_before_the_screen_is_taken() {
 fn a_job_runs_beside_the_person_and_can_be_cancelled() {
     let mut screen = Screen::compared();
     screen.keys("\tm");
+    screen.wait_for("Enter starts");
+    screen.keys("\r");
     screen.wait("the job's progress", |s| s.contains("core") && s.contains('%') && s.contains("left"));
     screen.keys("]");
     screen.wait_for("0.30");

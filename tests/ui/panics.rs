@@ -10,7 +10,7 @@ use prunelens::{
     },
 };
 
-use crate::support::{Session, table};
+use crate::support::{NOW, Session, details, run, table};
 
 /// Sessions on every screen and with every overlay.
 fn sessions() -> Vec<Session> {
@@ -20,7 +20,10 @@ fn sessions() -> Vec<Session> {
         session
     };
     let mut sessions: Vec<Session> =
-        ["", "4", "<tab>", "w", "i", "L", "?", ":re", "/12", "m", "mq", "M", "e", "d"].into_iter().map(after).collect();
+        ["", "4", "<tab>", "w", "i", "L", "?", ":re", "/12", "m", "m<down><down><down>x", "m<enter>q", "M", "e", "d"]
+            .into_iter()
+            .map(after)
+            .collect();
     sessions.push(Session::loading());
     sessions.push(Session::ready());
     let mut session = Session::loading();
@@ -29,9 +32,22 @@ fn sessions() -> Vec<Session> {
     let mut session = Session::loading();
     session.report(Report::LoadFailed("x".repeat(500)));
     sessions.push(session);
-    let mut session = after("m");
-    session.job(1, JobState::Running { done: 1, total: 3, unit: "rows", seconds: 1.0, note: "n".repeat(200) });
-    session.report(Report::JobTable { id: 1, table: Arc::new(table(0.3)) });
+    let measured = || {
+        let mut session = after("m<enter>");
+        session.job(1, JobState::Running { done: 1, total: 3, unit: "rows", seconds: 1.0, note: "n".repeat(200) });
+        let runs = Arc::new(vec![run(0.5, "blocks.1.hook_resid_post"), run(0.5, "blocks.2.hook_resid_post")]);
+        session.report(Report::Runs { runs, now: NOW });
+        session.report(Report::JobTable { id: 1, table: Arc::new(table(0.3)), details: Arc::new(details()) });
+        session
+    };
+    for keys in ["", "<right>", "<right><right>", "b<down>", "b<down><right>", "<down><right>", "<down><right><right>"]
+    {
+        let mut session = measured();
+        session.keys(keys);
+        sessions.push(session);
+    }
+    let mut session = measured();
+    session.job(1, JobState::Unwritten("no space".into())).keys("w/tmp");
     sessions.push(session);
     let mut session = after("");
     session.report(Report::Crashed("index out of bounds".into()));

@@ -33,7 +33,7 @@ fn typed_text_is_compared_and_the_ratio_followed() {
 
 #[test]
 fn jobs_can_be_waited_for() {
-    let text = rendered("1<wait>m<job>", "txt");
+    let text = rendered("1<wait>m<enter><job>", "txt");
     assert!(text.contains("ce_loss_score") && text.contains("in 0:41"), "{text}");
 }
 
@@ -64,7 +64,7 @@ fn pictures_do_not_depend_on_chance() {
 fn pictures() {
     for (name, keys) in [
         ("explore", "1<wait><left><left><left><left><wait>]<wait>"),
-        ("metrics", "1<wait>m<job>"),
+        ("metrics", "1<wait>m<enter><job>"),
         ("help", "1<wait>?"),
         ("empty", "<wait>"),
         ("palette", "1<wait>:"),

@@ -16,7 +16,7 @@ use ratatui::{
     style::{Color, Modifier},
 };
 
-use crate::support::{Part, Session, dark, table, theme};
+use crate::support::{Part, Session, dark, theme};
 
 fn screen(state: &State, width: u16, height: u16, theme: &Theme) -> String {
     export::text::text(&draw(width, height, state, theme).0)
@@ -80,19 +80,6 @@ fn loading() {
 }
 
 #[test]
-fn metrics() {
-    let mut session = Session::explored();
-    session.keys("m");
-    snapshot!("metrics_queued", session, 120 x 36);
-    session.job(1, JobState::Running { done: 62, total: 100, unit: "rows", seconds: 20.0, note: "transfer".into() });
-    session.report(Report::JobTable { id: 1, table: Arc::new(table(0.62)) });
-    snapshot!("metrics_running", session, 120 x 36);
-    snapshot!("metrics_80x24", session, 80 x 24);
-    session.keys("<esc>");
-    snapshot!("explore_with_job", session, 120 x 36);
-}
-
-#[test]
 fn session_and_log() {
     let mut session = Session::explored();
     session.keys("i");
@@ -113,7 +100,7 @@ fn overlays() {
     snapshot!("palette", session, 120 x 36);
     session.keys("<esc>/12");
     snapshot!("find", session, 80 x 24);
-    session.keys("<esc>mq");
+    session.keys("<esc>m<enter>q");
     snapshot!("confirm_quit", session, 80 x 24);
 }
 
@@ -151,9 +138,9 @@ fn text_of_strangers_is_harmless() {
 fn ascii_only() {
     let mut session = Session::explored();
     let theme = Theme::load("dark", ColorDepth::Truecolor, true).unwrap();
-    session.keys("m");
+    session.keys("m<enter>");
     session.job(1, JobState::Running { done: 62, total: 100, unit: "rows", seconds: 20.0, note: String::new() });
-    for keys in ["", "<esc>", "?", "<esc>:", "<esc>i", "L", "<esc>w"] {
+    for keys in ["", "m", "<esc><esc>", "?", "<esc>:", "<esc>i", "L", "<esc>w"] {
         session.keys(keys);
         let text = screen(&session.state, 120, 36, &theme);
         let odd: Vec<char> = text.chars().filter(|c| !c.is_ascii()).collect();

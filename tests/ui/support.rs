@@ -12,8 +12,12 @@ use prunelens::{
         Comparison, Example, GRID, LatentDetail, Match, Paths, ReconstructionFigures, SpliceFigures, Token, Variant,
         View, grid_ratio,
     },
-    engine::{Command, EngineHandle, EngineLink, JobId, JobState, Report, Request, SessionInfo},
-    metrics::{Better, MetricRow, MetricTable},
+    engine::{Command, EngineHandle, EngineLink, FamilyInfo, JobId, JobState, ParamInfo, Report, Request, SessionInfo},
+    jobs::{Estimate, JobSpec, Kind, ParamValue, Run},
+    metrics::{
+        Better, Detail, MetricRow, MetricTable,
+        details::{Cell, Mark, Series},
+    },
     prune::Criterion,
     sae::Latents,
     session::SessionSpec,
@@ -48,9 +52,31 @@ pub fn info() -> SessionInfo {
         examples: [PROMPT, "Four score and seven years ago", "It is a truth universally acknowledged"]
             .map(String::from)
             .to_vec(),
+        families: families(),
         probe_ms: 12.0,
         warnings: Vec::new(),
     }
+}
+
+fn families() -> Vec<FamilyInfo> {
+    let param = |name, help, kind, default: &str| ParamInfo { name, help, kind, default: default.into() };
+    let core = vec![
+        param("variants", "Variants to measure, with commas between [default: all]", Kind::Variants, ""),
+        param("rows", "Token rows to measure on", Kind::Count { least: 1, most: 1000 }, "64"),
+        param("batch", "Rows in a batch; SAEBench's mse depends on it", Kind::Count { least: 1, most: 100 }, "8"),
+        param("ratio", "Share of the pruned variant's SAE weights set to zero", Kind::Ratio, "0.25"),
+        param("criterion", "How the SAE's weights are ranked for pruning", Kind::Criterion, "wanda"),
+        param("text", "Text or tokens to measure on", Kind::Path, ""),
+    ];
+    let sweep = vec![param("ratios", "Ratios to prune to, with commas between", Kind::Ratios, "0,0.25,0.5,0.75")];
+    vec![
+        FamilyInfo { name: "core", title: "Reconstruction, sparsity, and what predictions lose", params: core },
+        FamilyInfo { name: "sweep", title: "Loss against the ratio", params: sweep },
+    ]
+}
+
+pub fn estimate() -> Estimate {
+    Estimate { tokens: 8192, passes: 4.5, seconds: Some(38.0), bytes: 120 << 20, free: Some(3 << 30), remark: None }
 }
 
 fn memory() -> Vec<(String, u64)> {
@@ -239,6 +265,57 @@ pub fn table(progress: f64) -> MetricTable {
     }
 }
 
+/// A sweep's chart, a table with words, as families give them.
+pub fn details() -> Vec<Detail> {
+    let curve = |variant: Variant, name: &str, slope: f64, knee: Option<f64>| {
+        let loss = |x: f64| 3.4 + slope * x * x * x;
+        Series {
+            name: name.into(),
+            variant: Some(variant),
+            points: (0..=9).map(|i| f64::from(i) / 10.0).map(|x| (x, loss(x))).collect(),
+            mark: knee.map(|x| Mark { at: (x, loss(x)), name: "knee".into() }),
+        }
+    };
+    let mut curves =
+        vec![curve(Variant::Pruned, "pruned, wanda", 2.0, Some(0.6)), curve(Variant::Transfer, "transfer", 0.0, None)];
+    curves[0].points[9].1 = f64::NAN;
+    let letter = |letter: &str, rate: f64, words: &str| vec![letter.into(), Cell::Number(rate), words.into()];
+    let letters = vec![
+        letter(
+            "a",
+            0.25,
+            "army, American, and all that begins with the letter a where its own latent stays silent, any at all",
+        ),
+        letter("b", f64::NAN, ""),
+        vec!["c".into(), 0.5.into(), Cell::Empty],
+    ];
+    vec![
+        Detail::lines("CE against ratio", "ratio", "CE", curves),
+        Detail::table("absorption per letter: transfer", ["letter", "full", "absorbed"], letters),
+    ]
+}
+
+/// A run of earlier, some hours ago.
+pub fn run(ratio: f64, hook: &str) -> Run {
+    let mut table = table(1.0);
+    table.settings.push(("hook".into(), hook.into()));
+    table.rows[0].values[2] = Some(0.9 - ratio / 10.0);
+    Run {
+        when: NOW - 3 * 3_600_000,
+        spec: JobSpec::new("core")
+            .with("ratio", ParamValue::Number(ratio))
+            .with("criterion", ParamValue::Text("wanda".into())),
+        session: format!("demo, wanda 50%, 2k topk32, {hook}"),
+        seconds: 41.0,
+        table,
+        details: Vec::new(),
+        files: Vec::new(),
+    }
+}
+
+/// The time in these tests, in milliseconds since 1970.
+pub const NOW: u64 = 1_750_000_000_000;
+
 /// Looks of tests: true colour unless said otherwise.
 pub fn theme(name: &str, depth: ColorDepth) -> Theme {
     Theme::load(name, depth, false).unwrap()
@@ -378,11 +455,11 @@ impl EngineLink for FakeEngine {
             Command::StartJob { id, .. } => {
                 let running = JobState::Running { done: 5, total: 8, unit: "rows", seconds: 20.0, note: String::new() };
                 self.report(Report::Job { id, state: running });
-                self.report(Report::JobTable { id, table: Arc::new(table(1.0)) });
+                self.report(Report::JobTable { id, table: Arc::new(table(1.0)), details: Arc::new(details()) });
                 self.report(Report::Job { id, state: JobState::Done { seconds: 41.0, files: Vec::new() } });
             }
             Command::CancelJob(id) => self.report(Report::Job { id, state: JobState::Cancelled }),
-            Command::Quit => {}
+            _ => {}
         }
     }
 
@@ -394,6 +471,9 @@ impl EngineLink for FakeEngine {
                 (generation, ratio, criterion)
             }
             Request::SetRatio { generation, ratio, criterion } => (generation, ratio, criterion),
+            Request::Estimate { generation, .. } => {
+                return self.report(Report::Estimate { generation, estimate: Ok(estimate()) });
+            }
             Request::ShowLatent { generation, latent, token, criterion } => {
                 return self.report(Report::Latent { generation, detail: Arc::new(detail(latent, token, criterion)) });
             }

@@ -9,11 +9,11 @@ use prunelens::{
         state::{Choice, Overlay, Panel, Phase, Screen, Sort},
     },
     compare::Variant,
-    engine::{Command, JobState, Report, Request},
+    engine::{Command, Report, Request},
     prune::Criterion,
 };
 
-use crate::support::{PROMPT, Part, Session, info, key, table};
+use crate::support::{PROMPT, Part, Session, info, key};
 
 fn compare(session: &Session) -> Option<String> {
     session.requests().into_iter().find_map(|r| if let Request::Compare { text, .. } = r { Some(text) } else { None })
@@ -269,40 +269,8 @@ fn the_whole_prompt_shows_the_strongest_of_all_tokens() {
 }
 
 #[test]
-fn one_job_is_started_shown_and_cancelled() {
-    let mut session = Session::explored();
-    session.keys("m");
-    assert!(matches!(session.commands()[..], [Command::StartJob { id: 1, .. }]));
-    assert_eq!(session.state.screen, Screen::Metrics);
-    session.keys("<esc>m");
-    assert!(session.commands().is_empty(), "the same job is not started twice");
-    session.job(1, JobState::Running { done: 1, total: 4, unit: "rows", seconds: 2.0, note: String::new() });
-    let job = &session.state.jobs[0];
-    assert_eq!((job.share(), job.seconds_left()), (Some(0.25), Some(6.0)));
-    session.keys("x");
-    assert!(matches!(session.commands()[..], [Command::CancelJob(1)]));
-    session.report(Report::JobTable { id: 1, table: Arc::new(table(0.25)) }).job(1, JobState::Cancelled);
-    assert!(session.state.jobs[0].table.is_some(), "what was measured stays");
-    session.keys("]m");
-    assert!(matches!(session.commands()[..], [Command::StartJob { id: 2, .. }]));
-}
-
-#[test]
-fn quitting_asks_only_while_a_job_runs() {
-    let mut session = Session::explored();
-    assert!(session.keys("q").leaves());
-    let mut session = Session::explored();
-    assert!(!session.keys("mq").leaves());
-    assert_eq!(session.state.overlay, Some(Overlay::ConfirmQuit));
-    assert!(!session.keys("n").leaves());
-    assert_eq!(session.state.overlay, None);
-    assert!(session.keys("qy").leaves());
-    assert!(session.commands().iter().any(|c| matches!(c, Command::Quit)));
-}
-
-#[test]
 fn ctrl_c_and_signals_always_quit() {
-    for keys in ["", "1", "?", ":", "/", "mq", "i", "L"] {
+    for keys in ["", "1", "?", ":", "/", "m", "m<enter>q", "i", "L"] {
         let mut session = Session::explored();
         session.keys(keys);
         assert!(session.keys("<ctrl-c>").leaves(), "after {keys:?}");
@@ -382,7 +350,7 @@ fn figures_are_copied_and_exported() {
     session.keys("y");
     assert!(matches!(&session.effects[..], [Effect::Copy(text)] if text.contains(PROMPT) && text.contains("| l0 |")));
     session.keys("e");
-    assert!(matches!(&session.effects[..], [Effect::Export(documents)] if documents.len() == 3));
+    assert!(matches!(&session.effects[..], [Effect::Export(export)] if export.documents.len() == 3));
     session.send(Message::Exported(Err("results: no space left on device".into())));
     assert!(session.state.log.status().unwrap().text.contains("no space"));
     let mut session = Session::ready();
@@ -414,7 +382,7 @@ fn loading_can_fail_and_be_tried_again() {
 #[test]
 fn a_crash_of_the_engine_leaves_what_is_shown() {
     let mut session = Session::explored();
-    session.keys("m<esc>").report(Report::Crashed("index out of bounds".into()));
+    session.keys("m<enter><esc>").report(Report::Crashed("index out of bounds".into()));
     assert!(session.state.jobs[0].is_over());
     assert!(session.state.shown.is_some());
     assert!(!session.state.animating());

@@ -1,20 +1,15 @@
 //! What each action does.
 
-use super::{arrive::fill, typing};
+use super::{arrive::fill, exports, jobs, typing};
 use crate::{
     app::{
         action::Action,
         effect::Effect,
         palette,
-        state::{Choice, Job, Level, MAX_RATIO, Overlay, Panel, Phase, Pointed, Screen, State},
+        state::{Choice, Level, MAX_RATIO, Overlay, Panel, Phase, Pointed, Screen, State},
     },
     compare::Variant,
-    engine::{Command, JobSpec, JobState},
-    export::Figures,
-    jobs::{
-        ParamValue,
-        params::{CRITERION, RATIO},
-    },
+    engine::Command,
     prune::Criterion,
 };
 
@@ -31,7 +26,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         }
     }
     match action {
-        A::Quit if state.busy_jobs() => state.overlay = Some(Overlay::ConfirmQuit),
+        A::Quit if unfinished(state) => state.overlay = Some(Overlay::ConfirmQuit),
         A::Quit | A::QuitNow => effects.extend(super::quit()),
         A::KeepRunning => state.overlay = None,
         A::Suspend => effects.push(Effect::Suspend),
@@ -92,9 +87,25 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::PageUp => scroll(state, -(PAGE as isize)),
         A::PageDown => scroll(state, PAGE as isize),
         A::Accept => accept(state, effects),
-        A::Core => start_core(state, effects),
+        A::Measure => jobs::open_form(state),
         A::Metrics => open(state, Screen::Metrics),
-        A::CancelJob => cancel_job(state, effects),
+        A::PauseJob => jobs::pause(state, effects),
+        A::ResumeJob => jobs::resume(state, effects),
+        A::CancelJob => jobs::cancel(state, effects),
+        A::JobEarlier => jobs::shift(state, true, effects),
+        A::JobLater => jobs::shift(state, false, effects),
+        A::WriteResults => jobs::write_to(state),
+        A::ViewPrevious => jobs::turn_view(state, false),
+        A::ViewNext => jobs::turn_view(state, true),
+        A::Beside => jobs::mark(state),
+        A::NextFigure => jobs::next_figure(state),
+        A::ValuePrevious => jobs::turn_value(state, false),
+        A::ValueNext => jobs::turn_value(state, true),
+        A::ValueDefault => jobs::default_value(state),
+        A::QuitDropping => {
+            effects.extend(jobs::cancel_all(state));
+            effects.extend(super::quit());
+        }
         A::Session => open(state, Screen::Session),
         A::Log => {
             open(state, Screen::Log);
@@ -117,12 +128,12 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
             state.log.push(state.now, Level::Info, text);
             effects.push(Effect::Mouse(state.mouse));
         }
-        A::Copy => match figures(state) {
-            Some(figures) => effects.push(Effect::Copy(figures.markdown())),
+        A::Copy => match exports::markdown(state) {
+            Some(text) => effects.push(Effect::Copy(text)),
             None => nothing_yet(state),
         },
-        A::Export => match figures(state) {
-            Some(figures) => effects.push(Effect::Export(figures.documents())),
+        A::Export => match exports::export(state) {
+            Some(export) => effects.push(Effect::Export(export)),
             None => nothing_yet(state),
         },
         A::Retry => {
@@ -139,20 +150,17 @@ fn closes_help(action: Action) -> bool {
     !matches!(action, A::ScrollUp | A::ScrollDown | A::PageUp | A::PageDown | A::Back | A::Redraw | A::Theme)
 }
 
-/// What is on screen, for files and the clipboard.
-fn figures(state: &State) -> Option<Figures> {
-    let (shown, info) = (state.shown.as_ref()?, state.info.as_ref()?);
-    Some(Figures {
-        model: info.model.clone(),
-        compression: info.compression.clone(),
-        sae: info.sae.clone(),
-        comparison: shown.comparison.clone(),
-        tables: state.jobs.iter().filter_map(|j| j.table.clone()).collect(),
-    })
+/// Something would be left undone.
+fn unfinished(state: &State) -> bool {
+    state.jobs.iter().any(|job| !job.is_over())
 }
 
 fn nothing_yet(state: &mut State) {
-    state.log.push(state.now, Level::Warning, "there are no figures yet: type a prompt first");
+    let text = match state.screen {
+        Screen::Metrics => "there are no figures yet: select a run that has some",
+        _ => "there are no figures yet: type a prompt first",
+    };
+    state.log.push(state.now, Level::Warning, text);
 }
 
 /// Close the top layer.
@@ -184,7 +192,7 @@ fn panel(state: &mut State, number: u8) {
     }
 }
 
-fn open(state: &mut State, screen: Screen) {
+pub fn open(state: &mut State, screen: Screen) {
     state.overlay = None;
     state.scroll = 0;
     state.screen = screen;
@@ -228,6 +236,10 @@ pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
             state.focus = Panel::Ratio;
             set_ratio(state, ratio, effects);
         }
+        Pointed::Job(row) => jobs::select(state, row),
+        Pointed::View(view) => jobs::show_view(state, view),
+        Pointed::Field(row) => jobs::select_field(state, row),
+        Pointed::Measured => {}
     }
 }
 
@@ -240,6 +252,12 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
         (Pointed::Ratio(_) | Pointed::Panel(Panel::Ratio), false) => Action::RatioFineUp,
         (Pointed::Panel(Panel::Detail), true) => Action::ScrollDown,
         (Pointed::Panel(Panel::Detail), false) => Action::ScrollUp,
+        (Pointed::Job(_) | Pointed::Field(_), true) => Action::ScrollDown,
+        (Pointed::Job(_) | Pointed::Field(_), false) => Action::ScrollUp,
+        (Pointed::View(_), true) => Action::ViewNext,
+        (Pointed::View(_), false) => Action::ViewPrevious,
+        (Pointed::Measured, true) => Action::PageDown,
+        (Pointed::Measured, false) => Action::PageUp,
         (_, true) => Action::LatentDown,
         (_, false) => Action::LatentUp,
     };
@@ -282,17 +300,12 @@ fn scroll(state: &mut State, by: isize) {
         Some(Overlay::Palette { query, selected }) => {
             *selected = moved(*selected).min(palette::find(&state.keymap, query).len().saturating_sub(1));
         }
+        Some(Overlay::Form(form)) => form.selected = moved(form.selected).min(form.fields.len()),
         Some(_) => {}
         None => match state.screen {
             Screen::Explore => state.detail_scroll = moved(state.detail_scroll),
-            Screen::Metrics if by.unsigned_abs() > 1 => state.metrics_scroll = moved(state.metrics_scroll),
-            Screen::Metrics => {
-                let to = moved(state.job).min(state.jobs.len().saturating_sub(1));
-                if to != state.job {
-                    state.metrics_scroll = 0;
-                }
-                state.job = to;
-            }
+            Screen::Metrics if by.unsigned_abs() > 1 => state.metrics.scroll = moved(state.metrics.scroll),
+            Screen::Metrics => jobs::select(state, moved(state.metrics.row)),
             Screen::Session | Screen::Log => state.scroll = moved(state.scroll),
         },
     }
@@ -306,6 +319,8 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
             }
         }
         Some(Overlay::Find { query }) => find(state, &query),
+        Some(Overlay::Form(form)) => jobs::start(state, form, effects),
+        Some(Overlay::WriteTo { id, folder }) => jobs::write(state, id, &folder, effects),
         other => state.overlay = other,
     }
 }
@@ -325,36 +340,5 @@ fn find(state: &mut State, query: &str) {
             Level::Warning,
             format!("there is no latent #{query}: they go from #0 to #{}", d_sae.saturating_sub(1)),
         ),
-    }
-}
-
-/// Start the core metric and show it; while one runs, only show it.
-fn start_core(state: &mut State, effects: &mut Vec<Effect>) {
-    if !super::ready(state) {
-        return;
-    }
-    open(state, Screen::Metrics);
-    let job = JobSpec::new("core")
-        .with(RATIO.name, ParamValue::Number(state.ratio))
-        .with(CRITERION.name, ParamValue::Text(state.criterion.to_string()));
-    if let Some(at) = state.jobs.iter().position(|j| !j.is_over() && j.spec == job) {
-        state.job = at;
-        return;
-    }
-    let id = state.jobs.iter().map(|j| j.id + 1).max().unwrap_or(1);
-    state.jobs.push(Job { id, spec: job.clone(), state: JobState::Queued, table: None });
-    state.job = state.jobs.len() - 1;
-    state.metrics_scroll = 0;
-    effects.push(Effect::Command(Command::StartJob { id, job }));
-}
-
-fn cancel_job(state: &mut State, effects: &mut Vec<Effect>) {
-    match state.jobs.get(state.job) {
-        Some(job) if !job.is_over() => effects.push(Effect::Command(Command::CancelJob(job.id))),
-        Some(job) => {
-            let text = format!("{} is over: there is nothing to cancel", job.spec.family);
-            state.log.push(state.now, Level::Info, text);
-        }
-        None => {}
     }
 }

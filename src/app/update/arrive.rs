@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    app::state::{Choice, Level, Panel, Phase, Shown, State},
+    app::{
+        action::{Action, Context},
+        state::{Choice, Job, Level, Overlay, Panel, Past, Phase, Shown, State},
+    },
     compare::Comparison,
-    engine::{JobId, JobState, Report, SessionInfo},
+    engine::{JobId, JobState, Report, SessionInfo, Unfinished},
 };
 
 pub fn reported(state: &mut State, report: Report) {
@@ -41,11 +44,26 @@ pub fn reported(state: &mut State, report: Report) {
         }
         Report::RequestFailed { generation, message } => failed(state, generation, message),
         Report::Job { id, state: job } => job_changed(state, id, job),
-        Report::JobTable { id, table } => {
+        Report::JobTable { id, table, details } => {
             if let Some(job) = state.jobs.iter_mut().find(|j| j.id == id) {
-                job.table = Some(table);
+                (job.table, job.details) = (Some(table), details);
             }
         }
+        Report::JobRemark { id, text } => {
+            if let Some(job) = state.jobs.iter_mut().find(|j| j.id == id) {
+                job.remarks.push(text);
+            }
+        }
+        Report::Estimate { generation, estimate } => {
+            if let Some(Overlay::Form(form)) = &mut state.overlay
+                && form.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
+            {
+                (form.estimate, form.waiting) = (Some(estimate), false);
+            }
+        }
+        Report::Unfinished(all) => unfinished(state, all),
+        Report::Runs { runs, now } => state.past = Past { runs, now },
+        Report::Warning(text) => state.log.push(state.now, Level::Warning, text),
         Report::Memory(memory) => state.memory = memory,
         Report::Crashed(message) => {
             let text = format!(
@@ -55,7 +73,8 @@ pub fn reported(state: &mut State, report: Report) {
             state.follow.waiting = false;
             state.follow.latent_waiting = false;
             for job in state.jobs.iter_mut().filter(|j| !j.is_over()) {
-                job.state = JobState::Failed("the engine stopped".into());
+                job.state =
+                    JobState::Failed("the engine stopped; what was saved of it goes on at the next start".into());
             }
             state.focus = Panel::Latents;
             state.phase = Phase::Crashed(message);
@@ -122,6 +141,22 @@ pub fn fill(state: &mut State, keep: bool) {
     }
 }
 
+/// Jobs that can go on: rows of their own, above what is started from now on.
+fn unfinished(state: &mut State, all: Vec<Unfinished>) {
+    let n = all.len();
+    for Unfinished { spec, share } in all {
+        if state.jobs.iter().all(|job| job.spec != spec || job.is_over()) {
+            let id = super::jobs::new_id(state);
+            state.jobs.push(Job::new(id, spec, JobState::Interrupted(share)));
+        }
+    }
+    let keys = [Action::Metrics, Action::ResumeJob]
+        .map(|action| state.keymap.key_of(action, &[Context::Metrics, Context::Global]));
+    let what = if n == 1 { "a job was interrupted".to_owned() } else { format!("{n} jobs were interrupted") };
+    let text = format!("{what} earlier: {} shows it, {} goes on with it", keys[0], keys[1]);
+    state.log.push(state.now, Level::Info, text);
+}
+
 fn job_changed(state: &mut State, id: JobId, new: JobState) {
     let now = state.now;
     let Some(job) = state.jobs.iter_mut().find(|j| j.id == id) else { return };
@@ -130,6 +165,10 @@ fn job_changed(state: &mut State, id: JobId, new: JobState) {
             let folder = files.first().and_then(|f| f.parent()).map(|f| f.display().to_string());
             let written = folder.map(|f| format!(", results are in {f}")).unwrap_or_default();
             state.log.push(now, Level::Info, format!("{} finished{written}", job.spec.family));
+        }
+        JobState::Unwritten(message) => {
+            let text = format!("{} is measured, but not written: {message}; w writes it elsewhere", job.spec.family);
+            state.log.push(now, Level::Error, text);
         }
         JobState::Failed(message) => {
             // It stays in the job's row; the status line belongs to actions.

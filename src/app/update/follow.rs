@@ -3,7 +3,7 @@
 use crate::{
     app::{
         effect::Effect,
-        state::{LatentKey, State},
+        state::{LatentKey, Overlay, State},
     },
     engine::Request,
 };
@@ -14,6 +14,19 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
     }
     ask_comparison(state, effects);
     ask_latent(state, effects);
+    ask_estimate(state, effects);
+}
+
+/// What the job in the form will take: asked again whenever the form says another job.
+fn ask_estimate(state: &mut State, effects: &mut Vec<Effect>) {
+    let (Some(info), Some(Overlay::Form(form))) = (&state.info, &mut state.overlay) else { return };
+    let Some(job) = info.families.get(form.family).and_then(|family| form.spec(family)) else { return };
+    if form.asked.as_ref().is_some_and(|(_, asked)| *asked == job) {
+        return;
+    }
+    let generation = state.follow.advance();
+    effects.push(Effect::Request(Request::Estimate { generation, job: job.clone() }));
+    (form.asked, form.waiting) = (Some((generation, job)), true);
 }
 
 /// A new prompt goes out at once and makes the running comparison stale; a new ratio waits until the previous answer

@@ -39,6 +39,12 @@ pub fn typed(state: &mut State, event: KeyEvent) {
             edit(query, event.code, letter);
         }
         Some(Overlay::Find { query }) => edit(query, event.code, letter.filter(char::is_ascii_digit)),
+        Some(Overlay::WriteTo { folder, .. }) => edit_path(folder, event.code, letter),
+        Some(Overlay::Form(form)) => {
+            if let Some(text) = form.selected.checked_sub(1).and_then(|at| form.fields.get_mut(at)) {
+                edit_path(text, event.code, letter);
+            }
+        }
         _ => {
             let full = letter.is_some() && state.prompt.room() == 0;
             if !full && state.prompt.area.input(event) {
@@ -56,12 +62,34 @@ fn edit(query: &mut String, code: KeyCode, letter: Option<char>) {
     }
 }
 
+/// Longest path or list in a field, in bytes.
+const FIELD: usize = 4096;
+
+fn edit_path(text: &mut String, code: KeyCode, letter: Option<char>) {
+    match (code, letter) {
+        (KeyCode::Backspace, _) => drop(text.pop()),
+        (_, Some(c)) if text.len() < FIELD => text.push(c),
+        _ => {}
+    }
+}
+
+fn paste_path(field: &mut String, text: &str) {
+    let room = FIELD.saturating_sub(field.len());
+    field.extend(text.chars().filter(|c| !c.is_control()).take(room / 4));
+}
+
 pub fn pasted(state: &mut State, text: &str) {
     let text = safe::input(text);
     let takes = state.takes_text();
     match &mut state.overlay {
         Some(Overlay::Palette { query, .. }) => query.extend(text.chars().filter(|c| !c.is_control()).take(60)),
         Some(Overlay::Find { query }) => query.extend(text.chars().filter(char::is_ascii_digit).take(10)),
+        Some(Overlay::WriteTo { folder, .. }) => paste_path(folder, &text),
+        Some(Overlay::Form(form)) => {
+            if let Some(field) = form.selected.checked_sub(1).and_then(|at| form.fields.get_mut(at)) {
+                paste_path(field, &text);
+            }
+        }
         Some(_) => {}
         None if takes => {
             let room = state.prompt.room();

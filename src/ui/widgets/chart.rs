@@ -27,14 +27,31 @@ struct Dots {
 pub struct Chart {
     area: Rect,
     cells: Vec<Dots>,
-    top: f32,
+    x: (f64, f64),
+    y: (f32, f32),
 }
 
 impl Chart {
     /// A chart from 0 to 1 across and from 0 to `top` up.
     pub fn new(area: Rect, top: f32) -> Self {
+        Self::over(area, (0.0, 1.0), (0.0, if top > 0.0 { f64::from(top) } else { 1.0 }))
+    }
+
+    /// A chart over these values across and up.
+    pub fn over(area: Rect, x: (f64, f64), y: (f64, f64)) -> Self {
         let cells = usize::from(area.width) * usize::from(area.height);
-        Self { area, cells: vec![Dots::default(); cells], top: if top > 0.0 { top } else { 1.0 } }
+        Self { area, cells: vec![Dots::default(); cells], x, y: (y.0 as f32, y.1 as f32) }
+    }
+
+    /// Column of dots for a value, from the left.
+    fn column_of(&self, x: f64) -> u16 {
+        let (low, high) = self.x;
+        dot_of(if high > low { (x - low) / (high - low) } else { 0.5 }, self.area.width)
+    }
+
+    /// The cell, column and row, of a point.
+    pub fn cell_of(&self, x: f64, y: f32) -> (u16, u16) {
+        (self.column_of(x) / 2, self.row_of(y) / 4)
     }
 
     fn rows(&self) -> u16 {
@@ -44,7 +61,9 @@ impl Chart {
     /// Row of dots for a value, from the top.
     fn row_of(&self, value: f32) -> u16 {
         let last = f32::from(self.rows().saturating_sub(1));
-        (last - (value / self.top).clamp(0.0, 1.0) * last).round() as u16
+        let (low, high) = self.y;
+        let share = if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) } else { 0.5 };
+        (last - share * last).round() as u16
     }
 
     fn dot(&mut self, x: u16, y: u16, style: Style, ascii: char) {
@@ -68,16 +87,22 @@ impl Chart {
 
     /// A vertical line at a ratio.
     pub fn upright(&mut self, ratio: f64, style: Style) {
-        let x = dot_of(ratio, self.area.width);
+        let x = self.column_of(ratio);
         for y in 0..self.rows() {
             self.dot(x, y, style, '|');
         }
     }
 
-    /// A curve through points with ascending ratios.
+    /// A single point.
+    pub fn point(&mut self, x: f64, y: f32, style: Style) {
+        let (x, y) = (self.column_of(x), self.row_of(y));
+        self.dot(x, y, style, '*');
+    }
+
+    /// A curve through points with ascending places across.
     pub fn curve(&mut self, points: &[(f64, f32)], style: Style) {
         for pair in points.windows(2) {
-            let [(x0, y0), (x1, y1)] = [pair[0], pair[1]].map(|(r, v)| (dot_of(r, self.area.width), self.row_of(v)));
+            let [(x0, y0), (x1, y1)] = [pair[0], pair[1]].map(|(x, y)| (self.column_of(x), self.row_of(y)));
             let steps = x1.abs_diff(x0).max(y1.abs_diff(y0)).max(1);
             for step in 0..=steps {
                 let mix = |a: u16, b: u16| {

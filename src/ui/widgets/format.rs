@@ -53,6 +53,17 @@ pub fn time(seconds: f64) -> String {
     }
 }
 
+/// How long ago, in words, of two times in milliseconds; a clock that went back makes it "just now".
+pub fn age(now: u64, then: u64) -> String {
+    let minutes = now.saturating_sub(then) / 60_000;
+    match minutes {
+        0 => "just now".into(),
+        1..60 => format!("{minutes} min ago"),
+        60..2880 => format!("{} h ago", minutes / 60),
+        _ => format!("{} days ago", minutes / 1440),
+    }
+}
+
 /// Bytes in GiB with one decimal, in whole MiB below.
 pub fn bytes(bytes: u64) -> String {
     let mib = bytes as f64 / f64::from(1 << 20);

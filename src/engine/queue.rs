@@ -1,0 +1,411 @@
+//! The engine's jobs: one at a time in their order, the others waiting, paused, or finished with nowhere to put results.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Command, JobId, JobState, Report, live::Live, mailbox::Mailbox, report::Unfinished};
+use crate::{
+    error::{Error, Result},
+    jobs::{Family, Job, JobSpec, Keeper, Run, Step, Store, checkpoint::millis, fit, params::CRITERION, runs},
+    session::Session,
+};
+
+/// Between two reports of a job's progress, and of its figures: enough to watch it.
+const TELL: Duration = Duration::from_millis(100);
+const TELL_TABLE: Duration = Duration::from_millis(250);
+/// Earlier runs told to the interface.
+const RECALLED: usize = 100;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Ready,
+    Paused,
+    /// All is measured; the results could not be written.
+    Unwritten,
+}
+
+struct Entry {
+    id: JobId,
+    spec: JobSpec,
+    /// With what was changed to make it fit into memory.
+    fitted: JobSpec,
+    phase: Phase,
+    /// Made when its turn comes; away while it is being worked on.
+    job: Option<Box<dyn Job>>,
+    keeper: Option<Keeper>,
+    /// Time of work, that of earlier processes too; the person's own requests in between are not counted.
+    worked: Duration,
+    /// Nothing is left to do but to write the results.
+    finished: bool,
+    told: Option<Instant>,
+    told_table: Option<Instant>,
+}
+
+pub struct Queue {
+    families: &'static [Family],
+    store: Option<Store>,
+    reports: UnboundedSender<Report>,
+    entries: Vec<Entry>,
+    /// The one that is under way goes on until it is over or paused, wherever it stands.
+    current: Option<JobId>,
+}
+
+impl Queue {
+    pub fn new(families: &'static [Family], store: Option<Store>, reports: UnboundedSender<Report>) -> Self {
+        Self { families, store, reports, entries: Vec::new(), current: None }
+    }
+
+    fn send(&self, report: Report) {
+        // Fails only when the interface is gone.
+        let _ = self.reports.send(report);
+    }
+
+    fn state(&self, id: JobId, state: JobState) {
+        self.send(Report::Job { id, state });
+    }
+
+    fn warn(&self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            tracing::warn!("{error}");
+            self.send(Report::Warning(error.to_string()));
+        }
+    }
+
+    fn entry(&mut self, id: JobId) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|e| e.id == id)
+    }
+
+    /// The job whose turn it is.
+    fn next(&self) -> Option<JobId> {
+        let ready = |e: &&Entry| e.phase == Phase::Ready;
+        let current = self.entries.iter().filter(ready).find(|e| Some(e.id) == self.current);
+        current.or_else(|| self.entries.iter().find(ready)).map(|e| e.id)
+    }
+
+    pub fn has_work(&self) -> bool {
+        self.next().is_some()
+    }
+
+    /// What is known of earlier: interrupted jobs of this session, and finished runs.
+    pub fn recall(&self, session: &Session) {
+        let Some(store) = &self.store else { return };
+        let unfinished = store.checkpoints().unfinished(self.families, session);
+        if !unfinished.is_empty() {
+            let all = unfinished.into_iter().map(|h| Unfinished { spec: h.spec, share: h.known.share });
+            self.send(Report::Unfinished(all.collect()));
+        }
+        let runs = store.runs().recall(RECALLED);
+        if !runs.is_empty() {
+            self.send(Report::Runs { runs: Arc::new(runs), now: millis() });
+        }
+    }
+
+    /// A command about jobs; others are not for the queue.
+    pub fn obey(&mut self, command: Command, session: Option<&Session>) {
+        match command {
+            Command::StartJob { id, job } => {
+                self.state(id, JobState::Queued);
+                let entry = Entry {
+                    id,
+                    fitted: job.clone(),
+                    spec: job,
+                    phase: Phase::Ready,
+                    job: None,
+                    keeper: None,
+                    worked: Duration::ZERO,
+                    finished: false,
+                    told: None,
+                    told_table: None,
+                };
+                self.entries.push(entry);
+            }
+            Command::PauseJob(id) => self.pause(id),
+            Command::ResumeJob(id) => {
+                if let Some(entry) = self.entry(id).filter(|e| e.phase == Phase::Paused) {
+                    entry.phase = Phase::Ready;
+                    self.state(id, JobState::Queued);
+                }
+            }
+            Command::CancelJob(id) => {
+                if let Some(at) = self.entries.iter().position(|e| e.id == id) {
+                    let entry = self.entries.remove(at);
+                    self.warn(entry.keeper.map_or(Ok(()), Keeper::forget));
+                    self.state(id, JobState::Cancelled);
+                }
+            }
+            Command::MoveJob { id, earlier } => {
+                if let Some(at) = self.entries.iter().position(|e| e.id == id) {
+                    let to = if earlier { at.saturating_sub(1) } else { (at + 1).min(self.entries.len() - 1) };
+                    self.entries.swap(at, to);
+                }
+            }
+            Command::WriteJob { id, folder } => {
+                if let (Some(session), Some(at)) = (session, self.entries.iter().position(|e| e.id == id)) {
+                    let folder = folder.unwrap_or_else(|| session.spec.results.clone());
+                    if self.entries[at].phase == Phase::Unwritten {
+                        self.write(at, &folder, session);
+                    }
+                }
+            }
+            Command::ForgetJob(job) => {
+                if let (Some(session), Some(store)) = (session, &self.store) {
+                    let forgotten = job
+                        .family(self.families)
+                        .and_then(|family| store.checkpoints().claim(family, &job, session))
+                        .and_then(|claim| claim.clear());
+                    self.warn(forgotten);
+                }
+            }
+            Command::Load(_) | Command::Quit => {}
+        }
+    }
+
+    fn pause(&mut self, id: JobId) {
+        let Some(entry) = self.entry(id).filter(|e| e.phase == Phase::Ready) else { return };
+        entry.phase = Phase::Paused;
+        let share = entry.job.as_ref().map_or(0.0, |job| job.progress().share());
+        let kept = entry.keep_now();
+        self.warn(kept);
+        self.state(id, JobState::Paused(share));
+    }
+
+    /// The session goes: save everything that can go on later.
+    pub fn end(&mut self, session: Option<&Session>) {
+        for mut entry in std::mem::take(&mut self.entries) {
+            let share = entry.job.as_ref().map_or(0.0, |job| job.progress().share());
+            let kept = match (&self.store, session) {
+                (Some(store), Some(session)) => {
+                    entry.claim(self.families, store, session).and_then(|()| entry.keep_now()).map(|()| true)
+                }
+                _ => Ok(false),
+            };
+            let state = match kept {
+                Ok(true) => JobState::Interrupted(share),
+                Ok(false) => JobState::Cancelled,
+                Err(error) => JobState::Failed(format!("stopped, and its state could not be saved: {error}")),
+            };
+            self.state(entry.id, state);
+        }
+        self.current = None;
+    }
+
+    /// One step of the job whose turn it is. The person, and commands that let it go on, are served in between.
+    pub fn step(&mut self, live: &mut Live, mailbox: &Mailbox) {
+        let Some(id) = self.next() else { return };
+        self.current = Some(id);
+        let session = live.session.clone();
+        let mut served = Duration::ZERO;
+        let started = Instant::now();
+        let outcome = self.advance(id, live, mailbox, &session, &mut served);
+        if let Some(entry) = self.entry(id) {
+            entry.worked += started.elapsed().saturating_sub(served);
+        }
+        match outcome {
+            Ok(Step::More) => self.tell(id),
+            Ok(Step::Done) => {
+                if let Some(at) = self.entries.iter().position(|e| e.id == id) {
+                    self.entries[at].told_table = None;
+                    self.tell_table(id);
+                    self.write(at, &session.spec.results, &session);
+                }
+            }
+            // The command that ended the step waits; it says what becomes of the job.
+            Err(Error::Interrupted) => {}
+            Err(error) => self.failed(id, error, &session),
+        }
+    }
+
+    fn advance(
+        &mut self,
+        id: JobId,
+        live: &mut Live,
+        mailbox: &Mailbox,
+        session: &Session,
+        served: &mut Duration,
+    ) -> Result<Step> {
+        let Some(entry) = self.entry(id) else { return Err(Error::Interrupted) };
+        let (taken, spec) = (entry.job.take(), entry.spec.clone());
+        let mut job = match taken {
+            Some(job) => job,
+            None => {
+                // Ranks by a criterion that is used for the first time take a while; they are the session's, not the job's.
+                if let Some(criterion) = spec.params.text(CRITERION.name)? {
+                    let tick = &mut || self.attend(id, live, mailbox, session, served);
+                    session.order(criterion.parse()?, tick)?;
+                }
+                self.make(id, session)?
+            }
+        };
+        let finished = self.entry(id).is_some_and(|entry| entry.finished);
+        let step =
+            if finished { Ok(Step::Done) } else { job.step(&mut || self.attend(id, live, mailbox, session, served)) };
+        if let Some(entry) = self.entry(id) {
+            entry.job = Some(job);
+            entry.finished = matches!(step, Ok(Step::Done));
+        }
+        step
+    }
+
+    /// Between two parts of a step: what ends it, what other jobs are told, what the person wants.
+    fn attend(
+        &mut self,
+        id: JobId,
+        live: &mut Live,
+        mailbox: &Mailbox,
+        session: &Session,
+        served: &mut Duration,
+    ) -> Result<()> {
+        if mailbox.ends(Some(id)) {
+            return Err(Error::Interrupted);
+        }
+        while let Some(command) = mailbox.next_beside(id) {
+            self.obey(command, Some(session));
+        }
+        let before = Instant::now();
+        live.serve();
+        *served += before.elapsed();
+        Ok(())
+    }
+
+    /// The job, from where an earlier process left it if one did.
+    fn make(&mut self, id: JobId, session: &Session) -> Result<Box<dyn Job>> {
+        let (families, store) = (self.families, self.store.clone());
+        let Some(entry) = self.entry(id) else { return Err(Error::Interrupted) };
+        let mut remarks = Vec::new();
+        if let Some(store) = &store
+            && let Err(error) = entry.claim(families, store, session)
+        {
+            if matches!(error, Error::Invalid(_)) {
+                return Err(error);
+            }
+            // A state folder that cannot be written to is no reason not to measure.
+            remarks.push(format!("no checkpoints are kept: {error}"));
+        }
+        let mut made = None;
+        if let Some(keeper) = &mut entry.keeper {
+            match keeper.take_up(families, session) {
+                Ok(Some(earlier)) => {
+                    remarks.push(format!("goes on from {:.0} %", 100.0 * earlier.share));
+                    (entry.worked, entry.finished) = (earlier.worked, earlier.finished);
+                    entry.fitted = keeper.fitted().clone();
+                    made = Some(earlier.job);
+                }
+                Ok(None) => {}
+                Err(error) => remarks.push(format!("begun anew, the saved state is of no use: {error}")),
+            }
+        }
+        let job = match made {
+            Some(job) => job,
+            None => {
+                let family = entry.fitted.family(families)?;
+                let (fitted, remark) = fit::fit(family, &entry.fitted, session, fit::free_for(session))?;
+                entry.refit(fitted)?;
+                remarks.extend(remark);
+                entry.fitted.make(families, session)?
+            }
+        };
+        for text in remarks {
+            self.send(Report::JobRemark { id, text });
+        }
+        Ok(job)
+    }
+
+    fn failed(&mut self, id: JobId, error: Error, session: &Session) {
+        let families = self.families;
+        let Some(at) = self.entries.iter().position(|e| e.id == id) else { return };
+        let entry = &mut self.entries[at];
+        if fit::is_out_of_memory(&error) {
+            // What it held has to go before there is room.
+            entry.job = None;
+            let smaller = entry.fitted.family(families).ok();
+            let smaller = smaller.and_then(|family| fit::after_failure(family, &entry.fitted, session));
+            if let Some((fitted, text)) = smaller {
+                let cleared = entry.refit(fitted);
+                self.warn(cleared);
+                self.send(Report::JobRemark { id, text });
+                return;
+            }
+        }
+        // Its last checkpoint stays: the reason may go away.
+        self.entries.remove(at);
+        self.state(id, JobState::Failed(error.to_string()));
+    }
+
+    /// Progress, figures and a checkpoint, each when it is time for it.
+    fn tell(&mut self, id: JobId) {
+        let Some(entry) = self.entry(id) else { return };
+        let Some(job) = &entry.job else { return };
+        let seconds = entry.worked.as_secs_f64();
+        let kept = entry.keeper.as_mut().map_or(Ok(()), |keeper| keeper.keep(&**job, seconds));
+        if entry.told.is_none_or(|at| at.elapsed() >= TELL) {
+            entry.told = Some(Instant::now());
+            let p = job.progress();
+            let (done, total, unit, note) = (p.done, p.total, p.unit, p.note);
+            self.state(id, JobState::Running { done, total, unit, seconds, note });
+        }
+        self.warn(kept);
+        self.tell_table(id);
+    }
+
+    fn tell_table(&mut self, id: JobId) {
+        let Some(entry) = self.entry(id).filter(|e| e.told_table.is_none_or(|at| at.elapsed() >= TELL_TABLE)) else {
+            return;
+        };
+        let Some(job) = &entry.job else { return };
+        entry.told_table = Some(Instant::now());
+        let (table, details) = (Arc::new(job.table()), Arc::new(job.details()));
+        self.send(Report::JobTable { id, table, details });
+    }
+
+    /// Write a finished job's results. Where that fails it stays, with its checkpoint.
+    fn write(&mut self, at: usize, folder: &Path, session: &Session) {
+        let store = self.store.clone();
+        let entry = &mut self.entries[at];
+        let (id, seconds) = (entry.id, entry.worked.as_secs_f64());
+        let Some(job) = &mut entry.job else { return };
+        let files = match job.finish(folder) {
+            Ok(files) => files,
+            Err(error) => {
+                entry.phase = Phase::Unwritten;
+                let kept = entry.keep_now();
+                self.warn(kept);
+                return self.state(id, JobState::Unwritten(error.to_string()));
+            }
+        };
+        let mut run = Run::now(entry.spec.clone(), runs::label(session), seconds, job.table(), job.details());
+        run.files = files.clone();
+        let forgotten = self.entries.remove(at).keeper.map_or(Ok(()), Keeper::forget);
+        self.warn(forgotten);
+        if let Some(store) = store {
+            self.warn(store.runs().remember(&run));
+        }
+        self.state(id, JobState::Done { seconds, files });
+    }
+}
+
+impl Entry {
+    /// Take the job's checkpoint for this process, once.
+    fn claim(&mut self, families: &[Family], store: &Store, session: &Session) -> Result<()> {
+        if self.keeper.is_none() {
+            let claim = store.checkpoints().claim(self.spec.family(families)?, &self.spec, session)?;
+            self.keeper = Some(Keeper::new(claim, self.fitted.clone(), store.every));
+        }
+        Ok(())
+    }
+
+    fn keep_now(&mut self) -> Result<()> {
+        let seconds = self.worked.as_secs_f64();
+        self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.keep_now(self.job.as_deref(), seconds, self.finished))
+    }
+
+    /// Begin anew with other parameters.
+    fn refit(&mut self, fitted: JobSpec) -> Result<()> {
+        self.fitted = fitted.clone();
+        self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.refit(fitted))
+    }
+}
