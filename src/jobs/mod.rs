@@ -1,5 +1,6 @@
 //! Long work in small steps, so that whoever drives it can do other things in between.
 
+pub mod absorption;
 pub mod core;
 pub mod params;
 pub mod registry;

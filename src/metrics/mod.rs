@@ -1,8 +1,10 @@
 //! Metrics as SAEBench computes them.
 
+pub mod absorption;
 pub mod command;
 pub mod core;
 pub mod details;
+pub mod lbfgs;
 pub mod report;
 pub mod scr_tpp;
 pub mod sparse_probing;
