@@ -34,6 +34,8 @@ use serde_json::Value;
 
 #[path = "metrics/absorption.rs"]
 mod absorption;
+#[path = "metrics/sweep.rs"]
+mod sweep;
 
 type Outcome = Result<(), String>;
 
@@ -105,6 +107,7 @@ impl Case<'_> {
             ("tpp", _) => Some(texts::tpp(self)),
             ("scr", _) => Some(texts::scr(self)),
             ("absorption", _) => absorption::run(self),
+            ("loss_vs_sparsity", _) => Some(sweep::run(self)),
             ("export", "schema") => Some(self.schema()),
             _ => None,
         }

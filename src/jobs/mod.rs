@@ -4,6 +4,7 @@ pub mod absorption;
 pub mod core;
 pub mod params;
 pub mod registry;
+pub mod sweep;
 pub mod texts;
 
 use std::path::{Path, PathBuf};

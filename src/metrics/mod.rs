@@ -9,6 +9,7 @@ pub mod report;
 pub mod scr_tpp;
 pub mod sparse_probing;
 pub mod subjects;
+pub mod sweep;
 pub mod table;
 pub mod texts;
 

@@ -20,7 +20,10 @@ use crate::{
     compare::{Reader, Variant},
     error::{Error, Result},
     jobs,
-    metrics::{Detail, MetricTable, core::pass::tokens_at_once},
+    metrics::{
+        Detail, MetricTable,
+        core::{pass::tokens_at_once, run::groups},
+    },
     model::{HookPoint, Site, Tick, Tokenizer},
     rng::Rng,
     sae::Latents,
@@ -120,17 +123,7 @@ impl AbsorptionRun {
             Reader::new(reader.variant, reader.model, reader.sae, reader.pruning, hook, reader.space)
         };
         let readers = readers.into_iter().map(at_output).collect::<Result<Vec<_>>>()?;
-        let mut groups: Vec<Vec<usize>> = Vec::new();
-        for (at, reader) in readers.iter().enumerate() {
-            let same = |group: &&mut Vec<usize>| {
-                let first = &readers[group[0]];
-                Arc::ptr_eq(&first.model, &reader.model) && first.hook == reader.hook && first.space == reader.space
-            };
-            match groups.iter_mut().find(same) {
-                Some(group) => group.push(at),
-                None => groups.push(vec![at]),
-            }
-        }
+        let groups = groups(&readers);
         let work = Work {
             digest: 0,
             models: vec![ModelWork::default(); groups.len()],
