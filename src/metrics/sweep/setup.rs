@@ -1,6 +1,9 @@
 //! A sweep on what a session has loaded, layer by layer.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +23,10 @@ use crate::{
     jobs,
     metrics::{
         Detail, MetricTable,
-        core::setup::{self as core, CoreOptions},
+        core::{
+            CoreSpec,
+            setup::{self as core, CoreOptions},
+        },
         report::{RunStamp, write_results},
         subjects::Names,
     },
@@ -319,49 +325,66 @@ fn check_layers(session: &Session, options: &SweepOptions) -> Result<Vec<Option<
 const PAPER_BATCH: usize = 8;
 
 fn rows(session: &Session, options: &SweepOptions) -> Result<SweepRows> {
-    let core_options = CoreOptions {
+    if options.mode == Mode::Paper {
+        return documents(session, options);
+    }
+    let options = CoreOptions {
         text: options.text.clone(),
         rows: options.rows,
         context: options.context,
-        batch: options.batch.or((options.mode == Mode::Paper).then_some(PAPER_BATCH)),
+        batch: options.batch,
         ..CoreOptions::default()
     };
-    if options.mode == Mode::Masked {
-        let (core, rows) = core::rows(session, &core_options)?;
-        return Ok(SweepRows { core, batches: vec![rows], special: session.tokenizer.specials() });
+    let (core, rows) = core::rows(session, &options)?;
+    Ok(SweepRows { core, batches: vec![rows], special: session.tokenizer.specials() })
+}
+
+/// Documents one by one, cut at the context and padded to the longest of their batch.
+fn documents(session: &Session, options: &SweepOptions) -> Result<SweepRows> {
+    let config = &session.original.config;
+    let context = options.context.unwrap_or(core::CONTEXT.min(config.n_ctx));
+    let wanted = options.rows.unwrap_or_else(|| core::default_rows(&session.original));
+    let batch = options.batch.unwrap_or(PAPER_BATCH);
+    if context < 2 || context > config.n_ctx || wanted == 0 || batch == 0 {
+        return Err(Error::Usage(format!(
+            "{wanted} rows of {context} tokens in batches of {batch} cannot be; expected at least 1 row, a context of 2 to {} and a batch of at least 1",
+            config.n_ctx
+        )));
     }
-    let (mut core, _) = core::rows(session, &core_options)?;
-    core.exclude_special_tokens_from_reconstruction = false;
-    let wanted = options.rows.unwrap_or(core.rows());
     let (corpus, dataset) = match options.text.as_ref().or(session.spec.text.as_ref()) {
         Some(path) => (read_corpus(path)?, safe(&path.display().to_string())),
         None => (Corpus::Texts(demo::held_out()?), "built-in held-out text".to_owned()),
     };
-    core.dataset = dataset;
     let batches = match corpus {
         // Batches made elsewhere keep their padding.
         Corpus::Tokens(batches) => batches.into_iter().map(|b| b.rows).collect(),
         Corpus::Texts(texts) => {
             let mut documents = Vec::new();
-            for text in texts.iter().take(wanted) {
+            for text in &texts {
                 let mut ids = session.tokenizer.encode(text, session.spec.bos)?;
-                ids.truncate(core.context_size);
-                documents.push(ids);
+                ids.truncate(context);
+                documents.extend(Some(ids).filter(|ids| ids.len() > 1));
+                if documents.len() == wanted {
+                    break;
+                }
             }
-            documents.retain(|ids| ids.len() > 1);
-            PaperRun::pad(documents, core.batch_size_prompts)
+            PaperRun::pad(documents, batch)
         }
     };
     for batch in &batches {
-        crate::data::rows::check_rows(batch, session.original.config.d_vocab)?;
+        crate::data::rows::check_rows(batch, config.d_vocab)?;
     }
-    let longest = batches.iter().flatten().map(Vec::len).max().unwrap_or(0);
-    if longest > session.original.config.n_ctx {
+    let lengths = || batches.iter().flatten().map(Vec::len);
+    let (shortest, longest) = (lengths().min().unwrap_or(0), lengths().max().unwrap_or(0));
+    if shortest < 2 || longest > config.n_ctx {
         return Err(Error::invalid(format!(
-            "rows of {longest} tokens are longer than the {} that {} can read",
-            session.original.config.n_ctx, session.original.name
+            "{dataset} gives rows of {shortest} to {longest} tokens; expected 2 to {}",
+            config.n_ctx
         )));
     }
-    core.context_size = longest;
-    Ok(SweepRows { core, batches, special: Default::default() })
+    let core = CoreSpec {
+        exclude_special_tokens_from_reconstruction: false,
+        ..CoreSpec::over(lengths().count(), longest, batch, dataset)
+    };
+    Ok(SweepRows { core, batches, special: HashSet::new() })
 }
