@@ -40,7 +40,10 @@ fn run(cli: Cli) -> Result<()> {
             PruneTarget::Model(args) => prune::command::model(&setup::headless(&args.session())?.spec, &args.output),
             PruneTarget::Sae(args) => prune::command::sae(&setup::headless(&args.session)?.spec, &args.output),
         },
-        Command::Metrics(args) => metrics::command::run(&setup::session(&args.session)?, &args, tick),
+        Command::Metrics(mut args) => {
+            args.spread_layers()?;
+            metrics::command::run(&setup::session(&args.session)?, &args, tick)
+        }
         Command::Data(args) => data::command::run(&args.target),
         Command::Bench(args) => {
             let spec = setup::headless(&args.session)?.spec;

@@ -85,7 +85,7 @@ impl AbsorptionMeasurement {
 }
 
 /// Some ten minutes at most on two cores, whatever the model.
-fn default_words(model: &Model) -> usize {
+pub fn default_words(model: &Model) -> usize {
     match model.parameters() {
         0..20_000_000 => 4000,
         20_000_000..500_000_000 => 2000,

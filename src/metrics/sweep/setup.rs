@@ -32,7 +32,7 @@ use crate::{
     },
     model::Tick,
     prune::Criterion,
-    sae::formats,
+    sae::formats::{self, Given},
     session::Session,
     text::safe,
 };
@@ -46,7 +46,7 @@ pub struct SweepOptions {
     /// Default: the session's.
     pub criteria: Vec<Criterion>,
     pub mode: Mode,
-    /// Layers to sweep with the SAEs that the patterns give. Empty: the session's own.
+    /// Layers to sweep, ascending, with the SAEs that the patterns give. Empty: the session's own.
     pub layers: Vec<usize>,
     /// Path of the pretrained SAE of a layer, with `{layer}` in it.
     pub sae: Option<PathBuf>,
@@ -129,7 +129,8 @@ impl SweepMeasurement {
         let (Some(layer), Some(pattern)) = (layer, &self.options.sae) else { return Ok(self.session.clone()) };
         let load = |pattern: &PathBuf| {
             let path = layers::at(pattern, layer);
-            let sae = formats::load(&path)?;
+            let given = Given { norm_scaling_factor: self.session.spec.norm_scaling_factor, ..Given::default() };
+            let sae = formats::load_given(&path, &given)?;
             if sae.config.hook.layer != layer {
                 let hook = sae.config.hook;
                 return Err(Error::file(&path, format!("expected an SAE of layer {layer}, found one of {hook}")));
@@ -286,7 +287,9 @@ fn check_layers(session: &Session, options: &SweepOptions) -> Result<Vec<Option<
     let usage = |message: String| Err(Error::Usage(message));
     if options.layers.is_empty() {
         return match [&options.sae, &options.trained_sae].into_iter().flatten().next() {
-            Some(path) => usage(format!("{} stands for one SAE a layer; say which with --layers", path.display())),
+            Some(path) => {
+                usage(format!("{} stands for one SAE a layer; say which layers", safe(&path.display().to_string())))
+            }
             None => Ok(vec![None]),
         };
     }
@@ -299,7 +302,7 @@ fn check_layers(session: &Session, options: &SweepOptions) -> Result<Vec<Option<
             return Ok(vec![None]);
         }
         return usage(format!(
-            "an SAE reads one layer, and this session's reads {}; to sweep others give a path with {} in it to --sae",
+            "an SAE reads one layer, and this session's reads {}; to sweep others give a path of SAEs with {} in it",
             session.hook.layer,
             layers::PLACE
         ));
@@ -309,6 +312,12 @@ fn check_layers(session: &Session, options: &SweepOptions) -> Result<Vec<Option<
             "--trained-sae is of one layer; give a path with {} in it, or leave it out",
             layers::PLACE
         ));
+    }
+    if let Some(path) =
+        [Some(pattern), options.trained_sae.as_ref()].into_iter().flatten().find(|p| !layers::is_pattern(p))
+    {
+        let path = safe(&path.display().to_string());
+        return usage(format!("{path} has no {} in it to stand for the layer's number", layers::PLACE));
     }
     for &layer in &options.layers {
         for path in [Some(pattern), options.trained_sae.as_ref()].into_iter().flatten() {
