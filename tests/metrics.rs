@@ -32,6 +32,11 @@ use prunelens::{
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+#[path = "metrics/absorption.rs"]
+mod absorption;
+#[path = "metrics/sweep.rs"]
+mod sweep;
+
 type Outcome = Result<(), String>;
 
 #[derive(Default)]
@@ -101,6 +106,8 @@ impl Case<'_> {
             ("sparse_probing", _) => Some(texts::sparse_probing(self)),
             ("tpp", _) => Some(texts::tpp(self)),
             ("scr", _) => Some(texts::scr(self)),
+            ("absorption", _) => absorption::run(self),
+            ("loss_vs_sparsity", _) => Some(sweep::run(self)),
             ("export", "schema") => Some(self.schema()),
             _ => None,
         }
@@ -196,6 +203,12 @@ impl Case<'_> {
 
     /// Keys and nesting of written files; those of families that do not exist here are passed over.
     fn schema(&self) -> Outcome {
+        self.core_schema()?;
+        texts::schema(self)?;
+        absorption::schema(self)
+    }
+
+    fn core_schema(&self) -> Outcome {
         let Some(file) = self.files("inputs").into_iter().find(|f| f.parent().is_some_and(|p| p.ends_with("core")))
         else {
             return Err("no core file among the layouts".into());
@@ -203,8 +216,7 @@ impl Case<'_> {
         let at = |path: &str| self.folder.join(path);
         let loaded = load(&at("model"), &at("saes/standard_resid"), &at("core/tokens.safetensors"));
         let spec = CoreSpec::over(loaded.rows.len(), loaded.rows[0].len(), 1, "local tokens");
-        same_shape("", &run(spec, loaded, &file).1, &json(&file), None)?;
-        texts::schema(self)
+        same_shape("", &run(spec, loaded, &file).1, &json(&file), None)
     }
 }
 

@@ -25,7 +25,7 @@ pub const FAMILY: Family = Family {
     make: |session, params| Ok(Box::new(CoreJob::new(session, &options(session, params)?)?)),
 };
 
-const ROWS: Param = Param {
+pub(super) const ROWS: Param = Param {
     name: "rows",
     help: "Token rows to measure on [default: by the size of the model]",
     kind: Kind::Count { least: 1, most: 10_000_000 },
@@ -41,7 +41,7 @@ pub(super) const CONTEXT_SIZE: Param = Param {
     of_session: false,
 };
 
-const BATCH_SIZE: Param = Param {
+pub(super) const BATCH_SIZE: Param = Param {
     name: "batch",
     help: "Rows in a batch; SAEBench's mse depends on it [default: 8]",
     kind: Kind::Count { least: 1, most: 100_000 },

@@ -1,5 +1,6 @@
 //! Long work in small steps, so that whoever drives it can do other things in between.
 
+pub mod absorption;
 pub mod checkpoint;
 pub mod core;
 pub mod estimate;
@@ -9,6 +10,7 @@ pub mod keeper;
 pub mod params;
 pub mod registry;
 pub mod runs;
+pub mod sweep;
 pub mod texts;
 
 use std::path::{Path, PathBuf};

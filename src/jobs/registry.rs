@@ -9,8 +9,14 @@ use crate::{
 };
 
 /// All families, in the order of lists. A new one is one line.
-pub const FAMILIES: &[Family] =
-    &[super::core::FAMILY, super::texts::SPARSE_PROBING, super::texts::SCR, super::texts::TPP];
+pub const FAMILIES: &[Family] = &[
+    super::core::FAMILY,
+    super::sweep::FAMILY,
+    super::absorption::FAMILY,
+    super::texts::SPARSE_PROBING,
+    super::texts::SCR,
+    super::texts::TPP,
+];
 
 /// A metric family: what it is called, what can be chosen, what it costs and how it begins.
 #[derive(Clone, Copy, Debug)]

@@ -1,14 +1,17 @@
 //! Metrics as SAEBench computes them.
 
+pub mod absorption;
 pub mod command;
 pub mod core;
 pub mod details;
+pub mod lbfgs;
 pub mod report;
 pub mod results;
 pub mod scr_tpp;
 pub mod show;
 pub mod sparse_probing;
 pub mod subjects;
+pub mod sweep;
 pub mod table;
 pub mod texts;
 

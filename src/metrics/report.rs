@@ -5,6 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use candle_core::DType;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -171,6 +172,15 @@ fn metadata(
         }
     }
     out
+}
+
+/// SAEBench's name of the type a model computes in.
+pub fn llm_dtype(dtype: DType) -> &'static str {
+    match dtype {
+        DType::BF16 => "bfloat16",
+        DType::F16 => "float16",
+        _ => "float32",
+    }
 }
 
 /// A number for a result file: -1 stands for what is undefined, as in SAEBench's files.

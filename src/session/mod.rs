@@ -23,7 +23,8 @@ use crate::{
     sae::{self, Sae, formats::Given},
 };
 
-/// Everything loaded.
+/// Everything loaded. Cloning shares models, SAEs and ranks.
+#[derive(Clone)]
 pub struct Session {
     pub spec: SessionSpec,
     pub tokenizer: Tokenizer,
@@ -118,6 +119,19 @@ impl Session {
         session.unpruned(Variant::Original)?;
         session.unpruned(Variant::Trained)?;
         Ok(session)
+    }
+
+    /// The same models with other SAEs, where those read.
+    pub fn with_saes(&self, sae: Arc<Sae>, trained: Option<Arc<Sae>>) -> Result<Self> {
+        let models = Models {
+            tokenizer: self.tokenizer.clone(),
+            original: self.original.clone(),
+            pruned: self.pruned.clone(),
+            calibration: self.calibration.clone(),
+            compression: self.compression.clone(),
+            warnings: Vec::new(),
+        };
+        Self::new(&SessionSpec { hook: None, ..self.spec.clone() }, models, sae, trained)
     }
 
     /// A variant without pruning of the SAE; `None` if it is not part of this session.

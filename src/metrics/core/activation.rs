@@ -65,14 +65,8 @@ impl TokenSums {
         }
     }
 
-    fn of(inputs: &Inputs, token: usize, recon: &[f32]) -> Self {
-        let (mut resid_sq, mut out_sq, mut dot) = (0.0, 0.0, 0.0);
-        for (&x, &y) in inputs.row(token).iter().zip(recon) {
-            let (x, y) = (f64::from(x), f64::from(y));
-            resid_sq += (x - y) * (x - y);
-            out_sq += y * y;
-            dot += x * y;
-        }
+    fn of(inputs: &Inputs, token: usize, errors: TokenErrors) -> Self {
+        let TokenErrors { resid_sq, out_sq, dot } = errors;
         let (norm_in, norm_out) = (inputs.norm_sq[token].sqrt(), out_sq.sqrt());
         Self {
             norm_in,
@@ -84,6 +78,30 @@ impl TokenSums {
             out_sq,
             dot,
         }
+    }
+}
+
+/// What one token's activation `x` and its reconstruction have to do with each other: all that is kept of the latter.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TokenErrors {
+    /// `|x - out|^2`.
+    resid_sq: f64,
+    /// `|out|^2`.
+    out_sq: f64,
+    /// `x . out`.
+    dot: f64,
+}
+
+impl TokenErrors {
+    /// Of rows `[tokens, d_in]`.
+    pub fn of(x: &[f32], recon: &[f32], d_in: usize) -> Vec<Self> {
+        let token = |(x, out): (&[f32], &[f32])| {
+            x.iter().zip(out).fold(Self::default(), |sums, (&x, &y)| {
+                let (x, y) = (f64::from(x), f64::from(y));
+                Self { resid_sq: sums.resid_sq + (x - y) * (x - y), out_sq: sums.out_sq + y * y, dot: sums.dot + x * y }
+            })
+        };
+        x.par_chunks_exact(d_in).zip(recon.par_chunks_exact(d_in)).map(token).collect()
     }
 }
 
@@ -144,19 +162,15 @@ impl ActivationSums {
         }
     }
 
-    /// Take one batch: its inputs, their reconstructions `[tokens, d_in]` and latents, both of all tokens.
-    pub fn add(&mut self, inputs: &Inputs, recon: &[f32], latents: &Latents) {
+    /// Take one batch: its inputs, what became of them, and their latents, all of all tokens.
+    pub fn add(&mut self, inputs: &Inputs, errors: &[TokenErrors], latents: &Latents) {
         self.latents.add(inputs, latents);
         if inputs.tokens == 0 {
             return;
         }
         let kept: Vec<usize> = (0..inputs.kept.len()).filter(|&t| inputs.kept[t]).collect();
-        // Summed in order: the figures do not depend on how the work was shared out.
-        let per_token: Vec<TokenSums> = kept
-            .par_iter()
-            .map(|&t| TokenSums::of(inputs, t, &recon[t * inputs.d_in..(t + 1) * inputs.d_in]))
-            .collect();
-        let batch = per_token.into_iter().fold(TokenSums::default(), TokenSums::add);
+        let per_token = kept.iter().map(|&t| TokenSums::of(inputs, t, errors[t]));
+        let batch = per_token.fold(TokenSums::default(), TokenSums::add);
         let tokens = kept.len() as f64;
         let norm_sq: f64 = kept.iter().map(|&t| inputs.norm_sq[t]).sum();
 

@@ -40,8 +40,4 @@ impl Inputs {
             .unzip();
         Self { d_in, length, x, kept, tokens, norm_sq, sum, centred_sq }
     }
-
-    pub fn row(&self, token: usize) -> &[f32] {
-        &self.x[token * self.d_in..(token + 1) * self.d_in]
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use candle_core::{DType, Tensor};
 
-use super::downstream::Losses;
+use super::{activation::TokenErrors, downstream::Losses};
 use crate::{
     compare::{
         Reader,
@@ -12,6 +12,7 @@ use crate::{
     },
     data::encode_ids,
     error::Result,
+    kernels::with_f32,
     model::{Captured, Site, Tick},
     sae::Latents,
 };
@@ -34,8 +35,8 @@ pub struct Measured {
     pub kept: Vec<bool>,
     /// `[tokens, d_in]` in the SAE's space.
     pub x: Vec<f32>,
-    /// The same of the reconstructions.
-    pub recon: Vec<Vec<f32>>,
+    /// What became of it in the reconstructions.
+    pub errors: Vec<Vec<TokenErrors>>,
     pub latents: Vec<Latents>,
     pub losses: Option<Losses>,
 }
@@ -49,7 +50,7 @@ impl Measured {
         }
         self.kept.extend(other.kept);
         self.x.extend(other.x);
-        self.recon.iter_mut().zip(other.recon).for_each(|(a, b)| a.extend(b));
+        self.errors.iter_mut().zip(other.errors).for_each(|(a, b)| a.extend(b));
         self.latents.iter_mut().zip(&other.latents).for_each(|(a, b)| a.extend(b));
         if let (Some(a), Some(b)) = (&mut self.losses, other.losses) {
             a.clean.extend(b.clean);
@@ -103,7 +104,7 @@ pub fn measure(
             last.push(model.resume(&captured, &spliced, tick)?.flatten_to(1)?);
         }
         if plan.activations {
-            measured.recon.push(host(&recon)?);
+            measured.errors.push(with_f32(&recon, |recon| TokenErrors::of(&measured.x, recon, reader.sae.d_in()))?);
             measured.latents.push(latents);
         }
     }

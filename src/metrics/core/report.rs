@@ -7,7 +7,7 @@ use super::{
     CoreSpec,
     result::{CoreResult, FIGURES, Figure, OWN, OWN_FIGURES, is_count},
 };
-use crate::metrics::report::{Identity, ResultFile, RunStamp, number, rounded};
+use crate::metrics::report::{Identity, ResultFile, RunStamp, llm_dtype, number, rounded};
 
 /// The file of one variant.
 pub fn result_file(
@@ -34,14 +34,9 @@ pub fn result_file(
 }
 
 fn config(spec: &CoreSpec, dtype: DType, model_name: &str) -> Value {
-    let llm_dtype = match dtype {
-        DType::BF16 => "bfloat16",
-        DType::F16 => "float16",
-        _ => "float32",
-    };
     json!({
         "model_name": model_name,
-        "llm_dtype": llm_dtype,
+        "llm_dtype": llm_dtype(dtype),
         "batch_size_prompts": spec.batch_size_prompts,
         "n_eval_reconstruction_batches": spec.n_eval_reconstruction_batches,
         "n_eval_sparsity_variance_batches": spec.n_eval_sparsity_variance_batches,

@@ -90,8 +90,7 @@ impl CoreRun {
             downstream: DownstreamSums::default(),
             activation: ActivationSums::new(reader.sae.config.d_in, reader.sae.config.d_sae),
         });
-        let groups =
-            partition(&readers, |a, b| Arc::ptr_eq(&a.model, &b.model) && a.hook == b.hook && a.space == b.space);
+        let groups = groups(&readers);
         Ok(Self {
             sums: sums.collect(),
             ablated: vec![None; groups.len()],
@@ -109,6 +108,12 @@ impl CoreRun {
             row: 0,
             measured: Measured::default(),
         })
+    }
+
+    /// Leave out the figures of the SAEs' weights: they take long, and only the core metric has use for them.
+    pub fn without_weights(mut self) -> Self {
+        self.weights.clear();
+        self
     }
 
     pub fn spec(&self) -> &CoreSpec {
@@ -187,11 +192,11 @@ impl CoreRun {
                 sums.add(&losses.clean, &losses.ablation, sae, &measured.kept, self.spec.context_size);
             }
         }
-        if !measured.recon.is_empty() {
+        if !measured.errors.is_empty() {
             let d_in = self.readers[group[0]].sae.config.d_in;
             let inputs = Inputs::new(measured.x, d_in, self.spec.context_size, measured.kept);
-            for ((&reader, recon), latents) in group.iter().zip(&measured.recon).zip(&measured.latents) {
-                self.sums[reader].activation.add(&inputs, recon, latents);
+            for ((&reader, errors), latents) in group.iter().zip(&measured.errors).zip(&measured.latents) {
+                self.sums[reader].activation.add(&inputs, errors, latents);
             }
         }
         self.row = 0;
@@ -266,7 +271,8 @@ impl CoreRun {
         Ok(results)
     }
 
-    fn result(&self, reader: usize) -> CoreResult {
+    /// Of one reader, so far.
+    pub fn result(&self, reader: usize) -> CoreResult {
         let sums = &self.sums[reader];
         let weights = self.weights.iter().find(|task| task.readers.contains(&reader));
         let tokens = |batches: usize| batches * self.spec.batch_size_prompts * self.spec.context_size;
@@ -307,7 +313,7 @@ pub fn check_comparable<'a>(results: impl IntoIterator<Item = &'a (Variant, Core
 
 /// Rows that go through a model together between two looks at what the person wants: a block costs some
 /// `24 d_model^2` a token.
-fn rows_at_once(reader: &Reader, length: usize) -> usize {
+pub fn rows_at_once(reader: &Reader, length: usize) -> usize {
     let d_model = reader.model.config.d_model as f64;
     (tokens_at_once(24.0 * d_model * d_model, &reader.model.device) / length).max(1)
 }
@@ -315,6 +321,11 @@ fn rows_at_once(reader: &Reader, length: usize) -> usize {
 fn same_weights(a: &Reader, b: &Reader) -> bool {
     let pruning = |r: &Reader| r.pruning.as_ref().filter(|p| p.ratio > 0.0).map(|p| (Arc::as_ptr(&p.order), p.ratio));
     Arc::ptr_eq(&a.sae, &b.sae) && pruning(a) == pruning(b)
+}
+
+/// Readers of the same model at the same hook in the same space, by their place: their clean pass is one.
+pub fn groups(readers: &[Reader]) -> Vec<Vec<usize>> {
+    partition(readers, |a, b| Arc::ptr_eq(&a.model, &b.model) && a.hook == b.hook && a.space == b.space)
 }
 
 /// Places of equal items, in the order of their first.

@@ -78,7 +78,8 @@ impl CoreMeasurement {
     }
 }
 
-fn rows(session: &Session, options: &CoreOptions) -> Result<(CoreSpec, Vec<Vec<u32>>)> {
+/// The text to measure on, as whole batches of rows.
+pub fn rows(session: &Session, options: &CoreOptions) -> Result<(CoreSpec, Vec<Vec<u32>>)> {
     let config = &session.original.config;
     let context = options.context.unwrap_or(CONTEXT.min(config.n_ctx));
     if context < 2 || context > config.n_ctx {

@@ -30,6 +30,7 @@ enum Alphabet {
 pub struct Tokenizer {
     inner: Inner,
     alphabet: Alphabet,
+    d_vocab: u32,
     pub bos: Option<u32>,
     pub eos: Option<u32>,
     pub pad: Option<u32>,
@@ -85,6 +86,7 @@ impl Tokenizer {
             bos: bos.filter(known),
             eos: eos.filter(known),
             pad: pad.filter(known),
+            d_vocab: u32::try_from(config.d_vocab).unwrap_or(u32::MAX),
             inner,
         }
     }
@@ -126,6 +128,20 @@ impl Tokenizer {
                 }
             }
         }
+    }
+
+    /// Every id of the vocabulary that the model can read, ascending.
+    pub fn ids(&self) -> Vec<u32> {
+        let mut ids: Vec<u32> = self.inner.get_vocab(true).into_values().filter(|id| *id < self.d_vocab).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Whether a token spells out a single byte, as `<0x41>` does.
+    pub fn is_byte(&self, id: u32) -> bool {
+        let token = self.inner.id_to_token(id);
+        self.alphabet == Alphabet::SentencePiece && token.is_some_and(|t| t.starts_with("<0x") && t.ends_with('>'))
     }
 
     /// BOS, EOS or padding.

@@ -39,10 +39,18 @@ fn sparse(dense: &[f32]) -> Latents {
     latents
 }
 
+fn errors(batch: &Batch) -> Vec<TokenErrors> {
+    TokenErrors::of(&batch.x, &batch.recon, D_IN)
+}
+
 fn sums(batches: &[Batch]) -> ActivationSums {
     let mut sums = ActivationSums::new(D_IN, D_SAE);
     for batch in batches {
-        sums.add(&Inputs::new(batch.x.clone(), D_IN, LENGTH, batch.kept.clone()), &batch.recon, &sparse(&batch.dense));
+        sums.add(
+            &Inputs::new(batch.x.clone(), D_IN, LENGTH, batch.kept.clone()),
+            &errors(batch),
+            &sparse(&batch.dense),
+        );
     }
     sums
 }
@@ -149,9 +157,13 @@ fn nothing_kept_leaves_figures_undefined_and_does_not_spoil_later_ones() {
     assert!(empty.figures().mse.is_nan() && empty.density().density[0].is_nan());
     let batches = batches();
     let masked = Inputs::new(batches[0].x.clone(), D_IN, LENGTH, vec![false; batches[0].kept.len()]);
-    empty.add(&masked, &batches[0].recon, &sparse(&batches[0].dense));
+    empty.add(&masked, &errors(&batches[0]), &sparse(&batches[0].dense));
     for batch in &batches {
-        empty.add(&Inputs::new(batch.x.clone(), D_IN, LENGTH, batch.kept.clone()), &batch.recon, &sparse(&batch.dense));
+        empty.add(
+            &Inputs::new(batch.x.clone(), D_IN, LENGTH, batch.kept.clone()),
+            &errors(batch),
+            &sparse(&batch.dense),
+        );
     }
     assert_eq!(empty.figures(), sums(&batches).figures());
 }
@@ -160,7 +172,7 @@ fn nothing_kept_leaves_figures_undefined_and_does_not_spoil_later_ones() {
 fn a_zero_reconstruction_has_no_cosine() {
     let inputs = Inputs::new(vec![1.0; D_IN], D_IN, 1, vec![true]);
     let mut sums = ActivationSums::new(D_IN, D_SAE);
-    sums.add(&inputs, &[0.0; D_IN], &sparse(&[0.0; D_SAE]));
+    sums.add(&inputs, &TokenErrors::of(&inputs.x, &[0.0; D_IN], D_IN), &sparse(&[0.0; D_SAE]));
     let figures = sums.figures();
     assert!(figures.cossim.is_nan() && figures.relative_reconstruction_bias.is_nan());
     assert_eq!((figures.l2_ratio, figures.l0, figures.mse_per_element), (0.0, 0.0, 1.0));
