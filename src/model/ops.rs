@@ -120,7 +120,7 @@ impl Norm {
     }
 }
 
-fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
+pub(super) fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
     tensor.as_ref().map(|t| with_f32(t, <[f32]>::to_vec)).transpose()
 }
 
