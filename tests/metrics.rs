@@ -32,6 +32,9 @@ use prunelens::{
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+#[path = "metrics/ravel.rs"]
+mod ravel;
+
 type Outcome = Result<(), String>;
 
 #[derive(Default)]
@@ -101,6 +104,7 @@ impl Case<'_> {
             ("sparse_probing", _) => Some(texts::sparse_probing(self)),
             ("tpp", _) => Some(texts::tpp(self)),
             ("scr", _) => Some(texts::scr(self)),
+            ("ravel", _) => Some(ravel::run(self)),
             ("export", "schema") => Some(self.schema()),
             _ => None,
         }
@@ -204,7 +208,8 @@ impl Case<'_> {
         let loaded = load(&at("model"), &at("saes/standard_resid"), &at("core/tokens.safetensors"));
         let spec = CoreSpec::over(loaded.rows.len(), loaded.rows[0].len(), 1, "local tokens");
         same_shape("", &run(spec, loaded, &file).1, &json(&file), None)?;
-        texts::schema(self)
+        texts::schema(self)?;
+        ravel::schema(self)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod core;
 pub mod params;
+pub mod ravel;
 pub mod registry;
 pub mod texts;
 

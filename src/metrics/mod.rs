@@ -3,6 +3,7 @@
 pub mod command;
 pub mod core;
 pub mod details;
+pub mod ravel;
 pub mod report;
 pub mod scr_tpp;
 pub mod sparse_probing;

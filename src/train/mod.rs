@@ -20,3 +20,5 @@ mod weights;
 pub use run::{Resumable, TrainEvent, TrainFigures, train};
 pub use spec::{Architecture, Budget, TrainSpec};
 pub use state::State;
+
+use crate::rng;
