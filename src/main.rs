@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use prunelens::{
     bench,
-    cli::{Cli, Command, DisplayArgs, PruneTarget, SessionArgs, SessionTask},
+    cli::{Cli, Command, DisplayArgs, PruneTarget, SessionArgs, SessionTask, data::DataTarget},
     data, doctor,
     error::Result,
     inspect, interrupt, logging, metrics, output, pages, presets, prune,
@@ -41,7 +41,12 @@ fn run(cli: Cli) -> Result<()> {
             PruneTarget::Sae(args) => prune::command::sae(&setup::headless(&args.session)?.spec, &args.output),
         },
         Command::Metrics(args) => metrics::command::run(&setup::session(&args.session)?, &args, tick),
-        Command::Data(args) => data::command::run(&args.target),
+        Command::Data(args) => match args.target {
+            DataTarget::Labels(args) => data::command::labels(&args),
+            DataTarget::Entities(args) => {
+                data::entities::command::run(&args, &setup::headless(&args.session())?.spec, tick)
+            }
+        },
         Command::Bench(args) => {
             let spec = setup::headless(&args.session)?.spec;
             let session = || Session::load(&spec, &mut output::listener());

@@ -5,6 +5,7 @@
 //! attribute in question, and as before (isolation) where it asks for another. Rules and names are SAEBench's.
 
 pub mod completion;
+pub mod facts;
 pub mod mask;
 pub mod pairs;
 pub mod prompts;

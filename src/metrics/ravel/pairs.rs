@@ -58,12 +58,13 @@ pub fn pairs(
     let mut of = |attribute: usize| -> Result<Vec<(usize, u32, usize, u32)>> {
         let mine: Vec<(usize, u32)> =
             known.iter().copied().filter(|(at, _)| prompts[*at].attribute == attribute).collect();
-        let others_of = |base: usize| mine.iter().filter(move |(at, _)| label(*at) != label(base)).count();
-        if let Some((base, _)) = mine.iter().find(|(base, _)| others_of(*base) == 0) {
+        if let Some((first, _)) = mine.first()
+            && mine.iter().all(|(at, _)| label(*at) == label(*first))
+        {
             return Err(Error::invalid(format!(
                 "{class}, {}: every prompt that the model answers right has the answer {:?}, so none can be changed into another; give more entities",
                 shorten(&attributes[attribute], 40),
-                shorten(label(*base), 40)
+                shorten(label(*first), 40)
             )));
         }
         let n = spec.num_pairs_per_attribute;

@@ -225,7 +225,7 @@ impl RavelRun {
         } else {
             let (_, said) = unchanged_answers(&model, inputs, None, how, tick)?;
             let (rights, all) = &mut self.state.unchanged[at.task][at.group];
-            for (pair, said) in some.iter().zip(&said).filter(|(pair, _)| !pair.is_cause()) {
+            for (pair, said) in some.iter().zip(&said).filter(|(pair, _)| !pair.cause) {
                 *rights += usize::from(right(pair, said));
                 *all += 1;
             }
@@ -356,6 +356,9 @@ impl RavelRun {
             return format!("{}: {done} of {all} prompts asked, {right} known", self.classes[class].name);
         }
         let at = self.state.at;
+        if self.tasks.is_empty() {
+            return "drawing pairs".into();
+        }
         let Some(task) = self.tasks.get(at.task) else { return String::new() };
         let class = &self.classes[task.class];
         let size = self.spec.llm_batch_size;

@@ -106,9 +106,11 @@ pub(super) fn spans<'a>(place: Place<'a>, q: &'a [f32], own: &'a [Kv]) -> Vec<Sp
 /// Rotate queries and keys to their positions, or back.
 pub(super) fn turn(rows: &mut [f32], place: Place, back: bool) -> Result<()> {
     let Some(rotary) = place.rotary else { return Ok(()) };
-    let half = rotary.cos.dim(1)?;
-    with_f32(&rotary.cos, |cos| {
-        with_f32(&rotary.sin, |sin| {
+    let last = place.positions.iter().max().copied().unwrap_or_default();
+    let tables = rotary.first(last + 1)?;
+    let half = tables.cos.dim(1)?;
+    with_f32(&tables.cos, |cos| {
+        with_f32(&tables.sin, |sin| {
             continued::rotate(rows, place.positions, place.heads(), (cos, sin), half, back);
         })
     })?

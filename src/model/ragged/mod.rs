@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Block, Linear, Model, Norm, Rotary};
+use super::{Block, Linear, Model, Norm, Rotary, config::Rope};
 use crate::{error::Result, kernels::on_cpu_f32};
 
 /// The model itself if it can read ragged texts, else a copy that can: on the CPU, in f32.
@@ -32,9 +32,7 @@ pub fn readable(model: &Arc<Model>) -> Result<Arc<Model>> {
     let linear = |l: &Linear| -> Result<Linear> { Ok(Linear { weight: tensor(&l.weight)?, bias: optional(&l.bias)? }) };
     let norm =
         |n: &Norm| -> Result<Norm> { Ok(Norm { weight: optional(&n.weight)?, bias: optional(&n.bias)?, ..n.clone() }) };
-    let rotary = |r: &Option<Rotary>| -> Result<Option<Rotary>> {
-        r.as_ref().map(|r| Ok(Rotary { cos: tensor(&r.cos)?, sin: tensor(&r.sin)? })).transpose()
-    };
+    let rotary = |rope: &Option<Rope>| rope.as_ref().map(|rope| Rotary::new(rope, &Device::Cpu));
     let block = |b: &Block| -> Result<Block> {
         Ok(Block {
             ln1: norm(&b.ln1)?,
@@ -58,8 +56,8 @@ pub fn readable(model: &Arc<Model>) -> Result<Arc<Model>> {
         dtype: DType::F32,
         embed: tensor(&model.embed)?,
         positions: optional(&model.positions)?,
-        rotary: rotary(&model.rotary)?,
-        rotary_local: rotary(&model.rotary_local)?,
+        rotary: rotary(&model.config.rope),
+        rotary_local: rotary(&model.config.rope_local),
         blocks: model.blocks.iter().map(block).collect::<Result<_>>()?,
         ln_final: norm(&model.ln_final)?,
         unembed: linear(&model.unembed)?,
