@@ -6,7 +6,7 @@ use clap::Parser;
 use prunelens::{
     bench,
     cli::{Cli, Command, DisplayArgs, PruneTarget, SessionArgs, SessionTask, data::DataTarget},
-    data, doctor,
+    doctor,
     error::Result,
     inspect, interrupt, logging, metrics, output, pages, presets, prune,
     session::Session,
@@ -44,7 +44,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Data(args) => match args.target {
             DataTarget::Labels(args) => data::command::labels(&args),
             DataTarget::Entities(args) => {
-                data::entities::command::run(&args, &setup::headless(&args.session())?.spec, tick)
+                metrics::ravel::command::run(&args, &setup::headless(&args.session())?.spec, tick)
             }
         },
         Command::Bench(args) => {

@@ -55,7 +55,7 @@ fn class(session: &Session) -> EntityClass {
 
 /// A small job.
 fn options(data: &Path) -> RavelOptions {
-    RavelOptions { data: Some(data.into()), pairs: Some(10), epochs: Some(2), batch: Some(3), ..Default::default() }
+    RavelOptions { data: Some(data.into()), pairs: Some(12), epochs: Some(2), batch: Some(3), ..Default::default() }
 }
 
 fn finish(job: &mut RavelJob, results: &Path) -> Result<Vec<Value>> {
@@ -102,11 +102,13 @@ fn a_job_from_files_to_files() {
         let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
         for name in ["disentanglement_score", "cause_score", "isolation_score"] {
             let (written, shown) = (file["eval_result_metrics"]["ravel"][name].as_f64(), row(name).values[at]);
-            assert!((written.unwrap() - shown.unwrap()).abs() < 1e-12);
-            assert!((0.0..=1.0).contains(&shown.unwrap()));
+            // Undefined where an attribute's few test pairs are all of one kind: -1 in files.
+            assert!((written.unwrap() - shown.unwrap_or(-1.0)).abs() < 1e-12);
+            assert!(shown.is_none_or(|score| (0.0..=1.0).contains(&score)));
+            assert!(shown.is_some() || name != "isolation_score");
         }
         assert_eq!(file["eval_config"]["entity_attribute_selection"]["word"][1], "After");
-        assert_eq!(file["eval_config"]["num_pairs_per_attribute"], 10);
+        assert_eq!(file["eval_config"]["num_pairs_per_attribute"], 12);
         let scores = &file["eval_result_unstructured"]["word_results"]["word_Next"];
         assert!(scores["disentangle_score"].is_number());
         let own = &file["eval_result_unstructured"]["prunelens"]["attributes"]["word_Next"];

@@ -1,6 +1,5 @@
 //! Entities with their attributes and the templates that ask for them: RAVEL's four JSON files for each entity class.
 
-pub mod command;
 pub mod files;
 pub mod table;
 

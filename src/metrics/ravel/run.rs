@@ -280,14 +280,12 @@ impl RavelRun {
         }
         let fresh = std::mem::replace(&mut self.state, state);
         (self.inputs, self.tasks) = (None, Vec::new());
-        if self.unasked().is_none() {
-            self.pair()?;
-        }
-        if let Err(error) = self.check_state().ok_or_else(other) {
+        let paired = if self.unasked().is_none() { self.pair() } else { Ok(()) };
+        let checked = paired.and_then(|()| self.check_state().ok_or_else(other));
+        if checked.is_err() {
             (self.state, self.tasks) = (fresh, Vec::new());
-            return Err(error);
         }
-        Ok(())
+        checked
     }
 
     /// Whether every index of the state is in its bounds.

@@ -213,7 +213,8 @@ fn choose(
             prompts.len()
         ));
     }
-    if let Some(limit) = limit.filter(|limit| prompts.len() >= *limit) {
+    let templates: usize = chosen.iter().map(|&a| class.attributes[a].templates.len()).sum();
+    if let Some(limit) = limit.filter(|limit| class.entities.len().saturating_mul(templates) > *limit) {
         warnings.push(format!("{name}: {limit} prompts drawn at random are asked, not all; choose with --prompts"));
     }
     let attributes = class.attributes.iter().map(|a| safe(&a.name)).collect();

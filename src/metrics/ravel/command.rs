@@ -1,15 +1,17 @@
 //! `prunelens data entities`.
 
-use super::{
-    EntityClass,
-    table::{LeftOut, TableSpec, read_table},
-    write_class,
-};
+use super::facts::{Known, keep_known};
 use crate::{
     cli::EntitiesArgs,
-    data::create_folder,
+    data::{
+        create_folder,
+        entities::{
+            EntityClass,
+            table::{LeftOut, TableSpec, read_table},
+            write_class,
+        },
+    },
     error::{Error, Result},
-    metrics::ravel::facts::{Known, keep_known},
     model::{Tick, ragged::readable},
     output::{self, ProgressLine, printable},
     session::{Compress, Models, SessionSpec},
