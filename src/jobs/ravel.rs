@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Cost, Family, Job, JobProgress, Kind, Param, Params, Step,
-    params::{CRITERION, RATIO, VARIANTS},
+    params::{CRITERION, DATA, RATIO, VARIANTS},
 };
 use crate::{
     error::Result,
@@ -25,14 +25,6 @@ pub const FAMILY: Family = Family {
     params: &[VARIANTS, DATA, ENTITIES, PROMPTS, PAIRS, EPOCHS, BATCH, SEED, RATIO, CRITERION],
     cost,
     make: |session, params| Ok(Box::new(RavelJob::new(session, &options(session, params)?)?)),
-};
-
-const DATA: Param = Param {
-    name: "data",
-    help: "Folder with the data that the metric is measured on",
-    kind: Kind::Path,
-    default: |_| String::new(),
-    of_session: false,
 };
 
 const ENTITIES: Param = Param {

@@ -9,13 +9,8 @@ use crate::{
 };
 
 /// All families, in the order of lists. A new one is one line.
-pub const FAMILIES: &[Family] = &[
-    super::core::FAMILY,
-    super::texts::SPARSE_PROBING,
-    super::texts::SCR,
-    super::texts::TPP,
-    super::ravel::FAMILY,
-];
+pub const FAMILIES: &[Family] =
+    &[super::core::FAMILY, super::texts::SPARSE_PROBING, super::texts::SCR, super::texts::TPP, super::ravel::FAMILY];
 
 /// A metric family: what it is called, what can be chosen, what it costs and how it begins.
 #[derive(Clone, Copy, Debug)]
