@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use prunelens::{
     bench,
-    cli::{Cli, Command, DisplayArgs, MetricsCommand, PruneTarget, SessionArgs, SessionTask},
+    cli::{Cli, Command, DisplayArgs, MetricsCommand, PruneTarget, SessionArgs, SessionTask, data::DataTarget},
     data, doctor,
     error::Result,
     inspect, interrupt, logging, metrics, output, pages, presets, prune,
@@ -48,7 +48,12 @@ fn run(cli: Cli) -> Result<()> {
                 metrics::command::run(setup::sessions(&args)?, &args, setup::store(&args), tick)
             }
         },
-        Command::Data(args) => data::command::run(&args.target),
+        Command::Data(args) => match args.target {
+            DataTarget::Labels(args) => data::command::labels(&args),
+            DataTarget::Entities(args) => {
+                metrics::ravel::command::run(&args, &setup::headless(&args.session())?.spec, tick)
+            }
+        },
         Command::Bench(args) => {
             let spec = setup::headless(&args.session)?.spec;
             let session = || Session::load(&spec, &mut output::listener());

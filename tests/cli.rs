@@ -41,6 +41,7 @@ fn help() {
     for target in ["model", "sae"] {
         snapshot(&format!("-prune-{target}"), &["prune", target]);
     }
+    snapshot("-data-entities", &["data", "entities"]);
     snapshot("-session-init", &["session", "init"]);
     snapshot("-data-labels", &["data", "labels"]);
 }

@@ -34,6 +34,8 @@ use serde_json::Value;
 
 #[path = "metrics/absorption.rs"]
 mod absorption;
+#[path = "metrics/ravel.rs"]
+mod ravel;
 #[path = "metrics/sweep.rs"]
 mod sweep;
 
@@ -108,6 +110,7 @@ impl Case<'_> {
             ("scr", _) => Some(texts::scr(self)),
             ("absorption", _) => absorption::run(self),
             ("loss_vs_sparsity", _) => Some(sweep::run(self)),
+            ("ravel", _) => Some(ravel::run(self)),
             ("export", "schema") => Some(self.schema()),
             _ => None,
         }
@@ -201,11 +204,12 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Keys and nesting of written files; those of families that do not exist here are passed over.
+    /// Keys and nesting of the written files of every family.
     fn schema(&self) -> Outcome {
         self.core_schema()?;
         texts::schema(self)?;
-        absorption::schema(self)
+        absorption::schema(self)?;
+        ravel::schema(self)
     }
 
     fn core_schema(&self) -> Outcome {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::EntitiesArgs;
+
 #[derive(Args, Clone, Debug)]
 #[command(subcommand_required = true, arg_required_else_help = false)]
 pub struct DataArgs {
@@ -15,6 +17,8 @@ pub struct DataArgs {
 pub enum DataTarget {
     /// Turn a table of labelled texts into a data set for sparse probing, TPP and (with a second label) SCR.
     Labels(LabelsArgs),
+    /// Turn a table of entities into the files that RAVEL is measured on, keeping what the model knows.
+    Entities(Box<EntitiesArgs>),
 }
 
 #[derive(Args, Clone, Debug)]

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod data;
 pub mod display;
+pub mod entities;
 pub mod inspect;
 pub mod metrics;
 pub mod presets;
@@ -19,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 pub use bench::BenchArgs;
 pub use data::DataArgs;
 pub use display::{ColorChoice, DisplayArgs};
+pub use entities::EntitiesArgs;
 pub use inspect::InspectArgs;
 pub use metrics::{MetricsArgs, MetricsCommand, ShowArgs};
 pub use presets::{PresetsArgs, SessionFileArgs, SessionInitArgs, SessionTask};

@@ -1,20 +1,15 @@
-//! `prunelens data ...`.
+//! `prunelens data labels`.
 
 use super::labelled::{Making, make_dataset};
 use crate::{
-    cli::data::{DataTarget, LabelsArgs},
+    cli::data::LabelsArgs,
     error::{Error, Result},
     output::{self, printable},
     text::safe,
 };
 
-pub fn run(target: &DataTarget) -> Result<()> {
-    match target {
-        DataTarget::Labels(args) => labels(args),
-    }
-}
-
-fn labels(args: &LabelsArgs) -> Result<()> {
+/// Make a data set from a table of labelled texts.
+pub fn labels(args: &LabelsArgs) -> Result<()> {
     let made = make_dataset(&making(args)?)?;
     let mut text = format!("{}\n", safe(&made.about.name));
     let width = made.counts.iter().map(|(class, ..)| safe(class).chars().count()).max().unwrap_or(0).min(40);

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod corpus;
+pub mod entities;
 pub mod labelled;
 mod parquet;
 pub mod records;

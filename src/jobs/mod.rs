@@ -8,6 +8,7 @@ pub mod fingerprint;
 pub mod fit;
 pub mod keeper;
 pub mod params;
+pub mod ravel;
 pub mod registry;
 pub mod runs;
 pub mod sweep;

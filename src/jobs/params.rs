@@ -353,6 +353,14 @@ pub const CRITERION: Param = Param {
     of_session: true,
 };
 
+pub const DATA: Param = Param {
+    name: "data",
+    help: "Folder of the data sets, as `prunelens data` writes them: labelled texts, or entities for ravel",
+    kind: Kind::Path,
+    default: |_| String::new(),
+    of_session: false,
+};
+
 pub const TEXT: Param = Param {
     name: "text",
     help: "Text or tokens to measure on; empty: the session's, else the built-in held-out text",

@@ -16,6 +16,7 @@ pub const FAMILIES: &[Family] = &[
     super::texts::SPARSE_PROBING,
     super::texts::SCR,
     super::texts::TPP,
+    super::ravel::FAMILY,
 ];
 
 /// A metric family: what it is called, what can be chosen, what it costs and how it begins.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{
     Cost, Family, Job, JobProgress, Kind, Param, Params, Step,
     core::CONTEXT_SIZE,
-    params::{CRITERION, RATIO, VARIANTS},
+    params::{CRITERION, DATA, RATIO, VARIANTS},
 };
 use crate::{
     compare::Variant,
@@ -47,14 +47,6 @@ pub const TPP: Family = Family {
     params: &[VARIANTS, DATA, DATASETS, N_VALUES, TRAIN_SIZE, TEST_SIZE, CONTEXT_SIZE, MEMORY_MB, RATIO, CRITERION],
     cost: |session, params| cost(session, params, false),
     make: |session, params| Ok(Box::new(tpp(session, &options(session, params)?)?)),
-};
-
-const DATA: Param = Param {
-    name: "data",
-    help: "Folder with labelled texts, a folder a data set, as `prunelens data labels` writes them",
-    kind: Kind::Path,
-    default: |_| String::new(),
-    of_session: false,
 };
 
 const DATASETS: Param = Param {

@@ -4,7 +4,9 @@
 //! runs, so that one binary is fast on a server and still starts on an old machine.
 
 pub mod attention;
+pub mod continued;
 pub mod encode;
+pub mod gradient;
 pub mod losses;
 pub mod matmul;
 pub mod panel;

@@ -5,6 +5,7 @@ pub mod command;
 pub mod core;
 pub mod details;
 pub mod lbfgs;
+pub mod ravel;
 pub mod report;
 pub mod results;
 pub mod scr_tpp;

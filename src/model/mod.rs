@@ -12,6 +12,7 @@ pub mod load;
 pub mod ops;
 pub mod pass;
 pub mod processing;
+pub mod ragged;
 mod state_dict;
 pub mod tokenizer;
 pub mod weights;

@@ -120,7 +120,7 @@ impl Norm {
     }
 }
 
-fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
+pub(super) fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
     tensor.as_ref().map(|t| with_f32(t, <[f32]>::to_vec)).transpose()
 }
 
@@ -171,9 +171,9 @@ pub struct Rotary {
 
 /// Cosines and sines `[time, dim / 2]`.
 #[derive(Clone, Debug)]
-struct Tables {
-    cos: Tensor,
-    sin: Tensor,
+pub(super) struct Tables {
+    pub cos: Tensor,
+    pub sin: Tensor,
 }
 
 impl Rotary {
@@ -182,7 +182,7 @@ impl Rotary {
     }
 
     /// Those of the first `time` positions.
-    fn first(&self, time: usize) -> Result<Tables> {
+    pub(super) fn first(&self, time: usize) -> Result<Tables> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let tables = match &*tables {
             Some(tables) if tables.cos.dim(0)? >= time => tables.clone(),

@@ -16,6 +16,11 @@ pub struct Captured {
 }
 
 impl Captured {
+    /// An activation `[batch, time, d_model]` of the residual stream itself.
+    pub fn of_stream(hook: HookPoint, acts: Tensor) -> Self {
+        Self { hook, acts, base: None }
+    }
+
     pub fn batch(&self) -> usize {
         self.acts.dims()[0]
     }

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod formats;
+mod gradient;
 pub mod latents;
 pub mod normalize;
 
