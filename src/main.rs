@@ -40,10 +40,9 @@ fn run(cli: Cli) -> Result<()> {
             PruneTarget::Model(args) => prune::command::model(&setup::headless(&args.session())?.spec, &args.output),
             PruneTarget::Sae(args) => prune::command::sae(&setup::headless(&args.session)?.spec, &args.output),
         },
-        Command::Metrics(mut args) => match &args.command {
+        Command::Metrics(args) => match &args.command {
             Some(MetricsCommand::Show(args)) => metrics::show::run(args),
             None => {
-                args.spread_layers()?;
                 metrics::command::specs(&args)?;
                 metrics::command::run(setup::sessions(&args)?, &args, setup::store(&args), tick)
             }

@@ -227,7 +227,7 @@ fn layers_have_saes_of_their_own() {
     assert!(refused(vec![3], Some(pattern.clone())).contains("layer 3 does not exist"));
     assert!(refused(vec![0, 1], None).contains("{layer}"));
     assert_eq!(refused(vec![0], None), "");
-    assert!(refused(vec![], Some(pattern.clone())).contains("--layers"));
+    assert!(refused(vec![], Some(pattern.clone())).contains("say which layers"));
     assert!(refused(vec![0, 1], Some(folder.path().join("m{layer}"))).contains("m0"));
     // An SAE that reads another layer than its name says.
     fs::write(folder.path().join("l2/cfg.json"), &config).unwrap();

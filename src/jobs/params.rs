@@ -24,7 +24,7 @@ pub struct Param {
     pub kind: Kind,
     /// What is taken where nothing is given, as a person would type it; empty where nothing is a value of its own.
     pub default: fn(&Session) -> String,
-    /// It is no flag of its own: a flag of the session says it.
+    /// It is no flag of its own, only a field of forms: a flag of the session or of the command says it.
     pub of_session: bool,
 }
 

@@ -66,28 +66,29 @@ const LOSS: Param = Param {
     of_session: false,
 };
 
-pub const LAYERS: Param = Param {
+// On the command line `--layers` makes a session for each layer, for any metric; in a form a sweep does it by itself.
+const LAYERS: Param = Param {
     name: "layers",
-    help: "Layers to sweep, such as 0-11, with an SAE each; a path given to --sae with {layer} in it says where they are",
+    help: "Layers to sweep, such as 0-11, each with an SAE of its own; empty: the session's",
     kind: Kind::Counts { least: 0, most: 999 },
     default: |_| String::new(),
-    of_session: false,
+    of_session: true,
 };
 
-pub const LAYER_SAES: Param = Param {
+const LAYER_SAES: Param = Param {
     name: "layer-saes",
     help: "Path of the pretrained SAE of each layer, with {layer} for its number",
     kind: Kind::Path,
     default: |_| String::new(),
-    of_session: false,
+    of_session: true,
 };
 
-pub const LAYER_TRAINED: Param = Param {
+const LAYER_TRAINED: Param = Param {
     name: "layer-trained-saes",
     help: "The same of the SAEs trained on the pruned model",
     kind: Kind::Path,
     default: |_| String::new(),
-    of_session: false,
+    of_session: true,
 };
 
 fn options(session: &Session, params: &Params) -> Result<SweepOptions> {

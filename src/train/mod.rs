@@ -20,4 +20,3 @@ mod weights;
 pub use run::{Resumable, TrainEvent, TrainFigures, train};
 pub use spec::{Architecture, Budget, TrainSpec};
 pub use state::State;
-

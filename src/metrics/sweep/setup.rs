@@ -309,7 +309,7 @@ fn check_layers(session: &Session, options: &SweepOptions) -> Result<Vec<Option<
     };
     if session.trained.is_some() && options.trained_sae.is_none() {
         return usage(format!(
-            "--trained-sae is of one layer; give a path with {} in it, or leave it out",
+            "the session's trained SAE is of one layer; give a path of trained SAEs with {} in it, or leave it out",
             layers::PLACE
         ));
     }
