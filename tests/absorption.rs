@@ -130,7 +130,7 @@ fn interruptions_lose_nothing() {
         let mut tick = || {
             calls += 1;
             // Rarer and rarer, so that long parts get through.
-            if calls.is_power_of_two() || calls % 4999 == 0 { Err(Error::Interrupted) } else { Ok(()) }
+            if calls.is_power_of_two() || calls.is_multiple_of(4999) { Err(Error::Interrupted) } else { Ok(()) }
         };
         match run.step(&mut tick) {
             Ok(true) | Err(Error::Interrupted) => {}

@@ -16,7 +16,7 @@ pub struct DataArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum DataTarget {
     /// Turn a table of labelled texts into a data set for sparse probing, TPP and (with a second label) SCR.
-    Labels(LabelsArgs),
+    Labels(Box<LabelsArgs>),
     /// Turn a table of entities into the files that RAVEL is measured on, keeping what the model knows.
     Entities(Box<EntitiesArgs>),
 }

@@ -95,7 +95,8 @@ impl Mailbox {
 
     /// The next command, if it lets the work on a job go on.
     pub fn next_beside(&self, job: JobId) -> Option<Command> {
-        self.slots().control.pop_front_if(|command| !ends(command, Some(job)))
+        let control = &mut self.slots().control;
+        if control.front().is_some_and(|command| !ends(command, Some(job))) { control.pop_front() } else { None }
     }
 }
 

@@ -169,14 +169,14 @@ pub fn attend_vjp(spans: &[Span], heads: Heads, g: &[f32]) -> Vec<f32> {
     let tasks: Vec<(usize, usize)> =
         (0..spans.len()).flat_map(|span| (0..kv_heads).map(move |kv| (span, kv))).collect();
     // Of each head of keys and values: by its queries, keys and values.
-    let parts: Vec<(Vec<Vec<f32>>, Vec<f32>, Vec<f32>)> = tasks
+    let parts: Vec<_> = tasks
         .into_par_iter()
         .map(|(at, kv)| {
             let span = spans[at];
             let g = &g[starts[at] * out_row..][..span.q.len()];
             let own = span.own.k.len() / kv_heads;
             let (mut dk, mut dv) = (vec![0.0; own], vec![0.0; own]);
-            let queries = (kv * share..(kv + 1) * share)
+            let queries: Vec<Vec<f32>> = (kv * share..(kv + 1) * share)
                 .map(|head| Head::new(span, head, heads).vjp(g, &mut dk, &mut dv))
                 .collect();
             (queries, dk, dv)
