@@ -23,7 +23,7 @@ pub struct EntitiesArgs {
     /// Folder to write to; the files are in its folder ravel.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// JSON file {attribute: [template]}, each template with one %s for the entity [default: built in].
+    /// JSON file {attribute: list of templates}, each template with one %s for the entity [default: built in].
     #[arg(long, value_name = "FILE")]
     pub templates: Option<PathBuf>,
     /// Entities to ask about, from the table's start.
