@@ -124,6 +124,10 @@ fn empty(name: &str) -> &'static str {
     match name {
         "variants" => "all that are loaded",
         "text" => "built-in held-out text",
+        "data" => "needed: a folder",
+        "datasets" => "all",
+        "layers" => "the session's",
+        name if name.starts_with("layer-") => "none",
         _ => "as it suits",
     }
 }

@@ -87,7 +87,7 @@ pub fn subject(spec: &JobSpec) -> String {
 pub fn row(job: &Job, width: usize, frame: usize, theme: &Theme) -> Line<'static> {
     let (sign, style) = sign(job, frame, theme);
     let muted = theme.style(Role::Muted);
-    let mut spans = vec![Span::styled(format!("{sign} "), style), Span::raw(format!("{:<22}", subject(&job.spec)))];
+    let mut spans = vec![Span::styled(format!("{sign} "), style), Span::raw(format!("{:<28} ", subject(&job.spec)))];
     if let Some(share) = job.share() {
         spans.push(Span::styled(bars::meter(share, 20, theme.ascii), theme.style(Role::Accent)));
         spans.push(Span::raw(" "));

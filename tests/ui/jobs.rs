@@ -86,6 +86,21 @@ fn a_mistake_in_the_form_is_shown_and_starts_nothing() {
 }
 
 #[test]
+fn a_job_that_cannot_begin_is_not_started_and_says_why() {
+    let mut session = Session::explored();
+    session.keys("m");
+    let Some(Overlay::Form(form)) = session.state.overlay.clone() else { panic!("no form") };
+    let (generation, _) = form.asked.unwrap();
+    session.report(Report::Estimate { generation, estimate: Err("labelled texts are needed".into()) });
+    session.keys("<enter>");
+    assert!(session.commands().is_empty());
+    assert!(screen(&session, 120, 36).contains("labelled texts are needed"));
+    // What was told of other values says nothing of these.
+    session.keys("<down><down><bs><enter>");
+    assert!(matches!(&session.commands()[..], [Command::StartJob { .. }]));
+}
+
+#[test]
 fn fields_with_few_values_turn_and_so_does_the_metric() {
     let mut session = Session::explored();
     session.keys("m<up><up><down><down><down><down><down><right>");

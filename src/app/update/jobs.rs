@@ -65,6 +65,11 @@ pub fn start(state: &mut State, mut form: Form, effects: &mut Vec<Effect>) {
         state.overlay = Some(Overlay::Form(form));
         return;
     };
+    // The form says why it would fail.
+    if !form.waiting && matches!(form.estimate, Some(Err(_))) {
+        state.overlay = Some(Overlay::Form(form));
+        return;
+    }
     let again = |job: &Job| !job.is_over() || matches!(job.state, JobState::Interrupted(_));
     if let Some(at) = state.jobs.iter().position(|job| job.spec == spec && again(job)) {
         select(state, at);

@@ -124,7 +124,7 @@ impl Plan {
     fn new(session: &Session, options: &TextOptions) -> Result<Self> {
         let Some(folder) = &options.data else {
             return Err(Error::Usage(
-                "labelled texts are needed: give their folder with --data (`prunelens data labels` makes one)".into(),
+                "labelled texts are needed: give their folder as data, --data on the command line (`prunelens data labels` makes one)".into(),
             ));
         };
         let n_ctx = session.original.config.n_ctx;

@@ -43,8 +43,11 @@ pub fn chart(detail: &Detail, area: Rect, buffer: &mut Buffer, theme: &Theme) ->
     let label = |value: f64| Line::styled(format!("{:>w$}", format::figure(value), w = usize::from(GUTTER) - 1), muted);
     put(buffer, line_at(area, 0), label(ys.1));
     put(buffer, line_at(area, height - 1), label(ys.0));
-    let name = safe::cut(&safe::line(y_label), usize::from(GUTTER) - 1, theme.ascii);
-    put(buffer, line_at(area, height / 2), Line::styled(format!("{name:>w$}", w = usize::from(GUTTER) - 1), muted));
+    // A longer name is in the title.
+    let name = safe::line(y_label);
+    if safe::width(&name) < usize::from(GUTTER) {
+        put(buffer, line_at(area, height / 2), Line::styled(format!("{name:>w$}", w = usize::from(GUTTER) - 1), muted));
+    }
     let mut chart = Chart::over(plot, xs, ys);
     for line in series {
         let style = line.variant.map_or(theme.style(Role::Text), |v| theme.style(v));

@@ -174,27 +174,28 @@ const TAB: usize = 28;
 fn tabs(state: &State, width: u16, theme: &Theme) -> Vec<Tab> {
     let views = state.views();
     let chosen = state.metrics.view.min(views.len().saturating_sub(1));
-    let name = |view: &View| match view {
+    let name = |view: &View, room: usize| match view {
         View::Figures => state.chosen().map_or("figures".to_owned(), |c| jobs::subject(c.spec())),
         View::Compare => "compared".into(),
         View::Layers => "layers".into(),
         View::Detail(at) => {
             let title = state.chosen().and_then(|c| c.details().get(*at)).map(|d| safe::line(&d.title));
-            safe::cut(&title.unwrap_or_default(), TAB, theme.ascii)
+            safe::cut(&title.unwrap_or_default(), room, theme.ascii)
         }
     };
-    let mut names: Vec<String> = views.iter().map(name).collect();
-    let n = names.len();
-    if n > 1 {
-        names[chosen] = format!("[{}]", names[chosen]);
-    }
+    let mut names: Vec<String> = views.iter().map(|view| name(view, TAB)).collect();
     let total: usize = names.iter().map(|name| safe::width(name) + 2).sum();
+    if names.len() > 1 {
+        // Alone, it has the whole border.
+        let room = if total + 10 > usize::from(width) { usize::from(width).saturating_sub(20) } else { TAB };
+        names[chosen] = format!("[{}]", name(&views[chosen], room.max(8)));
+    }
     let mut tabs = Vec::new();
     // The border's corner, and a space before the title.
     let mut start = 2;
     for (view, text) in names.into_iter().enumerate() {
         // Where not all fit, the one that is shown stays.
-        if total + 8 > usize::from(width) && view != chosen {
+        if total + 10 > usize::from(width) && view != chosen {
             continue;
         }
         let next = start + safe::width(&text) as u16 + 2;
