@@ -70,14 +70,17 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     widgets::scrollbar(buffer, area, rows, visible, first, theme);
 }
 
+/// Cells of what a run was of.
+const SUBJECT: usize = 29;
+
 /// A run of earlier: when, on what, how long.
 fn past(run: &Run, now: u64, width: usize, theme: &Theme) -> Line<'static> {
     let muted = theme.style(Role::Muted);
     let age = format::age(now, run.when);
-    let subject = safe::cut(&safe::line(&jobs::subject(&run.spec)), 22, theme.ascii);
-    let subject = format!("{subject}{}", " ".repeat(22usize.saturating_sub(safe::width(&subject))));
+    let subject = safe::cut(&safe::line(&jobs::subject(&run.spec)), SUBJECT - 1, theme.ascii);
+    let subject = format!("{subject}{}", " ".repeat(SUBJECT.saturating_sub(safe::width(&subject))));
     let start = format!("{age:<12} in {}   ", format::time(run.seconds));
-    let room = width.saturating_sub(26 + safe::width(&start));
+    let room = width.saturating_sub(SUBJECT + 4 + safe::width(&start));
     Line::from(vec![
         Span::styled(theme.symbol("· ", ". "), muted),
         Span::styled(subject, muted),

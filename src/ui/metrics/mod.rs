@@ -19,7 +19,10 @@ use super::{
     widgets::{self, format, line_at, put, skip, wrap},
 };
 use crate::{
-    app::state::{Chosen, JobState, Pointed, State, View},
+    app::{
+        action::{Action, Context},
+        state::{Chosen, JobState, Pointed, State, View},
+    },
     metrics::MetricTable,
     safe,
 };
@@ -67,7 +70,7 @@ pub fn render_panel(area: Rect, buffer: &mut Buffer, state: &State, theme: &Them
     }
     let chosen = state.chosen();
     let Some((chosen, table)) = chosen.and_then(|chosen| Some((chosen, chosen.table()?))) else {
-        return empty(area, buffer, chosen, theme);
+        return empty(area, buffer, state, chosen, theme);
     };
     let mut panel = widgets::Panel::new(title(state, area.width, theme), false).note(note(table));
     if !table.warnings.is_empty() {
@@ -133,7 +136,7 @@ fn note(table: &MetricTable) -> String {
     if table.progress < 1.0 { format!("{} so far", format::percent(table.progress)) } else { String::new() }
 }
 
-fn empty(area: Rect, buffer: &mut Buffer, chosen: Option<Chosen>, theme: &Theme) {
+fn empty(area: Rect, buffer: &mut Buffer, state: &State, chosen: Option<Chosen>, theme: &Theme) {
     let inside = widgets::Panel::new("figures", false).render(area, buffer, theme);
     let job = match chosen {
         Some(Chosen::Job(job)) => Some(job),
@@ -142,7 +145,11 @@ fn empty(area: Rect, buffer: &mut Buffer, chosen: Option<Chosen>, theme: &Theme)
     let (text, role) = match job.map(|job| &job.state) {
         Some(JobState::Failed(message)) => (safe::line(message), Role::Error),
         Some(JobState::Interrupted(_)) => {
-            ("interrupted: it goes on where it was, with the same figures as without the break".into(), Role::Muted)
+            let key = state.keymap.key_of(Action::ResumeJob, &[Context::Metrics]);
+            (
+                format!("interrupted; {key} goes on where it was, with the same figures as without the break"),
+                Role::Muted,
+            )
         }
         Some(_) => ("figures appear here as soon as the first texts are measured".into(), Role::Muted),
         None => ("variants side by side, with their differences from original".into(), Role::Muted),
