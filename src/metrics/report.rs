@@ -1,6 +1,7 @@
 //! Result files in the shape SAEBench writes and its plotting code reads.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -83,8 +84,8 @@ impl Identity {
     }
 }
 
-/// Write the files of one run to `folder/FAMILY/`; plotting code tells the family by the folder's name.
-/// Gives their paths.
+/// Write the files of one run to `folder/FAMILY/`; plotting code tells the family by the folder's name. A file of that name
+/// with other settings or figures is kept under a name of its own. Gives the paths of the new ones.
 pub fn write_results<'a>(
     folder: &Path,
     files: impl IntoIterator<Item = (&'a Identity, ResultFile)>,
@@ -97,10 +98,45 @@ pub fn write_results<'a>(
         let mut json = serde_json::to_vec_pretty(&file)
             .map_err(|e| Error::file(&path, format!("the results cannot be put in JSON: {e}")))?;
         json.push(b'\n');
+        set_aside(&path, &file)?;
         write_atomic(&path, &json)?;
         written.push(path);
     }
     Ok(written)
+}
+
+/// Longest earlier result that is compared with the new one.
+const LONGEST: u64 = 256 << 20;
+/// Earlier results kept beside a new one.
+const KEPT: usize = 1000;
+
+/// Names do not tell the rows, seeds and sizes of a run: rename an earlier result that says something else, to
+/// `NAME.1`, `NAME.2` ..., which readers of results pass over.
+fn set_aside(path: &Path, file: &ResultFile) -> Result<()> {
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    let same = || {
+        let bytes = fs::read(path).ok().filter(|_| metadata.len() <= LONGEST)?;
+        let earlier: Value = serde_json::from_slice(&bytes).ok()?;
+        let said = (earlier.get("eval_config")?, earlier.get("eval_result_metrics")?);
+        Some(said == (&file.eval_config, &file.eval_result_metrics))
+    };
+    if !metadata.is_file() || same() == Some(true) {
+        return Ok(());
+    }
+    let numbered = |n: usize| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{n}"));
+        PathBuf::from(name)
+    };
+    let free = (1..=KEPT).map(numbered).find(|at| !at.exists()).ok_or_else(|| {
+        Error::file(
+            path,
+            format!("not written: {KEPT} earlier results of this name are beside it; choose another folder"),
+        )
+    })?;
+    fs::rename(path, &free).map_err(|e| Error::io(path, e))?;
+    tracing::info!("an earlier result with other settings is kept as {}", free.display());
+    Ok(())
 }
 
 /// The SAE's config as SAELens 6 writes it, from whatever layout it was read, with the hook at which it is used. `model`
@@ -213,6 +249,42 @@ mod tests {
         assert_eq!(identity("a/b c:0.5\u{1b}[").file_name(), "a_b_c_0.5___custom_sae_eval_results.json");
         let long = identity(&"ü".repeat(400)).file_name();
         assert!(long.len() <= 255 && long.ends_with("ü_custom_sae_eval_results.json"));
+    }
+
+    #[test]
+    fn an_earlier_result_is_kept_if_it_says_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |rows: usize| ResultFile {
+            eval_type_id: "core",
+            eval_config: json!({ "rows": rows }),
+            eval_id: String::new(),
+            datetime_epoch_millis: 0,
+            eval_result_metrics: json!({ "a": { "b": 0.1 + 0.2 } }),
+            eval_result_details: json!([]),
+            sae_bench_commit_hash: String::new(),
+            sae_lens_id: String::new(),
+            sae_lens_release_id: String::new(),
+            sae_lens_version: None,
+            sae_cfg_dict: Value::Null,
+            eval_result_unstructured: Value::Null,
+        };
+        let identity = identity("m");
+        for rows in [8, 8, 16, 8] {
+            write_results(folder.path(), [(&identity, file(rows))]).unwrap();
+        }
+        let mut names: Vec<_> = fs::read_dir(folder.path().join("core"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let name = identity.file_name();
+        assert_eq!(names, [name.clone(), format!("{name}.1"), format!("{name}.2")]);
+        let rows = |name: &str| -> Value {
+            serde_json::from_slice(&fs::read(folder.path().join("core").join(name)).unwrap()).unwrap()
+        };
+        assert_eq!(rows(&name)["eval_config"]["rows"], 8);
+        assert_eq!(rows(&names[1])["eval_config"]["rows"], 8);
+        assert_eq!(rows(&names[2])["eval_config"]["rows"], 16);
     }
 
     #[test]
