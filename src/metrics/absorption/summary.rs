@@ -9,6 +9,8 @@ use crate::{
 
 /// Rise of a score over the original's that is worth a warning: both relative and absolute.
 const RISE: (f64, f64) = (1.2, 0.02);
+/// Below this mean F1 of the letters' best latents there is no first-letter latent whose words could be absorbed.
+const LATENT_F1: f64 = 0.3;
 /// Absorbed words shown for a letter.
 const WORDS: usize = 12;
 
@@ -31,7 +33,7 @@ const ROWS: &[Row] = &[
         (!r.letters.is_empty()).then(|| r.letters.iter().filter(|l| l.counts).count() as f64)
     }),
     ("prunelens", "probe_f1", Better::Higher, |r| over_letters(r, |l| Some(l.probe_f1))),
-    ("prunelens", "best_latent_f1", Better::Higher, |r| over_letters(r, |l| l.sparse_f1.first().copied())),
+    ("prunelens", "best_latent_f1", Better::Higher, best_latent_f1),
     ("prunelens", "known_words", Better::Neither, |r| {
         (!r.letters.is_empty()).then(|| r.letters.iter().map(|l| l.true_positives as f64).sum())
     }),
@@ -41,6 +43,10 @@ const ROWS: &[Row] = &[
 fn over_letters(result: &AbsorptionResult, value: fn(&super::LetterResult) -> Option<f64>) -> Option<f64> {
     let values: Option<Vec<f64>> = result.letters.iter().map(value).collect();
     values.filter(|v| !v.is_empty()).map(|v| v.iter().sum::<f64>() / v.len() as f64)
+}
+
+fn best_latent_f1(result: &AbsorptionResult) -> Option<f64> {
+    over_letters(result, |l| l.sparse_f1.first().copied())
 }
 
 pub fn table(run: &AbsorptionRun, results: &[AbsorptionResult], progress: f64) -> MetricTable {
@@ -116,6 +122,14 @@ fn warnings(run: &AbsorptionRun, results: &[AbsorptionResult]) -> Vec<String> {
         |a: &Vec<usize>, b: &Vec<usize>| std::sync::Arc::ptr_eq(&run.readers()[a[0]].model, &run.readers()[b[0]].model);
     if run.groups().iter().enumerate().any(|(at, a)| run.groups()[..at].iter().any(|b| shares_model(a, b))) {
         warnings.push("variants on one model read it in different spaces, so they have probes of their own".into());
+    }
+    for result in results.iter().filter(|r| r.mean.is_some()) {
+        if let Some(f1) = best_latent_f1(result).filter(|f1| *f1 < LATENT_F1) {
+            warnings.push(format!(
+                "{}: the latents closest to a first letter tell it with an F1 of {f1:.2} only: the SAE has no first-letter latents, and its score is not one of absorption",
+                result.variant
+            ));
+        }
     }
     let original = results.iter().find(|r| r.variant == Variant::Original);
     for (name, value) in [
