@@ -57,6 +57,8 @@ pub struct Figures {
     pub core_tokens_per_s: f64,
     /// The same with all variants done.
     pub core4_tokens_per_s: Option<f64>,
+    /// The longest that a core job on all variants (on one, where there are fewer) leaves a person's request waiting.
+    pub job_gap_ms: f64,
     pub load_s: Option<f64>,
     pub first_frame_ms: Option<f64>,
     pub peak_rss_mb: Option<f64>,
@@ -243,8 +245,9 @@ fn measure(subject: &Subject, tick: Tick) -> Result<Figures> {
         prompt.forget_splice(Variant::Transfer);
         prompt.splice_next(&mut || Ok(())).map(drop)
     })?;
-    let core_tokens_per_s = core(subject, vec![transfer.clone()], tick)?;
-    let core4_tokens_per_s = if readers.len() == 4 { Some(core(subject, readers.clone(), tick)?) } else { None };
+    let (core_tokens_per_s, gap) = core(subject, vec![transfer.clone()], tick)?;
+    let core4 = if readers.len() == 4 { Some(core(subject, readers.clone(), tick)?) } else { None };
+    let job_gap_ms = round(core4.map_or(gap, |(_, gap)| gap).as_secs_f64() * 1e3);
     Ok(Figures {
         on: subject.on.clone(),
         device: format!("{:?}", transfer.model.device.location()).to_lowercase(),
@@ -263,7 +266,8 @@ fn measure(subject: &Subject, tick: Tick) -> Result<Figures> {
         prompt_ms,
         splice_ms,
         core_tokens_per_s,
-        core4_tokens_per_s,
+        core4_tokens_per_s: core4.map(|(rate, _)| rate),
+        job_gap_ms,
         load_s: subject.load_s.map(round),
         first_frame_ms: None,
         peak_rss_mb: status_mb("VmHWM:"),
@@ -271,9 +275,9 @@ fn measure(subject: &Subject, tick: Tick) -> Result<Figures> {
     })
 }
 
-/// Passes and activations of one batch of the core metric; figures of the weights alone are left out, as in the
-/// reference's timing.
-fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<f64> {
+/// Tokens a second of the passes and activations of one batch of the core metric; figures of the weights alone are left
+/// out, as in the reference's timing. And the longest time in which it did not look up from its work.
+fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<(f64, Duration)> {
     let context = CORE.1.min(readers[0].model.config.n_ctx);
     let vocab = readers[0].model.config.d_vocab as u32;
     let mut rng = StdRng::seed_from_u64(11);
@@ -287,11 +291,19 @@ fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<f64> {
         run.step(tick)?;
     }
     let (before, started) = (run.progress().0, Instant::now());
+    let (mut looked_up, mut gap) = (started, Duration::ZERO);
+    let mut watched = || {
+        gap = gap.max(looked_up.elapsed());
+        tick()?;
+        looked_up = Instant::now();
+        Ok(())
+    };
     while run.progress().0 < 2 * batch {
-        run.step(tick)?;
+        run.step(&mut watched)?;
+        watched()?;
     }
     let done = (run.progress().0 - before) as f64;
-    Ok((done / started.elapsed().as_secs_f64() * 10.0).round() / 10.0)
+    Ok(((done / started.elapsed().as_secs_f64() * 10.0).round() / 10.0, gap))
 }
 
 /// A line of this process's status, in MB.

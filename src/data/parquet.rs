@@ -1,11 +1,6 @@
 //! Columns of `.parquet` files, as data sets are published in them.
 
-use std::{
-    fs::File,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::File, path::Path, sync::Arc};
 
 use parquet::{
     errors::ParquetError,
@@ -17,6 +12,7 @@ use parquet::{
 use super::records::{Record, columns};
 use crate::{
     error::{Error, Result},
+    quiet::quietly,
     text::shorten,
 };
 
@@ -24,7 +20,7 @@ use crate::{
 pub fn read(path: &Path, wanted: &[&str]) -> Result<Vec<Record>> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     // The library checks most of what a damaged file can hold, but not all.
-    catch_unwind(AssertUnwindSafe(|| read_file(path, file, wanted)))
+    quietly(|| read_file(path, file, wanted))
         .unwrap_or_else(|_| Err(Error::file(path, "damaged: not a parquet file that can be read")))
 }
 

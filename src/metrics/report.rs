@@ -111,7 +111,7 @@ const LONGEST: u64 = 256 << 20;
 const KEPT: usize = 1000;
 
 /// Names do not tell the rows, seeds and sizes of a run: rename an earlier result that says something else, to
-/// `NAME.1`, `NAME.2` ..., which readers of results pass over.
+/// `..._eval_results.1.json` and so on, which readers of results, SAEBench's too, pass over.
 fn set_aside(path: &Path, file: &ResultFile) -> Result<()> {
     let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
     let same = || {
@@ -123,11 +123,7 @@ fn set_aside(path: &Path, file: &ResultFile) -> Result<()> {
     if !metadata.is_file() || same() == Some(true) {
         return Ok(());
     }
-    let numbered = |n: usize| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{n}"));
-        PathBuf::from(name)
-    };
+    let numbered = |n: usize| path.with_extension(format!("{n}.json"));
     let free = (1..=KEPT).map(numbered).find(|at| !at.exists()).ok_or_else(|| {
         Error::file(
             path,
@@ -278,13 +274,14 @@ mod tests {
             .collect();
         names.sort();
         let name = identity.file_name();
-        assert_eq!(names, [name.clone(), format!("{name}.1"), format!("{name}.2")]);
+        let numbered = |n: usize| name.replace(".json", &format!(".{n}.json"));
+        assert_eq!(names, [numbered(1), numbered(2), name.clone()]);
         let rows = |name: &str| -> Value {
             serde_json::from_slice(&fs::read(folder.path().join("core").join(name)).unwrap()).unwrap()
         };
         assert_eq!(rows(&name)["eval_config"]["rows"], 8);
-        assert_eq!(rows(&names[1])["eval_config"]["rows"], 8);
-        assert_eq!(rows(&names[2])["eval_config"]["rows"], 16);
+        assert_eq!(rows(&names[0])["eval_config"]["rows"], 8);
+        assert_eq!(rows(&names[1])["eval_config"]["rows"], 16);
     }
 
     #[test]
