@@ -24,7 +24,9 @@ draw explore-ascii.txt 120x36 "$start" --color none --ascii
 draw narrow.svg 80x24 "$start"
 draw whole-prompt.svg 120x36 '2<wait>w<wait>]]]<wait>'
 draw help.svg 120x36 '1<wait>?'
-draw metrics.svg 120x36 '1<wait>m<job>'
+draw metrics.svg 120x36 '1<wait>m<enter><job>'
+draw form.svg 120x36 '1<wait>m<wait>'
+draw sweep.svg 120x36 '1<wait>m<right><enter><job><right>'
 draw drag.cast 120x36 '1<wait><tab><wait>]<wait>]<wait>]<wait>]<wait>]<wait>]<wait>]<wait>]<wait>[<wait>[<wait>c<wait>'
 if command -v rsvg-convert >/dev/null; then
     rsvg-convert -w 1440 "$here/explore.svg" -o "$here/explore.png"

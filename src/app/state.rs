@@ -277,6 +277,11 @@ impl State {
         self.follow.waiting || self.shown.as_ref().is_some_and(|s| !s.complete && self.follow.is_current(s.generation))
     }
 
+    /// What the job in the form will take is not known yet.
+    pub fn estimating(&self) -> bool {
+        matches!(&self.overlay, Some(Overlay::Form(form)) if form.waiting)
+    }
+
     pub fn running_job(&self) -> Option<&Job> {
         self.jobs.iter().find(|j| j.is_running())
     }

@@ -9,7 +9,7 @@ use crate::{
         losses::{kl_divergence, log_sum_exp},
         with_f32,
     },
-    model::{Captured, Model, Tick},
+    model::{Captured, Model, Tick, tokens_at_once},
 };
 
 /// Losses at every position, in nats.
@@ -78,7 +78,8 @@ pub fn losses(
     tick: Tick,
 ) -> Result<(Vec<f32>, Vec<TokenLosses>)> {
     let n = clean.dim(0)?;
-    let rows = (CHUNK_VALUES / model.config.d_vocab).clamp(16, 512);
+    let flops = (2 * model.config.d_model * model.config.d_vocab) as f64;
+    let rows = (CHUNK_VALUES / model.config.d_vocab).min(tokens_at_once(flops, &model.device)).clamp(16, 512);
     let constant =
         |other: &&Tensor| if other.dim(0)? == 1 { Logits::of(model, other, 0, 1).map(Some) } else { Ok(None) };
     let constant: Vec<Option<Logits>> = others.iter().map(constant).collect::<Result<_>>()?;
@@ -89,12 +90,17 @@ pub fn losses(
         let len = rows.min(n - start);
         let targets = &targets[start..start + len];
         let clean = Logits::of(model, clean, start, len)?;
+        tick()?;
         clean_ce.extend(clean.cross_entropies(targets)?);
         for ((other, constant), losses) in others.iter().zip(&constant).zip(&mut all) {
             tick()?;
             let found = match constant {
                 Some(constant) => clean.compare(constant, targets)?,
-                None => clean.compare(&Logits::of(model, other, start, len)?, targets)?,
+                None => {
+                    let other = Logits::of(model, other, start, len)?;
+                    tick()?;
+                    clean.compare(&other, targets)?
+                }
             };
             losses.ce.extend(found.ce);
             losses.kl.extend(found.kl);

@@ -7,8 +7,7 @@ use crate::{
     compare::Reader,
     error::Result,
     kernels::{encode::keep, with_f32},
-    metrics::core::pass::tokens_at_once,
-    model::Tick,
+    model::{Tick, tokens_at_once},
     prune::Pruning,
     sae::{Activation, Latents},
 };

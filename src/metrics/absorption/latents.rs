@@ -2,8 +2,12 @@
 
 use super::directions::Directions;
 use crate::{
-    compare::Reader, data::encode_ids, error::Result, kernels::with_f32, metrics::core::pass::tokens_at_once,
-    model::Tick, sae::Latents,
+    compare::Reader,
+    data::encode_ids,
+    error::Result,
+    kernels::with_f32,
+    model::{Tick, tokens_at_once},
+    sae::Latents,
 };
 use candle_core::Tensor;
 

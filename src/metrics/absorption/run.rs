@@ -20,11 +20,8 @@ use crate::{
     compare::{Reader, Variant},
     error::{Error, Result},
     jobs,
-    metrics::{
-        Detail, MetricTable,
-        core::{pass::tokens_at_once, run::groups},
-    },
-    model::{HookPoint, Site, Tick, Tokenizer},
+    metrics::{Detail, MetricTable, core::run::groups},
+    model::{HookPoint, Site, Tick, Tokenizer, tokens_at_once},
     rng::Rng,
     sae::Latents,
 };

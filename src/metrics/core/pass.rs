@@ -13,7 +13,7 @@ use crate::{
     data::encode_ids,
     error::Result,
     kernels::with_f32,
-    model::{Captured, Site, Tick},
+    model::{Captured, Site, Tick, tokens_at_once},
     sae::Latents,
 };
 
@@ -161,13 +161,6 @@ fn splice(reader: &Reader, captured: &Captured, recon: &Tensor, kept: Option<&[b
     let kept = Tensor::from_vec(kept, (batch, length, 1), captured.acts.device())?;
     let acts = captured.acts.to_dtype(replacement.dtype())?;
     Ok(kept.broadcast_as(acts.shape())?.where_cond(&replacement, &acts)?)
-}
-
-/// How many tokens may be worked on without a tick in between, when one token costs `flops`: some 20 to 40 milliseconds
-/// on two cores. A GPU is faster and wants more at once.
-pub fn tokens_at_once(flops: f64, device: &candle_core::Device) -> usize {
-    let budget = if device.is_cpu() { 6e9 } else { 6e11 };
-    ((budget / flops.max(1.0)) as usize).clamp(32, 8192)
 }
 
 fn host(tensor: &Tensor) -> Result<Vec<f32>> {

@@ -7,7 +7,7 @@ use super::{
     activation::ActivationSums,
     downstream::DownstreamSums,
     inputs::Inputs,
-    pass::{Ablated, Measured, Plan, measure, tokens_at_once},
+    pass::{Ablated, Measured, Plan, measure},
     summary,
     weights::{WeightFigures, WeightRun},
 };
@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     jobs,
     metrics::MetricTable,
-    model::Tick,
+    model::{Tick, tokens_at_once},
     sae::Activation,
 };
 

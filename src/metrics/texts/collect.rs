@@ -8,7 +8,11 @@ use candle_core::{Device, Tensor};
 
 use super::{SparseRows, unit::Unit};
 use crate::{
-    compare::Reader, error::Result, kernels::with_f32, metrics::core::pass::tokens_at_once, model::Tick, sae::Encoded,
+    compare::Reader,
+    error::Result,
+    kernels::with_f32,
+    model::{Tick, tokens_at_once},
+    sae::Encoded,
 };
 
 /// What is kept of a text's latents.

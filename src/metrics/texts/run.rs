@@ -13,8 +13,8 @@ use crate::{
     compare::{Reader, Variant},
     error::{Error, Result},
     jobs,
-    metrics::{Better, core::pass::tokens_at_once},
-    model::Tick,
+    metrics::Better,
+    model::{Tick, tokens_at_once},
 };
 
 /// A number of a family's result files.
