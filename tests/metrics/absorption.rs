@@ -305,8 +305,13 @@ pub fn schema(case: &Case) -> Outcome {
         model_name: "tiny-gpt2".into(),
         sae_config: sae_cfg_dict(&loaded.reader.sae, loaded.reader.hook, "tiny-gpt2"),
     };
-    let used =
-        Used { prompt_token_pos: -6, llm_batch_size: 10, dtype: DType::F32, hook: loaded.reader.hook.to_string() };
+    let used = Used {
+        prompt_token_pos: -6,
+        llm_batch_size: 10,
+        k_sparse_probe_batch_size: spec.k_sparse_probe_batch_size,
+        dtype: DType::F32,
+        hook: loaded.reader.hook.to_string(),
+    };
     let made = result_file(&spec, &used, &identity, &RunStamp::now(), &result, &mean);
     let folder = tempfile::tempdir().expect("folder");
     let written = write_results(folder.path(), [(&identity, made)]).expect("written");

@@ -50,7 +50,17 @@ pub fn prompt(word: &str, examples: &[&str]) -> String {
     solved.collect::<String>() + "\n" + &question(word)
 }
 
+/// Fewest words in a batch of the probes on latents.
+const LEAST_BATCH: usize = 32;
+
 impl Prompts {
+    /// Words in a batch of the probes on latents, where `whole` are with the whole vocabulary. Where words were left out
+    /// batches are smaller alike, so that probes take as many steps: with the same batch a few thousand words would be one
+    /// step an epoch, and the largest weights those of latents that hardly ever fire.
+    pub fn latent_batch(&self, whole: usize) -> usize {
+        (whole * self.words.len()).div_ceil(self.vocabulary.max(1)).clamp(LEAST_BATCH.min(whole), whole)
+    }
+
     /// Choose words that `tokenizer` reads as one token each and write their prompts. `bos` puts BOS in front.
     pub fn new(tokenizer: &Tokenizer, spec: &AbsorptionSpec, bos: bool, tick: Tick) -> Result<Self> {
         tick()?;
@@ -239,6 +249,7 @@ mod tests {
         let spec = AbsorptionSpec { max_words: Some(300), ..AbsorptionSpec::default() };
         let made = Prompts::new(&tokenizer, &spec, true, &mut || Ok(())).unwrap();
         assert!(made.words.len() > 250 && made.words.len() <= 300);
+        assert_eq!(made.latent_batch(4096), (4096 * made.words.len()).div_ceil(made.vocabulary).max(32));
         assert_eq!(made.training, (made.words.len() as f64 * 0.8) as usize);
         assert_eq!((made.rows.len(), made.calculator.len()), (made.words.len(), made.words.len() - made.training));
         for (word, row) in made.words.iter().zip(&made.rows) {

@@ -13,6 +13,7 @@ pub struct Used {
     pub prompt_token_pos: i64,
     /// Prompts that went through the model together.
     pub llm_batch_size: usize,
+    pub k_sparse_probe_batch_size: usize,
     pub dtype: DType,
     /// Where activations were read.
     pub hook: String,
@@ -62,7 +63,7 @@ fn config(spec: &AbsorptionSpec, used: &Used, model_name: &str) -> Value {
         "llm_batch_size": used.llm_batch_size,
         "llm_dtype": llm_dtype(used.dtype),
         "k_sparse_probe_l1_decay": spec.k_sparse_probe_l1_decay,
-        "k_sparse_probe_batch_size": spec.k_sparse_probe_batch_size,
+        "k_sparse_probe_batch_size": used.k_sparse_probe_batch_size,
         "k_sparse_probe_num_epochs": spec.k_sparse_probe_num_epochs,
         "min_GT_probe_f1": spec.min_gt_probe_f1,
         "min_feats_for_eval": spec.min_feats_for_eval,

@@ -303,7 +303,7 @@ impl AbsorptionRun {
 
     fn train_on_latents(&mut self, reader: usize, prompts: &Prompts, tick: Tick) -> Result<()> {
         let Some(current) = &self.current else { return Ok(()) };
-        let recipe = self.recipe_on_latents();
+        let recipe = self.recipe_on_latents(prompts);
         let variant = &mut self.work.variants[reader];
         let start = || Training::new(Probe::random(current.train.d_sae, &mut Rng::new(recipe.seed, u64::MAX)));
         let training = variant.training.get_or_insert_with(start);
@@ -313,9 +313,10 @@ impl AbsorptionRun {
         Ok(())
     }
 
-    fn recipe_on_latents(&self) -> Recipe {
+    fn recipe_on_latents(&self, prompts: &Prompts) -> Recipe {
         let (spec, l1) = (&self.spec, self.spec.k_sparse_probe_l1_decay);
-        Recipe::on_latents(spec.k_sparse_probe_batch_size, spec.k_sparse_probe_num_epochs, l1, spec.random_seed)
+        let batch = prompts.latent_batch(spec.k_sparse_probe_batch_size);
+        Recipe::on_latents(batch, spec.k_sparse_probe_num_epochs, l1, spec.random_seed)
     }
 
     fn train_letter(&mut self, reader: usize, class: usize, prompts: &Prompts, tick: Tick) -> Result<()> {
@@ -475,7 +476,8 @@ impl AbsorptionRun {
             Some(Task::ReadAgain { group, .. }) => format!("reading known words, {} model", model(group)),
             Some(Task::Encode { reader }) => format!("latents of {}", name(reader)),
             Some(Task::OnLatents { reader }) => {
-                let done = percent(self.work.variants[reader].training.as_ref(), self.recipe_on_latents());
+                let training = self.work.variants[reader].training.as_ref();
+                let done = self.prompts.as_ref().map_or(0, |p| percent(training, self.recipe_on_latents(p)));
                 format!("probe on latents of {} {done} %", name(reader))
             }
             Some(Task::Letter { reader, class }) => {

@@ -74,6 +74,7 @@ impl AbsorptionMeasurement {
                 let used = Used {
                     prompt_token_pos: -(prompts.from_end as i64),
                     llm_batch_size: self.run.prompts_at_once(reader),
+                    k_sparse_probe_batch_size: prompts.latent_batch(self.run.spec().k_sparse_probe_batch_size),
                     dtype: reader.model.dtype,
                     hook: reader.hook.to_string(),
                 };

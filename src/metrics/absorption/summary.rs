@@ -80,6 +80,18 @@ fn settings(run: &AbsorptionRun) -> Vec<(String, String)> {
             format!("{} tokens, the word is token -{}, seed {}", prompts.length(), prompts.from_end, spec.random_seed),
         ));
     }
+    if let Some(prompts) = run.prompts() {
+        let batch = prompts.latent_batch(spec.k_sparse_probe_batch_size);
+        let why = if batch < spec.k_sparse_probe_batch_size {
+            format!(", for as many steps as SAEBench's {} on the whole vocabulary", spec.k_sparse_probe_batch_size)
+        } else {
+            String::new()
+        };
+        settings.push((
+            "latent probes",
+            format!("{} epochs, batches of {batch} words{why}", spec.k_sparse_probe_num_epochs),
+        ));
+    }
     settings.extend(run.readers().first().map(|r| ("read at", r.hook.to_string())));
     settings.push((
         "gate",
