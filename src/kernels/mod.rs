@@ -4,6 +4,7 @@
 //! runs, so that one binary is fast on a server and still starts on an old machine.
 
 pub mod attention;
+pub mod card;
 pub mod continued;
 pub mod encode;
 pub mod gradient;

@@ -1,0 +1,45 @@
+//! Latents to reconstructions.
+
+use super::{Buffer, Card, Kernel, Lists, Matrix, Shape, memory::address};
+use crate::error::Result;
+
+/// Columns of a block.
+const COLUMNS: u32 = 128;
+
+/// `f W + bias` with only the active latents read: `[tokens, d_in]`; `divisors` divide out a rescaling.
+/// Twin: `kernels::encode::decode`.
+pub fn decode(
+    card: &dyn Card,
+    lists: &Lists,
+    matrix: &Matrix,
+    cut: u32,
+    bias: &Buffer<f32>,
+    divisors: Option<&Buffer<f32>>,
+) -> Result<Buffer<f32>> {
+    let d_in = matrix.columns;
+    let tokens = lists.offsets.len().saturating_sub(1);
+    bias.expect(d_in, "the decoder's bias")?;
+    divisors.map_or(Ok(()), |divisors| divisors.expect(matrix.rows, "divisors of latents"))?;
+    lists.values.expect(lists.indices.len(), "latents")?;
+    let out = Buffer::new(card, tokens * d_in)?;
+    if out.is_empty() {
+        return Ok(out);
+    }
+    let (name, ranks) = matrix.masked("decode", cut)?;
+    let arguments = [
+        lists.offsets.address(),
+        lists.indices.address(),
+        lists.values.address(),
+        matrix.values.address(),
+        ranks,
+        u64::from(cut),
+        bias.address(),
+        address(divisors),
+        d_in as u64,
+        out.address(),
+    ];
+    let shape = Shape::grid((d_in as u64).div_ceil(u64::from(COLUMNS)), tokens as u64, COLUMNS)?;
+    // SAFETY: the kernel's arguments; lists name latents of this dictionary, and lengths were checked.
+    unsafe { card.launch(Kernel { file: "decode", name }, shape, &arguments)? };
+    Ok(out)
+}

@@ -1,0 +1,84 @@
+//! The kernels for a GPU: what each is launched with, and what the card's memory holds.
+//!
+//! Nothing here needs CUDA. A [`Card`] is whatever has memory and runs the kernels of `src/kernels/cuda`: a GPU with the
+//! `cuda` feature, or in tests the same kernels compiled for the processor. Each function has a twin on the CPU, named in its
+//! documentation, whose results it gives.
+
+#[cfg(feature = "cuda")]
+pub mod cuda;
+mod decode;
+mod encode;
+mod lists;
+mod losses;
+mod mask;
+mod memory;
+mod paths;
+mod ranks;
+
+pub use decode::decode;
+pub use encode::{Encoder, encode};
+pub use lists::{Lists, Top, active, top_k};
+pub use losses::{Losses, losses};
+pub use mask::{mask, mask_in_place, row_norms};
+pub use memory::{Buffer, CardRanks, Element, Matrix, Memory, Values};
+pub use paths::{Pairs, paths, survivors};
+pub use ranks::{add_squares, ranks};
+
+use crate::error::{Error, Result};
+
+/// A kernel's file in `src/kernels/cuda` (without its ending) and its name there.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    pub file: &'static str,
+    pub name: String,
+}
+
+/// How many blocks, and threads in each.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub blocks: [u32; 2],
+    pub threads: u32,
+}
+
+/// Threads of a block where nothing else decides.
+const THREADS: u32 = 256;
+/// Blocks along the second axis of a grid that every card takes.
+const MOST_BLOCKS: u64 = 65_535;
+
+impl Shape {
+    fn rows(rows: usize, threads: u32) -> Result<Self> {
+        Self::grid(rows as u64, 1, threads)
+    }
+
+    fn grid(x: u64, y: u64, threads: u32) -> Result<Self> {
+        match (i32::try_from(x), y) {
+            (Ok(x), 1..=MOST_BLOCKS) if x > 0 => Ok(Self { blocks: [x as u32, y as u32], threads }),
+            _ => Err(Error::invalid(format!("a kernel over {x} x {y} blocks is more than a GPU takes at a time"))),
+        }
+    }
+
+    /// For loops over all threads of a grid: enough blocks to fill any card.
+    fn over(len: u64) -> Result<Self> {
+        Self::grid(len.div_ceil(u64::from(THREADS)).clamp(1, 1 << 16), 1, THREADS)
+    }
+
+    /// A warp for each of `len` things.
+    fn warps(len: u64, y: u64) -> Result<Self> {
+        Self::grid(len.div_ceil(u64::from(THREADS / 32)).max(1), y, THREADS)
+    }
+}
+
+/// Something that runs the kernels. Launches are done in order; reading memory back waits for them.
+pub trait Card {
+    fn allocate(&self, bytes: usize) -> Result<Memory>;
+    /// `to` is as long as `from`.
+    fn write(&self, to: &mut Memory, from: &[u8]) -> Result<()>;
+    fn read(&self, from: &Memory, to: &mut [u8]) -> Result<()>;
+    fn clear(&self, memory: &mut Memory) -> Result<()>;
+
+    /// Each argument is a pointer or an unsigned integer.
+    ///
+    /// # Safety
+    /// The arguments must be those that the kernel declares, and the memory they point to as long as it expects.
+    unsafe fn launch(&self, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()>;
+}

@@ -1,0 +1,89 @@
+// What every kernel needs: element types, indices, and sums over a block.
+//
+// The same files are compiled as C++ for the processor by the tests, with a stand-in for the few built-in names
+// (tests/kernels/card.h), so that their logic is checked where there is no GPU.
+#pragma once
+
+#ifdef __CUDACC__
+#include <cuda_fp16.h>
+#endif
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+constexpr u32 WARP = 32;
+constexpr u32 ALL_LANES = 0xffffffffu;
+
+// Weights and logits are stored as f32, bf16 or f16; sums are always f32 or wider.
+struct bf16 {
+    u16 bits;
+};
+struct f16 {
+    u16 bits;
+};
+
+__device__ __forceinline__ float widen(float value) { return value; }
+__device__ __forceinline__ float widen(bf16 value) { return __uint_as_float((u32)value.bits << 16); }
+__device__ __forceinline__ float widen(f16 value) { return __half2float(__ushort_as_half(value.bits)); }
+
+__device__ __forceinline__ void set_zero(float& value) { value = 0.0f; }
+__device__ __forceinline__ void set_zero(bf16& value) { value.bits = 0; }
+__device__ __forceinline__ void set_zero(f16& value) { value.bits = 0; }
+
+// A weight counts where its rank reaches the cut. At a cut of 0 all count, and no ranks are read: there may be none.
+template <class W, class R>
+__device__ __forceinline__ float kept(const W* weight, const R* ranks, u32 cut, u64 at) {
+    return cut == 0 || ranks[at] >= cut ? widen(weight[at]) : 0.0f;
+}
+
+// First index of this thread in a loop over all threads of the grid, and the step of that loop.
+__device__ __forceinline__ u64 first_index() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ u64 index_step() { return (u64)gridDim.x * blockDim.x; }
+
+// The sum over a warp, in its first lane.
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
+    for (u32 step = WARP / 2; step > 0; step /= 2) value += __shfl_down_sync(ALL_LANES, value, step);
+    return value;
+}
+
+// The sum over a block of whole warps, in every thread; the order of additions is always the same.
+template <class T>
+__device__ T block_sum(T value) {
+    __shared__ T of_warp[WARP];
+    value = warp_sum(value);
+    __syncthreads();
+    if (threadIdx.x % WARP == 0) of_warp[threadIdx.x / WARP] = value;
+    __syncthreads();
+    T total = 0;
+    for (u32 warp = 0; warp < blockDim.x / WARP; warp++) total += of_warp[warp];
+    return total;
+}
+
+// How many threads of the block before this one have the flag set; the number in the whole block goes to `total`.
+__device__ inline u32 flags_before(bool flag, u32& total) {
+    __shared__ u32 of_warp[WARP];
+    u32 lane = threadIdx.x % WARP;
+    u32 flags = __ballot_sync(ALL_LANES, flag);
+    __syncthreads();
+    if (lane == 0) of_warp[threadIdx.x / WARP] = __popc(flags);
+    __syncthreads();
+    u32 before = __popc(flags & ((1u << lane) - 1));
+    total = 0;
+    for (u32 warp = 0; warp < blockDim.x / WARP; warp++) {
+        if (warp < threadIdx.x / WARP) before += of_warp[warp];
+        total += of_warp[warp];
+    }
+    return before;
+}
+
+// One entry point for each type of weight and rank: NAME_f32_u16 ... The macro is given (NAME, weight type, rank type).
+#define FOR_WEIGHTS_AND_RANKS(ENTRY)                                                                                   \
+    ENTRY(f32_u16, float, u16)                                                                                         \
+    ENTRY(f32_u32, float, u32)                                                                                         \
+    ENTRY(bf16_u16, bf16, u16)                                                                                         \
+    ENTRY(bf16_u32, bf16, u32)                                                                                         \
+    ENTRY(f16_u16, f16, u16)                                                                                           \
+    ENTRY(f16_u32, f16, u32)

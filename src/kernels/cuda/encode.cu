@@ -1,0 +1,113 @@
+// The masked encoder: x (W where rank >= cut), bias and scale, and zero where the latent does not fire.
+//
+// Two ways of reading the same sum. For a few tokens a warp takes a latent and reads its row once, which runs at the speed
+// of memory. For more tokens a block takes a square of latents and tokens through shared memory, so that a weight and its
+// rank are fetched once for sixty-four tokens.
+
+#include "common.cuh"
+
+// Tokens that one warp carries.
+constexpr u32 FEW = 8;
+// Latents and tokens of a square, and how many inputs are staged at a time.
+constexpr u32 SIDE = 64;
+constexpr u32 DEPTH = 16;
+// Each of the 256 threads of a block has 4 x 4 sums.
+constexpr u32 EACH = 4;
+constexpr u32 ACROSS = SIDE / EACH;
+
+// Where a latent fires: above its threshold (if there are any) and above zero.
+__device__ __forceinline__ float fired(float sum, u64 latent, const float* bias, const float* scale,
+                                       const float* floors) {
+    float value = sum + bias[latent];
+    if (scale) value *= scale[latent];
+    float floor = floors ? fmaxf(floors[latent], 0.0f) : 0.0f;
+    return value > floor ? value : 0.0f;
+}
+
+template <class W, class R>
+__device__ void encode_few(const float* x, const W* weight, const R* ranks, u32 cut, const float* bias,
+                           const float* scale, const float* floors, u32 tokens, u32 d_in, u64 d_sae, float* out) {
+    u64 latent = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    u32 first = blockIdx.y * FEW;
+    if (latent >= d_sae) return;
+    u32 lane = threadIdx.x % WARP;
+    u32 count = tokens - first < FEW ? tokens - first : FEW;
+    const W* row = weight + latent * d_in;
+    // Without a mask there may be no ranks.
+    const R* rank = cut == 0 ? ranks : ranks + latent * d_in;
+    float sums[FEW] = {};
+    for (u32 i = lane; i < d_in; i += WARP) {
+        float w = kept(row, rank, cut, i);
+#pragma unroll
+        for (u32 t = 0; t < FEW; t++)
+            if (t < count) sums[t] = fmaf(w, x[(u64)(first + t) * d_in + i], sums[t]);
+    }
+#pragma unroll
+    for (u32 t = 0; t < FEW; t++) {
+        float sum = warp_sum(sums[t]);
+        if (lane == 0 && t < count) out[(u64)(first + t) * d_sae + latent] = fired(sum, latent, bias, scale, floors);
+    }
+}
+
+template <class W, class R>
+__device__ void encode_many(const float* x, const W* weight, const R* ranks, u32 cut, const float* bias,
+                            const float* scale, const float* floors, u32 tokens, u32 d_in, u64 d_sae, float* out) {
+    // One more column than needed: neighbours then lie in different banks.
+    __shared__ float ws[DEPTH][SIDE + 1];
+    __shared__ float xs[DEPTH][SIDE + 1];
+    // Tokens change fastest from block to block: those that share weights run together.
+    u64 latent0 = (u64)blockIdx.y * SIDE;
+    u32 token0 = blockIdx.x * SIDE;
+    u32 column = threadIdx.x % ACROSS;
+    u32 row = threadIdx.x / ACROSS;
+    float sums[EACH][EACH] = {};
+    for (u32 start = 0; start < d_in; start += DEPTH) {
+        for (u32 at = threadIdx.x; at < SIDE * DEPTH; at += blockDim.x) {
+            u32 i = at % DEPTH;
+            u32 line = at / DEPTH;
+            bool inside = start + i < d_in;
+            u64 latent = latent0 + line;
+            u32 token = token0 + line;
+            ws[i][line] = inside && latent < d_sae ? kept(weight, ranks, cut, latent * d_in + start + i) : 0.0f;
+            xs[i][line] = inside && token < tokens ? x[(u64)token * d_in + start + i] : 0.0f;
+        }
+        __syncthreads();
+#pragma unroll
+        for (u32 i = 0; i < DEPTH; i++) {
+            float w[EACH], v[EACH];
+#pragma unroll
+            for (u32 a = 0; a < EACH; a++) {
+                w[a] = ws[i][column + a * ACROSS];
+                v[a] = xs[i][row + a * ACROSS];
+            }
+#pragma unroll
+            for (u32 a = 0; a < EACH; a++)
+#pragma unroll
+                for (u32 b = 0; b < EACH; b++) sums[a][b] = fmaf(w[b], v[a], sums[a][b]);
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (u32 a = 0; a < EACH; a++)
+#pragma unroll
+        for (u32 b = 0; b < EACH; b++) {
+            u32 token = token0 + row + a * ACROSS;
+            u64 latent = latent0 + column + b * ACROSS;
+            if (token < tokens && latent < d_sae)
+                out[(u64)token * d_sae + latent] = fired(sums[a][b], latent, bias, scale, floors);
+        }
+}
+
+#define ENTRY(NAME, W, R)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(256) encode_few_##NAME(                                               \
+        const float* x, const W* weight, const R* ranks, u32 cut, const float* bias, const float* scale,               \
+        const float* floors, u32 tokens, u32 d_in, u64 d_sae, float* out) {                                            \
+        encode_few(x, weight, ranks, cut, bias, scale, floors, tokens, d_in, d_sae, out);                              \
+    }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(256) encode_many_##NAME(                                              \
+        const float* x, const W* weight, const R* ranks, u32 cut, const float* bias, const float* scale,               \
+        const float* floors, u32 tokens, u32 d_in, u64 d_sae, float* out) {                                            \
+        encode_many(x, weight, ranks, cut, bias, scale, floors, tokens, d_in, d_sae, out);                             \
+    }
+FOR_WEIGHTS_AND_RANKS(ENTRY)
+#undef ENTRY

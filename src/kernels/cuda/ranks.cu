@@ -1,0 +1,115 @@
+// Wanda: scores of weights and their ranks in each comparison group, and the sums of squares that the norms come from.
+
+#include "common.cuh"
+
+constexpr u32 DIGITS = 256;
+constexpr u32 THREADS = 256;
+constexpr u32 WARPS = THREADS / WARP;
+
+// One block ranks one group at a time: a stable sort of the scores by their four bytes, the last byte first. A score is not
+// negative, so its bits order like the number, and equal scores keep the order of their indices.
+//
+// Weight `i` of group `g` is at `g * group_stride + i * stride`. Its score is |weight| times `norms[i]` if there are any.
+// `keys` and `places` are scratch of two groups' length for each block.
+template <class W, class R>
+__device__ void ranks(const W* weight, const float* norms, u64 groups, u32 len, u64 group_stride, u64 stride, u32* keys,
+                      u32* places, R* out) {
+    __shared__ u32 starts[DIGITS];
+    __shared__ u32 of_warp[WARPS][DIGITS];
+    u32 lane = threadIdx.x % WARP;
+    u32 warp = threadIdx.x / WARP;
+    u64 scratch = (u64)blockIdx.x * 2 * len;
+    for (u64 group = blockIdx.x; group < groups; group += gridDim.x) {
+        u32* from_keys = keys + scratch;
+        u32* from_places = places + scratch;
+        u32* to_keys = from_keys + len;
+        u32* to_places = from_places + len;
+        for (u32 i = threadIdx.x; i < len; i += THREADS) {
+            float score = fabsf(widen(weight[group * group_stride + i * stride]));
+            if (norms) score *= norms[i];
+            // A zero has one sign only.
+            from_keys[i] = __float_as_uint(score + 0.0f);
+            from_places[i] = i;
+        }
+        for (u32 shift = 0; shift < 32; shift += 8) {
+            starts[threadIdx.x] = 0;
+            __syncthreads();
+            for (u32 i = threadIdx.x; i < len; i += THREADS) atomicAdd(&starts[(from_keys[i] >> shift) & (DIGITS - 1)], 1u);
+            __syncthreads();
+            if (threadIdx.x == 0) {
+                u32 total = 0;
+                for (u32 digit = 0; digit < DIGITS; digit++) {
+                    u32 count = starts[digit];
+                    starts[digit] = total;
+                    total += count;
+                }
+            }
+            __syncthreads();
+            for (u32 start = 0; start < len; start += THREADS) {
+                u32 i = start + threadIdx.x;
+                bool inside = i < len;
+                u32 key = inside ? from_keys[i] : 0;
+                // Beyond the end: a digit that no key has.
+                u32 digit = inside ? (key >> shift) & (DIGITS - 1) : DIGITS;
+                for (u32 w = 0; w < WARPS; w++) of_warp[w][threadIdx.x] = 0;
+                __syncthreads();
+                u32 like = __match_any_sync(ALL_LANES, digit);
+                u32 before = __popc(like & ((1u << lane) - 1));
+                if (inside && before == 0) of_warp[warp][digit] = __popc(like);
+                __syncthreads();
+                if (inside) {
+                    u32 to = starts[digit] + before;
+                    for (u32 w = 0; w < warp; w++) to += of_warp[w][digit];
+                    to_keys[to] = key;
+                    to_places[to] = from_places[i];
+                }
+                __syncthreads();
+                u32 total = 0;
+                for (u32 w = 0; w < WARPS; w++) total += of_warp[w][threadIdx.x];
+                starts[threadIdx.x] += total;
+                __syncthreads();
+            }
+            u32* spare = from_keys;
+            from_keys = to_keys;
+            to_keys = spare;
+            spare = from_places;
+            from_places = to_places;
+            to_places = spare;
+        }
+        for (u32 i = threadIdx.x; i < len; i += THREADS)
+            out[group * group_stride + from_places[i] * stride] = (R)i;
+        __syncthreads();
+    }
+}
+
+#define ENTRY(NAME, W, R)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(256)                                                                  \
+        ranks_##NAME(const W* weight, const float* norms, u64 groups, u32 len, u64 group_stride, u64 stride,           \
+                     u32* keys, u32* places, R* out) {                                                                 \
+        ranks(weight, norms, groups, len, group_stride, stride, keys, places, out);                                    \
+    }
+FOR_WEIGHTS_AND_RANKS(ENTRY)
+#undef ENTRY
+
+// Add the squares of each column of `x [rows, columns]`, row by row as on the CPU.
+template <class W>
+__device__ void add_squares(const W* x, u64 rows, u64 columns, double* squares) {
+    for (u64 column = first_index(); column < columns; column += index_step()) {
+        double sum = squares[column];
+        for (u64 row = 0; row < rows; row++) {
+            double value = widen(x[row * columns + column]);
+            sum += value * value;
+        }
+        squares[column] = sum;
+    }
+}
+
+extern "C" __global__ void add_squares_f32(const float* x, u64 rows, u64 columns, double* squares) {
+    add_squares(x, rows, columns, squares);
+}
+extern "C" __global__ void add_squares_bf16(const bf16* x, u64 rows, u64 columns, double* squares) {
+    add_squares(x, rows, columns, squares);
+}
+extern "C" __global__ void add_squares_f16(const f16* x, u64 rows, u64 columns, double* squares) {
+    add_squares(x, rows, columns, squares);
+}

@@ -1,0 +1,104 @@
+// From dense rows of activations (zero where a latent is silent) to lists: all active latents, or the k largest.
+// One block takes a row; whatever is written comes in ascending order of the index, as on the CPU.
+
+#include "common.cuh"
+
+// How many values of each row are above zero.
+extern "C" __global__ void count_active(const float* rows, u64 width, u64* counts) {
+    const float* row = rows + blockIdx.x * width;
+    u64 count = 0;
+    for (u64 at = threadIdx.x; at < width; at += blockDim.x) count += row[at] > 0.0f;
+    count = block_sum(count);
+    if (threadIdx.x == 0) counts[blockIdx.x] = count;
+}
+
+// The values above zero of each row, from `offsets[row]` on.
+extern "C" __global__ void gather_active(const float* rows, u64 width, const u64* offsets, u32* indices,
+                                         float* values) {
+    const float* row = rows + blockIdx.x * width;
+    u64 written = offsets[blockIdx.x];
+    for (u64 start = 0; start < width; start += blockDim.x) {
+        u64 at = start + threadIdx.x;
+        float value = at < width ? row[at] : 0.0f;
+        u32 total;
+        u32 before = flags_before(value > 0.0f, total);
+        if (value > 0.0f) {
+            indices[written + before] = (u32)at;
+            values[written + before] = value;
+        }
+        written += total;
+    }
+}
+
+constexpr u32 DIGITS = 256;
+
+// The bits of a positive float order like the float. What is not above zero never counts.
+__device__ __forceinline__ u32 key_of(float value) { return value > 0.0f ? __float_as_uint(value) : 0u; }
+
+// The k largest values above zero of each row, the lowest index first among equals. Finds the k-th largest by its four
+// bytes, from the first: each pass counts how often each next byte occurs among the values that share the bytes found.
+// Then one pass in order takes all above it and as many equal to it as are left to take. Of each row `counts` says how
+// many there are; `last` is the index of the k-th, or the largest u32 if there are fewer than k.
+extern "C" __global__ void top_k(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts,
+                                 u32* last) {
+    __shared__ u32 tally[DIGITS];
+    __shared__ u32 found;
+    __shared__ u32 wanted;
+    const float* row = rows + blockIdx.x * width;
+    u64 first = (u64)blockIdx.x * k;
+    if (threadIdx.x == 0) {
+        found = 0;
+        wanted = k;
+    }
+    bool enough = k > 0;
+    for (u32 shift = 24; enough; shift -= 8) {
+        for (u32 digit = threadIdx.x; digit < DIGITS; digit += blockDim.x) tally[digit] = 0;
+        __syncthreads();
+        u32 prefix = found;
+        for (u64 at = threadIdx.x; at < width; at += blockDim.x) {
+            u32 key = key_of(row[at]);
+            // The first pass has no bytes to share; a shift by 32 means nothing.
+            bool shares = shift == 24 || key >> (shift + 8) == prefix >> (shift + 8);
+            if (key != 0 && shares) atomicAdd(&tally[(key >> shift) & (DIGITS - 1)], 1u);
+        }
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            u32 left = wanted;
+            u32 digit = DIGITS;
+            while (digit > 0 && tally[digit - 1] < left) left -= tally[--digit];
+            // None is left only in the first pass: fewer than k are above zero, and all of them are taken.
+            found = digit > 0 ? prefix | (digit - 1) << shift : 0;
+            wanted = digit > 0 ? left : 0;
+        }
+        __syncthreads();
+        enough = wanted > 0;
+        if (shift == 0) break;
+    }
+    __syncthreads();
+    // Zero if there are too few.
+    u32 kth = found;
+    // Of the values equal to the k-th, this many are taken.
+    u32 equals = wanted;
+    u32 written = 0;
+    u32 same = 0;
+    if (threadIdx.x == 0) last[blockIdx.x] = 0xffffffffu;
+    __syncthreads();
+    for (u64 start = 0; start < width && k > 0; start += blockDim.x) {
+        u64 at = start + threadIdx.x;
+        float value = at < width ? row[at] : 0.0f;
+        u32 key = key_of(value);
+        bool equal = enough && key == kth && key != 0;
+        u32 total_equal, total;
+        u32 before_equal = same + flags_before(equal, total_equal);
+        bool take = key > kth || (equal && before_equal < equals);
+        u32 before = written + flags_before(take, total);
+        if (take) {
+            indices[first + before] = (u32)at;
+            values[first + before] = value;
+        }
+        if (equal && before_equal + 1 == equals) last[blockIdx.x] = (u32)at;
+        same += total_equal;
+        written += total;
+    }
+    if (threadIdx.x == 0) counts[blockIdx.x] = written;
+}

@@ -1,0 +1,381 @@
+//! The GPU's kernels against their twins on the CPU, over odd sizes: on a GPU where PRUNELENS_DEVICE is cuda and the program
+//! was built for it; everywhere else the same kernels and launches, compiled for the processor.
+//!
+//! Numbers are small fractions of two unless said otherwise, so that sums are exact in any order and results must be equal.
+
+#[path = "kernels/stand_in.rs"]
+mod stand_in;
+
+use half::{bf16, f16};
+use prunelens::{
+    kernels::{
+        card::{self, Buffer, Card, CardRanks, Lists, Matrix, Pairs, Values},
+        encode::{self, Encoder, Gate, STEPS},
+        losses::{kl_divergence, log_sum_exp},
+    },
+    prune::{Group, Ranks, cut, norms, order},
+    sae::Latents,
+};
+
+/// The card to test, or none with the reason printed.
+fn card() -> Option<Box<dyn Card>> {
+    if std::env::var("PRUNELENS_DEVICE").is_ok_and(|device| device.starts_with("cuda")) {
+        return gpu();
+    }
+    println!("on the processor: PRUNELENS_DEVICE is not cuda");
+    stand_in::stand_in().map(|card| Box::new(Borrowed(card)) as Box<dyn Card>)
+}
+
+#[cfg(feature = "cuda")]
+fn gpu() -> Option<Box<dyn Card>> {
+    let device = candle_core::Device::new_cuda(0).expect("PRUNELENS_DEVICE is cuda: a GPU");
+    Some(Box::new(card::cuda::Cuda::new(&device).expect("a GPU")))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu() -> Option<Box<dyn Card>> {
+    println!("skipped: PRUNELENS_DEVICE is cuda, but the tests were built without --features cuda");
+    None
+}
+
+struct Borrowed(&'static stand_in::StandIn);
+
+impl Card for Borrowed {
+    fn allocate(&self, bytes: usize) -> prunelens::error::Result<card::Memory> {
+        self.0.allocate(bytes)
+    }
+    fn write(&self, to: &mut card::Memory, from: &[u8]) -> prunelens::error::Result<()> {
+        self.0.write(to, from)
+    }
+    fn read(&self, from: &card::Memory, to: &mut [u8]) -> prunelens::error::Result<()> {
+        self.0.read(from, to)
+    }
+    fn clear(&self, memory: &mut card::Memory) -> prunelens::error::Result<()> {
+        self.0.clear(memory)
+    }
+    unsafe fn launch(
+        &self,
+        kernel: card::Kernel,
+        shape: card::Shape,
+        arguments: &[u64],
+    ) -> prunelens::error::Result<()> {
+        // SAFETY: as the caller promises.
+        unsafe { self.0.launch(kernel, shape, arguments) }
+    }
+}
+
+/// Numbers that repeat late, from -4 to 4 in steps of an eighth.
+fn eighths(len: usize, salt: usize) -> Vec<f32> {
+    (0..len).map(|i| (((i + salt) * 7919 + (i / 13) * 104_729 + salt) % 65) as f32 / 8.0 - 4.0).collect()
+}
+
+/// Numbers without such a pattern.
+fn noise(len: usize, salt: u64) -> Vec<f32> {
+    let mut state = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+const TYPES: [&str; 3] = ["f32", "bf16", "f16"];
+
+/// The values on a card in the type named, which must hold them as they are.
+fn values(card: &dyn Card, name: &str, values: &[f32]) -> Values {
+    match name {
+        "bf16" => Values::Bf16(
+            Buffer::from_slice(card, &values.iter().map(|v| bf16::from_f32(*v)).collect::<Vec<_>>()).unwrap(),
+        ),
+        "f16" => Values::F16(
+            Buffer::from_slice(card, &values.iter().map(|v| f16::from_f32(*v)).collect::<Vec<_>>()).unwrap(),
+        ),
+        _ => Values::F32(Buffer::from_slice(card, values).unwrap()),
+    }
+}
+
+fn floats(card: &dyn Card, values: &Values) -> Vec<f32> {
+    match values {
+        Values::F32(values) => values.to_vec(card).unwrap(),
+        Values::Bf16(values) => values.to_vec(card).unwrap().into_iter().map(bf16::to_f32).collect(),
+        Values::F16(values) => values.to_vec(card).unwrap().into_iter().map(f16::to_f32).collect(),
+    }
+}
+
+/// Ranks of the rows of a matrix, as wide as asked.
+fn row_ranks(weight: &[f32], columns: usize, wide: bool) -> Ranks {
+    let rows = weight.len() / columns;
+    match order::ranks(rows, columns, Group::Row, |row, column| weight[row * columns + column].abs()) {
+        Ranks::U16(ranks) if wide => Ranks::U32(ranks.into_iter().map(u32::from).collect()),
+        ranks => ranks,
+    }
+}
+
+fn matrix(card: &dyn Card, name: &str, weight: &[f32], columns: usize, ranks: Option<&Ranks>) -> Matrix {
+    let ranks = ranks.map(|ranks| CardRanks::new(card, ranks).unwrap());
+    Matrix::new(weight.len() / columns, columns, values(card, name, weight), ranks).unwrap()
+}
+
+#[test]
+fn encoder() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    // More tokens than a square, fewer than a warp carries, and widths that nothing divides.
+    for (at, (tokens, d_in, d_sae)) in
+        [(1, 37, 70), (3, 1, 1), (8, 33, 129), (9, 65, 63), (64, 16, 64), (67, 50, 130), (131, 19, 5)]
+            .into_iter()
+            .enumerate()
+    {
+        let name = TYPES[at % 3];
+        let (x, weight) = (eighths(tokens * d_in, 3), eighths(d_sae * d_in, 5));
+        let (bias, floors) = (eighths(d_sae, 7), eighths(d_sae, 11));
+        let scale: Vec<f32> = (0..d_sae).map(|latent| (1 << (latent % 3)) as f32).collect();
+        let ranks = row_ranks(&weight, d_in, at % 2 == 1);
+        let m = matrix(card, name, &weight, d_in, Some(&ranks));
+        let upload = |values: &[f32]| Buffer::from_slice(card, values).unwrap();
+        let (x_there, bias_there, floors_there, scale_there) =
+            (upload(&x), upload(&bias), upload(&floors), upload(&scale));
+        for ratio in [0.0, 0.5, 0.9] {
+            let cut = cut(d_in, ratio);
+            for gate in [Gate::Positive, Gate::Above(&floors)] {
+                let above = matches!(gate, Gate::Above(_));
+                let twin =
+                    Encoder { weight: &weight, bias: &bias, scale: Some(&scale), mask: Some((&ranks, cut)), gate };
+                let encoder = card::Encoder {
+                    matrix: &m,
+                    bias: &bias_there,
+                    scale: Some(&scale_there),
+                    floors: above.then_some(&floors_there),
+                };
+                let dense = card::encode(card, &encoder, &x_there, cut).unwrap();
+                let want = twin.encode(&x);
+                assert_eq!(dense.to_vec(card).unwrap(), want.dense(), "{name} {tokens}x{d_in}x{d_sae} at {ratio}");
+                let lists = card::active(card, &dense, d_sae).unwrap();
+                assert_eq!(lists.to_latents(card).unwrap(), want);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_encoder_without_ranks_is_not_masked() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    let (x, weight, bias) = (eighths(2 * 5, 1), eighths(7 * 5, 2), eighths(7, 3));
+    let m = matrix(card, "f32", &weight, 5, None);
+    let (x_there, bias_there) = (Buffer::from_slice(card, &x).unwrap(), Buffer::from_slice(card, &bias).unwrap());
+    let encoder = card::Encoder { matrix: &m, bias: &bias_there, scale: None, floors: None };
+    let twin = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate: Gate::Positive };
+    let dense = card::encode(card, &encoder, &x_there, 0).unwrap().to_vec(card).unwrap();
+    assert_eq!(dense, twin.encode(&x).dense());
+    assert!(card::encode(card, &encoder, &x_there, 1).is_err());
+}
+
+#[test]
+fn masks_and_norms_of_rows() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (at, (rows, columns)) in [(1, 1), (7, 33), (40, 129), (300, 31)].into_iter().enumerate() {
+        let (name, weight) = (TYPES[at % 3], eighths(rows * columns, at));
+        let ranks = row_ranks(&weight, columns, at % 2 == 0);
+        for ratio in [0.0, 0.3, 0.99] {
+            let cut = cut(columns, ratio);
+            let mut want = vec![0.0; weight.len()];
+            encode::keep(&weight, Some((&ranks, cut)), 0..weight.len(), &mut want);
+            let mut m = matrix(card, name, &weight, columns, Some(&ranks));
+            assert_eq!(floats(card, &card::mask(card, &m, cut).unwrap()), want);
+            let squares: Vec<f32> = want.chunks(columns).map(|row| row.iter().map(|v| v * v).sum()).collect();
+            let norms = card::row_norms(card, &m, cut).unwrap().to_vec(card).unwrap();
+            assert_eq!(norms, squares.iter().map(|s| s.sqrt()).collect::<Vec<_>>());
+            card::mask_in_place(card, &mut m, cut).unwrap();
+            assert_eq!(floats(card, &m.values), want);
+        }
+    }
+}
+
+/// The k largest by the twin, and the last that was chosen if there are k.
+fn largest(row: &[f32], k: usize) -> (Vec<(u32, f32)>, Option<u32>) {
+    let mut top = encode_top(row, k);
+    let last = if top.len() == k { top.last().map(|c| c.0) } else { None };
+    top.sort_unstable_by_key(|c| c.0);
+    (top, last)
+}
+
+fn encode_top(row: &[f32], k: usize) -> Vec<(u32, f32)> {
+    use prunelens::kernels::select::TopK;
+    let mut top = TopK::new(k);
+    (0..).zip(row).for_each(|(at, v)| top.push((at, *v)));
+    TopK::merge(std::iter::once(top), k)
+}
+
+#[test]
+fn k_largest() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (rows, width) in [(1, 1), (2, 31), (3, 1024), (2, 1025), (2, 5003), (1, 70_001)] {
+        let few: Vec<f32> = (0..rows * width).map(|i| if i % 97 == 0 { 1.5 } else { -1.0 }).collect();
+        let ties: Vec<f32> = eighths(rows * width, 9).iter().map(|v| v.max(0.0)).collect();
+        for dense in [ties, few, noise(rows * width, 4), vec![0.0; rows * width], vec![2.0; rows * width]] {
+            let there = Buffer::from_slice(card, &dense).unwrap();
+            for k in [1, 2, 32, 100, 1500] {
+                let got = card::top_k(card, &there, width, k).unwrap();
+                for (row, values) in dense.chunks(width).enumerate() {
+                    let (want, last) = largest(values, k);
+                    let (indices, values) = got.latents.row(row);
+                    let got_row: Vec<(u32, f32)> = indices.iter().copied().zip(values.iter().copied()).collect();
+                    assert_eq!(got_row, want, "{k} of {rows}x{width}");
+                    assert_eq!(got.last[row], last, "{k} of {rows}x{width}");
+                }
+            }
+        }
+    }
+}
+
+/// Some latents of each token, ascending.
+fn some_latents(tokens: usize, d_sae: usize) -> Latents {
+    let mut latents = Latents::new(d_sae);
+    for token in 0..tokens {
+        let fires = |latent: &usize| (latent * 31 + token * 17).is_multiple_of(5 + token % 3);
+        latents.push_row((0..d_sae).filter(fires).map(|latent| (latent as u32, (latent % 9 + 1) as f32 / 4.0)));
+    }
+    latents
+}
+
+#[test]
+fn decoder() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (at, (tokens, d_in, d_sae)) in [(1, 1, 3), (2, 129, 40), (5, 300, 77), (33, 17, 200)].into_iter().enumerate() {
+        let (name, weight, bias) = (TYPES[at % 3], eighths(d_sae * d_in, 2), eighths(d_in, 3));
+        let latents = some_latents(tokens, d_sae);
+        let divisors: Vec<f32> = (0..d_sae).map(|latent| (1 << (latent % 2)) as f32).collect();
+        let ranks = row_ranks(&weight, d_in, at % 2 == 0);
+        let m = matrix(card, name, &weight, d_in, Some(&ranks));
+        let lists = Lists::from_latents(card, &latents).unwrap();
+        let (bias_there, divisors_there) =
+            (Buffer::from_slice(card, &bias).unwrap(), Buffer::from_slice(card, &divisors).unwrap());
+        for cut in [0, cut(d_in, 0.4)] {
+            let want = encode::decode(&latents, &weight, Some((&ranks, cut)), &bias, Some(&divisors));
+            let got = card::decode(card, &lists, &m, cut, &bias_there, Some(&divisors_there)).unwrap();
+            assert_eq!(got.to_vec(card).unwrap(), want, "{name} {tokens}x{d_in}x{d_sae} at {cut}");
+        }
+    }
+}
+
+#[test]
+fn paths_and_survivors() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (at, (tokens, d_in, d_sae)) in [(1, 1, 2), (3, 100, 30), (9, 301, 23), (2, 257, 11)].into_iter().enumerate() {
+        let (name, x, weight, bias) =
+            (TYPES[at % 3], eighths(tokens * d_in, 1), eighths(d_sae * d_in, 2), eighths(d_sae, 3));
+        let ranks = row_ranks(&weight, d_in, at % 2 == 0);
+        let wanted = some_latents(tokens, d_sae);
+        let cuts: [u32; STEPS] = std::array::from_fn(|step| cut(d_in, step as f64 / STEPS as f64));
+        let scales: Vec<f32> = (0..STEPS * d_sae).map(|i| (1 << (i % 3)) as f32).collect();
+        let twin = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate: Gate::Positive };
+        let m = matrix(card, name, &weight, d_in, Some(&ranks));
+        let upload = |values: &[f32]| Buffer::from_slice(card, values).unwrap();
+        let (x_there, bias_there, scales_there) = (upload(&x), upload(&bias), upload(&scales));
+        let pairs = Pairs::new(card, &wanted).unwrap();
+        for scales in [None, Some(&scales)] {
+            let want = twin.grid(&x, &wanted, &ranks, &cuts, scales.map(Vec::as_slice)).paths;
+            let scales = scales.map(|_| &scales_there);
+            let paths = card::paths(card, &m, &bias_there, &x_there, &pairs, &cuts, scales).unwrap();
+            let got = paths.to_vec(card).unwrap();
+            assert_eq!(got, want.concat(), "{name} {tokens}x{d_in}x{d_sae}");
+
+            let counts: Vec<bool> = (0..tokens).map(|token| token != 1).collect();
+            let floors = eighths(d_sae, 5);
+            let alive = card::survivors(card, &paths, &pairs, Some(&upload(&floors)), &counts).unwrap();
+            let mut expected = [0_u64; STEPS];
+            for token in (0..tokens).filter(|token| counts[*token]) {
+                for pair in wanted.offsets[token]..wanted.offsets[token + 1] {
+                    let floor = floors[wanted.indices[pair] as usize].max(0.0);
+                    expected.iter_mut().zip(&want[pair]).for_each(|(n, v)| *n += u64::from(*v > floor));
+                }
+            }
+            assert_eq!(alive, expected);
+        }
+    }
+}
+
+#[test]
+fn ranks_of_groups() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (at, (rows, columns)) in [(1, 1), (3, 255), (5, 256), (2, 1500), (700, 9)].into_iter().enumerate() {
+        let name = TYPES[at % 3];
+        // Eighths have many ties; what the types hold is exact either way.
+        let mut weights = vec![eighths(rows * columns, at)];
+        if name == "f32" {
+            weights.push(noise(rows * columns, 3));
+        }
+        for weight in weights {
+            for group in [Group::Row, Group::Column] {
+                let norms: Vec<f32> = noise(group.len(rows, columns), 8).iter().map(|v| v.abs()).collect();
+                let there = Buffer::from_slice(card, &norms).unwrap();
+                let weights = values(card, name, &weight);
+                let got = card::ranks(card, &weights, (rows, columns), group, Some(&there)).unwrap();
+                let want = order::ranks(rows, columns, group, |row, column| {
+                    weight[row * columns + column].abs() * norms[if group == Group::Row { column } else { row }]
+                });
+                assert_eq!(got.to_ranks(card).unwrap(), want, "{name} {rows}x{columns} {group:?}");
+                let got = card::ranks(card, &weights, (rows, columns), group, None).unwrap();
+                let want = order::ranks(rows, columns, group, |row, column| weight[row * columns + column].abs());
+                assert_eq!(got.to_ranks(card).unwrap(), want, "{name} {rows}x{columns} {group:?} by magnitude");
+            }
+        }
+    }
+}
+
+#[test]
+fn long_groups_take_wide_ranks() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    let weight = noise(70_000, 5);
+    let got = card::ranks(card, &values(card, "f32", &weight), (1, 70_000), Group::Row, None).unwrap();
+    let want = order::ranks(1, 70_000, Group::Row, |_, column| weight[column].abs());
+    assert!(matches!(want, Ranks::U32(_)));
+    assert!(got.to_ranks(card).unwrap() == want);
+}
+
+#[test]
+fn sums_of_squares() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (name, rows, columns) in [("f32", 5, 3), ("bf16", 1, 300), ("f16", 37, 65)] {
+        let x = eighths(rows * columns, 6);
+        let mut want = vec![1.0; columns];
+        norms::add_squares(&mut want, &x);
+        let mut squares = Buffer::from_slice(card, &vec![1.0_f64; columns]).unwrap();
+        card::add_squares(card, &values(card, name, &x), &mut squares).unwrap();
+        assert_eq!(squares.to_vec(card).unwrap(), want);
+    }
+}
+
+#[test]
+fn losses_of_logits() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (name, rows, width) in [("f32", 1, 1), ("f32", 3, 1023), ("bf16", 2, 5000), ("f16", 2, 257), ("f32", 1, 50_257)]
+    {
+        let (p, q) = (eighths(rows * width, 1), eighths(rows * width, 2));
+        // The last row has no target.
+        let targets: Vec<u32> = (0..rows)
+            .map(|row| if row > 0 && row + 1 == rows { u32::MAX } else { (row * 31 % width) as u32 })
+            .collect();
+        let got = card::losses(card, &values(card, name, &p), &values(card, name, &q), &targets).unwrap();
+        for (row, got) in got.iter().enumerate() {
+            let (p, q) = (&p[row * width..][..width], &q[row * width..][..width]);
+            let (p_lse, q_lse) = (log_sum_exp(p), log_sum_exp(q));
+            let at = targets[row] as usize;
+            let ce = |lse: f32, logits: &[f32]| logits.get(at).map_or(0.0, |logit| lse - logit);
+            let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+            assert!(close(got.kl_div, kl_divergence(p, p_lse, q, q_lse)), "{name} {rows}x{width} {got:?}");
+            assert!(close(got.ce_p, ce(p_lse, p)) && close(got.ce_q, ce(q_lse, q)), "{name} {rows}x{width} {got:?}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+// A stand-in for a GPU: the names that the kernels use, for a C++ compiler of the processor. Threads of a block are fibers
+// that take turns; each runs until it waits for others.
+#pragma once
+
+#include <cmath>
+#include <csetjmp>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ucontext.h>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+// One block runs at a time.
+#define __shared__ static
+
+namespace card {
+
+struct Index {
+    uint32_t x, y, z;
+};
+
+// Threads that wait for each other.
+struct Meeting {
+    uint32_t members = 0, arrived = 0, turn = 0;
+
+    void release() {
+        if (members > 0 && arrived == members) {
+            arrived = 0;
+            turn++;
+        }
+    }
+};
+
+struct Warp {
+    Meeting meeting;
+    uint64_t values[32];
+};
+
+struct Fiber {
+    // Where it starts, and where it goes on: jumps take no call to the system, as a switch of contexts does.
+    ucontext_t context;
+    jmp_buf point;
+    bool started;
+    std::vector<char> stack;
+    bool done;
+};
+
+inline std::vector<Fiber> fibers;
+inline std::vector<Warp> warps;
+inline Meeting block;
+inline jmp_buf scheduler;
+inline uint32_t running;
+inline bool moved;
+inline void (*body)();
+
+} // namespace card
+
+inline card::Index threadIdx, blockIdx, blockDim, gridDim;
+
+namespace card {
+
+inline Warp& warp() { return warps[threadIdx.x / 32]; }
+
+// Let the others run.
+inline void pause() {
+    if (_setjmp(fibers[running].point) == 0) _longjmp(scheduler, 1);
+}
+
+// Go on with the running fiber until it pauses.
+__attribute__((noinline)) inline void resume(Fiber& fiber) {
+    if (_setjmp(scheduler) != 0) return;
+    if (fiber.started) _longjmp(fiber.point, 1);
+    fiber.started = true;
+    setcontext(&fiber.context);
+}
+
+inline void wait(Meeting& meeting) {
+    uint32_t turn = meeting.turn;
+    meeting.arrived++;
+    meeting.release();
+    moved = true;
+    while (meeting.turn == turn) pause();
+}
+
+inline void run_fiber() {
+    body();
+    fibers[running].done = true;
+    moved = true;
+    // Those who have left are not waited for.
+    block.members--;
+    block.release();
+    warp().meeting.members--;
+    warp().meeting.release();
+    pause();
+}
+
+inline void run_block(uint32_t threads) {
+    block = Meeting{threads};
+    warps.assign((threads + 31) / 32, Warp{});
+    for (uint32_t at = 0; at < threads; at++) warps[at / 32].meeting.members++;
+    fibers.resize(threads);
+    for (Fiber& fiber : fibers) {
+        fiber.stack.resize(64 << 10);
+        fiber.started = fiber.done = false;
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.data();
+        fiber.context.uc_stack.ss_size = fiber.stack.size();
+        fiber.context.uc_link = nullptr;
+        makecontext(&fiber.context, run_fiber, 0);
+    }
+    for (bool left = true; left;) {
+        left = moved = false;
+        for (running = 0; running < threads; running++) {
+            if (fibers[running].done) continue;
+            left = true;
+            threadIdx = {running, 0, 0};
+            resume(fibers[running]);
+        }
+        // Whoever was released either met others again or left.
+        if (left && !moved) {
+            fprintf(stderr, "threads of a block wait for each other for ever\n");
+            abort();
+        }
+    }
+}
+
+// What lane `lane` of this warp gives; all lanes take part.
+template <class T>
+T exchange(T value, uint32_t lane) {
+    Warp& mine = warp();
+    uint64_t bits = 0;
+    memcpy(&bits, &value, sizeof value);
+    mine.values[threadIdx.x % 32] = bits;
+    wait(mine.meeting);
+    memcpy(&value, &mine.values[lane % 32], sizeof value);
+    wait(mine.meeting);
+    return value;
+}
+
+} // namespace card
+
+inline void __syncthreads() { card::wait(card::block); }
+
+template <class T>
+T __shfl_down_sync(uint32_t, T value, uint32_t step) {
+    uint32_t lane = threadIdx.x % 32;
+    return card::exchange(value, lane + step < 32 ? lane + step : lane);
+}
+
+// The lanes for which `holds(value of the lane)`.
+template <class T, class F>
+uint32_t card_lanes(T value, F holds) {
+    card::Warp& mine = card::warp();
+    mine.values[threadIdx.x % 32] = value;
+    card::wait(mine.meeting);
+    uint32_t lanes = 0;
+    for (uint32_t lane = 0; lane < 32; lane++) lanes |= (uint32_t)holds(mine.values[lane]) << lane;
+    card::wait(mine.meeting);
+    return lanes;
+}
+
+inline uint32_t __ballot_sync(uint32_t, bool flag) {
+    return card_lanes(flag, [](uint64_t other) { return other != 0; });
+}
+
+inline uint32_t __match_any_sync(uint32_t, uint32_t value) {
+    return card_lanes(value, [=](uint64_t other) { return other == value; });
+}
+
+inline uint32_t __popc(uint32_t bits) { return __builtin_popcount(bits); }
+
+template <class T>
+T atomicAdd(T* at, T value) {
+    T before = *at;
+    *at += value;
+    return before;
+}
+
+inline float __uint_as_float(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+inline uint32_t __float_as_uint(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+struct __half {
+    uint16_t bits;
+};
+
+inline __half __ushort_as_half(uint16_t bits) { return {bits}; }
+
+inline float __half2float(__half half) {
+    int exponent = (half.bits >> 10) & 31;
+    float fraction = (half.bits & 1023) / 1024.0f;
+    float size = exponent == 0 ? std::ldexp(fraction, -14) : std::ldexp(1.0f + fraction, exponent - 15);
+    return half.bits >> 15 ? -size : size;
+}
+
+// Run a kernel whose arguments are pointers and unsigned integers: each travels in a word of its own.
+extern "C" void card_launch(void* kernel, const uint32_t* grid, uint32_t threads, const uint64_t* arguments) {
+    static void* function;
+    static const uint64_t* a;
+    function = kernel;
+    a = arguments;
+    card::body = [] {
+        using Kernel = void (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+                                uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+        ((Kernel)function)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13]);
+    };
+    gridDim = {grid[0], grid[1], 1};
+    blockDim = {threads, 1, 1};
+    for (uint32_t y = 0; y < grid[1]; y++)
+        for (uint32_t x = 0; x < grid[0]; x++) {
+            blockIdx = {x, y, 0};
+            card::run_block(threads);
+        }
+}
