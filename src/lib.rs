@@ -12,6 +12,7 @@ pub mod engine;
 pub mod error;
 pub mod export;
 pub mod folders;
+pub mod gpu;
 pub mod hub;
 pub mod inspect;
 pub mod interrupt;

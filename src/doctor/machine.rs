@@ -4,6 +4,8 @@ use std::fs;
 
 use serde::Serialize;
 
+use crate::gpu::{libraries, nvml};
+
 #[derive(Debug, Serialize)]
 pub struct Cpu {
     architecture: &'static str,
@@ -96,19 +98,27 @@ pub struct Gpu {
     driver_library: bool,
     driver_version: Option<String>,
     devices: Vec<String>,
+    /// Memory of each card, by the management library; null where it does not answer.
+    cards: Option<Vec<nvml::Card>>,
+    /// What a program built with CUDA would not find, and where such files usually are.
+    missing: Vec<String>,
 }
 
 impl Gpu {
     pub fn find() -> Self {
+        let machine = nvml::read();
+        let driver = machine.as_ref().map(|machine| machine.driver.clone());
         Self {
             built_with_cuda: cfg!(feature = "cuda"),
-            driver_library: driver_library(),
-            driver_version: driver_version(),
+            driver_library: libraries::driver(),
+            driver_version: driver_version().or(driver),
             devices: devices(),
+            cards: machine.map(|machine| machine.cards),
+            missing: libraries::missing(),
         }
     }
 
-    pub fn lines(&self) -> [(&'static str, String); 2] {
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
         let driver = match (&self.driver_version, self.driver_library) {
             (Some(version), true) => format!("driver {version}"),
             (None, true) => "driver present".into(),
@@ -121,20 +131,15 @@ impl Gpu {
         } else {
             "not built with it (cargo build --release --features cuda)"
         };
-        [("gpu", format!("{driver}{devices}")), ("cuda", built.into())]
+        let mut lines = vec![("gpu", format!("{driver}{devices}"))];
+        lines.extend(self.cards.iter().flatten().map(|card| ("gpu memory", card.line())));
+        lines.push(("cuda", built.into()));
+        // Of no interest where the program could not use them.
+        if self.built_with_cuda {
+            lines.extend(self.missing.iter().map(|missing| ("missing", missing.clone())));
+        }
+        lines
     }
-}
-
-/// Ask the loader rather than look for files: that is what using the device will do.
-fn driver_library() -> bool {
-    // SAFETY: the name is a C string; loading the driver's library runs its initialisers only, as any use of it does.
-    let handle = unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
-    if handle.is_null() {
-        return false;
-    }
-    // SAFETY: `handle` came from dlopen and is closed once.
-    unsafe { libc::dlclose(handle) };
-    true
 }
 
 fn driver_version() -> Option<String> {

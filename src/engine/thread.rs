@@ -271,7 +271,10 @@ fn family_info(family: &Family, session: &Session) -> FamilyInfo {
 fn device_label(session: &Session) -> String {
     match session.original.device.location() {
         candle_core::DeviceLocation::Cpu => format!("cpu {} threads", rayon::current_num_threads()),
-        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Cuda { gpu_id } => match crate::gpu::opened(&session.original.device) {
+            Some(gpu) => format!("cuda:{gpu_id} {}", gpu.used()),
+            None => format!("cuda:{gpu_id}"),
+        },
         candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }

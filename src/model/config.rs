@@ -199,6 +199,18 @@ impl<'a> Keys<'a> {
 }
 
 impl Config {
+    /// Weights of the matrices of all blocks: what pruning changes.
+    pub fn block_weights(&self) -> u64 {
+        let heads = 2 * (self.n_heads + self.n_kv_heads) * self.d_head;
+        let mlp = if self.gated { 3 } else { 2 } * self.d_mlp;
+        self.n_layers as u64 * self.d_model as u64 * (heads + mlp) as u64
+    }
+
+    /// Weights of the embedding and of the output matrix, as if each had its own.
+    pub fn embedding_weights(&self) -> u64 {
+        2 * self.d_vocab as u64 * self.d_model as u64
+    }
+
     pub fn check(self, path: &std::path::Path) -> Result<Self> {
         let wrong = |what: String| Err(Error::file(path, what));
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {

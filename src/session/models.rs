@@ -8,11 +8,11 @@ use super::{Calibration, Compress, DeviceSpec, SessionSpec, Source};
 use crate::{
     demo,
     error::{Error, Result},
+    gpu::{self, fit::Estimate},
     hub::Kind,
-    model::{Model, Tokenizer},
+    model::{Config, Model, Tokenizer},
     progress::{Listener, Progress},
     prune::model::Sparsity,
-    quiet::quietly,
 };
 
 /// What a command without an SAE works on.
@@ -39,7 +39,9 @@ impl Models {
             }
             Some(path) => {
                 // The tokenizer first: what parsing it takes is free again before the weights come.
-                let tokenizer = Tokenizer::load(&path, &Model::config(&path)?)?;
+                let config = Model::config(&path)?;
+                let tokenizer = Tokenizer::load(&path, &config)?;
+                fits(spec, &config, &device)?;
                 let model = named(Model::load(&path, &device, spec.dtype, progress)?, &spec.model);
                 (model, tokenizer)
             }
@@ -49,6 +51,19 @@ impl Models {
         let (pruned, compression) = prune(spec, &original, &calibration, progress)?;
         Ok(Self { tokenizer, original, pruned, calibration, compression, warnings: warning.into_iter().collect() })
     }
+}
+
+/// Refuse what cannot fit a GPU before any of it is read.
+fn fits(spec: &SessionSpec, config: &Config, device: &Device) -> Result<()> {
+    let Some(gpu) = gpu::opened(device) else { return Ok(()) };
+    let (blocks, all) = (config.block_weights(), config.block_weights() + config.embedding_weights());
+    let pruned = match (&spec.pruned_model, &spec.compress) {
+        (Some(_), _) => all,
+        (None, Compress::None) => 0,
+        // A copy made here shares everything but the matrices of the blocks.
+        (None, _) => blocks,
+    };
+    Estimate { original: all, pruned, dtype: spec.dtype }.check(&gpu)
 }
 
 fn prune(
@@ -111,27 +126,21 @@ fn named(model: Model, source: &Source) -> Model {
 
 /// The device asked for, and a warning if `auto` could not take the better one.
 fn device(spec: DeviceSpec) -> Result<(Device, Option<String>)> {
-    let gpu = cfg!(feature = "cuda");
+    let built = cfg!(feature = "cuda");
     match spec {
         DeviceSpec::Cpu => Ok((Device::Cpu, None)),
-        DeviceSpec::Auto if !gpu => Ok((Device::Cpu, None)),
-        DeviceSpec::Auto => match cuda(0) {
+        DeviceSpec::Auto if !built => Ok((Device::Cpu, None)),
+        DeviceSpec::Auto => match gpu::open(0) {
             Ok(device) => Ok((device, None)),
             Err(why) => Ok((Device::Cpu, Some(format!("no GPU is used: {why}")))),
         },
-        DeviceSpec::Cuda(_) if !gpu => Err(Error::invalid(
+        DeviceSpec::Cuda(_) if !built => Err(Error::invalid(
             "this program was built without CUDA; build it with --features cuda, or use --device cpu",
         )),
-        DeviceSpec::Cuda(n) => cuda(n).map(|d| (d, None)).map_err(|why| Error::invalid(format!("cuda:{n}: {why}"))),
-    }
-}
-
-/// Opening a device without a driver can panic inside the bindings: both ways of failing are the same to us.
-fn cuda(n: usize) -> Result<Device, String> {
-    match quietly(|| Device::new_cuda(n)) {
-        Ok(Ok(device)) => Ok(device),
-        Ok(Err(e)) => Err(crate::text::shorten(&e.to_string(), 200)),
-        Err(_) => Err("the NVIDIA driver (libcuda.so.1) cannot be loaded".into()),
+        DeviceSpec::Cuda(n) => match gpu::open(n) {
+            Ok(device) => Ok((device, None)),
+            Err(why) => Err(Error::invalid(format!("--device cuda:{n}: {why}; or use --device cpu"))),
+        },
     }
 }
 

@@ -1,0 +1,11 @@
+//! NVIDIA GPUs: what this machine has, what is missing to use them, and whether what is asked for fits.
+//!
+//! Nothing here needs the `cuda` feature to compile: libraries are asked of the loader, as using the device will do.
+
+pub mod fit;
+pub mod libraries;
+mod library;
+pub mod nvml;
+mod opened;
+
+pub use opened::{Opened, open, opened};
