@@ -6,62 +6,42 @@
 #[path = "kernels/stand_in.rs"]
 mod stand_in;
 
-use half::{bf16, f16};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
 use prunelens::{
     kernels::{
-        card::{self, Buffer, Card, CardRanks, Lists, Matrix, Pairs, Values},
+        card::{self, Buffer, Card, CardRanks, Lists, Matrix, Pairs, Route, Values},
         encode::{self, Encoder, Gate, STEPS},
         losses::{kl_divergence, log_sum_exp},
     },
-    prune::{Group, Ranks, cut, norms, order},
+    prune::{
+        Group, Ranks, cut,
+        model::{Sparsity, pruned as prune_weights},
+        norms, order,
+    },
     sae::Latents,
 };
 
 /// The card to test, or none with the reason printed.
-fn card() -> Option<Box<dyn Card>> {
+fn card() -> Option<Arc<dyn Card>> {
     if std::env::var("PRUNELENS_DEVICE").is_ok_and(|device| device.starts_with("cuda")) {
         return gpu();
     }
     println!("on the processor: PRUNELENS_DEVICE is not cuda");
-    stand_in::stand_in().map(|card| Box::new(Borrowed(card)) as Box<dyn Card>)
+    stand_in::stand_in()
 }
 
 #[cfg(feature = "cuda")]
-fn gpu() -> Option<Box<dyn Card>> {
+fn gpu() -> Option<Arc<dyn Card>> {
     let device = candle_core::Device::new_cuda(0).expect("PRUNELENS_DEVICE is cuda: a GPU");
-    Some(Box::new(card::cuda::Cuda::new(&device).expect("a GPU")))
+    card::of(&device).expect("a GPU")
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpu() -> Option<Box<dyn Card>> {
+fn gpu() -> Option<Arc<dyn Card>> {
     println!("skipped: PRUNELENS_DEVICE is cuda, but the tests were built without --features cuda");
     None
-}
-
-struct Borrowed(&'static stand_in::StandIn);
-
-impl Card for Borrowed {
-    fn allocate(&self, bytes: usize) -> prunelens::error::Result<card::Memory> {
-        self.0.allocate(bytes)
-    }
-    fn write(&self, to: &mut card::Memory, from: &[u8]) -> prunelens::error::Result<()> {
-        self.0.write(to, from)
-    }
-    fn read(&self, from: &card::Memory, to: &mut [u8]) -> prunelens::error::Result<()> {
-        self.0.read(from, to)
-    }
-    fn clear(&self, memory: &mut card::Memory) -> prunelens::error::Result<()> {
-        self.0.clear(memory)
-    }
-    unsafe fn launch(
-        &self,
-        kernel: card::Kernel,
-        shape: card::Shape,
-        arguments: &[u64],
-    ) -> prunelens::error::Result<()> {
-        // SAFETY: as the caller promises.
-        unsafe { self.0.launch(kernel, shape, arguments) }
-    }
 }
 
 /// Numbers that repeat late, from -4 to 4 in steps of an eighth.
@@ -83,25 +63,22 @@ fn noise(len: usize, salt: u64) -> Vec<f32> {
 
 const TYPES: [&str; 3] = ["f32", "bf16", "f16"];
 
-/// The values on a card in the type named, which must hold them as they are.
-fn values(card: &dyn Card, name: &str, values: &[f32]) -> Values {
+fn dtype(name: &str) -> DType {
     match name {
-        "bf16" => Values::Bf16(
-            Buffer::from_slice(card, &values.iter().map(|v| bf16::from_f32(*v)).collect::<Vec<_>>()).unwrap(),
-        ),
-        "f16" => Values::F16(
-            Buffer::from_slice(card, &values.iter().map(|v| f16::from_f32(*v)).collect::<Vec<_>>()).unwrap(),
-        ),
-        _ => Values::F32(Buffer::from_slice(card, values).unwrap()),
+        "bf16" => DType::BF16,
+        "f16" => DType::F16,
+        _ => DType::F32,
     }
 }
 
-fn floats(card: &dyn Card, values: &Values) -> Vec<f32> {
-    match values {
-        Values::F32(values) => values.to_vec(card).unwrap(),
-        Values::Bf16(values) => values.to_vec(card).unwrap().into_iter().map(bf16::to_f32).collect(),
-        Values::F16(values) => values.to_vec(card).unwrap().into_iter().map(f16::to_f32).collect(),
-    }
+/// A tensor on the card in the type named, which must hold the values as they are.
+fn tensor(card: &dyn Card, name: &str, values: &[f32], columns: usize) -> Tensor {
+    let tensor = Tensor::from_slice(values, (values.len() / columns, columns), &Device::Cpu).unwrap();
+    tensor.to_dtype(dtype(name)).unwrap().to_device(card.device()).unwrap()
+}
+
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// Ranks of the rows of a matrix, as wide as asked.
@@ -113,18 +90,21 @@ fn row_ranks(weight: &[f32], columns: usize, wide: bool) -> Ranks {
     }
 }
 
-fn matrix(card: &dyn Card, name: &str, weight: &[f32], columns: usize, ranks: Option<&Ranks>) -> Matrix {
-    let ranks = ranks.map(|ranks| CardRanks::new(card, ranks).unwrap());
-    Matrix::new(weight.len() / columns, columns, values(card, name, weight), ranks).unwrap()
+fn matrix(card: &dyn Card, name: &str, weight: &[f32], columns: usize) -> Matrix {
+    Matrix::of(card, &tensor(card, name, weight, columns)).unwrap()
+}
+
+fn upload(card: &dyn Card, values: &[f32]) -> Buffer<f32> {
+    Buffer::from_slice(card, values).unwrap()
 }
 
 #[test]
 fn encoder() {
     let Some(card) = card() else { return };
     let card = &*card;
-    // More tokens than a square, fewer than a warp carries, and widths that nothing divides.
+    // More tokens than a square, fewer than a warp carries, widths that nothing divides and widths that four does.
     for (at, (tokens, d_in, d_sae)) in
-        [(1, 37, 70), (3, 1, 1), (8, 33, 129), (9, 65, 63), (64, 16, 64), (67, 50, 130), (131, 19, 5)]
+        [(1, 37, 70), (3, 1, 1), (8, 36, 129), (9, 65, 63), (17, 140, 9), (64, 16, 64), (67, 50, 130), (131, 19, 5)]
             .into_iter()
             .enumerate()
     {
@@ -133,25 +113,26 @@ fn encoder() {
         let (bias, floors) = (eighths(d_sae, 7), eighths(d_sae, 11));
         let scale: Vec<f32> = (0..d_sae).map(|latent| (1 << (latent % 3)) as f32).collect();
         let ranks = row_ranks(&weight, d_in, at % 2 == 1);
-        let m = matrix(card, name, &weight, d_in, Some(&ranks));
-        let upload = |values: &[f32]| Buffer::from_slice(card, values).unwrap();
-        let (x_there, bias_there, floors_there, scale_there) =
-            (upload(&x), upload(&bias), upload(&floors), upload(&scale));
-        for ratio in [0.0, 0.5, 0.9] {
+        let (m, ranks_there) = (matrix(card, name, &weight, d_in), CardRanks::new(card, &ranks).unwrap());
+        let x_there = tensor(card, "f32", &x, d_in);
+        let (bias_there, floors_there, scale_there) =
+            (upload(card, &bias), upload(card, &floors), upload(card, &scale));
+        for (ratio, gate) in [(0.0, Gate::Positive), (0.5, Gate::Above(&floors)), (0.9, Gate::Positive)] {
             let cut = cut(d_in, ratio);
-            for gate in [Gate::Positive, Gate::Above(&floors)] {
-                let above = matches!(gate, Gate::Above(_));
-                let twin =
-                    Encoder { weight: &weight, bias: &bias, scale: Some(&scale), mask: Some((&ranks, cut)), gate };
-                let encoder = card::Encoder {
-                    matrix: &m,
-                    bias: &bias_there,
-                    scale: Some(&scale_there),
-                    floors: above.then_some(&floors_there),
-                };
-                let dense = card::encode(card, &encoder, &x_there, cut).unwrap();
-                let want = twin.encode(&x);
-                assert_eq!(dense.to_vec(card).unwrap(), want.dense(), "{name} {tokens}x{d_in}x{d_sae} at {ratio}");
+            let above = matches!(gate, Gate::Above(_));
+            let twin = Encoder { weight: &weight, bias: &bias, scale: Some(&scale), mask: Some((&ranks, cut)), gate };
+            let encoder = card::Encoder {
+                matrix: &m,
+                mask: Some((&ranks_there, cut)),
+                bias: &bias_there,
+                scale: Some(&scale_there),
+                floors: above.then_some(&floors_there),
+            };
+            let want = twin.encode(&x);
+            for route in [Route::Few, Route::Square, Route::Product] {
+                let dense = card::encode(card, &encoder, &x_there, route).unwrap();
+                let found = dense.to_vec(card).unwrap();
+                assert_eq!(found, want.dense(), "{name} {tokens}x{d_in}x{d_sae} at {ratio} {route:?}");
                 let lists = card::active(card, &dense, d_sae).unwrap();
                 assert_eq!(lists.to_latents(card).unwrap(), want);
             }
@@ -164,13 +145,15 @@ fn an_encoder_without_ranks_is_not_masked() {
     let Some(card) = card() else { return };
     let card = &*card;
     let (x, weight, bias) = (eighths(2 * 5, 1), eighths(7 * 5, 2), eighths(7, 3));
-    let m = matrix(card, "f32", &weight, 5, None);
-    let (x_there, bias_there) = (Buffer::from_slice(card, &x).unwrap(), Buffer::from_slice(card, &bias).unwrap());
-    let encoder = card::Encoder { matrix: &m, bias: &bias_there, scale: None, floors: None };
+    let m = matrix(card, "f32", &weight, 5);
+    let (x_there, bias_there) = (tensor(card, "f32", &x, 5), upload(card, &bias));
+    let encoder = card::Encoder { matrix: &m, mask: None, bias: &bias_there, scale: None, floors: None };
     let twin = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate: Gate::Positive };
-    let dense = card::encode(card, &encoder, &x_there, 0).unwrap().to_vec(card).unwrap();
+    let dense = card::encode(card, &encoder, &x_there, Route::Few).unwrap().to_vec(card).unwrap();
     assert_eq!(dense, twin.encode(&x).dense());
-    assert!(card::encode(card, &encoder, &x_there, 1).is_err());
+    let others = CardRanks::new(card, &row_ranks(&[1.0; 5], 5, false)).unwrap();
+    let wrong = card::Encoder { mask: Some((&others, 1)), ..encoder };
+    assert!(card::encode(card, &wrong, &x_there, Route::Few).is_err());
 }
 
 #[test]
@@ -180,18 +163,21 @@ fn masks_and_norms_of_rows() {
     for (at, (rows, columns)) in [(1, 1), (7, 33), (40, 129), (300, 31)].into_iter().enumerate() {
         let (name, weight) = (TYPES[at % 3], eighths(rows * columns, at));
         let ranks = row_ranks(&weight, columns, at % 2 == 0);
+        let (m, ranks_there) = (matrix(card, name, &weight, columns), CardRanks::new(card, &ranks).unwrap());
         for ratio in [0.0, 0.3, 0.99] {
             let cut = cut(columns, ratio);
             let mut want = vec![0.0; weight.len()];
             encode::keep(&weight, Some((&ranks, cut)), 0..weight.len(), &mut want);
-            let mut m = matrix(card, name, &weight, columns, Some(&ranks));
-            assert_eq!(floats(card, &card::mask(card, &m, cut).unwrap()), want);
+            let mask = Some((&ranks_there, cut));
+            let some = rows / 3..rows;
+            let found = card::mask(card, &m, mask, some.clone()).unwrap();
+            let found = found.into_tensor(card, &[some.len(), columns]).unwrap();
+            assert_eq!(floats(&found), want[some.start * columns..]);
             let squares: Vec<f32> = want.chunks(columns).map(|row| row.iter().map(|v| v * v).sum()).collect();
-            let norms = card::row_norms(card, &m, cut).unwrap().to_vec(card).unwrap();
+            let norms = card::row_norms(card, &m, mask).unwrap().to_vec(card).unwrap();
             assert_eq!(norms, squares.iter().map(|s| s.sqrt()).collect::<Vec<_>>());
-            card::mask_in_place(card, &mut m, cut).unwrap();
-            assert_eq!(floats(card, &m.values), want);
         }
+        assert!(card::mask(card, &m, None, 0..rows + 1).is_err());
     }
 }
 
@@ -252,13 +238,14 @@ fn decoder() {
         let latents = some_latents(tokens, d_sae);
         let divisors: Vec<f32> = (0..d_sae).map(|latent| (1 << (latent % 2)) as f32).collect();
         let ranks = row_ranks(&weight, d_in, at % 2 == 0);
-        let m = matrix(card, name, &weight, d_in, Some(&ranks));
+        let (m, ranks_there) = (matrix(card, name, &weight, d_in), CardRanks::new(card, &ranks).unwrap());
         let lists = Lists::from_latents(card, &latents).unwrap();
         let (bias_there, divisors_there) =
             (Buffer::from_slice(card, &bias).unwrap(), Buffer::from_slice(card, &divisors).unwrap());
         for cut in [0, cut(d_in, 0.4)] {
             let want = encode::decode(&latents, &weight, Some((&ranks, cut)), &bias, Some(&divisors));
-            let got = card::decode(card, &lists, &m, cut, &bias_there, Some(&divisors_there)).unwrap();
+            let got =
+                card::decode(card, &lists, &m, Some((&ranks_there, cut)), &bias_there, Some(&divisors_there)).unwrap();
             assert_eq!(got.to_vec(card).unwrap(), want, "{name} {tokens}x{d_in}x{d_sae} at {cut}");
         }
     }
@@ -276,20 +263,19 @@ fn paths_and_survivors() {
         let cuts: [u32; STEPS] = std::array::from_fn(|step| cut(d_in, step as f64 / STEPS as f64));
         let scales: Vec<f32> = (0..STEPS * d_sae).map(|i| (1 << (i % 3)) as f32).collect();
         let twin = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate: Gate::Positive };
-        let m = matrix(card, name, &weight, d_in, Some(&ranks));
-        let upload = |values: &[f32]| Buffer::from_slice(card, values).unwrap();
-        let (x_there, bias_there, scales_there) = (upload(&x), upload(&bias), upload(&scales));
+        let (m, ranks_there) = (matrix(card, name, &weight, d_in), CardRanks::new(card, &ranks).unwrap());
+        let (x_there, bias_there, scales_there) = (upload(card, &x), upload(card, &bias), upload(card, &scales));
         let pairs = Pairs::new(card, &wanted).unwrap();
         for scales in [None, Some(&scales)] {
             let want = twin.grid(&x, &wanted, &ranks, &cuts, scales.map(Vec::as_slice)).paths;
             let scales = scales.map(|_| &scales_there);
-            let paths = card::paths(card, &m, &bias_there, &x_there, &pairs, &cuts, scales).unwrap();
+            let paths = card::paths(card, &m, &ranks_there, &bias_there, &x_there, &pairs, &cuts, scales).unwrap();
             let got = paths.to_vec(card).unwrap();
             assert_eq!(got, want.concat(), "{name} {tokens}x{d_in}x{d_sae}");
 
             let counts: Vec<bool> = (0..tokens).map(|token| token != 1).collect();
             let floors = eighths(d_sae, 5);
-            let alive = card::survivors(card, &paths, &pairs, Some(&upload(&floors)), &counts).unwrap();
+            let alive = card::survivors(card, &paths, &pairs, Some(&upload(card, &floors)), &counts).unwrap();
             let mut expected = [0_u64; STEPS];
             for token in (0..tokens).filter(|token| counts[*token]) {
                 for pair in wanted.offsets[token]..wanted.offsets[token + 1] {
@@ -317,7 +303,7 @@ fn ranks_of_groups() {
             for group in [Group::Row, Group::Column] {
                 let norms: Vec<f32> = noise(group.len(rows, columns), 8).iter().map(|v| v.abs()).collect();
                 let there = Buffer::from_slice(card, &norms).unwrap();
-                let weights = values(card, name, &weight);
+                let weights = Values::of(card, &tensor(card, name, &weight, columns)).unwrap();
                 let got = card::ranks(card, &weights, (rows, columns), group, Some(&there)).unwrap();
                 let want = order::ranks(rows, columns, group, |row, column| {
                     weight[row * columns + column].abs() * norms[if group == Group::Row { column } else { row }]
@@ -336,7 +322,8 @@ fn long_groups_take_wide_ranks() {
     let Some(card) = card() else { return };
     let card = &*card;
     let weight = noise(70_000, 5);
-    let got = card::ranks(card, &values(card, "f32", &weight), (1, 70_000), Group::Row, None).unwrap();
+    let weights = Values::of(card, &tensor(card, "f32", &weight, 70_000)).unwrap();
+    let got = card::ranks(card, &weights, (1, 70_000), Group::Row, None).unwrap();
     let want = order::ranks(1, 70_000, Group::Row, |_, column| weight[column].abs());
     assert!(matches!(want, Ranks::U32(_)));
     assert!(got.to_ranks(card).unwrap() == want);
@@ -348,11 +335,30 @@ fn sums_of_squares() {
     let card = &*card;
     for (name, rows, columns) in [("f32", 5, 3), ("bf16", 1, 300), ("f16", 37, 65)] {
         let x = eighths(rows * columns, 6);
-        let mut want = vec![1.0; columns];
+        let mut want = vec![0.0; columns];
         norms::add_squares(&mut want, &x);
-        let mut squares = Buffer::from_slice(card, &vec![1.0_f64; columns]).unwrap();
-        card::add_squares(card, &values(card, name, &x), &mut squares).unwrap();
-        assert_eq!(squares.to_vec(card).unwrap(), want);
+        assert_eq!(card::column_squares(card, &tensor(card, name, &x, columns)).unwrap(), want);
+    }
+}
+
+#[test]
+fn pruned_weights() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (at, (rows, columns)) in [(1, 8), (5, 32), (9, 200)].into_iter().enumerate() {
+        let (name, weight) = (TYPES[at % 3], eighths(rows * columns, at));
+        let norms: Vec<f32> = noise(columns, 8).iter().map(|v| v.abs()).collect();
+        let there = tensor(card, name, &weight, columns);
+        let here = tensor(card, "f32", &weight, columns).to_device(&Device::Cpu).unwrap();
+        for sparsity in [Sparsity::Ratio(0.0), Sparsity::Ratio(0.6), Sparsity::NM(2, 4), Sparsity::NM(1, 8)] {
+            for norms in [None, Some(&norms[..])] {
+                let want = floats(&prune_weights(&here, norms, sparsity).unwrap());
+                let got = card::prune(card, &there, norms, sparsity).unwrap();
+                assert_eq!((got.dims(), got.dtype()), (there.dims(), there.dtype()));
+                assert_eq!(floats(&got), want, "{name} {rows}x{columns} {sparsity:?}");
+            }
+        }
+        assert!(card::prune(card, &there, None, Sparsity::NM(1, 3)).is_err());
     }
 }
 
@@ -367,7 +373,13 @@ fn losses_of_logits() {
         let targets: Vec<u32> = (0..rows)
             .map(|row| if row > 0 && row + 1 == rows { u32::MAX } else { (row * 31 % width) as u32 })
             .collect();
-        let got = card::losses(card, &values(card, name, &p), &values(card, name, &q), &targets).unwrap();
+        let (p_there, q_there) = (tensor(card, name, &p, width), tensor(card, name, &q, width));
+        let got = card::losses(card, &p_there, &q_there, &targets).unwrap();
+        // One row of q for all.
+        let first = q_there.narrow(0, 0, 1).unwrap();
+        let beside_first = card::losses(card, &p_there, &first, &targets).unwrap();
+        let all_first = first.broadcast_as(p_there.shape()).unwrap().contiguous().unwrap();
+        assert_eq!(beside_first, card::losses(card, &p_there, &all_first, &targets).unwrap());
         for (row, got) in got.iter().enumerate() {
             let (p, q) = (&p[row * width..][..width], &q[row * width..][..width]);
             let (p_lse, q_lse) = (log_sum_exp(p), log_sum_exp(q));

@@ -8,7 +8,11 @@ use std::{
     sync::Arc,
 };
 
+#[path = "place/mod.rs"]
+mod place;
+
 use candle_core::{DType, Device, Tensor};
+use place::Place;
 use prunelens::{
     compare::{
         Reader, Variant,
@@ -17,6 +21,7 @@ use prunelens::{
     model::{HookPoint, Model, Part, Space, Tokenizer},
     prune::{Criterion, Order, Pruning, model::Sparsity, sae::Gather},
     sae::{self, Sae},
+    session::token_tensor,
 };
 use serde_json::Value;
 
@@ -127,12 +132,24 @@ fn no_progress(_: prunelens::progress::Progress) -> prunelens::error::Result<()>
     Ok(())
 }
 
-fn one(ids: &[u32]) -> Tensor {
-    Tensor::from_vec(ids.to_vec(), (1, ids.len()), &Device::Cpu).unwrap()
+fn one(ids: &[u32], model: &Model) -> Tensor {
+    token_tensor(&[ids.to_vec()], model).unwrap()
 }
 
 #[test]
 fn the_reference_stack() {
+    check(&Place::asked());
+}
+
+/// The kernels for a GPU give the reference's numbers too, as far as they can be tried without one: SAEs and their pruning.
+#[test]
+fn saes_on_a_stand_in_card() {
+    if let Some(place) = Place::stand_in() {
+        check(&place);
+    }
+}
+
+fn check(place: &Place) {
     let root = root();
     // Python writes infinity bare, which is not JSON.
     let index = std::fs::read_to_string(root.join("index.json")).unwrap().replace(": Infinity", ": null");
@@ -142,12 +159,12 @@ fn the_reference_stack() {
     let mut subjects = HashMap::new();
     for case in index["models"].as_array().unwrap() {
         let arch = case["arch"].as_str().unwrap().to_owned();
-        let subject = check_model(&root, case, &tolerance, &mut report);
+        let subject = check_model(place, &root, case, &tolerance, &mut report);
         subjects.insert(arch, subject);
     }
     for case in index["saes"].as_array().unwrap() {
         let subject = &subjects[case["arch"].as_str().unwrap()];
-        check_sae(&root, case, subject, &tolerance, &mut report);
+        check_sae(place, &root, case, subject, &tolerance, &mut report);
     }
     for case in index["reject"].as_array().unwrap() {
         let dir = root.join(case["files"][0].as_str().unwrap());
@@ -163,10 +180,10 @@ fn the_reference_stack() {
     report.finish();
 }
 
-fn check_model(root: &Path, case: &Value, tolerance: &Tolerance, report: &mut Report) -> Subject {
+fn check_model(place: &Place, root: &Path, case: &Value, tolerance: &Tolerance, report: &mut Report) -> Subject {
     let arch = case["arch"].as_str().unwrap();
     let dir = root.join(case["dir"].as_str().unwrap());
-    let model = Model::load(&dir, &Device::Cpu, DType::F32, &mut no_progress).unwrap();
+    let model = Model::load(&dir, &place.device, DType::F32, &mut no_progress).unwrap();
     let tokenizer = Tokenizer::load(&dir, &model.config).unwrap();
     let expected = tensors(&root.join(case["expected"].as_str().unwrap()));
     let hooks: Vec<HookPoint> =
@@ -233,7 +250,7 @@ fn check_pass(
 ) {
     let model = Arc::new(model.clone());
     for hook in hooks {
-        let captured = model.capture(&one(ids), *hook, &mut || Ok(())).unwrap();
+        let captured = model.capture(&one(ids, &model), *hook, &mut || Ok(())).unwrap();
         let raw = tolerance.check("activations", &floats(&captured.acts), &expected[&format!("{prompt}.raw.{hook}")]);
         report.add("model", format!("{name} {hook} raw"), raw);
         if let Some(want) = expected.get(&format!("{prompt}.tl.{hook}")) {
@@ -275,7 +292,7 @@ fn check_processed(
         expected.get(&format!("{prompt}.tl.{what}")).or_else(|| expected.get(&format!("{prompt}.raw.{what}"))).unwrap()
     };
     for hook in hooks {
-        let captured = model.capture(&one(ids), *hook, &mut || Ok(())).unwrap();
+        let captured = model.capture(&one(ids, model), *hook, &mut || Ok(())).unwrap();
         let result = tolerance.check("activations", &floats(&captured.acts), want(&hook.to_string()));
         report.add("model", format!("{name} {hook}"), result);
         let last = model.finish(&captured, &mut || Ok(())).unwrap();
@@ -291,7 +308,8 @@ fn check_masks(pruned: &Model, arch: &str, kind: &str, expected: &Tensors, repor
     for matrix in pruned.checkpoint_matrices().unwrap() {
         let weight = &pruned.blocks[matrix.layer].linear(matrix.part).weight;
         let rows: Vec<u32> = matrix.rows.iter().map(|row| *row as u32).collect();
-        let weight = weight.index_select(&Tensor::new(rows, &Device::Cpu).unwrap(), 0).unwrap();
+        let weight =
+            weight.to_device(&Device::Cpu).unwrap().index_select(&Tensor::new(rows, &Device::Cpu).unwrap(), 0).unwrap();
         let weight = if matrix.transposed { weight.t().unwrap().contiguous().unwrap() } else { weight };
         let got: Vec<bool> = floats(&weight).iter().map(|w| *w == 0.0).collect();
         let result = same_mask(&got, &expected[&format!("{kind}.{}", matrix.name)]);
@@ -327,11 +345,11 @@ fn check_paper_masks(pruned: &Model, arch: &str, expected: &Tensors, report: &mu
     }
 }
 
-fn check_sae(root: &Path, case: &Value, subject: &Subject, tolerance: &Tolerance, report: &mut Report) {
+fn check_sae(place: &Place, root: &Path, case: &Value, subject: &Subject, tolerance: &Tolerance, report: &mut Report) {
     let id = case["id"].as_str().unwrap();
     let dir = root.join(case["files"][0].as_str().unwrap());
     let sae = match sae::formats::load(&dir) {
-        Ok(sae) => Arc::new(sae),
+        Ok(sae) => place.sae(sae),
         Err(e) => return report.add("sae", id.into(), Err(e.to_string())),
     };
     let hook: HookPoint = case["hook"].as_str().unwrap().parse().unwrap();
@@ -355,6 +373,7 @@ fn check_sae(root: &Path, case: &Value, subject: &Subject, tolerance: &Tolerance
     }
     if let Some(pruned) = case.get("pruned") {
         check_pruned(
+            place,
             &sae,
             hook,
             space(pruned["space"].as_str().unwrap()),
@@ -379,7 +398,7 @@ fn check_reader(
     report: &mut Report,
 ) {
     let tick = &mut || Ok(());
-    let captured = reader.model.capture(&one(ids), reader.hook, tick).unwrap();
+    let captured = reader.model.capture(&one(ids, &reader.model), reader.hook, tick).unwrap();
     let encoded = reader.encode(&reader.input(&captured).unwrap()).unwrap();
     let name = |what: &str| format!("{id} {prefix} {what}");
     let latents = tolerance.check("latents", &encoded.latents.dense(), &expected[&format!("{prefix}.latents")]);
@@ -398,6 +417,7 @@ fn check_reader(
 
 #[allow(clippy::too_many_arguments)]
 fn check_pruned(
+    place: &Place,
     sae: &Arc<Sae>,
     hook: HookPoint,
     space: Space,
@@ -417,10 +437,9 @@ fn check_pruned(
         let rule = criterion.name();
         let mut gather = Gather::new(criterion, sae).unwrap();
         for batch in &batches {
-            let (n, time) = (batch.len(), batch[0].len());
-            let ids = Tensor::from_vec(batch.concat(), (n, time), &Device::Cpu).unwrap();
+            let ids = token_tensor(batch, &reader.model).unwrap();
             let x = reader.input(&reader.model.capture(&ids, hook, tick).unwrap()).unwrap();
-            gather.add(sae, &x, &reader.encode(&x).unwrap(), n).unwrap();
+            gather.add(sae, &x, &reader.encode(&x).unwrap(), batch.len()).unwrap();
         }
         let norms = gather.norms();
         for (side, got) in [("enc", &norms.enc), ("dec", &norms.dec)] {
@@ -443,13 +462,14 @@ fn check_pruned(
                 report.add("sae masks", format!("{id} {prefix} {name}"), result);
             }
             for n in [0, 2] {
-                let captured = reader.model.capture(&one(&subject.prompts[n]), hook, tick).unwrap();
+                let captured = reader.model.capture(&one(&subject.prompts[n], &reader.model), hook, tick).unwrap();
                 let x = reader.input(&captured).unwrap();
                 let encoded = sae.encode(&x, Some(&pruning)).unwrap();
                 let want = &expected[&format!("{prefix}.p{n}.latents")];
                 let result = tolerance.check("latents", &encoded.latents.dense(), want);
                 report.add("sae pruned", format!("{id} {prefix} p{n} latents"), result);
                 // The mask applied on the fly and the zeros written out are the same SAE, to the bit.
+                let applied = place.sae(applied.clone());
                 let result = if applied.encode(&x, None).unwrap().latents == encoded.latents {
                     Ok(())
                 } else {
@@ -466,7 +486,7 @@ fn check_pruned(
     }
     let transfer = Reader::new(Variant::Transfer, subject.wanda.clone(), sae.clone(), None, hook, space).unwrap();
     for (n, ids) in subject.prompts.iter().enumerate() {
-        let captured = transfer.model.capture(&one(ids), hook, tick).unwrap();
+        let captured = transfer.model.capture(&one(ids, &transfer.model), hook, tick).unwrap();
         let encoded = transfer.encode(&transfer.input(&captured).unwrap()).unwrap();
         let key = case["space"].as_str().unwrap();
         let want = &expected[&format!("wanda_model.p{n}.{key}.latents")];

@@ -50,6 +50,7 @@ fn sae(activation: Activation, architecture: &'static str) -> Sae {
         b_dec: noise(D_IN, 4),
         activation,
         decode_scale: None,
+        card: None,
     }
 }
 
@@ -197,7 +198,7 @@ fn larger_ratios_keep_subsets() {
     let kept = |ratio: f64| {
         let mut out = vec![0.0; D_SAE * D_IN];
         let ones = vec![1.0; D_SAE * D_IN];
-        keep(&ones, Some((order.enc(), order.enc_cut(ratio))), 0..D_SAE * D_IN, &mut out);
+        keep(&ones, Some((order.enc().host().unwrap(), order.enc().cut(ratio))), 0..D_SAE * D_IN, &mut out);
         out
     };
     let mut before = kept(0.0);

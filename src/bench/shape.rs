@@ -151,6 +151,7 @@ pub fn sae(d_in: usize, d_sae: usize, hook: HookPoint, x: &Tensor, seed: u64) ->
         b_dec: vec![0.0; d_in],
         activation: Activation::Relu,
         decode_scale: None,
+        card: None,
     };
     let pre = sae.pre_activations(&with_f32(&x.contiguous()?, <[f32]>::to_vec)?)?;
     let active = 32.min(d_sae - 1);

@@ -10,7 +10,7 @@ use crate::{
         select::{Candidate, by_value},
         with_f32,
     },
-    prune::{Order, Pruning},
+    prune::{Order, grid_ratio},
     sae::{Activation, Latents, Sae},
 };
 
@@ -21,24 +21,10 @@ pub struct PathGrid {
     active: Latents,
 }
 
-/// Ratio of step `step` of the fine grid.
-fn ratio(step: usize) -> f64 {
-    step as f64 / STEPS as f64
-}
-
 impl PathGrid {
     /// For activations `x [n, d_in]` in the SAE's space and the latents that the unpruned SAE finds there.
     pub fn new(sae: &Sae, order: &std::sync::Arc<Order>, x: &Tensor, active: &Latents) -> Result<Self> {
-        let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc_cut(ratio(step)));
-        let (input, _) = sae.process_input(x)?;
-        let rescales = matches!(sae.activation, Activation::TopK { rescale_by_decoder_norm: true, .. });
-        let mut scales = Vec::new();
-        for step in 0..if rescales { STEPS } else { 0 } {
-            let pruning = Pruning { order: order.clone(), ratio: ratio(step) };
-            scales.extend(sae.decoder_norms(Some(&pruning))?.unwrap_or_default());
-        }
-        let scales = (!scales.is_empty()).then_some(scales.as_slice());
-        let grid = sae.with_encoder(None, |encoder| encoder.grid(&input, active, order.enc(), &cuts, scales))?;
+        let grid = sae.grid(order, x, active)?;
         Ok(Self { grid, active: active.clone() })
     }
 
@@ -88,9 +74,10 @@ impl PathGrid {
         let (input, _) = sae.process_input(&x.narrow(0, token, 1)?)?;
         let d = sae.d_in();
         let first = latent as usize * d;
+        let ranks = order.enc().part(first..first + d)?;
         // Terms in the order in which they die.
         let mut terms: Vec<(u32, f32)> =
-            with_f32(&sae.w_enc, |w| (0..d).map(|i| (order.enc().get(first + i), w[first + i] * input[i])).collect())?;
+            with_f32(&sae.w_enc, |w| (0..d).map(|i| (ranks[i], w[first + i] * input[i])).collect())?;
         terms.sort_unstable_by_key(|t| t.0);
         let bias = sae.b_enc[latent as usize];
         // left[n]: the pre-activation once the first n terms are gone.
@@ -99,24 +86,23 @@ impl PathGrid {
             left[n] = left[n + 1] + terms[n].1;
         }
         let gone = |ratio: f64| {
-            let cut = order.enc_cut(ratio);
+            let cut = order.enc().cut(ratio);
             terms.partition_point(|t| t.0 < cut)
         };
+        let of_decoder = sae.activation.rescales().then(|| order.dec().part(first..first + d)).transpose()?;
         let rescale = |ratio_at: f64, pre: f32| -> Result<f32> {
-            if !matches!(sae.activation, Activation::TopK { rescale_by_decoder_norm: true, .. }) {
-                return Ok(pre);
-            }
+            let Some(ranks) = &of_decoder else { return Ok(pre) };
             let row = with_f32(&sae.w_dec, |w| {
-                let cut = order.dec_cut(ratio_at);
-                let kept = (first..first + d).filter(|at| order.dec().get(*at) >= cut);
-                kept.map(|at| w[at] * w[at]).sum::<f32>().sqrt()
+                let cut = order.dec().cut(ratio_at);
+                let kept = w[first..first + d].iter().zip(ranks).filter(|(_, rank)| **rank >= cut);
+                kept.map(|(w, _)| w * w).sum::<f32>().sqrt()
             })?;
             Ok(pre * row)
         };
         let mut curve = Vec::with_capacity(STEPS);
         for step in 0..STEPS {
-            let pre = rescale(ratio(step), left[gone(ratio(step))])?;
-            curve.push((ratio(step), self.value(sae, token, latent, pre, step)));
+            let pre = rescale(grid_ratio(step), left[gone(grid_ratio(step))])?;
+            curve.push((grid_ratio(step), self.value(sae, token, latent, pre, step)));
         }
         let last_alive = curve.iter().rposition(|(_, v)| *v > 0.0);
         let dies_at = match last_alive {
@@ -131,16 +117,17 @@ impl PathGrid {
     /// own doing, else the next step.
     fn death(&self, sae: &Sae, order: &Order, latent: u32, step: usize, terms: &[(u32, f32)], left: &[f32]) -> f64 {
         if matches!(sae.activation, Activation::TopK { .. }) {
-            return ratio(step + 1);
+            return grid_ratio(step + 1);
         }
-        let (from, to) = (order.enc_cut(ratio(step)), order.enc_cut(ratio(step + 1)));
+        let (from, to) = (order.enc().cut(grid_ratio(step)), order.enc().cut(grid_ratio(step + 1)));
         let dead = |cut: u32| {
             let gone = terms.partition_point(|t| t.0 < cut);
             sae.activation.value(latent as usize, left[gone], &sae.b_enc) == 0.0
         };
         // The last cut in between at which it still fires, plus one.
         let cut = (from..to).rev().find(|cut| !dead(*cut)).map_or(to, |cut| cut + 1);
-        ratio(step) + (ratio(step + 1) - ratio(step)) * f64::from(cut - from) / f64::from((to - from).max(1))
+        grid_ratio(step)
+            + (grid_ratio(step + 1) - grid_ratio(step)) * f64::from(cut - from) / f64::from((to - from).max(1))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::Variant;
 use crate::{
@@ -48,12 +48,12 @@ impl Reader {
         Ok(Self { variant, model, sae, pruning, hook, space, offset })
     }
 
-    /// Activations `[batch * time, d_in]` f32 on the CPU, in the SAE's space.
+    /// Activations `[batch * time, d_in]` f32 where the model is, in the SAE's space.
     pub fn input(&self, captured: &Captured) -> Result<Tensor> {
-        let x = captured.acts.flatten_to(1)?.to_device(&Device::Cpu)?;
+        let x = captured.acts.flatten_to(1)?;
         Ok(match &self.offset {
             Offset::None => x,
-            Offset::Fixed(v) => x.broadcast_sub(v)?,
+            Offset::Fixed(v) => x.broadcast_sub(&v.to_device(x.device())?)?,
             Offset::Mean => x.broadcast_sub(&x.mean_keepdim(1)?)?,
         })
     }
@@ -69,14 +69,12 @@ impl Reader {
 
     /// A reconstruction back in the model's space, shaped like the activations it stands for.
     pub fn replacement(&self, captured: &Captured, recon: &Tensor) -> Result<Tensor> {
+        let recon = recon.to_device(captured.acts.device())?;
         let recon = match &self.offset {
-            Offset::None => recon.clone(),
-            Offset::Fixed(v) => recon.broadcast_add(v)?,
-            Offset::Mean => {
-                let x = captured.acts.flatten_to(1)?.to_device(&Device::Cpu)?;
-                recon.broadcast_add(&x.mean_keepdim(1)?)?
-            }
+            Offset::None => recon,
+            Offset::Fixed(v) => recon.broadcast_add(&v.to_device(recon.device())?)?,
+            Offset::Mean => recon.broadcast_add(&captured.acts.flatten_to(1)?.mean_keepdim(1)?)?,
         };
-        Ok(recon.to_device(captured.acts.device())?.reshape(captured.acts.shape())?)
+        Ok(recon.reshape(captured.acts.shape())?)
     }
 }

@@ -1,11 +1,12 @@
 //! Cross-entropy and KL divergence with a reconstruction put at the hook.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::{
     error::{Error, Result},
     kernels::{
+        card::{self, Card},
         losses::{kl_divergence, log_sum_exp},
         with_f32,
     },
@@ -21,8 +22,9 @@ pub struct TokenLosses {
     pub kl: Vec<f32>,
 }
 
-/// Logits in memory at a time, in values: bounds the chunk whatever the vocabulary.
+/// Logits in memory at a time, in values: bounds the chunk whatever the vocabulary. A card wants more at once.
 const CHUNK_VALUES: usize = 1 << 22;
+const CARD_CHUNK_VALUES: usize = 1 << 25;
 
 /// Clean logits are kept up to this many values; longer prompts compute them again when they are needed.
 const KEPT_VALUES: usize = 1 << 25;
@@ -79,7 +81,8 @@ pub fn losses(
 ) -> Result<(Vec<f32>, Vec<TokenLosses>)> {
     let n = clean.dim(0)?;
     let flops = (2 * model.config.d_model * model.config.d_vocab) as f64;
-    let rows = (CHUNK_VALUES / model.config.d_vocab).min(tokens_at_once(flops, &model.device)).clamp(16, 512);
+    let values = if model.device.is_cpu() { CHUNK_VALUES } else { CARD_CHUNK_VALUES };
+    let rows = (values / model.config.d_vocab).min(tokens_at_once(flops, &model.device)).clamp(16, 512);
     let constant =
         |other: &&Tensor| if other.dim(0)? == 1 { Logits::of(model, other, 0, 1).map(Some) } else { Ok(None) };
     let constant: Vec<Option<Logits>> = others.iter().map(constant).collect::<Result<_>>()?;
@@ -109,19 +112,23 @@ pub fn losses(
     Ok((clean_ce, all))
 }
 
-/// Logits of some positions, on the CPU; a single row stands for every position.
+/// Logits of some positions, where the model is; a single row stands for every position.
 struct Logits {
+    /// `[rows, vocab]`.
     values: Tensor,
     vocab: usize,
-    /// [`log_sum_exp`] of each row.
+    /// [`log_sum_exp`] of each row, where the processor compares them.
     lse: Vec<f32>,
 }
 
 impl Logits {
     fn of(model: &Model, last: &Tensor, start: usize, len: usize) -> Result<Self> {
-        let values = model.logits(&last.narrow(0, start, len)?.contiguous()?)?.to_device(&Device::Cpu)?.contiguous()?;
+        let values = model.logits(&last.narrow(0, start, len)?.contiguous()?)?.contiguous()?;
         let vocab = model.config.d_vocab;
-        let lse = with_f32(&values, |v| v.par_chunks(vocab).map(log_sum_exp).collect())?;
+        let lse = match card::of(values.device())? {
+            Some(_) => Vec::new(),
+            None => with_f32(&values, |v| v.par_chunks(vocab).map(log_sum_exp).collect())?,
+        };
         Ok(Self { values, vocab, lse })
     }
 
@@ -131,6 +138,9 @@ impl Logits {
     }
 
     fn cross_entropies(&self, targets: &[Option<u32>]) -> Result<Vec<f32>> {
+        if let Some(card) = card::of(self.values.device())? {
+            return Ok(self.compare_on(&*card, self, targets)?.ce);
+        }
         with_f32(&self.values, |values| {
             let ce = |(at, target): (usize, &Option<u32>)| {
                 let (row, lse) = self.row(values, at);
@@ -142,6 +152,9 @@ impl Logits {
 
     /// Losses of other logits against these.
     fn compare(&self, other: &Self, targets: &[Option<u32>]) -> Result<TokenLosses> {
+        if let Some(card) = card::of(self.values.device())? {
+            return self.compare_on(&*card, other, targets);
+        }
         let kl = with_f32(&self.values, |clean| {
             with_f32(&other.values, |values| {
                 let kl = |at| {
@@ -152,6 +165,18 @@ impl Logits {
             })
         })??;
         Ok(TokenLosses { ce: other.cross_entropies(targets)?, kl })
+    }
+
+    fn compare_on(&self, card: &dyn Card, other: &Self, targets: &[Option<u32>]) -> Result<TokenLosses> {
+        let in_vocabulary = |target: &Option<u32>| target.filter(|t| (*t as usize) < self.vocab);
+        let wanted: Vec<u32> = targets.iter().map(|t| in_vocabulary(t).unwrap_or(u32::MAX)).collect();
+        let found = card::losses(card, &self.values, &other.values, &wanted)?;
+        let ce =
+            |(found, target): (&card::Losses, &Option<u32>)| in_vocabulary(target).map_or(f32::NAN, |_| found.ce_q);
+        Ok(TokenLosses {
+            ce: found.iter().zip(targets).map(ce).collect(),
+            kl: found.iter().map(|found| found.kl_div).collect(),
+        })
     }
 }
 

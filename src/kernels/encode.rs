@@ -190,6 +190,7 @@ impl Encoder<'_> {
 pub const STEPS: usize = 100;
 
 /// What the encoder gives at every ratio of the grid.
+#[derive(Default)]
 pub struct Grid {
     /// Per token and latent asked for (in the order of the CSR that was given): the pre-activation at each ratio.
     pub paths: Vec<[f32; STEPS]>,

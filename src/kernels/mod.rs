@@ -15,17 +15,25 @@ pub mod pointwise;
 pub mod select;
 pub(crate) mod simd;
 
-use candle_core::{CpuStorage, Storage, Tensor};
+use candle_core::{CpuStorage, Device, Storage, Tensor};
 
 use crate::error::{Error, Result};
 
-/// Read the values of a contiguous f32 tensor on the CPU without a copy.
+/// Read the values of an f32 tensor: in place where it is contiguous and on the CPU, else from a copy.
 pub fn with_f32<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    if !tensor.device().is_cpu() || !tensor.is_contiguous() {
+        let copy = tensor.to_device(&Device::Cpu)?.contiguous()?;
+        return in_place(&copy, read);
+    }
+    in_place(tensor, read)
+}
+
+fn in_place<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
         (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => Ok(read(&values[start..end])),
         _ => Err(Error::invalid(format!(
-            "expected a contiguous f32 tensor on the CPU, found {:?} {:?} on {:?}",
+            "expected an f32 tensor, found {:?} {:?} on {:?}",
             tensor.dtype(),
             tensor.shape(),
             tensor.device().location()

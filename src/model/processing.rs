@@ -4,7 +4,7 @@
 //! stream (LayerNorm models only), centres the output matrix and moves the values' bias behind the attention. The model's
 //! predictions stay the same (logits move by a constant); activations do not.
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, Tensor};
 use serde::Serialize;
 
 use super::{HookPoint, Linear, Model, Norm, NormKind, Site};
@@ -58,7 +58,7 @@ impl Model {
             return Ok(Offset::Mean);
         }
         match (space, self.value_bias(hook.layer)?) {
-            (Space::Tl, Some(v)) => Ok(Offset::Fixed(v.to_device(&Device::Cpu)?.unsqueeze(0)?)),
+            (Space::Tl, Some(v)) => Ok(Offset::Fixed(v.unsqueeze(0)?)),
             _ => Ok(Offset::None),
         }
     }

@@ -1,13 +1,13 @@
 //! Pruning a language model: canonical Wanda (arXiv 2306.11695), magnitude, and what the released code of
 //! arXiv 2507.15977 does.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::{cut, norms::InputNorm};
 use crate::{
     error::{Error, Result},
-    kernels::with_f32,
+    kernels::{card, with_f32},
     model::{Model, Part},
     progress::{Listener, Progress},
 };
@@ -21,8 +21,9 @@ pub enum Sparsity {
     NM(usize, usize),
 }
 
-/// Positions that go through a block at a time.
+/// Positions that go through a block at a time; a card wants more at once.
 const BATCH_TOKENS: usize = 1024;
+const CARD_BATCH_TOKENS: usize = 4096;
 
 /// Zero the weights of lowest score in each group of each row of `w [rows, cols]`; the score is |w| times the column's norm.
 fn prune_rows(w: &[f32], norm: Option<&[f32]>, cols: usize, sparsity: Sparsity) -> Vec<f32> {
@@ -48,14 +49,18 @@ fn prune_rows(w: &[f32], norm: Option<&[f32]>, cols: usize, sparsity: Sparsity) 
     out
 }
 
-fn pruned(w: &Tensor, norm: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {
+/// A copy of weights `[rows, cols]` without those of lowest score, where they are.
+pub fn pruned(w: &Tensor, norm: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {
     let (cols, dtype) = (w.dim(1)?, w.dtype());
     if let Sparsity::NM(_, m) = sparsity
         && !cols.is_multiple_of(m)
     {
         return Err(Error::invalid(format!("{m} does not divide {cols} inputs; choose another n:m")));
     }
-    let wide = w.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F32)?.contiguous()?;
+    if let Some(card) = card::of(w.device())? {
+        return card::prune(&*card, w, norm, sparsity);
+    }
+    let wide = w.to_dtype(candle_core::DType::F32)?.contiguous()?;
     let values = with_f32(&wide, |w| prune_rows(w, norm, cols, sparsity))?;
     Ok(Tensor::from_vec(values, w.shape(), w.device())?.to_dtype(dtype)?)
 }
@@ -71,6 +76,7 @@ impl Model {
     /// equal length in each.
     pub fn wanda(&self, batches: &[Vec<Vec<u32>>], sparsity: Sparsity, progress: Listener) -> Result<Self> {
         let mut model = self.clone();
+        let at_once = if self.device.is_cpu() { BATCH_TOKENS } else { CARD_BATCH_TOKENS };
         // Residual streams, and the rows in each.
         let mut streams = Vec::new();
         for rows in batches {
@@ -78,7 +84,7 @@ impl Model {
             if time == 0 || rows.iter().any(|r| r.len() != time) {
                 return Err(Error::invalid("calibration needs rows of tokens, of equal length in each batch"));
             }
-            for rows in rows.chunks((BATCH_TOKENS / time).max(1)) {
+            for rows in rows.chunks((at_once / time).max(1)) {
                 let tokens = Tensor::from_vec(rows.concat(), (rows.len(), time), &self.device)?;
                 streams.push((self.embed(&tokens)?, rows.len()));
             }
@@ -96,8 +102,8 @@ impl Model {
                 let (batch, time) = (*batch, stream.dim(0)? / batch);
                 let shape = self.shape(layer, batch, time);
                 model.blocks[layer].forward(stream, shape, &mut |part, x| {
-                    let x = x.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F32)?.contiguous()?;
-                    with_f32(&x, |x| norms[part as usize].add(x, shape.batch))
+                    norms[part as usize].add_squares(&column_squares(x)?, shape.batch);
+                    Ok(())
                 })?;
             }
             for part in Part::ALL {
@@ -172,9 +178,16 @@ fn by_head(weight: &Tensor, norm: &[f32], d_head: usize, ratio: f64) -> Result<T
     Ok(Tensor::cat(&heads, 0)?)
 }
 
-fn column_norms(x: &Tensor) -> Result<Vec<f32>> {
-    let x = x.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F32)?.contiguous()?;
+/// Sums of squares of the columns of `x [n, columns]`.
+fn column_squares(x: &Tensor) -> Result<Vec<f64>> {
+    if let Some(card) = card::of(x.device())? {
+        return card::column_squares(&*card, x);
+    }
     let mut squares = vec![0.0; x.dim(1)?];
-    with_f32(&x, |x| super::norms::add_squares(&mut squares, x))?;
-    Ok(squares.into_iter().map(|s: f64| s.sqrt() as f32).collect())
+    with_f32(&x.to_dtype(candle_core::DType::F32)?, |x| super::norms::add_squares(&mut squares, x))?;
+    Ok(squares)
+}
+
+fn column_norms(x: &Tensor) -> Result<Vec<f32>> {
+    Ok(column_squares(x)?.into_iter().map(|s| s.sqrt() as f32).collect())
 }

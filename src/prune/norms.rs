@@ -18,6 +18,12 @@ impl InputNorm {
         self.sequences += sequences;
     }
 
+    /// Sums of squares of each column over all positions of `sequences` sequences.
+    pub fn add_squares(&mut self, squares: &[f64], sequences: usize) {
+        self.squares.iter_mut().zip(squares).for_each(|(sum, s)| *sum += s);
+        self.sequences += sequences;
+    }
+
     /// One latent on one token.
     pub fn add_one(&mut self, column: usize, value: f32) {
         self.squares[column] += f64::from(value) * f64::from(value);

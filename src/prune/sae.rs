@@ -5,13 +5,16 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::{
-    Criterion, Group, Ranks, cut,
+    Criterion, Group, Ranked, Ranks,
     norms::{InputNorm, OutputNorm, add_squares},
     order,
 };
 use crate::{
     error::Result,
-    kernels::with_f32,
+    kernels::{
+        card::{self, Buffer},
+        with_f32,
+    },
     model::Tick,
     sae::{Encoded, Sae},
 };
@@ -75,60 +78,75 @@ impl Gather {
 }
 
 /// Ranks of an SAE's weights by one criterion. Made once; every ratio is a comparison against them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Order {
     pub criterion: Criterion,
-    enc: Ranks,
-    dec: Ranks,
-    /// Weights in a comparison group of each matrix.
-    enc_group: usize,
-    dec_group: usize,
+    enc: Ranked,
+    dec: Ranked,
+}
+
+/// Ratio of step `step` of [`STEPS`](crate::kernels::encode::STEPS).
+pub fn grid_ratio(step: usize) -> f64 {
+    step as f64 / crate::kernels::encode::STEPS as f64
 }
 
 impl Order {
-    /// Rank the weights. `norms` are those that [`Gather`] gives for the criterion; they are not read otherwise.
+    /// Rank the weights, on the SAE's card if it has one. `norms` are those that [`Gather`] gives for the criterion; they
+    /// are not read otherwise.
     pub fn new(sae: &Sae, criterion: Criterion, norms: Option<&Norms>, tick: Tick) -> Result<Self> {
-        let (rows, cols) = (sae.d_sae(), sae.d_in());
         let (enc_group, dec_group) = match criterion {
             // The encoder's output is a latent (a row here), the decoder's a coordinate (a column).
             Criterion::Wanda | Criterion::Magnitude | Criterion::Random => (Group::Row, Group::Column),
             Criterion::Paper => (Group::Column, Group::Row),
         };
-        let ranks = |w: &Tensor, norm: Option<&[f32]>, group: Group, salt: u64| {
-            with_f32(w, |w| match (criterion, norm, group) {
-                (Criterion::Random, ..) => order::ranks(rows, cols, group, |r, c| noise(salt, r * cols + c)),
-                (_, None, _) => order::ranks(rows, cols, group, |r, c| w[r * cols + c].abs()),
-                // A norm belongs to whatever changes inside a group.
-                (_, Some(n), Group::Row) => order::ranks(rows, cols, group, |r, c| w[r * cols + c].abs() * n[c]),
-                (_, Some(n), Group::Column) => order::ranks(rows, cols, group, |r, c| w[r * cols + c].abs() * n[r]),
-            })
-        };
         tick()?;
-        let enc = ranks(&sae.w_enc, norms.map(|n| n.enc.as_slice()), enc_group, 1)?;
+        let enc = rank(sae, Side::Enc, criterion, norms.map(|n| n.enc.as_slice()), enc_group)?;
         tick()?;
-        let dec = ranks(&sae.w_dec, norms.map(|n| n.dec.as_slice()), dec_group, 2)?;
-        Ok(Self { criterion, enc, dec, enc_group: enc_group.len(rows, cols), dec_group: dec_group.len(rows, cols) })
+        let dec = rank(sae, Side::Dec, criterion, norms.map(|n| n.dec.as_slice()), dec_group)?;
+        Ok(Self { criterion, enc, dec })
     }
 
-    pub fn enc(&self) -> &Ranks {
+    pub fn enc(&self) -> &Ranked {
         &self.enc
     }
 
-    pub fn dec(&self) -> &Ranks {
+    pub fn dec(&self) -> &Ranked {
         &self.dec
-    }
-
-    pub fn enc_cut(&self, ratio: f64) -> u32 {
-        cut(self.enc_group, ratio)
-    }
-
-    pub fn dec_cut(&self, ratio: f64) -> u32 {
-        cut(self.dec_group, ratio)
     }
 
     pub fn bytes(&self) -> u64 {
         self.enc.bytes() + self.dec.bytes()
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Enc,
+    Dec,
+}
+
+fn rank(sae: &Sae, side: Side, criterion: Criterion, norm: Option<&[f32]>, group: Group) -> Result<Ranked> {
+    let (rows, cols) = (sae.d_sae(), sae.d_in());
+    let len = group.len(rows, cols);
+    if let Some(there) = sae.card.as_ref().filter(|_| criterion != Criterion::Random) {
+        let card = there.card();
+        let matrix = if side == Side::Enc { there.w_enc() } else { there.w_dec() };
+        let norm = norm.map(|norm| Buffer::from_slice(&**card, norm)).transpose()?;
+        let ranks = card::ranks(&**card, &matrix.values, (rows, cols), group, norm.as_ref())?;
+        return Ok(Ranked::on_card(card.clone(), ranks, len));
+    }
+    let w = if side == Side::Enc { &sae.w_enc } else { &sae.w_dec };
+    let ranks = with_f32(w, |w| match (criterion, norm, group) {
+        (Criterion::Random, ..) => {
+            let salt = if side == Side::Enc { 1 } else { 2 };
+            order::ranks(rows, cols, group, |r, c| noise(salt, r * cols + c))
+        }
+        (_, None, _) => order::ranks(rows, cols, group, |r, c| w[r * cols + c].abs()),
+        // A norm belongs to whatever changes inside a group.
+        (_, Some(n), Group::Row) => order::ranks(rows, cols, group, |r, c| w[r * cols + c].abs() * n[c]),
+        (_, Some(n), Group::Column) => order::ranks(rows, cols, group, |r, c| w[r * cols + c].abs() * n[r]),
+    })?;
+    Ok(Ranked::on_host(ranks, len))
 }
 
 /// A fixed pseudo-random score between 0 and 1 (the finaliser of SplitMix64).
@@ -148,12 +166,12 @@ pub struct Pruning {
 
 impl Pruning {
     /// Ranks of `W_enc` and the cut that they must reach.
-    pub fn enc(&self) -> (&Ranks, u32) {
-        (&self.order.enc, self.order.enc_cut(self.ratio))
+    pub fn enc(&self) -> Result<(&Ranks, u32)> {
+        Ok((self.order.enc.host()?, self.order.enc.cut(self.ratio)))
     }
 
-    pub fn dec(&self) -> (&Ranks, u32) {
-        (&self.order.dec, self.order.dec_cut(self.ratio))
+    pub fn dec(&self) -> Result<(&Ranks, u32)> {
+        Ok((self.order.dec.host()?, self.order.dec.cut(self.ratio)))
     }
 
     /// The pruned SAE with its zeros written out.
@@ -166,9 +184,9 @@ impl Pruning {
             })?;
             Ok(Tensor::from_vec(values, w.shape(), w.device())?)
         };
-        let mut pruned = sae.clone();
-        pruned.w_enc = zeroed(&sae.w_enc, self.enc())?;
-        pruned.w_dec = zeroed(&sae.w_dec, self.dec())?;
+        let mut pruned = Sae { card: None, ..sae.clone() };
+        pruned.w_enc = zeroed(&sae.w_enc, self.enc()?)?;
+        pruned.w_dec = zeroed(&sae.w_dec, self.dec()?)?;
         Ok(pruned)
     }
 }

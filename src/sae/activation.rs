@@ -25,6 +25,11 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Whether pre-activations are multiplied by the norms of the decoder rows.
+    pub fn rescales(&self) -> bool {
+        matches!(self, Self::TopK { rescale_by_decoder_norm: true, .. })
+    }
+
     /// Latent from its pre-activation, for everything but the choice among latents that TopK makes.
     #[inline]
     pub fn value(&self, latent: usize, pre: f32, b_enc: &[f32]) -> f32 {

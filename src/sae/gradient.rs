@@ -19,6 +19,7 @@ impl Sae {
             return Err(Error::invalid(format!("a gradient {:?} for {} reconstructions", g.dims(), latents.rows())));
         }
         let norms = self.decoder_norms(pruning)?;
+        let mask = pruning.map(Pruning::dec).transpose()?;
         let scale = |latent: usize| match (&norms, &self.decode_scale) {
             (Some(norms), _) => 1.0 / norms[latent],
             (None, Some(scale)) => scale[latent],
@@ -31,7 +32,7 @@ impl Sae {
                     let mut kept = vec![0.0; d];
                     let slope = |latent: &u32| {
                         let latent = *latent as usize;
-                        keep(w, pruning.map(Pruning::dec), latent * d..(latent + 1) * d, &mut kept);
+                        keep(w, mask, latent * d..(latent + 1) * d, &mut kept);
                         let along: f32 = kept.iter().zip(g).map(|(w, g)| w * g).sum();
                         along * encoded.undo.factor(row) * scale(latent)
                     };

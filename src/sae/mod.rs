@@ -1,26 +1,31 @@
 //! Sparse autoencoders: encode, decode, and the published layouts they are read from.
 
 pub mod activation;
+mod card;
 pub mod formats;
 mod gradient;
 pub mod latents;
 pub mod normalize;
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 
 pub use activation::Activation;
+pub use card::CardSae;
 pub use latents::Latents;
 pub use normalize::Normalize;
 
 use crate::{
     error::{Error, Result},
     kernels::{
-        encode::{self, Encoder, Gate},
+        card::Card,
+        encode::{self, Encoder, Gate, Grid, STEPS},
         with_f32,
     },
     model::{HookPoint, Space},
-    prune::Pruning,
+    prune::{Order, Pruning, grid_ratio},
 };
 
 /// What an SAE's file says beside its weights.
@@ -56,6 +61,8 @@ pub struct Sae {
     pub activation: Activation,
     /// Factor on each latent when decoding (`scaling_factor` of SAELens up to 5).
     pub decode_scale: Option<Vec<f32>>,
+    /// The same weights on a card, which then does the work.
+    pub card: Option<Arc<CardSae>>,
 }
 
 /// Latents of some tokens, with what is needed to undo the input's normalisation.
@@ -82,18 +89,21 @@ impl Sae {
         format!("{size} {}{k}", self.config.architecture)
     }
 
+    /// With its weights on a card too.
+    pub fn on_card(mut self, card: &Arc<dyn Card>) -> Result<Self> {
+        self.card = Some(Arc::new(CardSae::new(card.clone(), &self)?));
+        Ok(self)
+    }
+
     pub fn bytes(&self) -> u64 {
         4 * (self.w_enc.elem_count() + self.w_dec.elem_count() + self.b_enc.len() + self.b_dec.len()) as u64
     }
 
     /// The activation of an input `[n, d_in]` as the encoder's matrix meets it: normalised, less `b_dec` where the SAE says so.
     pub fn process_input(&self, x: &Tensor) -> Result<(Vec<f32>, normalize::Undo)> {
+        self.check_width(x)?;
         let d = self.d_in();
-        let found = x.dims().last().copied().unwrap_or(0);
-        if found != d {
-            return Err(Error::invalid(format!("{} reads activations of width {d}, found {found}", self.config.name)));
-        }
-        let mut x = with_f32(&x.to_device(&Device::Cpu)?.contiguous()?, <[f32]>::to_vec)?;
+        let mut x = with_f32(x, <[f32]>::to_vec)?;
         let undo = self.config.normalize.apply(&mut x, d);
         if self.config.apply_b_dec_to_input {
             for row in x.chunks_mut(d) {
@@ -103,8 +113,20 @@ impl Sae {
         Ok((x, undo))
     }
 
+    fn check_width(&self, x: &Tensor) -> Result<()> {
+        let (expected, found) = (self.d_in(), x.dims().last().copied().unwrap_or(0));
+        if found == expected {
+            return Ok(());
+        }
+        let name = &self.config.name;
+        Err(Error::invalid(format!("{name} reads activations of width {expected}, found {found}")))
+    }
+
     /// Latents of activations `[n, d_in]`, with the SAE pruned if asked.
     pub fn encode(&self, x: &Tensor, pruning: Option<&Pruning>) -> Result<Encoded> {
+        if let Some(card) = &self.card {
+            return card.encode(self, x, pruning);
+        }
         let (x, undo) = self.process_input(x)?;
         let mut latents = self.with_encoder(pruning, |encoder| encoder.encode(&x))?;
         self.activation.finish(&mut latents, &self.b_enc);
@@ -123,8 +145,27 @@ impl Sae {
         })
     }
 
-    /// Reconstruction `[n, d_in]` in the units of the activations.
+    /// Pre-activations of the `wanted` latents of `x` at every ratio, and for TopK the last latent chosen at each.
+    pub fn grid(&self, order: &Arc<Order>, x: &Tensor, wanted: &Latents) -> Result<Grid> {
+        if let Some(card) = &self.card {
+            return card.grid(self, order, x, wanted);
+        }
+        let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc().cut(grid_ratio(step)));
+        let (input, _) = self.process_input(x)?;
+        let mut scales = Vec::new();
+        for step in 0..if self.activation.rescales() { STEPS } else { 0 } {
+            let pruning = Pruning { order: order.clone(), ratio: grid_ratio(step) };
+            scales.extend(self.decoder_norms(Some(&pruning))?.unwrap_or_default());
+        }
+        let (scales, ranks) = ((!scales.is_empty()).then_some(scales.as_slice()), order.enc().host()?);
+        self.with_encoder(None, |encoder| encoder.grid(&input, wanted, ranks, &cuts, scales))
+    }
+
+    /// Reconstruction `[n, d_in]` in the units of the activations, where the SAE works.
     pub fn decode(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor> {
+        if let Some(card) = &self.card {
+            return encoded.undo.apply_tensor(&card.decode_normalised(self, &encoded.latents, pruning)?);
+        }
         let mut out = self.decode_normalised(encoded, pruning)?;
         encoded.undo.apply(&mut out, self.d_in());
         let n = encoded.latents.rows();
@@ -133,24 +174,21 @@ impl Sae {
 
     /// `f W_dec + b_dec`, still normalised: SAELens' `hook_sae_recons`.
     pub fn decode_normalised(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Vec<f32>> {
+        if let Some(card) = &self.card {
+            return with_f32(&card.decode_normalised(self, &encoded.latents, pruning)?, <[f32]>::to_vec);
+        }
         let norms = self.decoder_norms(pruning)?;
         let divisor = norms.or_else(|| self.decode_scale.as_ref().map(|s| s.iter().map(|v| 1.0 / v).collect()));
-        with_f32(&self.w_dec, |w| {
-            encode::decode(&encoded.latents, w, pruning.map(Pruning::dec), &self.b_dec, divisor.as_deref())
-        })
+        let mask = pruning.map(Pruning::dec).transpose()?;
+        with_f32(&self.w_dec, |w| encode::decode(&encoded.latents, w, mask, &self.b_dec, divisor.as_deref()))
     }
 
     /// Run with the encoder at a ratio.
     pub fn with_encoder<R>(&self, pruning: Option<&Pruning>, run: impl FnOnce(Encoder) -> R) -> Result<R> {
         let norms = self.decoder_norms(pruning)?;
+        let mask = pruning.map(Pruning::enc).transpose()?;
         with_f32(&self.w_enc, |weight| {
-            run(Encoder {
-                weight,
-                bias: &self.b_enc,
-                scale: norms.as_deref(),
-                mask: pruning.map(Pruning::enc),
-                gate: self.gate(),
-            })
+            run(Encoder { weight, bias: &self.b_enc, scale: norms.as_deref(), mask, gate: self.gate() })
         })
     }
 
@@ -164,14 +202,15 @@ impl Sae {
 
     /// Norms of the decoder rows at a ratio, for the SAEs that rescale by them.
     pub fn decoder_norms(&self, pruning: Option<&Pruning>) -> Result<Option<Vec<f32>>> {
-        if !matches!(self.activation, Activation::TopK { rescale_by_decoder_norm: true, .. }) {
+        if !self.activation.rescales() {
             return Ok(None);
         }
         let d = self.d_in();
+        let mask = pruning.map(Pruning::dec).transpose()?;
         let norms = with_f32(&self.w_dec, |w| {
             let mut row = vec![0.0; d];
             let mut norm = |latent: usize| {
-                encode::keep(w, pruning.map(Pruning::dec), latent * d..(latent + 1) * d, &mut row);
+                encode::keep(w, mask, latent * d..(latent + 1) * d, &mut row);
                 row.iter().map(|v| v * v).sum::<f32>().sqrt()
             };
             (0..self.d_sae()).map(&mut norm).collect()

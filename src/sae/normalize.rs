@@ -1,5 +1,9 @@
 //! Normalisation of an SAE's input, and undoing it on the reconstruction (SAELens' `normalize_activations`).
 
+use candle_core::Tensor;
+
+use crate::error::Result;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Normalize {
     None,
@@ -47,6 +51,16 @@ impl Undo {
     /// What a change of the normalised reconstruction of one token is multiplied by.
     pub fn factor(&self, token: usize) -> f32 {
         self.0.get(token).map_or(1.0, |(factor, _)| *factor)
+    }
+
+    /// Rows `[n, d]` brought back, where they are.
+    pub fn apply_tensor(&self, x: &Tensor) -> Result<Tensor> {
+        if self.0.is_empty() {
+            return Ok(x.clone());
+        }
+        let column =
+            |part: fn(&(f32, f32)) -> f32| Tensor::from_iter(self.0.iter().map(part), x.device())?.unsqueeze(1);
+        Ok(x.broadcast_mul(&column(|undo| undo.0)?)?.broadcast_add(&column(|undo| undo.1)?)?)
     }
 
     /// Bring rows of width `d` back, in place. The factor is used without the epsilon of the way in, as SAELens does.

@@ -17,6 +17,7 @@ use crate::{
     demo,
     error::{Error, Result},
     hub::Kind,
+    kernels::card::{self, Card},
     model::{HookPoint, Model, Space, Tick, Tokenizer},
     progress::{Listener, Progress},
     prune::{Criterion, Order, Pruning, sae::Gather},
@@ -101,6 +102,8 @@ impl Session {
         for sae in std::iter::once(&sae).chain(&trained) {
             warnings.extend(sae.config.warnings.iter().cloned());
         }
+        let card = card::of(&original.device)?;
+        let (sae, trained) = (placed(sae, card.as_ref())?, trained.map(|sae| placed(sae, card.as_ref())).transpose()?);
         let session = Self {
             spec: SessionSpec { hook: Some(hook), ..spec.clone() },
             tokenizer,
@@ -248,6 +251,14 @@ impl Session {
 pub fn token_tensor(rows: &[Vec<u32>], model: &Model) -> Result<Tensor> {
     let (ids, length) = crate::data::encode_ids(rows)?;
     Ok(Tensor::from_vec(ids, (rows.len(), length), &model.device)?)
+}
+
+/// An SAE where the models are.
+fn placed(sae: Arc<Sae>, card: Option<&Arc<dyn Card>>) -> Result<Arc<Sae>> {
+    match card {
+        Some(card) if sae.card.is_none() => Ok(Arc::new(Sae::clone(&sae).on_card(card)?)),
+        _ => Ok(sae),
+    }
 }
 
 /// The pretrained SAE, and the one trained on the pruned model if there is one.

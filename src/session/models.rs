@@ -30,7 +30,7 @@ pub struct Models {
 
 impl Models {
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
-        let (device, warning) = device(spec.device)?;
+        let (device, warning) = spec.device.open()?;
         let (original, tokenizer) = match spec.model.locate(Kind::Model, spec.offline, progress)? {
             None => {
                 let model = demo::model(&device, spec.dtype, progress)?;
@@ -124,23 +124,25 @@ fn named(model: Model, source: &Source) -> Model {
     }
 }
 
-/// The device asked for, and a warning if `auto` could not take the better one.
-fn device(spec: DeviceSpec) -> Result<(Device, Option<String>)> {
-    let built = cfg!(feature = "cuda");
-    match spec {
-        DeviceSpec::Cpu => Ok((Device::Cpu, None)),
-        DeviceSpec::Auto if !built => Ok((Device::Cpu, None)),
-        DeviceSpec::Auto => match gpu::open(0) {
-            Ok(device) => Ok((device, None)),
-            Err(why) => Ok((Device::Cpu, Some(format!("no GPU is used: {why}")))),
-        },
-        DeviceSpec::Cuda(_) if !built => Err(Error::invalid(
-            "this program was built without CUDA; build it with --features cuda, or use --device cpu",
-        )),
-        DeviceSpec::Cuda(n) => match gpu::open(n) {
-            Ok(device) => Ok((device, None)),
-            Err(why) => Err(Error::invalid(format!("--device cuda:{n}: {why}; or use --device cpu"))),
-        },
+impl DeviceSpec {
+    /// The device asked for, and a warning if `auto` could not take the better one.
+    pub fn open(self) -> Result<(Device, Option<String>)> {
+        let built = cfg!(feature = "cuda");
+        match self {
+            Self::Cpu => Ok((Device::Cpu, None)),
+            Self::Auto if !built => Ok((Device::Cpu, None)),
+            Self::Auto => match gpu::open(0) {
+                Ok(device) => Ok((device, None)),
+                Err(why) => Ok((Device::Cpu, Some(format!("no GPU is used: {why}")))),
+            },
+            Self::Cuda(_) if !built => Err(Error::invalid(
+                "this program was built without CUDA; build it with --features cuda, or use --device cpu",
+            )),
+            Self::Cuda(n) => match gpu::open(n) {
+                Ok(device) => Ok((device, None)),
+                Err(why) => Err(Error::invalid(format!("--device cuda:{n}: {why}; or use --device cpu"))),
+            },
+        }
     }
 }
 

@@ -276,6 +276,7 @@ fn finished(args: &TrainArgs, spec: &TrainSpec, state: State, model: &Model) -> 
         b_dec: weights.b_dec,
         activation,
         decode_scale: None,
+        card: None,
     })
 }
 

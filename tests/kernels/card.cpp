@@ -19,8 +19,8 @@ namespace mask_file {
 namespace paths_file {
 #include "../../src/kernels/cuda/paths.cu"
 }
-namespace ranks_file {
-#include "../../src/kernels/cuda/ranks.cu"
+namespace prune_file {
+#include "../../src/kernels/cuda/prune.cu"
 }
 namespace select_file {
 #include "../../src/kernels/cuda/select.cu"

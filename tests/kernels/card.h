@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <ucontext.h>
 #include <vector>
 
@@ -36,21 +37,24 @@ struct Meeting {
     }
 };
 
+// What lanes give each other, in turn in one of two places: whoever writes a place again has been met by all who read it.
 struct Warp {
     Meeting meeting;
-    uint64_t values[32];
+    uint64_t values[2][32];
 };
 
 struct Fiber {
     // Where it starts, and where it goes on: jumps take no call to the system, as a switch of contexts does.
     ucontext_t context;
     jmp_buf point;
-    bool started;
+    bool started = false;
     std::vector<char> stack;
-    bool done;
+    bool done = true;
+    uint32_t exchanges = 0;
 };
 
-inline std::vector<Fiber> fibers;
+// Kept from block to block; a deque leaves those it has where they are.
+inline std::deque<Fiber> fibers;
 inline std::vector<Warp> warps;
 inline Meeting block;
 inline jmp_buf scheduler;
@@ -88,25 +92,31 @@ inline void wait(Meeting& meeting) {
 }
 
 inline void run_fiber() {
-    body();
-    fibers[running].done = true;
-    moved = true;
-    // Those who have left are not waited for.
-    block.members--;
-    block.release();
-    warp().meeting.members--;
-    warp().meeting.release();
-    pause();
+    // Once for each block.
+    for (;;) {
+        body();
+        fibers[running].done = true;
+        moved = true;
+        // Those who have left are not waited for.
+        block.members--;
+        block.release();
+        warp().meeting.members--;
+        warp().meeting.release();
+        pause();
+    }
 }
 
 inline void run_block(uint32_t threads) {
     block = Meeting{threads};
     warps.assign((threads + 31) / 32, Warp{});
     for (uint32_t at = 0; at < threads; at++) warps[at / 32].meeting.members++;
-    fibers.resize(threads);
-    for (Fiber& fiber : fibers) {
+    if (fibers.size() < threads) fibers.resize(threads);
+    for (uint32_t at = 0; at < threads; at++) {
+        Fiber& fiber = fibers[at];
+        fiber.done = false;
+        fiber.exchanges = 0;
+        if (fiber.started) continue;
         fiber.stack.resize(64 << 10);
-        fiber.started = fiber.done = false;
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.data();
         fiber.context.uc_stack.ss_size = fiber.stack.size();
@@ -129,16 +139,22 @@ inline void run_block(uint32_t threads) {
     }
 }
 
+// What all lanes of this warp give.
+inline const uint64_t* give(uint64_t value) {
+    Warp& mine = warp();
+    uint64_t* place = mine.values[fibers[running].exchanges++ % 2];
+    place[threadIdx.x % 32] = value;
+    wait(mine.meeting);
+    return place;
+}
+
 // What lane `lane` of this warp gives; all lanes take part.
 template <class T>
 T exchange(T value, uint32_t lane) {
-    Warp& mine = warp();
     uint64_t bits = 0;
     memcpy(&bits, &value, sizeof value);
-    mine.values[threadIdx.x % 32] = bits;
-    wait(mine.meeting);
-    memcpy(&value, &mine.values[lane % 32], sizeof value);
-    wait(mine.meeting);
+    const uint64_t* given = give(bits);
+    memcpy(&value, &given[lane % 32], sizeof value);
     return value;
 }
 
@@ -155,12 +171,9 @@ T __shfl_down_sync(uint32_t, T value, uint32_t step) {
 // The lanes for which `holds(value of the lane)`.
 template <class T, class F>
 uint32_t card_lanes(T value, F holds) {
-    card::Warp& mine = card::warp();
-    mine.values[threadIdx.x % 32] = value;
-    card::wait(mine.meeting);
+    const uint64_t* given = card::give(value);
     uint32_t lanes = 0;
-    for (uint32_t lane = 0; lane < 32; lane++) lanes |= (uint32_t)holds(mine.values[lane]) << lane;
-    card::wait(mine.meeting);
+    for (uint32_t lane = 0; lane < 32; lane++) lanes |= (uint32_t)holds(given[lane]) << lane;
     return lanes;
 }
 

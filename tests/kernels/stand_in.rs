@@ -4,9 +4,11 @@ use std::{
     ffi::{CString, c_void},
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use half::{bf16, f16};
 use prunelens::{
     error::Result,
     kernels::card::{Card, Kernel, Memory, Shape},
@@ -49,10 +51,10 @@ fn open() -> Result<StandIn, String> {
 }
 
 /// Built once for all tests; none where there is no compiler, which is then said.
-pub fn stand_in() -> Option<&'static StandIn> {
-    static BUILT: OnceLock<Result<StandIn, String>> = OnceLock::new();
-    match BUILT.get_or_init(open) {
-        Ok(card) => Some(card),
+pub fn stand_in() -> Option<Arc<dyn Card>> {
+    static BUILT: OnceLock<Result<Arc<StandIn>, String>> = OnceLock::new();
+    match BUILT.get_or_init(|| open().map(Arc::new)) {
+        Ok(card) => Some(card.clone()),
         Err(why) => {
             println!("skipped: {why}");
             None
@@ -60,7 +62,46 @@ pub fn stand_in() -> Option<&'static StandIn> {
     }
 }
 
+/// Numbers out of memory.
+fn numbers<T: Copy>(memory: &Memory, len: usize) -> Vec<T> {
+    assert!(memory.bytes >= len * size_of::<T>());
+    // SAFETY: the memory is as long, and aligned for every number.
+    unsafe { std::slice::from_raw_parts(memory.address as *const T, len) }.to_vec()
+}
+
 impl Card for StandIn {
+    fn device(&self) -> &Device {
+        &Device::Cpu
+    }
+
+    fn memory_of(&self, tensor: &Tensor) -> Result<Memory> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let (start, _) = layout.contiguous_offsets().expect("a contiguous tensor");
+        let address = match &*storage {
+            Storage::Cpu(CpuStorage::F32(values)) => values[start..].as_ptr() as u64,
+            Storage::Cpu(CpuStorage::BF16(values)) => values[start..].as_ptr() as u64,
+            Storage::Cpu(CpuStorage::F16(values)) => values[start..].as_ptr() as u64,
+            _ => panic!("a tensor of {:?}", tensor.dtype()),
+        };
+        let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
+        Ok(Memory { address, bytes, owner: Box::new(tensor.clone()) })
+    }
+
+    fn tensor(&self, memory: Memory, dtype: DType, shape: &[usize]) -> Result<Tensor> {
+        let len = shape.iter().product();
+        Ok(match dtype {
+            DType::BF16 => Tensor::from_vec(numbers::<bf16>(&memory, len), shape, &Device::Cpu)?,
+            DType::F16 => Tensor::from_vec(numbers::<f16>(&memory, len), shape, &Device::Cpu)?,
+            _ => Tensor::from_vec(numbers::<f32>(&memory, len), shape, &Device::Cpu)?,
+        })
+    }
+
+    fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
+        let started = std::time::Instant::now();
+        work()?;
+        Ok(started.elapsed().as_secs_f64() * 1e3)
+    }
+
     fn allocate(&self, bytes: usize) -> Result<Memory> {
         // What was never written must not look like zeros. Eight bytes at a time, so that every number is aligned.
         let mut owner = vec![0xabab_abab_abab_abab_u64; bytes.div_ceil(8)];
@@ -74,10 +115,10 @@ impl Card for StandIn {
         Ok(())
     }
 
-    fn read(&self, from: &Memory, to: &mut [u8]) -> Result<()> {
-        assert_eq!(from.bytes, to.len());
+    fn read(&self, from: &Memory, start: usize, to: &mut [u8]) -> Result<()> {
+        assert!(start + to.len() <= from.bytes);
         // SAFETY: the memory is as long, and the slice its own.
-        unsafe { std::ptr::copy_nonoverlapping(from.address as *const u8, to.as_mut_ptr(), to.len()) };
+        unsafe { std::ptr::copy_nonoverlapping((from.address as *const u8).add(start), to.as_mut_ptr(), to.len()) };
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Latents to reconstructions.
 
-use super::{Buffer, Card, Kernel, Lists, Matrix, Shape, memory::address};
+use super::{Buffer, Card, Kernel, Lists, Mask, Matrix, Shape, memory::address};
 use crate::error::Result;
 
 /// Columns of a block.
@@ -12,7 +12,7 @@ pub fn decode(
     card: &dyn Card,
     lists: &Lists,
     matrix: &Matrix,
-    cut: u32,
+    mask: Mask,
     bias: &Buffer<f32>,
     divisors: Option<&Buffer<f32>>,
 ) -> Result<Buffer<f32>> {
@@ -25,14 +25,14 @@ pub fn decode(
     if out.is_empty() {
         return Ok(out);
     }
-    let (name, ranks) = matrix.masked("decode", cut)?;
+    let masked = matrix.masked("decode", mask)?;
     let arguments = [
         lists.offsets.address(),
         lists.indices.address(),
         lists.values.address(),
         matrix.values.address(),
-        ranks,
-        u64::from(cut),
+        masked.ranks,
+        masked.cut,
         bias.address(),
         address(divisors),
         d_in as u64,
@@ -40,6 +40,6 @@ pub fn decode(
     ];
     let shape = Shape::grid((d_in as u64).div_ceil(u64::from(COLUMNS)), tokens as u64, COLUMNS)?;
     // SAFETY: the kernel's arguments; lists name latents of this dictionary, and lengths were checked.
-    unsafe { card.launch(Kernel { file: "decode", name }, shape, &arguments)? };
+    unsafe { card.launch(Kernel { file: "decode", name: masked.name }, shape, &arguments)? };
     Ok(out)
 }

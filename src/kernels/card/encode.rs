@@ -1,17 +1,27 @@
 //! Activations to latents.
 
-use super::{Buffer, Card, Kernel, Matrix, Shape, memory::address};
+use candle_core::{DType, Tensor};
+
+use super::{Buffer, Card, Kernel, Mask, Matrix, Shape, mask, memory::address};
 use crate::error::Result;
 
-/// Up to this many tokens a warp reads a latent's weights for all of them.
-const FEW: u64 = 8;
-/// Latents and tokens of a block otherwise.
+/// Up to this many tokens a warp takes a latent, and carries eight of them at a time.
+const FEW: usize = 16;
+const CARRIED: u64 = 8;
+/// Threads of a block then: a warp for each of eight latents.
+const LATENTS: u64 = 8;
+/// From this many on the matrix product of the library is worth the writing of a masked copy.
+const MANY: usize = 128;
+/// Latents and tokens of a block in between.
 const SIDE: u64 = 64;
+/// Weights that are masked for the matrix product at a time.
+const MASKED: usize = 1 << 25;
 
 /// An encoder on a card.
 pub struct Encoder<'a> {
     /// `[d_sae, d_in]`.
     pub matrix: &'a Matrix,
+    pub mask: Mask<'a>,
     pub bias: &'a Buffer<f32>,
     /// Factor on each pre-activation, bias included.
     pub scale: Option<&'a Buffer<f32>>,
@@ -19,12 +29,35 @@ pub struct Encoder<'a> {
     pub floors: Option<&'a Buffer<f32>>,
 }
 
-/// Dense latents `[tokens, d_sae]` of activations `x [tokens, d_in]`, zero where a latent does not fire; the choice of the k
-/// largest is [`super::top_k`]'s. Twin: `kernels::encode::Encoder::encode`.
-pub fn encode(card: &dyn Card, encoder: &Encoder, x: &Buffer<f32>, cut: u32) -> Result<Buffer<f32>> {
+/// The ways to the same latents; which is the fastest depends on the number of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// A warp for each latent: runs at the speed of memory.
+    Few,
+    /// Squares of latents and tokens.
+    Square,
+    /// A masked copy, and the library's matrix product.
+    Product,
+}
+
+impl Route {
+    pub fn of(tokens: usize) -> Self {
+        if tokens <= FEW {
+            Self::Few
+        } else if tokens < MANY {
+            Self::Square
+        } else {
+            Self::Product
+        }
+    }
+}
+
+/// Dense latents `[tokens, d_sae]` of activations `x [tokens, d_in]` (f32), zero where a latent does not fire; the choice of
+/// the k largest is [`super::top_k`]'s. Twin: `kernels::encode::Encoder::encode`.
+pub fn encode(card: &dyn Card, encoder: &Encoder, x: &Tensor, route: Route) -> Result<Buffer<f32>> {
     let (d_sae, d_in) = (encoder.matrix.rows, encoder.matrix.columns);
-    let tokens = x.len() / d_in.max(1);
-    x.expect(tokens * d_in, "activations")?;
+    let tokens = x.elem_count() / d_in.max(1);
+    let x = x.reshape((tokens, d_in))?.to_device(card.device())?.contiguous()?;
     encoder.bias.expect(d_sae, "the encoder's bias")?;
     for (buffer, what) in [(encoder.scale, "scales of latents"), (encoder.floors, "thresholds")] {
         buffer.map_or(Ok(()), |buffer| buffer.expect(d_sae, what))?;
@@ -33,18 +66,29 @@ pub fn encode(card: &dyn Card, encoder: &Encoder, x: &Buffer<f32>, cut: u32) -> 
     if out.is_empty() {
         return Ok(out);
     }
-    let (n, latents) = (tokens as u64, d_sae as u64);
-    let (kernel, shape) = if n <= FEW {
-        ("encode_few", Shape::warps(latents, n.div_ceil(FEW))?)
-    } else {
-        ("encode_many", Shape::grid(n.div_ceil(SIDE), latents.div_ceil(SIDE), 256)?)
+    match route {
+        Route::Few | Route::Square => fused(card, encoder, &x, &out, route)?,
+        Route::Product => product(card, encoder, &x, &out)?,
+    }
+    Ok(out)
+}
+
+fn fused(card: &dyn Card, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>, route: Route) -> Result<()> {
+    let (tokens, d_in) = x.dims2()?;
+    let (n, latents) = (tokens as u64, encoder.matrix.rows as u64);
+    let (kernel, shape) = match route {
+        Route::Few => {
+            ("encode_few", Shape::grid(latents.div_ceil(LATENTS) * n.div_ceil(CARRIED), 1, LATENTS as u32 * 32)?)
+        }
+        _ => ("encode_many", Shape::grid(n.div_ceil(SIDE), latents.div_ceil(SIDE), 256)?),
     };
-    let (name, ranks) = encoder.matrix.masked(kernel, cut)?;
+    let masked = encoder.matrix.masked(kernel, encoder.mask)?;
+    let x = Buffer::<f32>::of(card, x)?;
     let arguments = [
         x.address(),
         encoder.matrix.values.address(),
-        ranks,
-        u64::from(cut),
+        masked.ranks,
+        masked.cut,
         encoder.bias.address(),
         address(encoder.scale),
         address(encoder.floors),
@@ -53,7 +97,35 @@ pub fn encode(card: &dyn Card, encoder: &Encoder, x: &Buffer<f32>, cut: u32) -> 
         latents,
         out.address(),
     ];
-    // SAFETY: the arguments of both kernels; lengths were checked above.
-    unsafe { card.launch(Kernel { file: "encode", name }, shape, &arguments)? };
-    Ok(out)
+    // SAFETY: the arguments of both kernels; lengths were checked by the caller.
+    unsafe { card.launch(Kernel { file: "encode", name: masked.name }, shape, &arguments) }
+}
+
+/// Some latents at a time, so that the masked copy stays small whatever the dictionary.
+fn product(card: &dyn Card, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>) -> Result<()> {
+    let (tokens, d_in) = x.dims2()?;
+    let d_sae = encoder.matrix.rows;
+    let step = (MASKED / d_in).max(1);
+    for first in (0..d_sae).step_by(step) {
+        let rows = step.min(d_sae - first);
+        let weight = mask(card, encoder.matrix, encoder.mask, first..first + rows)?;
+        let weight = weight.into_tensor(card, &[rows, d_in])?.to_dtype(DType::F32)?;
+        let products = x.matmul(&weight.t()?)?;
+        let products = Buffer::<f32>::of(card, &products)?;
+        let arguments = [
+            products.address(),
+            encoder.bias.address(),
+            address(encoder.scale),
+            address(encoder.floors),
+            tokens as u64,
+            rows as u64,
+            first as u64,
+            d_sae as u64,
+            out.address(),
+        ];
+        let kernel = Kernel { file: "encode", name: "fire".into() };
+        // SAFETY: the kernel's arguments; the products are `[tokens, rows]`.
+        unsafe { card.launch(kernel, Shape::over((tokens * rows) as u64)?, &arguments)? };
+    }
+    Ok(())
 }

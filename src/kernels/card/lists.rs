@@ -6,9 +6,6 @@ use crate::{
     sae::Latents,
 };
 
-/// Threads that take a row: rows are long and few.
-const THREADS: u32 = 1024;
-
 /// Active latents per token, row-compressed as [`Latents`] are.
 pub struct Lists {
     pub d_sae: usize,
@@ -56,7 +53,7 @@ pub fn active(card: &dyn Card, dense: &Buffer<f32>, d_sae: usize) -> Result<List
         let kernel = Kernel { file: "select", name: "count_active".into() };
         let arguments = [dense.address(), d_sae as u64, counts.address()];
         // SAFETY: the kernel's arguments; one count a row.
-        unsafe { card.launch(kernel, Shape::rows(rows, THREADS)?, &arguments)? };
+        unsafe { card.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
         for count in counts.to_vec(card)? {
             offsets.push(offsets[offsets.len() - 1] + count);
         }
@@ -73,7 +70,7 @@ pub fn active(card: &dyn Card, dense: &Buffer<f32>, d_sae: usize) -> Result<List
         let arguments =
             [dense.address(), d_sae as u64, lists.offsets.address(), lists.indices.address(), lists.values.address()];
         // SAFETY: the kernel's arguments; the lists are as long as the rows were counted.
-        unsafe { card.launch(kernel, Shape::rows(rows, THREADS)?, &arguments)? };
+        unsafe { card.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
     }
     Ok(lists)
 }
@@ -109,7 +106,7 @@ pub fn top_k(card: &dyn Card, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Re
     ];
     let kernel = Kernel { file: "select", name: "top_k".into() };
     // SAFETY: the kernel's arguments; there is room for k of each row.
-    unsafe { card.launch(kernel, Shape::rows(rows, THREADS)?, &arguments)? };
+    unsafe { card.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
     let (indices, values) = (indices.to_vec(card)?, values.to_vec(card)?);
     for (row, count) in counts.to_vec(card)?.into_iter().enumerate() {
         let range = row * width..row * width + count as usize;

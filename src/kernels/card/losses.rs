@@ -1,10 +1,9 @@
 //! Rows of logits compared.
 
+use candle_core::Tensor;
+
 use super::{Buffer, Card, Kernel, Shape, Values};
 use crate::error::{Error, Result};
-
-/// Threads that take a row: a vocabulary is long.
-const THREADS: u32 = 1024;
 
 /// What a row of logits `q` says beside a row `p`, in nats.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,28 +15,32 @@ pub struct Losses {
     pub ce_q: f32,
 }
 
-/// Losses of `targets.len()` rows of logits, read as they are stored. Twin: `kernels::losses`.
-pub fn losses(card: &dyn Card, p: &Values, q: &Values, targets: &[u32]) -> Result<Vec<Losses>> {
-    let rows = targets.len();
-    let width = p.len() / rows.max(1);
-    if p.len() != rows * width || q.len() != p.len() || p.name() != q.name() {
+/// Losses of `targets.len()` rows of logits `p`, read as they are stored; of `q` there are as many, or one that stands for
+/// all. Twin: `kernels::losses`.
+pub fn losses(card: &dyn Card, p: &Tensor, q: &Tensor, targets: &[u32]) -> Result<Vec<Losses>> {
+    let (rows, width) = p.dims2()?;
+    let (others, same) = q.dims2()?;
+    if targets.len() != rows || width != same || ![1, rows].contains(&others) || p.dtype() != q.dtype() {
         return Err(Error::invalid(format!(
-            "{rows} rows of logits to compare need the same type and length, found {} {} and {} {}",
-            p.len(),
-            p.name(),
-            q.len(),
-            q.name()
+            "{} targets need as many rows of logits of one type to compare, found {:?} {:?} and {:?} {:?}",
+            targets.len(),
+            p.dims(),
+            p.dtype(),
+            q.dims(),
+            q.dtype()
         )));
     }
-    if p.is_empty() {
+    if p.elem_count() == 0 {
         return Ok(Vec::new());
     }
+    let (p, q) = (Values::of(card, p)?, Values::of(card, q)?);
     let targets = Buffer::from_slice(card, targets)?;
     let out = Buffer::<f32>::new(card, 3 * rows)?;
-    let arguments = [p.address(), q.address(), targets.address(), width as u64, out.address()];
+    let step = if others == 1 { 0 } else { width as u64 };
+    let arguments = [p.address(), q.address(), targets.address(), width as u64, step, out.address()];
     let kernel = Kernel { file: "losses", name: format!("losses_{}", p.name()) };
     // SAFETY: the kernel's arguments; three numbers a row.
-    unsafe { card.launch(kernel, Shape::rows(rows, THREADS)?, &arguments)? };
+    unsafe { card.launch(kernel, Shape::long_rows(rows, width)?, &arguments)? };
     let out = out.to_vec(card)?;
     Ok(out.chunks_exact(3).map(|row| Losses { kl_div: row[0], ce_p: row[1], ce_q: row[2] }).collect())
 }

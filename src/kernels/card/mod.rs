@@ -13,16 +13,20 @@ mod losses;
 mod mask;
 mod memory;
 mod paths;
-mod ranks;
+mod prune;
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
 
 pub use decode::decode;
-pub use encode::{Encoder, encode};
+pub use encode::{Encoder, Route, encode};
 pub use lists::{Lists, Top, active, top_k};
 pub use losses::{Losses, losses};
-pub use mask::{mask, mask_in_place, row_norms};
-pub use memory::{Buffer, CardRanks, Element, Matrix, Memory, Values};
+pub use mask::{mask, row_norms};
+pub use memory::{Buffer, CardRanks, Element, Float, Mask, Matrix, Memory, Values};
 pub use paths::{Pairs, paths, survivors};
-pub use ranks::{add_squares, ranks};
+pub use prune::{column_squares, prune, ranks};
 
 use crate::error::{Error, Result};
 
@@ -50,6 +54,11 @@ impl Shape {
         Self::grid(rows as u64, 1, threads)
     }
 
+    /// A block for each row: rows are long and few, but no thread of a block is without work.
+    fn long_rows(rows: usize, width: usize) -> Result<Self> {
+        Self::rows(rows, (width.next_multiple_of(32)).clamp(32, 1024) as u32)
+    }
+
     fn grid(x: u64, y: u64, threads: u32) -> Result<Self> {
         match (i32::try_from(x), y) {
             (Ok(x), 1..=MOST_BLOCKS) if x > 0 => Ok(Self { blocks: [x as u32, y as u32], threads }),
@@ -69,16 +78,38 @@ impl Shape {
 }
 
 /// Something that runs the kernels. Launches are done in order; reading memory back waits for them.
-pub trait Card {
+pub trait Card: Send + Sync {
+    /// Where its tensors lie.
+    fn device(&self) -> &Device;
+
     fn allocate(&self, bytes: usize) -> Result<Memory>;
     /// `to` is as long as `from`.
     fn write(&self, to: &mut Memory, from: &[u8]) -> Result<()>;
-    fn read(&self, from: &Memory, to: &mut [u8]) -> Result<()>;
+    /// From a byte on.
+    fn read(&self, from: &Memory, start: usize, to: &mut [u8]) -> Result<()>;
     fn clear(&self, memory: &mut Memory) -> Result<()>;
+
+    /// What a contiguous tensor of this card's device occupies; it lives as long as the memory does.
+    fn memory_of(&self, tensor: &Tensor) -> Result<Memory>;
+    /// Memory that was allocated here, as a tensor of as many numbers.
+    fn tensor(&self, memory: Memory, dtype: DType, shape: &[usize]) -> Result<Tensor>;
 
     /// Each argument is a pointer or an unsigned integer.
     ///
     /// # Safety
     /// The arguments must be those that the kernel declares, and the memory they point to as long as it expects.
     unsafe fn launch(&self, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()>;
+
+    /// Milliseconds that the card takes for what is launched.
+    fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64>;
+}
+
+/// The card that a device is; none for the processor.
+pub fn of(device: &Device) -> Result<Option<Arc<dyn Card>>> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return Ok(Some(Arc::new(cuda::Cuda::new(device)?)));
+    }
+    let _ = device;
+    Ok(None)
 }

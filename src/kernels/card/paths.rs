@@ -1,6 +1,6 @@
 //! Latents as a function of the ratio.
 
-use super::{Buffer, Card, Kernel, Matrix, Shape, memory::address};
+use super::{Buffer, Card, CardRanks, Kernel, Matrix, Shape, memory::address};
 use crate::{
     error::{Error, Result},
     kernels::encode::STEPS,
@@ -37,9 +37,11 @@ impl Pairs {
 /// Pre-activations `[pairs, STEPS]` of latents at all ratios of the grid, in one pass over weights and ranks. `cuts` are the
 /// cuts of the steps; `scales`, where the pre-activations are rescaled, are `[STEPS, d_sae]`.
 /// Twin: `kernels::encode::Encoder::grid`.
+#[expect(clippy::too_many_arguments, reason = "the kernel's inputs, once each")]
 pub fn paths(
     card: &dyn Card,
     matrix: &Matrix,
+    ranks: &CardRanks,
     bias: &Buffer<f32>,
     x: &Buffer<f32>,
     pairs: &Pairs,
@@ -49,9 +51,10 @@ pub fn paths(
     let (d_sae, d_in) = (matrix.rows, matrix.columns);
     bias.expect(d_sae, "the encoder's bias")?;
     scales.map_or(Ok(()), |scales| scales.expect(STEPS * d_sae, "scales of latents at all ratios"))?;
-    let Some(of_ranks) = &matrix.ranks else {
-        return Err(Error::invalid("the weights have no ranks on the GPU: rank them before a path is asked for"));
-    };
+    if ranks.len() != matrix.values.len() {
+        let (expected, found) = (matrix.values.len(), ranks.len());
+        return Err(Error::invalid(format!("{expected} weights need as many ranks, found {found}")));
+    }
     let out = Buffer::new(card, pairs.len() * STEPS)?;
     if pairs.is_empty() {
         return Ok(out);
@@ -63,7 +66,7 @@ pub fn paths(
     let arguments = [
         x.address(),
         matrix.values.address(),
-        of_ranks.address(),
+        ranks.address(),
         steps.address(),
         u64::from(cuts[STEPS - 1]),
         pairs.tokens.address(),
@@ -75,7 +78,7 @@ pub fn paths(
         d_sae as u64,
         out.address(),
     ];
-    let name = format!("paths_{}_{}", matrix.values.name(), of_ranks.name());
+    let name = format!("paths_{}_{}", matrix.values.name(), ranks.name());
     let shape = Shape::grid((pairs.len() as u64).min(BLOCKS), 1, THREADS)?;
     // SAFETY: the kernel's arguments; pairs name tokens and latents of these matrices.
     unsafe { card.launch(Kernel { file: "paths", name }, shape, &arguments)? };

@@ -38,6 +38,17 @@ __device__ __forceinline__ float kept(const W* weight, const R* ranks, u32 cut, 
     return cut == 0 || ranks[at] >= cut ? widen(weight[at]) : 0.0f;
 }
 
+// Neighbouring numbers that travel in one load; their address must be a multiple of their size.
+template <class T, u32 N>
+struct alignas(N * sizeof(T)) Several {
+    T at[N];
+};
+
+template <u32 N, class T>
+__device__ __forceinline__ Several<T, N> several(const T* from, u64 at) {
+    return *(const Several<T, N>*)(from + at);
+}
+
 // First index of this thread in a loop over all threads of the grid, and the step of that loop.
 __device__ __forceinline__ u64 first_index() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ u64 index_step() { return (u64)gridDim.x * blockDim.x; }
@@ -78,6 +89,12 @@ __device__ inline u32 flags_before(bool flag, u32& total) {
     }
     return before;
 }
+
+// One entry point for each type of weight: NAME_f32 ... The macro is given (NAME, type).
+#define FOR_WEIGHTS(ENTRY)                                                                                             \
+    ENTRY(f32, float)                                                                                                  \
+    ENTRY(bf16, bf16)                                                                                                  \
+    ENTRY(f16, f16)
 
 // One entry point for each type of weight and rank: NAME_f32_u16 ... The macro is given (NAME, weight type, rank type).
 #define FOR_WEIGHTS_AND_RANKS(ENTRY)                                                                                   \

@@ -1,8 +1,8 @@
 // The masked encoder: x (W where rank >= cut), bias and scale, and zero where the latent does not fire.
 //
-// Two ways of reading the same sum. For a few tokens a warp takes a latent and reads its row once, which runs at the speed
-// of memory. For more tokens a block takes a square of latents and tokens through shared memory, so that a weight and its
-// rank are fetched once for sixty-four tokens.
+// Three ways to the same sum. For a few tokens a warp takes a latent and reads its row once, which runs at the speed of
+// memory. For more a block takes a square of latents and tokens through shared memory, so that a weight and its rank are
+// fetched once for sixty-four tokens. For many the library multiplies with a masked copy, and `fire` finishes.
 
 #include "common.cuh"
 
@@ -24,28 +24,54 @@ __device__ __forceinline__ float fired(float sum, u64 latent, const float* bias,
     return value > floor ? value : 0.0f;
 }
 
+// `STEP` neighbouring inputs a lane and turn: four where the width allows, for four travel in one load.
+template <u32 STEP, class W, class R>
+__device__ __forceinline__ void add_products(const float* x, const W* row, const R* rank, u32 cut, u32 count, u32 d_in,
+                                             float* sums) {
+#pragma unroll 2
+    for (u32 i = threadIdx.x % WARP * STEP; i < d_in; i += WARP * STEP) {
+        Several<W, STEP> weights = several<STEP>(row, i);
+        float w[STEP];
+#pragma unroll
+        for (u32 n = 0; n < STEP; n++) w[n] = widen(weights.at[n]);
+        if (cut != 0) {
+            Several<R, STEP> ranks = several<STEP>(rank, i);
+#pragma unroll
+            for (u32 n = 0; n < STEP; n++) w[n] = ranks.at[n] >= cut ? w[n] : 0.0f;
+        }
+#pragma unroll
+        for (u32 t = 0; t < FEW; t++)
+            if (t < count) {
+                Several<float, STEP> inputs = several<STEP>(x + (u64)t * d_in, i);
+#pragma unroll
+                for (u32 n = 0; n < STEP; n++) sums[t] = fmaf(w[n], inputs.at[n], sums[t]);
+            }
+    }
+}
+
+// Groups of tokens that read the same weights follow each other, so that all but the first find them in the cache.
 template <class W, class R>
 __device__ void encode_few(const float* x, const W* weight, const R* ranks, u32 cut, const float* bias,
                            const float* scale, const float* floors, u32 tokens, u32 d_in, u64 d_sae, float* out) {
-    u64 latent = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
-    u32 first = blockIdx.y * FEW;
+    u32 groups = (tokens + FEW - 1) / FEW;
+    u64 latent = (u64)(blockIdx.x / groups) * (blockDim.x / WARP) + threadIdx.x / WARP;
+    u32 first = blockIdx.x % groups * FEW;
     if (latent >= d_sae) return;
-    u32 lane = threadIdx.x % WARP;
     u32 count = tokens - first < FEW ? tokens - first : FEW;
     const W* row = weight + latent * d_in;
     // Without a mask there may be no ranks.
     const R* rank = cut == 0 ? ranks : ranks + latent * d_in;
+    x += (u64)first * d_in;
     float sums[FEW] = {};
-    for (u32 i = lane; i < d_in; i += WARP) {
-        float w = kept(row, rank, cut, i);
-#pragma unroll
-        for (u32 t = 0; t < FEW; t++)
-            if (t < count) sums[t] = fmaf(w, x[(u64)(first + t) * d_in + i], sums[t]);
-    }
+    if (d_in % 4 == 0)
+        add_products<4>(x, row, rank, cut, count, d_in, sums);
+    else
+        add_products<1>(x, row, rank, cut, count, d_in, sums);
 #pragma unroll
     for (u32 t = 0; t < FEW; t++) {
         float sum = warp_sum(sums[t]);
-        if (lane == 0 && t < count) out[(u64)(first + t) * d_sae + latent] = fired(sum, latent, bias, scale, floors);
+        if (threadIdx.x % WARP == 0 && t < count)
+            out[(u64)(first + t) * d_sae + latent] = fired(sum, latent, bias, scale, floors);
     }
 }
 
@@ -111,3 +137,12 @@ __device__ void encode_many(const float* x, const W* weight, const R* ranks, u32
     }
 FOR_WEIGHTS_AND_RANKS(ENTRY)
 #undef ENTRY
+
+// Products `[tokens, count]` of latents `first ..` to latents `out [tokens, d_sae]`.
+extern "C" __global__ void fire(const float* products, const float* bias, const float* scale, const float* floors,
+                                u64 tokens, u64 count, u64 first, u64 d_sae, float* out) {
+    for (u64 at = first_index(); at < tokens * count; at += index_step()) {
+        u64 latent = first + at % count;
+        out[at / count * d_sae + latent] = fired(products[at], latent, bias, scale, floors);
+    }
+}

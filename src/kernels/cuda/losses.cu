@@ -21,11 +21,12 @@ __device__ double log_sum_exp(const T* row, u64 width) {
 }
 
 // For each row: the divergence of q from p, and the cross-entropy of the target under each. A row without a target
-// (beyond the vocabulary) has a cross-entropy of zero. `out` has three numbers a row.
+// (beyond the vocabulary) has a cross-entropy of zero. Rows of q are `step` apart; at 0 one stands for all. `out` has three
+// numbers a row.
 template <class T>
-__device__ void losses(const T* p, const T* q, const u32* targets, u64 width, float* out) {
+__device__ void losses(const T* p, const T* q, const u32* targets, u64 width, u64 step, float* out) {
     p += blockIdx.x * width;
-    q += blockIdx.x * width;
+    q += blockIdx.x * step;
     double p_lse = log_sum_exp(p, width);
     double q_lse = log_sum_exp(q, width);
     float shift_p = (float)p_lse;
@@ -44,12 +45,10 @@ __device__ void losses(const T* p, const T* q, const u32* targets, u64 width, fl
     row[2] = target < width ? (float)(q_lse - widen(q[target])) : 0.0f;
 }
 
-extern "C" __global__ void losses_f32(const float* p, const float* q, const u32* targets, u64 width, float* out) {
-    losses(p, q, targets, width, out);
-}
-extern "C" __global__ void losses_bf16(const bf16* p, const bf16* q, const u32* targets, u64 width, float* out) {
-    losses(p, q, targets, width, out);
-}
-extern "C" __global__ void losses_f16(const f16* p, const f16* q, const u32* targets, u64 width, float* out) {
-    losses(p, q, targets, width, out);
-}
+#define ENTRY(NAME, T)                                                                                                 \
+    extern "C" __global__ void losses_##NAME(const T* p, const T* q, const u32* targets, u64 width, u64 step,          \
+                                             float* out) {                                                             \
+        losses(p, q, targets, width, step, out);                                                                       \
+    }
+FOR_WEIGHTS(ENTRY)
+#undef ENTRY

@@ -1,12 +1,13 @@
-// A matrix at a ratio, and the norms of its rows there. The mask may be applied in place: `out` may be `weight`.
+// A matrix at a ratio, and the norms of its rows there.
 
 #include "common.cuh"
 
+// `len` weights from `start` on.
 template <class W, class R>
-__device__ void mask(const W* weight, const R* ranks, u32 cut, u64 len, W* out) {
+__device__ void mask(const W* weight, const R* ranks, u32 cut, u64 start, u64 len, W* out) {
     for (u64 at = first_index(); at < len; at += index_step()) {
-        W value = weight[at];
-        if (cut != 0 && ranks[at] < cut) set_zero(value);
+        W value = weight[start + at];
+        if (cut != 0 && ranks[start + at] < cut) set_zero(value);
         out[at] = value;
     }
 }
@@ -27,8 +28,8 @@ __device__ void row_norms(const W* weight, const R* ranks, u32 cut, u64 rows, u3
 }
 
 #define ENTRY(NAME, W, R)                                                                                              \
-    extern "C" __global__ void mask_##NAME(const W* weight, const R* ranks, u32 cut, u64 len, W* out) {                \
-        mask(weight, ranks, cut, len, out);                                                                            \
+    extern "C" __global__ void mask_##NAME(const W* weight, const R* ranks, u32 cut, u64 start, u64 len, W* out) {     \
+        mask(weight, ranks, cut, start, len, out);                                                                     \
     }                                                                                                                  \
     extern "C" __global__ void row_norms_##NAME(const W* weight, const R* ranks, u32 cut, u64 rows, u32 columns,       \
                                                 float* out) {                                                          \

@@ -24,7 +24,7 @@ pub struct Directions {
 impl Directions {
     /// Of the decoder as the reader uses it, at its ratio.
     pub fn new(reader: &Reader, probe: &Probe, tick: Tick) -> Result<Self> {
-        let (sae, mask) = (&reader.sae, reader.pruning.as_ref().map(Pruning::dec));
+        let (sae, mask) = (&reader.sae, reader.pruning.as_ref().map(Pruning::dec).transpose()?);
         let (d_in, d_sae) = (sae.d_in(), sae.d_sae());
         let norms: [f32; LETTERS] = std::array::from_fn(|class| norm(probe.weights.iter().map(|w| w[class])));
         let block = tokens_at_once((2 * d_in * LETTERS) as f64, &candle_core::Device::Cpu);

@@ -30,7 +30,7 @@ impl DecoderDots {
     pub fn new(reader: &Reader, probes: &[LinearProbe], tick: Tick) -> Result<Self> {
         const BLOCK: usize = 1024;
         let (sae, d) = (&reader.sae, reader.sae.d_in());
-        let mask = reader.pruning.as_ref().map(Pruning::dec);
+        let mask = reader.pruning.as_ref().map(Pruning::dec).transpose()?;
         let mut stored = vec![Vec::with_capacity(sae.d_sae()); probes.len()];
         for start in (0..sae.d_sae()).step_by(BLOCK) {
             let latents = start..(start + BLOCK).min(sae.d_sae());

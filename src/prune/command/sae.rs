@@ -61,8 +61,8 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
         tick()?;
         // Ranks lie as `[d_sae, d_in]`; the file has the encoder the other way round.
         let (mask, transposed): ((&Ranks, u32), _) = match name {
-            "W_enc" => (pruning.enc(), true),
-            "W_dec" => (pruning.dec(), false),
+            "W_enc" => (pruning.enc()?, true),
+            "W_dec" => (pruning.dec()?, false),
             _ => return Ok(()),
         };
         let expected = if transposed { [d_in, d_sae] } else { [d_sae, d_in] };

@@ -1,4 +1,5 @@
-// Wanda: scores of weights and their ranks in each comparison group, and the sums of squares that the norms come from.
+// Wanda: scores of weights and their ranks in each comparison group, the sums of squares that the norms come from, and
+// n of every m.
 
 #include "common.cuh"
 
@@ -91,25 +92,57 @@ __device__ void ranks(const W* weight, const float* norms, u64 groups, u32 len, 
 FOR_WEIGHTS_AND_RANKS(ENTRY)
 #undef ENTRY
 
-// Add the squares of each column of `x [rows, columns]`, row by row as on the CPU.
+// Sum of squares of each column of `x [rows, columns]`. A block takes 32 columns; its eight warps take rows in turn, and
+// what they found is added in their order.
 template <class W>
-__device__ void add_squares(const W* x, u64 rows, u64 columns, double* squares) {
-    for (u64 column = first_index(); column < columns; column += index_step()) {
-        double sum = squares[column];
-        for (u64 row = 0; row < rows; row++) {
+__device__ void column_squares(const W* x, u64 rows, u64 columns, double* out) {
+    __shared__ double of_warp[WARPS][WARP];
+    u32 lane = threadIdx.x % WARP;
+    u32 warp = threadIdx.x / WARP;
+    u64 column = (u64)blockIdx.x * WARP + lane;
+    double sum = 0.0;
+    if (column < columns)
+        for (u64 row = warp; row < rows; row += WARPS) {
             double value = widen(x[row * columns + column]);
             sum += value * value;
         }
-        squares[column] = sum;
+    of_warp[warp][lane] = sum;
+    __syncthreads();
+    if (warp != 0 || column >= columns) return;
+    for (u32 other = 1; other < WARPS; other++) sum += of_warp[other][lane];
+    out[column] = sum;
+}
+
+// Weights without the `n` lowest scores of every `m` consecutive ones: a thread takes a weight and counts those that go
+// before it. `m` divides the columns.
+template <class W>
+__device__ void few_of_many(const W* weight, const float* norms, u64 len, u64 columns, u32 n, u32 m, W* out) {
+    for (u64 at = first_index(); at < len; at += index_step()) {
+        u64 first = at - at % columns % m;
+        u32 place = (u32)(at - first);
+        const float* norm = norms ? norms + first % columns : 0;
+        float mine = fabsf(widen(weight[at]));
+        if (norm) mine *= norm[place];
+        u32 before = 0;
+        for (u32 i = 0; i < m; i++) {
+            float score = fabsf(widen(weight[first + i]));
+            if (norm) score *= norm[i];
+            before += score < mine || (score == mine && i < place);
+        }
+        W value = weight[at];
+        if (before < n) set_zero(value);
+        out[at] = value;
     }
 }
 
-extern "C" __global__ void add_squares_f32(const float* x, u64 rows, u64 columns, double* squares) {
-    add_squares(x, rows, columns, squares);
-}
-extern "C" __global__ void add_squares_bf16(const bf16* x, u64 rows, u64 columns, double* squares) {
-    add_squares(x, rows, columns, squares);
-}
-extern "C" __global__ void add_squares_f16(const f16* x, u64 rows, u64 columns, double* squares) {
-    add_squares(x, rows, columns, squares);
-}
+#define ENTRY(NAME, W)                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256)                                                                  \
+        column_squares_##NAME(const W* x, u64 rows, u64 columns, double* out) {                                        \
+        column_squares(x, rows, columns, out);                                                                         \
+    }                                                                                                                  \
+    extern "C" __global__ void few_of_many_##NAME(const W* weight, const float* norms, u64 len, u64 columns, u32 n,    \
+                                                  u32 m, W* out) {                                                     \
+        few_of_many(weight, norms, len, columns, n, m, out);                                                           \
+    }
+FOR_WEIGHTS(ENTRY)
+#undef ENTRY

@@ -1,0 +1,50 @@
+//! Where the numbers of the reference are checked: the device in PRUNELENS_DEVICE.
+//!
+//! `cpu` is the default; `cuda` or `cuda:N` need a GPU; `stand-in` leaves models on the processor and gives SAEs to the GPU's
+//! kernels compiled for it.
+
+#[path = "../kernels/stand_in.rs"]
+mod stand_in;
+
+use std::sync::Arc;
+
+use candle_core::Device;
+use prunelens::{
+    kernels::card::{self, Card},
+    sae::Sae,
+    session::DeviceSpec,
+};
+
+#[derive(Clone)]
+pub struct Place {
+    pub device: Device,
+    pub card: Option<Arc<dyn Card>>,
+}
+
+impl Place {
+    /// As the environment asks. A device that cannot be had fails the test: nothing would be checked.
+    pub fn asked() -> Self {
+        match std::env::var("PRUNELENS_DEVICE").as_deref() {
+            Ok("stand-in") => Self::stand_in().expect("a C++ compiler"),
+            Ok(name) => Self::on(name.parse::<DeviceSpec>().unwrap().open().unwrap().0),
+            Err(_) => Self::on(Device::Cpu),
+        }
+    }
+
+    fn on(device: Device) -> Self {
+        Self { card: card::of(&device).unwrap(), device }
+    }
+
+    /// None where there is no compiler for it.
+    pub fn stand_in() -> Option<Self> {
+        Some(Self { device: Device::Cpu, card: Some(stand_in::stand_in()?) })
+    }
+
+    /// An SAE where it is to work.
+    pub fn sae(&self, sae: Sae) -> Arc<Sae> {
+        Arc::new(match &self.card {
+            Some(card) => sae.on_card(card).unwrap(),
+            None => sae,
+        })
+    }
+}
