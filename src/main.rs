@@ -56,7 +56,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Bench(args) => {
             let spec = setup::headless(&args.session)?.spec;
             let session = || Session::load(&spec, &mut output::listener());
-            output::answer_with(|out| bench::run(&args, session, bench::first_frame, out, tick))
+            output::answer_with(|out| bench::run(&args, &spec, session, bench::first_frame, out, tick))
         }
         Command::Doctor(args) => {
             let session = if args.load {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use prunelens::{
+    bench::kernels::{Sizes, measure},
+    compare::matching::Matching,
     kernels::{
         card::{self, Buffer, Card, CardRanks, Lists, Matrix, Pairs, Route, Values},
         encode::{self, Encoder, Gate, STEPS},
@@ -389,5 +391,43 @@ fn losses_of_logits() {
             assert!(close(got.kl_div, kl_divergence(p, p_lse, q, q_lse)), "{name} {rows}x{width} {got:?}");
             assert!(close(got.ce_p, ce(p_lse, p)) && close(got.ce_q, ce(q_lse, q)), "{name} {rows}x{width} {got:?}");
         }
+    }
+}
+
+/// What `bench` says of a GPU, at sizes at which nothing but the bookkeeping is tried.
+#[test]
+fn figures_of_a_card() {
+    let Some(card) = card() else { return };
+    let sizes = Sizes { d_in: 36, d_sae: 100, vocab: 50, copied: 1000, side: 8, tokens: 8, repeats: 1 };
+    let figures = measure(&*card, sizes).unwrap();
+    assert!(figures.copy_gb_per_s > 0.0 && figures.f32_tflops >= 0.0 && figures.bf16_tflops >= 0.0);
+    let kernels: Vec<&str> = figures.kernels.iter().map(|k| k.kernel.as_str()).collect();
+    for name in ["ranks of rows", "encode, Few (taken)", "top 40", "decode", "paths", "prune 2:4", "losses"] {
+        assert!(kernels.contains(&name), "{name} is not among {kernels:?}");
+    }
+    assert!(figures.kernels.iter().all(|k| k.ms > 0.0 && k.bytes > 0 && k.of_copy.is_finite()));
+}
+
+/// Dictionaries matched where they lie.
+#[test]
+fn matches_of_dictionaries() {
+    let Some(card) = card() else { return };
+    let sae = |seed: usize| {
+        let mut sae = prunelens::demo::sae().unwrap();
+        let (rows, d) = (300, sae.d_in());
+        sae.w_dec = Tensor::from_vec(eighths(rows * d, seed), (rows, d), &Device::Cpu).unwrap();
+        sae.w_enc = sae.w_dec.clone();
+        sae.b_enc = vec![0.0; rows];
+        sae.config.d_sae = rows;
+        sae
+    };
+    let (a, b) = (sae(1), sae(40));
+    let quiet = &mut || Ok(());
+    let want = Matching::new(&a, &b, quiet).unwrap();
+    let got = Matching::new(&a.on_card(&card).unwrap(), &b.on_card(&card).unwrap(), quiet).unwrap();
+    for latent in 0..300 {
+        let (want, got) = (want.get(latent).unwrap(), got.get(latent).unwrap());
+        assert_eq!((got.latent, got.mutual), (want.latent, want.mutual));
+        assert!((got.cosine - want.cosine).abs() < 1e-5);
     }
 }

@@ -3,6 +3,8 @@
 //! Walks `index.json` of the folder in `PRUNELENS_METRICS_FIXTURES` (default `tests/fixtures/metrics`), compares every
 //! case of the families that exist here, and says what it left out.
 
+#[path = "place/mod.rs"]
+mod place;
 #[path = "metrics/texts.rs"]
 mod texts;
 
@@ -14,7 +16,8 @@ use std::{
     sync::Arc,
 };
 
-use candle_core::{DType, Device};
+use candle_core::DType;
+use place::Place;
 use prunelens::{
     compare::{Reader, Variant},
     data::read_tokens,
@@ -225,15 +228,16 @@ impl Case<'_> {
 }
 
 fn load(model: &Path, sae: &Path, tokens: &Path) -> Loaded {
+    let place = Place::asked();
     let model =
-        Model::load(model, &Device::Cpu, DType::F32, &mut |_| Ok(())).map(|m| (Tokenizer::load(model, &m.config), m));
+        Model::load(model, &place.device, DType::F32, &mut |_| Ok(())).map(|m| (Tokenizer::load(model, &m.config), m));
     let (tokenizer, model) = model.expect("model");
     let tokenizer = tokenizer.expect("tokenizer");
-    let sae = formats::load(sae).expect("SAE");
+    let sae = place.sae(formats::load(sae).expect("SAE"));
     let (hook, space) = (sae.config.hook, sae.config.space);
     let rows = read_tokens(tokens).expect("tokens").remove(0).rows;
     Loaded {
-        reader: Reader::new(Variant::Original, Arc::new(model), Arc::new(sae), None, hook, space).expect("reader"),
+        reader: Reader::new(Variant::Original, Arc::new(model), sae, None, hook, space).expect("reader"),
         special: [tokenizer.bos, tokenizer.eos, tokenizer.pad].into_iter().flatten().collect(),
         rows,
     }

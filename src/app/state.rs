@@ -22,16 +22,18 @@ pub use table::{Change, Row, Sort, Table};
 
 use super::{action::Context, keymap::Keymap};
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
-use crate::{compare::LatentDetail, prune::Criterion, session::SessionSpec};
+use crate::{
+    compare::LatentDetail,
+    engine::{GPU, PROCESS},
+    prune::Criterion,
+    session::SessionSpec,
+};
 
 /// The largest ratio the slider goes to.
 pub const MAX_RATIO: f64 = 0.99;
 
 /// Beyond this many milliseconds a comparison waits for Enter.
 pub const SLOW_MS: f64 = 500.0;
-
-/// The entry of the memory's list that stands for the whole process.
-pub const PROCESS: &str = "process";
 
 /// Frames of a spinner in a second.
 const SPIN: u32 = 5;
@@ -312,8 +314,16 @@ impl State {
 
     /// Memory of the whole process where the system tells it, else of what is known.
     pub fn memory_in_use(&self) -> u64 {
-        let process = self.memory.iter().find(|(name, _)| name == PROCESS).map(|(_, bytes)| *bytes);
-        process.unwrap_or_else(|| self.memory.iter().map(|(_, bytes)| bytes).sum())
+        self.memory_of(PROCESS).unwrap_or_else(|| self.memory.iter().map(|(_, bytes)| bytes).sum())
+    }
+
+    /// Of the GPU that models are on, by every program.
+    pub fn gpu_in_use(&self) -> Option<u64> {
+        self.memory_of(GPU)
+    }
+
+    fn memory_of(&self, whole: &str) -> Option<u64> {
+        self.memory.iter().find(|(name, _)| name == whole).map(|(_, bytes)| *bytes)
     }
 
     /// Pairs of the prompt that are active at ratio 0, and how many of them are at the ratio set now.

@@ -1,6 +1,7 @@
 //! Time what the explorer does, step by step, on a session or on random weights of a shape.
 
 mod first_frame;
+pub mod kernels;
 mod shape;
 
 use std::{
@@ -14,15 +15,18 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
 
 pub use first_frame::first_frame;
+use kernels::{CardFigures, Sizes};
 
 use crate::{
     cli::BenchArgs,
     compare::{Prompt, Reader, Token, Variant},
     error::{Error, Result},
+    kernels::card,
     metrics::core::{CoreRun, CoreSpec},
-    model::{HookPoint, Site, Space, Tick},
+    model::{HookPoint, Mover, Site, Space, Tick},
     prune::{Criterion, Order, Pruning, sae::Norms},
-    session::Session,
+    sae::Sae,
+    session::{Session, SessionSpec},
 };
 
 /// Medians; absent figures are null.
@@ -63,6 +67,9 @@ pub struct Figures {
     pub first_frame_ms: Option<f64>,
     pub peak_rss_mb: Option<f64>,
     pub resident_mb: Option<f64>,
+    /// On a GPU: its kernels at the SAE's sizes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardFigures>,
 }
 
 /// What is timed.
@@ -84,6 +91,7 @@ const CORE: (usize, usize) = (16, 128);
 /// `session` is loaded only where no shape is asked for.
 pub fn run(
     args: &BenchArgs,
+    spec: &SessionSpec,
     session: impl FnOnce() -> Result<Session>,
     first_frame: impl FnOnce() -> Option<Duration>,
     out: &mut dyn Write,
@@ -95,7 +103,10 @@ pub fn run(
     }
     let first_frame_ms = first_frame().map(|d| d.as_secs_f64() * 1e3);
     let subject = match &args.shape {
-        Some(shape) => from_shape(shape, args.layer.unwrap_or(8), args.d_sae.unwrap_or(24_576), n_tokens, tick)?,
+        Some(shape) => {
+            let (layer, d_sae) = (args.layer.unwrap_or(8), args.d_sae.unwrap_or(24_576));
+            from_shape(shape, layer, d_sae, n_tokens, spec, tick)?
+        }
         None => {
             let started = Instant::now();
             let session = session()?;
@@ -104,12 +115,16 @@ pub fn run(
     };
     let mut figures = measure(&subject, tick)?;
     figures.first_frame_ms = first_frame_ms;
+    let (sae, model) = (&subject.readers[0].sae, &subject.readers[0].model);
+    let sizes = Sizes::of(sae.d_in(), sae.d_sae(), model.config.d_vocab);
+    figures.card = card::of(&model.device)?.map(|card| kernels::measure(&*card, sizes)).transpose()?;
     let text = if args.json { crate::output::json(&figures)? } else { table(&figures)? };
     writeln!(out, "{text}").map_err(|e| Error::io("stdout", e))
 }
 
 fn table(figures: &Figures) -> Result<String> {
     let value = serde_json::to_value(figures).map_err(|e| Error::invalid(format!("cannot write figures: {e}")))?;
+    let kernels = figures.card.iter().map(kernels::table);
     let line = |(name, value): (&String, &serde_json::Value)| {
         let value = match value {
             serde_json::Value::Null => "-".into(),
@@ -118,7 +133,8 @@ fn table(figures: &Figures) -> Result<String> {
         };
         format!("{name:<20} {value}")
     };
-    Ok(value.as_object().map(|o| o.iter().map(line).collect::<Vec<_>>().join("\n")).unwrap_or_default())
+    let lines = value.as_object().into_iter().flatten().filter(|(name, _)| *name != "card").map(line);
+    Ok(lines.chain(kernels).collect::<Vec<_>>().join("\n"))
 }
 
 fn random_tokens(n: usize, vocab: usize) -> Vec<Token> {
@@ -126,20 +142,40 @@ fn random_tokens(n: usize, vocab: usize) -> Vec<Token> {
     (0..n).map(|_| Token { id: rng.random_range(1..vocab as u32), piece: Vec::new(), special: false }).collect()
 }
 
-fn from_shape(name: &str, layer: usize, d_sae: usize, n_tokens: usize, tick: Tick) -> Result<Subject> {
-    let original = Arc::new(shape::model(name)?);
+/// Random weights on the device and in the type of a session.
+fn from_shape(
+    name: &str,
+    layer: usize,
+    d_sae: usize,
+    n_tokens: usize,
+    spec: &SessionSpec,
+    tick: Tick,
+) -> Result<Subject> {
+    let original = shape::model(name)?;
     let hook = HookPoint { layer, site: Site::ResidPost };
     original.check_hook(hook)?;
     if d_sae < 64 || n_tokens > original.config.n_ctx {
         return Err(Error::Usage("expected --d-sae of at least 64 and --tokens within the model's context".into()));
     }
-    let pruned = Arc::new(shape::pruned(&original)?);
+    let pruned = shape::pruned(&original)?;
+    let (device, _) = spec.device.open()?;
+    let mut mover = Mover::new(&device, spec.dtype);
+    let (original, pruned) = (Arc::new(mover.model(&original)?), Arc::new(mover.model(&pruned)?));
+    drop(mover);
     let tokens = random_tokens(n_tokens, original.config.d_vocab);
     let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
     let x =
         original.capture(&Tensor::from_vec(ids, (1, n_tokens), &original.device)?, hook, tick)?.acts.flatten_to(1)?;
     let d_in = original.d_in(hook.site);
-    let (sae, trained) = (shape::sae(d_in, d_sae, hook, &x, 3)?, shape::sae(d_in, d_sae, hook, &x, 4)?);
+    let card = card::of(&device)?;
+    let sae = |seed| -> Result<Arc<Sae>> {
+        let sae = shape::sae(d_in, d_sae, hook, &x, seed)?;
+        Ok(Arc::new(match &card {
+            Some(card) => sae.on_card(card)?,
+            None => sae,
+        }))
+    };
+    let (sae, trained) = (sae(3)?, sae(4)?);
     let norms = Norms { enc: vec![1.0; d_in], dec: vec![1.0; d_sae] };
     let order = Arc::new(Order::new(&sae, Criterion::Wanda, Some(&norms), tick)?);
     let reader = |variant: Variant| {
@@ -272,6 +308,7 @@ fn measure(subject: &Subject, tick: Tick) -> Result<Figures> {
         first_frame_ms: None,
         peak_rss_mb: status_mb("VmHWM:"),
         resident_mb: status_mb("VmRSS:"),
+        card: None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Models and SAEs of a given shape with random weights: time does not depend on the values.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -41,7 +41,7 @@ fn config(name: &str) -> Result<Config> {
 }
 
 /// Uniform values of standard deviation `scale`, the same at every run.
-fn random(shape: (usize, usize), scale: f32, seed: u64) -> Result<Tensor> {
+pub(super) fn random(shape: (usize, usize), scale: f32, seed: u64) -> Result<Tensor> {
     let width = scale * 3.0_f32.sqrt();
     let mut values = vec![0.0; shape.0 * shape.1];
     values.par_chunks_mut(1 << 16).enumerate().for_each(|(chunk, values)| {
@@ -124,7 +124,7 @@ pub fn pruned(model: &Model) -> Result<Model> {
 
 /// A `standard` SAE with unit decoder rows and their transpose as encoder. Its bias lets about 32 latents a token of
 /// `x [n, d_in]` fire.
-pub fn sae(d_in: usize, d_sae: usize, hook: HookPoint, x: &Tensor, seed: u64) -> Result<Arc<Sae>> {
+pub fn sae(d_in: usize, d_sae: usize, hook: HookPoint, x: &Tensor, seed: u64) -> Result<Sae> {
     let mut values = with_f32(&random((d_sae, d_in), 1.0, seed)?, <[f32]>::to_vec)?;
     values.par_chunks_mut(d_in).for_each(|row| {
         let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt();
@@ -153,7 +153,7 @@ pub fn sae(d_in: usize, d_sae: usize, hook: HookPoint, x: &Tensor, seed: u64) ->
         decode_scale: None,
         card: None,
     };
-    let pre = sae.pre_activations(&with_f32(&x.contiguous()?, <[f32]>::to_vec)?)?;
+    let pre = sae.pre_activations(&with_f32(x, <[f32]>::to_vec)?)?;
     let active = 32.min(d_sae - 1);
     let floors: Vec<f32> = pre
         .chunks(d_sae)
@@ -164,5 +164,5 @@ pub fn sae(d_in: usize, d_sae: usize, hook: HookPoint, x: &Tensor, seed: u64) ->
         .collect();
     let floor = floors.iter().sum::<f32>() / floors.len().max(1) as f32;
     sae.b_enc.fill(-floor);
-    Ok(Arc::new(sae))
+    Ok(sae)
 }

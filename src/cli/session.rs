@@ -80,4 +80,7 @@ pub struct SessionArgs {
     /// Folder for result files [default: see `prunelens doctor`].
     #[arg(long, value_name = "DIR")]
     pub results: Option<PathBuf>,
+    /// Where the explorer's metric jobs run, with copies of models and SAEs: cpu, cuda or cuda:N [default: --device].
+    #[arg(long, value_name = "DEVICE")]
+    pub jobs_device: Option<DeviceSpec>,
 }

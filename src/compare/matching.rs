@@ -1,5 +1,9 @@
 //! Latents of two dictionaries matched by the cosine of their decoder rows.
 
+use std::ops::Range;
+
+use candle_core::Tensor;
+
 use crate::{
     error::Result,
     kernels::{
@@ -24,18 +28,15 @@ const ROWS: usize = 128;
 impl Matching {
     /// For every latent of `from` its best match in `to`. `tick` is called between blocks of rows.
     pub fn new(from: &Sae, to: &Sae, tick: Tick) -> Result<Self> {
-        let (d, n, m) = (from.d_in(), from.d_sae(), to.d_sae());
+        let (n, m) = (from.d_sae(), to.d_sae());
         let (a, b) = (unit_rows(from)?, unit_rows(to)?);
+        let mut cosines = Cosines::new(from, &a, to, &b)?;
         let mut best = Vec::with_capacity(n);
         let mut back = vec![(0_u32, f32::NEG_INFINITY); m];
-        let mut table = vec![0.0; ROWS * m];
-        let threads = rayon::current_num_threads();
         for first in (0..n).step_by(ROWS) {
             tick()?;
-            let rows = ROWS.min(n - first);
-            let block = View::contiguous(&a[first * d..(first + rows) * d], rows, d);
-            multiply(&mut table[..rows * m], m, block, View::contiguous(&b, m, d).t(), 1.0, false, threads);
-            for (latent, row) in (first as u32..).zip(table.chunks(m).take(rows)) {
+            let table = cosines.of(first..(first + ROWS).min(n))?;
+            for (latent, row) in (first as u32..).zip(table.chunks(m)) {
                 let mut top = (0, f32::NEG_INFINITY);
                 for (at, (cosine, back)) in row.iter().zip(&mut back).enumerate() {
                     if *cosine > top.1 {
@@ -56,6 +57,40 @@ impl Matching {
 
     pub fn get(&self, latent: u32) -> Option<Match> {
         self.best.get(latent as usize).copied()
+    }
+}
+
+/// Cosines of some rows of one matrix with all rows of another, where the dictionaries are.
+enum Cosines<'a> {
+    Host { a: &'a [f32], b: &'a [f32], d: usize, table: Vec<f32> },
+    Card { a: Tensor, b: Tensor, table: Vec<f32> },
+}
+
+impl<'a> Cosines<'a> {
+    fn new(from: &Sae, a: &'a [f32], to: &Sae, b: &'a [f32]) -> Result<Self> {
+        let d = from.d_in();
+        let Some(card) = &from.card else {
+            return Ok(Self::Host { a, b, d, table: vec![0.0; ROWS * to.d_sae()] });
+        };
+        let there = |rows: &[f32]| Tensor::from_slice(rows, (rows.len() / d, d), card.card().device());
+        Ok(Self::Card { a: there(a)?, b: there(b)?.t()?, table: Vec::new() })
+    }
+
+    fn of(&mut self, rows: Range<usize>) -> Result<&[f32]> {
+        match self {
+            Self::Host { a, b, d, table } => {
+                let (n, m, d) = (rows.len(), b.len() / *d, *d);
+                let block = View::contiguous(&a[rows.start * d..rows.end * d], n, d);
+                let threads = rayon::current_num_threads();
+                multiply(&mut table[..n * m], m, block, View::contiguous(b, m, d).t(), 1.0, false, threads);
+                Ok(&table[..n * m])
+            }
+            Self::Card { a, b, table } => {
+                let cosines = a.narrow(0, rows.start, rows.len())?.matmul(b)?;
+                *table = cosines.flatten_all()?.to_vec1()?;
+                Ok(table)
+            }
+        }
     }
 }
 

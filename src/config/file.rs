@@ -41,6 +41,8 @@ pub struct SessionFile {
     pub norm_scaling_factor: Option<f64>,
     #[serde(deserialize_with = "from_str")]
     pub device: Option<DeviceSpec>,
+    #[serde(deserialize_with = "from_str")]
+    pub jobs_device: Option<DeviceSpec>,
     #[serde(deserialize_with = "dtype")]
     pub dtype: Option<candle_core::DType>,
     #[serde(deserialize_with = "threads")]

@@ -108,6 +108,7 @@ fn spec(args: &SessionArgs, file: &SessionFile, environment: Environment) -> Res
             Some(device) => device,
             None => parsed(environment, "PRUNELENS_DEVICE")?.unwrap_or(demo.device),
         },
+        jobs_device: args.jobs_device.or(file.jobs_device),
         dtype: args.model.dtype.or(file.dtype).unwrap_or(demo.dtype),
         offline: args.model.offline || file.offline.unwrap_or(demo.offline),
         bos: !args.no_bos && file.bos.unwrap_or(demo.bos),

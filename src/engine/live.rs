@@ -26,6 +26,8 @@ enum Due {
 /// The interactive side of the engine.
 pub struct Live {
     pub session: Arc<Session>,
+    /// What metric jobs work on: the same, or a copy on another device.
+    pub jobs: Arc<Session>,
     mailbox: Arc<Mailbox>,
     reports: UnboundedSender<Report>,
     prompt: Option<Prompt>,
@@ -45,12 +47,14 @@ pub struct Live {
 impl Live {
     pub fn new(
         session: Arc<Session>,
+        jobs: Arc<Session>,
         mailbox: Arc<Mailbox>,
         reports: UnboundedSender<Report>,
         families: &'static [Family],
     ) -> Self {
         Self {
             session,
+            jobs,
             mailbox,
             reports,
             prompt: None,
@@ -172,7 +176,7 @@ impl Live {
         let mailbox = self.mailbox.clone();
         let tick =
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
-        let session = self.session.clone();
+        let session = self.jobs.clone();
         let estimated = self.work_of(&session, job, tick);
         if matches!(estimated, Err(Error::Interrupted)) {
             // Something more urgent came: again after it.

@@ -16,10 +16,17 @@ pub use thread::{Options, start, start_with};
 
 pub use crate::{jobs::JobSpec, progress::Progress};
 
-/// What uses how much memory, and the whole process, in bytes.
+/// The whole process, among what uses memory.
+pub const PROCESS: &str = "process";
+/// What every program together uses of the GPU, there too.
+pub const GPU: &str = "GPU, all programs";
+
+/// What uses how much memory, and the wholes, in bytes.
 pub fn memory(session: &crate::session::Session) -> Vec<(String, u64)> {
     let mut all = session.memory();
-    all.extend(resident_bytes().map(|bytes| ("process".to_owned(), bytes)));
+    let gpu = crate::gpu::opened(&session.original.device);
+    all.extend(gpu.map(|gpu| (GPU.to_owned(), gpu.total_bytes.saturating_sub(gpu.free_bytes))));
+    all.extend(resident_bytes().map(|bytes| (PROCESS.to_owned(), bytes)));
     all
 }
 

@@ -198,7 +198,7 @@ impl Queue {
     pub fn step(&mut self, live: &mut Live, mailbox: &Mailbox) {
         let Some(id) = self.next() else { return };
         self.current = Some(id);
-        let session = live.session.clone();
+        let session = live.jobs.clone();
         let mut served = Duration::ZERO;
         let started = Instant::now();
         let outcome = self.advance(id, live, mailbox, &session, &mut served);
@@ -206,11 +206,11 @@ impl Queue {
             entry.worked += started.elapsed().saturating_sub(served);
         }
         match outcome {
-            Ok(Step::More) => self.tell(id),
+            Ok(Step::More) => self.tell(id, &session),
             Ok(Step::Done) => {
                 if let Some(at) = self.entries.iter().position(|e| e.id == id) {
                     self.entries[at].told_table = None;
-                    self.tell_table(id);
+                    self.tell_table(id, &session);
                     self.write(at, &session.spec.results, &session);
                 }
             }
@@ -260,6 +260,7 @@ impl Queue {
         session: &Session,
         served: &mut Duration,
     ) -> Result<()> {
+        session.settle()?;
         if mailbox.ends(Some(id)) {
             return Err(Error::Interrupted);
         }
@@ -337,7 +338,7 @@ impl Queue {
     }
 
     /// Progress, figures and a checkpoint, each when it is time for it.
-    fn tell(&mut self, id: JobId) {
+    fn tell(&mut self, id: JobId, session: &Session) {
         let Some(entry) = self.entry(id) else { return };
         let Some(job) = &entry.job else { return };
         let seconds = entry.worked.as_secs_f64();
@@ -349,10 +350,10 @@ impl Queue {
             self.state(id, JobState::Running { done, total, unit, seconds, note });
         }
         self.warn(kept);
-        self.tell_table(id);
+        self.tell_table(id, session);
     }
 
-    fn tell_table(&mut self, id: JobId) {
+    fn tell_table(&mut self, id: JobId, session: &Session) {
         let Some(entry) = self.entry(id).filter(|e| e.told_table.is_none_or(|at| at.elapsed() >= TELL_TABLE)) else {
             return;
         };
@@ -360,6 +361,9 @@ impl Queue {
         entry.told_table = Some(Instant::now());
         let (table, details) = (Arc::new(job.table()), Arc::new(job.details()));
         self.send(Report::JobTable { id, table, details });
+        if !session.original.device.is_cpu() {
+            self.send(Report::Memory(super::memory(session)));
+        }
     }
 
     /// Write a finished job's results. Where that fails it stays, with its checkpoint.

@@ -94,7 +94,7 @@ impl Engine {
         loop {
             match self.mailbox.next_command() {
                 Some(Command::Quit) => {
-                    self.queue.end(self.live.as_ref().map(|live| &*live.session));
+                    self.queue.end(self.live.as_ref().map(|live| &*live.jobs));
                     return;
                 }
                 Some(command) => {
@@ -125,12 +125,12 @@ impl Engine {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Load(spec) => self.load(&spec),
-            command => self.queue.obey(command, self.live.as_ref().map(|live| &*live.session)),
+            command => self.queue.obey(command, self.live.as_ref().map(|live| &*live.jobs)),
         }
     }
 
     fn load(&mut self, spec: &SessionSpec) {
-        self.queue.end(self.live.as_ref().map(|live| &*live.session));
+        self.queue.end(self.live.as_ref().map(|live| &*live.jobs));
         self.background.clear();
         // What is loaded goes before the new is read: both might not fit.
         self.live = None;
@@ -149,12 +149,12 @@ impl Engine {
             }
             Ok(())
         })
-        .and_then(|session| Ok((describe(&session, families)?, session)));
+        .and_then(|session| Ok((describe(&session, families)?, for_jobs(&session)?, session)));
         match loaded {
-            Ok((info, session)) => {
-                let quick = quick_to_match(&session);
-                self.live =
-                    Some(Live::new(Arc::new(session), self.mailbox.clone(), self.reports.clone(), self.families));
+            Ok((info, jobs, session)) => {
+                let (quick, session) = (quick_to_match(&session), Arc::new(session));
+                let jobs = jobs.map_or_else(|| session.clone(), Arc::new);
+                self.live = Some(Live::new(session, jobs, self.mailbox.clone(), self.reports.clone(), self.families));
                 self.background.extend([Background::Match, Background::Index]);
                 if quick {
                     // Small dictionaries are matched before anything is shown of them.
@@ -163,7 +163,7 @@ impl Engine {
                 }
                 self.send(Report::Ready(Arc::new(info)));
                 if let Some(live) = &self.live {
-                    self.queue.recall(&live.session);
+                    self.queue.recall(&live.jobs);
                 }
             }
             Err(Error::Interrupted) => {}
@@ -194,6 +194,16 @@ impl Engine {
             Err(error) => tracing::warn!("{task:?}: {error}"),
         }
     }
+}
+
+/// A copy of the session for metric jobs, if they are to run on another device.
+fn for_jobs(session: &Session) -> Result<Option<Session>> {
+    let Some(spec) = session.spec.jobs_device else { return Ok(None) };
+    let (device, _) = spec.open()?;
+    if device.location() == session.original.device.location() {
+        return Ok(None);
+    }
+    session.on(&device).map(Some)
 }
 
 /// Whether matching the two dictionaries takes no longer than a blink.
@@ -272,7 +282,7 @@ fn device_label(session: &Session) -> String {
     match session.original.device.location() {
         candle_core::DeviceLocation::Cpu => format!("cpu {} threads", rayon::current_num_threads()),
         candle_core::DeviceLocation::Cuda { gpu_id } => match crate::gpu::opened(&session.original.device) {
-            Some(gpu) => format!("cuda:{gpu_id} {}", gpu.used()),
+            Some(gpu) => format!("cuda:{gpu_id} {}", gpu.label()),
             None => format!("cuda:{gpu_id}"),
         },
         candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),

@@ -6,7 +6,7 @@ use super::Opened;
 use crate::error::{Error, Result};
 
 /// Left for activations, logits and the library's own work.
-const WORK: u64 = 1 << 30;
+const WORK: u64 = 3 << 29;
 
 /// What a session will keep on a device.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Estimate {
     pub original: u64,
     pub pruned: u64,
     pub dtype: DType,
+    /// Bytes of SAEs and their ranks.
+    pub saes: u64,
 }
 
 impl Estimate {
@@ -23,7 +25,7 @@ impl Estimate {
     }
 
     fn bytes(&self, dtype: DType) -> u64 {
-        self.weights(dtype).iter().fold(WORK, |sum, bytes| sum.saturating_add(*bytes))
+        self.weights(dtype).iter().fold(WORK.saturating_add(self.saes), |sum, bytes| sum.saturating_add(*bytes))
     }
 
     /// An error with the figures, and what would fit instead.
@@ -35,14 +37,19 @@ impl Estimate {
         let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64);
         let [original, pruned] = self.weights(self.dtype).map(gib);
         let half = self.bytes(DType::BF16);
+        let without_saes = self.bytes(self.dtype) - self.saes <= gpu.free_bytes;
+        let smaller = if without_saes { "a smaller SAE" } else { "a smaller model" };
         let instead = match self.dtype.size_in_bytes() > 2 {
-            true if half <= gpu.free_bytes => format!("use --dtype bf16, which needs {}, or --device cpu", gib(half)),
-            true => format!("use --device cpu, or a smaller model (--dtype bf16 would need {})", gib(half)),
-            false => "use --device cpu, or a smaller model".into(),
+            true if half <= gpu.free_bytes => {
+                format!("use --dtype bf16, which needs {}, {smaller}, or --device cpu", gib(half))
+            }
+            true => format!("use {smaller}, or --device cpu (--dtype bf16 would need {})", gib(half)),
+            false => format!("use {smaller}, or --device cpu"),
         };
         Err(Error::invalid(format!(
-            "the models need {} on the GPU (original {original}, pruned copy {pruned}, work {}), but {} has {} free of {}; {instead}",
+            "models and SAEs need {} on the GPU (original {original}, pruned copy {pruned}, SAEs and ranks {}, work {}), but {} has {} free of {}; {instead}",
             gib(needed),
+            gib(self.saes),
             gib(WORK),
             gpu.name,
             gib(gpu.free_bytes),
@@ -57,27 +64,33 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
-    fn refusal(dtype: DType, free: u64) -> Option<String> {
-        let gpu = Opened { name: "a card".into(), total_bytes: 24 * GIB, free_bytes: free * GIB };
-        let estimate = Estimate { original: 2 * GIB, pruned: GIB, dtype };
+    fn refusal(dtype: DType, saes: u64, free: u64) -> Option<String> {
+        let gpu = Opened { name: "a card".into(), total_bytes: 24 * GIB, free_bytes: free * GIB / 2 };
+        let estimate = Estimate { original: 2 * GIB, pruned: GIB, dtype, saes: saes * GIB };
         estimate.check(&gpu).err().map(|e| e.to_string())
     }
 
     #[test]
     fn what_fits_is_not_refused() {
-        // 8 + 4 + 1 GiB in f32, 4 + 2 + 1 in bf16.
-        assert_eq!(refusal(DType::F32, 13), None);
-        assert_eq!(refusal(DType::BF16, 7), None);
+        // 8 + 4 + 1.5 GiB in f32, 4 + 2 + 1.5 in bf16; free memory is given in halves of a GiB.
+        assert_eq!(refusal(DType::F32, 0, 27), None);
+        assert_eq!(refusal(DType::BF16, 0, 15), None);
+        assert_eq!(refusal(DType::BF16, 2, 19), None);
     }
 
     #[test]
     fn a_refusal_has_figures_and_a_way_out() {
-        let text = refusal(DType::F32, 12).unwrap();
-        assert!(text.contains("13.0 GiB") && text.contains("12.0 GiB free of 24.0 GiB"), "{text}");
-        assert!(text.contains("--dtype bf16, which needs 7.0 GiB"), "{text}");
-        let text = refusal(DType::F32, 6).unwrap();
-        assert!(text.contains("use --device cpu") && text.contains("would need 7.0 GiB"), "{text}");
-        let text = refusal(DType::BF16, 6).unwrap();
-        assert!(text.ends_with("use --device cpu, or a smaller model"), "{text}");
+        let text = refusal(DType::F32, 0, 26).unwrap();
+        assert!(text.contains("13.5 GiB") && text.contains("13.0 GiB free of 24.0 GiB"), "{text}");
+        assert!(text.contains("--dtype bf16, which needs 7.5 GiB"), "{text}");
+        let text = refusal(DType::F32, 0, 12).unwrap();
+        assert!(text.contains("use a smaller model, or --device cpu") && text.contains("would need 7.5 GiB"), "{text}");
+        let text = refusal(DType::BF16, 0, 12).unwrap();
+        assert!(text.ends_with("use a smaller model, or --device cpu"), "{text}");
+        let text = refusal(DType::BF16, 2, 16).unwrap();
+        assert!(
+            text.contains("SAEs and ranks 2.0 GiB") && text.ends_with("use a smaller SAE, or --device cpu"),
+            "{text}"
+        );
     }
 }

@@ -13,11 +13,9 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// "NVIDIA H200 3.1/139.8 GiB": what every program together uses of it.
-    pub fn used(&self) -> String {
-        let gib = |bytes: u64| bytes as f64 / (1_u64 << 30) as f64;
-        let used = self.total_bytes.saturating_sub(self.free_bytes);
-        format!("{} {:.1}/{:.1} GiB", self.name, gib(used), gib(self.total_bytes))
+    /// "NVIDIA H200, 140 GiB".
+    pub fn label(&self) -> String {
+        format!("{}, {:.0} GiB", self.name, self.total_bytes as f64 / (1_u64 << 30) as f64)
     }
 }
 

@@ -206,9 +206,10 @@ impl Config {
         self.n_layers as u64 * self.d_model as u64 * (heads + mlp) as u64
     }
 
-    /// Weights of the embedding and of the output matrix, as if each had its own.
-    pub fn embedding_weights(&self) -> u64 {
-        2 * self.d_vocab as u64 * self.d_model as u64
+    /// Weights of the embedding, and of the output matrix where it is not the same.
+    pub fn embedding_weights(&self, tied: bool) -> u64 {
+        let matrices = if tied { 1 } else { 2 };
+        matrices * self.d_vocab as u64 * self.d_model as u64
     }
 
     pub fn check(self, path: &std::path::Path) -> Result<Self> {

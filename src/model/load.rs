@@ -84,7 +84,7 @@ impl Loader<'_> {
     /// Matrices whose outputs follow each other, as one.
     fn linear(&mut self, layer: usize, part: Part) -> Result<Linear> {
         let inputs = inputs(self.config, part);
-        let (mut values, mut biases, mut total) = (Vec::new(), Vec::new(), 0);
+        let (mut weights, mut biases, mut total) = (Vec::new(), Vec::new(), 0);
         let all = matrices(self.names, self.config, part);
         let (prefix, conv1d) = (self.prefix, self.names.conv1d);
         let block = self.names.block.replace("{}", &layer.to_string());
@@ -93,24 +93,22 @@ impl Loader<'_> {
         for (name, rows) in &all {
             self.weights.expect(&format!("{}.weight", full(name)), &stored(rows.len()))?;
         }
-        if all.len() > 1 {
-            // One buffer for all matrices of the part.
-            values.reserve_exact(all.iter().map(|(_, rows)| rows.len() * inputs).sum());
-        }
         for (name, rows) in &all {
             let (outputs, full) = (rows.len(), full(name));
-            let mut one = self.read(&format!("{full}.weight"), &stored(outputs))?;
-            if conv1d {
-                one = transpose(&one, inputs, outputs);
-            }
-            if !rows.is_sorted() {
-                one = reorder(&one, inputs, rows, total);
-            }
-            if all.len() == 1 {
-                values = one
+            let weight = format!("{full}.weight");
+            weights.push(if !conv1d && rows.is_sorted() {
+                // As it is stored: nothing is converted twice.
+                self.whole(&weight, &[outputs, inputs])?
             } else {
-                values.extend(one)
-            }
+                let mut one = self.read(&weight, &stored(outputs))?;
+                if conv1d {
+                    one = transpose(&one, inputs, outputs);
+                }
+                if !rows.is_sorted() {
+                    one = reorder(&one, inputs, rows, total);
+                }
+                self.tensor(one, &[outputs, inputs])?
+            });
             let bias = format!("{full}.bias");
             if self.weights.shape(&bias).is_some() {
                 biases.resize(total, 0.0);
@@ -119,13 +117,14 @@ impl Loader<'_> {
             }
             total += outputs;
         }
+        let weight = if weights.len() == 1 { weights.remove(0) } else { Tensor::cat(&weights, 0)? };
         let bias = if biases.is_empty() {
             None
         } else {
             biases.resize(total, 0.0);
             Some(self.tensor(biases, &[total])?)
         };
-        Ok(Linear { weight: self.tensor(values, &[total, inputs])?, bias })
+        Ok(Linear { weight, bias })
     }
 
     fn block(&mut self, layer: usize) -> Result<Block> {
@@ -266,6 +265,16 @@ impl Model {
         }
         let path = path.join("config.json");
         families::config(Keys { value: &read_json(&path)?, path: &path })
+    }
+
+    /// Whether the output matrix is the embedding's, as the weights' header tells.
+    pub fn is_tied(path: &Path) -> Result<bool> {
+        if let Some(file) = gguf_file(path)? {
+            return Ok(Weights::open(&file)?.shape("output.weight").is_none());
+        }
+        let config = path.join("config.json");
+        let family = families::family(Keys { value: &read_json(&config)?, path: &config })?;
+        Ok(Weights::open_model(path)?.shape(family.names.unembed).is_none())
     }
 
     /// From a parsed `config.json` (read at `config_path`) and its tensors.

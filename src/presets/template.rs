@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Preset;
 
 /// Key, what it is for, and a value to show where the preset has none: the default, where there is one.
-pub(super) const KEYS: [(&str, &str, &str); 22] = [
+pub(super) const KEYS: [(&str, &str, &str); 23] = [
     (
         "model",
         "Original model: a folder or file, or a hub id: owner/name[/folder-or-file][@revision].",
@@ -30,6 +30,7 @@ pub(super) const KEYS: [(&str, &str, &str); 22] = [
         "\"auto\"",
     ),
     ("device", "auto, cpu, cuda or cuda:N.", "\"auto\""),
+    ("jobs-device", "Where the explorer's metric jobs run, with copies: cpu, cuda or cuda:N.", "\"cpu\""),
     ("dtype", "Type of the model's weights: f32, bf16 or f16.", "\"f32\""),
     ("threads", "Processor threads to use; all, if not given.", "4"),
     ("offline", "Never touch the network: only what is on this machine already.", "false"),

@@ -95,6 +95,13 @@ impl Sae {
         Ok(self)
     }
 
+    /// What a card has to hold of it at most: weights, and ranks by one criterion.
+    pub fn card_bytes(&self) -> u64 {
+        let rank = |group: usize| if group <= usize::from(u16::MAX) + 1 { 2 } else { 4 };
+        let weights = (self.d_sae() * self.d_in()) as u64;
+        weights * (2 * 4 + rank(self.d_in()) + rank(self.d_sae()))
+    }
+
     pub fn bytes(&self) -> u64 {
         4 * (self.w_enc.elem_count() + self.w_dec.elem_count() + self.b_enc.len() + self.b_dec.len()) as u64
     }

@@ -6,7 +6,7 @@ pub mod spec;
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 pub use calibration::Calibration;
 pub use models::{Models, silent};
@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Result},
     hub::Kind,
     kernels::card::{self, Card},
-    model::{HookPoint, Model, Space, Tick, Tokenizer},
+    model::{HookPoint, Model, Mover, Space, Tick, Tokenizer},
     progress::{Listener, Progress},
     prune::{Criterion, Order, Pruning, sae::Gather},
     sae::{self, Sae, formats::Given},
@@ -49,7 +49,8 @@ impl Session {
         spec.fetch(progress)?;
         // SAEs first: what is wrong with them is known before a large model is read.
         let (sae, trained) = load_saes(spec, progress)?;
-        let models = Models::load(spec, progress)?;
+        let saes = std::iter::once(&sae).chain(&trained).map(|sae| sae.card_bytes()).sum();
+        let models = Models::load_beside(spec, saes, progress)?;
         Self::ranked(spec, models, sae, trained, progress)
     }
 
@@ -135,6 +136,31 @@ impl Session {
             warnings: Vec::new(),
         };
         Self::new(&SessionSpec { hook: None, ..self.spec.clone() }, models, sae, trained)
+    }
+
+    /// The same on another device: models and SAEs are copied, ranks are made anew there when they are asked for.
+    pub fn on(&self, device: &Device) -> Result<Self> {
+        let mut mover = Mover::new(device, self.original.dtype);
+        let original = Arc::new(mover.model(&self.original)?);
+        let pruned = match Arc::ptr_eq(&self.original, &self.pruned) {
+            true => original.clone(),
+            false => Arc::new(mover.model(&self.pruned)?),
+        };
+        let models = Models {
+            tokenizer: self.tokenizer.clone(),
+            original,
+            pruned,
+            calibration: self.calibration.clone(),
+            compression: self.compression.clone(),
+            warnings: Vec::new(),
+        };
+        let unplaced = |sae: &Arc<Sae>| Arc::new(Sae { card: None, ..Sae::clone(sae) });
+        Self::new(&self.spec, models, unplaced(&self.sae), self.trained.as_ref().map(unplaced))
+    }
+
+    /// Wait until the device has done what it was given: a GPU takes on more than a person wants to wait for.
+    pub fn settle(&self) -> Result<()> {
+        Ok(self.original.device.synchronize()?)
     }
 
     /// A variant without pruning of the SAE; `None` if it is not part of this session.
@@ -243,6 +269,13 @@ impl Session {
             all.push(("trained SAE".into(), trained.bytes()));
         }
         all.push(("ranks".into(), orders));
+        let there: Vec<u64> = std::iter::once(&self.sae)
+            .chain(&self.trained)
+            .filter_map(|sae| Some(sae.card.as_ref()?.bytes()))
+            .collect();
+        if !there.is_empty() {
+            all.push(("SAEs on the GPU".into(), there.iter().sum()));
+        }
         all
     }
 }

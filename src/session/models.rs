@@ -1,6 +1,6 @@
 //! The original model, its tokenizer and its pruned copy.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use candle_core::Device;
 
@@ -30,6 +30,11 @@ pub struct Models {
 
 impl Models {
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
+        Self::load_beside(spec, 0, progress)
+    }
+
+    /// Beside so many bytes of SAEs and ranks that the device has to hold too.
+    pub fn load_beside(spec: &SessionSpec, saes: u64, progress: Listener) -> Result<Self> {
         let (device, warning) = spec.device.open()?;
         let (original, tokenizer) = match spec.model.locate(Kind::Model, spec.offline, progress)? {
             None => {
@@ -41,7 +46,7 @@ impl Models {
                 // The tokenizer first: what parsing it takes is free again before the weights come.
                 let config = Model::config(&path)?;
                 let tokenizer = Tokenizer::load(&path, &config)?;
-                fits(spec, &config, &device)?;
+                fits(spec, &path, &config, saes, &device)?;
                 let model = named(Model::load(&path, &device, spec.dtype, progress)?, &spec.model);
                 (model, tokenizer)
             }
@@ -54,16 +59,17 @@ impl Models {
 }
 
 /// Refuse what cannot fit a GPU before any of it is read.
-fn fits(spec: &SessionSpec, config: &Config, device: &Device) -> Result<()> {
+fn fits(spec: &SessionSpec, path: &Path, config: &Config, saes: u64, device: &Device) -> Result<()> {
     let Some(gpu) = gpu::opened(device) else { return Ok(()) };
-    let (blocks, all) = (config.block_weights(), config.block_weights() + config.embedding_weights());
+    let blocks = config.block_weights();
+    let all = blocks + config.embedding_weights(Model::is_tied(path)?);
     let pruned = match (&spec.pruned_model, &spec.compress) {
         (Some(_), _) => all,
         (None, Compress::None) => 0,
         // A copy made here shares everything but the matrices of the blocks.
         (None, _) => blocks,
     };
-    Estimate { original: all, pruned, dtype: spec.dtype }.check(&gpu)
+    Estimate { original: all, pruned, dtype: spec.dtype, saes }.check(&gpu)
 }
 
 fn prune(

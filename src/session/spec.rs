@@ -144,6 +144,8 @@ pub struct SessionSpec {
     /// Average-norm factor of SAEs whose files lack it.
     pub norm_scaling_factor: Option<f64>,
     pub device: DeviceSpec,
+    /// Of the explorer's metric jobs; default: where the models are.
+    pub jobs_device: Option<DeviceSpec>,
     pub dtype: candle_core::DType,
     /// Prepend BOS as TransformerLens does.
     pub bos: bool,
@@ -187,6 +189,7 @@ impl SessionSpec {
             processing: Processing::Auto,
             norm_scaling_factor: None,
             device: DeviceSpec::Auto,
+            jobs_device: None,
             dtype: candle_core::DType::F32,
             bos: true,
             offline: false,

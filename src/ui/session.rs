@@ -12,7 +12,8 @@ use super::{
     widgets::{self, bars, format, line_at, put},
 };
 use crate::{
-    app::state::{PROCESS, State},
+    app::state::State,
+    engine::{GPU, PROCESS},
     safe,
 };
 
@@ -58,7 +59,7 @@ fn lines(state: &State, theme: &Theme, width: usize) -> Vec<Line<'static>> {
         Line::default(),
         Line::styled(" memory", theme.style(Role::Title)),
     ];
-    let parts = || state.memory.iter().filter(|(name, _)| name != PROCESS);
+    let parts = || state.memory.iter().filter(|(name, _)| ![PROCESS, GPU].contains(&name.as_str()));
     let most = parts().map(|(_, bytes)| *bytes).max().unwrap_or(0).max(1);
     for (name, bytes) in parts() {
         let name = safe::cut(&safe::line(name), 28, theme.ascii);
@@ -69,10 +70,13 @@ fn lines(state: &State, theme: &Theme, width: usize) -> Vec<Line<'static>> {
             Span::styled(bars::meter(*bytes as f64 / most as f64, 24, theme.ascii), theme.style(Role::Accent)),
         ]));
     }
-    lines.push(Line::from(vec![
-        Span::styled(format!(" {:<30}", "whole process"), muted),
-        Span::raw(format!("{:>9}", format::bytes(state.memory_in_use()))),
-    ]));
+    let wholes = [("whole process", Some(state.memory_in_use())), ("whole GPU, all programs", state.gpu_in_use())];
+    for (name, bytes) in wholes.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
+        lines.push(Line::from(vec![
+            Span::styled(format!(" {name:<30}"), muted),
+            Span::raw(format!("{:>9}", format::bytes(bytes))),
+        ]));
+    }
     if !info.warnings.is_empty() {
         lines.push(Line::default());
         lines.push(Line::styled(" warnings", theme.style(Role::Title)));

@@ -11,9 +11,10 @@ use prunelens::{
         report::{Circumstances, result_file},
         state::Outcome as Found,
     },
+    model::ragged::readable,
 };
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::*;
 
@@ -93,9 +94,11 @@ pub fn run(case: &Case) -> Outcome {
     let values = Values(fs::read(at("ravel/pairs.safetensors")).expect("pairs"));
     let quiet = &mut || Ok(());
 
-    let model = Arc::new(Model::load(&at("model"), &Device::Cpu, DType::F32, &mut |_| Ok(())).expect("model"));
+    let place = Place::asked();
+    let model = Arc::new(Model::load(&at("model"), &place.device, DType::F32, &mut |_| Ok(())).expect("model"));
     let tokenizer = Tokenizer::load(&at("model"), &model.config).expect("tokenizer");
-    let sae = Arc::new(formats::load(&at("saes/ravel")).expect("SAE"));
+    let model = readable(&model).expect("model");
+    let sae = place.sae(formats::load(&at("saes/ravel")).expect("SAE"));
     let (hook, space) = (sae.config.hook, sae.config.space);
     if hook.layer != count(&expected["layer"]) {
         return Err(format!("the SAE is of {hook}"));

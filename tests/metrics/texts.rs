@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fs, path::Path, sync::Arc};
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use prunelens::{
     compare::{Reader, Variant},
     metrics::{
@@ -28,7 +28,7 @@ use prunelens::{
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::{Case, Outcome, Tolerance, count, json, number, same_shape, text};
+use super::{Case, Outcome, Place, Tolerance, count, json, number, same_shape, text};
 
 /// Tensors of a file as f64, by name, with their shapes.
 struct Tensors(Vec<u8>);
@@ -61,10 +61,11 @@ fn f64s(values: &[f32]) -> Vec<f64> {
 }
 
 fn reader(folder: &Path, sae: &Path) -> Reader {
-    let model = Model::load(&folder.join("model"), &Device::Cpu, DType::F32, &mut |_| Ok(())).expect("model");
-    let sae = formats::load(sae).expect("SAE");
+    let place = Place::asked();
+    let model = Model::load(&folder.join("model"), &place.device, DType::F32, &mut |_| Ok(())).expect("model");
+    let sae = place.sae(formats::load(sae).expect("SAE"));
     let (hook, space) = (sae.config.hook, sae.config.space);
-    Reader::new(Variant::Original, Arc::new(model), Arc::new(sae), None, hook, space).expect("reader")
+    Reader::new(Variant::Original, Arc::new(model), sae, None, hook, space).expect("reader")
 }
 
 /// Recorded activations as a run would have summed them up; the sets of rows in the order of their tensors.

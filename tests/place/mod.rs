@@ -17,6 +17,7 @@ use prunelens::{
 
 #[derive(Clone)]
 pub struct Place {
+    #[allow(dead_code, reason = "not every test has models")]
     pub device: Device,
     pub card: Option<Arc<dyn Card>>,
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// Groups that are sorted at the same time, and the scratch memory they may take together.
 const GROUPS: usize = 2048;
-const SCRATCH: usize = 1 << 29;
+const SCRATCH: usize = 1 << 28;
 
 /// Ranks of weights `[rows, columns]` by their magnitude times the norm of what changes inside a group (magnitude alone
 /// without norms). Twin: `prune::order::ranks`.

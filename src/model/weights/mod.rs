@@ -17,8 +17,9 @@ use std::{
 pub use bytes::Bytes;
 pub(crate) use bytes::read_at;
 use candle_core::{DType, Device, Tensor};
-use half::{bf16, f16};
+use half::{bf16, f16, slice::HalfFloatSliceExt};
 pub use kind::Kind;
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -45,6 +46,19 @@ struct Entry {
     /// Bytes.
     len: usize,
 }
+
+impl Entry {
+    /// How many numbers lie in the file; views look at more of them than their shape names.
+    fn stored(&self) -> usize {
+        match (&self.strides, self.kind.bytes(1)) {
+            (Some(_), Some(width)) => self.len / width,
+            _ => self.shape.iter().product(),
+        }
+    }
+}
+
+/// Numbers that are read at a time by one thread: whole blocks of every type that has some.
+const PART: usize = 1 << 18;
 
 /// Named tensors, read one by one.
 #[derive(Debug)]
@@ -219,18 +233,19 @@ impl Weights {
     pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let entry = self.check(name, shape)?;
         let shard = &self.shards[entry.shard];
-        let values = if let (Kind::F32, Bytes::File(file)) = (entry.kind, &shard.bytes) {
+        let values = if entry.kind == Kind::F32 && cfg!(target_endian = "little") {
             // The common case without a second buffer.
-            let mut values = vec![0.0_f32; entry.len / 4];
-            // SAFETY: any bytes are valid f32 values, and the lengths agree.
-            let bytes = unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), values.len() * 4) };
-            read_at(file, bytes, entry.start).map_err(|e| Error::io(&shard.path, e))?;
-            finite(&shard.path, name, &values)?;
+            let mut values = vec![0.0_f32; entry.stored()];
+            values.par_chunks_mut(PART).enumerate().try_for_each(|(part, out)| -> Result<()> {
+                // SAFETY: any bytes are valid f32 values, and the lengths agree.
+                let bytes = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), out.len() * 4) };
+                let start = entry.start + (part * PART * 4) as u64;
+                shard.bytes.read_at(bytes, start).map_err(|e| Error::io(&shard.path, e))?;
+                finite(&shard.path, name, out)
+            })?;
             values
         } else {
-            let mut values = Vec::with_capacity(entry.shape.iter().product());
-            self.chunks(name, &mut |chunk| values.extend_from_slice(chunk))?;
-            values
+            self.convert(name, |from, to: &mut [f32]| to.copy_from_slice(from))?
         };
         Ok(match &entry.strides {
             Some(strides) => in_order(&values, &entry.shape, strides),
@@ -247,33 +262,34 @@ impl Weights {
             // By value: on the CPU in f32 this takes the buffer over.
             return Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?);
         }
-        let numbers = entry.shape.iter().product();
         if dtype == DType::BF16 {
-            let mut values: Vec<bf16> = Vec::with_capacity(numbers);
-            self.chunks(name, &mut |chunk| values.extend(chunk.iter().map(|v| bf16::from_f32(*v))))?;
+            let values = self.convert(name, |from, to: &mut [bf16]| to.convert_from_f32_slice(from))?;
             return Ok(Tensor::from_vec(values, shape, device)?);
         }
-        let mut values: Vec<f16> = Vec::with_capacity(numbers);
-        self.chunks(name, &mut |chunk| values.extend(chunk.iter().map(|v| f16::from_f32(*v))))?;
+        let values = self.convert(name, |from, to: &mut [f16]| to.convert_from_f32_slice(from))?;
         Ok(Tensor::from_vec(values, shape, device)?)
     }
 
-    /// The stored numbers of a tensor in their order, some at a time.
-    fn chunks(&self, name: &str, take: &mut dyn FnMut(&[f32])) -> Result<()> {
+    /// The stored numbers of a tensor in their order: parts are read and converted side by side.
+    fn convert<T>(&self, name: &str, narrow: impl Fn(&[f32], &mut [T]) + Sync) -> Result<Vec<T>>
+    where
+        T: Copy + Default + Send,
+    {
         let entry = self.entry(name)?;
         let shard = &self.shards[entry.shard];
         let wrong = || Error::file(&shard.path, format!("tensor {name:?}: expected floats, found {:?}", entry.kind));
-        // Whole blocks of every type that has some.
-        let step = entry.kind.bytes(1 << 20).ok_or_else(wrong)?;
-        let mut bytes = vec![0; step.min(entry.len)];
-        for start in (0..entry.len).step_by(step) {
-            let bytes = &mut bytes[..step.min(entry.len - start)];
-            shard.bytes.read_at(bytes, entry.start + start as u64).map_err(|e| Error::io(&shard.path, e))?;
-            let values = entry.kind.floats(bytes).ok_or_else(wrong)?;
+        let step = entry.kind.bytes(PART).ok_or_else(wrong)?;
+        let mut values = vec![T::default(); entry.stored()];
+        values.par_chunks_mut(PART).enumerate().try_for_each(|(part, out)| -> Result<()> {
+            let mut bytes = vec![0; entry.kind.bytes(out.len()).ok_or_else(wrong)?];
+            let start = entry.start + (part * step) as u64;
+            shard.bytes.read_at(&mut bytes, start).map_err(|e| Error::io(&shard.path, e))?;
+            let values = entry.kind.floats(&bytes).ok_or_else(wrong)?;
             finite(&shard.path, name, &values)?;
-            take(&values);
-        }
-        Ok(())
+            narrow(&values, out);
+            Ok(())
+        })?;
+        Ok(values)
     }
 
     /// Integer tensor of any width and shape.

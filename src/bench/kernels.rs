@@ -1,0 +1,260 @@
+//! Each kernel's time on a card beside what the same card can do: how fast it copies, and how fast it multiplies.
+
+use candle_core::{DType, Tensor};
+use serde::Serialize;
+
+use super::{round, shape::random};
+use crate::{
+    error::Result,
+    kernels::{
+        card::{self, Buffer, Card, CardRanks, Encoder, Lists, Matrix, Pairs, Route},
+        encode::STEPS,
+    },
+    prune::{Group, cut, grid_ratio, model::Sparsity},
+    sae::Latents,
+};
+
+/// What was measured on a card in one run.
+#[derive(Clone, Debug, Serialize)]
+pub struct CardFigures {
+    /// Bytes read and written together, of a copy within the card's memory.
+    pub copy_gb_per_s: f64,
+    /// The library's matrix product of squares.
+    pub f32_tflops: f64,
+    pub bf16_tflops: f64,
+    pub kernels: Vec<KernelFigures>,
+}
+
+/// A kernel with all that its function does around it.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelFigures {
+    pub kernel: String,
+    pub shape: String,
+    /// What it has to read and write at the least.
+    pub bytes: u64,
+    /// Multiplications and additions it has to do at the least; 0 where they are not the point.
+    pub operations: u64,
+    /// Median, by events on the card.
+    pub ms: f64,
+    /// Bytes a second as a share of the copy's.
+    pub of_copy: f64,
+    /// Operations a second as a share of the f32 product's.
+    pub of_product: f64,
+}
+
+/// How large everything is; the tests take less.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    pub d_in: usize,
+    pub d_sae: usize,
+    pub vocab: usize,
+    /// Numbers of the copy, and side of the squares.
+    pub copied: usize,
+    pub side: usize,
+    /// Tokens of a prompt; the encoder is timed around it too.
+    pub tokens: usize,
+    /// Behind a median, and launches in each.
+    pub repeats: usize,
+}
+
+impl Sizes {
+    pub fn of(d_in: usize, d_sae: usize, vocab: usize) -> Self {
+        Self { d_in, d_sae, vocab, copied: 1 << 28, side: 8192, tokens: 64, repeats: 5 }
+    }
+}
+
+/// Latents that fire on a token, as Gemma Scope's do.
+const ACTIVE: usize = 80;
+const RATIO: f64 = 0.5;
+
+fn median_ms(card: &dyn Card, repeats: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    work()?;
+    let mut times = Vec::with_capacity(repeats);
+    for _ in 0..repeats {
+        times.push(card.time(&mut || (0..repeats).try_for_each(|_| work()))? / repeats as f64);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[repeats / 2])
+}
+
+/// Kernels timed one after the other.
+struct Bench<'a> {
+    card: &'a dyn Card,
+    /// Bytes and operations a millisecond.
+    copy: f64,
+    product: f64,
+    repeats: usize,
+    done: Vec<KernelFigures>,
+}
+
+impl Bench<'_> {
+    fn time(
+        &mut self,
+        kernel: &str,
+        shape: String,
+        (bytes, operations): (usize, usize),
+        work: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let ms = median_ms(self.card, self.repeats, work)?;
+        self.done.push(KernelFigures {
+            kernel: kernel.into(),
+            shape,
+            bytes: bytes as u64,
+            operations: operations as u64,
+            ms: round(ms),
+            of_copy: round(bytes as f64 / ms / self.copy),
+            of_product: round(operations as f64 / ms / self.product),
+        });
+        Ok(())
+    }
+}
+
+/// All kernels at some sizes, on random numbers.
+pub fn measure(card: &dyn Card, sizes: Sizes) -> Result<CardFigures> {
+    let Sizes { d_in, d_sae, vocab, copied, side, tokens, repeats } = sizes;
+    let there = |rows: usize, columns: usize, seed: u64| -> Result<Tensor> {
+        Ok(random((rows, columns), 1.0, seed)?.to_device(card.device())?)
+    };
+    let numbers = Tensor::zeros(copied, DType::F32, card.device())?;
+    let copy = 8.0 * copied as f64 / median_ms(card, repeats, || Ok(numbers.copy().map(drop)?))?;
+    drop(numbers);
+    let square = there(side, side, 1)?;
+    let multiply = |x: &Tensor| -> Result<f64> {
+        let ms = median_ms(card, repeats, || Ok(x.matmul(x).map(drop)?))?;
+        Ok(2.0 * (side as f64).powi(3) / ms)
+    };
+    let product = multiply(&square)?;
+    let bf16 = multiply(&square.to_dtype(DType::BF16)?)?;
+    drop(square);
+
+    let mut bench = Bench { card, copy, product, repeats, done: Vec::new() };
+    let weight = there(d_sae, d_in, 2)?;
+    let matrix = Matrix::of(card, &weight)?;
+    let weights = d_sae * d_in;
+    let norms = Buffer::from_slice(card, &vec![1.0_f32; d_in.max(d_sae)][..d_in])?;
+    let both = format!("{d_sae} x {d_in}");
+    let ranked = (2 + 4) * weights;
+    bench.time("ranks of rows", both.clone(), (ranked, 0), || {
+        card::ranks(card, &matrix.values, (d_sae, d_in), Group::Row, Some(&norms)).map(drop)
+    })?;
+    bench.time("ranks of columns", both.clone(), (ranked, 0), || {
+        card::ranks(card, &matrix.values, (d_sae, d_in), Group::Column, None).map(drop)
+    })?;
+    let ranks = card::ranks(card, &matrix.values, (d_sae, d_in), Group::Row, None)?;
+    let of_rank = ranks.width();
+    let mask = Some((&ranks, cut(d_in, RATIO)));
+    // Whatever is masked reads a weight of four bytes and its rank.
+    let masked = (4 + of_rank) * weights;
+    bench.time("mask", both.clone(), (masked + 4 * weights, 0), || {
+        card::mask(card, &matrix, mask, 0..d_sae).map(drop)
+    })?;
+    bench.time("row norms", both, (masked, 2 * weights), || card::row_norms(card, &matrix, mask).map(drop))?;
+    encoders(&mut bench, &matrix, &ranks, tokens)?;
+    lists(&mut bench, &matrix, &ranks, tokens)?;
+    pruning(&mut bench, &weight)?;
+    logits(&mut bench, tokens, vocab)?;
+    Ok(CardFigures {
+        copy_gb_per_s: round(copy / 1e6),
+        f32_tflops: round(product / 1e9),
+        bf16_tflops: round(bf16 / 1e9),
+        kernels: bench.done,
+    })
+}
+
+/// The masked encoder by every route, around the numbers of tokens at which the route changes.
+fn encoders(bench: &mut Bench, matrix: &Matrix, ranks: &CardRanks, tokens: usize) -> Result<()> {
+    let (card, d_sae, d_in) = (bench.card, matrix.rows, matrix.columns);
+    let bias = Buffer::from_slice(card, &vec![0.0_f32; d_sae])?;
+    let mask = Some((ranks, cut(d_in, RATIO)));
+    let encoder = Encoder { matrix, mask, bias: &bias, scale: None, floors: None };
+    for n in [1, tokens / 8, tokens / 4, tokens / 2, tokens, 2 * tokens, 4 * tokens, 8 * tokens] {
+        let x = random((n, d_in), 1.0, 3)?.to_device(card.device())?;
+        let bytes = (4 + ranks.width()) * d_sae * d_in + 4 * n * (d_in + d_sae);
+        for route in [Route::Few, Route::Square, Route::Product] {
+            let taken = if Route::of(n) == route { " (taken)" } else { "" };
+            let shape = format!("{n} x {d_in} x {d_sae}");
+            bench.time(&format!("encode, {route:?}{taken}"), shape, (bytes, 2 * n * d_in * d_sae), || {
+                card::encode(card, &encoder, &x, route).map(drop)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// What works on latents: finding those that fire, decoding them, following them over all ratios.
+fn lists(bench: &mut Bench, matrix: &Matrix, ranks: &CardRanks, tokens: usize) -> Result<()> {
+    let (card, d_sae, d_in) = (bench.card, matrix.rows, matrix.columns);
+    let active = ACTIVE.min(d_sae);
+    let mut latents = Latents::new(d_sae);
+    for token in 0..tokens {
+        let place = |at: usize| (at * d_sae / active + token % (d_sae / active)) as u32;
+        latents.push_row((0..active).map(|at| (place(at), 1.0 + at as f32)));
+    }
+    let dense = Buffer::from_slice(card, &latents.dense())?;
+    let table = 4 * tokens * d_sae;
+    let shape = format!("{tokens} x {d_sae}");
+    bench.time("active latents", shape.clone(), (table, 0), || card::active(card, &dense, d_sae).map(drop))?;
+    bench.time(&format!("top {}", active / 2), shape, (table, 0), || {
+        card::top_k(card, &dense, d_sae, active / 2).map(drop)
+    })?;
+    let pairs = latents.indices.len();
+    let (kept, shape) = (pairs * d_in * (4 + ranks.width()), format!("{pairs} pairs x {d_in}"));
+    let listed = Lists::from_latents(card, &latents)?;
+    let bias = Buffer::from_slice(card, &vec![0.0_f32; d_in])?;
+    let mask = Some((ranks, cut(d_in, RATIO)));
+    bench.time("decode", shape.clone(), (kept, 2 * pairs * d_in), || {
+        card::decode(card, &listed, matrix, mask, &bias, None).map(drop)
+    })?;
+    let there = Pairs::new(card, &latents)?;
+    let cuts: [u32; STEPS] = std::array::from_fn(|step| cut(d_in, grid_ratio(step)));
+    let x = Buffer::<f32>::of(card, &random((tokens, d_in), 1.0, 4)?.to_device(card.device())?)?;
+    let bias = Buffer::from_slice(card, &vec![0.0_f32; d_sae])?;
+    let paths = || card::paths(card, matrix, ranks, &bias, &x, &there, &cuts, None);
+    bench.time("paths", shape, (kept, 2 * pairs * d_in), || paths().map(drop))?;
+    let (paths, counts) = (paths()?, vec![true; tokens]);
+    bench.time("survivors", format!("{pairs} pairs x {STEPS}"), (4 * pairs * STEPS, 0), || {
+        card::survivors(card, &paths, &there, None, &counts).map(drop)
+    })
+}
+
+/// A matrix of a model pruned, and the norms of what it reads.
+fn pruning(bench: &mut Bench, weight: &Tensor) -> Result<()> {
+    let card = bench.card;
+    let (rows, columns) = weight.dims2()?;
+    let (rows, columns) = (rows.min(4 * columns), columns - columns % 4);
+    let weight = weight.narrow(0, 0, rows)?.narrow(1, 0, columns)?.contiguous()?.to_dtype(DType::BF16)?;
+    let norms = vec![1.0; columns];
+    let shape = format!("{rows} x {columns} bf16");
+    for (name, sparsity) in [("prune half", Sparsity::Ratio(RATIO)), ("prune 2:4", Sparsity::NM(2, 4))] {
+        bench.time(name, shape.clone(), (4 * rows * columns, 0), || {
+            card::prune(card, &weight, Some(&norms), sparsity).map(drop)
+        })?;
+    }
+    bench.time("column squares", shape, (2 * rows * columns, 2 * rows * columns), || {
+        card::column_squares(card, &weight).map(drop)
+    })
+}
+
+/// Two rows of logits compared.
+fn logits(bench: &mut Bench, tokens: usize, vocab: usize) -> Result<()> {
+    let (card, targets) = (bench.card, vec![0; tokens]);
+    let row = |seed| -> Result<Tensor> { Ok(random((tokens, vocab), 1.0, seed)?.to_device(card.device())?) };
+    let (p, q) = (row(5)?, row(6)?);
+    bench.time("losses", format!("{tokens} x {vocab}"), (8 * tokens * vocab, 0), || {
+        card::losses(card, &p, &q, &targets).map(drop)
+    })
+}
+
+/// A table for people.
+pub fn table(figures: &CardFigures) -> String {
+    let mut lines = vec![
+        format!("{:<24} {} GB/s", "copy", figures.copy_gb_per_s),
+        format!("{:<24} {} TFLOPS in f32, {} in bf16", "matrix product", figures.f32_tflops, figures.bf16_tflops),
+        format!("{:<24} {:<26} {:>10} {:>9} {:>9}", "kernel", "shape", "ms", "of copy", "of f32"),
+    ];
+    lines.extend(figures.kernels.iter().map(|k| {
+        let share = |share: f64| format!("{:.1} %", 100.0 * share);
+        format!("{:<24} {:<26} {:>10.3} {:>9} {:>9}", k.kernel, k.shape, k.ms, share(k.of_copy), share(k.of_product))
+    }));
+    lines.join("\n")
+}
