@@ -1,29 +1,97 @@
 #!/usr/bin/env bash
-# Checks a build with CUDA where there is a GPU, its driver and the libraries of CUDA 13: no compiler is needed there.
+# Every check and every measurement of a build with CUDA, in under nine minutes, on a machine with nothing but a GPU, its
+# driver and the libraries of CUDA 13. Prepare, where there is a compiler:
 #
 #   cargo build --release --features cuda --config tools/cuda.toml
-#   cargo test --release --features cuda --config tools/cuda.toml --test kernels --no-run     # names the test's program
-#   benches/gpu_check.sh target/release/prunelens target/release/deps/kernels-...
+#   cargo test --release --features cuda --config tools/cuda.toml --no-run    # builds the tests' programs
+#   benches/gpu_check.sh --pack gpu-check.tar.gz                              # both, and the tests' files
 #
-# Written where there was no GPU: it has not been run on one.
-set -euo pipefail
-[ $# -eq 2 ] || { echo "usage: gpu_check.sh PRUNELENS KERNELS-TEST" >&2; exit 2; }
-prunelens=$1
-kernels=$2
+# There:
+#
+#   tar xzf gpu-check.tar.gz && gpu-check/benches/gpu_check.sh gpu-check/bin results
+#
+# MODEL and SAE (folders), if set, are loaded and timed too. Written where there was no GPU: it has not been run on one.
+set -uo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
 
-echo "== what the machine has"
-"$prunelens" doctor
+if [ "${1:-}" = --pack ]; then
+    target=${CARGO_TARGET_DIR:-$root/target}/release
+    folder=$(mktemp -d)
+    mkdir -p "$folder/gpu-check/bin" "$folder/gpu-check/benches" "$folder/gpu-check/tests"
+    cp "$target/prunelens" "$folder/gpu-check/bin/" || exit 1
+    for test in kernels pruning parity metrics; do
+        # The newest: cargo keeps earlier ones beside it.
+        newest=$(ls -t "$target/deps/$test"-* | grep -v '\.d$' | head -1)
+        cp "$newest" "$folder/gpu-check/bin/$test" || exit 1
+    done
+    strip "$folder"/gpu-check/bin/* 2>/dev/null
+    cp "$root/benches/gpu_check.sh" "$folder/gpu-check/benches/"
+    cp -r "$root/tests/fixtures" "$folder/gpu-check/tests/"
+    tar czf "$2" -C "$folder" gpu-check && ls -l "$2"
+    rm -rf "$folder"
+    exit
+fi
+[ $# -ge 1 ] || { echo "usage: gpu_check.sh BIN [RESULTS], or --pack FILE" >&2; exit 2; }
+bin=$(cd "$1" && pwd)
+mkdir -p "${2:-gpu-check-results}"
+results=$(cd "${2:-gpu-check-results}" && pwd)
 
-echo "== kernels against the CPU's code"
-PRUNELENS_DEVICE=cuda "$kernels" --nocapture --test-threads 1
+started=$SECONDS
+failed=()
+# A step's name, the seconds it may take, and what it runs; its output goes to a file of that name.
+step() {
+    local name=$1 seconds=$2 before=$SECONDS
+    shift 2
+    if [ $((SECONDS - started)) -gt 500 ]; then
+        echo "-- $name: left out, nine minutes are nearly over"
+        failed+=("$name (left out)")
+        return
+    fi
+    if timeout "$seconds" "$@" >"$results/$name.txt" 2>&1; then
+        echo "ok $name, $((SECONDS - before)) s"
+    else
+        echo "FAILED $name, $((SECONDS - before)) s: the end of $results/$name.txt:"
+        tail -15 "$results/$name.txt"
+        failed+=("$name")
+    fi
+}
 
-echo "== the demo on both devices: latents and figures should agree to about five digits"
-for device in cpu cuda; do
-  "$prunelens" inspect --device "$device" --json "The quick brown fox" >"${TMPDIR:-/tmp}/prunelens-$device.json"
-done
-diff "${TMPDIR:-/tmp}"/prunelens-{cpu,cuda}.json | head -20 || true
+export PRUNELENS_PARITY_FIXTURES=$root/tests/fixtures/parity PRUNELENS_METRICS_FIXTURES=$root/tests/fixtures/metrics
+export RUST_BACKTRACE=0
+gpu="env PRUNELENS_DEVICE=cuda"
 
-echo "== time"
-for shape in gpt2-small gemma-2-2b; do
-  "$prunelens" bench --device cuda --shape "$shape" --json
-done
+step doctor 20 "$bin/prunelens" doctor
+step kernels 60 $gpu "$bin/kernels" --nocapture --test-threads 1
+step pruning 60 $gpu "$bin/pruning" --nocapture --test-threads 1
+step parity 90 $gpu "$bin/parity" --nocapture --test-threads 1
+step metrics 120 $gpu "$bin/metrics" --nocapture --test-threads 1
+
+# The demo by both devices: the same tokens, latents and losses to about five digits.
+inspect() { "$bin/prunelens" inspect --device "$1" --json "The quick brown fox jumps over the lazy dog." >"$results/inspect-$1.json"; }
+both() { inspect cpu && inspect cuda && diff "$results/inspect-cpu.json" "$results/inspect-cuda.json" | head -40; true; }
+step inspect 30 both
+core() { "$bin/prunelens" metrics core --device "$1" --rows 16 --out "$results/core-$1" --json; }
+step core-cpu 60 core cpu
+step core-cuda 60 core cuda
+
+# Figures: the person's steps, jobs, and each kernel by events beside the card's own copy and matrix product.
+bench() { "$bin/prunelens" bench --device cuda "$@"; }
+step bench-gemma-16k-bf16 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 16384 --dtype bf16 --json
+step bench-gemma-16k-table 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 16384 --dtype bf16
+step bench-gpt2-24k 40 bench --shape gpt2-small --tokens 64 --d-sae 24576 --json
+step bench-gemma-65k-bf16 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 65536 --dtype bf16 --json
+step bench-gemma-131k-bf16 90 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 131072 --dtype bf16 --json
+step bench-gemma-32k-bf16 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 32768 --dtype bf16 --json
+step bench-gemma-16k-f32 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 16384 --json
+if [ -n "${MODEL:-}" ] && [ -n "${SAE:-}" ]; then
+    cat "$MODEL"/*.safetensors >/dev/null
+    step bench-model 120 bench --model "$MODEL" --sae "$SAE" --compress magnitude:0.5 --dtype bf16 --tokens 64 --json
+fi
+
+echo
+echo "$((SECONDS - started)) s; everything is in $results"
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'failed: %s\n' "${failed[@]}"
+    exit 1
+fi
+echo "all passed"

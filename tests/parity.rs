@@ -494,3 +494,83 @@ fn check_pruned(
         report.add("sae", format!("{id} on the pruned model p{n}"), result);
     }
 }
+
+/// How far a model in bf16 may be from the reference in f32, at most and in the mean over all cases: the norm of the
+/// difference by the norm of the reference for tensors, nats for the mean cross-entropy. bf16 keeps eight bits; each of the
+/// few layers here rounds a few times, and a TopK SAE may choose another latent among near equals.
+const BF16: [(&str, f64, f64); 5] = [
+    ("activations", 0.04, 0.02),
+    ("logits", 0.04, 0.02),
+    ("ce", 0.08, 0.02),
+    ("latents", 0.5, 0.14),
+    ("recon", 0.3, 0.1),
+];
+
+fn apart(got: &[f32], want: &Tensor) -> f64 {
+    let want = floats(want);
+    assert_eq!(got.len(), want.len());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut got.iter().zip(&want).map(|(g, w)| f64::from(g - w)));
+    difference / norm(&mut want.iter().map(|w| f64::from(*w))).max(1e-12)
+}
+
+/// Models in bf16, SAEs in f32 as always.
+#[test]
+fn the_reference_stack_in_bf16() {
+    let (place, root) = (Place::asked(), root());
+    let index = std::fs::read_to_string(root.join("index.json")).unwrap().replace(": Infinity", ": null");
+    let index: Value = serde_json::from_str(&index).unwrap();
+    let mut found: BTreeMap<&str, Vec<(f64, String)>> = BTreeMap::new();
+    let mut note = |kind: &'static str, name: String, apart: f64| found.entry(kind).or_default().push((apart, name));
+    let mut models = HashMap::new();
+    let quiet = &mut || Ok(());
+    for case in index["models"].as_array().unwrap() {
+        let arch = case["arch"].as_str().unwrap().to_owned();
+        let dir = root.join(case["dir"].as_str().unwrap());
+        let model = Arc::new(Model::load(&dir, &place.device, DType::BF16, &mut no_progress).unwrap());
+        let expected = tensors(&root.join(case["expected"].as_str().unwrap()));
+        let mut prompts = Vec::new();
+        for n in 0..case["prompts"].as_array().unwrap().len() {
+            let ids = tokens(&expected[&format!("p{n}.tokens")]);
+            for hook in case["hooks"].as_array().unwrap() {
+                let hook: HookPoint = hook.as_str().unwrap().parse().unwrap();
+                let captured = model.capture(&one(&ids, &model), hook, quiet).unwrap();
+                let want = &expected[&format!("p{n}.raw.{hook}")];
+                note("activations", format!("{arch} p{n} {hook}"), apart(&floats(&captured.acts), want));
+                let last = model.finish(&captured, quiet).unwrap();
+                let logits = floats(&model.logits(&last).unwrap());
+                note("logits", format!("{arch} p{n}"), apart(&logits, &expected[&format!("p{n}.raw.logits")]));
+                if let Some(want) = expected.get(&format!("p{n}.raw.ce")) {
+                    let last = last.flatten_to(1).unwrap();
+                    let (ce, _) = losses(&model, &last, &[], &next_tokens(std::slice::from_ref(&ids)), quiet).unwrap();
+                    note("ce", format!("{arch} p{n}"), (mean(&ce) - f64::from(floats(want)[0])).abs());
+                }
+            }
+            prompts.push(ids);
+        }
+        models.insert(arch, (model, prompts));
+    }
+    for case in index["saes"].as_array().unwrap() {
+        let (model, prompts) = &models[case["arch"].as_str().unwrap()];
+        let sae = place.sae(sae::formats::load(&root.join(case["files"][0].as_str().unwrap())).unwrap());
+        let expected = tensors(&root.join(case["expected"].as_str().unwrap()));
+        let (id, hook) = (case["id"].as_str().unwrap(), case["hook"].as_str().unwrap().parse().unwrap());
+        for s in case["spaces"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()) {
+            let reader = Reader::new(Variant::Original, model.clone(), sae.clone(), None, hook, space(s)).unwrap();
+            for (n, ids) in prompts.iter().enumerate() {
+                let x = reader.input(&model.capture(&one(ids, model), hook, quiet).unwrap()).unwrap();
+                let encoded = reader.encode(&x).unwrap();
+                let (latents, recon) = (encoded.latents.dense(), floats(&reader.decode(&encoded).unwrap()));
+                note("latents", format!("{id} p{n} {s}"), apart(&latents, &expected[&format!("p{n}.{s}.latents")]));
+                note("recon", format!("{id} p{n} {s}"), apart(&recon, &expected[&format!("p{n}.{s}.recon")]));
+            }
+        }
+    }
+    for (kind, most, mean) in BF16 {
+        let found = &found[kind];
+        let (worst, name) = found.iter().max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
+        let average = found.iter().map(|(apart, _)| apart).sum::<f64>() / found.len() as f64;
+        println!("{kind}: {worst:.4} at most ({name}), {average:.4} in the mean; {most} and {mean} are allowed");
+        assert!(*worst <= most && average <= mean, "{kind} of {name}: {worst}, mean {average}");
+    }
+}

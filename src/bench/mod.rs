@@ -23,8 +23,8 @@ use crate::{
     error::{Error, Result},
     kernels::card,
     metrics::core::{CoreRun, CoreSpec},
-    model::{HookPoint, Mover, Site, Space, Tick},
-    prune::{Criterion, Order, Pruning, sae::Norms},
+    model::{HookPoint, Model, Mover, Site, Space, Tick},
+    prune::{Criterion, Order, Pruning, model::Sparsity, sae::Norms},
     sae::Sae,
     session::{Session, SessionSpec},
 };
@@ -51,6 +51,8 @@ pub struct Figures {
     pub paths_all_ms: f64,
     /// Ranks of both matrices, norms given.
     pub rank_s: f64,
+    /// On a GPU, of a shape: Wanda at half of a whole model, by 128 rows of 2,048 tokens (or what the model can read).
+    pub wanda_s: Option<f64>,
     /// Tokens to the first latents of all variants.
     pub prompt_latents_ms: f64,
     /// The same, then all logits of both models.
@@ -115,6 +117,9 @@ pub fn run(
     };
     let mut figures = measure(&subject, tick)?;
     figures.first_frame_ms = first_frame_ms;
+    if args.shape.is_some() && !subject.readers[0].model.device.is_cpu() {
+        figures.wanda_s = Some(wanda(&subject.readers[0].model, tick)?);
+    }
     let (sae, model) = (&subject.readers[0].sae, &subject.readers[0].model);
     let sizes = Sizes::of(sae.d_in(), sae.d_sae(), model.config.d_vocab);
     figures.card = card::of(&model.device)?.map(|card| kernels::measure(&*card, sizes)).transpose()?;
@@ -298,6 +303,7 @@ fn measure(subject: &Subject, tick: Tick) -> Result<Figures> {
         path_ms,
         paths_all_ms,
         rank_s: round(rank_ms / 1e3),
+        wanda_s: None,
         prompt_latents_ms,
         prompt_ms,
         splice_ms,
@@ -312,9 +318,21 @@ fn measure(subject: &Subject, tick: Tick) -> Result<Figures> {
     })
 }
 
+/// Seconds that pruning a model takes with as much text as its authors use.
+fn wanda(model: &Model, tick: Tick) -> Result<f64> {
+    let (length, vocab) = (2048.min(model.config.n_ctx), model.config.d_vocab as u32);
+    let mut rng = StdRng::seed_from_u64(13);
+    let rows: Vec<Vec<u32>> = (0..128).map(|_| (0..length).map(|_| rng.random_range(1..vocab)).collect()).collect();
+    let started = Instant::now();
+    model.wanda(&[rows], Sparsity::Ratio(0.5), &mut |_| tick())?;
+    model.device.synchronize()?;
+    Ok(round(started.elapsed().as_secs_f64()))
+}
+
 /// Tokens a second of the passes and activations of one batch of the core metric; figures of the weights alone are left
 /// out, as in the reference's timing. And the longest time in which it did not look up from its work.
 fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<(f64, Duration)> {
+    let device = readers[0].model.device.clone();
     let context = CORE.1.min(readers[0].model.config.n_ctx);
     let vocab = readers[0].model.config.d_vocab as u32;
     let mut rng = StdRng::seed_from_u64(11);
@@ -330,6 +348,8 @@ fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<(f64, Dur
     let (before, started) = (run.progress().0, Instant::now());
     let (mut looked_up, mut gap) = (started, Duration::ZERO);
     let mut watched = || {
+        // A GPU is asked for its work to be done, as the explorer does before it answers a person.
+        device.synchronize()?;
         gap = gap.max(looked_up.elapsed());
         tick()?;
         looked_up = Instant::now();

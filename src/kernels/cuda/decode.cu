@@ -10,6 +10,8 @@ __device__ void decode(const u64* offsets, const u32* indices, const float* valu
     if (column >= d_in) return;
     u64 token = blockIdx.y;
     float sum = bias[column];
+    // Rows are fetched ahead of the sum that waits for them.
+#pragma unroll 4
     for (u64 at = offsets[token]; at < offsets[token + 1]; at++) {
         u64 latent = indices[at];
         float value = divisors ? values[at] / divisors[latent] : values[at];
