@@ -262,13 +262,22 @@ pub fn attention(qkv: Tensor, batch: usize, time: usize, heads: Heads, positions
     let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * f64::from(scale))?;
     let wide = if scores.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
     let scores = softcap(scores.to_dtype(wide)?, heads.softcap.map(f64::from))?;
-    let hidden = |t: usize, s: usize| s > t || heads.window.is_some_and(|window| s + window <= t);
-    let mask: Vec<f32> = (0..time)
-        .flat_map(|t| (0..time).map(move |s| (t, s)))
-        .map(|(t, s)| if hidden(t, s) { f32::NEG_INFINITY } else { 0.0 })
-        .collect();
-    let mask = Tensor::from_vec(mask, (time, time), scores.device())?.to_dtype(wide)?;
-    let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
+    let scores = scores.broadcast_add(&hidden(time, heads.window, scores.device())?.to_dtype(wide)?)?;
+    let weights = candle_nn::ops::softmax_last_dim(&scores.contiguous()?)?;
     let z = weights.to_dtype(v.dtype())?.matmul(&v)?;
     Ok(z.transpose(1, 2)?.reshape((batch * time, out_width))?)
+}
+
+/// Minus infinity where position `t` must not see position `s`, zero elsewhere: `[t, s]`, made where it is used.
+fn hidden(time: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
+    let places = Tensor::arange(0.0_f32, time as f32, device)?;
+    let (t, s) = (places.unsqueeze(1)?, places.unsqueeze(0)?);
+    let shown = Tensor::zeros((time, time), DType::F32, device)?;
+    let never = Tensor::full(f32::NEG_INFINITY, (time, time), device)?;
+    let mut mask = s.broadcast_gt(&t)?.where_cond(&never, &shown)?;
+    if let Some(window) = window.filter(|window| *window < time) {
+        let passed = (s + window as f64)?.broadcast_le(&t)?;
+        mask = passed.where_cond(&never, &mask)?;
+    }
+    Ok(mask)
 }

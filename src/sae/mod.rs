@@ -95,6 +95,11 @@ impl Sae {
         Ok(self)
     }
 
+    /// Where it works.
+    pub fn device(&self) -> &Device {
+        self.card.as_ref().map_or(&Device::Cpu, |card| card.card().device())
+    }
+
     /// What a card has to hold of it at most: weights, and ranks by one criterion.
     pub fn card_bytes(&self) -> u64 {
         let rank = |group: usize| if group <= usize::from(u16::MAX) + 1 { 2 } else { 4 };

@@ -23,7 +23,7 @@ pub fn activations(reader: &Reader, rows: &[Vec<u32>], position: usize, tick: Ti
 /// Latents of activations `[n, d_in]`, with the norms of decoder rows folded into them.
 pub fn encode(reader: &Reader, directions: &Directions, x: &[f32], tick: Tick) -> Result<Latents> {
     let (d_in, d_sae) = (reader.sae.d_in(), reader.sae.d_sae());
-    let chunk = tokens_at_once((2 * d_in * d_sae) as f64, &candle_core::Device::Cpu);
+    let chunk = tokens_at_once((2 * d_in * d_sae) as f64, reader.sae.device());
     let mut latents = Latents::new(d_sae);
     for x in x.chunks(chunk * d_in) {
         tick()?;

@@ -140,7 +140,7 @@ fn ablate(reader: &Reader, captured: &Captured, x: &Tensor, known: &mut Ablated,
 /// Encode and decode `[tokens, d_in]` in chunks, so that a wide SAE does not keep the person waiting.
 fn reconstruct(reader: &Reader, x: &Tensor, tick: Tick) -> Result<(Tensor, Latents)> {
     let (tokens, d_in) = x.dims2()?;
-    let chunk = tokens_at_once((2 * d_in * reader.sae.config.d_sae) as f64, x.device());
+    let chunk = tokens_at_once((2 * d_in * reader.sae.config.d_sae) as f64, reader.sae.device());
     let mut latents = Latents::new(reader.sae.config.d_sae);
     let mut recons = Vec::new();
     for start in (0..tokens).step_by(chunk) {

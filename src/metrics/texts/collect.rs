@@ -151,7 +151,7 @@ pub fn summarise(
         true => Some(reader.encode(&tensor(&vec![0.0; d_in])?)?),
         false => None,
     };
-    let chunk = tokens_at_once((2 * d_in * d_sae) as f64, &Device::Cpu);
+    let chunk = tokens_at_once((2 * d_in * d_sae) as f64, reader.sae.device());
     let mut sums = Sums { values: vec![0.0; d_sae], touched: Vec::new() };
     let mut out = Vec::with_capacity(lengths.len());
     // Tokens of the text under way that are done.
