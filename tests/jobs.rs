@@ -8,7 +8,7 @@ use prunelens::{
     jobs::{Job, Step, core::CoreJob},
     metrics::core::setup::CoreOptions,
     prune::Criterion,
-    session::{Compress, Session, SessionSpec},
+    session::{Compress, DeviceSpec, Session, SessionSpec},
 };
 use serde_json::Value;
 
@@ -143,4 +143,24 @@ fn choices_and_refusals() {
     fs::write(&blocked, "").unwrap();
     let message = finish(job(pruned(0.5)).unwrap(), &blocked).unwrap_err().to_string();
     assert!(message.contains("blocked"), "{message}");
+}
+
+/// What `--jobs-device` works on.
+#[test]
+fn a_copy_of_a_session_gives_the_same_figures() {
+    let session = session(SessionSpec { device: DeviceSpec::Cpu, ..SessionSpec::demo() });
+    let copy = session.on(&candle_core::Device::Cpu).unwrap();
+    // What the pruned model shares with the original, it shares there.
+    let models = |session: &Session| session.memory()[..2].to_vec();
+    assert_eq!(models(&copy), models(&session));
+    let table = |session: &Session| {
+        let mut job = CoreJob::new(session, &options()).unwrap();
+        while job.step(&mut || Ok(())).unwrap() == Step::More {}
+        job.table()
+    };
+    let (ours, theirs) = (table(&session), table(&copy));
+    for (ours, theirs) in ours.rows.iter().zip(&theirs.rows) {
+        let same = ours.values.iter().zip(&theirs.values).all(|(a, b)| a == b || format!("{a:?}") == format!("{b:?}"));
+        assert!(ours.name == theirs.name && same, "{}: {:?} {:?}", ours.name, ours.values, theirs.values);
+    }
 }
