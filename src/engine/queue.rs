@@ -260,7 +260,7 @@ impl Queue {
         session: &Session,
         served: &mut Duration,
     ) -> Result<()> {
-        session.settle()?;
+        session.pace()?;
         if mailbox.ends(Some(id)) {
             return Err(Error::Interrupted);
         }

@@ -28,13 +28,17 @@ impl Estimate {
         self.weights(dtype).iter().fold(WORK.saturating_add(self.saes), |sum, bytes| sum.saturating_add(*bytes))
     }
 
+    /// "13.5 GiB of the 137.0 GiB that are free on NVIDIA H200".
+    pub fn line(&self, gpu: &Opened) -> String {
+        format!("{} of the {} that are free on {}", gib(self.bytes(self.dtype)), gib(gpu.free_bytes), gpu.name)
+    }
+
     /// An error with the figures, and what would fit instead.
     pub fn check(&self, gpu: &Opened) -> Result<()> {
         let needed = self.bytes(self.dtype);
         if needed <= gpu.free_bytes {
             return Ok(());
         }
-        let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64);
         let [original, pruned] = self.weights(self.dtype).map(gib);
         let half = self.bytes(DType::BF16);
         let without_saes = self.bytes(self.dtype) - self.saes <= gpu.free_bytes;
@@ -58,6 +62,10 @@ impl Estimate {
     }
 }
 
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +84,9 @@ mod tests {
         assert_eq!(refusal(DType::F32, 0, 27), None);
         assert_eq!(refusal(DType::BF16, 0, 15), None);
         assert_eq!(refusal(DType::BF16, 2, 19), None);
+        let gpu = Opened { name: "a card".into(), total_bytes: 24 * GIB, free_bytes: 20 * GIB };
+        let estimate = Estimate { original: 2 * GIB, pruned: GIB, dtype: DType::BF16, saes: GIB };
+        assert_eq!(estimate.line(&gpu), "8.5 GiB of the 20.0 GiB that are free on a card");
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Probe {
             let started = Instant::now();
             let captured = reader.model.capture(&tokens, session.hook, tick)?;
             reader.model.logits(&reader.model.finish(&captured, tick)?)?;
-            session.settle()?;
+            reader.model.device.synchronize()?;
             probe.pass = started.elapsed().as_secs_f64() / n as f64;
             let x = reader.input(&captured)?;
             let started = Instant::now();

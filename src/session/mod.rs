@@ -158,9 +158,9 @@ impl Session {
         Self::new(&self.spec, models, unplaced(&self.sae), self.trained.as_ref().map(unplaced))
     }
 
-    /// Wait until the device has done what it was given: a GPU takes on more than a person wants to wait for.
-    pub fn settle(&self) -> Result<()> {
-        Ok(self.original.device.synchronize()?)
+    /// Called between parts of long work: a GPU takes on more at once than a person wants to wait for.
+    pub fn pace(&self) -> Result<()> {
+        self.sae.card.as_ref().map_or(Ok(()), |there| there.card().pace())
     }
 
     /// A variant without pruning of the SAE; `None` if it is not part of this session.

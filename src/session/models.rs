@@ -46,7 +46,7 @@ impl Models {
                 // The tokenizer first: what parsing it takes is free again before the weights come.
                 let config = Model::config(&path)?;
                 let tokenizer = Tokenizer::load(&path, &config)?;
-                fits(spec, &path, &config, saes, &device)?;
+                fits(spec, &path, &config, saes, &device, progress)?;
                 let model = named(Model::load(&path, &device, spec.dtype, progress)?, &spec.model);
                 (model, tokenizer)
             }
@@ -58,8 +58,15 @@ impl Models {
     }
 }
 
-/// Refuse what cannot fit a GPU before any of it is read.
-fn fits(spec: &SessionSpec, path: &Path, config: &Config, saes: u64, device: &Device) -> Result<()> {
+/// Say what a GPU has to hold, and refuse what cannot fit, before any of it is read.
+fn fits(
+    spec: &SessionSpec,
+    path: &Path,
+    config: &Config,
+    saes: u64,
+    device: &Device,
+    progress: Listener,
+) -> Result<()> {
     let Some(gpu) = gpu::opened(device) else { return Ok(()) };
     let blocks = config.block_weights();
     let all = blocks + config.embedding_weights(Model::is_tied(path)?);
@@ -69,7 +76,9 @@ fn fits(spec: &SessionSpec, path: &Path, config: &Config, saes: u64, device: &De
         // A copy made here shares everything but the matrices of the blocks.
         (None, _) => blocks,
     };
-    Estimate { original: all, pruned, dtype: spec.dtype, saes }.check(&gpu)
+    let estimate = Estimate { original: all, pruned, dtype: spec.dtype, saes };
+    progress(Progress { what: format!("taking {}", estimate.line(&gpu)), done: 0, total: 0, unit: "" })?;
+    estimate.check(&gpu)
 }
 
 fn prune(

@@ -96,6 +96,10 @@ impl Card for StandIn {
         })
     }
 
+    fn pace(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
         let started = std::time::Instant::now();
         work()?;

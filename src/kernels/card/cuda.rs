@@ -1,10 +1,14 @@
 //! An NVIDIA GPU: the kernels as the build embedded them, launched on candle's own stream.
 
+use std::sync::{Mutex, PoisonError};
+
 use candle_core::{
     CudaDevice, CudaStorage, DType, Device, Storage, Tensor,
     cuda_backend::{
         CudaDType, WrapErr,
-        cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys::CUevent_flags},
+        cudarc::driver::{
+            CudaEvent, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys::CUevent_flags,
+        },
     },
     op::BackpropOp,
 };
@@ -28,11 +32,13 @@ const FILES: [(&str, &str); 7] = [
 pub struct Cuda {
     device: Device,
     cuda: CudaDevice,
+    /// After everything that was launched before the last call of `pace`.
+    launched: Mutex<Option<CudaEvent>>,
 }
 
 impl Cuda {
     pub fn new(device: &Device) -> Result<Self> {
-        Ok(Self { device: device.clone(), cuda: device.as_cuda_device()?.clone() })
+        Ok(Self { device: device.clone(), cuda: device.as_cuda_device()?.clone(), launched: Mutex::default() })
     }
 
     /// Where the numbers of a tensor lie.
@@ -135,6 +141,12 @@ impl Card for Cuda {
         // SAFETY: as the caller promises.
         unsafe { builder.launch(config).w()? };
         Ok(())
+    }
+
+    fn pace(&self) -> Result<()> {
+        let event = self.cuda.cuda_stream().record_event(None).w()?;
+        let earlier = self.launched.lock().unwrap_or_else(PoisonError::into_inner).replace(event);
+        Ok(earlier.map_or(Ok(()), |event| event.synchronize()).w()?)
     }
 
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64> {

@@ -100,6 +100,10 @@ pub trait Card: Send + Sync {
     /// The arguments must be those that the kernel declares, and the memory they point to as long as it expects.
     unsafe fn launch(&self, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()>;
 
+    /// Wait until what was launched before the last call of this is done. Called between parts of long work it leaves the card
+    /// one part to be busy with, and no more than that for others to wait for.
+    fn pace(&self) -> Result<()>;
+
     /// Milliseconds that the card takes for what is launched.
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64>;
 }
