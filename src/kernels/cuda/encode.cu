@@ -11,9 +11,11 @@ constexpr u32 FEW = 8;
 // Latents and tokens of a square, and how many inputs are staged at a time.
 constexpr u32 SIDE = 64;
 constexpr u32 DEPTH = 16;
-// Each of the 256 threads of a block has 4 x 4 sums.
+// Each of the threads of a block has 4 x 4 sums, and fetches four weights and four inputs at a time.
+constexpr u32 MANY = 256;
 constexpr u32 EACH = 4;
 constexpr u32 ACROSS = SIDE / EACH;
+constexpr u32 STAGED = SIDE * DEPTH / MANY;
 
 // Where a latent fires: above its threshold (if there are any) and above zero.
 __device__ __forceinline__ float fired(float sum, u64 latent, const float* bias, const float* scale,
@@ -78,38 +80,46 @@ __device__ void encode_few(const float* x, const W* weight, const R* ranks, u32 
 template <class W, class R>
 __device__ void encode_many(const float* x, const W* weight, const R* ranks, u32 cut, const float* bias,
                             const float* scale, const float* floors, u32 tokens, u32 d_in, u64 d_sae, float* out) {
-    // One more column than needed: neighbours then lie in different banks.
-    __shared__ float ws[DEPTH][SIDE + 1];
-    __shared__ float xs[DEPTH][SIDE + 1];
+    // Four more columns than needed: neighbours lie in different banks, and four still travel in one load.
+    alignas(16) __shared__ float ws[DEPTH][SIDE + 4];
+    alignas(16) __shared__ float xs[DEPTH][SIDE + 4];
     // Tokens change fastest from block to block: those that share weights run together.
     u64 latent0 = (u64)blockIdx.y * SIDE;
     u32 token0 = blockIdx.x * SIDE;
-    u32 column = threadIdx.x % ACROSS;
-    u32 row = threadIdx.x / ACROSS;
+    u32 column = threadIdx.x % ACROSS * EACH;
+    u32 row = threadIdx.x / ACROSS * EACH;
     float sums[EACH][EACH] = {};
+    // What comes next is on its way while the sums are taken.
+    float next_w[STAGED], next_x[STAGED];
+    auto fetch = [&](u32 start) {
+#pragma unroll
+        for (u32 n = 0; n < STAGED; n++) {
+            u32 at = threadIdx.x + n * MANY;
+            u32 i = start + at % DEPTH;
+            u64 latent = latent0 + at / DEPTH;
+            u32 token = token0 + at / DEPTH;
+            next_w[n] = i < d_in && latent < d_sae ? kept(weight, ranks, cut, latent * d_in + i) : 0.0f;
+            next_x[n] = i < d_in && token < tokens ? x[(u64)token * d_in + i] : 0.0f;
+        }
+    };
+    fetch(0);
     for (u32 start = 0; start < d_in; start += DEPTH) {
-        for (u32 at = threadIdx.x; at < SIDE * DEPTH; at += blockDim.x) {
-            u32 i = at % DEPTH;
-            u32 line = at / DEPTH;
-            bool inside = start + i < d_in;
-            u64 latent = latent0 + line;
-            u32 token = token0 + line;
-            ws[i][line] = inside && latent < d_sae ? kept(weight, ranks, cut, latent * d_in + start + i) : 0.0f;
-            xs[i][line] = inside && token < tokens ? x[(u64)token * d_in + start + i] : 0.0f;
+#pragma unroll
+        for (u32 n = 0; n < STAGED; n++) {
+            u32 at = threadIdx.x + n * MANY;
+            ws[at % DEPTH][at / DEPTH] = next_w[n];
+            xs[at % DEPTH][at / DEPTH] = next_x[n];
         }
         __syncthreads();
+        if (start + DEPTH < d_in) fetch(start + DEPTH);
 #pragma unroll
         for (u32 i = 0; i < DEPTH; i++) {
-            float w[EACH], v[EACH];
-#pragma unroll
-            for (u32 a = 0; a < EACH; a++) {
-                w[a] = ws[i][column + a * ACROSS];
-                v[a] = xs[i][row + a * ACROSS];
-            }
+            Several<float, EACH> w = several<EACH>(ws[i], column);
+            Several<float, EACH> v = several<EACH>(xs[i], row);
 #pragma unroll
             for (u32 a = 0; a < EACH; a++)
 #pragma unroll
-                for (u32 b = 0; b < EACH; b++) sums[a][b] = fmaf(w[b], v[a], sums[a][b]);
+                for (u32 b = 0; b < EACH; b++) sums[a][b] = fmaf(w.at[b], v.at[a], sums[a][b]);
         }
         __syncthreads();
     }
@@ -117,8 +127,8 @@ __device__ void encode_many(const float* x, const W* weight, const R* ranks, u32
     for (u32 a = 0; a < EACH; a++)
 #pragma unroll
         for (u32 b = 0; b < EACH; b++) {
-            u32 token = token0 + row + a * ACROSS;
-            u64 latent = latent0 + column + b * ACROSS;
+            u32 token = token0 + row + a;
+            u64 latent = latent0 + column + b;
             if (token < tokens && latent < d_sae)
                 out[(u64)token * d_sae + latent] = fired(sums[a][b], latent, bias, scale, floors);
         }
