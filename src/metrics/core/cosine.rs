@@ -1,6 +1,6 @@
 //! Largest cosine of every vector with another one, block by block: no `[d_sae, d_sae]` table is ever in memory.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::{error::Result, kernels::with_f32};
@@ -20,8 +20,8 @@ pub struct MaxCosine {
 }
 
 impl MaxCosine {
-    /// `vectors` is `[count, width]`.
-    pub fn new(vectors: &Tensor) -> Result<Self> {
+    /// `vectors` is `[count, width]`; their products are taken on a device.
+    pub fn new(vectors: &Tensor, device: &Device) -> Result<Self> {
         let (count, width) = vectors.dims2()?;
         let mut unit = with_f32(vectors, <[f32]>::to_vec)?;
         unit.par_chunks_exact_mut(width).for_each(|row| {
@@ -33,7 +33,7 @@ impl MaxCosine {
             .flat_map(|row| (row..count).step_by(COLUMNS).map(move |column| (row, column)))
             .collect();
         Ok(Self {
-            unit: Tensor::from_vec(unit, (count, width), vectors.device())?,
+            unit: Tensor::from_vec(unit, (count, width), device)?,
             best: vec![f32::NEG_INFINITY; count],
             blocks,
             next: 0,
@@ -90,13 +90,13 @@ impl MaxCosine {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
     use rand::{Rng, SeedableRng, rngs::StdRng};
 
     use super::*;
 
     fn run(values: &[f32], count: usize, width: usize) -> Vec<f64> {
-        let mut search = MaxCosine::new(&Tensor::from_slice(values, (count, width), &Device::Cpu).unwrap()).unwrap();
+        let vectors = Tensor::from_slice(values, (count, width), &Device::Cpu).unwrap();
+        let mut search = MaxCosine::new(&vectors, &Device::Cpu).unwrap();
         while search.step().unwrap() {}
         assert_eq!(search.progress().0, search.progress().1);
         search.values()

@@ -219,7 +219,7 @@ impl CoreRun {
                     Activation::Gated { b_mag, .. } => b_mag,
                     _ => &sae.b_enc,
                 };
-                task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias, tick)?)
+                task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias, reader.sae.device(), tick)?)
             }
         };
         if !run.step(tick)? {

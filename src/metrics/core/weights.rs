@@ -1,6 +1,6 @@
 //! Figures of an SAE's weights alone, one value a latent.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +28,8 @@ pub struct WeightRun {
 }
 
 impl WeightRun {
-    /// `w_enc` and `w_dec` are `[d_sae, d_in]`: a latent is a row of both.
-    pub fn new(w_enc: &Tensor, w_dec: &Tensor, b_enc: &[f32], tick: Tick) -> Result<Self> {
+    /// `w_enc` and `w_dec` are `[d_sae, d_in]`: a latent is a row of both. The tables are taken on a device.
+    pub fn new(w_enc: &Tensor, w_dec: &Tensor, b_enc: &[f32], device: &Device, tick: Tick) -> Result<Self> {
         let (d_sae, d_in) = w_enc.dims2()?;
         let cosine = |enc: &[f32], dec: &[f32]| {
             let norm = dot(enc, enc).sqrt();
@@ -43,11 +43,11 @@ impl WeightRun {
         })??;
         tick()?;
         let encoder_bias = if b_enc.is_empty() { vec![0.0; d_sae] } else { b_enc.iter().map(|&b| b.into()).collect() };
-        let encoder = MaxCosine::new(w_enc)?;
+        let encoder = MaxCosine::new(w_enc, device)?;
         tick()?;
         Ok(Self {
             encoder,
-            decoder: MaxCosine::new(w_dec)?,
+            decoder: MaxCosine::new(w_dec, device)?,
             figures: WeightFigures { encoder_bias, encoder_norm, encoder_decoder_cosine_sim, ..Default::default() },
         })
     }
@@ -85,8 +85,6 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
     use crate::error::Error;
 
@@ -97,7 +95,7 @@ mod tests {
     #[test]
     fn norms_cosines_and_dead_latents() {
         let (enc, dec) = (tensor(&[3.0, 4.0, 0.0, 0.0, 0.0, 2.0]), tensor(&[1.0, 0.0, 0.0, 1.0, 0.6, 0.8]));
-        let mut run = WeightRun::new(&enc, &dec, &[0.5, -1.0, 0.0], &mut || Ok(())).unwrap();
+        let mut run = WeightRun::new(&enc, &dec, &[0.5, -1.0, 0.0], &Device::Cpu, &mut || Ok(())).unwrap();
         // Stopped after its first block it goes on from there.
         assert!(matches!(run.step(&mut || Err(Error::Interrupted)), Err(Error::Interrupted)));
         assert_eq!(run.progress(), (1, 2));
@@ -112,6 +110,9 @@ mod tests {
         {
             assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6), "{found:?}");
         }
-        assert_eq!(WeightRun::new(&enc, &dec, &[], &mut || Ok(())).unwrap().figures.encoder_bias, [0.0; 3]);
+        assert_eq!(
+            WeightRun::new(&enc, &dec, &[], &Device::Cpu, &mut || Ok(())).unwrap().figures.encoder_bias,
+            [0.0; 3]
+        );
     }
 }
