@@ -156,6 +156,7 @@ fn from_shape(
     spec: &SessionSpec,
     tick: Tick,
 ) -> Result<Subject> {
+    let (device, _) = spec.device.open()?;
     let original = shape::model(name)?;
     let hook = HookPoint { layer, site: Site::ResidPost };
     original.check_hook(hook)?;
@@ -163,7 +164,6 @@ fn from_shape(
         return Err(Error::Usage("expected --d-sae of at least 64 and --tokens within the model's context".into()));
     }
     let pruned = shape::pruned(&original)?;
-    let (device, _) = spec.device.open()?;
     let mut mover = Mover::new(&device, spec.dtype);
     let (original, pruned) = (Arc::new(mover.model(&original)?), Arc::new(mover.model(&pruned)?));
     drop(mover);

@@ -27,6 +27,9 @@ pub struct StandIn {
 fn build() -> Result<PathBuf, String> {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kernels-{}.so", std::process::id()));
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels/card.cpp");
+    if !source.is_file() {
+        return Err(format!("{} is not on this machine", source.display()));
+    }
     let flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wno-unknown-pragmas", "-shared", "-fPIC"];
     let output = Command::new("c++").args(flags).arg("-o").arg(&out).arg(source).output();
     let output = output.map_err(|e| format!("no C++ compiler (c++): {e}"))?;
