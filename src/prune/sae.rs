@@ -54,14 +54,8 @@ impl Gather {
                 dec.add_sequences(sequences);
             }
             Self::Paper { enc, dec } => {
-                // Dense pre-activations are wide: a few positions at a time.
-                let (input, d) = (sae.process_input(x)?.0, sae.d_in());
-                let mut squares = vec![0.0; sae.d_sae()];
-                for rows in input.chunks(64 * d) {
-                    add_squares(&mut squares, &sae.pre_activations(rows)?);
-                }
-                enc.add(&squares);
-                let mut squares = vec![0.0; d];
+                enc.add(&sae.pre_activation_squares(x)?);
+                let mut squares = vec![0.0; sae.d_in()];
                 add_squares(&mut squares, &sae.decode_normalised(encoded, None)?);
                 dec.add(&squares);
             }

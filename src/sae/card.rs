@@ -131,6 +131,29 @@ impl CardSae {
         Ok(Encoded { latents, undo })
     }
 
+    /// As [`Sae::pre_activation_squares`]: some latents at a time, by the library's matrix product.
+    pub fn pre_activation_squares(&self, sae: &Sae, x: &Tensor) -> Result<Vec<f64>> {
+        let (x, _) = self.process_input(sae, x)?;
+        let (card, n, d_sae) = (&*self.card, x.dim(0)?.max(1), sae.d_sae());
+        let step = (DENSE / n.max(sae.d_in())).max(1);
+        let mut squares = Vec::with_capacity(d_sae);
+        for first in (0..d_sae).step_by(step) {
+            let latents = first..(first + step).min(d_sae);
+            let weight = card::mask(card, &self.enc, None, latents.clone())?;
+            let weight = weight.into_tensor(card, &[latents.len(), sae.d_in()])?.to_dtype(DType::F32)?;
+            let there = |values: &[f32]| Tensor::from_slice(&values[latents.clone()], latents.len(), card.device());
+            let products = x.matmul(&weight.t()?)?;
+            let pre = match &sae.activation {
+                Activation::Gated { r_mag, b_mag } => {
+                    products.broadcast_mul(&there(r_mag)?.exp()?)?.broadcast_add(&there(b_mag)?)?
+                }
+                _ => products.broadcast_add(&there(&sae.b_enc)?)?,
+            };
+            squares.extend(card::column_squares(card, &pre)?);
+        }
+        Ok(squares)
+    }
+
     fn rows_at_once(&self) -> usize {
         (DENSE / self.enc.rows.max(1)).max(1)
     }

@@ -25,7 +25,7 @@ use crate::{
         with_f32,
     },
     model::{HookPoint, Space},
-    prune::{Order, Pruning, grid_ratio},
+    prune::{Order, Pruning, grid_ratio, norms::add_squares},
 };
 
 /// What an SAE's file says beside its weights.
@@ -155,6 +155,19 @@ impl Sae {
             }
             pre
         })
+    }
+
+    /// Sum over positions of the square of each pre-activation, of activations `[n, d_in]`.
+    pub fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
+        if let Some(card) = &self.card {
+            return card.pre_activation_squares(self, x);
+        }
+        // Dense pre-activations are wide: a few positions at a time.
+        let (input, mut squares) = (self.process_input(x)?.0, vec![0.0; self.d_sae()]);
+        for rows in input.chunks(64 * self.d_in()) {
+            add_squares(&mut squares, &self.pre_activations(rows)?);
+        }
+        Ok(squares)
     }
 
     /// Pre-activations of the `wanted` latents of `x` at every ratio, and for TopK the last latent chosen at each.
