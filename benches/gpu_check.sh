@@ -10,7 +10,8 @@
 #
 #   tar xzf gpu-check.tar.gz && gpu-check/benches/gpu_check.sh gpu-check/bin results
 #
-# MODEL and SAE (folders), if set, are loaded and timed too. Written where there was no GPU: it has not been run on one.
+# MODEL and SAE (folders), if set, are loaded and timed too. DEVICE=cpu tries the script itself. Written where there was no
+# GPU: it has not been run on one.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -58,7 +59,8 @@ step() {
 
 export PRUNELENS_PARITY_FIXTURES=$root/tests/fixtures/parity PRUNELENS_METRICS_FIXTURES=$root/tests/fixtures/metrics
 export RUST_BACKTRACE=0
-gpu="env PRUNELENS_DEVICE=cuda"
+device=${DEVICE:-cuda}
+gpu="env PRUNELENS_DEVICE=$device"
 
 step doctor 20 "$bin/prunelens" doctor
 step kernels 60 $gpu "$bin/kernels" --nocapture --test-threads 1
@@ -68,14 +70,14 @@ step metrics 120 $gpu "$bin/metrics" --nocapture --test-threads 1
 
 # The demo by both devices: the same tokens, latents and losses to about five digits.
 inspect() { "$bin/prunelens" inspect --device "$1" --json "The quick brown fox jumps over the lazy dog." >"$results/inspect-$1.json"; }
-both() { inspect cpu && inspect cuda && diff "$results/inspect-cpu.json" "$results/inspect-cuda.json" | head -40; true; }
+both() { inspect cpu && inspect "$device" && diff "$results/inspect-cpu.json" "$results/inspect-$device.json" | head -40; true; }
 step inspect 30 both
 core() { "$bin/prunelens" metrics core --device "$1" --rows 16 --out "$results/core-$1" --json; }
 step core-cpu 60 core cpu
-step core-cuda 60 core cuda
+step "core-$device" 60 core "$device"
 
 # Figures: the person's steps, jobs, and each kernel by events beside the card's own copy and matrix product.
-bench() { "$bin/prunelens" bench --device cuda "$@"; }
+bench() { "$bin/prunelens" bench --device "$device" "$@"; }
 step bench-gemma-16k-bf16 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 16384 --dtype bf16 --json
 step bench-gemma-16k-table 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 16384 --dtype bf16
 step bench-gpt2-24k 40 bench --shape gpt2-small --tokens 64 --d-sae 24576 --json
