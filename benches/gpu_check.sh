@@ -48,7 +48,7 @@ step() {
         failed+=("$name (left out)")
         return
     fi
-    if timeout "$seconds" "$@" >"$results/$name.txt" 2>&1; then
+    if timeout "$seconds" bash -c '"$@"' step "$@" >"$results/$name.txt" 2>&1; then
         echo "ok $name, $((SECONDS - before)) s"
     else
         echo "FAILED $name, $((SECONDS - before)) s: the end of $results/$name.txt:"
@@ -59,35 +59,35 @@ step() {
 
 export PRUNELENS_PARITY_FIXTURES=$root/tests/fixtures/parity PRUNELENS_METRICS_FIXTURES=$root/tests/fixtures/metrics
 export RUST_BACKTRACE=0
-device=${DEVICE:-cuda}
+export device=${DEVICE:-cuda} bin results
 gpu="env PRUNELENS_DEVICE=$device"
+
+# The demo by both devices: the same tokens, latents and losses to about five digits.
+inspect() { "$bin/prunelens" inspect --device "$1" --json "The quick brown fox jumps over the lazy dog." >"$results/inspect-$1.json"; }
+both() { inspect cpu && inspect "$device" && diff "$results/inspect-cpu.json" "$results/inspect-$device.json" | head -40; true; }
+core() { "$bin/prunelens" metrics core --device "$1" --rows 16 --out "$results/core-$1" --json; }
+# Figures: the person's steps, jobs, and each kernel by events beside the card's own copy and matrix product.
+bench() { "$bin/prunelens" bench --device "$device" --tokens 64 "$@"; }
+gemma() { bench --shape gemma-2-2b --layer 12 "$@"; }
+export -f inspect both core bench gemma
 
 step doctor 20 "$bin/prunelens" doctor
 step kernels 60 $gpu "$bin/kernels" --nocapture --test-threads 1
 step pruning 60 $gpu "$bin/pruning" --nocapture --test-threads 1
 step parity 90 $gpu "$bin/parity" --nocapture --test-threads 1
 step metrics 120 $gpu "$bin/metrics" --nocapture --test-threads 1
-
-# The demo by both devices: the same tokens, latents and losses to about five digits.
-inspect() { "$bin/prunelens" inspect --device "$1" --json "The quick brown fox jumps over the lazy dog." >"$results/inspect-$1.json"; }
-both() { inspect cpu && inspect "$device" && diff "$results/inspect-cpu.json" "$results/inspect-$device.json" | head -40; true; }
 step inspect 30 both
-core() { "$bin/prunelens" metrics core --device "$1" --rows 16 --out "$results/core-$1" --json; }
 step core-cpu 60 core cpu
 step "core-$device" 60 core "$device"
-
-# Figures: the person's steps, jobs, and each kernel by events beside the card's own copy and matrix product.
-bench() { "$bin/prunelens" bench --device "$device" "$@"; }
-step bench-gemma-16k-bf16 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 16384 --dtype bf16 --json
-step bench-gemma-16k-table 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 16384 --dtype bf16
-step bench-gpt2-24k 40 bench --shape gpt2-small --tokens 64 --d-sae 24576 --json
-step bench-gemma-65k-bf16 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 65536 --dtype bf16 --json
-step bench-gemma-131k-bf16 90 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 131072 --dtype bf16 --json
-step bench-gemma-32k-bf16 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 32768 --dtype bf16 --json
-step bench-gemma-16k-f32 60 bench --shape gemma-2-2b --layer 12 --tokens 64 --d-sae 16384 --json
+step gemma-16k-bf16 90 gemma --d-sae 16384 --dtype bf16 --json
+step gpt2-24k 60 bench --shape gpt2-small --d-sae 24576 --json
+step gemma-65k-bf16 90 gemma --d-sae 65536 --dtype bf16 --json
+step gemma-131k-bf16 120 gemma --d-sae 131072 --dtype bf16 --json
+step gemma-32k-bf16 90 gemma --d-sae 32768 --dtype bf16
+step gemma-16k-f32 150 gemma --d-sae 16384 --json
 if [ -n "${MODEL:-}" ] && [ -n "${SAE:-}" ]; then
     cat "$MODEL"/*.safetensors >/dev/null
-    step bench-model 120 bench --model "$MODEL" --sae "$SAE" --compress magnitude:0.5 --dtype bf16 --tokens 64 --json
+    step bench-model 120 bench --model "$MODEL" --sae "$SAE" --compress magnitude:0.5 --dtype bf16 --json
 fi
 
 echo
