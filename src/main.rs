@@ -8,7 +8,7 @@ use prunelens::{
     cli::{Cli, Command, DisplayArgs, MetricsCommand, PruneTarget, SessionArgs, SessionTask, data::DataTarget},
     data, doctor,
     error::Result,
-    inspect, interrupt, logging, metrics, output, pages, presets, prune,
+    inspect, interrupt, jobs, logging, metrics, output, pages, presets, prune,
     session::Session,
     setup, train,
 };
@@ -43,8 +43,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Metrics(args) => match &args.command {
             Some(MetricsCommand::Show(args)) => metrics::show::run(args),
             None => {
-                metrics::command::specs(&args)?;
-                metrics::command::run(setup::sessions(&args)?, &args, setup::store(&args), tick)
+                jobs::command::specs(&args)?;
+                jobs::command::run(setup::sessions(&args)?, &args, setup::store(&args), tick)
             }
         },
         Command::Data(args) => match args.target {

@@ -6,9 +6,12 @@ use candle_core::{DType, Device};
 use prunelens::{
     compare::{Reader, Variant},
     error::Error,
-    jobs::{Job, Step, absorption::AbsorptionJob},
+    jobs::{Job, Step},
     metrics::{
-        absorption::{AbsorptionResult, AbsorptionRun, AbsorptionSpec, setup::AbsorptionOptions},
+        absorption::{
+            AbsorptionResult, AbsorptionRun, AbsorptionSpec,
+            job::{AbsorptionJob, AbsorptionOptions},
+        },
         details::DetailKind,
     },
     model::{Model, Tokenizer},

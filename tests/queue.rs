@@ -9,11 +9,11 @@ use std::{
 use prunelens::{
     engine::{self, Command, EngineHandle, JobId, JobState, Options, Report, Request, Unfinished},
     error::{Error, Result},
-    jobs::{
-        Cost, Family, Job, JobProgress, JobSpec, Kind, Param, ParamValue, Params, Run, Step, Store, fit, from_bytes,
-        to_bytes,
+    jobs::{Cost, Family, Job, JobProgress, JobSpec, Kind, Param, ParamValue, Params, Run, Step, Store, fit},
+    metrics::{
+        MetricRow, MetricTable,
+        job::{from_bytes, to_bytes},
     },
-    metrics::{MetricRow, MetricTable},
     model::Tick,
     prune::Criterion,
     session::{Compress, SessionSpec},

@@ -8,11 +8,14 @@ use std::{
 use prunelens::{
     compare::Variant,
     error::Result,
-    jobs::{Job, Step, core::CoreJob, sweep::SweepJob},
+    jobs::{Job, Step},
     metrics::{
-        core::setup::CoreOptions,
+        core::job::{CoreJob, CoreOptions},
         details::DetailKind,
-        sweep::{Mode, setup::SweepOptions},
+        sweep::{
+            Mode,
+            job::{SweepJob, SweepOptions},
+        },
     },
     prune::Criterion,
     session::{Compress, Session, SessionSpec, Source},

@@ -11,10 +11,10 @@ use prunelens::{
     compare::Variant,
     data::labelled::{Making, make_dataset},
     error::Result,
-    jobs::{Job, Step, texts},
+    jobs::{Job, Step},
     metrics::{
         details::{Cell, DetailKind},
-        texts::TextOptions,
+        texts::{TextJob, TextOptions},
     },
     session::{Compress, Session, SessionSpec},
 };
@@ -96,9 +96,9 @@ fn options(data: &Path) -> TextOptions {
 type Make = fn(&Session, &TextOptions) -> Result<Box<dyn Job>>;
 
 const FAMILIES: [(&str, Make); 3] = [
-    ("sparse_probing", |session, options| Ok(Box::new(texts::sparse_probing(session, options)?))),
-    ("tpp", |session, options| Ok(Box::new(texts::tpp(session, options)?))),
-    ("scr", |session, options| Ok(Box::new(texts::scr(session, options)?))),
+    ("sparse_probing", |session, options| Ok(Box::new(TextJob::sparse_probing(session, options)?))),
+    ("tpp", |session, options| Ok(Box::new(TextJob::tpp(session, options)?))),
+    ("scr", |session, options| Ok(Box::new(TextJob::scr(session, options)?))),
 ];
 
 fn finish(job: &mut dyn Job, results: &Path) -> Vec<Value> {

@@ -11,6 +11,34 @@ use crate::{
     session::{Session, token_tensor},
 };
 
+/// How much of what a session has loaded a job takes; counts and shares that its [`Cost`] is made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extent {
+    /// Variants measured, and models they are on.
+    pub variants: f64,
+    pub models: f64,
+    /// Shares of a model's layers: up to the hook's block with it, and from the hook on.
+    pub before: f64,
+    pub after: f64,
+}
+
+impl Extent {
+    /// Of a job on those variants that were asked for (all, if none were) and are there.
+    pub fn of(session: &Session, asked: &[Variant]) -> Self {
+        let there = |v: &Variant| *v != Variant::Trained || session.trained.is_some();
+        let measured = |v: &Variant| (asked.is_empty() || asked.contains(v)) && there(v);
+        let variants: Vec<Variant> = Variant::ALL.into_iter().filter(measured).collect();
+        let on = |pruned: bool| variants.iter().any(|v| v.on_pruned_model() == pruned);
+        let (layer, n_layers) = (session.hook.layer as f64, session.original.config.n_layers.max(1) as f64);
+        Self {
+            variants: variants.len() as f64,
+            models: f64::from(u8::from(on(false)) + u8::from(on(true))),
+            before: ((layer + 1.0) / n_layers).min(1.0),
+            after: 1.0 - (layer / n_layers).min(1.0),
+        }
+    }
+}
+
 /// How fast a session's models are here, measured on a few tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Probe {

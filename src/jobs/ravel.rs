@@ -1,21 +1,15 @@
-//! RAVEL of a session as a job.
-
-use std::path::{Path, PathBuf};
+//! RAVEL in the list of families: what can be chosen, and what it costs.
 
 use super::{
-    Cost, Family, Job, JobProgress, Kind, Param, Params, Step,
+    Cost, Extent, Family, Kind, Param, Params,
     params::{CRITERION, DATA, RATIO, VARIANTS},
 };
 use crate::{
     error::Result,
-    metrics::{
-        Detail, MetricTable,
-        ravel::{
-            RavelSpec,
-            setup::{RavelMeasurement, RavelOptions, amounts},
-        },
+    metrics::ravel::{
+        RavelSpec,
+        job::{RavelJob, RavelOptions, amounts},
     },
-    model::Tick,
     session::Session,
 };
 
@@ -100,12 +94,8 @@ fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
     let (prompts, pairs) = amounts(&session.original);
     let (prompts, pairs) = (o.prompts.unwrap_or(prompts) as u64, o.pairs.unwrap_or(pairs) as u64);
     let epochs = o.epochs.unwrap_or(spec.num_epochs) as f64;
-    let variants = match o.variants.len() {
-        0 => 3.0 + f64::from(u8::from(session.trained.is_some())),
-        n => n as f64,
-    };
+    let Extent { variants, after, .. } = Extent::of(session, &o.variants);
     let config = &session.original.config;
-    let after = 1.0 - (session.hook.layer as f64 / config.n_layers.max(1) as f64).min(1.0);
     let tokens = prompts * (OWN_TOKENS + spec.n_generated_tokens as u64);
     // Of each variant, attribute and pair of both kinds: training with gradients behind the hook, then one answer.
     let train = spec.train_test_split * epochs * (1.0 + 2.0 * after);
@@ -121,48 +111,4 @@ fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
         bytes: (512 << 20)
             + 4 * batch * OWN_TOKENS * (config.n_layers as u64) * (4 * config.d_model + 3 * config.d_mlp) as u64,
     }))
-}
-
-pub struct RavelJob(RavelMeasurement);
-
-impl RavelJob {
-    /// Read the entities and prepare the prompts; no model is run yet.
-    pub fn new(session: &Session, options: &RavelOptions) -> Result<Self> {
-        RavelMeasurement::new(session, options).map(Self)
-    }
-}
-
-impl Job for RavelJob {
-    fn name(&self) -> &'static str {
-        "ravel"
-    }
-
-    fn step(&mut self, tick: Tick) -> Result<Step> {
-        Ok(if self.0.run.step(tick)? { Step::More } else { Step::Done })
-    }
-
-    fn progress(&self) -> JobProgress {
-        let (done, total) = self.0.run.progress();
-        JobProgress { done: done as u64, total: total as u64, unit: "prompts", note: self.0.run.note() }
-    }
-
-    fn table(&self) -> MetricTable {
-        self.0.table()
-    }
-
-    fn details(&self) -> Vec<Detail> {
-        self.0.run.details()
-    }
-
-    fn state(&self) -> Result<Vec<u8>> {
-        self.0.run.state()
-    }
-
-    fn restore(&mut self, state: &[u8]) -> Result<()> {
-        self.0.run.restore(state)
-    }
-
-    fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>> {
-        self.0.write(results)
-    }
 }

@@ -1,9 +1,7 @@
-//! A sweep over ratios, criteria and layers as a job.
-
-use std::path::{Path, PathBuf};
+//! The sweep over ratios, criteria and layers in the list of families: what can be chosen, and what it costs.
 
 use super::{
-    Cost, Family, Job, JobProgress, Kind, Param, Params, Step,
+    Cost, Extent, Family, Kind, Param, Params,
     core::{BATCH_SIZE, CONTEXT_SIZE, ROWS},
     params::{TEXT, VARIANTS},
 };
@@ -11,14 +9,12 @@ use crate::{
     compare::Variant,
     error::Result,
     metrics::{
-        Detail, MetricTable,
-        core::setup::{BATCH, CONTEXT, default_rows},
+        core::job::{BATCH, CONTEXT, default_rows},
         sweep::{
             Mode, RATIOS,
-            setup::{SweepMeasurement, SweepOptions},
+            job::{SweepJob, SweepOptions},
         },
     },
-    model::Tick,
     session::Session,
 };
 
@@ -120,7 +116,7 @@ fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
     let fixed = [Variant::Original, Variant::Trained].into_iter().filter(|v| wanted(*v)).count();
     let points = (pruned + fixed).max(1) as f64;
     let layers = o.layers.len().max(1) as f64;
-    let after = 1.0 - (session.hook.layer as f64 / config.n_layers.max(1) as f64).min(1.0);
+    let Extent { after, .. } = Extent::of(session, &o.variants);
     let (d_in, d_sae) = (session.sae.d_in() as u64, session.sae.d_sae() as u64);
     Ok(Some(Cost {
         tokens: (rows / batch.max(1) * batch * context) as u64,
@@ -134,48 +130,4 @@ fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
             + 12 * context as u64 * config.d_vocab as u64
             + 4 * d_in * d_sae * o.criteria.len() as u64,
     }))
-}
-
-pub struct SweepJob(SweepMeasurement);
-
-impl SweepJob {
-    /// Prepare the rows; weights are ranked in the first step.
-    pub fn new(session: &Session, options: &SweepOptions) -> Result<Self> {
-        SweepMeasurement::new(session, options).map(Self)
-    }
-}
-
-impl Job for SweepJob {
-    fn name(&self) -> &'static str {
-        "sweep"
-    }
-
-    fn step(&mut self, tick: Tick) -> Result<Step> {
-        Ok(if self.0.step(tick)? { Step::More } else { Step::Done })
-    }
-
-    fn progress(&self) -> JobProgress {
-        let (done, total) = self.0.progress();
-        JobProgress { done: done as u64, total: total as u64, unit: "tokens", note: self.0.note() }
-    }
-
-    fn table(&self) -> MetricTable {
-        self.0.table()
-    }
-
-    fn details(&self) -> Vec<Detail> {
-        self.0.details()
-    }
-
-    fn state(&self) -> Result<Vec<u8>> {
-        self.0.state()
-    }
-
-    fn restore(&mut self, state: &[u8]) -> Result<()> {
-        self.0.restore(state)
-    }
-
-    fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>> {
-        self.0.write(results)
-    }
 }

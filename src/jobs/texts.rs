@@ -1,27 +1,19 @@
-//! Metrics on labelled texts as jobs.
-
-use std::path::{Path, PathBuf};
+//! The metrics on labelled texts in the list of families: what can be chosen, and what they cost.
 
 use super::{
-    Cost, Family, Job, JobProgress, Kind, Param, Params, Step,
+    Cost, Extent, Family, Kind, Param, Params,
     core::CONTEXT_SIZE,
     params::{CRITERION, DATA, RATIO, VARIANTS},
 };
 use crate::{
-    compare::Variant,
     error::Result,
     metrics::{
-        Detail, MetricTable,
-        core::setup::CONTEXT,
-        scr_tpp::{Scr, Tpp},
-        sparse_probing::SparseProbing,
+        core::job::CONTEXT,
         texts::{
-            self, TextMeasurement, TextOptions,
-            report::Layout,
-            setup::{MEMORY, default_sizes, texts_ahead},
+            TextJob, TextOptions,
+            job::{MEMORY, default_sizes, texts_ahead},
         },
     },
-    model::Tick,
     session::Session,
 };
 
@@ -30,7 +22,7 @@ pub const SPARSE_PROBING: Family = Family {
     title: "What one, two or five latents tell about the classes of texts",
     params: &[VARIANTS, DATA, DATASETS, K_VALUES, TRAIN_SIZE, TEST_SIZE, CONTEXT_SIZE, MEMORY_MB, RATIO, CRITERION],
     cost: |session, params| cost(session, params, false),
-    make: |session, params| Ok(Box::new(sparse_probing(session, &options(session, params)?)?)),
+    make: |session, params| Ok(Box::new(TextJob::sparse_probing(session, &options(session, params)?)?)),
 };
 
 pub const SCR: Family = Family {
@@ -38,7 +30,7 @@ pub const SCR: Family = Family {
     title: "Whether a probe loses a second label it should not go by when latents are ablated",
     params: &[VARIANTS, DATA, DATASETS, N_VALUES, TRAIN_SIZE, TEST_SIZE, CONTEXT_SIZE, MEMORY_MB, RATIO, CRITERION],
     cost: |session, params| cost(session, params, true),
-    make: |session, params| Ok(Box::new(scr(session, &options(session, params)?)?)),
+    make: |session, params| Ok(Box::new(TextJob::scr(session, &options(session, params)?)?)),
 };
 
 pub const TPP: Family = Family {
@@ -46,7 +38,7 @@ pub const TPP: Family = Family {
     title: "Whether ablating a class's latents hurts its probe and no other",
     params: &[VARIANTS, DATA, DATASETS, N_VALUES, TRAIN_SIZE, TEST_SIZE, CONTEXT_SIZE, MEMORY_MB, RATIO, CRITERION],
     cost: |session, params| cost(session, params, false),
-    make: |session, params| Ok(Box::new(tpp(session, &options(session, params)?)?)),
+    make: |session, params| Ok(Box::new(TextJob::tpp(session, &options(session, params)?)?)),
 };
 
 const DATASETS: Param = Param {
@@ -116,69 +108,14 @@ fn cost(session: &Session, params: &Params, scr: bool) -> Result<Option<Cost>> {
     let options = options(session, params)?;
     let texts = texts_ahead(session, &options, scr)?;
     let context = options.context.unwrap_or(CONTEXT.min(session.original.config.n_ctx));
-    let wanted = |v: &Variant| options.variants.is_empty() || options.variants.contains(v);
-    let present = |v: &Variant| *v != Variant::Trained || session.trained.is_some();
-    let variants: Vec<Variant> = Variant::ALL.into_iter().filter(|v| wanted(v) && present(v)).collect();
-    let models = [false, true].into_iter().filter(|p| variants.iter().any(|v| v.on_pruned_model() == *p)).count();
-    // Nothing after the hook is computed, and nothing is decoded.
-    let before = ((session.hook.layer + 1) as f64 / session.original.config.n_layers.max(1) as f64).min(1.0);
-    let n = variants.len() as f64;
+    let Extent { variants, models, before, .. } = Extent::of(session, &options.variants);
     Ok(Some(Cost {
         tokens: (texts * context) as u64,
-        passes: models as f64 * before,
-        encodings: n / 2.0,
+        // Nothing after the hook is computed, and nothing is decoded.
+        passes: models * before,
+        encodings: variants / 2.0,
         // Probes: some hundred passes over the summed-up texts, most of whose latents are 0.
-        other: n * 400.0 * texts as f64 * session.sae.d_sae() as f64 / 4.0,
+        other: variants * 400.0 * texts as f64 * session.sae.d_sae() as f64 / 4.0,
         bytes: (options.memory.unwrap_or(MEMORY) as u64) << 20,
     }))
-}
-
-pub struct TextJob<F: texts::Family>(TextMeasurement<F>);
-
-/// Prepare the texts and readers; nothing is run yet.
-pub fn sparse_probing(session: &Session, options: &TextOptions) -> Result<TextJob<SparseProbing>> {
-    TextMeasurement::sparse_probing(session, options).map(TextJob)
-}
-
-pub fn tpp(session: &Session, options: &TextOptions) -> Result<TextJob<Tpp>> {
-    TextMeasurement::tpp(session, options).map(TextJob)
-}
-
-pub fn scr(session: &Session, options: &TextOptions) -> Result<TextJob<Scr>> {
-    TextMeasurement::scr(session, options).map(TextJob)
-}
-
-impl<F: texts::Family + Layout> Job for TextJob<F> {
-    fn name(&self) -> &'static str {
-        self.0.run.family().name()
-    }
-
-    fn step(&mut self, tick: Tick) -> Result<Step> {
-        Ok(if self.0.run.step(tick)? { Step::More } else { Step::Done })
-    }
-
-    fn progress(&self) -> JobProgress {
-        let (done, total) = self.0.run.progress();
-        JobProgress { done: done as u64, total: total as u64, unit: "tokens", note: self.0.run.note() }
-    }
-
-    fn table(&self) -> MetricTable {
-        self.0.table()
-    }
-
-    fn details(&self) -> Vec<Detail> {
-        self.0.details()
-    }
-
-    fn state(&self) -> Result<Vec<u8>> {
-        self.0.run.state()
-    }
-
-    fn restore(&mut self, state: &[u8]) -> Result<()> {
-        self.0.run.restore(state)
-    }
-
-    fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>> {
-        self.0.write(results)
-    }
 }

@@ -1,9 +1,9 @@
 //! Metrics as SAEBench computes them.
 
 pub mod absorption;
-pub mod command;
 pub mod core;
 pub mod details;
+pub mod job;
 pub mod lbfgs;
 pub mod ravel;
 pub mod report;

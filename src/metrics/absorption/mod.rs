@@ -6,6 +6,7 @@
 
 pub mod calculator;
 pub mod directions;
+pub mod job;
 pub mod latents;
 pub mod logistic;
 pub mod probe;
@@ -14,7 +15,6 @@ pub mod report;
 pub mod result;
 pub mod run;
 pub mod scores;
-pub mod setup;
 pub mod sparse;
 mod summary;
 pub mod words;

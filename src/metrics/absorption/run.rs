@@ -19,8 +19,11 @@ use super::{
 use crate::{
     compare::{Reader, Variant},
     error::{Error, Result},
-    jobs,
-    metrics::{Detail, MetricTable, core::run::groups},
+    metrics::{
+        Detail, MetricTable,
+        core::run::groups,
+        job::{from_bytes, to_bytes},
+    },
     model::{HookPoint, Site, Tick, Tokenizer, tokens_at_once},
     rng::Rng,
     sae::Latents,
@@ -503,12 +506,12 @@ impl AbsorptionRun {
 
     /// What is done, for [`restore`](Self::restore).
     pub fn state(&self) -> Result<Vec<u8>> {
-        jobs::to_bytes(&self.work)
+        to_bytes(&self.work)
     }
 
     /// Go on from the state of a run with the same words and readers.
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
-        let work: Work = jobs::from_bytes(state)?;
+        let work: Work = from_bytes(state)?;
         let other = || Error::invalid("the saved state is of another absorption run; start it anew");
         if work.models.len() != self.groups.len() || work.variants.len() != self.readers.len() {
             return Err(other());

@@ -7,11 +7,11 @@ pub mod activation;
 pub mod cosine;
 pub mod downstream;
 pub mod inputs;
+pub mod job;
 pub mod pass;
 pub mod report;
 pub mod result;
 pub mod run;
-pub mod setup;
 mod summary;
 pub mod weights;
 

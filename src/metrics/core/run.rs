@@ -17,8 +17,10 @@ use crate::{
     compare::{Reader, Variant},
     data::encode_ids,
     error::{Error, Result},
-    jobs,
-    metrics::MetricTable,
+    metrics::{
+        MetricTable,
+        job::{from_bytes, to_bytes},
+    },
     model::{Tick, tokens_at_once},
     sae::Activation,
 };
@@ -137,7 +139,7 @@ impl CoreRun {
 
     /// What is done, for [`restore`](Self::restore). A batch half done is left out: it is done again.
     pub fn state(&self) -> Result<Vec<u8>> {
-        jobs::to_bytes(&State {
+        to_bytes(&State {
             batch: self.batch,
             group: self.group,
             sums: self.sums.clone(),
@@ -147,7 +149,7 @@ impl CoreRun {
 
     /// Go on from the state of a run over the same rows and readers.
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
-        let state: State = jobs::from_bytes(state)?;
+        let state: State = from_bytes(state)?;
         let same = state.sums.len() == self.sums.len() && state.weights.len() == self.weights.len();
         if !same || state.batch > self.spec.batches() || state.group >= self.groups.len() {
             return Err(Error::invalid("the saved state is of another core run; start it anew"));

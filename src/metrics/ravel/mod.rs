@@ -7,12 +7,12 @@
 pub mod command;
 pub mod completion;
 pub mod facts;
+pub mod job;
 pub mod mask;
 pub mod pairs;
 pub mod prompts;
 pub mod report;
 pub mod run;
-pub mod setup;
 pub mod state;
 mod summary;
 

@@ -16,8 +16,10 @@ use super::{
 use crate::{
     compare::{Reader, Variant},
     error::{Error, Result},
-    jobs,
-    metrics::{Detail, MetricTable},
+    metrics::{
+        Detail, MetricTable,
+        job::{from_bytes, to_bytes},
+    },
     model::{Model, Site, Tick, Tokenizer},
     rng::Rng,
 };
@@ -265,13 +267,13 @@ impl RavelRun {
 
     /// What is done, for [`restore`](Self::restore).
     pub fn state(&self) -> Result<Vec<u8>> {
-        jobs::to_bytes(&self.state)
+        to_bytes(&self.state)
     }
 
     /// Go on from the state of a run over the same prompts, settings and readers.
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
         let other = || Error::invalid("the saved state is of another RAVEL run; start it anew");
-        let state: State = jobs::from_bytes(state)?;
+        let state: State = from_bytes(state)?;
         let fits = state.of == self.state.of
             && state.answers.len() == self.classes.len()
             && state.answers.iter().zip(&self.classes).all(|(a, c)| a.len() <= c.prompts.len());

@@ -3,13 +3,13 @@
 //! All ratios and criteria of a layer are measured on the same rows at once: they share the clean and the ablated pass of their
 //! model, its activations at the hook, and one set of ranks a criterion. Variants without a ratio are measured beside them.
 
+pub mod job;
 pub mod knee;
 pub mod layers;
 pub mod paper;
 pub mod plan;
 pub mod report;
 pub mod result;
-pub mod setup;
 mod summary;
 
 pub use result::{Curve, LayerResult, PointFigures};

@@ -8,11 +8,11 @@ use super::PointFigures;
 use crate::{
     compare::Reader,
     error::{Error, Result},
-    jobs,
     metrics::core::{
         pass::{Ablated, Plan, measure},
         run::{groups, rows_at_once},
     },
+    metrics::job::{from_bytes, to_bytes},
     model::Tick,
 };
 
@@ -156,11 +156,11 @@ impl PaperRun {
 
     /// What is done; a batch half done is left out.
     pub fn state(&self) -> Result<Vec<u8>> {
-        jobs::to_bytes(&State { batch: self.batch, group: self.group, sums: self.sums.clone() })
+        to_bytes(&State { batch: self.batch, group: self.group, sums: self.sums.clone() })
     }
 
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
-        let state: State = jobs::from_bytes(state)?;
+        let state: State = from_bytes(state)?;
         let fits = state.sums.len() == self.sums.len() && state.batch <= self.batches.len();
         if !fits || state.group >= self.groups.len() {
             return Err(Error::invalid("the saved state is of another sweep; start it anew"));

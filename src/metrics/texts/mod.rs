@@ -6,17 +6,17 @@
 
 pub mod collect;
 pub mod draws;
+pub mod job;
 pub mod linear;
 pub mod logistic;
 pub mod report;
 pub mod run;
-pub mod setup;
 pub mod sparse_rows;
 pub mod unit;
 
 pub use draws::{Draw, Permutations};
+pub use job::{TextJob, TextOptions};
 pub use linear::LinearProbe;
 pub use run::{Family, TextsRun, UnitResult};
-pub use setup::{TextMeasurement, TextOptions};
 pub use sparse_rows::SparseRows;
 pub use unit::{TextSet, Unit};

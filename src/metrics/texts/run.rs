@@ -12,8 +12,10 @@ use super::{
 use crate::{
     compare::{Reader, Variant},
     error::{Error, Result},
-    jobs,
-    metrics::Better,
+    metrics::{
+        Better,
+        job::{from_bytes, to_bytes},
+    },
     model::{Tick, tokens_at_once},
 };
 
@@ -204,13 +206,13 @@ impl<F: Family> TextsRun<F> {
             let latents = rows.latents.iter().map(|latents| latents.saved(each)).collect::<Option<_>>()?;
             Some(SavedTexts { means: rows.means.clone(), kept: rows.kept.clone(), latents })
         });
-        jobs::to_bytes(&State {
+        to_bytes(&State {
             digest: self.digest(),
             done: self.done.clone(),
             partial: self.partial.clone(),
             group: self.group,
             batch: if saved.is_some() { self.batch } else { 0 },
-            work: if saved.is_some() { jobs::to_bytes(&self.work)? } else { Vec::new() },
+            work: if saved.is_some() { to_bytes(&self.work)? } else { Vec::new() },
             rows: saved,
         })
     }
@@ -219,7 +221,7 @@ impl<F: Family> TextsRun<F> {
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
         let other =
             || Error::invalid(format!("the saved state is of another {} run; start it anew", self.family.name()));
-        let state: State = jobs::from_bytes(state)?;
+        let state: State = from_bytes(state)?;
         let complete = |results: &Vec<UnitResult>| results.len() == self.readers.len();
         if state.digest != self.digest()
             || state.partial.len() != self.readers.len()
@@ -241,7 +243,7 @@ impl<F: Family> TextsRun<F> {
                 return Err(other());
             }
             (found.means, found.kept) = (saved.means, saved.kept);
-            work = jobs::from_bytes(&state.work)?;
+            work = from_bytes(&state.work)?;
             rows = Some(found);
         }
         self.batch = if rows.is_some() { state.batch } else { 0 };

@@ -8,12 +8,12 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
+use super::{FAMILIES, Job, JobSpec, Keeper, Params, Run, Step, Store, fit, keeper::Earlier, runs};
 use crate::{
     cli::MetricsArgs,
     data::create_folder,
     error::{Error, Result},
     export,
-    jobs::{FAMILIES, Job, JobSpec, Keeper, Params, Run, Step, Store, fit, keeper::Earlier, runs},
     model::Tick,
     output::{self, ProgressLine, printable},
     session::Session,

@@ -1,4 +1,4 @@
-//! A sweep on what a session has loaded, layer by layer.
+//! A sweep as a job on what a session has loaded, layer by layer.
 
 use std::{
     collections::HashSet,
@@ -20,13 +20,13 @@ use crate::{
     data::{Corpus, read_corpus},
     demo,
     error::{Error, Result},
-    jobs,
     metrics::{
         Detail, MetricTable,
         core::{
             CoreSpec,
-            setup::{self as core, CoreOptions},
+            job::{self as core, CoreOptions},
         },
+        job::{Job, JobProgress, Step, from_bytes, to_bytes},
         report::{RunStamp, write_results},
         subjects::Names,
     },
@@ -60,7 +60,7 @@ pub struct SweepOptions {
 }
 
 /// A sweep with the names of its results.
-pub struct SweepMeasurement {
+pub struct SweepJob {
     session: Session,
     options: SweepOptions,
     spec: SweepSpec,
@@ -80,7 +80,7 @@ struct State {
     current: Option<Vec<u8>>,
 }
 
-impl SweepMeasurement {
+impl SweepJob {
     /// Read the text and check what was asked for; ranks and SAEs of other layers come with the first steps.
     pub fn new(session: &Session, options: &SweepOptions) -> Result<Self> {
         let ratios = if options.ratios.is_empty() { &RATIOS[..] } else { &options.ratios };
@@ -101,29 +101,6 @@ impl SweepMeasurement {
         })
     }
 
-    /// Do the next part. False when all is done. An error from `tick` loses at most this step's work.
-    pub fn step(&mut self, tick: Tick) -> Result<bool> {
-        let Some(&layer) = self.layers.get(self.done.len()) else { return Ok(false) };
-        match &mut self.current {
-            None => {
-                let session = self.at_layer(layer)?;
-                let mut run = LayerRun::new(&session, &self.spec, &self.options.variants, &self.rows, tick)?;
-                if let Some(saved) = &self.saved {
-                    run.restore(saved)?;
-                    self.saved = None;
-                }
-                self.current = Some((session, run));
-            }
-            Some((_, run)) => {
-                if !run.step(tick)? {
-                    self.done.push(run.finish()?);
-                    self.current = None;
-                }
-            }
-        }
-        Ok(self.done.len() < self.layers.len())
-    }
-
     /// The session with the SAEs of a layer; ranks are made anew for each.
     fn at_layer(&self, layer: Option<usize>) -> Result<Session> {
         let (Some(layer), Some(pattern)) = (layer, &self.options.sae) else { return Ok(self.session.clone()) };
@@ -141,44 +118,8 @@ impl SweepMeasurement {
         self.session.with_saes(load(pattern)?, trained)
     }
 
-    /// Tokens done and in all, over all layers.
-    pub fn progress(&self) -> (usize, usize) {
-        let tokens = self.rows.batches.iter().flatten().map(Vec::len).sum::<usize>();
-        let now = self.current.as_ref().map_or(0, |(_, run)| run.progress().0);
-        (self.done.len() * tokens + now, self.layers.len() * tokens)
-    }
-
-    /// What it is doing, for people.
-    pub fn note(&self) -> String {
-        let layer = match self.layers.get(self.done.len()) {
-            None => return String::new(),
-            Some(Some(layer)) => format!("layer {layer}, "),
-            Some(None) => String::new(),
-        };
-        match &self.current {
-            None => format!("{layer}ranking weights"),
-            Some((_, run)) => format!("{layer}{} SAEs at once", run.points()),
-        }
-    }
-
     fn results(&self) -> Vec<LayerResult> {
         self.done.iter().cloned().chain(self.current.as_ref().map(|(_, run)| run.result())).collect()
-    }
-
-    /// Figures so far.
-    pub fn table(&self) -> MetricTable {
-        let layers = self.results();
-        let (done, total) = self.progress();
-        let mut settings = Names::of(&self.session).settings();
-        settings.extend(self.settings(&layers));
-        MetricTable {
-            metric: "sweep".into(),
-            settings,
-            variants: summary::variants(&layers),
-            rows: summary::rows(&layers),
-            warnings: summary::warnings(&layers),
-            progress: done as f64 / total.max(1) as f64,
-        }
     }
 
     fn settings(&self, layers: &[LayerResult]) -> Vec<(String, String)> {
@@ -209,13 +150,105 @@ impl SweepMeasurement {
         settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// Charts and points so far.
-    pub fn details(&self) -> Vec<Detail> {
+    /// Tokens done and in all, over all layers.
+    fn tokens(&self) -> (usize, usize) {
+        let tokens = self.rows.batches.iter().flatten().map(Vec::len).sum::<usize>();
+        let now = self.current.as_ref().map_or(0, |(_, run)| run.progress().0);
+        (self.done.len() * tokens + now, self.layers.len() * tokens)
+    }
+
+    /// What it is doing, for people.
+    fn note(&self) -> String {
+        let layer = match self.layers.get(self.done.len()) {
+            None => return String::new(),
+            Some(Some(layer)) => format!("layer {layer}, "),
+            Some(None) => String::new(),
+        };
+        match &self.current {
+            None => format!("{layer}ranking weights"),
+            Some((_, run)) => format!("{layer}{} SAEs at once", run.points()),
+        }
+    }
+}
+
+impl Job for SweepJob {
+    fn name(&self) -> &'static str {
+        "sweep"
+    }
+
+    fn step(&mut self, tick: Tick) -> Result<Step> {
+        let Some(&layer) = self.layers.get(self.done.len()) else { return Ok(Step::Done) };
+        match &mut self.current {
+            None => {
+                let session = self.at_layer(layer)?;
+                let mut run = LayerRun::new(&session, &self.spec, &self.options.variants, &self.rows, tick)?;
+                if let Some(saved) = &self.saved {
+                    run.restore(saved)?;
+                    self.saved = None;
+                }
+                self.current = Some((session, run));
+            }
+            Some((_, run)) => {
+                if !run.step(tick)? {
+                    self.done.push(run.finish()?);
+                    self.current = None;
+                }
+            }
+        }
+        Ok(Step::more_if(self.done.len() < self.layers.len()))
+    }
+
+    fn progress(&self) -> JobProgress {
+        JobProgress::new(self.tokens(), "tokens", self.note())
+    }
+
+    fn table(&self) -> MetricTable {
+        let layers = self.results();
+        let (done, total) = self.tokens();
+        let mut settings = Names::of(&self.session).settings();
+        settings.extend(self.settings(&layers));
+        MetricTable {
+            metric: "sweep".into(),
+            settings,
+            variants: summary::variants(&layers),
+            rows: summary::rows(&layers),
+            warnings: summary::warnings(&layers),
+            progress: done as f64 / total.max(1) as f64,
+        }
+    }
+
+    fn details(&self) -> Vec<Detail> {
         summary::details(&self.results())
     }
 
+    fn state(&self) -> Result<Vec<u8>> {
+        let current = match &self.current {
+            Some((_, run)) => Some(run.state()?),
+            None => self.saved.clone(),
+        };
+        to_bytes(&State { done: self.done.clone(), current })
+    }
+
+    /// The layer under way is taken up by the next step.
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        let state: State = from_bytes(state)?;
+        let ratios = |layer: &LayerResult| {
+            let fits = layer.curves.iter().zip(&self.spec.criteria).all(|(curve, criterion)| {
+                let found = curve.points.iter().skip(1).map(|(ratio, _)| ratio);
+                curve.criterion == *criterion && found.eq(&self.spec.ratios)
+            });
+            fits && (layer.curves.is_empty() || layer.curves.len() == self.spec.criteria.len())
+        };
+        let more = state.done.len() < self.layers.len() || state.current.is_none();
+        if state.done.len() > self.layers.len() || !more || !state.done.iter().all(ratios) {
+            return Err(Error::invalid("the saved state is of another sweep; start it anew"));
+        }
+        (self.done, self.saved, self.current) = (state.done, state.current, None);
+        Ok(())
+    }
+
     /// One result file below `folder` for each layer and variant.
-    pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+    fn finish(&mut self, folder: &Path) -> Result<Vec<PathBuf>> {
         if self.done.len() < self.layers.len() {
             return Err(Error::invalid("the sweep is not finished"));
         }
@@ -241,33 +274,6 @@ impl SweepMeasurement {
             }
         }
         write_results(folder, files.iter().map(|(identity, file)| (identity, file.clone())))
-    }
-
-    /// What is done, for [`restore`](Self::restore).
-    pub fn state(&self) -> Result<Vec<u8>> {
-        let current = match &self.current {
-            Some((_, run)) => Some(run.state()?),
-            None => self.saved.clone(),
-        };
-        jobs::to_bytes(&State { done: self.done.clone(), current })
-    }
-
-    /// Go on from the state of a sweep with the same options. The layer under way is taken up by the next step.
-    pub fn restore(&mut self, state: &[u8]) -> Result<()> {
-        let state: State = jobs::from_bytes(state)?;
-        let ratios = |layer: &LayerResult| {
-            let fits = layer.curves.iter().zip(&self.spec.criteria).all(|(curve, criterion)| {
-                let found = curve.points.iter().skip(1).map(|(ratio, _)| ratio);
-                curve.criterion == *criterion && found.eq(&self.spec.ratios)
-            });
-            fits && (layer.curves.is_empty() || layer.curves.len() == self.spec.criteria.len())
-        };
-        let more = state.done.len() < self.layers.len() || state.current.is_none();
-        if state.done.len() > self.layers.len() || !more || !state.done.iter().all(ratios) {
-            return Err(Error::invalid("the saved state is of another sweep; start it anew"));
-        }
-        (self.done, self.saved, self.current) = (state.done, state.current, None);
-        Ok(())
     }
 }
 

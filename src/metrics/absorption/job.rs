@@ -1,4 +1,4 @@
-//! An absorption run on what a session has loaded.
+//! An absorption job on what a session has loaded: which variants and words, what the files are called.
 
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,12 @@ use crate::{
     compare::Variant,
     error::{Error, Result},
     metrics::{
-        MetricTable,
+        Detail, MetricTable,
+        job::{Job, JobProgress, Step},
         report::{Identity, RunStamp, write_results},
         subjects::{Names, readers},
     },
-    model::Model,
+    model::{Model, Tick},
     prune::Criterion,
     session::Session,
 };
@@ -33,14 +34,14 @@ pub struct AbsorptionOptions {
 }
 
 /// A run with the names of its results.
-pub struct AbsorptionMeasurement {
+pub struct AbsorptionJob {
     pub run: AbsorptionRun,
     /// In the order of the run's readers.
     identities: Vec<Identity>,
     models: Vec<(String, String)>,
 }
 
-impl AbsorptionMeasurement {
+impl AbsorptionJob {
     pub fn new(session: &Session, options: &AbsorptionOptions) -> Result<Self> {
         let (ratio, criterion) = options.pruning.unwrap_or((session.spec.ratio, session.spec.criterion));
         let readers = readers(session, &options.variants, ratio, criterion)?;
@@ -56,16 +57,42 @@ impl AbsorptionMeasurement {
         let run = AbsorptionRun::new(spec, readers, session.tokenizer.clone(), session.spec.bos)?;
         Ok(Self { run, identities, models: names.settings() })
     }
+}
 
-    /// Figures so far, with the models they were measured on.
-    pub fn table(&self) -> MetricTable {
+impl Job for AbsorptionJob {
+    fn name(&self) -> &'static str {
+        "absorption"
+    }
+
+    fn step(&mut self, tick: Tick) -> Result<Step> {
+        self.run.step(tick).map(Step::more_if)
+    }
+
+    fn progress(&self) -> JobProgress {
+        JobProgress::new(self.run.progress(), "prompts", self.run.note())
+    }
+
+    /// With the models they were measured on.
+    fn table(&self) -> MetricTable {
         let mut table = self.run.table();
         table.settings.splice(0..0, self.models.iter().cloned());
         table
     }
 
+    fn details(&self) -> Vec<Detail> {
+        self.run.details()
+    }
+
+    fn state(&self) -> Result<Vec<u8>> {
+        self.run.state()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        self.run.restore(state)
+    }
+
     /// One result file below `folder` for each variant that could be evaluated.
-    pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+    fn finish(&mut self, folder: &Path) -> Result<Vec<PathBuf>> {
         let results = self.run.finish()?;
         let Some(prompts) = self.run.prompts() else { return Ok(Vec::new()) };
         let stamp = RunStamp::now();

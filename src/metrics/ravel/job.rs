@@ -1,4 +1,4 @@
-//! A RAVEL run on what a session has loaded: which entities, which variants, how much, what the files are called.
+//! A RAVEL job on what a session has loaded: which entities, which variants, how much, what the files are called.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,12 @@ use crate::{
     data::entities::{EntityClass, read_classes},
     error::{Error, Result},
     metrics::{
-        MetricTable,
+        Detail, MetricTable,
+        job::{Job, JobProgress, Step},
         report::{Identity, RunStamp, write_results},
         subjects::{Names, readers},
     },
-    model::{HookPoint, Model, Site, ragged::readable},
+    model::{HookPoint, Model, Site, Tick, ragged::readable},
     prune::Criterion,
     rng::Rng,
     session::Session,
@@ -46,7 +47,7 @@ const SELECTION: [(&str, &[&str]); 2] =
     [("city", &["Country", "Continent", "Language"]), ("nobel_prize_winner", &["Country of Birth", "Field", "Gender"])];
 
 /// A run with the names of its results.
-pub struct RavelMeasurement {
+pub struct RavelJob {
     pub run: RavelRun,
     /// In the order of the run's readers.
     identities: Vec<Identity>,
@@ -57,7 +58,7 @@ pub struct RavelMeasurement {
     hooks: Vec<HookPoint>,
 }
 
-impl RavelMeasurement {
+impl RavelJob {
     pub fn new(session: &Session, options: &RavelOptions) -> Result<Self> {
         let dir = options.data.as_ref().ok_or_else(|| {
             Error::Usage(
@@ -92,9 +93,23 @@ impl RavelMeasurement {
             hooks,
         })
     }
+}
 
-    /// Figures so far, with the models they were measured on.
-    pub fn table(&self) -> MetricTable {
+impl Job for RavelJob {
+    fn name(&self) -> &'static str {
+        "ravel"
+    }
+
+    fn step(&mut self, tick: Tick) -> Result<Step> {
+        self.run.step(tick).map(Step::more_if)
+    }
+
+    fn progress(&self) -> JobProgress {
+        JobProgress::new(self.run.progress(), "prompts", self.run.note())
+    }
+
+    /// With the models they were measured on.
+    fn table(&self) -> MetricTable {
         let mut table = self.run.table();
         let asked = ("known to".to_owned(), self.asked.clone());
         table.settings.splice(0..0, self.models.iter().cloned().chain([asked]));
@@ -102,8 +117,20 @@ impl RavelMeasurement {
         table
     }
 
+    fn details(&self) -> Vec<Detail> {
+        self.run.details()
+    }
+
+    fn state(&self) -> Result<Vec<u8>> {
+        self.run.state()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        self.run.restore(state)
+    }
+
     /// One result file a variant below `folder`.
-    pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+    fn finish(&mut self, folder: &Path) -> Result<Vec<PathBuf>> {
         let results = self.run.finish()?;
         let stamp = RunStamp::now();
         let spec = self.run.spec();

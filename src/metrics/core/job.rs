@@ -1,4 +1,4 @@
-//! A core run on what a session has loaded: which variants, which text, how many rows, what the files are called.
+//! A core job on what a session has loaded: which variants, which text, how many rows, what the files are called.
 
 use std::{
     collections::HashSet,
@@ -13,10 +13,11 @@ use crate::{
     error::{Error, Result},
     metrics::{
         MetricTable,
+        job::{Job, JobProgress, Step},
         report::{Identity, RunStamp, write_results},
         subjects::{Names, readers},
     },
-    model::Model,
+    model::{Model, Tick},
     prune::Criterion,
     session::Session,
     text::safe,
@@ -37,7 +38,7 @@ pub struct CoreOptions {
 }
 
 /// A run with the names of its results.
-pub struct CoreMeasurement {
+pub struct CoreJob {
     pub run: CoreRun,
     /// In the order of the run's readers.
     identities: Vec<Identity>,
@@ -47,7 +48,7 @@ pub struct CoreMeasurement {
 pub const CONTEXT: usize = 128;
 pub const BATCH: usize = 8;
 
-impl CoreMeasurement {
+impl CoreJob {
     pub fn new(session: &Session, options: &CoreOptions) -> Result<Self> {
         let (ratio, criterion) = options.pruning.unwrap_or((session.spec.ratio, session.spec.criterion));
         let readers = readers(session, &options.variants, ratio, criterion)?;
@@ -58,16 +59,38 @@ impl CoreMeasurement {
         let identities = readers.iter().map(|reader| names.identity(reader)).collect();
         Ok(Self { run: CoreRun::new(spec, readers, rows, special)?, identities, models: names.settings() })
     }
+}
 
-    /// Figures so far, with the models they were measured on.
-    pub fn table(&self) -> MetricTable {
+impl Job for CoreJob {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn step(&mut self, tick: Tick) -> Result<Step> {
+        self.run.step(tick).map(Step::more_if)
+    }
+
+    fn progress(&self) -> JobProgress {
+        JobProgress::new(self.run.progress(), "tokens", self.run.note())
+    }
+
+    /// With the models they were measured on.
+    fn table(&self) -> MetricTable {
         let mut table = self.run.table();
         table.settings.splice(0..0, self.models.iter().cloned());
         table
     }
 
+    fn state(&self) -> Result<Vec<u8>> {
+        self.run.state()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        self.run.restore(state)
+    }
+
     /// One result file a variant below `folder`.
-    pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+    fn finish(&mut self, folder: &Path) -> Result<Vec<PathBuf>> {
         let results = self.run.finish()?;
         let stamp = RunStamp::now();
         let files =

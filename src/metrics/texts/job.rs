@@ -1,4 +1,4 @@
-//! Runs on what a session has loaded: which variants, which data sets, how many texts, what the files are called.
+//! Jobs on what a session has loaded: which variants, which data sets, how many texts, what the files are called.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,14 @@ use crate::{
     error::{Error, Result},
     metrics::{
         Detail, MetricTable,
-        core::setup::CONTEXT,
+        core::job::CONTEXT,
+        job::{Job, JobProgress, Step},
         report::{Identity, RunStamp, write_results},
         scr_tpp::{Ablations, N_VALUES, Scr, Tpp},
         sparse_probing::{K_VALUES, SparseProbing},
         subjects::{Names, readers},
     },
-    model::Model,
+    model::{Model, Tick},
     prune::Criterion,
     session::Session,
     text::safe,
@@ -50,7 +51,7 @@ pub struct TextOptions {
 }
 
 /// A run with the names of its results.
-pub struct TextMeasurement<F: Family> {
+pub struct TextJob<F: Family> {
     pub run: TextsRun<F>,
     /// In the order of the run's readers.
     identities: Vec<Identity>,
@@ -63,7 +64,7 @@ const SEED: u64 = 42;
 pub const MEMORY: usize = 512;
 const MAX_SIZE: usize = 10_000_000;
 
-impl TextMeasurement<SparseProbing> {
+impl TextJob<SparseProbing> {
     pub fn sparse_probing(session: &Session, options: &TextOptions) -> Result<Self> {
         let k_values = chosen("--k", &options.k_values, &K_VALUES, &[1, 2, 5])?;
         let plan = Plan::new(session, options)?;
@@ -73,7 +74,7 @@ impl TextMeasurement<SparseProbing> {
     }
 }
 
-impl TextMeasurement<Tpp> {
+impl TextJob<Tpp> {
     pub fn tpp(session: &Session, options: &TextOptions) -> Result<Self> {
         let n_values = chosen("--latents", &options.n_values, &N_VALUES, &N_VALUES)?;
         let plan = Plan::new(session, options)?;
@@ -83,7 +84,7 @@ impl TextMeasurement<Tpp> {
     }
 }
 
-impl TextMeasurement<Scr> {
+impl TextJob<Scr> {
     pub fn scr(session: &Session, options: &TextOptions) -> Result<Self> {
         let n_values = chosen("--latents", &options.n_values, &N_VALUES, &N_VALUES)?;
         let mut plan = Plan::new(session, options)?;
@@ -93,19 +94,38 @@ impl TextMeasurement<Scr> {
     }
 }
 
-impl<F: Family + Layout> TextMeasurement<F> {
-    /// Figures so far, with what they are measured on.
-    pub fn table(&self) -> MetricTable {
+impl<F: Family + Layout> Job for TextJob<F> {
+    fn name(&self) -> &'static str {
+        self.run.family().name()
+    }
+
+    fn step(&mut self, tick: Tick) -> Result<Step> {
+        self.run.step(tick).map(Step::more_if)
+    }
+
+    fn progress(&self) -> JobProgress {
+        JobProgress::new(self.run.progress(), "tokens", self.run.note())
+    }
+
+    fn table(&self) -> MetricTable {
         table(&self.run, self.settings.clone())
     }
 
-    /// Figures of single classes so far.
-    pub fn details(&self) -> Vec<Detail> {
+    /// Figures of single classes.
+    fn details(&self) -> Vec<Detail> {
         details(&self.run, self.of_class)
     }
 
+    fn state(&self) -> Result<Vec<u8>> {
+        self.run.state()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        self.run.restore(state)
+    }
+
     /// One result file a variant below `folder`.
-    pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+    fn finish(&mut self, folder: &Path) -> Result<Vec<PathBuf>> {
         let results = self.run.finish()?;
         let stamp = RunStamp::now();
         let file = |(at, identity)| (identity, result_file(&self.run, at, results, identity, &stamp));
@@ -207,7 +227,7 @@ impl Plan {
         family: F,
         units: Vec<Unit>,
         of_class: &'static str,
-    ) -> Result<TextMeasurement<F>> {
+    ) -> Result<TextJob<F>> {
         let (ratio, criterion) = options.pruning.unwrap_or((session.spec.ratio, session.spec.criterion));
         let readers = readers(session, &options.variants, ratio, criterion)?;
         let memory = options.memory.unwrap_or(MEMORY);
@@ -230,7 +250,7 @@ impl Plan {
         settings.extend(pruning.map(|p| ("sae pruning".into(), format!("{} {}", p.order.criterion, p.ratio))));
         let identities = readers.iter().map(|reader| names.identity(reader)).collect();
         let run = TextsRun::new(family, readers, units, sizes.context, memory.saturating_mul(1 << 20))?;
-        Ok(TextMeasurement { run, identities, settings, of_class })
+        Ok(TextJob { run, identities, settings, of_class })
     }
 }
 
