@@ -36,7 +36,7 @@ fn card() -> Option<Arc<dyn Card>> {
 
 #[cfg(feature = "cuda")]
 fn gpu() -> Option<Arc<dyn Card>> {
-    let device = candle_core::Device::new_cuda(0).expect("PRUNELENS_DEVICE is cuda: a GPU");
+    let device = prunelens::gpu::open(0).expect("PRUNELENS_DEVICE is cuda: a GPU");
     card::of(&device).expect("a GPU")
 }
 

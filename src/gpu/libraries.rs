@@ -1,6 +1,10 @@
 //! The libraries that a GPU needs at run time, and where they usually are.
 
-use std::{ffi::CStr, fs, path::PathBuf};
+use std::{
+    ffi::{CStr, c_int},
+    fs,
+    path::PathBuf,
+};
 
 use super::library::Library;
 
@@ -19,9 +23,33 @@ const TOOLKIT: [&[&CStr]; 3] = [
 const FOLDERS: [&str; 4] =
     ["/usr/local/cuda/lib64", "/usr/local/cuda-13/lib64", "/usr/lib/x86_64-linux-gnu", "/opt/cuda/lib64"];
 
+/// The oldest CUDA that a driver must know, as it numbers them: the kernels in this program are of that version.
+const CUDA: c_int = 13_000;
+
 /// Whether the driver's library can be loaded.
 pub fn driver() -> bool {
     Library::open(DRIVER).is_some()
+}
+
+/// The newest CUDA that the driver knows; none without a driver.
+fn version() -> Option<c_int> {
+    let library = Library::open(DRIVER)?;
+    // SAFETY: the type is that of cuda.h.
+    let ask = unsafe { library.function::<unsafe extern "C" fn(*mut c_int) -> c_int>(c"cuDriverGetVersion")? };
+    let mut version = 0;
+    // SAFETY: a place for one number; it may be asked before anything else is.
+    (unsafe { ask(&raw mut version) } == 0).then_some(version)
+}
+
+fn too_old(version: c_int) -> Option<String> {
+    let text = |version: c_int| format!("{}.{}", version / 1000, version % 1000 / 10);
+    (version < CUDA).then(|| {
+        format!(
+            "NVIDIA's driver knows CUDA {}, this program needs {}: update the driver to 580 or later",
+            text(version),
+            text(CUDA)
+        )
+    })
 }
 
 /// What cannot be loaded, one sentence each: empty where a GPU can be used.
@@ -31,7 +59,7 @@ pub fn missing() -> Vec<String> {
     });
     let absent = TOOLKIT.iter().filter(|names| names.iter().all(|name| Library::open(name).is_none()));
     let toolkit = absent.filter_map(|names| names.last()?.to_str().ok()).map(|name| advice(name, found(name)));
-    driver.into_iter().chain(toolkit).collect()
+    driver.into_iter().chain(version().and_then(too_old)).chain(toolkit).collect()
 }
 
 /// Where a file lies that the loader does not find.
@@ -62,6 +90,14 @@ mod tests {
         assert!(text.contains("libcublas.so.13") && text.contains("/opt/cuda/lib64"), "{text}");
         let text = advice("libcurand.so.10", None);
         assert!(text.contains("/usr/local/cuda/lib64") && text.contains("LD_LIBRARY_PATH"), "{text}");
+    }
+
+    #[test]
+    fn an_old_driver_is_told_from_a_new_one() {
+        assert_eq!(too_old(13_000), None);
+        assert_eq!(too_old(13_010), None);
+        let text = too_old(12_040).unwrap();
+        assert!(text.contains("knows CUDA 12.4") && text.contains("needs 13.0"), "{text}");
     }
 
     #[test]

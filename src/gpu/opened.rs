@@ -9,6 +9,7 @@ use crate::quiet::quietly;
 pub struct Opened {
     pub name: String,
     pub total_bytes: u64,
+    /// For this program: what it holds for later counts.
     pub free_bytes: u64,
 }
 
@@ -26,7 +27,7 @@ pub fn open(n: usize) -> Result<Device, String> {
     if !missing.is_empty() {
         return Err(missing.join("; "));
     }
-    match quietly(|| Device::new_cuda(n).map_err(|e| e.to_string())) {
+    match quietly(|| device(n).map_err(|e| e.to_string())) {
         Ok(Ok(device)) => Ok(device),
         Ok(Err(why)) | Err(why) => Err(crate::text::shorten(&why, 200)),
     }
@@ -35,14 +36,94 @@ pub fn open(n: usize) -> Result<Device, String> {
 /// None for the processor, and for a GPU that does not answer.
 #[cfg(feature = "cuda")]
 pub fn opened(device: &Device) -> Option<Opened> {
-    let context = device.as_cuda_device().ok()?.cuda_stream().context().clone();
-    let ask = || Some((context.name().ok()?, context.mem_get_info().ok()?));
-    let (name, (free, total)) = quietly(ask).ok()??;
-    Some(Opened { name: crate::text::safe(&name), total_bytes: total as u64, free_bytes: free as u64 })
+    cuda::opened(device)
 }
 
 /// None: this program was built without CUDA.
 #[cfg(not(feature = "cuda"))]
 pub fn opened(_: &Device) -> Option<Opened> {
     None
+}
+
+#[cfg(feature = "cuda")]
+use cuda::device;
+
+#[cfg(not(feature = "cuda"))]
+fn device(n: usize) -> candle_core::Result<Device> {
+    Device::new_cuda(n)
+}
+
+#[cfg(feature = "cuda")]
+mod cuda {
+    use std::sync::Arc;
+
+    use candle_core::{
+        Device, Result, bail,
+        cuda_backend::{
+            WrapErr,
+            cudarc::driver::{
+                CudaContext,
+                result::{device::get_default_mem_pool, mem_pool},
+                sys::{CUmemPool_attribute as Attribute, CUmemoryPool},
+            },
+        },
+    };
+
+    use super::{Opened, quietly};
+
+    /// The oldest cards that the kernels are made for.
+    const CAPABILITY: i32 = 8;
+
+    /// One stream for all threads. By itself candle takes one of each thread's own, and nothing would order what one thread
+    /// writes before what another reads.
+    pub fn device(n: usize) -> Result<Device> {
+        let device = Device::new_cuda_with_stream(n)?;
+        let cuda = device.as_cuda_device()?;
+        // SAFETY: nothing of this device is ever used on another stream, so there is nothing to keep track of.
+        unsafe { cuda.disable_event_tracking() };
+        let context = cuda.cuda_stream().context().clone();
+        let (major, minor) = context.compute_capability().w()?;
+        if major < CAPABILITY {
+            let name = context.name().w()?;
+            bail!("{name} has compute capability {major}.{minor}, the oldest that will do is {CAPABILITY}.0")
+        }
+        // Where there are no pools of memory, there is nothing to keep.
+        let _ = keep_memory(&context);
+        Ok(device)
+    }
+
+    /// What is freed stays with the program for what it allocates next. By itself the driver takes it back whenever the
+    /// program waits for results, and maps it anew afterwards: at every step of the slider.
+    fn keep_memory(context: &CudaContext) -> Result<()> {
+        let mut all = u64::MAX;
+        let attribute = Attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        // SAFETY: the pool is the device's own, and the attribute a number of 64 bits.
+        unsafe { mem_pool::set_attribute(pool(context)?, attribute, (&raw mut all).cast()).w() }
+    }
+
+    fn pool(context: &CudaContext) -> Result<CUmemoryPool> {
+        // SAFETY: the device is that of an open context.
+        unsafe { get_default_mem_pool(context.cu_device()).w() }
+    }
+
+    /// Bytes that the pool holds and nothing uses.
+    fn kept(context: &CudaContext) -> Result<u64> {
+        let pool = pool(context)?;
+        let ask = |attribute| {
+            let mut bytes = 0_u64;
+            // SAFETY: as above; both attributes asked for are numbers of 64 bits.
+            unsafe { mem_pool::get_attribute(pool, attribute, (&raw mut bytes).cast()).w()? };
+            Result::Ok(bytes)
+        };
+        let held = ask(Attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+        Ok(held.saturating_sub(ask(Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?))
+    }
+
+    pub fn opened(device: &Device) -> Option<Opened> {
+        let context: Arc<CudaContext> = device.as_cuda_device().ok()?.cuda_stream().context().clone();
+        let ask = || Some((context.name().ok()?, context.mem_get_info().ok()?, kept(&context).unwrap_or(0)));
+        let (name, (free, total), kept) = quietly(ask).ok()??;
+        let free_bytes = (free as u64).saturating_add(kept);
+        Some(Opened { name: crate::text::safe(&name), total_bytes: total as u64, free_bytes })
+    }
 }

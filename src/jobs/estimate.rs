@@ -85,6 +85,8 @@ impl Probe {
             let x = reader.input(&captured)?;
             let started = Instant::now();
             reader.decode(&reader.encode(&x)?)?;
+            // On a GPU the last of it may still be under way.
+            reader.model.device.synchronize()?;
             probe.encoding = started.elapsed().as_secs_f64() / n as f64;
         }
         let work = (session.sae.d_in() * session.sae.d_sae()) as f64;
