@@ -52,7 +52,7 @@ type Effects = Vec<(Vec<u8>, f32)>;
 fn logit_effects(session: &Session, latent: u32) -> Result<(Effects, Effects)> {
     let model = &session.original;
     let mut direction =
-        session.sae.w_dec.narrow(0, latent as usize, 1)?.to_device(&model.device)?.to_dtype(model.dtype)?;
+        session.sae.w_dec.narrow(0, latent as usize, 1)?.force_contiguous()?.to_device(&model.device)?.to_dtype(model.dtype)?;
     if session.hook.site == Site::Z {
         direction = direction.matmul(&model.blocks[session.hook.layer].o.weight.t()?)?;
     }

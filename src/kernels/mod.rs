@@ -21,9 +21,12 @@ use crate::error::{Error, Result};
 
 /// Read the values of an f32 tensor: in place where it is contiguous and on the CPU, else from a copy.
 pub fn with_f32<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    if !tensor.device().is_cpu() || !tensor.is_contiguous() {
-        let copy = tensor.to_device(&Device::Cpu)?.contiguous()?;
-        return in_place(&copy, read);
+    if !tensor.device().is_cpu() {
+        // Gathered where it is: what moves is all that the tensor is a part of.
+        return in_place(&tensor.force_contiguous()?.to_device(&Device::Cpu)?, read);
+    }
+    if !tensor.is_contiguous() {
+        return in_place(&tensor.contiguous()?, read);
     }
     in_place(tensor, read)
 }

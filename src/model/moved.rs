@@ -40,7 +40,12 @@ impl Mover {
         if let Some(known) = self.known.get(&tensor.id()) {
             return Ok(known.clone());
         }
-        let moved = tensor.to_dtype(self.dtype)?.to_device(&self.device)?;
+        let mut moved = tensor.to_dtype(self.dtype)?;
+        if !moved.device().is_cpu() && !self.device.is_cpu() {
+            // From card to card by way of the processor: the two take turns for nobody, nor need they see each other.
+            moved = moved.force_contiguous()?.to_device(&Device::Cpu)?;
+        }
+        let moved = moved.to_device(&self.device)?;
         self.known.insert(tensor.id(), moved.clone());
         Ok(moved)
     }
