@@ -229,8 +229,7 @@ impl Case<'_> {
 
 fn load(model: &Path, sae: &Path, tokens: &Path) -> Loaded {
     let place = Place::asked();
-    let model =
-        Model::load(model, &place.device, DType::F32, &mut |_| Ok(())).map(|m| (Tokenizer::load(model, &m.config), m));
+    let model = place.model(model, DType::F32).map(|m| (Tokenizer::load(model, &m.config), m));
     let (tokenizer, model) = model.expect("model");
     let tokenizer = tokenizer.expect("tokenizer");
     let sae = place.sae(formats::load(sae).expect("SAE"));

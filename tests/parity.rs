@@ -146,7 +146,7 @@ fn the_reference_stack() {
 #[test]
 fn the_way_of_a_gpu() {
     if let Some(place) = Place::stand_in() {
-        check(&place, DType::F64);
+        check(&place, DType::F32);
     }
 }
 
@@ -191,7 +191,7 @@ fn check_model(
 ) -> Subject {
     let arch = case["arch"].as_str().unwrap();
     let dir = root.join(case["dir"].as_str().unwrap());
-    let model = Model::load(&dir, &place.device, dtype, &mut no_progress).unwrap();
+    let model = place.model(&dir, dtype).unwrap();
     let tokenizer = Tokenizer::load(&dir, &model.config).unwrap();
     let expected = tensors(&root.join(case["expected"].as_str().unwrap()));
     let hooks: Vec<HookPoint> =
@@ -535,7 +535,7 @@ fn the_reference_stack_in_bf16() {
     for case in index["models"].as_array().unwrap() {
         let arch = case["arch"].as_str().unwrap().to_owned();
         let dir = root.join(case["dir"].as_str().unwrap());
-        let model = Arc::new(Model::load(&dir, &place.device, DType::BF16, &mut no_progress).unwrap());
+        let model = Arc::new(place.model(&dir, DType::BF16).unwrap());
         let expected = tensors(&root.join(case["expected"].as_str().unwrap()));
         let mut prompts = Vec::new();
         for n in 0..case["prompts"].as_array().unwrap().len() {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     error::{Error, Result},
-    kernels::with_f32,
+    kernels::{card, with_f32},
     model::{Block, Config, HookPoint, Linear, Model, Norm, NormKind, Part, Rotary, Space, config::Keys, families},
     sae::{Activation, Normalize, Sae, SaeConfig},
 };
@@ -96,6 +96,7 @@ pub fn model(name: &str) -> Result<Model> {
         unembed: Linear { weight: embed.clone(), bias: None },
         embed,
         config,
+        card: card::of(&device)?,
         device,
         dtype: DType::F32,
         processed: false,

@@ -1,5 +1,7 @@
 //! Cross-entropy and KL divergence with a reconstruction put at the hook.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use rayon::prelude::*;
 
@@ -119,17 +121,18 @@ struct Logits {
     vocab: usize,
     /// [`log_sum_exp`] of each row, where the processor compares them.
     lse: Vec<f32>,
+    card: Option<Arc<dyn Card>>,
 }
 
 impl Logits {
     fn of(model: &Model, last: &Tensor, start: usize, len: usize) -> Result<Self> {
         let values = model.logits(&last.narrow(0, start, len)?.contiguous()?)?.contiguous()?;
         let vocab = model.config.d_vocab;
-        let lse = match card::of(values.device())? {
+        let lse = match &model.card {
             Some(_) => Vec::new(),
             None => with_f32(&values, |v| v.par_chunks(vocab).map(log_sum_exp).collect())?,
         };
-        Ok(Self { values, vocab, lse })
+        Ok(Self { values, vocab, lse, card: model.card.clone() })
     }
 
     fn row<'a>(&self, values: &'a [f32], at: usize) -> (&'a [f32], f32) {
@@ -138,8 +141,8 @@ impl Logits {
     }
 
     fn cross_entropies(&self, targets: &[Option<u32>]) -> Result<Vec<f32>> {
-        if let Some(card) = card::of(self.values.device())? {
-            return Ok(self.compare_on(&*card, self, targets)?.ce);
+        if let Some(card) = &self.card {
+            return Ok(self.compare_on(&**card, self, targets)?.ce);
         }
         with_f32(&self.values, |values| {
             let ce = |(at, target): (usize, &Option<u32>)| {
@@ -152,8 +155,8 @@ impl Logits {
 
     /// Losses of other logits against these.
     fn compare(&self, other: &Self, targets: &[Option<u32>]) -> Result<TokenLosses> {
-        if let Some(card) = card::of(self.values.device())? {
-            return self.compare_on(&*card, other, targets);
+        if let Some(card) = &self.card {
+            return self.compare_on(&**card, other, targets);
         }
         let kl = with_f32(&self.values, |clean| {
             with_f32(&other.values, |values| {

@@ -51,8 +51,13 @@ type Effects = Vec<(Vec<u8>, f32)>;
 /// weight and output matrix (scale and mean of the norm left out), less the mean over the vocabulary.
 fn logit_effects(session: &Session, latent: u32) -> Result<(Effects, Effects)> {
     let model = &session.original;
-    let mut direction =
-        session.sae.w_dec.narrow(0, latent as usize, 1)?.force_contiguous()?.to_device(&model.device)?.to_dtype(model.dtype)?;
+    let mut direction = session
+        .sae
+        .w_dec
+        .narrow(0, latent as usize, 1)?
+        .force_contiguous()?
+        .to_device(&model.device)?
+        .to_dtype(model.dtype)?;
     if session.hook.site == Site::Z {
         direction = direction.matmul(&model.blocks[session.hook.layer].o.weight.t()?)?;
     }

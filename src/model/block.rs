@@ -6,7 +6,10 @@ use super::{
     config::Config,
     ops::{self, Linear, Norm, Positions, Rotary},
 };
-use crate::{error::Result, kernels::attention::Heads};
+use crate::{
+    error::Result,
+    kernels::{attention::Heads, card::Card},
+};
 
 /// The four matrices of a block; each is what pruning works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +47,7 @@ pub struct Block {
 pub struct Shape<'a> {
     pub config: &'a Config,
     pub rotary: Option<&'a Rotary>,
+    pub card: Option<&'a dyn Card>,
     pub layer: usize,
     pub batch: usize,
     pub time: usize,
@@ -78,34 +82,34 @@ impl Block {
 
     /// `hook_z` of a residual stream `[batch * time, d_model]`.
     pub fn z(&self, resid_pre: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
-        let x = self.ln1.forward(resid_pre)?;
+        let x = self.ln1.forward(resid_pre, shape.card)?;
         watch(Part::Qkv, &x)?;
         let qkv = self.qkv.forward(&x)?;
         let positions = Positions { norms: self.qk_norms.as_ref(), rotary: shape.rotary };
-        ops::attention(qkv, shape.batch, shape.time, heads(shape.config, shape.layer), positions)
+        ops::attention(qkv, (shape.batch, shape.time), heads(shape.config, shape.layer), positions, shape.card)
     }
 
     /// `hook_attn_out` of `hook_z`.
-    pub fn attn_out(&self, z: &Tensor) -> Result<Tensor> {
+    pub fn attn_out(&self, z: &Tensor, shape: Shape) -> Result<Tensor> {
         let out = self.o.forward(z)?;
-        self.ln1_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out))
+        self.ln1_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, shape.card))
     }
 
     /// `hook_mlp_out` of the residual stream that the MLP reads: `hook_resid_mid`, or `hook_resid_pre` in parallel blocks.
     pub fn mlp(&self, resid_mid: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
-        let x = self.ln2.forward(resid_mid)?;
+        let x = self.ln2.forward(resid_mid, shape.card)?;
         watch(Part::MlpIn, &x)?;
         let x = ops::activate(self.mlp_in.forward(&x)?, shape.config.act, shape.config.gated)?;
         watch(Part::MlpOut, &x)?;
         let out = self.mlp_out.forward(&x)?;
-        self.ln2_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out))
+        self.ln2_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, shape.card))
     }
 
     /// The whole block.
     pub fn forward(&self, resid_pre: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
         let z = self.z(resid_pre, shape, watch)?;
         watch(Part::O, &z)?;
-        self.after_attention(resid_pre, &self.attn_out(&z)?, shape, watch)
+        self.after_attention(resid_pre, &self.attn_out(&z, shape)?, shape, watch)
     }
 
     /// The rest of the block, from the attention's output.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    kernels::matmul::transpose,
+    kernels::{card, matmul::transpose},
     progress::{Listener, Progress},
 };
 
@@ -329,6 +329,7 @@ impl Model {
         Ok(Self {
             name,
             device: device.clone(),
+            card: card::of(device)?,
             dtype,
             embed,
             positions,

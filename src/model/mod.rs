@@ -19,6 +19,8 @@ mod state_dict;
 pub mod tokenizer;
 pub mod weights;
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
 
 pub use block::{Block, Part};
@@ -31,7 +33,10 @@ pub use pass::Captured;
 pub use processing::Space;
 pub use tokenizer::Tokenizer;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    kernels::card::Card,
+};
 
 /// Called between layers and chunks of long work; an error ends the work. Metric jobs answer the person from here.
 pub type Tick<'a> = &'a mut dyn FnMut() -> Result<()>;
@@ -42,6 +47,8 @@ pub struct Model {
     pub name: String,
     pub config: Config,
     pub device: Device,
+    /// What runs the kernels on that device, if it is a GPU.
+    pub card: Option<Arc<dyn Card>>,
     pub dtype: DType,
     /// `[d_vocab, d_model]`.
     pub embed: Tensor,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor, TensorId};
 
 use super::{Block, Linear, Model, Norm, Rotary, config::Rope};
-use crate::error::Result;
+use crate::{error::Result, kernels::card};
 
 /// Moves models. What models share, their moved copies share too.
 pub struct Mover {
@@ -24,6 +24,7 @@ impl Mover {
             name: model.name.clone(),
             config: model.config.clone(),
             device: self.device.clone(),
+            card: card::of(&self.device)?,
             dtype: self.dtype,
             embed: self.tensor(&model.embed)?,
             positions: self.optional(&model.positions)?,

@@ -1,5 +1,5 @@
-//! The layers of a transformer on candle tensors. On the CPU in f32 they run through [`crate::kernels`], elsewhere
-//! through candle's own operations.
+//! The layers of a transformer on candle tensors. On a card, and on the CPU in f32, they run through [`crate::kernels`]; in
+//! other types of the CPU through candle's own operations.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +10,7 @@ use crate::{
     error::Result,
     kernels::{
         attention::{self, Heads},
+        card::{Card, layers},
         matmul, on_cpu_f32, pointwise, with_f32,
     },
 };
@@ -87,8 +88,21 @@ impl Norm {
         self.weight.iter().chain(&self.bias)
     }
 
+    /// As a card's kernels take it.
+    fn of_kernels(&self) -> layers::Norm<'_> {
+        layers::Norm {
+            centred: self.kind == NormKind::LayerNorm,
+            eps: self.eps as f32,
+            weight: self.weight.as_ref(),
+            bias: self.bias.as_ref(),
+        }
+    }
+
     /// Over the last dimension of `x [n, width]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, card: Option<&dyn Card>) -> Result<Tensor> {
+        if let Some(card) = for_kernels(card, x) {
+            return layers::norm(card, x, self.of_kernels());
+        }
         if on_cpu_f32(x) {
             let (x, width) = (x.contiguous()?, x.dim(D::Minus1)?);
             let (weight, bias) = (values(&self.weight)?, values(&self.bias)?);
@@ -118,6 +132,11 @@ impl Norm {
         }
         Ok(x.to_dtype(dtype)?)
     }
+}
+
+/// The card, where it has kernels for what `x` holds.
+fn for_kernels<'a>(card: Option<&'a dyn Card>, x: &Tensor) -> Option<&'a dyn Card> {
+    card.filter(|_| matches!(x.dtype(), DType::F32 | DType::BF16 | DType::F16))
 }
 
 pub(super) fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
@@ -221,9 +240,22 @@ pub struct Positions<'a> {
 }
 
 /// Causal attention: `qkv [batch * time, (heads + 2 kv_heads) * width]` to `z [batch * time, heads * width]`.
-pub fn attention(qkv: Tensor, batch: usize, time: usize, heads: Heads, positions: Positions) -> Result<Tensor> {
+pub fn attention(
+    qkv: Tensor,
+    (batch, time): (usize, usize),
+    heads: Heads,
+    positions: Positions,
+    card: Option<&dyn Card>,
+) -> Result<Tensor> {
     let rotary = positions.rotary.map(|rotary| rotary.first(time)).transpose()?;
     let out_width = heads.heads * heads.width;
+    if let Some(card) = for_kernels(card, &qkv) {
+        let norms = positions.norms.map(|norms| norms.each_ref().map(Norm::of_kernels));
+        let tables = rotary.as_ref().map(|tables| (&tables.cos, &tables.sin));
+        let [q, k, v] = layers::split_heads(card, &qkv, (batch, time), heads, norms, tables)?;
+        let weights = layers::attend(card, &q.matmul(&k.transpose(2, 3)?)?, heads)?;
+        return Ok(weights.matmul(&v)?.transpose(1, 2)?.reshape((batch * time, out_width))?);
+    }
     if on_cpu_f32(&qkv) {
         let z = if rotary.is_none() && positions.norms.is_none() {
             with_f32(&qkv, |qkv| attention::causal(qkv, batch, time, heads))?
@@ -247,7 +279,7 @@ pub fn attention(qkv: Tensor, batch: usize, time: usize, heads: Heads, positions
     };
     let (mut q, mut k, mut v) = (split(0, n_heads)?, split(n_heads, kv_heads)?, split(n_heads + kv_heads, kv_heads)?);
     if let Some([q_norm, k_norm]) = positions.norms {
-        (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
+        (q, k) = (q_norm.forward(&q, None)?, k_norm.forward(&k, None)?);
     }
     if let Some(rotary) = &rotary {
         (q, k) = (rotary.rotate(&q)?, rotary.rotate(&k)?);

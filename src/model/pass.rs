@@ -38,7 +38,14 @@ fn unwatched(_: super::Part, _: &Tensor) -> Result<()> {
 impl Model {
     pub fn shape(&self, layer: usize, batch: usize, time: usize) -> Shape<'_> {
         let local = self.rotary_local.as_ref().filter(|_| self.config.windows[layer].is_some());
-        Shape { config: &self.config, rotary: local.or(self.rotary.as_ref()), layer, batch, time }
+        Shape {
+            config: &self.config,
+            rotary: local.or(self.rotary.as_ref()),
+            card: self.card.as_deref(),
+            layer,
+            batch,
+            time,
+        }
     }
 
     /// Residual stream before block 0, `[batch * time, d_model]`.
@@ -98,7 +105,7 @@ impl Model {
         if hook.site == Site::Z {
             return Ok((z, Some(resid_pre)));
         }
-        let attn_out = block.attn_out(&z)?;
+        let attn_out = block.attn_out(&z, shape)?;
         if hook.site == Site::AttnOut {
             return Ok((attn_out, Some(resid_pre)));
         }
@@ -134,7 +141,7 @@ impl Model {
         tick()?;
         let resid_post = match site {
             Site::ResidPre => block.forward(&x, shape, &mut unwatched)?,
-            Site::Z => block.after_attention(base()?, &block.attn_out(&x)?, shape, &mut unwatched)?,
+            Site::Z => block.after_attention(base()?, &block.attn_out(&x, shape)?, shape, &mut unwatched)?,
             Site::AttnOut => block.after_attention(base()?, &x, shape, &mut unwatched)?,
             Site::ResidMid => (&x + block.mlp(&x, shape, &mut unwatched)?)?,
             Site::MlpOut => (base()? + &x)?,
@@ -149,7 +156,7 @@ impl Model {
         let mut shape = last.dims().to_vec();
         let width = shape.pop().unwrap_or(0);
         shape.push(self.config.d_vocab);
-        let x = self.ln_final.forward(&last.reshape(((), width))?)?;
+        let x = self.ln_final.forward(&last.reshape(((), width))?, self.card.as_deref())?;
         let logits = self.unembed.forward(&x)?.to_dtype(DType::F32)?;
         Ok(super::ops::softcap(logits, self.config.logit_softcap)?.reshape(shape)?)
     }

@@ -17,7 +17,7 @@ use crate::{
     demo,
     error::{Error, Result},
     hub::Kind,
-    kernels::card::{self, Card},
+    kernels::card::Card,
     model::{HookPoint, Model, Mover, Space, Tick, Tokenizer},
     progress::{Listener, Progress},
     prune::{Criterion, Order, Pruning, sae::Gather},
@@ -103,7 +103,7 @@ impl Session {
         for sae in std::iter::once(&sae).chain(&trained) {
             warnings.extend(sae.config.warnings.iter().cloned());
         }
-        let card = card::of(&original.device)?;
+        let card = original.card.clone();
         let (sae, trained) = (placed(sae, card.as_ref())?, trained.map(|sae| placed(sae, card.as_ref())).transpose()?);
         let session = Self {
             spec: SessionSpec { hook: Some(hook), ..spec.clone() },

@@ -10,6 +10,9 @@ namespace decode_file {
 namespace encode_file {
 #include "../../src/kernels/cuda/encode.cu"
 }
+namespace layers_file {
+#include "../../src/kernels/cuda/layers.cu"
+}
 namespace losses_file {
 #include "../../src/kernels/cuda/losses.cu"
 }

@@ -2,6 +2,7 @@
 // that take turns; each runs until it waits for others.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <csetjmp>
 #include <cstdint>
@@ -168,6 +169,11 @@ T __shfl_down_sync(uint32_t, T value, uint32_t step) {
     return card::exchange(value, lane + step < 32 ? lane + step : lane);
 }
 
+template <class T>
+T __shfl_sync(uint32_t, T value, uint32_t lane) {
+    return card::exchange(value, lane);
+}
+
 // The lanes for which `holds(value of the lane)`.
 template <class T, class F>
 uint32_t card_lanes(T value, F holds) {
@@ -211,6 +217,21 @@ struct __half {
 };
 
 inline __half __ushort_as_half(uint16_t bits) { return {bits}; }
+inline uint16_t __half_as_ushort(__half half) { return half.bits; }
+
+inline __half __float2half_rn(float value) {
+    uint16_t sign = std::signbit(value) ? 0x8000 : 0;
+    float size = std::fabs(value);
+    if (std::isnan(value)) return {(uint16_t)(sign | 0x7e00)};
+    if (size >= 65520.0f) return {(uint16_t)(sign | 0x7c00)};
+    if (size == 0.0f) return {sign};
+    int exponent;
+    std::frexp(size, &exponent);
+    exponent = std::max(exponent - 1, -14);
+    // In units of the last place; the highest carries into the exponent by itself.
+    int units = (int)std::nearbyint(std::ldexp(size, 10 - exponent));
+    return {(uint16_t)(sign | (exponent == -14 ? units : ((exponent + 15) << 10) + units - 1024))};
+}
 
 inline float __half2float(__half half) {
     int exponent = (half.bits >> 10) & 31;

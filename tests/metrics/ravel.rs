@@ -95,7 +95,7 @@ pub fn run(case: &Case) -> Outcome {
     let quiet = &mut || Ok(());
 
     let place = Place::asked();
-    let model = Arc::new(Model::load(&at("model"), &place.device, DType::F32, &mut |_| Ok(())).expect("model"));
+    let model = Arc::new(place.model(&at("model"), DType::F32).expect("model"));
     let tokenizer = Tokenizer::load(&at("model"), &model.config).expect("tokenizer");
     let model = readable(&model).expect("model");
     let sae = place.sae(formats::load(&at("saes/ravel")).expect("SAE"));

@@ -62,7 +62,7 @@ fn f64s(values: &[f32]) -> Vec<f64> {
 
 fn reader(folder: &Path, sae: &Path) -> Reader {
     let place = Place::asked();
-    let model = Model::load(&folder.join("model"), &place.device, DType::F32, &mut |_| Ok(())).expect("model");
+    let model = place.model(&folder.join("model"), DType::F32).expect("model");
     let sae = place.sae(formats::load(sae).expect("SAE"));
     let (hook, space) = (sae.config.hook, sae.config.space);
     Reader::new(Variant::Original, Arc::new(model), sae, None, hook, space).expect("reader")

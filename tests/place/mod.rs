@@ -1,23 +1,24 @@
 //! Where the numbers of the reference are checked: the device in PRUNELENS_DEVICE.
 //!
-//! `cpu` is the default; `cuda` or `cuda:N` need a GPU; `stand-in` leaves models on the processor and gives SAEs to the GPU's
-//! kernels compiled for it.
+//! `cpu` is the default; `cuda` or `cuda:N` need a GPU; `stand-in` gives models and SAEs to the GPU's kernels compiled for the
+//! processor, which keeps the matrix products.
 
 #[path = "../kernels/stand_in.rs"]
 mod stand_in;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use prunelens::{
+    error::Result,
     kernels::card::{self, Card},
+    model::Model,
     sae::Sae,
     session::DeviceSpec,
 };
 
 #[derive(Clone)]
 pub struct Place {
-    #[allow(dead_code, reason = "not every test has models")]
     pub device: Device,
     pub card: Option<Arc<dyn Card>>,
 }
@@ -39,6 +40,13 @@ impl Place {
     /// None where there is no compiler for it.
     pub fn stand_in() -> Option<Self> {
         Some(Self { device: Device::Cpu, card: Some(stand_in::stand_in()?) })
+    }
+
+    /// A model where it is to work.
+    #[allow(dead_code, reason = "not every test has models")]
+    pub fn model(&self, folder: &Path, dtype: DType) -> Result<Model> {
+        let model = Model::load(folder, &self.device, dtype, &mut |_| Ok(()))?;
+        Ok(Model { card: self.card.clone(), ..model })
     }
 
     /// An SAE where it is to work.

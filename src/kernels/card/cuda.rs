@@ -18,9 +18,10 @@ use super::{Card, Float, Kernel, Memory, Shape};
 use crate::error::{Error, Result};
 
 /// PTX of each file, which the driver compiles for its card when a kernel of it is first used.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("decode", include_str!(concat!(env!("OUT_DIR"), "/decode.ptx"))),
     ("encode", include_str!(concat!(env!("OUT_DIR"), "/encode.ptx"))),
+    ("layers", include_str!(concat!(env!("OUT_DIR"), "/layers.ptx"))),
     ("losses", include_str!(concat!(env!("OUT_DIR"), "/losses.ptx"))),
     ("mask", include_str!(concat!(env!("OUT_DIR"), "/mask.ptx"))),
     ("paths", include_str!(concat!(env!("OUT_DIR"), "/paths.ptx"))),

@@ -8,6 +8,7 @@
 pub mod cuda;
 mod decode;
 mod encode;
+pub mod layers;
 mod lists;
 mod losses;
 mod mask;
@@ -15,7 +16,7 @@ mod memory;
 mod paths;
 mod prune;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -106,6 +107,12 @@ pub trait Card: Send + Sync {
 
     /// Milliseconds that the card takes for what is launched.
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64>;
+}
+
+impl fmt::Debug for dyn Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a card at {:?}", self.device().location())
+    }
 }
 
 /// The card that a device is; none for the processor.

@@ -32,6 +32,15 @@ __device__ __forceinline__ void set_zero(float& value) { value = 0.0f; }
 __device__ __forceinline__ void set_zero(bf16& value) { value.bits = 0; }
 __device__ __forceinline__ void set_zero(f16& value) { value.bits = 0; }
 
+// Rounded to the nearest, to even ones among equals.
+__device__ __forceinline__ void store(float& to, float value) { to = value; }
+__device__ __forceinline__ void store(f16& to, float value) { to.bits = __half_as_ushort(__float2half_rn(value)); }
+__device__ __forceinline__ void store(bf16& to, float value) {
+    u32 bits = __float_as_uint(value);
+    // What is no number stays none: rounding could carry it into the exponent.
+    to.bits = value != value ? (u16)(bits >> 16 | 0x40) : (u16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 // A weight counts where its rank reaches the cut. At a cut of 0 all count, and no ranks are read: there may be none.
 template <class W, class R>
 __device__ __forceinline__ float kept(const W* weight, const R* ranks, u32 cut, u64 at) {

@@ -67,7 +67,7 @@ pub(super) fn attention(
     place: Place,
 ) -> Result<(Tensor, AttentionTrace)> {
     let heads = place.heads();
-    let qkv = block.qkv.forward(&block.ln1.forward(&resid_pre)?)?;
+    let qkv = block.qkv.forward(&block.ln1.forward(&resid_pre, None)?)?;
     let mut rows = with_f32(&qkv, <[f32]>::to_vec)?;
     let raw = block.qk_norms.as_ref().map(|_| rows.clone());
     if let Some([q, k]) = &block.qk_norms {
@@ -118,10 +118,10 @@ pub(super) fn turn(rows: &mut [f32], place: Place, back: bool) -> Result<()> {
 
 /// `hook_mlp_out` of what the MLP reads.
 pub(super) fn mlp(block: &Block, read: Tensor, config: &Config) -> Result<(Tensor, MlpTrace)> {
-    let pre = block.mlp_in.forward(&block.ln2.forward(&read)?)?;
+    let pre = block.mlp_in.forward(&block.ln2.forward(&read, None)?)?;
     let out = block.mlp_out.forward(&activate(pre.clone(), config.act, config.gated)?)?;
     Ok(match &block.ln2_post {
-        Some(norm) => (norm.forward(&out)?, MlpTrace { read, pre, out: Some(out) }),
+        Some(norm) => (norm.forward(&out, None)?, MlpTrace { read, pre, out: Some(out) }),
         None => (out, MlpTrace { read, pre, out: None }),
     })
 }
@@ -130,7 +130,7 @@ pub(super) fn mlp(block: &Block, read: Tensor, config: &Config) -> Result<(Tenso
 pub(super) fn attn_out(block: &Block, z: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
     let out = block.o.forward(z)?;
     Ok(match &block.ln1_post {
-        Some(norm) => (norm.forward(&out)?, Some(out)),
+        Some(norm) => (norm.forward(&out, None)?, Some(out)),
         None => (out, None),
     })
 }

@@ -1,0 +1,112 @@
+// What stands between a transformer's matrix products, each in one launch: norms, the split into heads with their
+// positions, and the weights of attention.
+
+#include "common.cuh"
+
+// LayerNorm (`centred`) or RMS norm of each row, times `weight` and plus `bias` where there are any. A block takes a row.
+template <class T>
+__device__ void norm(const T* x, const T* weight, const T* bias, u64 width, u32 eps, u32 centred, T* out) {
+    x += blockIdx.x * width;
+    out += blockIdx.x * width;
+    float mean = 0.0f;
+    if (centred) {
+        float sum = 0.0f;
+        for (u64 at = threadIdx.x; at < width; at += blockDim.x) sum += widen(x[at]);
+        mean = block_sum(sum) / width;
+    }
+    float squares = 0.0f;
+    for (u64 at = threadIdx.x; at < width; at += blockDim.x) {
+        float value = widen(x[at]) - mean;
+        squares = fmaf(value, value, squares);
+    }
+    float scale = sqrtf(block_sum(squares) / width + __uint_as_float(eps));
+    for (u64 at = threadIdx.x; at < width; at += blockDim.x) {
+        float value = (widen(x[at]) - mean) / scale;
+        if (weight) value *= widen(weight[at]);
+        if (bias) value += widen(bias[at]);
+        store(out[at], value);
+    }
+}
+
+// Queries, keys and values `[3, texts, heads, time, width]` of rows `qkv [tokens, heads + 2 kv_heads, width]`; a head of keys
+// or values stands for all heads of queries that share it. Queries and keys are normed where there are weights for it, and
+// the first `2 half` numbers of each head rotated in pairs `(i, i + half)`. A warp takes a head of a token.
+template <class T>
+__device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 q_eps, u32 k_eps, const float* cos,
+                            const float* sin, u32 half, u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 width,
+                            T* out) {
+    u64 item = first_index() / WARP;
+    if (item >= tokens * 3 * heads) return;
+    u32 lane = threadIdx.x % WARP;
+    u64 token = item / (3 * heads);
+    u32 part = (u32)(item % (3 * heads)) / heads;
+    u32 head = (u32)(item % (3 * heads)) % heads;
+    u32 from = part == 0 ? head : heads + (part - 1) * kv_heads + head / (heads / kv_heads);
+    const T* x = qkv + (token * (heads + 2 * kv_heads) + from) * width;
+    const T* weight = part == 0 ? q_norm : part == 1 ? k_norm : 0;
+    float scale = 1.0f;
+    if (weight) {
+        float squares = 0.0f;
+        for (u32 i = lane; i < width; i += WARP) squares = fmaf(widen(x[i]), widen(x[i]), squares);
+        float mean = __shfl_sync(ALL_LANES, warp_sum(squares), 0) / width;
+        scale = sqrtf(mean + __uint_as_float(part == 0 ? q_eps : k_eps));
+    }
+    auto normed = [&](u32 i) { return weight ? widen(x[i]) / scale * widen(weight[i]) : widen(x[i]); };
+    u64 t = token % time;
+    u64 text = token / time;
+    T* to = out + ((((u64)part * (tokens / time) + text) * heads + head) * time + t) * width;
+    for (u32 i = lane; i < width; i += WARP) {
+        float value = normed(i);
+        if (part < 2 && i < 2 * half) {
+            u64 at = t * half + i % half;
+            float other = i < half ? -normed(i + half) : normed(i - half);
+            value = value * cos[at] + other * sin[at];
+        }
+        store(to[i], value);
+    }
+}
+
+// Weights of attention from products of queries and keys, `[rows, time]`, where row `r` is of position `r % time`: the softmax
+// over the positions it sees, `t - window < s <= t`, and zero elsewhere. Products are scaled first, then capped if `cap` is
+// above zero. A warp takes a row.
+template <class T>
+__device__ void attend(const T* products, u64 rows, u32 time, u32 scale_bits, u32 cap_bits, u32 window, T* out) {
+    u64 row = first_index() / WARP;
+    if (row >= rows) return;
+    u32 lane = threadIdx.x % WARP;
+    products += row * time;
+    out += row * time;
+    u32 t = (u32)(row % time);
+    u32 first = t < window ? 0 : t + 1 - window;
+    float scale = __uint_as_float(scale_bits);
+    float cap = __uint_as_float(cap_bits);
+    auto score = [&](u32 s) {
+        float value = widen(products[s]) * scale;
+        return cap > 0.0f ? cap * tanhf(value / cap) : value;
+    };
+    float max = -INFINITY;
+    for (u32 s = first + lane; s <= t; s += WARP) max = fmaxf(max, score(s));
+    for (u32 step = WARP / 2; step > 0; step /= 2) max = fmaxf(max, __shfl_down_sync(ALL_LANES, max, step));
+    max = __shfl_sync(ALL_LANES, max, 0);
+    float sum = 0.0f;
+    for (u32 s = first + lane; s <= t; s += WARP) sum += expf(score(s) - max);
+    sum = __shfl_sync(ALL_LANES, warp_sum(sum), 0);
+    for (u32 s = lane; s < time; s += WARP) store(out[s], s < first || s > t ? 0.0f : expf(score(s) - max) / sum);
+}
+
+#define ENTRY(NAME, T)                                                                                                 \
+    extern "C" __global__ void norm_##NAME(const T* x, const T* weight, const T* bias, u64 width, u32 eps,             \
+                                           u32 centred, T* out) {                                                      \
+        norm(x, weight, bias, width, eps, centred, out);                                                               \
+    }                                                                                                                  \
+    extern "C" __global__ void split_heads_##NAME(const T* qkv, const T* q_norm, const T* k_norm, u32 q_eps,           \
+                                                  u32 k_eps, const float* cos, const float* sin, u32 half,             \
+                                                  u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 width, T* out) {  \
+        split_heads(qkv, q_norm, k_norm, q_eps, k_eps, cos, sin, half, tokens, time, heads, kv_heads, width, out);     \
+    }                                                                                                                  \
+    extern "C" __global__ void attend_##NAME(const T* products, u64 rows, u32 time, u32 scale, u32 cap, u32 window,    \
+                                             T* out) {                                                                 \
+        attend(products, rows, time, scale, cap, window, out);                                                         \
+    }
+FOR_WEIGHTS(ENTRY)
+#undef ENTRY
