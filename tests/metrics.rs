@@ -29,7 +29,7 @@ use prunelens::{
         },
         report::{Identity, RunStamp, sae_cfg_dict, write_results},
     },
-    model::{Model, Tokenizer},
+    model::Tokenizer,
     sae::formats,
 };
 use safetensors::SafeTensors;

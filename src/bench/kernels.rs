@@ -7,7 +7,8 @@ use super::{round, shape::random};
 use crate::{
     error::Result,
     kernels::{
-        card::{self, Buffer, Card, CardRanks, Encoder, Lists, Matrix, Pairs, Route},
+        attention::Heads,
+        card::{self, Buffer, Card, CardRanks, Encoder, Lists, Matrix, Pairs, Route, layers},
         encode::STEPS,
     },
     prune::{Group, cut, grid_ratio, model::Sparsity},
@@ -141,17 +142,25 @@ pub fn measure(card: &dyn Card, sizes: Sizes) -> Result<CardFigures> {
         card::ranks(card, &matrix.values, (d_sae, d_in), Group::Column, None).map(drop)
     })?;
     let ranks = card::ranks(card, &matrix.values, (d_sae, d_in), Group::Row, None)?;
-    let of_rank = ranks.width();
     let mask = Some((&ranks, cut(d_in, RATIO)));
-    // Whatever is masked reads a weight of four bytes and its rank.
-    let masked = (4 + of_rank) * weights;
-    bench.time("mask", both.clone(), (masked + 4 * weights, 0), || {
-        card::mask(card, &matrix, mask, 0..d_sae).map(drop)
-    })?;
-    bench.time("row norms", both, (masked, 2 * weights), || card::row_norms(card, &matrix, mask).map(drop))?;
-    encoders(&mut bench, &matrix, &ranks, tokens)?;
+    // SAEs whose weights fit 16 bits are kept in them.
+    let narrow = Matrix::of(card, &weight.to_dtype(DType::BF16)?)?;
+    for matrix in [&matrix, &narrow] {
+        // Whatever is masked reads a weight and its rank.
+        let (name, width) = (matrix.values.name(), matrix.values.width());
+        let masked = (width + ranks.width()) * weights;
+        bench.time(&format!("mask {name}"), both.clone(), (masked + width * weights, 0), || {
+            card::mask(card, matrix, mask, 0..d_sae).map(drop)
+        })?;
+        bench.time(&format!("row norms {name}"), both.clone(), (masked, 2 * weights), || {
+            card::row_norms(card, matrix, mask).map(drop)
+        })?;
+        encoders(&mut bench, matrix, &ranks, tokens)?;
+    }
+    drop(narrow);
     lists(&mut bench, &matrix, &ranks, tokens)?;
     pruning(&mut bench, &weight)?;
+    between(&mut bench, d_in, tokens)?;
     logits(&mut bench, tokens, vocab)?;
     Ok(CardFigures {
         copy_gb_per_s: round(copy / 1e6),
@@ -169,11 +178,12 @@ fn encoders(bench: &mut Bench, matrix: &Matrix, ranks: &CardRanks, tokens: usize
     let encoder = Encoder { matrix, mask, bias: &bias, scale: None, floors: None };
     for n in [1, tokens / 8, tokens / 4, tokens / 2, tokens, 2 * tokens, 4 * tokens, 8 * tokens] {
         let x = random((n, d_in), 1.0, 3)?.to_device(card.device())?;
-        let bytes = (4 + ranks.width()) * d_sae * d_in + 4 * n * (d_in + d_sae);
+        let bytes = (matrix.values.width() + ranks.width()) * d_sae * d_in + 4 * n * (d_in + d_sae);
         for route in [Route::Few, Route::Square, Route::Product] {
             let taken = if Route::of(n) == route { " (taken)" } else { "" };
             let shape = format!("{n} x {d_in} x {d_sae}");
-            bench.time(&format!("encode, {route:?}{taken}"), shape, (bytes, 2 * n * d_in * d_sae), || {
+            let name = format!("encode {}, {route:?}{taken}", matrix.values.name());
+            bench.time(&name, shape, (bytes, 2 * n * d_in * d_sae), || {
                 card::encode(card, &encoder, &x, route).map(drop)
             })?;
         }
@@ -235,6 +245,30 @@ fn pruning(bench: &mut Bench, weight: &Tensor) -> Result<()> {
     })
 }
 
+/// What stands between a block's matrix products, in bf16: a norm, heads of 64 with their positions, attention's weights.
+fn between(bench: &mut Bench, d_in: usize, tokens: usize) -> Result<()> {
+    let card = bench.card;
+    let (width, n) = (64.min(d_in), (d_in / 64).max(1));
+    let heads = Heads { heads: n, kv_heads: n, width, scale: 0.125, softcap: None, window: None };
+    let there = |rows, columns| -> Result<Tensor> {
+        Ok(random((rows, columns), 1.0, 7)?.to_dtype(DType::BF16)?.to_device(card.device())?)
+    };
+    let (x, qkv) = (there(tokens, d_in)?, there(tokens, heads.row())?);
+    let norm = layers::Norm { centred: false, eps: 1e-6, weight: None, bias: None };
+    bench.time("norm", format!("{tokens} x {d_in}"), (4 * tokens * d_in, 0), || {
+        layers::norm(card, &x, norm).map(drop)
+    })?;
+    let table = random((tokens, width / 2), 1.0, 8)?.to_device(card.device())?;
+    let both = 4 * tokens * heads.row();
+    bench.time("split heads", format!("{tokens} x {}", heads.row()), (both, 0), || {
+        layers::split_heads(card, &qkv, (1, tokens), heads, None, Some((&table, &table))).map(drop)
+    })?;
+    let products = there(n * tokens, tokens)?;
+    bench.time("attention's weights", format!("{n} x {tokens} x {tokens}"), (4 * n * tokens * tokens, 0), || {
+        layers::attend(card, &products, heads).map(drop)
+    })
+}
+
 /// Two rows of logits compared.
 fn logits(bench: &mut Bench, tokens: usize, vocab: usize) -> Result<()> {
     let (card, targets) = (bench.card, vec![0; tokens]);
@@ -248,13 +282,13 @@ fn logits(bench: &mut Bench, tokens: usize, vocab: usize) -> Result<()> {
 /// A table for people.
 pub fn table(figures: &CardFigures) -> String {
     let mut lines = vec![
-        format!("{:<24} {} GB/s", "copy", figures.copy_gb_per_s),
-        format!("{:<24} {} TFLOPS in f32, {} in bf16", "matrix product", figures.f32_tflops, figures.bf16_tflops),
-        format!("{:<24} {:<26} {:>10} {:>9} {:>9}", "kernel", "shape", "ms", "of copy", "of f32"),
+        format!("{:<30} {} GB/s", "copy", figures.copy_gb_per_s),
+        format!("{:<30} {} TFLOPS in f32, {} in bf16", "matrix product", figures.f32_tflops, figures.bf16_tflops),
+        format!("{:<30} {:<26} {:>10} {:>9} {:>9}", "kernel", "shape", "ms", "of copy", "of f32"),
     ];
     lines.extend(figures.kernels.iter().map(|k| {
         let share = |share: f64| format!("{:.1} %", 100.0 * share);
-        format!("{:<24} {:<26} {:>10.3} {:>9} {:>9}", k.kernel, k.shape, k.ms, share(k.of_copy), share(k.of_product))
+        format!("{:<30} {:<26} {:>10.3} {:>9} {:>9}", k.kernel, k.shape, k.ms, share(k.of_copy), share(k.of_product))
     }));
     lines.join("\n")
 }

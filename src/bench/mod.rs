@@ -276,8 +276,13 @@ fn measure(subject: &Subject, tick: Tick) -> Result<Figures> {
         prompt.forget_paths();
         prompt.find_paths()
     })?;
-    let rank_ms =
-        median_ms(3, || Order::new(sae, subject.criterion, subject.norms.as_ref(), &mut || Ok(())).map(drop))?;
+    let rank_ms = median_ms(3, || {
+        let order = Order::new(sae, subject.criterion, subject.norms.as_ref(), &mut || Ok(()))?;
+        // Ranks made on a GPU may still be under way.
+        sae.device().synchronize()?;
+        drop(order);
+        Ok(())
+    })?;
     let prompt_latents_ms = median_ms(REPEATS, || read(&mut || Ok(())).map(drop))?;
     let prompt_ms = median_ms(REPEATS, || read(&mut || Ok(()))?.finish_passes(&mut || Ok(())))?;
     prompt.finish_passes(tick)?;

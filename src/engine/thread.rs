@@ -133,7 +133,11 @@ impl Engine {
         self.queue.end(self.live.as_ref().map(|live| &*live.jobs));
         self.background.clear();
         // What is loaded goes before the new is read: both might not fit.
-        self.live = None;
+        if let Some(live) = self.live.take() {
+            let devices = [&live.session, &live.jobs].map(|session| session.original.device.clone());
+            drop(live);
+            devices.iter().for_each(crate::gpu::release);
+        }
         let (mailbox, reports, families) = (self.mailbox.clone(), self.reports.clone(), self.families);
         let mut shown: Option<(String, Instant)> = None;
         let loaded = Session::load(spec, &mut |progress| {

@@ -8,4 +8,4 @@ mod library;
 pub mod nvml;
 mod opened;
 
-pub use opened::{Opened, open, opened};
+pub use opened::{Opened, open, opened, release};

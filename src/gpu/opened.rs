@@ -45,6 +45,13 @@ pub fn opened(_: &Device) -> Option<Opened> {
     None
 }
 
+/// Give back what the program holds of a GPU's memory and does not use.
+pub fn release(device: &Device) {
+    #[cfg(feature = "cuda")]
+    cuda::release(device);
+    let _ = device;
+}
+
 #[cfg(feature = "cuda")]
 use cuda::device;
 
@@ -104,6 +111,17 @@ mod cuda {
     fn pool(context: &CudaContext) -> Result<CUmemoryPool> {
         // SAFETY: the device is that of an open context.
         unsafe { get_default_mem_pool(context.cu_device()).w() }
+    }
+
+    /// Where it fails there is nothing to give back.
+    pub fn release(device: &Device) {
+        let trim = || -> Result<()> {
+            let context = device.as_cuda_device()?.cuda_stream().context().clone();
+            device.synchronize()?;
+            // SAFETY: the pool is the device's own.
+            unsafe { mem_pool::trim_to(pool(&context)?, 0).w() }
+        };
+        let _ = quietly(trim);
     }
 
     /// Bytes that the pool holds and nothing uses.

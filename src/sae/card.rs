@@ -124,7 +124,7 @@ impl CardSae {
             let dense = self.dense(&part, self.mask(pruning)?, norms.as_ref())?;
             latents.extend(&match sae.activation {
                 Activation::TopK { k, .. } => card::top_k(&*self.card, &dense, sae.d_sae(), k)?.latents,
-                _ => card::active(&*self.card, &dense, sae.d_sae())?.to_latents(&*self.card)?,
+                _ => card::active(&*self.card, &dense, sae.d_sae())?,
             });
         }
         sae.activation.finish(&mut latents, &sae.b_enc);

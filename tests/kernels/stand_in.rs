@@ -124,6 +124,7 @@ impl Card for StandIn {
 
     fn read(&self, from: &Memory, start: usize, to: &mut [u8]) -> Result<()> {
         assert!(start + to.len() <= from.bytes);
+        assert!(from.owner.is::<Vec<u64>>(), "a tensor's memory is not read as a buffer is");
         // SAFETY: the memory is as long, and the slice its own.
         unsafe { std::ptr::copy_nonoverlapping((from.address as *const u8).add(start), to.as_mut_ptr(), to.len()) };
         Ok(())

@@ -21,7 +21,6 @@ use prunelens::{
             unit::{SCR_SETS, Sizes},
         },
     },
-    model::Model,
     rng::Rng,
     sae::formats,
 };

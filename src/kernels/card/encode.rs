@@ -5,11 +5,12 @@ use candle_core::{DType, Tensor};
 use super::{Buffer, Card, Kernel, Mask, Matrix, Shape, mask, memory::address};
 use crate::error::Result;
 
-/// Up to this many tokens a warp takes a latent, and carries eight of them at a time.
+/// Up to this many tokens a warp takes latents whole, and carries eight of them at a time.
 const FEW: usize = 16;
 const CARRIED: u64 = 8;
-/// Threads of a block then: a warp for each of eight latents.
-const LATENTS: u64 = 8;
+/// Warps of a block then, each of which takes two latents.
+const WARPS: u64 = 8;
+const LATENTS: u64 = 2 * WARPS;
 /// From this many on the matrix product of the library is worth the writing of a masked copy.
 const MANY: usize = 128;
 /// Latents and tokens of a block in between.
@@ -32,7 +33,7 @@ pub struct Encoder<'a> {
 /// The ways to the same latents; which is the fastest depends on the number of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// A warp for each latent: runs at the speed of memory.
+    /// A warp takes latents whole: runs at the speed of memory.
     Few,
     /// Squares of latents and tokens.
     Square,
@@ -78,7 +79,7 @@ fn fused(card: &dyn Card, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>, rout
     let (n, latents) = (tokens as u64, encoder.matrix.rows as u64);
     let (kernel, shape) = match route {
         Route::Few => {
-            ("encode_few", Shape::grid(latents.div_ceil(LATENTS) * n.div_ceil(CARRIED), 1, LATENTS as u32 * 32)?)
+            ("encode_few", Shape::grid(latents.div_ceil(LATENTS) * n.div_ceil(CARRIED), 1, WARPS as u32 * 32)?)
         }
         _ => ("encode_many", Shape::grid(n.div_ceil(SIDE), latents.div_ceil(SIDE), 256)?),
     };
@@ -105,7 +106,7 @@ fn fused(card: &dyn Card, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>, rout
 fn product(card: &dyn Card, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>) -> Result<()> {
     let (tokens, d_in) = x.dims2()?;
     let d_sae = encoder.matrix.rows;
-    let step = (MASKED / d_in).max(1);
+    let step = (MASKED / d_in).max(1).next_multiple_of(128);
     for first in (0..d_sae).step_by(step) {
         let rows = step.min(d_sae - first);
         let weight = mask(card, encoder.matrix, encoder.mask, first..first + rows)?;

@@ -1,4 +1,4 @@
-//! Dense latents to lists of those that fire.
+//! Dense latents to lists of those that fire, and lists for the decoder.
 
 use super::{Buffer, Card, Kernel, Shape};
 use crate::{
@@ -24,15 +24,6 @@ impl Lists {
             values: Buffer::from_slice(card, &latents.values)?,
         })
     }
-
-    pub fn to_latents(&self, card: &dyn Card) -> Result<Latents> {
-        Ok(Latents {
-            d_sae: self.d_sae,
-            offsets: self.offsets.to_vec(card)?.into_iter().map(|at| at as usize).collect(),
-            indices: self.indices.to_vec(card)?,
-            values: self.values.to_vec(card)?,
-        })
-    }
 }
 
 fn rows(dense: &Buffer<f32>, d_sae: usize) -> Result<usize> {
@@ -44,35 +35,34 @@ fn rows(dense: &Buffer<f32>, d_sae: usize) -> Result<usize> {
     Ok(rows)
 }
 
-/// All latents above zero of `dense [tokens, d_sae]`.
-pub fn active(card: &dyn Card, dense: &Buffer<f32>, d_sae: usize) -> Result<Lists> {
+/// All latents above zero of `dense [tokens, d_sae]`. Twin: `kernels::encode::Encoder::encode`.
+pub fn active(card: &dyn Card, dense: &Buffer<f32>, d_sae: usize) -> Result<Latents> {
     let rows = rows(dense, d_sae)?;
-    let mut offsets = vec![0_u64];
-    if rows > 0 {
-        let counts = Buffer::<u64>::new(card, rows)?;
-        let kernel = Kernel { file: "select", name: "count_active".into() };
-        let arguments = [dense.address(), d_sae as u64, counts.address()];
-        // SAFETY: the kernel's arguments; one count a row.
-        unsafe { card.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
-        for count in counts.to_vec(card)? {
-            offsets.push(offsets[offsets.len() - 1] + count);
-        }
+    let mut latents = Latents::new(d_sae);
+    if rows == 0 {
+        return Ok(latents);
     }
-    let total = offsets[rows] as usize;
-    let lists = Lists {
-        d_sae,
-        offsets: Buffer::from_slice(card, &offsets)?,
-        indices: Buffer::new(card, total)?,
-        values: Buffer::new(card, total)?,
-    };
+    let counts = Buffer::<u64>::new(card, rows)?;
+    let kernel = Kernel { file: "select", name: "count_active".into() };
+    let arguments = [dense.address(), d_sae as u64, counts.address()];
+    // SAFETY: the kernel's arguments; one count a row.
+    unsafe { card.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
+    let mut total = 0;
+    for count in counts.to_vec(card)? {
+        total += count as usize;
+        latents.offsets.push(total);
+    }
+    let offsets: Vec<u64> = latents.offsets.iter().map(|at| *at as u64).collect();
+    let (indices, values) = (Buffer::new(card, total)?, Buffer::new(card, total)?);
     if total > 0 {
+        let offsets = Buffer::from_slice(card, &offsets)?;
         let kernel = Kernel { file: "select", name: "gather_active".into() };
-        let arguments =
-            [dense.address(), d_sae as u64, lists.offsets.address(), lists.indices.address(), lists.values.address()];
+        let arguments = [dense.address(), d_sae as u64, offsets.address(), indices.address(), values.address()];
         // SAFETY: the kernel's arguments; the lists are as long as the rows were counted.
         unsafe { card.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
+        (latents.indices, latents.values) = (indices.to_vec(card)?, values.to_vec(card)?);
     }
-    Ok(lists)
+    Ok(latents)
 }
 
 /// The k largest of each row.

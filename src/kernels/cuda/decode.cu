@@ -2,6 +2,8 @@
 
 #include "common.cuh"
 
+constexpr u32 AHEAD = 4;
+
 // A thread takes a column of a token: `out = bias + sum of value / divisor * (W where rank >= cut)`.
 template <class W, class R>
 __device__ void decode(const u64* offsets, const u32* indices, const float* values, const W* weight, const R* ranks,
@@ -10,13 +12,22 @@ __device__ void decode(const u64* offsets, const u32* indices, const float* valu
     if (column >= d_in) return;
     u64 token = blockIdx.y;
     float sum = bias[column];
-    // Rows are fetched ahead of the sum that waits for them.
-#pragma unroll 4
-    for (u64 at = offsets[token]; at < offsets[token + 1]; at++) {
-        u64 latent = indices[at];
-        float value = divisors ? values[at] / divisors[latent] : values[at];
-        sum = fmaf(kept(weight, ranks, cut, latent * d_in + column), value, sum);
+    u64 at = offsets[token];
+    u64 end = offsets[token + 1];
+    auto factor = [&](u64 at) { return divisors ? values[at] / divisors[indices[at]] : values[at]; };
+    auto row = [&](u64 at) { return kept(weight, ranks, cut, (u64)indices[at] * d_in + column); };
+    // Some rows are fetched before the sum, which takes one after the other, waits for them.
+    for (; at + AHEAD <= end; at += AHEAD) {
+        float rows[AHEAD], factors[AHEAD];
+#pragma unroll
+        for (u32 n = 0; n < AHEAD; n++) {
+            rows[n] = row(at + n);
+            factors[n] = factor(at + n);
+        }
+#pragma unroll
+        for (u32 n = 0; n < AHEAD; n++) sum = fmaf(rows[n], factors[n], sum);
     }
+    for (; at < end; at++) sum = fmaf(row(at), factor(at), sum);
     out[token * d_in + column] = sum;
 }
 

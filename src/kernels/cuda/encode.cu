@@ -1,21 +1,21 @@
 // The masked encoder: x (W where rank >= cut), bias and scale, and zero where the latent does not fire.
 //
-// Three ways to the same sum. For a few tokens a warp takes a latent and reads its row once, which runs at the speed of
-// memory. For more a block takes a square of latents and tokens through shared memory, so that a weight and its rank are
+// Three ways to the same sum. For a few tokens a warp takes two latents and reads their rows once, which runs at the
+// speed of memory. For more a block takes a square of latents and tokens through shared memory, so that a weight and its rank are
 // fetched once for sixty-four tokens. For many the library multiplies with a masked copy, and `fire` finishes.
 
 #include "common.cuh"
 
-// Tokens that one warp carries.
+// Tokens that one warp carries, and latents that it takes.
 constexpr u32 FEW = 8;
+constexpr u32 ROWS = 2;
 // Latents and tokens of a square, and how many inputs are staged at a time.
 constexpr u32 SIDE = 64;
 constexpr u32 DEPTH = 16;
-// Each of the threads of a block has 4 x 4 sums, and fetches four weights and four inputs at a time.
-constexpr u32 MANY = 256;
+// Each of the 256 threads of a block has 4 x 4 sums, and fetches four neighbouring weights and inputs at a time.
 constexpr u32 EACH = 4;
 constexpr u32 ACROSS = SIDE / EACH;
-constexpr u32 STAGED = SIDE * DEPTH / MANY;
+constexpr u32 QUARTERS = DEPTH / EACH;
 
 // Where a latent fires: above its threshold (if there are any) and above zero.
 __device__ __forceinline__ float fired(float sum, u64 latent, const float* bias, const float* scale,
@@ -26,28 +26,36 @@ __device__ __forceinline__ float fired(float sum, u64 latent, const float* bias,
     return value > floor ? value : 0.0f;
 }
 
-// `STEP` neighbouring inputs a lane and turn: four where the width allows, for four travel in one load.
-template <u32 STEP, class W, class R>
-__device__ __forceinline__ void add_products(const float* x, const W* row, const R* rank, u32 cut, u32 count, u32 d_in,
-                                             float* sums) {
+// Products of `COUNT` tokens with the rows of a warp; `STEP` neighbouring inputs a lane and turn: four where the width allows,
+// for four travel in one load. Tokens beyond the last of `count` repeat it: what they give is not written.
+template <u32 STEP, u32 COUNT, class W, class R>
+__device__ __forceinline__ void add_products(const float* x, u32 count, const W* weight, const R* ranks, u32 cut,
+                                             const u64* rows, u32 d_in, float (*sums)[FEW]) {
 #pragma unroll 2
     for (u32 i = threadIdx.x % WARP * STEP; i < d_in; i += WARP * STEP) {
-        Several<W, STEP> weights = several<STEP>(row, i);
-        float w[STEP];
+        float w[ROWS][STEP];
 #pragma unroll
-        for (u32 n = 0; n < STEP; n++) w[n] = widen(weights.at[n]);
+        for (u32 r = 0; r < ROWS; r++) {
+            Several<W, STEP> weights = several<STEP>(weight, rows[r] + i);
+#pragma unroll
+            for (u32 n = 0; n < STEP; n++) w[r][n] = widen(weights.at[n]);
+        }
         if (cut != 0) {
-            Several<R, STEP> ranks = several<STEP>(rank, i);
 #pragma unroll
-            for (u32 n = 0; n < STEP; n++) w[n] = ranks.at[n] >= cut ? w[n] : 0.0f;
+            for (u32 r = 0; r < ROWS; r++) {
+                Several<R, STEP> those = several<STEP>(ranks, rows[r] + i);
+#pragma unroll
+                for (u32 n = 0; n < STEP; n++) w[r][n] = those.at[n] >= cut ? w[r][n] : 0.0f;
+            }
         }
 #pragma unroll
-        for (u32 t = 0; t < FEW; t++)
-            if (t < count) {
-                Several<float, STEP> inputs = several<STEP>(x + (u64)t * d_in, i);
+        for (u32 t = 0; t < COUNT; t++) {
+            Several<float, STEP> inputs = several<STEP>(x, (u64)(t < count ? t : count - 1) * d_in + i);
 #pragma unroll
-                for (u32 n = 0; n < STEP; n++) sums[t] = fmaf(w[n], inputs.at[n], sums[t]);
-            }
+            for (u32 r = 0; r < ROWS; r++)
+#pragma unroll
+                for (u32 n = 0; n < STEP; n++) sums[r][t] = fmaf(w[r][n], inputs.at[n], sums[r][t]);
+        }
     }
 }
 
@@ -56,25 +64,32 @@ template <class W, class R>
 __device__ void encode_few(const float* x, const W* weight, const R* ranks, u32 cut, const float* bias,
                            const float* scale, const float* floors, u32 tokens, u32 d_in, u64 d_sae, float* out) {
     u32 groups = (tokens + FEW - 1) / FEW;
-    u64 latent = (u64)(blockIdx.x / groups) * (blockDim.x / WARP) + threadIdx.x / WARP;
+    u64 latent = ((u64)(blockIdx.x / groups) * (blockDim.x / WARP) + threadIdx.x / WARP) * ROWS;
     u32 first = blockIdx.x % groups * FEW;
     if (latent >= d_sae) return;
     u32 count = tokens - first < FEW ? tokens - first : FEW;
-    const W* row = weight + latent * d_in;
-    // Without a mask there may be no ranks.
-    const R* rank = cut == 0 ? ranks : ranks + latent * d_in;
-    x += (u64)first * d_in;
-    float sums[FEW] = {};
-    if (d_in % 4 == 0)
-        add_products<4>(x, row, rank, cut, count, d_in, sums);
-    else
-        add_products<1>(x, row, rank, cut, count, d_in, sums);
+    // A row beyond the last repeats it.
+    u64 rows[ROWS];
 #pragma unroll
-    for (u32 t = 0; t < FEW; t++) {
-        float sum = warp_sum(sums[t]);
-        if (threadIdx.x % WARP == 0 && t < count)
-            out[(u64)(first + t) * d_sae + latent] = fired(sum, latent, bias, scale, floors);
-    }
+    for (u32 r = 0; r < ROWS; r++) rows[r] = (latent + r < d_sae ? latent + r : d_sae - 1) * d_in;
+    x += (u64)first * d_in;
+    float sums[ROWS][FEW] = {};
+    if (d_in % 4 != 0)
+        add_products<1, FEW>(x, count, weight, ranks, cut, rows, d_in, sums);
+    else if (count == 1)
+        add_products<4, 1>(x, count, weight, ranks, cut, rows, d_in, sums);
+    else if (count <= FEW / 2)
+        add_products<4, FEW / 2>(x, count, weight, ranks, cut, rows, d_in, sums);
+    else
+        add_products<4, FEW>(x, count, weight, ranks, cut, rows, d_in, sums);
+#pragma unroll
+    for (u32 r = 0; r < ROWS; r++)
+#pragma unroll
+        for (u32 t = 0; t < FEW; t++) {
+            float sum = warp_sum(sums[r][t]);
+            if (threadIdx.x % WARP == 0 && t < count && latent + r < d_sae)
+                out[(u64)(first + t) * d_sae + latent + r] = fired(sum, latent + r, bias, scale, floors);
+        }
 }
 
 template <class W, class R>
@@ -89,26 +104,40 @@ __device__ void encode_many(const float* x, const W* weight, const R* ranks, u32
     u32 column = threadIdx.x % ACROSS * EACH;
     u32 row = threadIdx.x / ACROSS * EACH;
     float sums[EACH][EACH] = {};
+    // What this thread stages: four inputs of a row; rows beyond the last repeat it, for what they give is not written.
+    u32 staged = threadIdx.x / QUARTERS;
+    u32 quarter = threadIdx.x % QUARTERS * EACH;
+    const float* x_row = x + (u64)(token0 + staged < tokens ? token0 + staged : tokens - 1) * d_in;
+    u64 w_row = (latent0 + staged < d_sae ? latent0 + staged : d_sae - 1) * d_in;
     // What comes next is on its way while the sums are taken.
-    float next_w[STAGED], next_x[STAGED];
+    Several<W, EACH> next_w;
+    Several<R, EACH> next_r;
+    Several<float, EACH> next_x;
     auto fetch = [&](u32 start) {
+        u32 i = start + quarter;
+        if (d_in % EACH == 0) {
+            i = i < d_in ? i : 0;
+            next_w = several<EACH>(weight, w_row + i);
+            next_x = several<EACH>(x_row, i);
+            if (cut != 0) next_r = several<EACH>(ranks, w_row + i);
+        } else {
 #pragma unroll
-        for (u32 n = 0; n < STAGED; n++) {
-            u32 at = threadIdx.x + n * MANY;
-            u32 i = start + at % DEPTH;
-            u64 latent = latent0 + at / DEPTH;
-            u32 token = token0 + at / DEPTH;
-            next_w[n] = i < d_in && latent < d_sae ? kept(weight, ranks, cut, latent * d_in + i) : 0.0f;
-            next_x[n] = i < d_in && token < tokens ? x[(u64)token * d_in + i] : 0.0f;
+            for (u32 n = 0; n < EACH; n++) {
+                u32 at = i + n < d_in ? i + n : d_in - 1;
+                next_w.at[n] = weight[w_row + at];
+                next_x.at[n] = x_row[at];
+                if (cut != 0) next_r.at[n] = ranks[w_row + at];
+            }
         }
     };
     fetch(0);
     for (u32 start = 0; start < d_in; start += DEPTH) {
 #pragma unroll
-        for (u32 n = 0; n < STAGED; n++) {
-            u32 at = threadIdx.x + n * MANY;
-            ws[at % DEPTH][at / DEPTH] = next_w[n];
-            xs[at % DEPTH][at / DEPTH] = next_x[n];
+        for (u32 n = 0; n < EACH; n++) {
+            bool inside = start + quarter + n < d_in;
+            bool counts = inside && (cut == 0 || next_r.at[n] >= cut);
+            ws[quarter + n][staged] = counts ? widen(next_w.at[n]) : 0.0f;
+            xs[quarter + n][staged] = inside ? next_x.at[n] : 0.0f;
         }
         __syncthreads();
         if (start + DEPTH < d_in) fetch(start + DEPTH);

@@ -95,7 +95,7 @@ __device__ void attend(const T* products, u64 rows, u32 time, u32 scale_bits, u3
 }
 
 #define ENTRY(NAME, T)                                                                                                 \
-    extern "C" __global__ void norm_##NAME(const T* x, const T* weight, const T* bias, u64 width, u32 eps,             \
+    extern "C" __global__ void __launch_bounds__(1024) norm_##NAME(const T* x, const T* weight, const T* bias, u64 width, u32 eps,             \
                                            u32 centred, T* out) {                                                      \
         norm(x, weight, bias, width, eps, centred, out);                                                               \
     }                                                                                                                  \

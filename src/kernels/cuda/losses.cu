@@ -46,7 +46,7 @@ __device__ void losses(const T* p, const T* q, const u32* targets, u64 width, u6
 }
 
 #define ENTRY(NAME, T)                                                                                                 \
-    extern "C" __global__ void losses_##NAME(const T* p, const T* q, const u32* targets, u64 width, u64 step,          \
+    extern "C" __global__ void __launch_bounds__(1024) losses_##NAME(const T* p, const T* q, const u32* targets, u64 width, u64 step,          \
                                              float* out) {                                                             \
         losses(p, q, targets, width, step, out);                                                                       \
     }

@@ -2,14 +2,30 @@
 
 #include "common.cuh"
 
+// `STEP` neighbouring weights a thread and turn: four where start and length allow, for four travel in one load.
+template <u32 STEP, class W, class R>
+__device__ void copy_kept(const W* weight, const R* ranks, u32 cut, u64 len, W* out) {
+    for (u64 at = first_index() * STEP; at < len; at += index_step() * STEP) {
+        Several<W, STEP> values = several<STEP>(weight, at);
+        if (cut != 0) {
+            Several<R, STEP> those = several<STEP>(ranks, at);
+#pragma unroll
+            for (u32 n = 0; n < STEP; n++)
+                if (those.at[n] < cut) set_zero(values.at[n]);
+        }
+        *(Several<W, STEP>*)(out + at) = values;
+    }
+}
+
 // `len` weights from `start` on.
 template <class W, class R>
 __device__ void mask(const W* weight, const R* ranks, u32 cut, u64 start, u64 len, W* out) {
-    for (u64 at = first_index(); at < len; at += index_step()) {
-        W value = weight[start + at];
-        if (cut != 0 && ranks[start + at] < cut) set_zero(value);
-        out[at] = value;
-    }
+    // Without a mask there may be no ranks.
+    const R* those = cut == 0 ? ranks : ranks + start;
+    if (start % 4 == 0 && len % 4 == 0)
+        copy_kept<4>(weight + start, those, cut, len, out);
+    else
+        copy_kept<1>(weight + start, those, cut, len, out);
 }
 
 // Euclidean norm of each row; a warp takes a row.
@@ -19,6 +35,7 @@ __device__ void row_norms(const W* weight, const R* ranks, u32 cut, u64 rows, u3
     if (row >= rows) return;
     u32 lane = threadIdx.x % WARP;
     float squares = 0.0f;
+#pragma unroll 4
     for (u32 i = lane; i < columns; i += WARP) {
         float value = kept(weight, ranks, cut, row * columns + i);
         squares = fmaf(value, value, squares);

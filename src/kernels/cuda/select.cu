@@ -4,7 +4,7 @@
 #include "common.cuh"
 
 // How many values of each row are above zero.
-extern "C" __global__ void count_active(const float* rows, u64 width, u64* counts) {
+extern "C" __global__ void __launch_bounds__(1024) count_active(const float* rows, u64 width, u64* counts) {
     const float* row = rows + blockIdx.x * width;
     u64 count = 0;
     for (u64 at = threadIdx.x; at < width; at += blockDim.x) count += row[at] > 0.0f;
@@ -13,7 +13,7 @@ extern "C" __global__ void count_active(const float* rows, u64 width, u64* count
 }
 
 // The values above zero of each row, from `offsets[row]` on.
-extern "C" __global__ void gather_active(const float* rows, u64 width, const u64* offsets, u32* indices,
+extern "C" __global__ void __launch_bounds__(1024) gather_active(const float* rows, u64 width, const u64* offsets, u32* indices,
                                          float* values) {
     const float* row = rows + blockIdx.x * width;
     u64 written = offsets[blockIdx.x];
@@ -39,7 +39,7 @@ __device__ __forceinline__ u32 key_of(float value) { return value > 0.0f ? __flo
 // bytes, from the first: each pass counts how often each next byte occurs among the values that share the bytes found.
 // Then one pass in order takes all above it and as many equal to it as are left to take. Of each row `counts` says how
 // many there are; `last` is the index of the k-th, or the largest u32 if there are fewer than k.
-extern "C" __global__ void top_k(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts,
+extern "C" __global__ void __launch_bounds__(1024) top_k(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts,
                                  u32* last) {
     __shared__ u32 tally[DIGITS];
     __shared__ u32 found;
