@@ -41,8 +41,8 @@ __device__ __forceinline__ void store(bf16& to, float value) {
     to.bits = value != value ? (u16)(bits >> 16 | 0x40) : (u16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-// A weight counts where its rank reaches the cut. At a cut of 0 all count, and no ranks are read: there may be none. Weight and
-// rank are fetched side by side, whatever the rank says.
+// A weight counts where its rank reaches the cut. At a cut of 0 all count, and no ranks are read: there may be none.
+// Weight and rank are fetched side by side, whatever the rank says.
 template <class W, class R>
 __device__ __forceinline__ float kept(const W* weight, const R* ranks, u32 cut, u64 at) {
     float value = widen(weight[at]);

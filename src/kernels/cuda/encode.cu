@@ -1,8 +1,9 @@
 // The masked encoder: x (W where rank >= cut), bias and scale, and zero where the latent does not fire.
 //
 // Three ways to the same sum. For a few tokens a warp takes two latents and reads their rows once, which runs at the
-// speed of memory. For more a block takes a square of latents and tokens through shared memory, so that a weight and its rank are
-// fetched once for sixty-four tokens. For many the library multiplies with a masked copy, and `fire` finishes.
+// speed of memory. For more a block takes a square of latents and tokens through shared memory, so that a weight and
+// its rank are fetched once for sixty-four tokens. For many the library multiplies with a masked copy, and `fire`
+// finishes.
 
 #include "common.cuh"
 
@@ -26,37 +27,58 @@ __device__ __forceinline__ float fired(float sum, u64 latent, const float* bias,
     return value > floor ? value : 0.0f;
 }
 
-// Products of `COUNT` tokens with the rows of a warp; `STEP` neighbouring inputs a lane and turn: four where the width allows,
-// for four travel in one load. Tokens beyond the last of `count` repeat it: what they give is not written.
-template <u32 STEP, u32 COUNT, class W, class R>
-__device__ __forceinline__ void add_products(const float* x, u32 count, const W* weight, const R* ranks, u32 cut,
-                                             const u64* rows, u32 d_in, float (*sums)[FEW]) {
-#pragma unroll 2
-    for (u32 i = threadIdx.x % WARP * STEP; i < d_in; i += WARP * STEP) {
+// `STEP` neighbouring weights of each of a warp's rows, and their ranks if there is a mask.
+template <u32 STEP, class W, class R>
+struct Turn {
+    Several<W, STEP> weights[ROWS];
+    Several<R, STEP> ranks[ROWS];
+
+    __device__ __forceinline__ void fetch(const W* weight, const R* rank, u32 cut, const u64* rows, u32 i) {
+#pragma unroll
+        for (u32 r = 0; r < ROWS; r++) weights[r] = several<STEP>(weight, rows[r] + i);
+        if (cut == 0) return;
+#pragma unroll
+        for (u32 r = 0; r < ROWS; r++) ranks[r] = several<STEP>(rank, rows[r] + i);
+    }
+
+    // Products with `COUNT` tokens at `x`, `stride` apart. Tokens beyond the last of `count` repeat it: what they give
+    // is not written.
+    template <u32 COUNT>
+    __device__ __forceinline__ void add_products(const float* x, u32 count, u64 stride, u32 cut, float (*sums)[FEW]) {
         float w[ROWS][STEP];
 #pragma unroll
-        for (u32 r = 0; r < ROWS; r++) {
-            Several<W, STEP> weights = several<STEP>(weight, rows[r] + i);
+        for (u32 r = 0; r < ROWS; r++)
 #pragma unroll
-            for (u32 n = 0; n < STEP; n++) w[r][n] = widen(weights.at[n]);
-        }
-        if (cut != 0) {
-#pragma unroll
-            for (u32 r = 0; r < ROWS; r++) {
-                Several<R, STEP> those = several<STEP>(ranks, rows[r] + i);
-#pragma unroll
-                for (u32 n = 0; n < STEP; n++) w[r][n] = those.at[n] >= cut ? w[r][n] : 0.0f;
-            }
-        }
+            for (u32 n = 0; n < STEP; n++)
+                w[r][n] = cut == 0 || ranks[r].at[n] >= cut ? widen(weights[r].at[n]) : 0.0f;
 #pragma unroll
         for (u32 t = 0; t < COUNT; t++) {
-            Several<float, STEP> inputs = several<STEP>(x, (u64)(t < count ? t : count - 1) * d_in + i);
+            Several<float, STEP> inputs = several<STEP>(x, (t < count ? t : count - 1) * stride);
 #pragma unroll
             for (u32 r = 0; r < ROWS; r++)
 #pragma unroll
                 for (u32 n = 0; n < STEP; n++) sums[r][t] = fmaf(w[r][n], inputs.at[n], sums[r][t]);
         }
     }
+};
+
+// All products of a warp's rows: two turns' weights are on their way before the first is used. A lane takes `STEP`
+// inputs a turn, four where the width allows, for four travel in one load.
+template <u32 STEP, u32 COUNT, class W, class R>
+__device__ __forceinline__ void all_products(const float* x, u32 count, const W* weight, const R* ranks, u32 cut,
+                                             const u64* rows, u32 d_in, float (*sums)[FEW]) {
+    constexpr u32 WIDTH = WARP * STEP;
+    Turn<STEP, W, R> turn, next;
+    u32 i = threadIdx.x % WARP * STEP;
+    for (; i + WIDTH < d_in; i += 2 * WIDTH) {
+        turn.fetch(weight, ranks, cut, rows, i);
+        next.fetch(weight, ranks, cut, rows, i + WIDTH);
+        turn.template add_products<COUNT>(x + i, count, d_in, cut, sums);
+        next.template add_products<COUNT>(x + i + WIDTH, count, d_in, cut, sums);
+    }
+    if (i >= d_in) return;
+    turn.fetch(weight, ranks, cut, rows, i);
+    turn.template add_products<COUNT>(x + i, count, d_in, cut, sums);
 }
 
 // Groups of tokens that read the same weights follow each other, so that all but the first find them in the cache.
@@ -75,13 +97,13 @@ __device__ void encode_few(const float* x, const W* weight, const R* ranks, u32 
     x += (u64)first * d_in;
     float sums[ROWS][FEW] = {};
     if (d_in % 4 != 0)
-        add_products<1, FEW>(x, count, weight, ranks, cut, rows, d_in, sums);
+        all_products<1, FEW>(x, count, weight, ranks, cut, rows, d_in, sums);
     else if (count == 1)
-        add_products<4, 1>(x, count, weight, ranks, cut, rows, d_in, sums);
+        all_products<4, 1>(x, count, weight, ranks, cut, rows, d_in, sums);
     else if (count <= FEW / 2)
-        add_products<4, FEW / 2>(x, count, weight, ranks, cut, rows, d_in, sums);
+        all_products<4, FEW / 2>(x, count, weight, ranks, cut, rows, d_in, sums);
     else
-        add_products<4, FEW>(x, count, weight, ranks, cut, rows, d_in, sums);
+        all_products<4, FEW>(x, count, weight, ranks, cut, rows, d_in, sums);
 #pragma unroll
     for (u32 r = 0; r < ROWS; r++)
 #pragma unroll

@@ -3,7 +3,8 @@
 
 #include "common.cuh"
 
-// LayerNorm (`centred`) or RMS norm of each row, times `weight` and plus `bias` where there are any. A block takes a row.
+// LayerNorm (`centred`) or RMS norm of each row, times `weight` and plus `bias` where there are any. A block takes a
+// row.
 template <class T>
 __device__ void norm(const T* x, const T* weight, const T* bias, u64 width, u32 eps, u32 centred, T* out) {
     x += blockIdx.x * width;
@@ -28,9 +29,9 @@ __device__ void norm(const T* x, const T* weight, const T* bias, u64 width, u32 
     }
 }
 
-// Queries, keys and values `[3, texts, heads, time, width]` of rows `qkv [tokens, heads + 2 kv_heads, width]`; a head of keys
-// or values stands for all heads of queries that share it. Queries and keys are normed where there are weights for it, and
-// the first `2 half` numbers of each head rotated in pairs `(i, i + half)`. A warp takes a head of a token.
+// Queries, keys and values `[3, texts, heads, time, width]` of rows `qkv [tokens, heads + 2 kv_heads, width]`; a head
+// of keys or values stands for all heads of queries that share it. Queries and keys are normed where there are weights
+// for it, and the first `2 half` numbers of each head rotated in pairs `(i, i + half)`. A warp takes a head of a token.
 template <class T>
 __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 q_eps, u32 k_eps, const float* cos,
                             const float* sin, u32 half, u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 width,
@@ -66,9 +67,9 @@ __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 
     }
 }
 
-// Weights of attention from products of queries and keys, `[rows, time]`, where row `r` is of position `r % time`: the softmax
-// over the positions it sees, `t - window < s <= t`, and zero elsewhere. Products are scaled first, then capped if `cap` is
-// above zero. A warp takes a row.
+// Weights of attention from products of queries and keys, `[rows, time]`, where row `r` is of position `r % time`: the
+// softmax over the positions it sees, `t - window < s <= t`, and zero elsewhere. Products are scaled first, then capped
+// if `cap` is above zero. A warp takes a row.
 template <class T>
 __device__ void attend(const T* products, u64 rows, u32 time, u32 scale_bits, u32 cap_bits, u32 window, T* out) {
     u64 row = first_index() / WARP;
@@ -95,8 +96,8 @@ __device__ void attend(const T* products, u64 rows, u32 time, u32 scale_bits, u3
 }
 
 #define ENTRY(NAME, T)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(1024) norm_##NAME(const T* x, const T* weight, const T* bias, u64 width, u32 eps,             \
-                                           u32 centred, T* out) {                                                      \
+    extern "C" __global__ void __launch_bounds__(1024) norm_##NAME(const T* x, const T* weight, const T* bias,         \
+                                                                   u64 width, u32 eps, u32 centred, T* out) {          \
         norm(x, weight, bias, width, eps, centred, out);                                                               \
     }                                                                                                                  \
     extern "C" __global__ void split_heads_##NAME(const T* qkv, const T* q_norm, const T* k_norm, u32 q_eps,           \

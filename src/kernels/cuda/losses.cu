@@ -21,8 +21,8 @@ __device__ double log_sum_exp(const T* row, u64 width) {
 }
 
 // For each row: the divergence of q from p, and the cross-entropy of the target under each. A row without a target
-// (beyond the vocabulary) has a cross-entropy of zero. Rows of q are `step` apart; at 0 one stands for all. `out` has three
-// numbers a row.
+// (beyond the vocabulary) has a cross-entropy of zero. Rows of q are `step` apart; at 0 one stands for all. `out` has
+// three numbers a row.
 template <class T>
 __device__ void losses(const T* p, const T* q, const u32* targets, u64 width, u64 step, float* out) {
     p += blockIdx.x * width;
@@ -46,8 +46,8 @@ __device__ void losses(const T* p, const T* q, const u32* targets, u64 width, u6
 }
 
 #define ENTRY(NAME, T)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(1024) losses_##NAME(const T* p, const T* q, const u32* targets, u64 width, u64 step,          \
-                                             float* out) {                                                             \
+    extern "C" __global__ void __launch_bounds__(1024) losses_##NAME(const T* p, const T* q, const u32* targets,       \
+                                                                     u64 width, u64 step, float* out) {                \
         losses(p, q, targets, width, step, out);                                                                       \
     }
 FOR_WEIGHTS(ENTRY)

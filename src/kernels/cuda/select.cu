@@ -13,8 +13,8 @@ extern "C" __global__ void __launch_bounds__(1024) count_active(const float* row
 }
 
 // The values above zero of each row, from `offsets[row]` on.
-extern "C" __global__ void __launch_bounds__(1024) gather_active(const float* rows, u64 width, const u64* offsets, u32* indices,
-                                         float* values) {
+extern "C" __global__ void __launch_bounds__(1024)
+    gather_active(const float* rows, u64 width, const u64* offsets, u32* indices, float* values) {
     const float* row = rows + blockIdx.x * width;
     u64 written = offsets[blockIdx.x];
     for (u64 start = 0; start < width; start += blockDim.x) {
@@ -39,8 +39,8 @@ __device__ __forceinline__ u32 key_of(float value) { return value > 0.0f ? __flo
 // bytes, from the first: each pass counts how often each next byte occurs among the values that share the bytes found.
 // Then one pass in order takes all above it and as many equal to it as are left to take. Of each row `counts` says how
 // many there are; `last` is the index of the k-th, or the largest u32 if there are fewer than k.
-extern "C" __global__ void __launch_bounds__(1024) top_k(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts,
-                                 u32* last) {
+extern "C" __global__ void __launch_bounds__(1024)
+    top_k(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts, u32* last) {
     __shared__ u32 tally[DIGITS];
     __shared__ u32 found;
     __shared__ u32 wanted;
