@@ -21,7 +21,7 @@ pub enum Error {
     /// A newer request made this one pointless, or the person cancelled it.
     #[error("interrupted")]
     Interrupted,
-    #[error("tensor computation failed: {0}")]
+    #[error("tensor computation failed: {0}{advice}", advice = advice(.0))]
     Tensor(#[from] candle_core::Error),
 }
 
@@ -45,5 +45,29 @@ impl Error {
             Self::Interrupted => 130,
             _ => 1,
         }
+    }
+}
+
+/// What the driver calls a fault of a kernel. After one it refuses everything that this program asks of the GPU.
+const FAULTS: [&str; 4] =
+    ["ERROR_ILLEGAL_ADDRESS", "ERROR_MISALIGNED_ADDRESS", "ERROR_LAUNCH_FAILED", "ERROR_ILLEGAL_INSTRUCTION"];
+
+fn advice(error: &candle_core::Error) -> &'static str {
+    let text = error.to_string();
+    match FAULTS.iter().any(|fault| text.contains(fault)) {
+        true => "; the GPU does nothing more for this program: start it again, or use --device cpu",
+        false => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_that_is_lost_is_told_from_a_failure() {
+        let text = |why: &str| Error::from(candle_core::Error::Msg(why.into())).to_string();
+        assert!(text("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"...\")").ends_with("use --device cpu"));
+        assert!(text("shape mismatch").ends_with("shape mismatch"));
     }
 }

@@ -19,6 +19,7 @@ use prunelens::{
         losses::{kl_divergence, log_sum_exp},
         pointwise,
     },
+    model::Act,
     prune::{
         Group, Ranks, cut,
         model::{Sparsity, pruned as prune_weights},
@@ -471,6 +472,33 @@ fn norms_of_rows() {
             assert_near(name, &floats(&got), &pointwise::rms_norm(&x, width, w, 1e-3), "RMS norm");
         }
     }
+}
+
+#[test]
+fn activations() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (at, (rows, width)) in [(1, 1), (3, 70), (9, 300)].into_iter().enumerate() {
+        let (name, x) = (TYPES[at % 3], eighths(rows * 2 * width, 3));
+        let there = tensor(card, name, &x, 2 * width);
+        let plain = |run: fn(&mut [f32])| {
+            let mut out = x.clone();
+            run(&mut out);
+            out
+        };
+        for (act, gated, want) in [
+            (Act::Gelu, false, plain(pointwise::gelu)),
+            (Act::GeluTanh, false, plain(pointwise::gelu_tanh)),
+            (Act::Relu, false, x.iter().map(|v| v.max(0.0)).collect()),
+            (Act::Silu, true, pointwise::silu_gated(&x, width)),
+            (Act::GeluTanh, true, pointwise::gelu_tanh_gated(&x, width)),
+        ] {
+            let got = layers::activate(card, &there, act, gated).unwrap();
+            assert_eq!(got.dims(), [rows, if gated { width } else { 2 * width }]);
+            assert_near(name, &floats(&got), &want, &format!("{act:?} gated {gated}"));
+        }
+    }
+    assert!(layers::activate(card, &tensor(card, "f32", &[1.0; 9], 3), Act::Silu, true).is_err());
 }
 
 #[test]

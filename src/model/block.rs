@@ -99,7 +99,7 @@ impl Block {
     pub fn mlp(&self, resid_mid: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
         let x = self.ln2.forward(resid_mid, shape.card)?;
         watch(Part::MlpIn, &x)?;
-        let x = ops::activate(self.mlp_in.forward(&x)?, shape.config.act, shape.config.gated)?;
+        let x = ops::activate(self.mlp_in.forward(&x)?, shape.config.act, shape.config.gated, shape.card)?;
         watch(Part::MlpOut, &x)?;
         let out = self.mlp_out.forward(&x)?;
         self.ln2_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, shape.card))

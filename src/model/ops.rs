@@ -144,8 +144,11 @@ pub(super) fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
 }
 
 /// What stands between the MLP's two matrices.
-pub fn activate(x: Tensor, act: Act, gated: bool) -> Result<Tensor> {
+pub fn activate(x: Tensor, act: Act, gated: bool, card: Option<&dyn Card>) -> Result<Tensor> {
     let (n, width) = x.dims2()?;
+    if let Some(card) = for_kernels(card, &x) {
+        return layers::activate(card, &x, act, gated);
+    }
     if on_cpu_f32(&x) {
         if gated && matches!(act, Act::Silu | Act::GeluTanh) {
             let run = if act == Act::Silu { pointwise::silu_gated } else { pointwise::gelu_tanh_gated };

@@ -6,6 +6,7 @@ use super::{Buffer, Card, Kernel, Shape, Values, memory::address};
 use crate::{
     error::{Error, Result},
     kernels::attention::Heads,
+    model::Act,
 };
 
 /// What a row is divided by, and multiplied with afterwards.
@@ -144,4 +145,30 @@ pub fn attend(card: &dyn Card, products: &Tensor, heads: Heads) -> Result<Tensor
         unsafe { card.launch(kernel, Shape::warps(rows, 1)?, &arguments)? };
     }
     out.into_tensor(card, products.dims())
+}
+
+/// The activation function of an MLP; of `[n, 2 width]` if gated, gates first. Twins: those in `kernels::pointwise`.
+pub fn activate(card: &dyn Card, x: &Tensor, act: Act, gated: bool) -> Result<Tensor> {
+    let (n, wide) = x.dims2()?;
+    let width = if gated { wide / 2 } else { wide };
+    if gated && !wide.is_multiple_of(2) {
+        return Err(Error::invalid(format!("gates and what they open need an even width, found {wide}")));
+    }
+    let input = Values::of(card, x)?;
+    let out = input.like(card, n * width)?;
+    if !out.is_empty() {
+        // As the kernel numbers them.
+        let act = match act {
+            Act::GeluTanh => 0,
+            Act::Gelu => 1,
+            Act::Silu => 2,
+            Act::Relu => 3,
+        };
+        let len = out.len() as u64;
+        let arguments = [input.address(), len, width as u64, u64::from(gated), act, out.address()];
+        let kernel = Kernel { file: "layers", name: format!("activate_{}", input.name()) };
+        // SAFETY: the kernel's arguments; lengths were checked above.
+        unsafe { card.launch(kernel, Shape::over(len)?, &arguments)? };
+    }
+    out.into_tensor(card, &[n, width])
 }

@@ -95,6 +95,28 @@ __device__ void attend(const T* products, u64 rows, u32 time, u32 scale_bits, u3
     for (u32 s = lane; s < time; s += WARP) store(out[s], s < first || s > t ? 0.0f : expf(score(s) - max) / sum);
 }
 
+// What stands between an MLP's two matrices, in the order of the launcher's names.
+enum Act { GELU_TANH, GELU, SILU, RELU };
+
+__device__ __forceinline__ float activation(float x, u32 act) {
+    switch (act) {
+    case GELU_TANH: return 0.5f * x * (1.0f + tanhf(0.7978845608f * fmaf(0.044715f * x * x, x, x)));
+    case GELU: return 0.5f * x * (1.0f + erff(x * 0.7071067812f));
+    case SILU: return x / (1.0f + expf(-x));
+    default: return fmaxf(x, 0.0f);
+    }
+}
+
+// `out [rows, width]` of `x [rows, width]`, or of gates and what they open `[rows, 2 width]`.
+template <class T>
+__device__ void activate(const T* x, u64 len, u64 width, u32 gated, u32 act, T* out) {
+    for (u64 at = first_index(); at < len; at += index_step()) {
+        u64 from = gated ? at + at / width * width : at;
+        float value = activation(widen(x[from]), act);
+        store(out[at], gated ? value * widen(x[from + width]) : value);
+    }
+}
+
 #define ENTRY(NAME, T)                                                                                                 \
     extern "C" __global__ void __launch_bounds__(1024) norm_##NAME(const T* x, const T* weight, const T* bias,         \
                                                                    u64 width, u32 eps, u32 centred, T* out) {          \
@@ -108,6 +130,9 @@ __device__ void attend(const T* products, u64 rows, u32 time, u32 scale_bits, u3
     extern "C" __global__ void attend_##NAME(const T* products, u64 rows, u32 time, u32 scale, u32 cap, u32 window,    \
                                              T* out) {                                                                 \
         attend(products, rows, time, scale, cap, window, out);                                                         \
+    }                                                                                                                  \
+    extern "C" __global__ void activate_##NAME(const T* x, u64 len, u64 width, u32 gated, u32 act, T* out) {           \
+        activate(x, len, width, gated, act, out);                                                                      \
     }
 FOR_WEIGHTS(ENTRY)
 #undef ENTRY

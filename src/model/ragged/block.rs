@@ -119,7 +119,7 @@ pub(super) fn turn(rows: &mut [f32], place: Place, back: bool) -> Result<()> {
 /// `hook_mlp_out` of what the MLP reads.
 pub(super) fn mlp(block: &Block, read: Tensor, config: &Config) -> Result<(Tensor, MlpTrace)> {
     let pre = block.mlp_in.forward(&block.ln2.forward(&read, None)?)?;
-    let out = block.mlp_out.forward(&activate(pre.clone(), config.act, config.gated)?)?;
+    let out = block.mlp_out.forward(&activate(pre.clone(), config.act, config.gated, None)?)?;
     Ok(match &block.ln2_post {
         Some(norm) => (norm.forward(&out, None)?, MlpTrace { read, pre, out: Some(out) }),
         None => (out, MlpTrace { read, pre, out: None }),
