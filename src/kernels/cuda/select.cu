@@ -55,11 +55,20 @@ extern "C" __global__ void __launch_bounds__(1024)
         for (u32 digit = threadIdx.x; digit < DIGITS; digit += blockDim.x) tally[digit] = 0;
         __syncthreads();
         u32 prefix = found;
-        for (u64 at = threadIdx.x; at < width; at += blockDim.x) {
-            u32 key = key_of(row[at]);
+        for (u64 start = 0; start < width; start += blockDim.x) {
+            u64 at = start + threadIdx.x;
+            u32 key = at < width ? key_of(row[at]) : 0;
             // The first pass has no bytes to share; a shift by 32 means nothing.
-            bool shares = shift == 24 || key >> (shift + 8) == prefix >> (shift + 8);
-            if (key != 0 && shares) atomicAdd(&tally[(key >> shift) & (DIGITS - 1)], 1u);
+            bool counts = key != 0 && (shift == 24 || key >> (shift + 8) == prefix >> (shift + 8));
+            u32 digit = counts ? (key >> shift) & (DIGITS - 1) : DIGITS;
+            if (shift == 24) {
+                // Nearly all values share their first byte with others: a warp counts them together.
+                u32 like = __match_any_sync(ALL_LANES, digit);
+                bool first_of_them = (like & ((1u << threadIdx.x % WARP) - 1)) == 0;
+                if (counts && first_of_them) atomicAdd(&tally[digit], (u32)__popc(like));
+            } else if (counts) {
+                atomicAdd(&tally[digit], 1u);
+            }
         }
         __syncthreads();
         if (threadIdx.x == 0) {
