@@ -411,6 +411,23 @@ fn figures_of_a_card() {
     assert!(figures.kernels.iter().all(|k| k.ms > 0.0 && k.bytes > 0 && k.of_copy.is_finite()));
 }
 
+/// A tensor that begins anywhere in another is read from where loads of several numbers can be.
+#[test]
+fn parts_of_tensors() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    let values = eighths(11 * 6, 1);
+    for name in TYPES {
+        let whole = tensor(card, name, &values, 6);
+        for start in 0..8 {
+            let part = Values::of(card, &whole.narrow(0, start, 3).unwrap()).unwrap();
+            assert_eq!((part.address() % 16, part.len()), (0, 18), "{name} from row {start}");
+            let kept = card::mask(card, &Matrix::of(card, &whole.narrow(0, start, 3).unwrap()).unwrap(), None, 0..3);
+            assert_eq!(floats(&kept.unwrap().into_tensor(card, &[3, 6]).unwrap()), values[start * 6..][..18]);
+        }
+    }
+}
+
 /// Dictionaries matched where they lie.
 #[test]
 fn matches_of_dictionaries() {

@@ -40,6 +40,9 @@ macro_rules! floats {
 }
 floats!(f32: F32, bf16: BF16, f16: F16);
 
+/// Kernels fetch up to this many bytes in one load, of which the address must be a multiple. Of all that is allocated it is.
+const ALIGNED: u64 = 16;
+
 /// Numbers of one type on a card.
 pub struct Buffer<T> {
     memory: Memory,
@@ -120,7 +123,12 @@ impl<T: Float> Buffer<T> {
             return Err(Error::invalid(format!("a kernel needs a tensor of {expected:?}, found {found:?}")));
         }
         let tensor = tensor.to_device(card.device())?.contiguous()?;
-        Ok(Self { memory: card.memory_of(&tensor)?, len: tensor.elem_count(), element: PhantomData })
+        let memory = match card.memory_of(&tensor)? {
+            // A part of another tensor may begin anywhere.
+            memory if !memory.address.is_multiple_of(ALIGNED) => card.memory_of(&tensor.force_contiguous()?)?,
+            memory => memory,
+        };
+        Ok(Self { memory, len: tensor.elem_count(), element: PhantomData })
     }
 
     /// As a tensor of the card's device.
