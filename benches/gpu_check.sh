@@ -59,6 +59,8 @@ step() {
 
 export PRUNELENS_PARITY_FIXTURES=$root/tests/fixtures/parity PRUNELENS_METRICS_FIXTURES=$root/tests/fixtures/metrics
 export RUST_BACKTRACE=0
+# The driver compiles the kernels for its card once, not in every program.
+export CUDA_CACHE_PATH=$results/cache CUDA_CACHE_MAXSIZE=4294967296
 export device=${DEVICE:-cuda} bin results
 gpu="env PRUNELENS_DEVICE=$device"
 
@@ -72,7 +74,7 @@ gemma() { bench --shape gemma-2-2b --layer 12 "$@"; }
 export -f inspect both core bench gemma
 
 step doctor 20 "$bin/prunelens" doctor
-step kernels 60 $gpu "$bin/kernels" --nocapture --test-threads 1
+step kernels 120 $gpu "$bin/kernels" --nocapture --test-threads 1
 step pruning 60 $gpu "$bin/pruning" --nocapture --test-threads 1
 step parity 90 $gpu "$bin/parity" --nocapture --test-threads 1
 step metrics 120 $gpu "$bin/metrics" --nocapture --test-threads 1

@@ -49,8 +49,13 @@ impl Error {
 }
 
 /// What the driver calls a fault of a kernel. After one it refuses everything that this program asks of the GPU.
-const FAULTS: [&str; 4] =
-    ["ERROR_ILLEGAL_ADDRESS", "ERROR_MISALIGNED_ADDRESS", "ERROR_LAUNCH_FAILED", "ERROR_ILLEGAL_INSTRUCTION"];
+const FAULTS: [&str; 5] = [
+    "ERROR_ASSERT",
+    "ERROR_ILLEGAL_ADDRESS",
+    "ERROR_MISALIGNED_ADDRESS",
+    "ERROR_LAUNCH_FAILED",
+    "ERROR_ILLEGAL_INSTRUCTION",
+];
 
 fn advice(error: &candle_core::Error) -> &'static str {
     let text = error.to_string();

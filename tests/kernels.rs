@@ -39,8 +39,10 @@ fn card() -> Option<Arc<dyn Card>> {
 
 #[cfg(feature = "cuda")]
 fn gpu() -> Option<Arc<dyn Card>> {
-    let device = prunelens::gpu::open(0).expect("PRUNELENS_DEVICE is cuda: a GPU");
-    card::of(&device).expect("a GPU")
+    // Once: to a GPU that is opened anew all kernels are new.
+    static CARD: std::sync::OnceLock<Arc<dyn Card>> = std::sync::OnceLock::new();
+    let open = || card::of(&prunelens::gpu::open(0).expect("a GPU")).expect("a GPU").expect("a GPU");
+    Some(CARD.get_or_init(open).clone())
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -449,6 +451,29 @@ fn matches_of_dictionaries() {
         let (want, got) = (want.get(latent).unwrap(), got.get(latent).unwrap());
         assert_eq!((got.latent, got.mutual), (want.latent, want.mutual));
         assert!((got.cosine - want.cosine).abs() < 1e-5);
+    }
+}
+
+/// No route multiplies in less than f32: numbers that need all of it, against sums in f64.
+#[test]
+fn encoder_in_full_precision() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    let (tokens, d_in, d_sae) = (130, 96, 40);
+    let (x, weight) = (noise(tokens * d_in, 3), noise(d_sae * d_in, 4));
+    let (m, x_there) = (matrix(card, "f32", &weight, d_in), tensor(card, "f32", &x, d_in));
+    // All fire.
+    let bias = upload(card, &vec![8.0; d_sae]);
+    let encoder = card::Encoder { matrix: &m, mask: None, bias: &bias, scale: None, floors: None };
+    for route in [Route::Few, Route::Square, Route::Product] {
+        let got = card::encode(card, &encoder, &x_there, route).unwrap().to_vec(card).unwrap();
+        for (at, got) in got.iter().enumerate() {
+            let (x, w) = (&x[at / d_sae * d_in..][..d_in], &weight[at % d_sae * d_in..][..d_in]);
+            let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
+            let want: f64 = terms.sum::<f64>() + 8.0;
+            // Half a unit of the last place at 8 is 5e-7; products of numbers of 11 bits are off by hundreds of times more.
+            assert!((f64::from(*got) - want).abs() < 2e-6, "{route:?} at {at}: {got}, not {want}");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     splice::{CleanPass, mean, next_tokens},
 };
 use crate::{
+    data::rows::check_rows,
     error::{Error, Result},
     model::{Captured, Model, Tick},
     prune::{Criterion, Pruning},
@@ -61,6 +62,7 @@ impl Prompt {
             return Err(Error::invalid("the prompt has no tokens; type some text"));
         }
         let first = readers.first().ok_or_else(|| Error::invalid("no variant to compare"))?;
+        check_rows(std::slice::from_ref(&ids), first.model.config.d_vocab)?;
         let original = read_pass(&first.model, first, &ids, tick)?;
         let other = readers.iter().find(|r| !Arc::ptr_eq(&r.model, &first.model));
         let pruned = other.map(|r| read_pass(&r.model, r, &ids, tick)).transpose()?;

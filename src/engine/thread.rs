@@ -244,10 +244,17 @@ fn index(session: &Session, tick: crate::model::Tick) -> Result<Index> {
 fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
     let spec = &session.spec;
     let examples = demo::EXAMPLES.map(String::from).to_vec();
+    let variants = session.readers(spec.ratio, spec.criterion)?.iter().map(|r| r.variant).collect();
+    let read = || {
+        let readers = session.readers(spec.ratio, spec.criterion)?;
+        Prompt::read(&examples[0], session.tokens(&examples[0])?, readers, spec.ratio, spec.criterion, &mut || Ok(()))
+    };
+    if !session.original.device.is_cpu() {
+        // The driver fits the kernels to its card when they are first used.
+        read()?;
+    }
     let started = Instant::now();
-    let readers = session.readers(spec.ratio, spec.criterion)?;
-    let variants = readers.iter().map(|r| r.variant).collect();
-    Prompt::read(&examples[0], session.tokens(&examples[0])?, readers, spec.ratio, spec.criterion, &mut || Ok(()))?;
+    read()?;
     let probe_ms = started.elapsed().as_secs_f64() * 1e3;
     Ok(SessionInfo {
         model: match &spec.model {

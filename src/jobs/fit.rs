@@ -58,7 +58,9 @@ pub fn after_failure(family: &Family, spec: &JobSpec, session: &Session) -> Opti
 pub fn is_out_of_memory(error: &Error) -> bool {
     let Error::Tensor(error) = error else { return false };
     let text = error.to_string().to_lowercase();
-    ["out of memory", "out_of_memory", "memory allocation", "alloc failed"].iter().any(|words| text.contains(words))
+    ["out of memory", "out_of_memory", "memory allocation", "alloc failed", "alloc_failed"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// What a job of this session has to fit into. On a GPU that is not known before it is tried.

@@ -242,6 +242,9 @@ pub struct Positions<'a> {
     pub rotary: Option<&'a Rotary>,
 }
 
+/// Weights of attention that exist at a time on a card.
+const WEIGHTS: usize = 1 << 28;
+
 /// Causal attention: `qkv [batch * time, (heads + 2 kv_heads) * width]` to `z [batch * time, heads * width]`.
 pub fn attention(
     qkv: Tensor,
@@ -256,8 +259,18 @@ pub fn attention(
         let norms = positions.norms.map(|norms| norms.each_ref().map(Norm::of_kernels));
         let tables = rotary.as_ref().map(|tables| (&tables.cos, &tables.sin));
         let [q, k, v] = layers::split_heads(card, &qkv, (batch, time), heads, norms, tables)?;
-        let weights = layers::attend(card, &q.matmul(&k.transpose(2, 3)?)?, heads)?;
-        return Ok(weights.matmul(&v)?.transpose(1, 2)?.reshape((batch * time, out_width))?);
+        let all = batch * heads.heads;
+        let [q, k, v] = [q, k, v].map(|x| x.reshape((all, time, heads.width)));
+        let (q, k, v) = (q?, k?, v?);
+        // Some heads at a time: their weights grow with the square of the text.
+        let step = (WEIGHTS / (time * time)).clamp(1, all);
+        let z = (0..all).step_by(step).map(|start| -> Result<Tensor> {
+            let part = |x: &Tensor| x.narrow(0, start, step.min(all - start));
+            let products = part(&q)?.matmul(&part(&k)?.transpose(1, 2)?)?;
+            Ok(layers::attend(card, &products, heads)?.matmul(&part(&v)?)?)
+        });
+        let z = Tensor::cat(&z.collect::<Result<Vec<_>>>()?, 0)?.reshape((batch, heads.heads, time, heads.width))?;
+        return Ok(z.transpose(1, 2)?.reshape((batch * time, out_width))?);
     }
     if on_cpu_f32(&qkv) {
         let z = if rotary.is_none() && positions.norms.is_none() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    data::{Corpus, first_rows, read_corpus},
+    data::{Corpus, first_rows, read_corpus, rows::check_rows},
     demo,
     error::{Error, Result},
     model::{Model, Tokenizer},
@@ -54,6 +54,7 @@ impl Calibration {
             )));
         }
         let documents = first_rows(tokenizer, texts(), length, true, ROWS)?;
+        [&windows, &documents].into_iter().try_for_each(|rows| check_rows(rows, model.config.d_vocab))?;
         let label = format!("{name}, {} x {length} tokens", windows.len());
         Ok(Self {
             windows: vec![windows],
@@ -69,7 +70,7 @@ fn file_name(path: &Path) -> String {
 
 fn check(path: &Path, batches: &[Batch], model: &Model) -> Result<()> {
     for rows in batches {
-        crate::data::rows::check_rows(rows, model.config.d_vocab)?;
+        check_rows(rows, model.config.d_vocab)?;
         if let Some(row) = rows.iter().find(|r| r.len() > model.config.n_ctx) {
             let (found, most) = (row.len(), model.config.n_ctx);
             return Err(Error::file(

@@ -73,7 +73,9 @@ fn fits(
     let pruned = match (&spec.pruned_model, &spec.compress) {
         (Some(_), _) => all,
         (None, Compress::None) => 0,
-        // A copy made here shares everything but the matrices of the blocks.
+        // Its weights are processed, the embeddings' too.
+        (None, Compress::Paper(_)) => blocks + config.embedding_weights(false),
+        // Any other copy made here shares everything but the matrices of the blocks.
         (None, _) => blocks,
     };
     let estimate = Estimate { original: all, pruned, dtype: spec.dtype, saes };

@@ -100,7 +100,11 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
     let evaluation = match held_out {
         // What is measured is what was saved, rounded to 16 bits or not.
         Some(rows) => {
-            let sae = Arc::new(formats::load(&args.out)?);
+            let sae = formats::load(&args.out)?;
+            let sae = Arc::new(match &model.card {
+                Some(card) => sae.on_card(card)?,
+                None => sae,
+            });
             let mut listen =
                 |done, total| line.line(|| format!("measuring  {:3.0} %", 100.0 * done as f64 / total as f64));
             Some(evaluate(model, &models.tokenizer, sae, rows, &mut listen, tick)?)

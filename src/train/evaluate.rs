@@ -46,7 +46,7 @@ pub fn evaluate(
     let (hook, space) = (sae.config.hook, sae.config.space);
     let reader = Reader::new(Variant::Trained, model.clone(), sae, None, hook, space)?;
     let special = [tokenizer.bos, tokenizer.eos, tokenizer.pad].into_iter().flatten().collect();
-    let mut run = CoreRun::new(spec, vec![reader], rows, special)?;
+    let mut run = CoreRun::new(spec, vec![reader], rows, special)?.without_weights();
     while run.step(tick)? {
         let (done, total) = run.progress();
         listen(done, total);

@@ -248,8 +248,9 @@ extern "C" void card_launch(void* kernel, const uint32_t* grid, uint32_t threads
     a = arguments;
     card::body = [] {
         using Kernel = void (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
-                                uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
-        ((Kernel)function)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13]);
+                                uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
+        ((Kernel)function)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13],
+                           a[14], a[15]);
     };
     gridDim = {grid[0], grid[1], 1};
     blockDim = {threads, 1, 1};

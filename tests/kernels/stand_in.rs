@@ -142,7 +142,7 @@ impl Card for StandIn {
         let function = unsafe { libc::dlsym(self.library as *mut c_void, name.as_ptr()) };
         assert!(!function.is_null(), "no kernel {}", kernel.name);
         // The launcher passes as many words as any kernel takes.
-        let mut words = [0_u64; 14];
+        let mut words = [0_u64; 16];
         words[..arguments.len()].copy_from_slice(arguments);
         let _one = self.one_at_a_time.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // SAFETY: as the caller promises.

@@ -6,7 +6,10 @@
 #[path = "../kernels/stand_in.rs"]
 mod stand_in;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use candle_core::{DType, Device};
 use prunelens::{
@@ -25,7 +28,13 @@ pub struct Place {
 
 impl Place {
     /// As the environment asks. A device that cannot be had fails the test: nothing would be checked.
+    /// It is opened once: to a GPU that is opened anew all kernels are new.
     pub fn asked() -> Self {
+        static ASKED: OnceLock<Place> = OnceLock::new();
+        ASKED.get_or_init(Self::as_asked).clone()
+    }
+
+    fn as_asked() -> Self {
         match std::env::var("PRUNELENS_DEVICE").as_deref() {
             Ok("stand-in") => Self::stand_in().expect("a C++ compiler"),
             Ok(name) => Self::on(name.parse::<DeviceSpec>().unwrap().open().unwrap().0),

@@ -38,7 +38,7 @@ pub fn decode(
         d_in as u64,
         out.address(),
     ];
-    let shape = Shape::grid((d_in as u64).div_ceil(u64::from(COLUMNS)), tokens as u64, COLUMNS)?;
+    let shape = Shape::grid(tokens as u64, (d_in as u64).div_ceil(u64::from(COLUMNS)), COLUMNS)?;
     // SAFETY: the kernel's arguments; lists name latents of this dictionary, and lengths were checked.
     unsafe { card.launch(Kernel { file: "decode", name: masked.name }, shape, &arguments)? };
     Ok(out)

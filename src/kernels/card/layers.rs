@@ -64,7 +64,7 @@ pub fn norm(card: &dyn Card, x: &Tensor, norm: Norm) -> Result<Tensor> {
 }
 
 /// Queries, keys and values `[batch, heads, time, width]` each, of rows `qkv [batch * time, (heads + 2 kv_heads) * width]`.
-/// `norms` are those of queries and keys, `tables` cosines and sines `[time, half]`.
+/// Queries are scaled. `norms` are those of queries and keys, `tables` cosines and sines `[time, half]`.
 /// Twins: `kernels::attention::{normalise, rotate}`.
 pub fn split_heads(
     card: &dyn Card,
@@ -112,6 +112,7 @@ pub fn split_heads(
             n as u64,
             kv_heads as u64,
             width as u64,
+            u64::from(heads.scale.to_bits()),
             out.address(),
         ];
         let kernel = Kernel { file: "layers", name: format!("split_heads_{}", input.name()) };
@@ -122,7 +123,7 @@ pub fn split_heads(
     Ok([all.get(0)?, all.get(1)?, all.get(2)?])
 }
 
-/// Weights of causal attention from products of queries and keys `[.., time, time]`, scaled here. Twin: the softmax in
+/// Weights of causal attention from products of scaled queries and keys `[.., time, time]`. Twin: the softmax in
 /// `kernels::attention::causal`.
 pub fn attend(card: &dyn Card, products: &Tensor, heads: Heads) -> Result<Tensor> {
     let time = products.dims().last().copied().unwrap_or(0);
@@ -135,7 +136,6 @@ pub fn attend(card: &dyn Card, products: &Tensor, heads: Heads) -> Result<Tensor
             input.address(),
             rows,
             time as u64,
-            u64::from(heads.scale.to_bits()),
             u64::from(heads.softcap.unwrap_or(0.0).to_bits()),
             u64::from(window),
             out.address(),

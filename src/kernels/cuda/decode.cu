@@ -8,9 +8,9 @@ constexpr u32 AHEAD = 4;
 template <class W, class R>
 __device__ void decode(const u64* offsets, const u32* indices, const float* values, const W* weight, const R* ranks,
                        u32 cut, const float* bias, const float* divisors, u32 d_in, float* out) {
-    u32 column = blockIdx.x * blockDim.x + threadIdx.x;
+    u32 column = blockIdx.y * blockDim.x + threadIdx.x;
     if (column >= d_in) return;
-    u64 token = blockIdx.y;
+    u64 token = blockIdx.x;
     float sum = bias[column];
     u64 at = offsets[token];
     u64 end = offsets[token + 1];

@@ -29,13 +29,14 @@ __device__ void norm(const T* x, const T* weight, const T* bias, u64 width, u32 
     }
 }
 
-// Queries, keys and values `[3, texts, heads, time, width]` of rows `qkv [tokens, heads + 2 kv_heads, width]`; a head
-// of keys or values stands for all heads of queries that share it. Queries and keys are normed where there are weights
-// for it, and the first `2 half` numbers of each head rotated in pairs `(i, i + half)`. A warp takes a head of a token.
+// Queries, keys and values `[3, texts, heads, time, width]` of rows `qkv [tokens, heads + 2 kv_heads, width]`; a head of
+// keys or values stands for all heads of queries that share it. Queries and keys are normed where there are weights for
+// it, and the first `2 half` numbers of each head rotated in pairs `(i, i + half)`. Queries are multiplied by `factor`: by
+// then their products with keys might be more than 16 bits hold. A warp takes a head of a token.
 template <class T>
 __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 q_eps, u32 k_eps, const float* cos,
                             const float* sin, u32 half, u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 width,
-                            T* out) {
+                            u32 factor, T* out) {
     u64 item = first_index() / WARP;
     if (item >= tokens * 3 * heads) return;
     u32 lane = threadIdx.x % WARP;
@@ -63,15 +64,15 @@ __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 
             float other = i < half ? -normed(i + half) : normed(i - half);
             value = value * cos[at] + other * sin[at];
         }
-        store(to[i], value);
+        store(to[i], part == 0 ? value * __uint_as_float(factor) : value);
     }
 }
 
-// Weights of attention from products of queries and keys, `[rows, time]`, where row `r` is of position `r % time`: the
-// softmax over the positions it sees, `t - window < s <= t`, and zero elsewhere. Products are scaled first, then capped
-// if `cap` is above zero. A warp takes a row.
+// Weights of attention from scaled products of queries and keys, `[rows, time]`, where row `r` is of position `r % time`:
+// the softmax over the positions it sees, `t - window < s <= t`, and zero elsewhere. Products are capped first if `cap` is
+// above zero. A warp takes a row.
 template <class T>
-__device__ void attend(const T* products, u64 rows, u32 time, u32 scale_bits, u32 cap_bits, u32 window, T* out) {
+__device__ void attend(const T* products, u64 rows, u32 time, u32 cap_bits, u32 window, T* out) {
     u64 row = first_index() / WARP;
     if (row >= rows) return;
     u32 lane = threadIdx.x % WARP;
@@ -79,10 +80,9 @@ __device__ void attend(const T* products, u64 rows, u32 time, u32 scale_bits, u3
     out += row * time;
     u32 t = (u32)(row % time);
     u32 first = t < window ? 0 : t + 1 - window;
-    float scale = __uint_as_float(scale_bits);
     float cap = __uint_as_float(cap_bits);
     auto score = [&](u32 s) {
-        float value = widen(products[s]) * scale;
+        float value = widen(products[s]);
         return cap > 0.0f ? cap * tanhf(value / cap) : value;
     };
     float max = -INFINITY;
@@ -124,12 +124,13 @@ __device__ void activate(const T* x, u64 len, u64 width, u32 gated, u32 act, T* 
     }                                                                                                                  \
     extern "C" __global__ void split_heads_##NAME(const T* qkv, const T* q_norm, const T* k_norm, u32 q_eps,           \
                                                   u32 k_eps, const float* cos, const float* sin, u32 half,             \
-                                                  u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 width, T* out) {  \
-        split_heads(qkv, q_norm, k_norm, q_eps, k_eps, cos, sin, half, tokens, time, heads, kv_heads, width, out);     \
+                                                  u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 width,            \
+                                                  u32 factor, T* out) {                                                \
+        split_heads(qkv, q_norm, k_norm, q_eps, k_eps, cos, sin, half, tokens, time, heads, kv_heads, width, factor,   \
+                    out);                                                                                              \
     }                                                                                                                  \
-    extern "C" __global__ void attend_##NAME(const T* products, u64 rows, u32 time, u32 scale, u32 cap, u32 window,    \
-                                             T* out) {                                                                 \
-        attend(products, rows, time, scale, cap, window, out);                                                         \
+    extern "C" __global__ void attend_##NAME(const T* products, u64 rows, u32 time, u32 cap, u32 window, T* out) {    \
+        attend(products, rows, time, cap, window, out);                                                                \
     }                                                                                                                  \
     extern "C" __global__ void activate_##NAME(const T* x, u64 len, u64 width, u32 gated, u32 act, T* out) {           \
         activate(x, len, width, gated, act, out);                                                                      \
