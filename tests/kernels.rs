@@ -3,6 +3,8 @@
 //!
 //! Numbers are small fractions of two unless said otherwise, so that sums are exact in any order and results must be equal.
 
+#[path = "kernels/layers.rs"]
+mod layers;
 #[path = "kernels/stand_in.rs"]
 mod stand_in;
 
@@ -13,13 +15,10 @@ use prunelens::{
     bench::kernels::{Sizes, measure},
     compare::matching::Matching,
     kernels::{
-        attention::{self, Heads},
-        card::{self, Buffer, Card, CardRanks, Lists, Matrix, Pairs, Route, Values, layers},
+        card::{self, Buffer, Card, CardRanks, Lists, Matrix, Pairs, Route, Values},
         encode::{self, Encoder, Gate, STEPS},
         losses::{kl_divergence, log_sum_exp},
-        pointwise,
     },
-    model::Act,
     prune::{
         Group, Ranks, cut,
         model::{Sparsity, pruned as prune_weights},
@@ -475,125 +474,4 @@ fn encoder_in_full_precision() {
             assert!((f64::from(*got) - want).abs() < 2e-6, "{route:?} at {at}: {got}, not {want}");
         }
     }
-}
-
-/// Whether numbers are those wanted: in 16 bits to the last place or so, in f32 to what sums in another order leave.
-fn assert_near(name: &str, got: &[f32], want: &[f32], what: &str) {
-    let place = match name {
-        "bf16" => 1.0 / 128.0,
-        "f16" => 1.0 / 1024.0,
-        _ => 1e-4,
-    };
-    assert_eq!(got.len(), want.len(), "{what}");
-    for (at, (got, want)) in got.iter().zip(want).enumerate() {
-        assert!((got - want).abs() <= place * (want.abs() + 0.1), "{name} {what} at {at}: {got}, not {want}");
-    }
-}
-
-#[test]
-fn norms_of_rows() {
-    let Some(card) = card() else { return };
-    let card = &*card;
-    for (at, (rows, width)) in [(1, 1), (3, 31), (2, 64), (5, 300), (2, 1500)].into_iter().enumerate() {
-        let name = TYPES[at % 3];
-        let (x, weight, bias) = (eighths(rows * width, 3), eighths(width, 4), eighths(width, 6));
-        let [there, weight_there, bias_there] =
-            [(&x, width), (&weight, width), (&bias, width)].map(|(values, width)| tensor(card, name, values, width));
-        for weights in [true, false] {
-            let (w, b) = (weights.then_some(&weight[..]), weights.then_some(&bias[..]));
-            let norm = |centred| layers::Norm {
-                centred,
-                eps: 1e-3,
-                weight: weights.then_some(&weight_there),
-                bias: (weights && centred).then_some(&bias_there),
-            };
-            let got = layers::norm(card, &there, norm(true)).unwrap();
-            assert_eq!((got.dims(), got.dtype()), (there.dims(), there.dtype()));
-            assert_near(name, &floats(&got), &pointwise::layer_norm(&x, width, w, b, 1e-3), "layer norm");
-            let got = layers::norm(card, &there, norm(false)).unwrap();
-            assert_near(name, &floats(&got), &pointwise::rms_norm(&x, width, w, 1e-3), "RMS norm");
-        }
-    }
-}
-
-#[test]
-fn activations() {
-    let Some(card) = card() else { return };
-    let card = &*card;
-    for (at, (rows, width)) in [(1, 1), (3, 70), (9, 300)].into_iter().enumerate() {
-        let (name, x) = (TYPES[at % 3], eighths(rows * 2 * width, 3));
-        let there = tensor(card, name, &x, 2 * width);
-        let plain = |run: fn(&mut [f32])| {
-            let mut out = x.clone();
-            run(&mut out);
-            out
-        };
-        for (act, gated, want) in [
-            (Act::Gelu, false, plain(pointwise::gelu)),
-            (Act::GeluTanh, false, plain(pointwise::gelu_tanh)),
-            (Act::Relu, false, x.iter().map(|v| v.max(0.0)).collect()),
-            (Act::Silu, true, pointwise::silu_gated(&x, width)),
-            (Act::GeluTanh, true, pointwise::gelu_tanh_gated(&x, width)),
-        ] {
-            let got = layers::activate(card, &there, act, gated).unwrap();
-            assert_eq!(got.dims(), [rows, if gated { width } else { 2 * width }]);
-            assert_near(name, &floats(&got), &want, &format!("{act:?} gated {gated}"));
-        }
-    }
-    assert!(layers::activate(card, &tensor(card, "f32", &[1.0; 9], 3), Act::Silu, true).is_err());
-}
-
-#[test]
-fn attention_of_heads() {
-    let Some(card) = card() else { return };
-    let card = &*card;
-    let plain = Heads { heads: 4, kv_heads: 2, width: 6, scale: 0.5, softcap: None, window: None };
-    for (batch, time, heads, half, normed) in [
-        (1, 1, plain, 0, false),
-        (2, 7, plain, 3, false),
-        (1, 40, Heads { kv_heads: 4, width: 33, ..plain }, 8, true),
-        (2, 35, Heads { kv_heads: 1, softcap: Some(0.8), ..plain }, 2, true),
-        (1, 50, Heads { window: Some(5), softcap: Some(3.0), ..plain }, 3, false),
-        (1, 9, Heads { window: Some(9), ..plain }, 0, false),
-    ] {
-        let qkv = eighths(batch * time * heads.row(), 2);
-        let (q_weight, k_weight) = (eighths(heads.width, 4), eighths(heads.width, 9));
-        let (cos, sin) = (noise(time * half, 5), noise(time * half, 6));
-        let split = |name: &str| {
-            let there = tensor(card, name, &qkv, heads.row());
-            let weights = [&q_weight, &k_weight].map(|weight| tensor(card, name, weight, heads.width));
-            let tables = (half > 0).then(|| [&cos, &sin].map(|table| tensor(card, "f32", table, half)));
-            let norm = |weight| layers::Norm { centred: false, eps: 1e-3, weight: Some(weight), bias: None };
-            let norms = normed.then(|| weights.each_ref().map(norm));
-            let tables = tables.as_ref().map(|[cos, sin]| (cos, sin));
-            layers::split_heads(card, &there, (batch, time), heads, norms, tables).unwrap()
-        };
-        let [q, k, v] = split("f32");
-        assert_eq!(q.dims(), [batch, heads.heads, time, heads.width]);
-        let products = q.matmul(&k.transpose(2, 3).unwrap()).unwrap();
-        let weights = layers::attend(card, &products, heads).unwrap();
-        let z = weights.matmul(&v).unwrap().transpose(1, 2).unwrap();
-        let mut rows = qkv.clone();
-        if normed {
-            attention::normalise(&mut rows, heads, [&q_weight, &k_weight], 1e-3);
-        }
-        if half > 0 {
-            attention::rotate(&mut rows, time, heads, &cos, &sin);
-        }
-        let (want, what) = (attention::causal(&rows, batch, time, heads), format!("{batch} x {time} {heads:?}"));
-        assert_near("f32", &floats(&z), &want, &what);
-        // In 16 bits the same, rounded at the end; eighths fit both types.
-        for name in ["bf16", "f16"] {
-            let rounded = |tensor: &Tensor| floats(&tensor.to_dtype(dtype(name)).unwrap());
-            for (got, want) in split(name).iter().zip([&q, &k, &v]) {
-                assert_eq!(got.dtype(), dtype(name));
-                assert_eq!(floats(got), rounded(want), "{name} {what}");
-            }
-            let narrow = products.to_dtype(dtype(name)).unwrap();
-            let want = layers::attend(card, &narrow.to_dtype(DType::F32).unwrap(), heads).unwrap();
-            assert_eq!(floats(&layers::attend(card, &narrow, heads).unwrap()), rounded(&want), "{name} {what}");
-        }
-    }
-    let rows = tensor(card, "f32", &eighths(2 * plain.row(), 1), plain.row());
-    assert!(layers::split_heads(card, &rows, (1, 3), plain, None, None).is_err());
 }

@@ -263,7 +263,7 @@ pub fn attention(
         let [q, k, v] = [q, k, v].map(|x| x.reshape((all, time, heads.width)));
         let (q, k, v) = (q?, k?, v?);
         // Some heads at a time: their weights grow with the square of the text.
-        let step = (WEIGHTS / (time * time)).clamp(1, all);
+        let step = (WEIGHTS / (time * time).max(1)).clamp(1, all.max(1));
         let z = (0..all).step_by(step).map(|start| -> Result<Tensor> {
             let part = |x: &Tensor| x.narrow(0, start, step.min(all - start));
             let products = part(&q)?.matmul(&part(&k)?.transpose(1, 2)?)?;

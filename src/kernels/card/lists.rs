@@ -8,7 +8,6 @@ use crate::{
 
 /// Active latents per token, row-compressed as [`Latents`] are.
 pub struct Lists {
-    pub d_sae: usize,
     pub offsets: Buffer<u64>,
     pub indices: Buffer<u32>,
     pub values: Buffer<f32>,
@@ -18,7 +17,6 @@ impl Lists {
     pub fn from_latents(card: &dyn Card, latents: &Latents) -> Result<Self> {
         let offsets: Vec<u64> = latents.offsets.iter().map(|at| *at as u64).collect();
         Ok(Self {
-            d_sae: latents.d_sae,
             offsets: Buffer::from_slice(card, &offsets)?,
             indices: Buffer::from_slice(card, &latents.indices)?,
             values: Buffer::from_slice(card, &latents.values)?,
