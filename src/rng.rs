@@ -2,6 +2,8 @@
 
 use std::f64::consts::TAU;
 
+use crate::digest::fnv1a;
+
 /// SplitMix64.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -16,10 +18,7 @@ impl Rng {
 
     /// A generator for the purpose that a name says.
     pub fn named(seed: u64, name: &str) -> Self {
-        // FNV-1a.
-        let hash =
-            name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        Self::new(seed, hash)
+        Self::new(seed, fnv1a(name.bytes().map(u64::from)))
     }
 
     pub fn next_u64(&mut self) -> u64 {

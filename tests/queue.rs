@@ -137,9 +137,9 @@ impl Job for Count {
     }
 
     fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>> {
-        prunelens::data::create_folder(results)?;
+        prunelens::files::create_folder(results)?;
         let path = results.join(format!("count-{}-{}.txt", self.to, self.batch));
-        prunelens::data::write_atomic(&path, self.sum.to_string().as_bytes())?;
+        prunelens::files::write_atomic(&path, self.sum.to_string().as_bytes())?;
         Ok(vec![path])
     }
 }

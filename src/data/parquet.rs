@@ -9,7 +9,7 @@ use parquet::{
     schema::types::Type,
 };
 
-use super::records::{Record, columns};
+use super::record::{Record, columns};
 use crate::{
     error::{Error, Result},
     quiet::quietly,

@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::parquet;
+use super::{
+    parquet,
+    record::{Record, columns},
+};
 use crate::{
     error::{Error, Result},
     text::shorten,
@@ -18,15 +21,6 @@ use crate::{
 const MAX_BYTES: u64 = 2 << 30;
 /// Longest single line or record of a table.
 const MAX_RECORD: usize = 64 << 20;
-
-/// Columns of one row.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    /// For people: "line 3" of a `.jsonl` file, "row 3" of the other tables; counted from 1, without the header.
-    pub place: String,
-    /// In the order in which the columns were asked for; `None` where the row has no value.
-    pub values: Vec<Option<String>>,
-}
 
 /// The layouts that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,17 +152,6 @@ fn read_jsonl(path: &Path, reader: impl Read, wanted: &[&str]) -> Result<Vec<Rec
         let values = wanted.iter().map(value).collect::<Result<_>>()?;
         records.push(Record { place, values });
     }
-}
-
-/// Places of the wanted columns among a table's.
-pub(super) fn columns(path: &Path, wanted: &[&str], header: &[String]) -> Result<Vec<usize>> {
-    let place = |name: &&str| {
-        header.iter().position(|column| column == name).ok_or_else(|| {
-            let found: Vec<_> = header.iter().take(20).map(|column| shorten(column, 40)).collect();
-            Error::file(path, format!("has no column {:?}; found {}", shorten(name, 40), found.join(", ")))
-        })
-    };
-    wanted.iter().map(place).collect()
 }
 
 #[cfg(test)]

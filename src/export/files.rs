@@ -1,33 +1,20 @@
-//! Writing results so that a full disk or a crash loses nothing that was there.
+//! Where exports go.
 
 use std::{
     fs,
-    io::Write,
     path::{Path, PathBuf},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    files::write_atomic,
+};
 
-/// Write a whole file or nothing: a temporary file beside it, synced, then renamed.
+/// As [`write_atomic`], with the folders that the file needs.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let io = |e| Error::io(path, e);
+    let folder = path.parent().unwrap_or(Path::new(""));
     fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    let mut file =
-        tempfile::Builder::new().prefix(".prunelens-").tempfile_in(folder).map_err(|e| Error::io(folder, e))?;
-    file.write_all(bytes).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // A temporary file is private; results are for whoever may read the folder.
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(io)?;
-    }
-    file.persist(path).map_err(|e| io(e.error))?;
-    Ok(())
+    write_atomic(path, bytes)
 }
 
 /// A name such as `explore-003` that no file in the folder begins with yet.

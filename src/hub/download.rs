@@ -18,7 +18,10 @@ use super::{
     cache::RepoCache,
     remote::{Arriving, Listed, Problem, Remote},
 };
-use crate::error::{Error, Result};
+use crate::{
+    digest::hex,
+    error::{Error, Result},
+};
 
 /// What the two threads of a download know of each other.
 #[derive(Default)]
@@ -245,8 +248,4 @@ pub fn again<T>(watch: &Watch, mut work: impl FnMut(&mut u32) -> Result<T, Probl
 
 fn is_sha256(etag: &str) -> bool {
     etag.len() == 64 && etag.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -6,8 +6,8 @@ use candle_core::Tensor;
 
 use crate::{
     compare::{Prompt, Variant},
-    data::write_atomic,
     error::{Error, Result},
+    files::write_atomic,
     model::Tick,
 };
 

@@ -9,12 +9,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::{Family, JobSpec, fingerprint};
 use crate::{
-    data::write_atomic,
+    digest::sha256,
     error::{Error, Result},
+    files::write_atomic,
     session::Session,
     text::shorten,
 };
@@ -124,7 +124,7 @@ impl Claim {
         let header = read_header(&mut reader).map_err(broken)?;
         let mut state = Vec::new();
         reader.take(header.bytes.saturating_add(1)).read_to_end(&mut state).map_err(|e| Error::io(&self.path, e))?;
-        if state.len() as u64 != header.bytes || digest(&state) != header.sha256 {
+        if state.len() as u64 != header.bytes || sha256(&state) != header.sha256 {
             return Err(broken(format!("{} bytes of state, {} were written", state.len(), header.bytes)));
         }
         if header.spec != self.spec || header.session != self.session || header.files != self.files {
@@ -143,7 +143,7 @@ impl Claim {
             known,
             saved: millis(),
             bytes: state.len() as u64,
-            sha256: digest(state),
+            sha256: sha256(state),
         };
         let mut bytes = serde_json::to_vec(&header)
             .map_err(|e| Error::file(&self.path, format!("the checkpoint cannot be written: {e}")))?;
@@ -173,10 +173,6 @@ impl Drop for Claim {
 /// Milliseconds since 1970; a clock before that counts as then.
 pub fn millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read_header(reader: &mut impl BufRead) -> Result<Header, String> {

@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 use super::{FAMILIES, Job, JobSpec, Keeper, Params, Run, Step, Store, fit, keeper::Earlier, runs};
 use crate::{
     cli::MetricsArgs,
-    data::create_folder,
     error::{Error, Result},
     export,
+    files::create_folder,
     model::Tick,
     output::{self, ProgressLine, printable},
     session::Session,

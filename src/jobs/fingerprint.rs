@@ -7,10 +7,10 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{Family, JobSpec, Kind, ParamValue};
 use crate::{
+    digest::sha256,
     hub::Kind as Hub,
     session::{Session, Source},
 };
@@ -63,10 +63,9 @@ pub fn of_files(family: &Family, spec: &JobSpec) -> Value {
 pub fn key(spec: &JobSpec, session: &Value, files: &Value) -> String {
     // Objects keep the order in which they were made, parameters are sorted by name.
     let text = json!([spec, session, files]).to_string();
-    let digest = Sha256::digest(text.as_bytes());
-    let hex: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = sha256(text.as_bytes());
     let name: String = spec.family.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
-    format!("{name}-{hex}")
+    format!("{name}-{}", &digest[..16])
 }
 
 /// What the hub gave is in its cache by now, in a folder named by its commit.
@@ -115,7 +114,7 @@ fn of_file(path: &Path) -> Value {
 fn digest(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(READ_WHOLE + 1).read_to_end(&mut bytes).ok()?;
-    Some(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(sha256(&bytes))
 }
 
 /// Only compared, never reckoned with: a clock that jumps does no harm.

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{JobSpec, checkpoint::millis};
 use crate::{
-    data::write_atomic,
     error::{Error, Result},
+    files::write_atomic,
     metrics::{Detail, MetricTable},
     session::Session,
 };

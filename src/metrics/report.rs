@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    data::{create_folder, write_atomic},
     error::{Error, Result},
+    files::{create_folder, write_atomic},
     model::{HookPoint, Site},
     sae::{Activation, Normalize, Sae, SaeConfig},
 };

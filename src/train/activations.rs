@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::stream::Activations;
 use crate::rng::Rng;
 use crate::{
+    digest::fnv1a,
     error::Result,
     kernels::with_f32,
     model::{HookPoint, Model, Tick},
@@ -56,9 +57,7 @@ impl<'a> ModelActivations<'a> {
 
     /// A number that differs between different rows: a resumed run must see the same text.
     pub fn fingerprint(&self) -> String {
-        // FNV-1a.
-        let step = |hash: u64, id: &u32| (hash ^ u64::from(*id)).wrapping_mul(0x0000_0100_0000_01b3);
-        format!("{:016x}", self.groups.iter().flatten().flatten().fold(0xcbf2_9ce4_8422_2325, step))
+        format!("{:016x}", fnv1a(self.groups.iter().flatten().flatten().map(|id| u64::from(*id))))
     }
 }
 

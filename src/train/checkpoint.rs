@@ -18,8 +18,8 @@ use super::{
     weights::Weights,
 };
 use crate::{
-    data::write_atomic,
     error::{Error, Result},
+    files::write_atomic,
     text::shorten,
 };
 

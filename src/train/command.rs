@@ -11,17 +11,15 @@ use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Architecture, Budget, Resumable, State, TrainEvent, TrainFigures, TrainSpec,
-    activations::ModelActivations,
-    checkpoint::Checkpoint,
-    evaluate::{Evaluation, evaluate},
-    spec::default_learning_rate,
-    train,
+    Architecture, Budget, Resumable, State, TrainEvent, TrainFigures, TrainSpec, activations::ModelActivations,
+    checkpoint::Checkpoint, spec::default_learning_rate, train,
 };
 use crate::{
     cli::train::{ArchitectureName, TrainArgs},
-    data::{self, create_folder, write_atomic},
+    data,
     error::{Error, Result},
+    files::{create_folder, write_atomic},
+    metrics::core::evaluate::{Evaluation, evaluate},
     model::{Model, Space, Tick},
     output::{self, ProgressLine, printable},
     progress::Progress,

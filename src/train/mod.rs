@@ -5,7 +5,6 @@ mod adam;
 pub mod checkpoint;
 pub mod command;
 mod dense;
-pub mod evaluate;
 mod figures;
 mod gradients;
 mod linalg;

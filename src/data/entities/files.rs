@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use super::{Attribute, EntityClass};
 use crate::{
-    data::write_atomic,
     error::{Error, Result},
+    files::write_atomic,
     text::shorten,
 };
 

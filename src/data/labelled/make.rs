@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::{ABOUT, About, TEST, TRAIN};
 use crate::{
-    data::{create_folder, read_records, write_atomic},
+    data::read_records,
     error::{Error, Result},
+    files::{create_folder, write_atomic},
     rng::Rng,
     text::{safe, shorten},
 };

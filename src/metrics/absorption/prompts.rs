@@ -5,6 +5,7 @@ use super::{
     words::{self, Word, answer},
 };
 use crate::{
+    digest::fnv1a,
     error::{Error, Result},
     model::{Tick, Tokenizer},
     rng::Rng,
@@ -227,10 +228,9 @@ fn write(
     tokenizer.encode(&prompt(&words[at].text, &examples), bos)
 }
 
-/// FNV-1a over the ids.
+/// Over the ids, byte by byte.
 fn digest<'a>(rows: impl Iterator<Item = &'a Vec<u32>>) -> u64 {
-    let bytes = rows.flatten().flat_map(|id| id.to_le_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a(rows.flatten().flat_map(|id| id.to_le_bytes()).map(u64::from))
 }
 
 #[cfg(test)]

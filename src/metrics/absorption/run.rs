@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     compare::{Reader, Variant},
+    digest::fnv1a,
     error::{Error, Result},
     metrics::{
         Detail, MetricTable,
@@ -430,7 +431,7 @@ impl AbsorptionRun {
     fn probe_digest(&self, group: usize) -> u64 {
         let probe = self.work.models[group].training.as_ref().map(|t| &t.probe);
         let values = probe.into_iter().flat_map(|p| p.weights.iter().flatten().chain(&p.biases));
-        values.fold(0xcbf2_9ce4_8422_2325, |hash, v| (hash ^ u64::from(v.to_bits())).wrapping_mul(0x0100_0000_01b3))
+        fnv1a(values.map(|v| u64::from(v.to_bits())))
     }
 
     /// The results of all variants, once [`step`](Self::step) has nothing left to do.

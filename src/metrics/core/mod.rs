@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod cosine;
 pub mod downstream;
+pub mod evaluate;
 pub mod inputs;
 pub mod job;
 pub mod pass;

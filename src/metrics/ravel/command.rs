@@ -3,15 +3,13 @@
 use super::facts::{Known, keep_known};
 use crate::{
     cli::EntitiesArgs,
-    data::{
-        create_folder,
-        entities::{
-            EntityClass,
-            table::{LeftOut, TableSpec, read_table},
-            write_class,
-        },
+    data::entities::{
+        EntityClass,
+        table::{LeftOut, TableSpec, read_table},
+        write_class,
     },
     error::{Error, Result},
+    files::create_folder,
     model::{Tick, ragged::readable},
     output::{self, ProgressLine, printable},
     session::{Compress, Models, SessionSpec},

@@ -1,7 +1,7 @@
 //! The run over all prompts, attributes and variants, a batch at a time.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     compare::{Reader, Variant},
+    digest::{Fnv1a, fnv1a_of},
     error::{Error, Result},
     metrics::{
         Detail, MetricTable,
@@ -223,7 +224,7 @@ impl RavelRun {
                 let rate = self.spec.learning_rate;
                 outcome.training_loss = train_step(&model, reader, inputs, &targets, mask, heat, rate, tick)?;
             }
-            outcome.seen = hash(&(outcome.seen, at.testing, some));
+            outcome.seen = fnv1a_of(&(outcome.seen, at.testing, some));
         } else {
             let (_, said) = unchanged_answers(&model, inputs, None, how, tick)?;
             let (rights, all) = &mut self.state.unchanged[at.task][at.group];
@@ -456,15 +457,9 @@ fn prefixes<'a>(all: &'a mut Vec<(Arc<Model>, Prefixes)>, model: &Arc<Model>) ->
     &mut all[at].1
 }
 
-fn hash(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
 /// All that makes one run another.
 fn fingerprint(spec: &RavelSpec, classes: &[Class], asked: &Model, readers: &[Reader]) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = Fnv1a::default();
     format!("{spec:?} {}", asked.name).hash(&mut hasher);
     for class in classes {
         (&class.name, &class.attributes, &class.chosen).hash(&mut hasher);

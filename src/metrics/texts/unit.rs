@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     data::{Dataset, LabelledText},
+    digest::fnv1a,
     error::{Error, Result},
     model::Tokenizer,
     rng::Rng,
@@ -161,12 +162,12 @@ impl Unit {
         train
     }
 
-    /// What tells these texts, in this order, from others (FNV-1a over all of them and over the sets).
+    /// What tells these texts, in this order, from others (over all of them and over the sets).
     pub fn digest(&self) -> u64 {
         let sets =
             self.train.iter().chain(&self.test).flat_map(|set| set.rows.iter().map(|&row| row as u64 + 1).chain([0]));
         let ids = self.texts.iter().flat_map(|ids| ids.iter().map(|&id| u64::from(id) + 1).chain([0]));
-        ids.chain(sets).fold(0xcbf2_9ce4_8422_2325, |hash, v| (hash ^ v).wrapping_mul(0x0100_0000_01b3))
+        fnv1a(ids.chain(sets))
     }
 }
 

@@ -8,8 +8,8 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    data::write_atomic,
     error::{Error, Result},
+    files::write_atomic,
     kernels::{matmul::transpose, with_f32},
     model::{Site, Space},
     sae::{Activation, Normalize, Sae},

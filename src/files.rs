@@ -1,4 +1,4 @@
-//! Writing a file whole or not at all.
+//! Files written whole or not at all.
 
 use std::{
     fs::{self, File},

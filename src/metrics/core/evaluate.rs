@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::{CoreResult, CoreRun, CoreSpec};
 use crate::{
     compare::{Reader, Variant},
     error::{Error, Result},
-    metrics::core::{CoreResult, CoreRun, CoreSpec},
     model::{Model, Tick, Tokenizer},
     sae::Sae,
 };
