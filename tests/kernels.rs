@@ -18,12 +18,9 @@ use prunelens::{
         card::{self, Buffer, Card, CardRanks, Lists, Matrix, Pairs, Route, Values},
         encode::{self, Encoder, Gate, STEPS},
         losses::{kl_divergence, log_sum_exp},
+        ranks,
     },
-    prune::{
-        Group, Ranks, cut,
-        model::{Sparsity, pruned as prune_weights},
-        norms, order,
-    },
+    prune::{Group, Ranks, Sparsity, cut, model::pruned as prune_weights, norms},
     sae::Latents,
 };
 
@@ -90,7 +87,7 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
 /// Ranks of the rows of a matrix, as wide as asked.
 fn row_ranks(weight: &[f32], columns: usize, wide: bool) -> Ranks {
     let rows = weight.len() / columns;
-    match order::ranks(rows, columns, Group::Row, |row, column| weight[row * columns + column].abs()) {
+    match ranks::ranks(rows, columns, Group::Row, |row, column| weight[row * columns + column].abs()) {
         Ranks::U16(ranks) if wide => Ranks::U32(ranks.into_iter().map(u32::from).collect()),
         ranks => ranks,
     }
@@ -310,12 +307,12 @@ fn ranks_of_groups() {
                 let there = Buffer::from_slice(card, &norms).unwrap();
                 let weights = Values::of(card, &tensor(card, name, &weight, columns)).unwrap();
                 let got = card::ranks(card, &weights, (rows, columns), group, Some(&there)).unwrap();
-                let want = order::ranks(rows, columns, group, |row, column| {
+                let want = ranks::ranks(rows, columns, group, |row, column| {
                     weight[row * columns + column].abs() * norms[if group == Group::Row { column } else { row }]
                 });
                 assert_eq!(got.to_ranks(card).unwrap(), want, "{name} {rows}x{columns} {group:?}");
                 let got = card::ranks(card, &weights, (rows, columns), group, None).unwrap();
-                let want = order::ranks(rows, columns, group, |row, column| weight[row * columns + column].abs());
+                let want = ranks::ranks(rows, columns, group, |row, column| weight[row * columns + column].abs());
                 assert_eq!(got.to_ranks(card).unwrap(), want, "{name} {rows}x{columns} {group:?} by magnitude");
             }
         }
@@ -329,7 +326,7 @@ fn long_groups_take_wide_ranks() {
     let weight = noise(70_000, 5);
     let weights = Values::of(card, &tensor(card, "f32", &weight, 70_000)).unwrap();
     let got = card::ranks(card, &weights, (1, 70_000), Group::Row, None).unwrap();
-    let want = order::ranks(1, 70_000, Group::Row, |_, column| weight[column].abs());
+    let want = ranks::ranks(1, 70_000, Group::Row, |_, column| weight[column].abs());
     assert!(matches!(want, Ranks::U32(_)));
     assert!(got.to_ranks(card).unwrap() == want);
 }

@@ -19,7 +19,7 @@ use prunelens::{
         splice::{losses, mean, next_tokens},
     },
     model::{HookPoint, Model, Part, Space, Tokenizer},
-    prune::{Criterion, Order, Pruning, model::Sparsity, sae::Gather},
+    prune::{Criterion, Order, Pruning, Sparsity, sae::Gather},
     sae::{self, Sae},
     session::token_tensor,
 };

@@ -11,7 +11,7 @@ use crate::{
         card::{self, Buffer, Card, CardRanks, Encoder, Lists, Matrix, Pairs, Route, layers},
         encode::STEPS,
     },
-    prune::{Group, cut, grid_ratio, model::Sparsity},
+    prune::{Group, Sparsity, cut, grid_ratio},
     sae::Latents,
 };
 

@@ -18,13 +18,13 @@ pub use first_frame::first_frame;
 use kernels::{CardFigures, Sizes};
 
 use crate::{
-    cli::BenchArgs,
     compare::{Prompt, Reader, Token, Variant},
     error::{Error, Result},
     kernels::card,
     metrics::core::{CoreRun, CoreSpec},
     model::{HookPoint, Model, Mover, Site, Space, Tick},
-    prune::{Criterion, Order, Pruning, model::Sparsity, sae::Norms},
+    process::status_mb,
+    prune::{Criterion, Order, Pruning, Sparsity, sae::Norms},
     sae::Sae,
     session::{Session, SessionSpec},
 };
@@ -90,23 +90,38 @@ const REPEATS: usize = 9;
 /// Rows and tokens of the core metric's batch, as SAEBench's default.
 const CORE: (usize, usize) = (16, 128);
 
+/// What to time.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Random weights of this shape, made in memory, instead of a session.
+    pub shape: Option<String>,
+    /// Layer that the SAE reads, with a shape.
+    pub layer: Option<usize>,
+    /// Latents of the SAE, with a shape.
+    pub d_sae: Option<usize>,
+    /// Tokens of the prompt.
+    pub tokens: Option<usize>,
+    /// One JSON object instead of a table.
+    pub json: bool,
+}
+
 /// `session` is loaded only where no shape is asked for.
 pub fn run(
-    args: &BenchArgs,
+    options: &Options,
     spec: &SessionSpec,
     session: impl FnOnce() -> Result<Session>,
     first_frame: impl FnOnce() -> Option<Duration>,
     out: &mut dyn Write,
     tick: Tick,
 ) -> Result<()> {
-    let n_tokens = args.tokens.unwrap_or(32);
+    let n_tokens = options.tokens.unwrap_or(32);
     if n_tokens == 0 {
         return Err(Error::Usage("--tokens must be at least 1".into()));
     }
     let first_frame_ms = first_frame().map(|d| d.as_secs_f64() * 1e3);
-    let subject = match &args.shape {
+    let subject = match &options.shape {
         Some(shape) => {
-            let (layer, d_sae) = (args.layer.unwrap_or(8), args.d_sae.unwrap_or(24_576));
+            let (layer, d_sae) = (options.layer.unwrap_or(8), options.d_sae.unwrap_or(24_576));
             from_shape(shape, layer, d_sae, n_tokens, spec, tick)?
         }
         None => {
@@ -117,13 +132,13 @@ pub fn run(
     };
     let mut figures = measure(&subject, tick)?;
     figures.first_frame_ms = first_frame_ms;
-    if args.shape.is_some() && !subject.readers[0].model.device.is_cpu() {
+    if options.shape.is_some() && !subject.readers[0].model.device.is_cpu() {
         figures.wanda_s = Some(wanda(&subject.readers[0].model, tick)?);
     }
     let (sae, model) = (&subject.readers[0].sae, &subject.readers[0].model);
     let sizes = Sizes::of(sae.d_in(), sae.d_sae(), model.config.d_vocab);
     figures.card = card::of(&model.device)?.map(|card| kernels::measure(&*card, sizes)).transpose()?;
-    let text = if args.json { crate::output::json(&figures)? } else { table(&figures)? };
+    let text = if options.json { crate::output::json(&figures)? } else { table(&figures)? };
     writeln!(out, "{text}").map_err(|e| Error::io("stdout", e))
 }
 
@@ -371,11 +386,4 @@ fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<(f64, Dur
     }
     let done = (run.progress().0 - done) as f64;
     Ok(((done / started.elapsed().as_secs_f64() * 10.0).round() / 10.0, gap))
-}
-
-/// A line of this process's status, in MB.
-pub fn status_mb(key: &str) -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kib: f64 = status.lines().find_map(|l| l.strip_prefix(key))?.split_whitespace().next()?.parse().ok()?;
-    Some((kib * 1024.0 / 1e6).round())
 }

@@ -2,7 +2,13 @@
 
 use clap::Args;
 
-use super::SessionArgs;
+use super::{SessionArgs, setup};
+use crate::{
+    bench::{self, Options},
+    error::Result,
+    interrupt, output,
+    session::Session,
+};
 
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
@@ -23,4 +29,12 @@ pub struct BenchArgs {
     pub json: bool,
     #[command(flatten)]
     pub session: SessionArgs,
+}
+
+pub fn run(args: &BenchArgs) -> Result<()> {
+    let spec = setup::headless(&args.session)?.spec;
+    let BenchArgs { shape, layer, d_sae, tokens, json, .. } = args.clone();
+    let options = Options { shape, layer, d_sae, tokens, json };
+    let session = || Session::load(&spec, &mut output::listener());
+    output::answer_with(|out| bench::run(&options, &spec, session, bench::first_frame, out, &mut interrupt::tick))
 }

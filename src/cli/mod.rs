@@ -1,33 +1,42 @@
-//! The command line: types for clap, no logic.
+//! The command line: one file or folder a command, with its arguments and its run.
 
 pub mod bench;
 pub mod data;
 pub mod display;
-pub mod entities;
+pub mod doctor;
+pub mod explore;
 pub mod inspect;
 pub mod metrics;
+pub mod pages;
 pub mod presets;
 pub mod prune;
 pub mod render;
 pub mod session;
+pub mod session_file;
+mod setup;
 pub mod train;
 pub mod values;
 
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
-
-pub use bench::BenchArgs;
-pub use data::DataArgs;
 pub use display::{ColorChoice, DisplayArgs};
-pub use entities::EntitiesArgs;
-pub use inspect::InspectArgs;
-pub use metrics::{MetricsArgs, MetricsCommand, ShowArgs};
-pub use presets::{PresetsArgs, SessionFileArgs, SessionInitArgs, SessionTask};
-pub use prune::{PruneArgs, PruneModelArgs, PruneSaeArgs, PruneTarget};
-pub use render::RenderArgs;
 pub use session::{ModelArgs, SessionArgs};
-pub use train::TrainArgs;
+
+use self::{
+    bench::BenchArgs,
+    data::DataArgs,
+    doctor::DoctorArgs,
+    explore::ExploreArgs,
+    inspect::InspectArgs,
+    metrics::MetricsArgs,
+    pages::{CompletionsArgs, ManArgs},
+    presets::PresetsArgs,
+    prune::PruneArgs,
+    render::RenderArgs,
+    session_file::SessionFileArgs,
+    train::TrainArgs,
+};
+use crate::error::Result;
 
 /// See, in a terminal, what happens to a sparse autoencoder's latents when the language model under it is pruned.
 ///
@@ -76,38 +85,23 @@ pub enum Command {
     Man(ManArgs),
 }
 
-/// The explorer's own flags.
-#[derive(Args, Clone, Debug, Default)]
-pub struct ExploreArgs {
-    /// A prompt to begin with.
-    #[arg(long, value_name = "TEXT")]
-    pub prompt: Option<String>,
-    #[command(flatten)]
-    pub session: SessionArgs,
-    #[command(flatten)]
-    pub display: DisplayArgs,
-}
-
-#[derive(Args, Clone, Debug)]
-pub struct DoctorArgs {
-    /// Load the session, too, and say what uses how much memory.
-    #[arg(long)]
-    pub load: bool,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub session: SessionArgs,
-}
-
-#[derive(Args, Clone, Debug)]
-pub struct CompletionsArgs {
-    pub shell: clap_complete::Shell,
-}
-
-#[derive(Args, Clone, Debug)]
-pub struct ManArgs {
-    /// Write one page a command into this folder instead.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+impl Cli {
+    /// Do what was asked for.
+    pub fn run(self) -> Result<()> {
+        match self.command.unwrap_or_else(|| Command::Explore(Box::new(self.explore))) {
+            Command::Explore(args) => explore::run(&args),
+            Command::Render(args) => render::run(&args),
+            Command::Inspect(args) => inspect::run(&args),
+            Command::Prune(args) => prune::run(&args),
+            Command::Train(args) => train::run(&args),
+            Command::Metrics(args) => metrics::run(&args),
+            Command::Data(args) => data::run(&args),
+            Command::Bench(args) => bench::run(&args),
+            Command::Presets(args) => presets::run(&args),
+            Command::Session(args) => session_file::run(&args),
+            Command::Doctor(args) => doctor::run(&args),
+            Command::Completions(args) => pages::completions(&args),
+            Command::Man(args) => pages::man(&args),
+        }
+    }
 }

@@ -3,8 +3,17 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
 
-use super::{ModelArgs, SessionArgs};
+use super::{ModelArgs, SessionArgs, setup};
+use crate::{
+    demo,
+    error::{Error, Result},
+    hub::Kind,
+    interrupt, output,
+    prune::write::{Checkpoint, Matrix, Report, SaeFiles, Staged, checkpoint, sae},
+    session::{Compress, Models, Session, SessionSpec},
+};
 
 #[derive(Args, Clone, Debug)]
 #[command(subcommand_required = true, arg_required_else_help = false)]
@@ -49,4 +58,86 @@ pub struct PruneOutput {
     /// Print the sparsity report as one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+impl PruneModelArgs {
+    /// The flags of a command that needs no SAE, as those of one that does.
+    pub fn session(&self) -> SessionArgs {
+        SessionArgs { model: self.model.clone(), ..SessionArgs::default() }
+    }
+}
+
+pub fn run(args: &PruneArgs) -> Result<()> {
+    match &args.target {
+        PruneTarget::Model(args) => write_model(&setup::headless(&args.session())?.spec, &args.output),
+        PruneTarget::Sae(args) => write_sae(&setup::headless(&args.session)?.spec, &args.output),
+    }
+}
+
+/// The report, beside the weights.
+const REPORT: &str = "pruning.json";
+
+/// A copy of the model.
+fn write_model(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
+    if spec.pruned_model.is_some() {
+        return Err(Error::Usage("prune model makes the pruned model itself; leave out --pruned-model".into()));
+    }
+    if spec.compress == Compress::None {
+        return Err(Error::Usage("nothing to prune: --compress is none".into()));
+    }
+    let folder = spec.model.locate(Kind::Model, spec.offline, &mut output::listener())?;
+    let checkpoint = match &folder {
+        Some(dir) => Checkpoint::Folder(dir.clone()),
+        None => Checkpoint::Memory { weights: demo::WEIGHTS, others: demo::MODEL_FILES.to_vec() },
+    };
+    let staged = Staged::new(&output.out, output.force, folder.as_deref())?;
+    let models = Models::load(spec, &mut output::listener())?;
+    let matrices = checkpoint::write(&checkpoint, &models.pruned, &staged, &mut interrupt::tick)?;
+    let mut settings = Map::new();
+    settings.insert("model".into(), json!(models.original.name));
+    settings.insert("compress".into(), json!(spec.compress.to_string()));
+    settings.insert("calibration".into(), json!(models.calibration.label));
+    finish(staged, settings, matrices, output, checkpoint::is_weight_file)
+}
+
+/// A copy of the SAE.
+fn write_sae(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
+    let Some(source) = &spec.sae else {
+        return Err(Error::Usage("an SAE to prune is needed: give its folder with --sae".into()));
+    };
+    let folder = source.locate(Kind::Sae, spec.offline, &mut output::listener())?;
+    let files = match &folder {
+        None => SaeFiles::Memory { config: demo::SAE_CONFIG, weights: demo::SAE_WEIGHTS },
+        Some(dir) => SaeFiles::Folder(dir.clone()),
+    };
+    let staged = Staged::new(&output.out, output.force, folder.as_deref())?;
+    // The SAE trained on the pruned model has no part in this.
+    let session = Session::load(&SessionSpec { trained_sae: None, ..spec.clone() }, &mut output::listener())?;
+    let pruning = session.pruning(spec.ratio, spec.criterion, &mut interrupt::tick)?;
+    let matrices = sae::write(&files, &session.sae, &pruning, &staged, &mut interrupt::tick)?;
+    let mut settings = Map::new();
+    settings.insert("sae".into(), json!(session.sae.config.name));
+    settings.insert("criterion".into(), json!(spec.criterion.name()));
+    settings.insert("ratio".into(), json!(spec.ratio));
+    settings.insert("hook".into(), json!(session.hook.to_string()));
+    settings.insert("model".into(), json!(session.original.name));
+    settings.insert("compression".into(), json!(session.compression));
+    settings.insert("calibration".into(), json!(session.calibration.label));
+    finish(staged, settings, matrices, output, sae::is_sae_file)
+}
+
+/// Put the folder in its place and print the report.
+fn finish(
+    staged: Staged,
+    settings: Map<String, Value>,
+    matrices: Vec<Matrix>,
+    output: &PruneOutput,
+    stale: impl Fn(&str) -> bool,
+) -> Result<()> {
+    let out: PathBuf = output.out.clone();
+    let report = Report::new(out.display().to_string(), settings, matrices);
+    let json = output::json(&report)?;
+    staged.write(REPORT, json.as_bytes())?;
+    staged.finish(stale)?;
+    if output.json { output::answer(&json) } else { output::answer(&output::printable(&report.table())) }
 }

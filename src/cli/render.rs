@@ -1,10 +1,17 @@
-//! `prunelens render`.
+//! `prunelens render`: the explorer without a terminal.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DisplayArgs, SessionArgs, values};
+use super::{ColorChoice, DisplayArgs, SessionArgs, setup, values};
+use crate::{
+    app::{self, RenderOptions},
+    config::Settings,
+    engine,
+    error::Result,
+    folders::Folders,
+};
 
 #[derive(Args, Clone, Debug)]
 pub struct RenderArgs {
@@ -28,4 +35,21 @@ pub struct RenderArgs {
     pub session: SessionArgs,
     #[command(flatten)]
     pub display: DisplayArgs,
+}
+
+pub fn run(args: &RenderArgs) -> Result<()> {
+    let Settings { spec, mut display, .. } = setup::settings(&args.session, &args.display)?;
+    if display.color == ColorChoice::Auto {
+        // A picture is not a terminal: it has all colours.
+        display.color = ColorChoice::Truecolor;
+    }
+    let options = RenderOptions {
+        session: spec,
+        prompt: args.prompt.clone(),
+        look: setup::look(&display, Folders::find().as_ref()),
+        size: args.size,
+        keys: args.keys.clone(),
+        out: args.out.clone(),
+    };
+    app::render(engine::start()?, options)
 }

@@ -5,7 +5,7 @@ mod file;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    cli::{ColorChoice, DisplayArgs, PruneModelArgs, SessionArgs},
+    cli::{ColorChoice, DisplayArgs, SessionArgs},
     error::{Error, Result},
     folders::Folders,
     hub::HubId,
@@ -59,13 +59,6 @@ impl Settings {
                 None => parsed(environment, "PRUNELENS_THREADS")?,
             },
         })
-    }
-}
-
-impl PruneModelArgs {
-    /// The flags of a command that needs no SAE, as those of one that does.
-    pub fn session(&self) -> SessionArgs {
-        SessionArgs { model: self.model.clone(), ..SessionArgs::default() }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Texts and token rows read from files.
 
-pub mod command;
 pub mod corpus;
 pub mod entities;
 pub mod labelled;

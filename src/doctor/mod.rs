@@ -5,14 +5,11 @@ mod terminal;
 
 use serde::Serialize;
 
-use crate::{
-    bench::status_mb, cli::DoctorArgs, config, error::Result, folders::Folders, hub::HubSettings, output,
-    session::Session,
-};
+use crate::{config, folders::Folders, hub::HubSettings, process::status_mb, session::Session};
 
 /// Everything the command reports. What cannot be known is null, never guessed.
 #[derive(Debug, Serialize)]
-struct Report {
+pub struct Report {
     version: &'static str,
     cpu: machine::Cpu,
     memory: machine::Memory,
@@ -88,7 +85,8 @@ struct Places {
 }
 
 impl Report {
-    fn make(session: Option<&Session>) -> Self {
+    /// With what uses memory, where a session is loaded.
+    pub fn find(session: Option<&Session>) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             cpu: machine::Cpu::find(),
@@ -107,7 +105,7 @@ impl Report {
         }
     }
 
-    fn lines(&self) -> Vec<(&'static str, String)> {
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![("version", self.version.to_owned())];
         lines.extend(self.cpu.lines());
         lines.extend(self.memory.lines());
@@ -125,13 +123,4 @@ impl Report {
         lines.extend(self.session.iter().flat_map(Loaded::lines));
         lines
     }
-}
-
-pub fn run(args: &DoctorArgs, session: Option<&Session>) -> Result<()> {
-    let report = Report::make(session);
-    if args.json {
-        return output::answer(&output::json(&report)?);
-    }
-    let text: String = report.lines().iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect();
-    output::answer(&output::printable(&text))
 }

@@ -26,14 +26,6 @@ pub fn memory(session: &crate::session::Session) -> Vec<(String, u64)> {
     let mut all = session.memory();
     let gpu = crate::gpu::opened(&session.original.device);
     all.extend(gpu.map(|gpu| (GPU.to_owned(), gpu.total_bytes.saturating_sub(gpu.free_bytes))));
-    all.extend(resident_bytes().map(|bytes| (PROCESS.to_owned(), bytes)));
+    all.extend(crate::process::resident_bytes().map(|bytes| (PROCESS.to_owned(), bytes)));
     all
-}
-
-/// Resident memory of this process, where the system tells.
-pub fn resident_bytes() -> Option<u64> {
-    let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse().ok()?;
-    // SAFETY: sysconf has no preconditions.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(pages * u64::try_from(size).ok()?)
 }

@@ -2,7 +2,6 @@
 
 pub mod absorption;
 pub mod checkpoint;
-pub mod command;
 pub mod core;
 pub mod estimate;
 pub mod fingerprint;

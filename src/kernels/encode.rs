@@ -5,12 +5,12 @@
 
 use rayon::prelude::*;
 
+use super::{Latents, Ranks};
 use super::{
     panel::{PANEL, TILE, multiply, tiles},
     select::{Candidate, TopK},
     simd::{dispatch, madd},
 };
-use crate::{prune::Ranks, sae::Latents};
 
 /// Tokens worked on at a time: their tiles fit the second-level cache at any width in use.
 const BLOCK: usize = 256;

@@ -3,17 +3,24 @@
 //! Every loop is compiled three times (AVX-512, AVX2 with FMA, baseline) and the best one the CPU has is taken when it
 //! runs, so that one binary is fast on a server and still starts on an old machine.
 
+pub mod act;
 pub mod attention;
 pub mod card;
 pub mod continued;
 pub mod encode;
 pub mod gradient;
+pub mod latents;
 pub mod losses;
 pub mod matmul;
 pub mod panel;
 pub mod pointwise;
+pub mod ranks;
 pub mod select;
 pub(crate) mod simd;
+
+pub use act::Act;
+pub use latents::Latents;
+pub use ranks::{Group, Ranks, Sparsity, cut};
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 

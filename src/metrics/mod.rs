@@ -9,7 +9,6 @@ pub mod ravel;
 pub mod report;
 pub mod results;
 pub mod scr_tpp;
-pub mod show;
 pub mod sparse_probing;
 pub mod subjects;
 pub mod sweep;

@@ -2,23 +2,15 @@
 
 use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    kernels::Act,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormKind {
     LayerNorm,
     RmsNorm,
-}
-
-/// Activation function of the MLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// GELU in its tanh form (`gelu_new`, `gelu_pytorch_tanh`).
-    GeluTanh,
-    /// GELU with the error function.
-    Gelu,
-    Silu,
-    Relu,
 }
 
 /// Rotary positions.

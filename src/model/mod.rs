@@ -23,8 +23,9 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+pub use crate::kernels::Act;
 pub use block::{Block, Part};
-pub use config::{Act, Config, NormKind};
+pub use config::{Config, NormKind};
 pub use hooks::{HookPoint, Site};
 pub use moved::Mover;
 pub use ops::{Linear, Norm, Rotary};

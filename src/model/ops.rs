@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::config::{Act, NormKind, Rope};
+use super::config::{NormKind, Rope};
 use crate::{
     error::Result,
     kernels::{
+        Act,
         attention::{self, Heads},
         card::{Card, layers},
         matmul, on_cpu_f32, pointwise, with_f32,

@@ -1,6 +1,5 @@
 //! Sessions by name: models and SAEs that belong together, as data in `presets.toml`.
 
-pub mod command;
 mod template;
 
 use std::sync::OnceLock;
@@ -28,7 +27,7 @@ pub struct Family {
     pruned_model: Option<String>,
     dtype: Option<String>,
     #[serde(default)]
-    sizes: Sizes,
+    pub sizes: Sizes,
     /// What `{each}` stands for, by position in `layers`.
     #[serde(default)]
     each: Vec<String>,

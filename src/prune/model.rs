@@ -4,7 +4,7 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::{cut, norms::InputNorm};
+use super::{Sparsity, cut, norms::InputNorm};
 use crate::{
     error::{Error, Result},
     kernels::{
@@ -14,15 +14,6 @@ use crate::{
     model::{Model, Part},
     progress::{Listener, Progress},
 };
-
-/// How many weights of a group go.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Sparsity {
-    /// The `floor(len * ratio)` smallest of each output row.
-    Ratio(f64),
-    /// The `n` smallest of every `m` consecutive inputs.
-    NM(usize, usize),
-}
 
 /// Positions that go through a block at a time; a card wants more at once.
 const BATCH_TOKENS: usize = 1024;

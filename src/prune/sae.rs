@@ -7,13 +7,12 @@ use candle_core::Tensor;
 use super::{
     Criterion, Group, Ranked, Ranks,
     norms::{InputNorm, OutputNorm, add_squares},
-    order,
 };
 use crate::{
     error::Result,
     kernels::{
         card::{self, Buffer},
-        with_f32,
+        ranks, with_f32,
     },
     model::Tick,
     sae::{Encoded, Sae},
@@ -133,12 +132,12 @@ fn rank(sae: &Sae, side: Side, criterion: Criterion, norm: Option<&[f32]>, group
     let ranks = with_f32(w, |w| match (criterion, norm, group) {
         (Criterion::Random, ..) => {
             let salt = if side == Side::Enc { 1 } else { 2 };
-            order::ranks(rows, cols, group, |r, c| noise(salt, r * cols + c))
+            ranks::ranks(rows, cols, group, |r, c| noise(salt, r * cols + c))
         }
-        (_, None, _) => order::ranks(rows, cols, group, |r, c| w[r * cols + c].abs()),
+        (_, None, _) => ranks::ranks(rows, cols, group, |r, c| w[r * cols + c].abs()),
         // A norm belongs to whatever changes inside a group.
-        (_, Some(n), Group::Row) => order::ranks(rows, cols, group, |r, c| w[r * cols + c].abs() * n[c]),
-        (_, Some(n), Group::Column) => order::ranks(rows, cols, group, |r, c| w[r * cols + c].abs() * n[r]),
+        (_, Some(n), Group::Row) => ranks::ranks(rows, cols, group, |r, c| w[r * cols + c].abs() * n[c]),
+        (_, Some(n), Group::Column) => ranks::ranks(rows, cols, group, |r, c| w[r * cols + c].abs() * n[r]),
     })?;
     Ok(Ranked::on_host(ranks, len))
 }

@@ -4,7 +4,6 @@ pub mod activation;
 mod card;
 pub mod formats;
 mod gradient;
-pub mod latents;
 pub mod normalize;
 
 use std::sync::Arc;
@@ -12,9 +11,9 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 
+pub use crate::kernels::latents::Latents;
 pub use activation::Activation;
 pub use card::CardSae;
-pub use latents::Latents;
 pub use normalize::Normalize;
 
 use crate::{

@@ -12,7 +12,7 @@ use crate::{
     hub::Kind,
     model::{Config, Model, Tokenizer},
     progress::{Listener, Progress},
-    prune::model::Sparsity,
+    prune::Sparsity,
 };
 
 /// What a command without an SAE works on.

@@ -3,7 +3,6 @@
 pub mod activations;
 mod adam;
 pub mod checkpoint;
-pub mod command;
 mod dense;
 mod figures;
 mod gradients;

@@ -5,8 +5,8 @@ use candle_core::{DType, Tensor};
 use super::{Buffer, Card, Kernel, Shape, Values, memory::address};
 use crate::{
     error::{Error, Result},
+    kernels::Act,
     kernels::attention::Heads,
-    model::Act,
 };
 
 /// What a row is divided by, and multiplied with afterwards.

@@ -3,7 +3,7 @@
 use super::{Buffer, Card, Kernel, Shape};
 use crate::{
     error::{Error, Result},
-    sae::Latents,
+    kernels::Latents,
 };
 
 /// Active latents per token, row-compressed as [`Latents`] are.

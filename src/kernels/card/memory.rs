@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use super::Card;
 use crate::{
     error::{Error, Result},
-    prune::Ranks,
+    kernels::Ranks,
 };
 
 /// A piece of a card's memory; given back when its owner is dropped.

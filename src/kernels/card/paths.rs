@@ -3,8 +3,8 @@
 use super::{Buffer, Card, CardRanks, Kernel, Matrix, Shape, memory::address};
 use crate::{
     error::{Error, Result},
+    kernels::Latents,
     kernels::encode::STEPS,
-    sae::Latents,
 };
 
 /// Threads of a block: one for each step, in whole warps.

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::{Buffer, Card, CardRanks, Kernel, Matrix, Shape, Values, mask, memory::address};
 use crate::{
     error::{Error, Result},
-    prune::{Group, cut, model::Sparsity},
+    kernels::{Group, Sparsity, cut},
 };
 
 /// Groups that are sorted at the same time, and the scratch memory they may take together.
@@ -13,7 +13,7 @@ const GROUPS: usize = 2048;
 const SCRATCH: usize = 1 << 28;
 
 /// Ranks of weights `[rows, columns]` by their magnitude times the norm of what changes inside a group (magnitude alone
-/// without norms). Twin: `prune::order::ranks`.
+/// without norms). As [`ranks`](crate::kernels::ranks::ranks).
 pub fn ranks(
     card: &dyn Card,
     values: &Values,

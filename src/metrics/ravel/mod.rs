@@ -4,7 +4,6 @@
 //! entity's prompt, and the model must then answer with that entity's attribute (cause) where the prompt asks for the
 //! attribute in question, and as before (isolation) where it asks for another. Rules and names are SAEBench's.
 
-pub mod command;
 pub mod completion;
 pub mod facts;
 pub mod job;

@@ -1,23 +1,54 @@
-//! One prompt through every variant, without a screen: a table, JSON, or tensors in a file.
+//! `prunelens inspect`: one prompt through every variant, without a screen: a table, JSON, or tensors in a file.
 
 mod save;
 mod table;
 
-use std::io::Write;
+use std::{io::Write, path::PathBuf};
 
+use clap::Args;
 use serde_json::{Value, json};
 
+use super::{SessionArgs, setup};
 use crate::{
-    cli::InspectArgs,
     compare::{Comparison, Prompt, matching::Matching},
     error::{Error, Result},
-    export,
+    export, interrupt,
     model::Tick,
+    output,
     session::Session,
 };
 
+#[derive(Args, Clone, Debug)]
+pub struct InspectArgs {
+    /// The prompt; `-` reads it from stdin.
+    #[arg(value_name = "PROMPT", required_unless_present = "prompt_flag")]
+    pub prompt: Option<String>,
+    /// The same as a flag.
+    #[arg(long = "prompt", value_name = "TEXT", conflicts_with = "prompt", id = "prompt_flag")]
+    pub prompt_flag: Option<String>,
+    /// Latents listed for each token in JSON.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Write tokens, logits, activations, latents and reconstructions to this safetensors file.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Replace the file of --save if it exists.
+    #[arg(long, requires = "save")]
+    pub force: bool,
+    #[command(flatten)]
+    pub session: SessionArgs,
+}
+
+pub fn run(args: &InspectArgs) -> Result<()> {
+    let session = setup::session(&args.session)?;
+    output::answer_with(|out| inspect(&session, args, out, &mut interrupt::tick))
+}
+
 /// Read the prompt of `args` and print or save what was asked for.
-pub fn run(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick: Tick) -> Result<()> {
+pub fn inspect(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick: Tick) -> Result<()> {
     let text = args.text()?;
     let spec = &session.spec;
     let tokens = session.tokens(&text)?;
@@ -36,7 +67,7 @@ pub fn run(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick: Tic
     let matching = session.trained.as_ref().map(|t| Matching::new(&session.sae, t, tick)).transpose()?;
     let comparison = prompt.comparison(matching.as_ref());
     if args.json {
-        let text = crate::output::json(&json(session, &comparison, args.top))?;
+        let text = output::json(&json(session, &comparison, args.top))?;
         writeln!(out, "{text}").map_err(|e| Error::io("stdout", e))
     } else {
         out.write_all(table::table(session, &comparison).as_bytes()).map_err(|e| Error::io("stdout", e))

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde_json::{Map, Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use super::results::{Found, ResultFigures, find};
+use super::ShowArgs;
 use crate::{
-    cli::ShowArgs,
     error::Result,
     export::table::short,
+    metrics::results::{Found, ResultFigures, find},
     output::{self, printable},
     text::{safe, shorten},
 };

@@ -1,4 +1,8 @@
-//! `prunelens metrics`.
+//! `prunelens metrics NAME...` and `prunelens metrics show`.
+
+mod run;
+mod sessions;
+mod show;
 
 use clap::{
     Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand,
@@ -6,7 +10,11 @@ use clap::{
 };
 
 use super::SessionArgs;
-use crate::jobs::{FAMILIES, Family, Kind, Param, ParamValue, Params};
+use crate::{
+    error::Result,
+    interrupt,
+    jobs::{FAMILIES, Family, Kind, Param, ParamValue, Params},
+};
 
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -51,6 +59,17 @@ pub struct ShowArgs {
     /// Print one JSON object instead of tables.
     #[arg(long)]
     pub json: bool,
+}
+
+pub fn run(args: &MetricsArgs) -> Result<()> {
+    match &args.command {
+        Some(MetricsCommand::Show(args)) => show::run(args),
+        None => {
+            // Wrong use is told before anything is loaded.
+            run::specs(args)?;
+            run::run(sessions::sessions(args)?, args, sessions::store(args), &mut interrupt::tick)
+        }
+    }
 }
 
 /// Layers in the order given.

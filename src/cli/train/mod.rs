@@ -1,12 +1,14 @@
 //! `prunelens train`.
 
+mod run;
+
 use std::path::PathBuf;
 
 use candle_core::DType;
 use clap::{Args, ValueEnum};
 
-use super::{ModelArgs, values};
-use crate::model::HookPoint;
+use super::{ModelArgs, SessionArgs, setup, values};
+use crate::{error::Result, interrupt, model::HookPoint};
 
 #[derive(Args, Clone, Debug)]
 pub struct TrainArgs {
@@ -116,4 +118,9 @@ pub struct TuningArgs {
     /// Type the weights are stored as.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = values::dtype())]
     pub save_dtype: DType,
+}
+
+pub fn run(args: &TrainArgs) -> Result<()> {
+    let spec = setup::headless(&SessionArgs { model: args.model.clone(), ..Default::default() })?.spec;
+    run::run(args, &spec, &mut interrupt::tick)
 }

@@ -1,14 +1,26 @@
 //! Completion scripts and manual pages, made from the command line's definition.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
+use clap::{Args, CommandFactory};
 
+use super::Cli;
 use crate::{
-    cli::{Cli, CompletionsArgs, ManArgs},
     error::{Error, Result},
     output,
 };
+
+#[derive(Args, Clone, Debug)]
+pub struct CompletionsArgs {
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ManArgs {
+    /// Write one page a command into this folder instead.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
 
 /// `prunelens completions`.
 pub fn completions(args: &CompletionsArgs) -> Result<()> {

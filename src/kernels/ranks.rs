@@ -2,6 +2,15 @@
 
 use rayon::prelude::*;
 
+/// How many weights of a group go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sparsity {
+    /// The `floor(len * ratio)` smallest of each output row.
+    Ratio(f64),
+    /// The `n` smallest of every `m` consecutive inputs.
+    NM(usize, usize),
+}
+
 /// The rank of each weight in its comparison group: 0 for the smallest score, the lower index first among equals.
 /// Stored like the matrix.
 #[derive(Clone, Debug, PartialEq)]

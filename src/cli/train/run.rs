@@ -1,4 +1,4 @@
-//! `prunelens train`.
+//! Load the model, compress it, train, save, measure, print.
 
 use std::{
     fs,
@@ -10,12 +10,8 @@ use std::{
 use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Architecture, Budget, Resumable, State, TrainEvent, TrainFigures, TrainSpec, activations::ModelActivations,
-    checkpoint::Checkpoint, spec::default_learning_rate, train,
-};
+use super::{ArchitectureName, TrainArgs};
 use crate::{
-    cli::train::{ArchitectureName, TrainArgs},
     data,
     error::{Error, Result},
     files::{create_folder, write_atomic},
@@ -26,6 +22,10 @@ use crate::{
     sae::{Activation, Normalize, Sae, SaeConfig, formats},
     session::{Models, SessionSpec},
     text::safe,
+    train::{
+        Architecture, Budget, Resumable, State, TrainEvent, TrainFigures, TrainSpec, activations::ModelActivations,
+        checkpoint::Checkpoint, spec::default_learning_rate, train,
+    },
 };
 
 /// Tokens in a row unless the person or the model says otherwise.

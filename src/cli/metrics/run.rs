@@ -1,4 +1,4 @@
-//! `prunelens metrics NAME...`.
+//! Jobs run to their end, one after the other on each session.
 
 use std::{
     io::Write,
@@ -8,20 +8,16 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{FAMILIES, Job, JobSpec, Keeper, Params, Run, Step, Store, fit, keeper::Earlier, runs};
+use super::{MetricsArgs, sessions::Sessions};
 use crate::{
-    cli::MetricsArgs,
     error::{Error, Result},
     export,
     files::create_folder,
+    jobs::{FAMILIES, Job, JobSpec, Keeper, Params, Run, Step, Store, fit, keeper::Earlier, runs},
     model::Tick,
     output::{self, ProgressLine, printable},
     session::Session,
 };
-
-/// One job after the other on each session. They differ in their layer where there are several; without `--layers` there
-/// is one, with no layer.
-pub type Sessions<'a> = Vec<(Option<usize>, Box<dyn FnOnce() -> Result<Session> + 'a>)>;
 
 /// Measure, write the files, print the figures. What `tick` stops (Ctrl-C, a signal) goes on when it is asked for again.
 pub fn run(sessions: Sessions, args: &MetricsArgs, store: Option<Store>, tick: Tick) -> Result<()> {

@@ -1,8 +1,11 @@
 //! `prunelens data entities`.
 
-use super::facts::{Known, keep_known};
+use std::path::PathBuf;
+
+use clap::Args;
+
 use crate::{
-    cli::EntitiesArgs,
+    cli::{ModelArgs, SessionArgs, setup},
     data::entities::{
         EntityClass,
         table::{LeftOut, TableSpec, read_table},
@@ -10,14 +13,57 @@ use crate::{
     },
     error::{Error, Result},
     files::create_folder,
-    model::{Tick, ragged::readable},
+    interrupt,
+    metrics::ravel::facts::{Known, keep_known},
+    model::ragged::readable,
     output::{self, ProgressLine, printable},
     session::{Compress, Models, SessionSpec},
     text::safe,
 };
 
+#[derive(Args, Clone, Debug)]
+pub struct EntitiesArgs {
+    /// Table: .csv, .jsonl, .csv.zst, .jsonl.zst or .parquet. Of rows with one name the first counts.
+    #[arg(value_name = "INPUT")]
+    pub input: PathBuf,
+    /// Column with the entities' names.
+    #[arg(long, value_name = "COLUMN")]
+    pub entity: String,
+    /// Columns with what can be asked of them, with commas between.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', required = true)]
+    pub attributes: Vec<String>,
+    /// What the entities are: part of the files' names, and of the built-in templates.
+    #[arg(long, value_name = "NAME")]
+    pub class: String,
+    /// Folder to write to; the files are in its folder ravel.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// JSON file {attribute: list of templates}, each template with one %s for the entity [default: built in].
+    #[arg(long, value_name = "FILE")]
+    pub templates: Option<PathBuf>,
+    /// Entities to ask about, from the table's start.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub limit: usize,
+    /// Keep entities of which the model knows only a part, with that part.
+    #[arg(long)]
+    pub any: bool,
+    /// Seed of the splits.
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+impl EntitiesArgs {
+    /// Its model, as what other commands load has it.
+    pub fn session(&self) -> SessionArgs {
+        SessionArgs { model: self.model.clone(), ..Default::default() }
+    }
+}
+
 /// Make the files of one entity class from a table, asking the model what it knows.
-pub fn run(args: &EntitiesArgs, spec: &SessionSpec, tick: Tick) -> Result<()> {
+pub fn run(args: &EntitiesArgs) -> Result<()> {
+    let spec = setup::headless(&args.session())?.spec;
     let named = |c: char| c.is_alphanumeric() || "_-".contains(c);
     if args.class.is_empty() || args.class.len() > 80 || !args.class.chars().all(named) {
         return Err(Error::Usage(format!(
@@ -40,12 +86,12 @@ pub fn run(args: &EntitiesArgs, spec: &SessionSpec, tick: Tick) -> Result<()> {
     let folder = args.out.join("ravel");
     create_folder(&folder)?;
     // Only the model itself is asked: nothing is pruned for this.
-    let spec = SessionSpec { compress: Compress::None, pruned_model: None, ..spec.clone() };
+    let spec = SessionSpec { compress: Compress::None, pruned_model: None, ..spec };
     let models = Models::load(&spec, &mut output::listener())?;
     let model = readable(&models.original)?;
     let mut line = ProgressLine::new();
     let report = &mut |done: usize, all: usize| line.line(|| format!("asking: {done} of {all} prompts"));
-    let (kept, known) = keep_known(&class, &model, &models.tokenizer, args.any, tick, report)?;
+    let (kept, known) = keep_known(&class, &model, &models.tokenizer, args.any, &mut interrupt::tick, report)?;
     line.clear();
     let mut text = summary(&model.name, &class, &kept, &known, out);
     for path in write_class(&folder, &kept)? {

@@ -1,0 +1,37 @@
+//! `prunelens doctor`.
+
+use clap::Args;
+
+use super::{DisplayArgs, SessionArgs, setup};
+use crate::{
+    doctor::Report,
+    error::Result,
+    output::{self, printable},
+};
+
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// Load the session, too, and say what uses how much memory.
+    #[arg(long)]
+    pub load: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub session: SessionArgs,
+}
+
+pub fn run(args: &DoctorArgs) -> Result<()> {
+    let session = if args.load {
+        Some(setup::session(&args.session)?)
+    } else {
+        setup::settings(&SessionArgs::default(), &DisplayArgs::default())?;
+        None
+    };
+    let report = Report::find(session.as_ref());
+    if args.json {
+        return output::answer(&output::json(&report)?);
+    }
+    let text: String = report.lines().iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect();
+    output::answer(&printable(&text))
+}

@@ -1,0 +1,79 @@
+//! The sessions of `prunelens metrics`: one, or one a layer.
+
+use std::{cell::OnceCell, path::PathBuf, rc::Rc, time::Duration};
+
+use super::{Layers, MetricsArgs};
+use crate::{
+    cli::{
+        DisplayArgs, SessionArgs,
+        setup::{headless, settings},
+    },
+    error::{Error, Result},
+    folders::Folders,
+    interrupt,
+    jobs::{Store, keeper::EVERY},
+    model::HookPoint,
+    output,
+    session::{Models, Session, SessionSpec},
+};
+
+/// They differ in their layer where there are several; without `--layers` there is one, with no layer.
+pub type Sessions<'a> = Vec<(Option<usize>, Box<dyn FnOnce() -> Result<Session> + 'a>)>;
+
+/// Where a command without a screen keeps unfinished and finished runs.
+pub fn store(args: &MetricsArgs) -> Option<Store> {
+    let every = Duration::try_from_secs_f64(args.checkpoint_every).unwrap_or(EVERY);
+    Folders::find().map(|folders| Store { every, ..Store::new(folders.state) })
+}
+
+/// The sessions of `prunelens metrics`: one, or one a layer with the models shared.
+pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
+    let Some(Layers(layers)) = &args.layers else {
+        let spec = headless(&args.session)?.spec;
+        return Ok(vec![(None, Box::new(move || Session::load(&spec, &mut output::listener())))]);
+    };
+    interrupt::watch()?;
+    let specs = layers.iter().map(|&layer| {
+        let session = at_layer(&args.session, layer)?;
+        Ok((layer, settings(&session, &DisplayArgs::default())?.spec))
+    });
+    let specs = specs.collect::<Result<Vec<_>>>()?;
+    let models: Rc<OnceCell<Models>> = Rc::default();
+    let session = |(layer, spec): (usize, SessionSpec)| {
+        let models = models.clone();
+        let load: Box<dyn FnOnce() -> Result<Session>> = Box::new(move || {
+            let shared = match models.get() {
+                Some(models) => models.clone(),
+                None => {
+                    let loaded = Models::load(&spec, &mut output::listener())?;
+                    models.get_or_init(|| loaded).clone()
+                }
+            };
+            Session::with_models(&spec, shared, &mut output::listener())
+        });
+        (Some(layer), load)
+    };
+    Ok(specs.into_iter().map(session).collect())
+}
+
+/// The same session at another layer.
+fn at_layer(args: &SessionArgs, layer: usize) -> Result<SessionArgs> {
+    const MARK: &str = "{layer}";
+    let put = |path: &Option<PathBuf>| -> Option<PathBuf> {
+        let path = path.as_ref()?;
+        // A name that is not UTF-8 holds no mark that could be replaced.
+        Some(path.to_str().map_or(path.clone(), |text| text.replace(MARK, &layer.to_string()).into()))
+    };
+    let named = args.sae.as_ref().and_then(|path| path.to_str()).is_some_and(|path| path.contains(MARK));
+    if !named {
+        return Err(Error::Usage(format!(
+            "--layers needs an SAE for each layer: put {MARK} where its number stands in --sae"
+        )));
+    }
+    Ok(SessionArgs {
+        sae: put(&args.sae),
+        trained_sae: put(&args.trained_sae),
+        hook: args.hook.map(|hook| HookPoint { layer, ..hook }),
+        ..args.clone()
+    })
+}

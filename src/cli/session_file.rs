@@ -1,0 +1,60 @@
+//! `prunelens session init`.
+
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    error::{Error, Result},
+    output, presets,
+};
+
+#[derive(Args, Clone, Debug)]
+pub struct SessionFileArgs {
+    #[command(subcommand)]
+    pub task: SessionTask,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum SessionTask {
+    /// Write a commented session file to edit.
+    Init(SessionInitArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct SessionInitArgs {
+    /// Where to write it; `-` prints it.
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+    /// What it begins with; `prunelens presets` lists them.
+    #[arg(long, value_name = "NAME", default_value = "demo")]
+    pub preset: String,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub force: bool,
+}
+
+pub fn run(args: &SessionFileArgs) -> Result<()> {
+    match &args.task {
+        SessionTask::Init(args) => init(args),
+    }
+}
+
+fn init(args: &SessionInitArgs) -> Result<()> {
+    let text = presets::find(&args.preset)?.session_file();
+    if args.file == Path::new("-") {
+        return output::answer(&text);
+    }
+    let path = &args.file;
+    let mut options = OpenOptions::new();
+    options.write(true).create(args.force).truncate(args.force).create_new(!args.force);
+    let mut file = options.open(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::file(path, "there is such a file; --force replaces it"),
+        _ => Error::io(path, e),
+    })?;
+    file.write_all(text.as_bytes()).map_err(|e| Error::io(path, e))
+}

@@ -1,0 +1,12 @@
+//! Activation functions of MLPs.
+
+/// Activation function of the MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// GELU in its tanh form (`gelu_new`, `gelu_pytorch_tanh`).
+    GeluTanh,
+    /// GELU with the error function.
+    Gelu,
+    Silu,
+    Relu,
+}

@@ -1,0 +1,12 @@
+//! Pruned checkpoints and SAEs as files, with a report of their sparsity.
+
+pub mod checkpoint;
+mod folder;
+mod report;
+pub mod sae;
+mod tensors;
+
+pub use checkpoint::Checkpoint;
+pub use folder::Staged;
+pub use report::{Matrix, Report};
+pub use sae::SaeFiles;
