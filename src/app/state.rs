@@ -29,9 +29,6 @@ use crate::{
     session::SessionSpec,
 };
 
-/// The largest ratio the slider goes to.
-pub const MAX_RATIO: f64 = 0.99;
-
 /// Beyond this many milliseconds a comparison waits for Enter.
 pub const SLOW_MS: f64 = 500.0;
 

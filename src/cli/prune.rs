@@ -85,7 +85,7 @@ fn write_model(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
     if spec.compress == Compress::None {
         return Err(Error::Usage("nothing to prune: --compress is none".into()));
     }
-    let folder = spec.model.locate(Kind::Model, spec.offline, &mut output::listener())?;
+    let folder = spec.model.locate(Kind::Model, &spec.hub, &mut output::listener())?;
     let checkpoint = match &folder {
         Some(dir) => Checkpoint::Folder(dir.clone()),
         None => Checkpoint::Memory { weights: demo::WEIGHTS, others: demo::MODEL_FILES.to_vec() },
@@ -105,7 +105,7 @@ fn write_sae(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
     let Some(source) = &spec.sae else {
         return Err(Error::Usage("an SAE to prune is needed: give its folder with --sae".into()));
     };
-    let folder = source.locate(Kind::Sae, spec.offline, &mut output::listener())?;
+    let folder = source.locate(Kind::Sae, &spec.hub, &mut output::listener())?;
     let files = match &folder {
         None => SaeFiles::Memory { config: demo::SAE_CONFIG, weights: demo::SAE_WEIGHTS },
         Some(dir) => SaeFiles::Folder(dir.clone()),

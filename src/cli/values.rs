@@ -3,10 +3,10 @@
 use candle_core::DType;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 
-use crate::{prune::Criterion, session::Processing};
-
-/// Largest ratio: beyond it nothing of the SAE is left to look at.
-pub const MAX_RATIO: f64 = 0.99;
+use crate::{
+    prune::{Criterion, MAX_RATIO},
+    session::{DTYPES, Processing, dtype_by_name},
+};
 
 /// A pruning ratio, 0 to 0.99.
 pub fn ratio(text: &str) -> Result<f64, String> {
@@ -33,32 +33,13 @@ pub fn size(text: &str) -> Result<(u16, u16), String> {
     }
 }
 
-const DTYPES: [(&str, DType); 3] = [("f32", DType::F32), ("bf16", DType::BF16), ("f16", DType::F16)];
-const PROCESSING: [(&str, Processing); 4] =
-    [("on", Processing::On), ("off", Processing::Off), ("auto", Processing::Auto), ("centered", Processing::Centered)];
-
-/// By name; also used for session files.
-pub fn dtype_by_name(name: &str) -> Option<DType> {
-    lookup(&DTYPES, name)
-}
-
-/// By name; also used for session files.
-pub fn processing_by_name(name: &str) -> Option<Processing> {
-    lookup(&PROCESSING, name)
-}
-
-fn lookup<T: Copy>(table: &[(&str, T)], name: &str) -> Option<T> {
-    table.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
-}
-
 pub(super) fn dtype() -> impl TypedValueParser<Value = DType> {
     PossibleValuesParser::new(DTYPES.map(|(name, _)| name))
         .try_map(|name| dtype_by_name(&name).ok_or("unknown element type"))
 }
 
 pub(super) fn processing() -> impl TypedValueParser<Value = Processing> {
-    PossibleValuesParser::new(PROCESSING.map(|(name, _)| name))
-        .try_map(|name| processing_by_name(&name).ok_or("expected on, off, auto or centered"))
+    PossibleValuesParser::new(Processing::NAMES.map(|(name, _)| name)).try_map(|name| name.parse::<Processing>())
 }
 
 pub(super) fn criterion() -> impl TypedValueParser<Value = Criterion> {

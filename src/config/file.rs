@@ -12,8 +12,8 @@ use crate::{
     error::{Error, Result},
     model::HookPoint,
     presets,
-    prune::Criterion,
-    session::{Compress, DeviceSpec, Processing},
+    prune::{Criterion, MAX_RATIO},
+    session::{Compress, DeviceSpec, Processing, dtype_by_name},
 };
 
 /// No session file is anywhere near this long.
@@ -35,7 +35,7 @@ pub struct SessionFile {
     pub ratio: Option<f64>,
     #[serde(deserialize_with = "from_str")]
     pub criterion: Option<Criterion>,
-    #[serde(deserialize_with = "processing")]
+    #[serde(deserialize_with = "from_str")]
     pub tl_processing: Option<Processing>,
     #[serde(deserialize_with = "factor")]
     pub norm_scaling_factor: Option<f64>,
@@ -112,27 +112,16 @@ fn from_str<'de, D: Deserializer<'de>, T: FromStr<Err = Error>>(deserializer: D)
     String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
 }
 
-fn by_name<'de, D: Deserializer<'de>, T>(
-    deserializer: D,
-    lookup: fn(&str) -> Option<T>,
-    expected: &str,
-) -> Result<Option<T>, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    lookup(&name).map(Some).ok_or_else(|| D::Error::custom(format!("{name:?} is none of {expected}")))
-}
-
 fn dtype<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<candle_core::DType>, D::Error> {
-    by_name(deserializer, values::dtype_by_name, "f32, bf16 and f16")
-}
-
-fn processing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Processing>, D::Error> {
-    by_name(deserializer, values::processing_by_name, "on, off, auto and centered")
+    let name = String::deserialize(deserializer)?;
+    let found = dtype_by_name(&name);
+    found.map(Some).ok_or_else(|| D::Error::custom(format!("{name:?} is none of f32, bf16 and f16")))
 }
 
 fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     let ratio = f64::deserialize(deserializer)?;
-    if !(0.0..=values::MAX_RATIO).contains(&ratio) {
-        return Err(D::Error::custom(format!("ratio {ratio}: expected a number from 0 to {}", values::MAX_RATIO)));
+    if !(0.0..=MAX_RATIO).contains(&ratio) {
+        return Err(D::Error::custom(format!("ratio {ratio}: expected a number from 0 to {}", MAX_RATIO)));
     }
     Ok(Some(ratio))
 }

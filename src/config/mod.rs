@@ -8,7 +8,7 @@ use crate::{
     cli::{ColorChoice, DisplayArgs, SessionArgs},
     error::{Error, Result},
     folders::Folders,
-    hub::HubId,
+    hub::{Environment, HubId, HubSettings},
     session::{Compress, SessionSpec, Source},
 };
 
@@ -31,9 +31,6 @@ pub struct Display {
     pub ascii: bool,
     pub mouse: bool,
 }
-
-/// Looks up a variable of the environment.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The variables of this process. Unset, empty and not UTF-8 are the same.
 pub fn environment(name: &str) -> Option<String> {
@@ -103,7 +100,8 @@ fn spec(args: &SessionArgs, file: &SessionFile, environment: Environment) -> Res
         },
         jobs_device: args.jobs_device.or(file.jobs_device),
         dtype: args.model.dtype.or(file.dtype).unwrap_or(demo.dtype),
-        offline: args.model.offline || file.offline.unwrap_or(demo.offline),
+        hub: HubSettings::new(args.model.offline || file.offline.unwrap_or(false), environment)
+            .map_err(|e| e.to_string()),
         bos: !args.no_bos && file.bos.unwrap_or(demo.bos),
         text: args.text.clone().or_else(|| file.text.clone()),
         results: (args.results.clone())

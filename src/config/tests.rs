@@ -5,7 +5,7 @@ use crate::{
 };
 
 fn resolve(args: &SessionArgs) -> Result<Settings> {
-    Settings::resolve(args, &DisplayArgs::default(), &|_| None)
+    Settings::resolve(args, &DisplayArgs::default(), &|name| (name == "HOME").then(|| "/home/me".into()))
 }
 
 /// Settings from a session file with this text.
@@ -27,7 +27,10 @@ fn from_file(text: &str, change: impl FnOnce(&mut SessionArgs)) -> Result<Settin
 #[test]
 fn nothing_given_is_the_demo() {
     let spec = resolve(&SessionArgs::default()).unwrap().spec;
-    assert_eq!(SessionSpec { results: SessionSpec::demo().results, ..spec }, SessionSpec::demo());
+    assert_eq!(
+        SessionSpec { results: SessionSpec::demo().results, hub: SessionSpec::demo().hub, ..spec },
+        SessionSpec::demo()
+    );
 }
 
 #[test]
@@ -56,7 +59,7 @@ fn every_key_of_the_file_arrives() {
     assert_eq!((spec.device, spec.dtype, spec.bos), (DeviceSpec::Cpu, candle_core::DType::BF16, false));
     // The demo's SAEs do not fit another model.
     assert_eq!((spec.sae, spec.trained_sae), (None, None));
-    assert!(spec.offline);
+    assert!(spec.hub.unwrap().offline);
     assert_eq!(threads, Some(3));
     let expected = Display { theme: Some("light".into()), color: ColorChoice::Indexed, ascii: true, mouse: true };
     assert_eq!(display, expected);

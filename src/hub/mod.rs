@@ -19,7 +19,7 @@ use std::{
 
 pub use id::HubId;
 pub use select::Kind;
-pub use settings::{HubSettings, Token};
+pub use settings::{Access, Environment, HubSettings, Token};
 
 use self::{
     cache::RepoCache,

@@ -6,10 +6,13 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    config::Environment,
-    error::{Error, Result},
-};
+use crate::error::{Error, Result};
+
+/// Looks up a variable of the environment.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The hub as a session reaches it; where it cannot be reached, why.
+pub type Access = Result<HubSettings, String>;
 
 /// A secret: it can be sent, and not shown.
 #[derive(Clone, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Family, JobSpec, Kind, ParamValue};
+use super::{Family, JobSpec, ParamValue, params};
 use crate::{
     digest::sha256,
-    hub::Kind as Hub,
+    hub::{self, HubSettings, Kind},
     session::{Session, Source},
 };
 
@@ -24,19 +24,22 @@ const DEEPEST: usize = 3;
 /// The session's part, as an object that can be compared and read.
 pub fn of_session(session: &Session) -> Value {
     let spec = &session.spec;
+    // What the hub gave is in its cache by now, in a folder named by its commit.
+    let hub = spec.hub.clone().map(|settings| HubSettings { offline: true, ..settings });
+    let source = |s: &Source, kind| source(s, kind, &hub);
     let optional = |s: &Option<Source>, kind| s.as_ref().map(|s| source(s, kind));
     let file = |path: &Option<std::path::PathBuf>| path.as_deref().map(of_path);
     json!({
         // Another version may compute or save otherwise.
         "program": env!("CARGO_PKG_VERSION"),
-        "model": source(&spec.model, Hub::Model),
-        "pruned_model": optional(&spec.pruned_model, Hub::Model),
+        "model": source(&spec.model, Kind::Model),
+        "pruned_model": optional(&spec.pruned_model, Kind::Model),
         "compress": spec.compress.to_string(),
         "calibration": file(&spec.calibration),
         "hook": session.hook.to_string(),
         "space": session.space.name(),
-        "sae": optional(&spec.sae, Hub::Sae),
-        "trained_sae": optional(&spec.trained_sae, Hub::Sae),
+        "sae": optional(&spec.sae, Kind::Sae),
+        "trained_sae": optional(&spec.trained_sae, Kind::Sae),
         "ratio": spec.ratio,
         "criterion": spec.criterion.name(),
         "processing": format!("{:?}", spec.processing),
@@ -51,7 +54,7 @@ pub fn of_session(session: &Session) -> Value {
 /// The part of the files that a job's own parameters name.
 pub fn of_files(family: &Family, spec: &JobSpec) -> Value {
     let mut files = Map::new();
-    for param in family.params.iter().filter(|p| p.kind == Kind::Path) {
+    for param in family.params.iter().filter(|p| p.kind == params::Kind::Path) {
         if let Some(ParamValue::Text(path)) = spec.params.0.get(param.name) {
             files.insert(param.name.to_owned(), of_path(Path::new(path)));
         }
@@ -68,9 +71,8 @@ pub fn key(spec: &JobSpec, session: &Value, files: &Value) -> String {
     format!("{name}-{}", &digest[..16])
 }
 
-/// What the hub gave is in its cache by now, in a folder named by its commit.
-fn source(source: &Source, kind: Hub) -> Value {
-    match source.locate(kind, true, &mut |_| Ok(())) {
+fn source(source: &Source, kind: Kind, hub: &hub::Access) -> Value {
+    match source.locate(kind, hub, &mut |_| Ok(())) {
         Ok(Some(path)) => of_path(&path),
         Ok(None) => "demo".into(),
         Err(_) => format!("{source:?}").into(),

@@ -6,10 +6,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
-    cli::values::MAX_RATIO,
     compare::Variant,
     error::{Error, Result},
-    prune::Criterion,
+    prune::{Criterion, MAX_RATIO},
     session::Session,
     text::shorten,
 };

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Largest ratio at which an SAE is pruned: beyond it nothing of it is left to look at.
+pub const MAX_RATIO: f64 = 0.99;
+
 /// Score and comparison group of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

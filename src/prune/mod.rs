@@ -8,6 +8,6 @@ pub mod sae;
 pub mod write;
 
 pub use crate::kernels::ranks::{Group, Ranks, Sparsity, cut};
-pub use criterion::Criterion;
+pub use criterion::{Criterion, MAX_RATIO};
 pub use ranked::Ranked;
 pub use sae::{Order, Pruning, grid_ratio};

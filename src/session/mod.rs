@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 
 pub use calibration::Calibration;
 pub use models::{Models, silent};
-pub use spec::{Compress, DeviceSpec, Processing, SessionSpec, Source};
+pub use spec::{Compress, DTYPES, DeviceSpec, Processing, SessionSpec, Source, dtype_by_name};
 
 use crate::{
     compare::{Reader, Token, Variant},
@@ -312,7 +312,7 @@ fn load_saes(spec: &SessionSpec, progress: Listener) -> Result<(Arc<Sae>, Option
 }
 
 fn load_sae(spec: &SessionSpec, source: &Source, progress: Listener, demo: impl Fn() -> Result<Sae>) -> Result<Sae> {
-    let Some(path) = source.locate(Kind::Sae, spec.offline, progress)? else { return demo() };
+    let Some(path) = source.locate(Kind::Sae, &spec.hub, progress)? else { return demo() };
     let given = Given { hook: spec.hook, norm_scaling_factor: spec.norm_scaling_factor };
     let mut sae = sae::formats::load_given(&path, &given)?;
     if let Source::Hub(id) = source

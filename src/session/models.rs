@@ -36,7 +36,7 @@ impl Models {
     /// Beside so many bytes of SAEs and ranks that the device has to hold too.
     pub fn load_beside(spec: &SessionSpec, saes: u64, progress: Listener) -> Result<Self> {
         let (device, warning) = spec.device.open()?;
-        let (original, tokenizer) = match spec.model.locate(Kind::Model, spec.offline, progress)? {
+        let (original, tokenizer) = match spec.model.locate(Kind::Model, &spec.hub, progress)? {
             None => {
                 let model = demo::model(&device, spec.dtype, progress)?;
                 let tokenizer = demo::tokenizer(&model)?;
@@ -90,7 +90,7 @@ fn prune(
     progress: Listener,
 ) -> Result<(Arc<Model>, String)> {
     if let Some(source) = &spec.pruned_model {
-        let Some(path) = source.locate(Kind::PrunedModel, spec.offline, progress)? else {
+        let Some(path) = source.locate(Kind::PrunedModel, &spec.hub, progress)? else {
             return Err(Error::Usage("--pruned-model needs a folder".into()));
         };
         let state_dict = path.extension().is_some_and(|e| e == "pth" || e == "pt");

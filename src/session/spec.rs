@@ -2,10 +2,11 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
+use candle_core::DType;
+
 use crate::{
-    config,
     error::Error,
-    hub::{self, HubId, HubSettings, Kind},
+    hub::{self, HubId, Kind},
     model::HookPoint,
     progress::Listener,
     prune::Criterion,
@@ -23,12 +24,13 @@ pub enum Source {
 
 impl Source {
     /// Its folder or file, fetched if it comes from the hub and is not there; `None` for the demo.
-    pub fn locate(&self, kind: Kind, offline: bool, listener: Listener) -> Result<Option<PathBuf>, Error> {
+    pub fn locate(&self, kind: Kind, hub: &hub::Access, listener: Listener) -> Result<Option<PathBuf>, Error> {
         match self {
             Self::Demo => Ok(None),
             Self::Path(path) => Ok(Some(path.clone())),
             Self::Hub(id) => {
-                hub::fetch(&HubSettings::new(offline, &config::environment)?, id, kind, listener).map(Some)
+                let settings = hub.as_ref().map_err(Error::invalid)?;
+                hub::fetch(settings, id, kind, listener).map(Some)
             }
         }
     }
@@ -92,6 +94,14 @@ impl FromStr for Compress {
     }
 }
 
+/// Types that a model's weights may have, by name.
+pub const DTYPES: [(&str, DType); 3] = [("f32", DType::F32), ("bf16", DType::BF16), ("f16", DType::F16)];
+
+/// One of [`DTYPES`].
+pub fn dtype_by_name(name: &str) -> Option<DType> {
+    DTYPES.into_iter().find(|(n, _)| *n == name).map(|(_, dtype)| dtype)
+}
+
 /// Which activations the SAE reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Processing {
@@ -103,6 +113,20 @@ pub enum Processing {
     Off,
     /// Residual stream, attention and MLP outputs without their mean, nothing else.
     Centered,
+}
+
+impl Processing {
+    pub const NAMES: [(&str, Self); 4] =
+        [("on", Self::On), ("off", Self::Off), ("auto", Self::Auto), ("centered", Self::Centered)];
+}
+
+impl FromStr for Processing {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let found = Self::NAMES.into_iter().find(|(n, _)| *n == name).map(|(_, processing)| processing);
+        found.ok_or_else(|| Error::Usage(format!("{name:?} is none of on, off, auto and centered")))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,11 +170,11 @@ pub struct SessionSpec {
     pub device: DeviceSpec,
     /// Of the explorer's metric jobs; default: where the models are.
     pub jobs_device: Option<DeviceSpec>,
-    pub dtype: candle_core::DType,
+    pub dtype: DType,
     /// Prepend BOS as TransformerLens does.
     pub bos: bool,
-    /// What is not on this machine is not looked for elsewhere.
-    pub offline: bool,
+    /// Where ids of the hub are looked for.
+    pub hub: hub::Access,
     /// Text for metric jobs; default: the built-in held-out text.
     pub text: Option<PathBuf>,
     /// Where results go.
@@ -168,7 +192,7 @@ impl SessionSpec {
         ];
         for (source, kind) in sources {
             if let Some(source) = source {
-                source.locate(kind, self.offline, listener)?;
+                source.locate(kind, &self.hub, listener)?;
             }
         }
         Ok(())
@@ -190,9 +214,9 @@ impl SessionSpec {
             norm_scaling_factor: None,
             device: DeviceSpec::Auto,
             jobs_device: None,
-            dtype: candle_core::DType::F32,
+            dtype: DType::F32,
             bos: true,
-            offline: false,
+            hub: Err("this session has nothing from the hub".into()),
             text: None,
             results: PathBuf::from("prunelens-results"),
         }

@@ -6,11 +6,11 @@ use crate::{
         action::Action,
         effect::Effect,
         palette,
-        state::{Choice, Level, MAX_RATIO, Overlay, Panel, Phase, Pointed, Screen, State},
+        state::{Choice, Level, Overlay, Panel, Phase, Pointed, Screen, State},
     },
     compare::Variant,
     engine::Command,
-    prune::Criterion,
+    prune::{Criterion, MAX_RATIO},
 };
 
 /// Rows a page key moves by.
