@@ -17,7 +17,6 @@ pub mod folders;
 pub mod gpu;
 pub mod hub;
 pub mod interrupt;
-pub mod jobs;
 pub mod kernels;
 pub mod logging;
 pub mod metrics;

@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use prunelens::{
     compare::{Reader, Variant},
     error::Error,
-    jobs::{Job, Step},
+    metrics::{Job, Step},
     metrics::{
         absorption::{
             AbsorptionResult, AbsorptionRun, AbsorptionSpec,

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use prunelens::{
     compare::Variant,
     error::Result,
-    jobs::{Job, Step},
     metrics::core::job::{CoreJob, CoreOptions},
+    metrics::{Job, Step},
     prune::Criterion,
     session::{Compress, DeviceSpec, Session, SessionSpec},
 };

@@ -9,7 +9,7 @@ use std::{
 use prunelens::{
     engine::{self, Command, EngineHandle, JobId, JobState, Options, Report, Request, Unfinished},
     error::{Error, Result},
-    jobs::{Cost, Family, Job, JobProgress, JobSpec, Kind, Param, ParamValue, Params, Run, Step, Store, fit},
+    metrics::{Cost, Family, Job, JobProgress, JobSpec, Kind, Param, ParamValue, Params, Run, Step, Store, fit},
     metrics::{
         MetricRow, MetricTable,
         job::{from_bytes, to_bytes},

@@ -8,8 +8,8 @@ use prunelens::{
     compare::Variant,
     data::entities::{Attribute, EntityClass, write_class},
     error::{Error, Result},
-    jobs::{Job, Step},
     metrics::ravel::job::{RavelJob, RavelOptions},
+    metrics::{Job, Step},
     model::ragged::{Text, readable},
     session::{Compress, Session, SessionSpec},
 };

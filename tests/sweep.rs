@@ -8,7 +8,7 @@ use std::{
 use prunelens::{
     compare::Variant,
     error::Result,
-    jobs::{Job, Step},
+    metrics::{Job, Step},
     metrics::{
         core::job::{CoreJob, CoreOptions},
         details::DetailKind,

@@ -11,7 +11,7 @@ use prunelens::{
     compare::Variant,
     data::labelled::{Making, make_dataset},
     error::Result,
-    jobs::{Job, Step},
+    metrics::{Job, Step},
     metrics::{
         details::{Cell, DetailKind},
         texts::{TextJob, TextOptions},

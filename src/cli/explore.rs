@@ -11,7 +11,7 @@ use crate::{
     engine,
     error::{Error, Result},
     folders::Folders,
-    jobs::{FAMILIES, Store},
+    metrics::{FAMILIES, Store},
 };
 
 /// The explorer's own flags.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{jobs::JobSpec, prune::Criterion, session::SessionSpec};
+use crate::{metrics::JobSpec, prune::Criterion, session::SessionSpec};
 
 pub type JobId = u64;
 

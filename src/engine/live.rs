@@ -8,7 +8,7 @@ use super::{Report, Request, detail, mailbox::Mailbox};
 use crate::{
     compare::{Prompt, index::Index, matching::Matching},
     error::{Error, Result},
-    jobs::{Estimate, Family, JobSpec, Probe, fit},
+    metrics::{Estimate, Family, JobSpec, Probe, fit},
     model::Tick,
     prune::Criterion,
     session::Session,

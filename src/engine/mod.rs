@@ -14,7 +14,7 @@ pub use handle::{EngineHandle, EngineLink};
 pub use report::{FamilyInfo, JobState, ParamInfo, Report, SessionInfo, Unfinished};
 pub use thread::{Options, start, start_with};
 
-pub use crate::{jobs::JobSpec, progress::Progress};
+pub use crate::{metrics::JobSpec, progress::Progress};
 
 /// The whole process, among what uses memory.
 pub const PROCESS: &str = "process";

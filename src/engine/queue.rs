@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{Command, JobId, JobState, Report, live::Live, mailbox::Mailbox, report::Unfinished};
 use crate::{
     error::{Error, Result},
-    jobs::{Family, Job, JobSpec, Keeper, Run, Step, Store, checkpoint::millis, fit, params::CRITERION, runs},
+    metrics::{Family, Job, JobSpec, Keeper, Run, Step, Store, checkpoint::millis, fit, params::CRITERION, runs},
     session::Session,
 };
 

@@ -5,8 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 use super::command::JobId;
 use crate::{
     compare::{Comparison, LatentDetail, Variant},
-    jobs::{Estimate, JobSpec, Kind, Run},
     metrics::{Detail, MetricTable},
+    metrics::{Estimate, JobSpec, Kind, Run},
     progress::Progress,
     prune::Criterion,
 };

@@ -17,7 +17,7 @@ use crate::{
     compare::{Prompt, Variant, index::Index, matching::Matching},
     demo,
     error::{Error, Result},
-    jobs::{FAMILIES, Family, Param, Store},
+    metrics::{FAMILIES, Family, Param, Store},
     prune::Criterion,
     sae::Sae,
     session::{Session, SessionSpec, Source, token_tensor},

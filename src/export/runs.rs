@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Document, details, table};
 use crate::{
-    jobs::JobSpec,
+    metrics::JobSpec,
     metrics::{Detail, MetricTable},
     safe,
 };

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     app::state::{Form, State},
     engine::FamilyInfo,
-    jobs::Estimate,
+    metrics::Estimate,
     safe,
 };
 

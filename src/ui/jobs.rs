@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::state::{Job, JobState, State},
     engine::JobSpec,
-    jobs::{
+    metrics::{
         ParamValue,
         params::{CRITERION, RATIO},
     },

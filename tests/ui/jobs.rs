@@ -10,7 +10,7 @@ use prunelens::{
     },
     engine::{Command, JobState, Report, Request, Unfinished},
     export,
-    jobs::{JobSpec, ParamValue},
+    metrics::{JobSpec, ParamValue},
     ui::{
         draw, draw_run,
         theme::{ColorDepth, Theme},

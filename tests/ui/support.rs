@@ -13,11 +13,11 @@ use prunelens::{
         View, grid_ratio,
     },
     engine::{Command, EngineHandle, EngineLink, FamilyInfo, JobId, JobState, ParamInfo, Report, Request, SessionInfo},
-    jobs::{Estimate, JobSpec, Kind, ParamValue, Run},
     metrics::{
         Better, Detail, MetricRow, MetricTable,
         details::{Cell, Mark, Series},
     },
+    metrics::{Estimate, JobSpec, Kind, ParamValue, Run},
     prune::Criterion,
     sae::Latents,
     session::SessionSpec,

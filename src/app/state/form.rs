@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{FamilyInfo, JobSpec, ParamInfo, SessionInfo},
-    jobs::{
+    metrics::{
         Estimate,
         params::{CRITERION, RATIO},
     },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     engine::{JobId, JobSpec, JobState},
-    jobs::Run,
+    metrics::Run,
     metrics::{Detail, MetricTable},
 };
 

@@ -13,7 +13,7 @@ use super::SessionArgs;
 use crate::{
     error::Result,
     interrupt,
-    jobs::{FAMILIES, Family, Kind, Param, ParamValue, Params},
+    metrics::{FAMILIES, Family, Kind, Param, ParamValue, Params},
 };
 
 #[derive(Args, Clone, Debug)]

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     export,
     files::create_folder,
-    jobs::{FAMILIES, Job, JobSpec, Keeper, Params, Run, Step, Store, fit, keeper::Earlier, runs},
+    metrics::{FAMILIES, Job, JobSpec, Keeper, Params, Run, Step, Store, fit, keeper::Earlier, runs},
     model::Tick,
     output::{self, ProgressLine, printable},
     session::Session,

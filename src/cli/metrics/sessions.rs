@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     folders::Folders,
     interrupt,
-    jobs::{Store, keeper::EVERY},
+    metrics::{Store, keeper::EVERY},
     model::HookPoint,
     output,
     session::{Models, Session, SessionSpec},

@@ -6,6 +6,7 @@
 
 pub mod calculator;
 pub mod directions;
+pub mod family;
 pub mod job;
 pub mod latents;
 pub mod logistic;

@@ -7,6 +7,7 @@ pub mod activation;
 pub mod cosine;
 pub mod downstream;
 pub mod evaluate;
+pub mod family;
 pub mod inputs;
 pub mod job;
 pub mod pass;

@@ -6,6 +6,7 @@
 
 pub mod completion;
 pub mod facts;
+pub mod family;
 pub mod job;
 pub mod mask;
 pub mod pairs;

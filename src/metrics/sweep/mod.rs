@@ -3,6 +3,7 @@
 //! All ratios and criteria of a layer are measured on the same rows at once: they share the clean and the ablated pass of their
 //! model, its activations at the hook, and one set of ranks a criterion. Variants without a ratio are measured beside them.
 
+pub mod family;
 pub mod job;
 pub mod knee;
 pub mod layers;

@@ -6,6 +6,7 @@
 
 pub mod collect;
 pub mod draws;
+pub mod family;
 pub mod job;
 pub mod linear;
 pub mod logistic;

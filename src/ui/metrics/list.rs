@@ -11,7 +11,7 @@ use crate::{
         action::{Action, Context},
         state::{Chosen, State},
     },
-    jobs::Run,
+    metrics::Run,
     safe,
     ui::{
         jobs,

@@ -1,8 +1,8 @@
 //! The metrics on labelled texts in the list of families: what can be chosen, and what they cost.
 
-use super::{
+use crate::metrics::{
     Cost, Extent, Family, Kind, Param, Params,
-    core::CONTEXT_SIZE,
+    core::family::CONTEXT_SIZE,
     params::{CRITERION, DATA, RATIO, VARIANTS},
 };
 use crate::{

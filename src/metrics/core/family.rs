@@ -1,6 +1,6 @@
 //! The core metric in the list of families: what can be chosen, and what it costs.
 
-use super::{
+use crate::metrics::{
     Cost, Extent, Family, Kind, Param, Params,
     params::{CRITERION, RATIO, TEXT, VARIANTS},
 };
@@ -18,7 +18,7 @@ pub const FAMILY: Family = Family {
     make: |session, params| Ok(Box::new(CoreJob::new(session, &options(session, params)?)?)),
 };
 
-pub(super) const ROWS: Param = Param {
+pub const ROWS: Param = Param {
     name: "rows",
     help: "Token rows to measure on [default: by the size of the model]",
     kind: Kind::Count { least: 1, most: 10_000_000 },
@@ -26,7 +26,7 @@ pub(super) const ROWS: Param = Param {
     of_session: false,
 };
 
-pub(super) const CONTEXT_SIZE: Param = Param {
+pub const CONTEXT_SIZE: Param = Param {
     name: "context",
     help: "Tokens in a row [default: 128, or the model's context if that is shorter]",
     kind: Kind::Count { least: 2, most: 1 << 20 },
@@ -34,7 +34,7 @@ pub(super) const CONTEXT_SIZE: Param = Param {
     of_session: false,
 };
 
-pub(super) const BATCH_SIZE: Param = Param {
+pub const BATCH_SIZE: Param = Param {
     name: "batch",
     help: "Rows in a batch; SAEBench's mse depends on it [default: 8]",
     kind: Kind::Count { least: 1, most: 100_000 },

@@ -226,7 +226,7 @@ fn is_at(_: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::ParamValue;
+    use crate::metrics::ParamValue;
 
     fn claim(folder: &Path) -> Result<Claim> {
         let spec = JobSpec::new("core").with("rows", ParamValue::Number(8.0));

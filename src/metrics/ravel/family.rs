@@ -1,6 +1,6 @@
 //! RAVEL in the list of families: what can be chosen, and what it costs.
 
-use super::{
+use crate::metrics::{
     Cost, Extent, Family, Kind, Param, Params,
     params::{CRITERION, DATA, RATIO, VARIANTS},
 };

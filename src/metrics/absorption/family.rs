@@ -1,6 +1,6 @@
 //! Absorption in the list of families: what can be chosen, and what it costs.
 
-use super::{
+use crate::metrics::{
     Cost, Extent, Family, Kind, Param, Params,
     params::{CRITERION, RATIO, VARIANTS},
 };

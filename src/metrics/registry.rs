@@ -10,13 +10,13 @@ use crate::{
 
 /// All families, in the order of lists. A new one is one line.
 pub const FAMILIES: &[Family] = &[
-    super::core::FAMILY,
-    super::sweep::FAMILY,
-    super::absorption::FAMILY,
-    super::texts::SPARSE_PROBING,
-    super::texts::SCR,
-    super::texts::TPP,
-    super::ravel::FAMILY,
+    super::core::family::FAMILY,
+    super::sweep::family::FAMILY,
+    super::absorption::family::FAMILY,
+    super::texts::family::SPARSE_PROBING,
+    super::texts::family::SCR,
+    super::texts::family::TPP,
+    super::ravel::family::FAMILY,
 ];
 
 /// A metric family: what it is called, what can be chosen, what it costs and how it begins.

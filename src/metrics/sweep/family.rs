@@ -1,8 +1,8 @@
 //! The sweep over ratios, criteria and layers in the list of families: what can be chosen, and what it costs.
 
-use super::{
+use crate::metrics::{
     Cost, Extent, Family, Kind, Param, Params,
-    core::{BATCH_SIZE, CONTEXT_SIZE, ROWS},
+    core::family::{BATCH_SIZE, CONTEXT_SIZE, ROWS},
     params::{TEXT, VARIANTS},
 };
 use crate::{
