@@ -1,6 +1,5 @@
 //! `prunelens`: what happens to a sparse autoencoder's latents when the language model under it is pruned.
 
-pub mod app;
 pub mod bench;
 pub mod cli;
 pub mod compare;
@@ -33,4 +32,4 @@ pub mod safe;
 pub mod session;
 pub mod text;
 pub mod train;
-pub mod ui;
+pub mod tui;

@@ -6,8 +6,8 @@ use candle_core::{DType, Device};
 use prunelens::{
     compare::{Reader, Variant},
     error::Error,
-    metrics::{Job, Step},
     metrics::{
+        Job, Step,
         absorption::{
             AbsorptionResult, AbsorptionRun, AbsorptionSpec,
             job::{AbsorptionJob, AbsorptionOptions},

@@ -5,8 +5,10 @@ use std::{fs, path::Path};
 use prunelens::{
     compare::Variant,
     error::Result,
-    metrics::core::job::{CoreJob, CoreOptions},
-    metrics::{Job, Step},
+    metrics::{
+        Job, Step,
+        core::job::{CoreJob, CoreOptions},
+    },
     prune::Criterion,
     session::{Compress, DeviceSpec, Session, SessionSpec},
 };

@@ -9,9 +9,9 @@ use std::{
 use prunelens::{
     engine::{self, Command, EngineHandle, JobId, JobState, Options, Report, Request, Unfinished},
     error::{Error, Result},
-    metrics::{Cost, Family, Job, JobProgress, JobSpec, Kind, Param, ParamValue, Params, Run, Step, Store, fit},
     metrics::{
-        MetricRow, MetricTable,
+        Cost, Family, Job, JobProgress, JobSpec, Kind, MetricRow, MetricTable, Param, ParamValue, Params, Run, Step,
+        Store, fit,
         job::{from_bytes, to_bytes},
     },
     model::Tick,

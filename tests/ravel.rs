@@ -8,8 +8,10 @@ use prunelens::{
     compare::Variant,
     data::entities::{Attribute, EntityClass, write_class},
     error::{Error, Result},
-    metrics::ravel::job::{RavelJob, RavelOptions},
-    metrics::{Job, Step},
+    metrics::{
+        Job, Step,
+        ravel::job::{RavelJob, RavelOptions},
+    },
     model::ragged::{Text, readable},
     session::{Compress, Session, SessionSpec},
 };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Parser;
-use prunelens::{app::Keymap, cli::Cli};
+use prunelens::{cli::Cli, tui::Keymap};
 
 fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")

@@ -8,8 +8,8 @@ use std::{
 use prunelens::{
     compare::Variant,
     error::Result,
-    metrics::{Job, Step},
     metrics::{
+        Job, Step,
         core::job::{CoreJob, CoreOptions},
         details::DetailKind,
         sweep::{

@@ -11,8 +11,8 @@ use prunelens::{
     compare::Variant,
     data::labelled::{Making, make_dataset},
     error::Result,
-    metrics::{Job, Step},
     metrics::{
+        Job, Step,
         details::{Cell, DetailKind},
         texts::{TextJob, TextOptions},
     },

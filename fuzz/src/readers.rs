@@ -17,7 +17,7 @@ use prunelens::{
         weights::{Bytes, Weights},
     },
     sae::formats,
-    ui::theme::{ColorDepth, Theme},
+    tui::theme::{ColorDepth, Theme},
 };
 use serde_json::Value;
 

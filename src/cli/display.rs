@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use crate::ui::theme::ColorDepth;
+use crate::tui::theme::ColorDepth;
 
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Display")]

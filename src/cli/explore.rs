@@ -6,12 +6,13 @@ use clap::Args;
 
 use super::{DisplayArgs, SessionArgs, setup};
 use crate::{
-    app::{self, Keymap, Options},
     config::Settings,
     engine,
     error::{Error, Result},
     folders::Folders,
     metrics::{FAMILIES, Store},
+    tui as app,
+    tui::{Keymap, Options},
 };
 
 /// The explorer's own flags.

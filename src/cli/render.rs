@@ -5,13 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{ColorChoice, DisplayArgs, SessionArgs, setup, values};
-use crate::{
-    app::{self, RenderOptions},
-    config::Settings,
-    engine,
-    error::Result,
-    folders::Folders,
-};
+use crate::{config::Settings, engine, error::Result, folders::Folders, tui as app, tui::RenderOptions};
 
 #[derive(Args, Clone, Debug)]
 pub struct RenderArgs {

@@ -2,12 +2,12 @@
 
 use super::{DisplayArgs, SessionArgs};
 use crate::{
-    app::Look,
     config::{self, Display, Settings},
     error::Result,
     folders::Folders,
     interrupt, output,
     session::Session,
+    tui::Look,
 };
 
 /// What the person asked for, with the number of threads in force. To be called before any thread is started.

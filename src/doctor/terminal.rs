@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use serde::Serialize;
 
-use crate::ui::theme::ColorDepth;
+use crate::tui::theme::ColorDepth;
 
 #[derive(Debug, Serialize)]
 pub struct Terminal {

@@ -5,8 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::command::JobId;
 use crate::{
     compare::{Comparison, LatentDetail, Variant},
-    metrics::{Detail, MetricTable},
-    metrics::{Estimate, JobSpec, Kind, Run},
+    metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run},
     progress::Progress,
     prune::Criterion,
 };

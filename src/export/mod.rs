@@ -1,6 +1,7 @@
 //! What is on screen, for other programs: figures as JSON, CSV and Markdown, the screen as SVG, text and a recording.
 
 pub mod cast;
+pub mod color;
 pub mod comparison;
 pub mod details;
 mod figures;

@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Document, details, table};
 use crate::{
-    metrics::JobSpec,
-    metrics::{Detail, MetricTable},
+    metrics::{Detail, JobSpec, MetricTable},
     safe,
 };
 

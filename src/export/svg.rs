@@ -9,7 +9,7 @@ use ratatui::{
 };
 use unicode_width::UnicodeWidthStr;
 
-use crate::ui::theme::{Page, rgb};
+use super::color::{Page, rgb};
 
 /// Size of a cell, and how far its text's baseline is below its top.
 const WIDTH: f32 = 8.4;

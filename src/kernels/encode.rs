@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::{Latents, Ranks};
 use super::{
+    Latents, Ranks,
     panel::{PANEL, TILE, multiply, tiles},
     select::{Candidate, TopK},
     simd::{dispatch, madd},

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::stream::Activations;
-use crate::rng::Rng;
 use crate::{
     digest::fnv1a,
     error::Result,
     kernels::with_f32,
     model::{HookPoint, Model, Tick},
+    rng::Rng,
     session::token_tensor,
 };
 

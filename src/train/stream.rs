@@ -1,10 +1,10 @@
 //! Batches of activations in random order, the same for every run with the same seed.
 
 use super::{linalg::dot, spec::TrainSpec};
-use crate::rng::Rng;
 use crate::{
     error::{Error, Result},
     model::Tick,
+    rng::Rng,
     sae::Normalize,
 };
 

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use prunelens::{
-    app::{
-        Effect, Message,
-        effect::Picture,
-        state::{Overlay, Pointed, Screen, View},
-    },
     engine::{Command, JobState, Report, Request, Unfinished},
     export,
     metrics::{JobSpec, ParamValue},
-    ui::{
-        draw, draw_run,
+    tui::{
+        Effect, Message,
+        state::{Overlay, Pointed, Screen, View},
         theme::{ColorDepth, Theme},
+        update::effect::Picture,
+        view::{draw, draw_run},
     },
 };
 
@@ -315,7 +313,7 @@ fn the_mouse_points_at_rows_views_and_fields() {
     let point = |session: &Session, column, row| {
         let kind = MouseEventKind::Down(MouseButton::Left);
         let event = Event::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
-        prunelens::app::message_of(event, &session.state, &dark())
+        prunelens::tui::message_of(event, &session.state, &dark())
     };
     let clicked = |message| if let Some(Message::Clicked(at)) = message { Some(at) } else { None };
     let text = screen(&session, 120, 36);

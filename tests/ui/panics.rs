@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use prunelens::{
     engine::{JobState, Progress, Report},
-    ui::{
-        draw,
+    tui::{
         theme::{ColorDepth, Theme},
+        view::draw,
     },
 };
 
@@ -93,7 +93,7 @@ fn never_with_odd_prompts() {
         "\t\t",
     ] {
         let mut session = Session::ready();
-        session.send(prunelens::app::Message::Pasted(prompt.into())).time(500);
+        session.send(prunelens::tui::Message::Pasted(prompt.into())).time(500);
         if session.state.follow.asked.is_some() {
             session.answer(crate::support::Part::All);
         }

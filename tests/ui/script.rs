@@ -1,9 +1,8 @@
 //! Pictures and recordings from scripted keys, with an engine that answers at once.
 
 use prunelens::{
-    app::{Look, RenderOptions, render},
     session::SessionSpec,
-    ui::theme::ColorDepth,
+    tui::{Look, RenderOptions, render, theme::ColorDepth},
 };
 
 use crate::support::FakeEngine;

@@ -3,12 +3,12 @@
 use std::{fmt::Write, sync::Arc};
 
 use prunelens::{
-    app::State,
     engine::{JobState, Progress, Report},
     export,
-    ui::{
-        draw,
+    tui::{
+        State,
         theme::{ColorDepth, Theme},
+        view::draw,
     },
 };
 use ratatui::{

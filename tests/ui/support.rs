@@ -7,21 +7,23 @@ use std::{
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use prunelens::{
-    app::{Effect, Message, State, script, start, update},
     compare::{
         Comparison, Example, GRID, LatentDetail, Match, Paths, ReconstructionFigures, SpliceFigures, Token, Variant,
         View, grid_ratio,
     },
     engine::{Command, EngineHandle, EngineLink, FamilyInfo, JobId, JobState, ParamInfo, Report, Request, SessionInfo},
     metrics::{
-        Better, Detail, MetricRow, MetricTable,
+        Better, Detail, Estimate, JobSpec, Kind, MetricRow, MetricTable, ParamValue, Run,
         details::{Cell, Mark, Series},
     },
-    metrics::{Estimate, JobSpec, Kind, ParamValue, Run},
     prune::Criterion,
     sae::Latents,
     session::SessionSpec,
-    ui::theme::{ColorDepth, Theme},
+    tui::{
+        Effect, Message, State, script, start,
+        theme::{ColorDepth, Theme},
+        update,
+    },
 };
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 

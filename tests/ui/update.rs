@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use prunelens::{
-    app::{
-        Effect, Message,
-        state::{Choice, Overlay, Panel, Phase, Screen, Sort},
-    },
     compare::Variant,
     engine::{Command, Report, Request},
     prune::Criterion,
+    tui::{
+        Effect, Message,
+        state::{Choice, Overlay, Panel, Phase, Screen, Sort},
+    },
 };
 
 use crate::support::{PROMPT, Part, Session, info, key};

@@ -5,8 +5,7 @@ use candle_core::{DType, Tensor};
 use super::{Buffer, Card, Kernel, Shape, Values, memory::address};
 use crate::{
     error::{Error, Result},
-    kernels::Act,
-    kernels::attention::Heads,
+    kernels::{Act, attention::Heads},
 };
 
 /// What a row is divided by, and multiplied with afterwards.

@@ -3,8 +3,7 @@
 use super::{Buffer, Card, CardRanks, Kernel, Matrix, Shape, memory::address};
 use crate::{
     error::{Error, Result},
-    kernels::Latents,
-    kernels::encode::STEPS,
+    kernels::{Latents, encode::STEPS},
 };
 
 /// Threads of a block: one for each step, in whole warps.

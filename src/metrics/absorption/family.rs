@@ -1,14 +1,14 @@
 //! Absorption in the list of families: what can be chosen, and what it costs.
 
-use crate::metrics::{
-    Cost, Extent, Family, Kind, Param, Params,
-    params::{CRITERION, RATIO, VARIANTS},
-};
 use crate::{
     error::Result,
-    metrics::absorption::{
-        LETTERS,
-        job::{AbsorptionJob, AbsorptionOptions, default_words},
+    metrics::{
+        Cost, Extent, Family, Kind, Param, Params,
+        absorption::{
+            LETTERS,
+            job::{AbsorptionJob, AbsorptionOptions, default_words},
+        },
+        params::{CRITERION, RATIO, VARIANTS},
     },
     session::Session,
 };

@@ -1,12 +1,12 @@
 //! The core metric in the list of families: what can be chosen, and what it costs.
 
-use crate::metrics::{
-    Cost, Extent, Family, Kind, Param, Params,
-    params::{CRITERION, RATIO, TEXT, VARIANTS},
-};
 use crate::{
     error::Result,
-    metrics::core::job::{BATCH, CONTEXT, CoreJob, CoreOptions, default_rows},
+    metrics::{
+        Cost, Extent, Family, Kind, Param, Params,
+        core::job::{BATCH, CONTEXT, CoreJob, CoreOptions, default_rows},
+        params::{CRITERION, RATIO, TEXT, VARIANTS},
+    },
     session::Session,
 };
 

@@ -1,14 +1,14 @@
 //! RAVEL in the list of families: what can be chosen, and what it costs.
 
-use crate::metrics::{
-    Cost, Extent, Family, Kind, Param, Params,
-    params::{CRITERION, DATA, RATIO, VARIANTS},
-};
 use crate::{
     error::Result,
-    metrics::ravel::{
-        RavelSpec,
-        job::{RavelJob, RavelOptions, amounts},
+    metrics::{
+        Cost, Extent, Family, Kind, Param, Params,
+        params::{CRITERION, DATA, RATIO, VARIANTS},
+        ravel::{
+            RavelSpec,
+            job::{RavelJob, RavelOptions, amounts},
+        },
     },
     session::Session,
 };

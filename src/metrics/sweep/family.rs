@@ -1,15 +1,15 @@
 //! The sweep over ratios, criteria and layers in the list of families: what can be chosen, and what it costs.
 
-use crate::metrics::{
-    Cost, Extent, Family, Kind, Param, Params,
-    core::family::{BATCH_SIZE, CONTEXT_SIZE, ROWS},
-    params::{TEXT, VARIANTS},
-};
 use crate::{
     compare::Variant,
     error::Result,
     metrics::{
-        core::job::{BATCH, CONTEXT, default_rows},
+        Cost, Extent, Family, Kind, Param, Params,
+        core::{
+            family::{BATCH_SIZE, CONTEXT_SIZE, ROWS},
+            job::{BATCH, CONTEXT, default_rows},
+        },
+        params::{TEXT, VARIANTS},
         sweep::{
             Mode, RATIOS,
             job::{SweepJob, SweepOptions},

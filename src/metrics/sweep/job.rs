@@ -22,10 +22,7 @@ use crate::{
     error::{Error, Result},
     metrics::{
         Detail, MetricTable,
-        core::{
-            CoreSpec,
-            job::{self as core, CoreOptions},
-        },
+        core::{CoreSpec, job as core, job::CoreOptions},
         job::{Job, JobProgress, Step, from_bytes, to_bytes},
         report::{RunStamp, write_results},
         subjects::Names,

@@ -8,11 +8,13 @@ use super::PointFigures;
 use crate::{
     compare::Reader,
     error::{Error, Result},
-    metrics::core::{
-        pass::{Ablated, Plan, measure},
-        run::{groups, rows_at_once},
+    metrics::{
+        core::{
+            pass::{Ablated, Plan, measure},
+            run::{groups, rows_at_once},
+        },
+        job::{from_bytes, to_bytes},
     },
-    metrics::job::{from_bytes, to_bytes},
     model::Tick,
 };
 

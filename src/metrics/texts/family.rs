@@ -1,14 +1,11 @@
 //! The metrics on labelled texts in the list of families: what can be chosen, and what they cost.
 
-use crate::metrics::{
-    Cost, Extent, Family, Kind, Param, Params,
-    core::family::CONTEXT_SIZE,
-    params::{CRITERION, DATA, RATIO, VARIANTS},
-};
 use crate::{
     error::Result,
     metrics::{
-        core::job::CONTEXT,
+        Cost, Extent, Family, Kind, Param, Params,
+        core::{family::CONTEXT_SIZE, job::CONTEXT},
+        params::{CRITERION, DATA, RATIO, VARIANTS},
         texts::{
             TextJob, TextOptions,
             job::{MEMORY, default_sizes, texts_ahead},

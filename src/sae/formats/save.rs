@@ -158,7 +158,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-    use crate::{sae::SaeConfig, sae::formats};
+    use crate::sae::{SaeConfig, formats};
 
     fn sae(activation: Activation, architecture: &'static str, hook: &str, space: Space) -> Sae {
         let (d_in, d_sae) = (3, 5);

@@ -1,0 +1,65 @@
+//! What may arrive from outside, as messages.
+
+use crossterm::event::{Event, MouseButton, MouseEventKind};
+use ratatui::layout::Position;
+
+use crate::tui::{state::State, theme::Theme, update::message::Message, view::hit};
+
+/// The message of a terminal event; some mean nothing here.
+pub fn message(event: Event, state: &State, theme: &Theme) -> Option<Message> {
+    match event {
+        Event::Key(key) => Some(Message::KeyPressed(key)),
+        Event::Paste(text) => Some(Message::Pasted(text)),
+        Event::Resize(width, height) => Some(Message::Resized(width, height)),
+        Event::Mouse(mouse) => {
+            let at = hit::hit(state, theme, Position::new(mouse.column, mouse.row))?;
+            match mouse.kind {
+                MouseEventKind::Down(MouseButton::Left) | MouseEventKind::Drag(MouseButton::Left) => {
+                    Some(Message::Clicked(at))
+                }
+                MouseEventKind::ScrollDown => Some(Message::Turned { over: at, down: true }),
+                MouseEventKind::ScrollUp => Some(Message::Turned { over: at, down: false }),
+                _ => None,
+            }
+        }
+        Event::FocusGained | Event::FocusLost => None,
+    }
+}
+
+/// The signals that end the program: a closed connection, a polite kill, an interrupt from elsewhere.
+#[cfg(unix)]
+pub struct Signals([tokio::signal::unix::Signal; 3]);
+
+#[cfg(unix)]
+impl Signals {
+    pub fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?]))
+    }
+
+    pub async fn recv(&mut self) {
+        let [terminate, hangup, interrupt] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub async fn recv(&mut self) {
+        // Without a handler there is nothing to wait for.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Keys to actions, by context: defaults from the table of actions, changes from a TOML file.
+
+use std::{collections::HashMap, fmt, str::FromStr};
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use crate::{
+    error::{Error, Result},
+    tui::keys::action::{ACTIONS, Action, ActionSpec, Context},
+};
+
+/// A key with its modifiers, spelled `ctrl-p`, `enter`, `]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub code: KeyCode,
+    pub modifiers: KeyModifiers,
+}
+
+impl Key {
+    pub fn new(code: KeyCode) -> Self {
+        Self { code, modifiers: KeyModifiers::NONE }
+    }
+}
+
+impl From<KeyEvent> for Key {
+    fn from(event: KeyEvent) -> Self {
+        // A character already says whether Shift was held, and terminals disagree on reporting it.
+        let mut modifiers = event.modifiers & (KeyModifiers::CONTROL | KeyModifiers::ALT | KeyModifiers::SHIFT);
+        if matches!(event.code, KeyCode::Char(_) | KeyCode::BackTab) {
+            modifiers -= KeyModifiers::SHIFT;
+        }
+        Self { code: event.code, modifiers }
+    }
+}
+
+impl From<Key> for KeyEvent {
+    fn from(key: Key) -> Self {
+        Self::new(key.code, key.modifiers)
+    }
+}
+
+/// Names of keys that are not a character, as written and as shown.
+const NAMED: &[(&str, &str, KeyCode)] = &[
+    ("enter", "Enter", KeyCode::Enter),
+    ("esc", "Esc", KeyCode::Esc),
+    ("tab", "Tab", KeyCode::Tab),
+    ("backtab", "Shift-Tab", KeyCode::BackTab),
+    ("up", "↑", KeyCode::Up),
+    ("down", "↓", KeyCode::Down),
+    ("left", "←", KeyCode::Left),
+    ("right", "→", KeyCode::Right),
+    ("home", "Home", KeyCode::Home),
+    ("end", "End", KeyCode::End),
+    ("pageup", "PgUp", KeyCode::PageUp),
+    ("pagedown", "PgDn", KeyCode::PageDown),
+    ("backspace", "Backspace", KeyCode::Backspace),
+    ("delete", "Del", KeyCode::Delete),
+    ("space", "Space", KeyCode::Char(' ')),
+    ("lt", "<", KeyCode::Char('<')),
+    ("gt", ">", KeyCode::Char('>')),
+];
+
+impl FromStr for Key {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut modifiers = KeyModifiers::NONE;
+        let mut name = text;
+        loop {
+            let (modifier, rest) = match name.split_once('-') {
+                Some(("ctrl", rest)) if !rest.is_empty() => (KeyModifiers::CONTROL, rest),
+                Some(("alt", rest)) if !rest.is_empty() => (KeyModifiers::ALT, rest),
+                Some(("shift", rest)) if !rest.is_empty() => (KeyModifiers::SHIFT, rest),
+                _ => break,
+            };
+            modifiers |= modifier;
+            name = rest;
+        }
+        let mut characters = name.chars();
+        let code = match (NAMED.iter().find(|n| n.0 == name), characters.next(), characters.next()) {
+            (Some(named), ..) => named.2,
+            (None, Some(c), None) => KeyCode::Char(c),
+            _ => {
+                return Err(Error::Usage(format!(
+                    "key {text:?} is not understood; expected a character or a name such as enter, esc, left, pageup, ctrl-p"
+                )));
+            }
+        };
+        Ok(Self { code, modifiers })
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (modifier, name) in
+            [(KeyModifiers::CONTROL, "Ctrl-"), (KeyModifiers::ALT, "Alt-"), (KeyModifiers::SHIFT, "Shift-")]
+        {
+            if self.modifiers.contains(modifier) {
+                f.write_str(name)?;
+            }
+        }
+        match (NAMED.iter().find(|n| n.2 == self.code), self.code) {
+            (Some(named), _) => f.write_str(named.1),
+            (None, KeyCode::Char(c)) if self.modifiers.contains(KeyModifiers::CONTROL) => {
+                write!(f, "{}", c.to_uppercase())
+            }
+            (None, KeyCode::Char(c)) => write!(f, "{c}"),
+            (None, code) => write!(f, "{code}"),
+        }
+    }
+}
+
+/// Which key does what where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Keymap {
+    /// One entry a row of [`ACTIONS`], in its order.
+    keys: Vec<Vec<Key>>,
+    lookup: HashMap<(Context, Key), Action>,
+}
+
+impl Default for Keymap {
+    fn default() -> Self {
+        // Unreadable default keys cannot ship: a test reads every one of them.
+        let keys = ACTIONS.iter().map(|s| s.keys.iter().filter_map(|k| k.parse().ok()).collect()).collect();
+        Self::from_keys(keys)
+    }
+}
+
+impl Keymap {
+    fn from_keys(keys: Vec<Vec<Key>>) -> Self {
+        let mut lookup = HashMap::new();
+        for (spec, keys) in ACTIONS.iter().zip(&keys) {
+            for &key in keys {
+                lookup.entry((spec.context, key)).or_insert(spec.action);
+            }
+        }
+        Self { keys, lookup }
+    }
+
+    /// The defaults with the changes of a TOML text: `action-id = "key"` or `action-id = ["key", "key"]`.
+    pub fn with_changes(text: &str, origin: &str) -> Result<Self> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Keys {
+            One(String),
+            Many(Vec<String>),
+        }
+        let changes: HashMap<String, Keys> =
+            toml::from_str(text).map_err(|e| Error::invalid(format!("keys {origin}: {}", e.to_string().trim_end())))?;
+        let mut keys = Self::default().keys;
+        for (id, change) in changes {
+            let at = ACTIONS.iter().position(|s| s.id == id).ok_or_else(|| {
+                Error::invalid(format!("keys {origin}: there is no action {id:?}; the help overlay lists them"))
+            })?;
+            let names = match change {
+                Keys::One(name) => vec![name],
+                Keys::Many(names) => names,
+            };
+            keys[at] = names.iter().map(|n| n.parse()).collect::<Result<_>>()?;
+        }
+        let mut owner: HashMap<(Context, Key), &str> = HashMap::new();
+        for (spec, keys) in ACTIONS.iter().zip(&keys) {
+            for &key in keys {
+                if let Some(other) = owner.insert((spec.context, key), spec.id) {
+                    return Err(Error::invalid(format!(
+                        "keys {origin}: {key} is bound to both {other} and {}",
+                        spec.id
+                    )));
+                }
+            }
+        }
+        Ok(Self::from_keys(keys))
+    }
+
+    /// The action of a key in the first of these contexts that knows it.
+    pub fn action(&self, chain: &[Context], key: Key) -> Option<Action> {
+        chain.iter().find_map(|&context| self.lookup.get(&(context, key)).copied())
+    }
+
+    /// Rows of the table with their keys as they are now.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static ActionSpec, &[Key])> {
+        ACTIONS.iter().zip(&self.keys).map(|(spec, keys)| (spec, keys.as_slice()))
+    }
+
+    /// Keys of the first row with this action in one of these contexts, as text; empty if it has none.
+    pub fn key_of(&self, action: Action, chain: &[Context]) -> String {
+        self.rows()
+            .find(|(s, keys)| s.action == action && chain.contains(&s.context) && !keys.is_empty())
+            .map(|(_, keys)| keys[0].to_string())
+            .unwrap_or_default()
+    }
+
+    /// Footer entries of these contexts: keys and words. Neighbours with the same words become one.
+    pub fn hints(&self, chain: &[Context]) -> Vec<(String, &'static str)> {
+        let mut hints: Vec<(String, &'static str)> = Vec::new();
+        for (spec, keys) in self.rows() {
+            let (Some(words), Some(&key)) = (spec.hint, keys.first()) else { continue };
+            // A key that a nearer context takes does something else here.
+            if !chain.contains(&spec.context) || self.action(chain, key) != Some(spec.action) {
+                continue;
+            }
+            match hints.iter_mut().find(|(_, w)| *w == words) {
+                Some((keys, _)) if hints_pair(spec.action) => *keys = join(keys, &key.to_string()),
+                Some(_) => {}
+                None => hints.push((key.to_string(), words)),
+            }
+        }
+        hints
+    }
+
+    /// The README's key tables; the ids are those of key files.
+    pub fn markdown(&self) -> String {
+        let mut out = String::new();
+        for context in Context::ALL {
+            out += &format!("**{}**\n\n| key | id | |\n|---|---|---|\n", context.title());
+            for (spec, keys) in self.rows().filter(|(s, _)| s.context == context) {
+                let keys: Vec<_> = keys.iter().map(|k| format!("`{k}`")).collect();
+                out += &format!("| {} | `{}` | {} |\n", keys.join(" "), spec.id, spec.description);
+            }
+            out.push('\n');
+        }
+        out
+    }
+}
+
+/// Whether an action has a counterpart whose key belongs beside its own in the footer.
+fn hints_pair(action: Action) -> bool {
+    use Action as A;
+    matches!(
+        action,
+        A::TokenRight | A::LatentDown | A::ScrollDown | A::RatioUp | A::RatioFineUp | A::ViewNext | A::ValueNext
+    )
+}
+
+fn join(first: &str, second: &str) -> String {
+    if first.chars().all(|c| "↑↓←→".contains(c)) {
+        format!("{first}{second}")
+    } else {
+        format!("{first} {second}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_key_is_readable_and_bound_once_in_its_context() {
+        let mut seen = HashMap::new();
+        for spec in ACTIONS {
+            for name in spec.keys {
+                let key: Key = name.parse().unwrap();
+                if let Some(other) = seen.insert((spec.context, key), spec.id) {
+                    panic!("{name} means both {other} and {} in {:?}", spec.id, spec.context);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_shadowed_by_accident() {
+        let keymap = Keymap::default();
+        let deliberate = [Context::Detail, Context::Ratio];
+        for chain in [
+            [Context::Explore, Context::Global, Context::Always],
+            [Context::Metrics, Context::Global, Context::Always],
+            [Context::Reader, Context::Global, Context::Always],
+            [Context::Failed, Context::Global, Context::Always],
+        ] {
+            for (spec, keys) in
+                keymap.rows().filter(|(s, _)| chain.contains(&s.context) && !deliberate.contains(&s.context))
+            {
+                for &key in keys {
+                    assert_eq!(keymap.action(&chain, key), Some(spec.action), "{key} of {} in {chain:?}", spec.id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_read_back_as_written() {
+        for (text, shown) in
+            [("ctrl-p", "Ctrl-P"), ("]", "]"), ("left", "←"), ("G", "G"), ("-", "-"), ("alt-enter", "Alt-Enter")]
+        {
+            assert_eq!(text.parse::<Key>().unwrap().to_string(), shown);
+        }
+        assert!("nonsense".parse::<Key>().is_err());
+    }
+
+    #[test]
+    fn shift_does_not_matter_for_characters() {
+        let event = KeyEvent::new(KeyCode::Char('G'), KeyModifiers::SHIFT);
+        assert_eq!(Keymap::default().action(&[Context::Explore], event.into()), Some(Action::LastLatent));
+    }
+
+    #[test]
+    fn a_key_file_changes_keys_and_names_its_mistakes() {
+        let keymap = Keymap::with_changes("quit = ['Q', 'ctrl-q']", "k.toml").unwrap();
+        let action = |key: &str| keymap.action(&[Context::Global], key.parse().unwrap());
+        assert_eq!((action("Q"), action("q")), (Some(Action::Quit), None));
+        let error = |text| Keymap::with_changes(text, "k.toml").unwrap_err().to_string();
+        assert!(error("qit = 'q'").contains("qit"));
+        assert!(error("quit = 'm'").contains("core"));
+        assert!(error("quit = 3").contains("line 1"));
+    }
+
+    #[test]
+    fn hints_join_pairs() {
+        let hints = Keymap::default().hints(&[Context::Explore, Context::Global, Context::Always]);
+        assert!(hints.contains(&("←→".into(), "token")), "{hints:?}");
+        assert!(hints.contains(&("[ ]".into(), "ratio")), "{hints:?}");
+    }
+}

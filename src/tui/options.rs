@@ -1,0 +1,88 @@
+//! What the explorer is started with.
+
+use std::path::PathBuf;
+
+use crate::{
+    error::Result,
+    safe,
+    session::SessionSpec,
+    tui::{
+        keys::keymap::Keymap,
+        state::State,
+        theme::{BUILT_IN, ColorDepth, Theme},
+    },
+};
+
+/// How things look.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// A built-in theme or the path of one; by default the one for the terminal's background.
+    pub theme: Option<String>,
+    pub depth: ColorDepth,
+    pub ascii: bool,
+}
+
+impl Look {
+    /// All themes that can be switched to, the one to begin with first.
+    pub fn themes(&self) -> Result<Vec<Theme>> {
+        let first = self.theme.clone().unwrap_or_else(|| background_theme().to_owned());
+        let mut themes = vec![Theme::load(&first, self.depth, self.ascii)?];
+        for name in BUILT_IN {
+            let theme = Theme::load(name, self.depth, self.ascii)?;
+            // With few colours several names lead to the same theme.
+            if themes.iter().all(|t| t.name != theme.name) {
+                themes.push(theme);
+            }
+        }
+        Ok(themes)
+    }
+}
+
+/// The terminal's background as far as its environment tells: dark unless it says otherwise.
+fn background_theme() -> &'static str {
+    // "foreground;background" in ANSI numbers, set by several terminals.
+    let colors = std::env::var("COLORFGBG").unwrap_or_default();
+    match colors.rsplit(';').next() {
+        Some("7" | "15") => "light",
+        _ => "dark",
+    }
+}
+
+/// The explorer in a terminal.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub session: SessionSpec,
+    /// A prompt to begin with.
+    pub prompt: Option<String>,
+    pub look: Look,
+    /// Take the mouse from the start.
+    pub mouse: bool,
+    pub keymap: Keymap,
+    /// Named in the help overlay.
+    pub log_file: Option<PathBuf>,
+    /// Where it is remembered that the first steps were taken; without one they are never shown.
+    pub state_folder: Option<PathBuf>,
+}
+
+/// The explorer without a terminal: scripted keys, and a picture or recording at the end.
+#[derive(Clone, Debug)]
+pub struct RenderOptions {
+    pub session: SessionSpec,
+    pub prompt: Option<String>,
+    pub look: Look,
+    /// Columns and rows.
+    pub size: (u16, u16),
+    /// Keys to press: `hello<wait>]]<tab>`.
+    pub keys: String,
+    /// `.svg`, `.txt` or `.cast`.
+    pub out: PathBuf,
+}
+
+/// The state a session begins with.
+pub fn first_state(session: &SessionSpec, prompt: Option<&str>, themes: &[Theme], size: (u16, u16)) -> State {
+    let mut state = State::new(session.clone(), themes.iter().map(|t| t.name.clone()).collect(), size);
+    if let Some(prompt) = prompt {
+        state.prompt.set(&safe::input(prompt));
+    }
+    state
+}

@@ -1,0 +1,250 @@
+//! The explorer without a terminal: the same state, update and view, driven by scripted keys.
+
+use std::time::Duration;
+
+use crossterm::event::KeyEvent;
+
+use crate::{
+    engine::{Command, EngineHandle},
+    error::{Error, Result},
+    export::{self, cast::Recording},
+    tui::{
+        keys::keymap::Key,
+        options::{RenderOptions, first_state},
+        state::{Phase, State},
+        theme::Theme,
+        update::{effect::Effect, message::Message},
+        view as ui,
+    },
+};
+
+/// One thing a script does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    Key(KeyEvent),
+    /// Until the engine has answered everything that was asked.
+    Wait,
+    /// Until no job is unfinished.
+    Job,
+}
+
+/// A script such as `hello<wait>]]<tab><ctrl-p>`: characters are keys, names stand in angle brackets.
+pub fn parse(script: &str) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    let mut rest = script;
+    while let Some(c) = rest.chars().next() {
+        let step = if c == '<' {
+            let (name, after) = rest[1..].split_once('>').ok_or_else(|| {
+                Error::Usage(format!("keys: {rest:?} has no closing '>'; write <lt> for the character '<'"))
+            })?;
+            rest = after;
+            match name {
+                "wait" => Step::Wait,
+                "job" => Step::Job,
+                "s-tab" => Step::Key("backtab".parse::<Key>()?.into()),
+                "bs" => Step::Key("backspace".parse::<Key>()?.into()),
+                _ => Step::Key(name.parse::<Key>()?.into()),
+            }
+        } else {
+            rest = &rest[c.len_utf8()..];
+            Step::Key(Key::new(crossterm::event::KeyCode::Char(c)).into())
+        };
+        steps.push(step);
+    }
+    Ok(steps)
+}
+
+/// What a picture is written as.
+#[derive(Clone, Copy, PartialEq)]
+enum Format {
+    Svg,
+    Text,
+    Cast,
+}
+
+/// Load the session, press the keys, write the screen or the recording.
+pub fn render(engine: EngineHandle, options: RenderOptions) -> Result<()> {
+    let format = match options.out.extension().and_then(|e| e.to_str()) {
+        Some("svg") => Format::Svg,
+        Some("txt") => Format::Text,
+        Some("cast") => Format::Cast,
+        _ => {
+            return Err(Error::Usage(format!(
+                "{}: expected a name that ends in .svg, .txt or .cast",
+                options.out.display()
+            )));
+        }
+    };
+    let steps = parse(&options.keys)?;
+    let themes = options.look.themes()?;
+    let state = first_state(&options.session, options.prompt.as_deref(), &themes, options.size);
+    let mut player = Player { engine, state, themes, recording: None, left: false };
+    player.play(&steps, format == Format::Cast)?;
+    player.engine.command(Command::Quit);
+    let (width, height) = options.size;
+    let theme = player.theme();
+    let (buffer, cursor) = ui::draw(width, height, &player.state, theme);
+    let text = match (format, player.recording.take()) {
+        (Format::Cast, Some(recording)) => recording.finish(),
+        (Format::Text, _) => export::text::text(&buffer),
+        _ => export::svg::svg(&buffer, cursor, player.theme().page, "prunelens"),
+    };
+    export::write_atomically(&options.out, text.as_bytes())
+}
+
+/// Time that passes in a recording at a key, and after the script has waited.
+const KEY_TIME: Duration = Duration::from_millis(90);
+const WAIT_TIME: Duration = Duration::from_millis(700);
+
+struct Player {
+    engine: EngineHandle,
+    state: State,
+    themes: Vec<Theme>,
+    recording: Option<Recording>,
+    /// A key of the script has left the program.
+    left: bool,
+}
+
+impl Player {
+    fn play(&mut self, steps: &[Step], record: bool) -> Result<()> {
+        let effects = super::start(&self.state);
+        self.perform(effects);
+        while matches!(self.state.phase, Phase::Loading { .. }) {
+            self.take_report()?;
+        }
+        if let Phase::Failed(message) = &self.state.phase {
+            return Err(Error::invalid(message.clone()));
+        }
+        if record {
+            let (width, height) = self.state.size;
+            self.recording = Some(Recording::new(width, height, "prunelens"));
+            self.frame();
+        }
+        for &step in steps {
+            match step {
+                Step::Key(key) => {
+                    self.pass(KEY_TIME);
+                    self.happen(Message::KeyPressed(key));
+                }
+                Step::Wait => {
+                    self.settle()?;
+                    self.frame();
+                    self.pass(WAIT_TIME);
+                }
+                Step::Job => {
+                    while self.state.busy_jobs() {
+                        self.take_report()?;
+                    }
+                    self.settle()?;
+                }
+            }
+            self.frame();
+            if self.left {
+                break;
+            }
+        }
+        self.pass(2 * WAIT_TIME);
+        self.frame();
+        Ok(())
+    }
+
+    /// Until nothing that was asked for is missing.
+    fn settle(&mut self) -> Result<()> {
+        if let Some(deadline) = self.state.follow.deadline {
+            self.happen(Message::TimePassed(deadline.max(self.state.now)));
+        }
+        while self.state.comparing() || self.state.estimating() || self.state.follow.latent_waiting {
+            self.take_report()?;
+        }
+        Ok(())
+    }
+
+    fn take_report(&mut self) -> Result<()> {
+        let report = self.engine.reports.blocking_recv();
+        let report = report.ok_or_else(|| Error::invalid("the engine ended before the script did"))?;
+        self.happen(Message::Reported(Box::new(report)));
+        match &self.state.phase {
+            Phase::Crashed(message) => Err(Error::invalid(format!("the engine stopped: {message}"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        // Time in a script is its own: pictures do not depend on how fast the machine is. The pause that ends typing is
+        // left to `<wait>`, so that every key of a word belongs to one edit.
+        self.state.now += time;
+        if let Some(deadline) = &mut self.state.follow.deadline {
+            *deadline = (*deadline).max(self.state.now + time);
+        }
+    }
+
+    fn happen(&mut self, message: Message) {
+        let effects = super::update(&mut self.state, message);
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Command(command) => self.engine.command(command),
+                Effect::Request(request) => self.engine.request(request),
+                Effect::Quit => self.left = true,
+                // A script leaves no other traces than its picture.
+                Effect::Copy(_)
+                | Effect::Export(_)
+                | Effect::RememberUse
+                | Effect::Clear
+                | Effect::Mouse(_)
+                | Effect::Suspend => {}
+            }
+        }
+    }
+
+    fn theme(&self) -> &Theme {
+        // There is always at least one theme.
+        &self.themes[self.state.theme % self.themes.len()]
+    }
+
+    fn frame(&mut self) {
+        let (width, height) = self.state.size;
+        if self.recording.is_some() {
+            let (buffer, cursor) = ui::draw(width, height, &self.state, self.theme());
+            if let Some(recording) = &mut self.recording {
+                recording.frame(self.state.now.as_secs_f64(), &buffer, cursor);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossterm::event::{KeyCode, KeyModifiers};
+
+    use super::*;
+
+    fn key(code: KeyCode) -> Step {
+        Step::Key(KeyEvent::new(code, KeyModifiers::NONE))
+    }
+
+    #[test]
+    fn scripts_are_characters_and_names() {
+        let steps = parse("hé<wait>]<tab><lt><job><ctrl-p>").unwrap();
+        let expected = [
+            key(KeyCode::Char('h')),
+            key(KeyCode::Char('é')),
+            Step::Wait,
+            key(KeyCode::Char(']')),
+            key(KeyCode::Tab),
+            key(KeyCode::Char('<')),
+            Step::Job,
+            Step::Key(KeyEvent::new(KeyCode::Char('p'), KeyModifiers::CONTROL)),
+        ];
+        assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(parse("a<wait").unwrap_err().to_string().contains("closing"));
+        assert!(parse("<nope>").unwrap_err().to_string().contains("nope"));
+    }
+}

@@ -1,0 +1,105 @@
+//! Background work and earlier runs as the screen knows them.
+
+use std::sync::Arc;
+
+use crate::{
+    engine::{JobId, JobSpec, JobState},
+    metrics::{Detail, MetricTable, Run},
+};
+
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub id: JobId,
+    pub spec: JobSpec,
+    pub state: JobState,
+    /// What it measured so far.
+    pub table: Option<Arc<MetricTable>>,
+    pub details: Arc<Vec<Detail>>,
+    /// What its state does not say: a smaller batch, where it goes on from.
+    pub remarks: Vec<String>,
+}
+
+impl Job {
+    pub fn new(id: JobId, spec: JobSpec, state: JobState) -> Self {
+        Self { id, spec, state, table: None, details: Arc::default(), remarks: Vec::new() }
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, JobState::Running { .. })
+    }
+
+    /// The engine works on it, or will without being told.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.state, JobState::Queued | JobState::Running { .. })
+    }
+
+    /// The engine has nothing more of it.
+    pub fn is_over(&self) -> bool {
+        use JobState as S;
+        matches!(self.state, S::Done { .. } | S::Failed(_) | S::Cancelled | S::Interrupted(_))
+    }
+
+    /// Share done, 0 to 1, where known.
+    pub fn share(&self) -> Option<f64> {
+        match self.state {
+            JobState::Running { done, total, .. } if total > 0 => Some((done as f64 / total as f64).min(1.0)),
+            JobState::Paused(share) | JobState::Interrupted(share) => Some(share),
+            _ => None,
+        }
+    }
+
+    /// Seconds left at the pace so far; unknown at the very beginning.
+    pub fn seconds_left(&self) -> Option<f64> {
+        match self.state {
+            JobState::Running { done, total, seconds, .. } if done > 0 && total >= done => {
+                Some(seconds * (total - done) as f64 / done as f64)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Runs of earlier, and when "now" was when they were read, in milliseconds since 1970.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    pub runs: Arc<Vec<Run>>,
+    pub now: u64,
+}
+
+/// A row of the list: a job of this session, or an earlier run.
+#[derive(Clone, Copy, Debug)]
+pub enum Chosen<'a> {
+    Job(&'a Job),
+    Run(&'a Run),
+}
+
+impl<'a> Chosen<'a> {
+    pub fn spec(self) -> &'a JobSpec {
+        match self {
+            Self::Job(job) => &job.spec,
+            Self::Run(run) => &run.spec,
+        }
+    }
+
+    pub fn table(self) -> Option<&'a MetricTable> {
+        match self {
+            Self::Job(job) => job.table.as_deref(),
+            Self::Run(run) => Some(&run.table),
+        }
+    }
+
+    pub fn details(self) -> &'a [Detail] {
+        match self {
+            Self::Job(job) => &job.details,
+            Self::Run(run) => &run.details,
+        }
+    }
+
+    /// What an earlier run was measured on; jobs are of the session at hand.
+    pub fn session(self) -> Option<&'a str> {
+        match self {
+            Self::Job(_) => None,
+            Self::Run(run) => Some(&run.session),
+        }
+    }
+}

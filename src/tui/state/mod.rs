@@ -1,0 +1,357 @@
+//! Everything the screen shows and remembers: plain data, without handles.
+
+mod follow;
+mod form;
+mod job;
+mod log;
+mod metrics;
+mod prompt;
+mod shown;
+mod table;
+
+use std::{sync::Arc, time::Duration};
+
+pub use follow::{Follow, LatentKey, Target};
+pub use form::Form;
+pub use job::{Chosen, Job, Past};
+pub use log::{Entry, Level, Log};
+pub use metrics::{Layer, MetricsView, View};
+pub use prompt::{LONGEST, Prompt};
+pub use shown::{Dated, Shown};
+pub use table::{Change, Row, Sort, Table};
+
+pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
+use crate::{
+    compare::LatentDetail,
+    engine::{GPU, PROCESS},
+    prune::Criterion,
+    session::SessionSpec,
+    tui::keys::{action::Context, keymap::Keymap},
+};
+
+/// Beyond this many milliseconds a comparison waits for Enter.
+pub const SLOW_MS: f64 = 500.0;
+
+/// Frames of a spinner in a second.
+const SPIN: u32 = 5;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Screen {
+    Explore,
+    Metrics,
+    Session,
+    Log,
+}
+
+/// Panels of the Explore screen, in the order of Tab and of the digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panel {
+    Prompt,
+    Tokens,
+    Latents,
+    Detail,
+    Ratio,
+    Figures,
+}
+
+impl Panel {
+    pub const ALL: [Self; 6] = [Self::Prompt, Self::Tokens, Self::Latents, Self::Detail, Self::Ratio, Self::Figures];
+}
+
+/// What lies over the screen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Overlay {
+    Help {
+        scroll: usize,
+    },
+    Palette {
+        query: String,
+        selected: usize,
+    },
+    /// Going to a latent by its number.
+    Find {
+        query: String,
+    },
+    /// A job about to be started.
+    Form(Form),
+    /// Another folder for results that could not be written.
+    WriteTo {
+        id: JobId,
+        folder: String,
+    },
+    ConfirmQuit,
+}
+
+/// What the mouse points at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pointed {
+    Panel(Panel),
+    Token(usize),
+    /// A row of the table of latents.
+    Row(usize),
+    Ratio(f64),
+    /// A row of the list of jobs and runs.
+    Job(usize),
+    /// One of the views of the chosen run.
+    View(usize),
+    /// The panel under the list.
+    Measured,
+    /// A row of the form.
+    Field(usize),
+}
+
+/// How far the session is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// What is loading, and since when.
+    Loading {
+        progress: Option<Progress>,
+        since: Duration,
+    },
+    Ready,
+    Failed(String),
+    /// The engine is gone.
+    Crashed(String),
+}
+
+/// Why a latent is the selected one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Nobody chose: the strongest one here.
+    Strongest,
+    /// Moved to in the table: kept while it fires somewhere in the prompt.
+    Moved,
+    /// Found by its number: kept.
+    Found,
+}
+
+#[derive(Clone, Debug)]
+pub struct State {
+    pub now: Duration,
+    /// Something that is drawn has changed.
+    pub redraw: bool,
+    pub size: (u16, u16),
+    pub keymap: Arc<Keymap>,
+    /// Names of the themes and the one in use.
+    pub themes: Vec<String>,
+    pub theme: usize,
+    /// The mouse is ours; selecting text needs Shift meanwhile.
+    pub mouse: bool,
+    /// The three lines that say how to begin.
+    pub first_steps: bool,
+    /// Where messages of the program go, for the help overlay.
+    pub log_file: Option<String>,
+
+    pub spec: Arc<SessionSpec>,
+    pub phase: Phase,
+    pub info: Option<Arc<SessionInfo>>,
+    /// What uses how much memory now.
+    pub memory: Vec<(String, u64)>,
+
+    pub screen: Screen,
+    pub overlay: Option<Overlay>,
+    pub focus: Panel,
+
+    pub prompt: Prompt,
+    pub ratio: f64,
+    pub criterion: Criterion,
+    pub follow: Follow,
+    pub shown: Option<Shown>,
+    pub table: Table,
+    pub token: usize,
+    /// The selected token is the last one, whatever is typed.
+    pub at_end: bool,
+    pub latent: Option<u32>,
+    pub choice: Choice,
+    pub shade_difference: bool,
+    pub detail: Option<Arc<LatentDetail>>,
+    pub detail_scroll: usize,
+
+    pub jobs: Vec<Job>,
+    pub past: Past,
+    pub metrics: MetricsView,
+
+    pub log: Log,
+    pub scroll: usize,
+}
+
+impl State {
+    /// Go to a screen, from its top.
+    pub fn open(&mut self, screen: Screen) {
+        self.overlay = None;
+        self.scroll = 0;
+        self.screen = screen;
+    }
+
+    /// Rows for what is selected now. With `keep` nothing moves under the user's eyes.
+    pub fn fill(&mut self, keep: bool) {
+        let Some(shown) = &self.shown else { return };
+        let pinned = self.latent.filter(|_| self.choice != Choice::Strongest || keep);
+        self.table.fill(shown, self.token, pinned, keep);
+        if pinned.is_none() {
+            self.latent = self.table.rows.first().map(|r| r.latent);
+        }
+    }
+
+    /// A number that no job has yet.
+    pub fn next_job(&self) -> JobId {
+        self.jobs.iter().map(|j| j.id + 1).max().unwrap_or(1)
+    }
+
+    pub fn new(spec: SessionSpec, themes: Vec<String>, size: (u16, u16)) -> Self {
+        Self {
+            now: Duration::ZERO,
+            redraw: true,
+            size,
+            keymap: Arc::default(),
+            themes,
+            theme: 0,
+            mouse: false,
+            first_steps: false,
+            log_file: None,
+            ratio: spec.ratio,
+            criterion: spec.criterion,
+            spec: Arc::new(spec),
+            phase: Phase::Loading { progress: None, since: Duration::ZERO },
+            info: None,
+            memory: Vec::new(),
+            screen: Screen::Explore,
+            overlay: None,
+            focus: Panel::Prompt,
+            prompt: Prompt::default(),
+            follow: Follow::default(),
+            shown: None,
+            table: Table::default(),
+            token: 0,
+            at_end: true,
+            latent: None,
+            choice: Choice::Strongest,
+            shade_difference: false,
+            detail: None,
+            detail_scroll: 0,
+            jobs: Vec::new(),
+            past: Past::default(),
+            metrics: MetricsView::default(),
+            log: Log::default(),
+            scroll: 0,
+        }
+    }
+
+    /// Where a key is looked up, nearest first.
+    pub fn contexts(&self) -> &'static [Context] {
+        use Context as C;
+        match (&self.overlay, self.screen) {
+            (Some(Overlay::Help { .. }), _) => &[C::List, C::Reader, C::Global, C::Always],
+            (Some(Overlay::Palette { .. } | Overlay::Find { .. } | Overlay::WriteTo { .. }), _) => {
+                &[C::List, C::Always]
+            }
+            (Some(Overlay::Form(_)), _) => &[C::Form, C::Always],
+            (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
+            (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
+            (None, Screen::Session | Screen::Log) => &[C::Reader, C::Global, C::Always],
+            (None, Screen::Explore) if matches!(self.phase, Phase::Failed(_)) => &[C::Failed, C::Global, C::Always],
+            (None, Screen::Explore) => match self.focus {
+                Panel::Prompt => &[C::Prompt, C::Always],
+                Panel::Detail => &[C::Detail, C::Explore, C::Global, C::Always],
+                Panel::Ratio => &[C::Ratio, C::Explore, C::Global, C::Always],
+                Panel::Tokens | Panel::Latents | Panel::Figures => &[C::Explore, C::Global, C::Always],
+            },
+        }
+    }
+
+    /// Whether letters go into a text.
+    pub fn typing(&self) -> bool {
+        match self.overlay {
+            Some(Overlay::Palette { .. } | Overlay::Find { .. } | Overlay::Form(_) | Overlay::WriteTo { .. }) => true,
+            Some(_) => false,
+            None => self.focus == Panel::Prompt && self.takes_text(),
+        }
+    }
+
+    /// The prompt can be written, while the session loads too.
+    pub fn takes_text(&self) -> bool {
+        self.screen == Screen::Explore && matches!(self.phase, Phase::Loading { .. } | Phase::Ready)
+    }
+
+    /// There is something to explore, even if the engine has gone since.
+    pub fn has_session(&self) -> bool {
+        self.info.is_some() && !matches!(self.phase, Phase::Loading { .. } | Phase::Failed(_))
+    }
+
+    /// Comparisons take so long here that they wait for Enter.
+    pub fn slow(&self) -> bool {
+        self.info.as_ref().is_some_and(|i| i.probe_ms > SLOW_MS)
+    }
+
+    /// What the screen should be showing.
+    pub fn target(&self) -> Target {
+        Target { prompt: self.prompt.wanted.clone(), ratio: self.ratio, criterion: self.criterion }
+    }
+
+    /// The prompt as typed differs from the one compared and nothing is under way: Enter would compare it.
+    pub fn awaits_enter(&self) -> bool {
+        self.slow() && !self.prompt.is_blank() && self.prompt.text() != self.prompt.wanted.as_ref()
+    }
+
+    /// A comparison or its figures are still on their way.
+    pub fn comparing(&self) -> bool {
+        self.follow.waiting || self.shown.as_ref().is_some_and(|s| !s.complete && self.follow.is_current(s.generation))
+    }
+
+    /// What the job in the form will take is not known yet.
+    pub fn estimating(&self) -> bool {
+        matches!(&self.overlay, Some(Overlay::Form(form)) if form.waiting)
+    }
+
+    pub fn running_job(&self) -> Option<&Job> {
+        self.jobs.iter().find(|j| j.is_running())
+    }
+
+    /// A job runs or waits for its turn.
+    pub fn busy_jobs(&self) -> bool {
+        self.jobs.iter().any(Job::is_busy)
+    }
+
+    /// Something on screen moves by itself.
+    pub fn animating(&self) -> bool {
+        matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || self.comparing()
+    }
+
+    /// The frame that spinners are at.
+    pub fn spin(&self) -> usize {
+        (self.now.as_millis() as usize * SPIN as usize) / 1000
+    }
+
+    /// How long after the last message a `TimePassed` is wanted.
+    pub fn next_wake(&self) -> Option<Duration> {
+        let tick = self.animating().then(|| {
+            let period = Duration::from_secs(1) / SPIN;
+            period * (self.spin() as u32 + 1)
+        });
+        tick.into_iter().chain(self.follow.deadline).min()
+    }
+
+    /// Memory of the whole process where the system tells it, else of what is known.
+    pub fn memory_in_use(&self) -> u64 {
+        self.memory_of(PROCESS).unwrap_or_else(|| self.memory.iter().map(|(_, bytes)| bytes).sum())
+    }
+
+    /// Of the GPU that models are on, by every program.
+    pub fn gpu_in_use(&self) -> Option<u64> {
+        self.memory_of(GPU)
+    }
+
+    fn memory_of(&self, whole: &str) -> Option<u64> {
+        self.memory.iter().find(|(name, _)| name == whole).map(|(_, bytes)| *bytes)
+    }
+
+    /// Pairs of the prompt that are active at ratio 0, and how many of them are at the ratio set now.
+    pub fn alive(&self) -> Option<(usize, usize)> {
+        let paths = self.shown.as_ref()?.paths.as_ref()?;
+        let at = self.ratio * paths.survival.len() as f64;
+        let low = *paths.survival.get(at as usize).or(paths.survival.last())?;
+        let high = paths.survival.get(at as usize + 1).copied().unwrap_or(0.0);
+        let share = low + (high - low) * at.fract();
+        Some(((share * paths.active as f64).round() as usize, paths.active))
+    }
+}

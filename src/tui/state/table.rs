@@ -1,0 +1,182 @@
+//! Rows of the table of latents.
+
+use std::{cmp::Ordering, collections::BTreeSet, collections::HashMap};
+
+use crate::{
+    compare::{GRID, Match, Variant},
+    tui::state::Shown,
+};
+
+/// What rows are ordered by, largest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    By(Variant),
+    /// How far `pruned` is from `original`, either way.
+    Difference,
+}
+
+impl Sort {
+    pub fn next(self, variants: &[Variant]) -> Self {
+        let all: Vec<_> =
+            Variant::ALL.into_iter().filter(|v| variants.contains(v)).map(Self::By).chain([Self::Difference]).collect();
+        let at = all.iter().position(|&s| s == self).map_or(0, |at| (at + 1) % all.len());
+        all[at]
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::By(variant) => variant.name(),
+            Self::Difference => "difference",
+        }
+    }
+}
+
+/// From `original` to `pruned`, as a share of the original.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    Same,
+    Up(f32),
+    Down(f32),
+    /// Fired, and no longer does.
+    Dead,
+    /// Did not fire, and does now.
+    New,
+    /// Fires in neither.
+    Absent,
+}
+
+/// One latent of the shared dictionary at a token, or over the whole prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub latent: u32,
+    /// Activations in the order of [`Variant::ALL`]; `None` where there is no such variant or no match in it.
+    pub values: [Option<f32>; 4],
+    pub matched: Option<Match>,
+    /// Activation at each ratio of the grid.
+    pub path: Option<[f32; GRID]>,
+}
+
+impl Row {
+    pub fn value(&self, variant: Variant) -> Option<f32> {
+        self.values[variant as usize]
+    }
+
+    pub fn change(&self) -> Option<Change> {
+        let (before, after) = (self.value(Variant::Original)?, self.value(Variant::Pruned)?);
+        Some(match (before > 0.0, after > 0.0) {
+            (false, false) => Change::Absent,
+            (false, true) => Change::New,
+            (true, false) => Change::Dead,
+            (true, true) => match (after - before) / before {
+                share if share.abs() < 0.005 => Change::Same,
+                share if share > 0.0 => Change::Up(share),
+                share => Change::Down(-share),
+            },
+        })
+    }
+
+    fn key(&self, sort: Sort) -> f32 {
+        match sort {
+            Sort::By(variant) => self.value(variant).unwrap_or(0.0),
+            Sort::Difference => {
+                let [before, after] = [Variant::Original, Variant::Pruned].map(|v| self.value(v).unwrap_or(0.0));
+                (after - before).abs()
+            }
+        }
+    }
+
+    /// The order of rows: by the column asked for, then by what the latent meant before, then by number.
+    fn cmp(&self, other: &Self, sort: Sort) -> Ordering {
+        let by = |sort| other.key(sort).total_cmp(&self.key(sort));
+        by(sort)
+            .then_with(|| by(Sort::By(Variant::Original)))
+            .then_with(|| by(Sort::By(Variant::Transfer)))
+            .then_with(|| self.latent.cmp(&other.latent))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub rows: Vec<Row>,
+    pub sort: Sort,
+    /// Over the whole prompt instead of at the selected token.
+    pub whole: bool,
+    /// The order is that of earlier values: it is put right when the person next moves.
+    pub disordered: bool,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { rows: Vec::new(), sort: Sort::By(Variant::Original), whole: false, disordered: false }
+    }
+}
+
+impl Table {
+    /// Latents active in `original`, `transfer` or `pruned`, and `pinned` even where it is not. With `keep`, rows stay
+    /// where they are and new ones come last.
+    pub fn fill(&mut self, shown: &Shown, token: usize, pinned: Option<u32>, keep: bool) {
+        let rows = if self.whole { over_prompt(shown) } else { at_token(shown, token) };
+        let mut rows = rows;
+        rows.sort_by(|a, b| a.cmp(b, self.sort));
+        self.disordered = false;
+        if keep {
+            let place: HashMap<u32, usize> = self.rows.iter().enumerate().map(|(at, r)| (r.latent, at)).collect();
+            let sorted: Vec<u32> = rows.iter().map(|r| r.latent).collect();
+            rows.sort_by_key(|r| place.get(&r.latent).copied().unwrap_or(usize::MAX));
+            self.disordered = rows.iter().zip(sorted).any(|(r, l)| r.latent != l);
+        }
+        if let Some(latent) = pinned.filter(|p| rows.iter().all(|r| r.latent != *p)) {
+            rows.insert(0, row(shown, latent, &[token]));
+        }
+        self.rows = rows;
+    }
+
+    pub fn position(&self, latent: u32) -> Option<usize> {
+        self.rows.iter().position(|r| r.latent == latent)
+    }
+
+    /// Rows that fire in `transfer`, and those of them that still fire in `pruned`.
+    pub fn alive(&self) -> (usize, usize) {
+        let fires = |r: &&Row, v| r.value(v).is_some_and(|x| x > 0.0);
+        let active = self.rows.iter().filter(|r| fires(r, Variant::Transfer));
+        (active.clone().filter(|r| fires(r, Variant::Pruned)).count(), active.count())
+    }
+}
+
+const SHARED: [Variant; 3] = [Variant::Original, Variant::Transfer, Variant::Pruned];
+
+fn at_token(shown: &Shown, token: usize) -> Vec<Row> {
+    let views = SHARED.iter().filter_map(|&v| shown.comparison.view(v));
+    let active: BTreeSet<u32> = views.flat_map(|v| v.latents.row(token).0.iter().copied()).collect();
+    active.into_iter().map(|latent| row(shown, latent, &[token])).collect()
+}
+
+/// The strongest activation of each latent over the tokens that are not special.
+fn over_prompt(shown: &Shown) -> Vec<Row> {
+    let mut tokens: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (token, _) in shown.comparison.tokens.iter().enumerate().filter(|(_, t)| !t.special) {
+        let views = SHARED.iter().filter_map(|&v| shown.comparison.view(v));
+        let active: BTreeSet<u32> = views.flat_map(|v| v.latents.row(token).0.iter().copied()).collect();
+        for latent in active {
+            tokens.entry(latent).or_default().push(token);
+        }
+    }
+    tokens.into_iter().map(|(latent, tokens)| row(shown, latent, &tokens)).collect()
+}
+
+/// A latent's largest values over some tokens.
+fn row(shown: &Shown, latent: u32, tokens: &[usize]) -> Row {
+    let largest = |variant, latent| {
+        let view = shown.comparison.view(variant)?;
+        Some(tokens.iter().map(|&t| view.latents.get(t, latent)).fold(0.0, f32::max))
+    };
+    let matched = shown.comparison.matches.get(&latent).copied();
+    let mut path: Option<[f32; GRID]> = None;
+    for values in tokens.iter().filter_map(|&t| shown.current_paths()?.get(t, latent)) {
+        let path = path.get_or_insert([0.0; GRID]);
+        path.iter_mut().zip(values).for_each(|(most, &v)| *most = most.max(v));
+    }
+    let [original, transfer, pruned] = SHARED.map(|v| largest(v, latent));
+    let trained = matched.and_then(|m| largest(Variant::Trained, m.latent));
+    Row { latent, values: [original, transfer, pruned, trained], matched, path }
+}

@@ -1,0 +1,188 @@
+//! The terminal: taken over at the start, given back whatever happens.
+
+use std::{
+    env,
+    io::{self, BufWriter, IsTerminal, Stdout, Write},
+    sync::{
+        Once,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use crossterm::{
+    Command as _,
+    clipboard::CopyToClipboard,
+    cursor::{SetCursorStyle, Show},
+    event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
+    execute, queue,
+    terminal::{
+        BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+        enable_raw_mode,
+    },
+};
+use ratatui::{backend::CrosstermBackend, layout::Position};
+
+use crate::{
+    error::{Error, Result},
+    tui::{state::State, theme::Theme, view as ui},
+};
+
+/// The terminal is ours and has to be given back.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// A frame goes out in as few writes as possible.
+const BUFFER: usize = 1 << 16;
+
+pub struct Terminal {
+    inner: ratatui::Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+}
+
+fn io(source: io::Error) -> Error {
+    Error::Io { path: "terminal".into(), source }
+}
+
+impl Terminal {
+    pub fn take() -> Result<Self> {
+        if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+            return Err(Error::Usage(
+                "the explorer needs a terminal; prunelens render draws it without one, prunelens inspect prints figures".into(),
+            ));
+        }
+        restore_before_panics_are_told();
+        enter().map_err(io)?;
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, io::stdout()));
+        let inner = ratatui::Terminal::new(backend).map_err(|e| {
+            restore();
+            io(e)
+        })?;
+        Ok(Self { inner })
+    }
+
+    pub fn size(&self) -> (u16, u16) {
+        self.inner.size().map_or((80, 24), |s| (s.width, s.height))
+    }
+
+    /// Draw what has changed since the last frame, as one update of the screen.
+    pub fn draw(&mut self, state: &State, theme: &Theme) -> Result<()> {
+        queue!(self.inner.backend_mut(), BeginSynchronizedUpdate).map_err(io)?;
+        let drawn = self.inner.draw(|frame| {
+            let cursor: Option<Position> = ui::view(frame.area(), frame.buffer_mut(), state, theme);
+            if let Some(cursor) = cursor {
+                frame.set_cursor_position(cursor);
+            }
+        });
+        let drawn = drawn.map(drop);
+        let ended = execute!(self.inner.backend_mut(), EndSynchronizedUpdate);
+        drawn.and(ended).map_err(io)
+    }
+
+    /// Forget what is on screen, so that the next frame draws everything.
+    pub fn clear(&mut self) -> Result<()> {
+        self.inner.clear().map_err(io)
+    }
+
+    /// Hand text to the terminal's clipboard.
+    pub fn copy(&mut self, text: &str) -> Result<()> {
+        let mut sequence = String::new();
+        // Writing into a string cannot fail.
+        let _ = CopyToClipboard::to_clipboard_from(text).write_ansi(&mut sequence);
+        let wrapped = wrap_for_multiplexer(&sequence, env::var_os("TMUX").is_some(), env::var_os("STY").is_some());
+        let writer = self.inner.backend_mut();
+        writer.write_all(wrapped.as_bytes()).and_then(|()| Write::flush(writer)).map_err(io)
+    }
+
+    /// Take the mouse, or give it back.
+    pub fn mouse(&mut self, take: bool) -> Result<()> {
+        let writer = self.inner.backend_mut();
+        if take { execute!(writer, EnableMouseCapture) } else { execute!(writer, DisableMouseCapture) }.map_err(io)
+    }
+
+    /// Stop until the shell brings the program back.
+    #[cfg(unix)]
+    pub fn suspend(&mut self) -> Result<()> {
+        restore();
+        // SAFETY: raising a signal for this process has no memory effects.
+        unsafe { libc::raise(libc::SIGTSTP) };
+        enter().map_err(io)?;
+        self.clear()
+    }
+
+    #[cfg(not(unix))]
+    pub fn suspend(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+fn enter() -> io::Result<()> {
+    TAKEN.store(true, Ordering::SeqCst);
+    enable_raw_mode()?;
+    let entered = execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, SetCursorStyle::SteadyBar);
+    entered.inspect_err(|_| restore())
+}
+
+/// Give the terminal back; does nothing when it was not taken. Errors are of no use here: the terminal may be gone.
+pub fn restore() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        let _ = execute!(
+            io::stdout(),
+            EndSynchronizedUpdate,
+            DisableMouseCapture,
+            DisableBracketedPaste,
+            SetCursorStyle::DefaultUserShape,
+            LeaveAlternateScreen,
+            Show
+        );
+        let _ = disable_raw_mode();
+    }
+}
+
+/// A panic of the interface restores the terminal first. One of another thread is reported through its channel, and its
+/// text must not run across the screen: it goes to the log.
+fn restore_before_panics_are_told() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let interface = thread::current().id();
+        let tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if thread::current().id() == interface || !TAKEN.load(Ordering::SeqCst) {
+                restore();
+                tell(info);
+            } else {
+                tracing::error!("{info}");
+            }
+        }));
+    });
+}
+
+/// Terminal multiplexers pass sequences on only when they are wrapped.
+fn wrap_for_multiplexer(sequence: &str, tmux: bool, screen: bool) -> String {
+    if tmux {
+        format!("\x1bPtmux;{}\x1b\\", sequence.replace('\x1b', "\x1b\x1b"))
+    } else if screen {
+        // screen takes at most 768 bytes at a time.
+        let chunks = sequence.as_bytes().chunks(512).map(|c| format!("\x1bP{}\x1b\\", String::from_utf8_lossy(c)));
+        chunks.collect()
+    } else {
+        sequence.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clipboard_text_passes_multiplexers() {
+        assert_eq!(wrap_for_multiplexer("\x1b]52;c;eA==\x1b\\", false, false), "\x1b]52;c;eA==\x1b\\");
+        assert_eq!(wrap_for_multiplexer("\x1b]52\x1b\\", true, false), "\x1bPtmux;\x1b\x1b]52\x1b\x1b\\\x1b\\");
+        let long = "x".repeat(1200);
+        assert_eq!(wrap_for_multiplexer(&long, false, true).matches("\x1bP").count(), 3);
+    }
+}

@@ -1,0 +1,336 @@
+//! What each action does.
+
+use crate::{
+    compare::Variant,
+    engine::Command,
+    prune::{Criterion, MAX_RATIO},
+    tui::{
+        keys::{action::Action, palette},
+        state::{Choice, Level, Overlay, Panel, Phase, Pointed, Screen, State},
+        update::{effect::Effect, exports, jobs, typing},
+    },
+};
+
+/// Rows a page key moves by.
+const PAGE: usize = 10;
+
+pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
+    use Action as A;
+    // Help goes away as soon as something else is done.
+    if matches!(state.overlay, Some(Overlay::Help { .. })) && closes_help(action) {
+        state.overlay = None;
+        if matches!(action, A::Help | A::Quit) {
+            return;
+        }
+    }
+    match action {
+        A::Quit if unfinished(state) => state.overlay = Some(Overlay::ConfirmQuit),
+        A::Quit | A::QuitNow => effects.extend(super::quit()),
+        A::KeepRunning => state.overlay = None,
+        A::Suspend => effects.push(Effect::Suspend),
+        A::Redraw => effects.push(Effect::Clear),
+        A::Back => back(state),
+        A::Help => state.overlay = Some(Overlay::Help { scroll: 0 }),
+        A::Palette => state.overlay = Some(Overlay::Palette { query: String::new(), selected: 0 }),
+        A::NextPanel => cycle(state, 1),
+        A::PreviousPanel => cycle(state, Panel::ALL.len() - 1),
+        A::Panel(number) => panel(state, number),
+        A::Submit => {
+            typing::submit(state);
+            if !state.prompt.is_blank() {
+                state.focus = Panel::Latents;
+            }
+        }
+        A::Newline => {
+            state.prompt.area.insert_newline();
+            typing::edited(state);
+        }
+        A::ClearPrompt => {
+            state.prompt.set("");
+            typing::edited(state);
+        }
+        A::TokenLeft => move_token(state, state.token.saturating_sub(1)),
+        A::TokenRight => move_token(state, state.token + 1),
+        A::FirstToken => move_token(state, 0),
+        A::LastToken => move_token(state, usize::MAX),
+        A::LatentUp => move_latent(state, |at, _| at.saturating_sub(1)),
+        A::LatentDown => move_latent(state, |at, _| at + 1),
+        A::LatentPageUp => move_latent(state, |at, _| at.saturating_sub(PAGE)),
+        A::LatentPageDown => move_latent(state, |at, _| at + PAGE),
+        A::FirstLatent => move_latent(state, |_, _| 0),
+        A::LastLatent => move_latent(state, |_, last| last),
+        A::Find => {
+            if state.shown.is_some() {
+                state.overlay = Some(Overlay::Find { query: String::new() });
+            }
+        }
+        A::Sort => {
+            let variants = state.info.as_ref().map_or(&Variant::ALL[..], |i| &i.variants);
+            state.table.sort = state.table.sort.next(variants);
+            refill(state);
+        }
+        A::WholePrompt => {
+            state.table.whole = !state.table.whole;
+            refill(state);
+        }
+        A::ShadeDifference => state.shade_difference = !state.shade_difference,
+        A::RatioDown => step_ratio(state, -0.05, effects),
+        A::RatioUp => step_ratio(state, 0.05, effects),
+        A::RatioFineDown => step_ratio(state, -0.01, effects),
+        A::RatioFineUp => step_ratio(state, 0.01, effects),
+        A::RatioZero => set_ratio(state, 0.0, effects),
+        A::Criterion => next_criterion(state),
+        A::ScrollUp => scroll(state, -1),
+        A::ScrollDown => scroll(state, 1),
+        A::PageUp => scroll(state, -(PAGE as isize)),
+        A::PageDown => scroll(state, PAGE as isize),
+        A::Accept => accept(state, effects),
+        A::Measure => jobs::open_form(state),
+        A::Metrics => state.open(Screen::Metrics),
+        A::PauseJob => jobs::pause(state, effects),
+        A::ResumeJob => jobs::resume(state, effects),
+        A::CancelJob => jobs::cancel(state, effects),
+        A::JobEarlier => jobs::shift(state, true, effects),
+        A::JobLater => jobs::shift(state, false, effects),
+        A::WriteResults => jobs::write_to(state),
+        A::ViewPrevious => jobs::turn_view(state, false),
+        A::ViewNext => jobs::turn_view(state, true),
+        A::Beside => jobs::mark(state),
+        A::NextFigure => jobs::next_figure(state),
+        A::ValuePrevious => jobs::turn_value(state, false),
+        A::ValueNext => jobs::turn_value(state, true),
+        A::ValueDefault => jobs::default_value(state),
+        A::QuitDropping => {
+            effects.extend(jobs::cancel_all(state));
+            effects.extend(super::quit());
+        }
+        A::Session => state.open(Screen::Session),
+        A::Log => {
+            state.open(Screen::Log);
+            // The newest is at the bottom; drawing clamps this.
+            state.scroll = usize::MAX;
+            state.log.dismiss();
+        }
+        A::Theme => {
+            state.theme = (state.theme + 1) % state.themes.len().max(1);
+            let name = state.themes.get(state.theme).cloned().unwrap_or_default();
+            state.log.push(state.now, Level::Info, format!("theme {name}"));
+        }
+        A::Mouse => {
+            state.mouse = !state.mouse;
+            let text = if state.mouse {
+                "the mouse points here now; Shift selects text"
+            } else {
+                "the mouse is the terminal's again"
+            };
+            state.log.push(state.now, Level::Info, text);
+            effects.push(Effect::Mouse(state.mouse));
+        }
+        A::Copy => match exports::markdown(state) {
+            Some(text) => effects.push(Effect::Copy(text)),
+            None => nothing_yet(state),
+        },
+        A::Export => match exports::export(state) {
+            Some(export) => effects.push(Effect::Export(export)),
+            None => nothing_yet(state),
+        },
+        A::Retry => {
+            if matches!(state.phase, Phase::Failed(_)) {
+                state.phase = Phase::Loading { progress: None, since: state.now };
+                effects.push(Effect::Command(Command::Load(Box::new(state.spec.as_ref().clone()))));
+            }
+        }
+    }
+}
+
+fn closes_help(action: Action) -> bool {
+    use Action as A;
+    !matches!(action, A::ScrollUp | A::ScrollDown | A::PageUp | A::PageDown | A::Back | A::Redraw | A::Theme)
+}
+
+/// Something would be left undone.
+fn unfinished(state: &State) -> bool {
+    state.jobs.iter().any(|job| !job.is_over())
+}
+
+fn nothing_yet(state: &mut State) {
+    let text = match state.screen {
+        Screen::Metrics => "there are no figures yet: select a run that has some",
+        _ => "there are no figures yet: type a prompt first",
+    };
+    state.log.push(state.now, Level::Warning, text);
+}
+
+/// Close the top layer.
+fn back(state: &mut State) {
+    state.log.dismiss();
+    if state.overlay.take().is_some() {
+        return;
+    }
+    if state.screen != Screen::Explore {
+        state.screen = Screen::Explore;
+    } else if state.focus == Panel::Prompt {
+        typing::submit(state);
+        state.focus = Panel::Latents;
+    }
+}
+
+fn cycle(state: &mut State, by: usize) {
+    if state.overlay.is_some() || state.screen != Screen::Explore {
+        return;
+    }
+    let at = Panel::ALL.iter().position(|&p| p == state.focus).unwrap_or(0);
+    state.focus = Panel::ALL[(at + by) % Panel::ALL.len()];
+}
+
+fn panel(state: &mut State, number: u8) {
+    if let Some(&panel) = Panel::ALL.get(usize::from(number).wrapping_sub(1)) {
+        state.screen = Screen::Explore;
+        state.focus = panel;
+    }
+}
+
+fn move_token(state: &mut State, to: usize) {
+    let Some(shown) = &state.shown else { return };
+    let last = shown.comparison.tokens.len().saturating_sub(1);
+    let to = to.min(last);
+    state.at_end = to == last;
+    if to != state.token {
+        state.token = to;
+        state.fill(false);
+    }
+}
+
+/// Moving puts a table right whose order is that of earlier values; the selected latent keeps its identity.
+fn move_latent(state: &mut State, to: impl Fn(usize, usize) -> usize) {
+    if state.table.disordered {
+        refill(state);
+    }
+    let Some(last) = state.table.rows.len().checked_sub(1) else { return };
+    let at = state.latent.and_then(|l| state.table.position(l)).unwrap_or(0);
+    state.latent = Some(state.table.rows[to(at, last).min(last)].latent);
+    state.choice = Choice::Moved;
+}
+
+/// The mouse was pressed or dragged.
+pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
+    match at {
+        Pointed::Panel(panel) => state.focus = panel,
+        Pointed::Token(token) => {
+            state.focus = Panel::Tokens;
+            move_token(state, token);
+        }
+        Pointed::Row(row) => {
+            state.focus = Panel::Latents;
+            move_latent(state, |_, _| row);
+        }
+        Pointed::Ratio(ratio) => {
+            state.focus = Panel::Ratio;
+            set_ratio(state, ratio, effects);
+        }
+        Pointed::Job(row) => jobs::select(state, row),
+        Pointed::View(view) => jobs::show_view(state, view),
+        Pointed::Field(row) => jobs::select_field(state, row),
+        Pointed::Measured => {}
+    }
+}
+
+/// The wheel moves what it is over.
+pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Effect>) {
+    let action = match (over, down) {
+        (Pointed::Token(_) | Pointed::Panel(Panel::Tokens), true) => Action::TokenRight,
+        (Pointed::Token(_) | Pointed::Panel(Panel::Tokens), false) => Action::TokenLeft,
+        (Pointed::Ratio(_) | Pointed::Panel(Panel::Ratio), true) => Action::RatioFineDown,
+        (Pointed::Ratio(_) | Pointed::Panel(Panel::Ratio), false) => Action::RatioFineUp,
+        (Pointed::Panel(Panel::Detail), true) => Action::ScrollDown,
+        (Pointed::Panel(Panel::Detail), false) => Action::ScrollUp,
+        (Pointed::Job(_) | Pointed::Field(_), true) => Action::ScrollDown,
+        (Pointed::Job(_) | Pointed::Field(_), false) => Action::ScrollUp,
+        (Pointed::View(_), true) => Action::ViewNext,
+        (Pointed::View(_), false) => Action::ViewPrevious,
+        (Pointed::Measured, true) => Action::PageDown,
+        (Pointed::Measured, false) => Action::PageUp,
+        (_, true) => Action::LatentDown,
+        (_, false) => Action::LatentUp,
+    };
+    act(state, action, effects);
+}
+
+/// Order anew with the selection kept.
+fn refill(state: &mut State) {
+    if let Some(shown) = &state.shown {
+        state.table.fill(shown, state.token, state.latent, false);
+    }
+}
+
+fn step_ratio(state: &mut State, by: f64, effects: &mut Vec<Effect>) {
+    set_ratio(state, state.ratio + by, effects);
+}
+
+fn set_ratio(state: &mut State, ratio: f64, effects: &mut Vec<Effect>) {
+    if !super::ready(state) {
+        return;
+    }
+    // Whole percents, so that going up and down comes back to the same value.
+    state.ratio = ((ratio * 100.0).round() / 100.0).clamp(0.0, MAX_RATIO);
+    if std::mem::take(&mut state.first_steps) {
+        effects.push(Effect::RememberUse);
+    }
+}
+
+fn next_criterion(state: &mut State) {
+    let criteria = state.info.as_ref().map_or(&Criterion::ALL[..], |i| &i.criteria);
+    if let Some(at) = criteria.iter().position(|&c| c == state.criterion) {
+        state.criterion = criteria[(at + 1) % criteria.len()];
+    }
+}
+
+fn scroll(state: &mut State, by: isize) {
+    let moved = |at: usize| at.saturating_add_signed(by);
+    match &mut state.overlay {
+        Some(Overlay::Help { scroll }) => *scroll = moved(*scroll),
+        Some(Overlay::Palette { query, selected }) => {
+            *selected = moved(*selected).min(palette::find(&state.keymap, query).len().saturating_sub(1));
+        }
+        Some(Overlay::Form(form)) => form.selected = moved(form.selected).min(form.fields.len()),
+        Some(_) => {}
+        None => match state.screen {
+            Screen::Explore => state.detail_scroll = moved(state.detail_scroll),
+            Screen::Metrics if by.unsigned_abs() > 1 => state.metrics.scroll = moved(state.metrics.scroll),
+            Screen::Metrics => jobs::select(state, moved(state.metrics.row)),
+            Screen::Session | Screen::Log => state.scroll = moved(state.scroll),
+        },
+    }
+}
+
+fn accept(state: &mut State, effects: &mut Vec<Effect>) {
+    match state.overlay.take() {
+        Some(Overlay::Palette { query, selected }) => {
+            if let Some(entry) = palette::find(&state.keymap, &query).get(selected) {
+                act(state, entry.action, effects);
+            }
+        }
+        Some(Overlay::Find { query }) => find(state, &query),
+        Some(Overlay::Form(form)) => jobs::start(state, form, effects),
+        Some(Overlay::WriteTo { id, folder }) => jobs::write(state, id, &folder, effects),
+        other => state.overlay = other,
+    }
+}
+
+/// Go to a latent by number, whether it fires here or not.
+fn find(state: &mut State, query: &str) {
+    let d_sae = state.info.as_ref().map_or(0, |i| i.d_sae);
+    match query.parse::<u32>() {
+        Ok(latent) if (latent as usize) < d_sae => {
+            state.latent = Some(latent);
+            state.choice = Choice::Found;
+            refill(state);
+        }
+        _ if query.is_empty() => {}
+        _ => state.log.push(
+            state.now,
+            Level::Warning,
+            format!("there is no latent #{query}: they go from #0 to #{}", d_sae.saturating_sub(1)),
+        ),
+    }
+}

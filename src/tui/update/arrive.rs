@@ -1,0 +1,170 @@
+//! What the engine reports.
+
+use std::sync::Arc;
+
+use crate::{
+    compare::Comparison,
+    engine::{JobId, JobState, Report, SessionInfo, Unfinished},
+    tui::{
+        keys::action::{Action, Context},
+        state::{Choice, Job, Level, Overlay, Panel, Past, Phase, Shown, State},
+    },
+};
+
+pub fn reported(state: &mut State, report: Report) {
+    match report {
+        Report::Loading(progress) => {
+            let since = match &state.phase {
+                Phase::Loading { progress: Some(before), since } if before.what == progress.what => *since,
+                _ => state.now,
+            };
+            state.phase = Phase::Loading { progress: Some(progress), since };
+        }
+        Report::Ready(info) => ready(state, info),
+        Report::LoadFailed(message) => {
+            // The screen itself says it.
+            state.log.push(state.now, Level::Error, message.clone());
+            state.log.dismiss();
+            state.phase = Phase::Failed(message);
+        }
+        Report::Comparison { generation, comparison, complete } => {
+            if state.follow.is_current(generation) {
+                state.follow.waiting = false;
+                compared(state, generation, comparison, complete);
+            }
+        }
+        Report::Latent { generation, detail } => {
+            if state.follow.latent.as_ref().is_some_and(|(g, _)| *g == generation) {
+                state.follow.latent_waiting = false;
+                if state.detail.as_ref().is_none_or(|d| d.latent != detail.latent) {
+                    state.detail_scroll = 0;
+                }
+                state.detail = Some(detail);
+            }
+        }
+        Report::RequestFailed { generation, message } => failed(state, generation, message),
+        Report::Job { id, state: job } => job_changed(state, id, job),
+        Report::JobTable { id, table, details } => {
+            if let Some(job) = state.jobs.iter_mut().find(|j| j.id == id) {
+                (job.table, job.details) = (Some(table), details);
+            }
+        }
+        Report::JobRemark { id, text } => {
+            if let Some(job) = state.jobs.iter_mut().find(|j| j.id == id) {
+                job.remarks.push(text);
+            }
+        }
+        Report::Estimate { generation, estimate } => {
+            if let Some(Overlay::Form(form)) = &mut state.overlay
+                && form.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
+            {
+                (form.estimate, form.waiting) = (Some(estimate), false);
+            }
+        }
+        Report::Unfinished(all) => unfinished(state, all),
+        Report::Runs { runs, now } => state.past = Past { runs, now },
+        Report::Warning(text) => state.log.push(state.now, Level::Warning, text),
+        Report::Memory(memory) => state.memory = memory,
+        Report::Crashed(message) => {
+            let text = format!(
+                "the engine stopped: {message}. Nothing more can be computed; q quits, e still exports what is shown"
+            );
+            state.log.push(state.now, Level::Error, text);
+            state.follow.waiting = false;
+            state.follow.latent_waiting = false;
+            for job in state.jobs.iter_mut().filter(|j| !j.is_over()) {
+                job.state =
+                    JobState::Failed("the engine stopped; what was saved of it goes on at the next start".into());
+            }
+            state.focus = Panel::Latents;
+            state.phase = Phase::Crashed(message);
+        }
+    }
+}
+
+fn ready(state: &mut State, info: Arc<SessionInfo>) {
+    state.phase = Phase::Ready;
+    state.ratio = info.ratio;
+    state.criterion = info.criterion;
+    state.memory = info.memory.clone();
+    for warning in &info.warnings {
+        state.log.push(state.now, Level::Warning, warning.clone());
+    }
+    state.info = Some(info);
+    // A prompt given on the command line.
+    super::typing::submit(state);
+}
+
+fn failed(state: &mut State, generation: u64, message: String) {
+    if state.follow.is_current(generation) {
+        state.follow.waiting = false;
+        state.follow.failed = true;
+        // What has come of it is all there will be.
+        if let Some(shown) = state.shown.as_mut().filter(|s| s.generation == generation) {
+            shown.complete = true;
+        }
+    } else if state.follow.latent.as_ref().is_some_and(|(g, _)| *g == generation) {
+        state.follow.latent_waiting = false;
+    } else {
+        return;
+    }
+    state.log.push(state.now, Level::Error, message);
+}
+
+fn compared(state: &mut State, generation: u64, comparison: Arc<Comparison>, complete: bool) {
+    let before = state.shown.take();
+    let same_prompt = before.as_ref().is_some_and(|b| *b.of.prompt == *comparison.prompt);
+    let shown = Shown::new(generation, comparison, complete, before);
+    let last = shown.comparison.tokens.len().saturating_sub(1);
+    if !same_prompt {
+        state.token = if state.at_end { last } else { state.token.min(last) };
+        let kept = match (state.choice, state.latent) {
+            (Choice::Found, Some(_)) => true,
+            (Choice::Moved, Some(latent)) => shown.fires(latent),
+            _ => false,
+        };
+        if !kept {
+            state.choice = Choice::Strongest;
+        }
+    }
+    state.shown = Some(shown);
+    state.fill(same_prompt);
+}
+
+/// Jobs that can go on: rows of their own, above what is started from now on.
+fn unfinished(state: &mut State, all: Vec<Unfinished>) {
+    let n = all.len();
+    for Unfinished { spec, share } in all {
+        if state.jobs.iter().all(|job| job.spec != spec || job.is_over()) {
+            let id = state.next_job();
+            state.jobs.push(Job::new(id, spec, JobState::Interrupted(share)));
+        }
+    }
+    let keys = [Action::Metrics, Action::ResumeJob]
+        .map(|action| state.keymap.key_of(action, &[Context::Metrics, Context::Global]));
+    let what = if n == 1 { "a job was interrupted".to_owned() } else { format!("{n} jobs were interrupted") };
+    let text = format!("{what} earlier: {} shows it, {} goes on with it", keys[0], keys[1]);
+    state.log.push(state.now, Level::Info, text);
+}
+
+fn job_changed(state: &mut State, id: JobId, new: JobState) {
+    let now = state.now;
+    let Some(job) = state.jobs.iter_mut().find(|j| j.id == id) else { return };
+    match &new {
+        JobState::Done { files, .. } => {
+            let folder = files.first().and_then(|f| f.parent()).map(|f| f.display().to_string());
+            let written = folder.map(|f| format!(", results are in {f}")).unwrap_or_default();
+            state.log.push(now, Level::Info, format!("{} finished{written}", job.spec.family));
+        }
+        JobState::Unwritten(message) => {
+            let text = format!("{} is measured, but not written: {message}; w writes it elsewhere", job.spec.family);
+            state.log.push(now, Level::Error, text);
+        }
+        JobState::Failed(message) => {
+            // It stays in the job's row; the status line belongs to actions.
+            state.log.push(now, Level::Error, format!("{} failed: {message}", job.spec.family));
+        }
+        _ => {}
+    }
+    job.state = new;
+}

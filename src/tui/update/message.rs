@@ -1,0 +1,30 @@
+//! What may happen to the state.
+
+use std::{path::PathBuf, time::Duration};
+
+use crossterm::event::KeyEvent;
+
+use crate::{engine::Report, tui::state::Pointed};
+
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// Time since the start; comes before every other message and when a deadline has passed.
+    TimePassed(Duration),
+    KeyPressed(KeyEvent),
+    /// A bracketed paste: one edit.
+    Pasted(String),
+    Resized(u16, u16),
+    /// The mouse was pressed or dragged on something.
+    Clicked(Pointed),
+    /// The wheel was turned over something, down or up.
+    Turned {
+        over: Pointed,
+        down: bool,
+    },
+    Reported(Box<Report>),
+    /// Text was handed to the terminal's clipboard; whether it took it is not known.
+    Copied(usize),
+    Exported(Result<Vec<PathBuf>, String>),
+    /// The person asked the system to end the program.
+    Terminated,
+}

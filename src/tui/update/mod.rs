@@ -1,0 +1,104 @@
+//! `update`: the one place where the state changes. Pure: no clock, no channel, no file.
+
+mod act;
+mod arrive;
+pub mod effect;
+mod exports;
+mod follow;
+mod jobs;
+pub mod message;
+mod typing;
+
+pub use effect::Effect;
+pub use message::Message;
+
+use crossterm::event::{KeyEvent, KeyEventKind, KeyModifiers};
+
+use crate::{
+    engine::Command,
+    tui::{
+        keys::{action::Action, keymap::Key},
+        state::{Level, Phase, State},
+    },
+};
+
+/// Apply what happened; returns what the outside has to do about it.
+pub fn update(state: &mut State, message: Message) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    match message {
+        Message::TimePassed(now) => {
+            let frame = state.spin();
+            state.now = now;
+            state.redraw |= state.animating() && state.spin() != frame;
+            if state.follow.deadline.is_some_and(|d| d <= now) {
+                typing::submit(state);
+            }
+        }
+        message => {
+            state.redraw = true;
+            happen(state, message, &mut effects);
+        }
+    }
+    follow::ask(state, &mut effects);
+    effects
+}
+
+/// The first effect of a session: load it.
+pub fn start(state: &State) -> Vec<Effect> {
+    vec![Effect::Command(Command::Load(Box::new(state.spec.as_ref().clone())))]
+}
+
+fn happen(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
+    match message {
+        Message::TimePassed(_) => {}
+        Message::KeyPressed(event) => key_pressed(state, event, effects),
+        Message::Pasted(text) => typing::pasted(state, &text),
+        Message::Resized(width, height) => state.size = (width, height),
+        Message::Clicked(at) => act::clicked(state, at, effects),
+        Message::Turned { over, down } => act::turned(state, over, down, effects),
+        Message::Reported(report) => arrive::reported(state, *report),
+        Message::Copied(bytes) => {
+            state.log.push(
+                state.now,
+                Level::Info,
+                format!("sent {bytes} bytes to the terminal's clipboard; e writes files"),
+            );
+        }
+        Message::Exported(Ok(paths)) => {
+            let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
+            state.log.push(state.now, Level::Info, format!("wrote {}", names.join(", ")));
+        }
+        Message::Exported(Err(error)) => state.log.push(state.now, Level::Error, error),
+        Message::Terminated => effects.extend(quit()),
+    }
+}
+
+fn key_pressed(state: &mut State, event: KeyEvent, effects: &mut Vec<Effect>) {
+    if event.kind == KeyEventKind::Release {
+        return;
+    }
+    state.log.seen();
+    if typing::takes_example(state, &event) {
+        return;
+    }
+    let action = state.keymap.clone().action(state.contexts(), Key::from(event));
+    match action {
+        Some(action) => act::act(state, action, effects),
+        None if state.typing() => typing::typed(state, event),
+        // Esc and a key in one go look like Alt and the key.
+        None if event.modifiers == KeyModifiers::ALT => {
+            act::act(state, Action::Back, effects);
+            key_pressed(state, KeyEvent { modifiers: KeyModifiers::NONE, ..event }, effects);
+        }
+        None => {}
+    }
+}
+
+/// Leave: the engine stops what it does, then the loop ends.
+fn quit() -> [Effect; 2] {
+    [Effect::Command(Command::Quit), Effect::Quit]
+}
+
+fn ready(state: &State) -> bool {
+    state.phase == Phase::Ready
+}

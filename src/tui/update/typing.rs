@@ -1,0 +1,128 @@
+//! Text entry: the prompt, the palette's query, a latent's number.
+
+use std::time::Duration;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use crate::{
+    safe,
+    tui::state::{LONGEST, Level, Overlay, Panel, Screen, State},
+};
+
+/// A prompt is compared when typing pauses this long.
+pub const PAUSE: Duration = Duration::from_millis(120);
+
+/// With an empty prompt, digits take its examples.
+pub fn takes_example(state: &mut State, event: &KeyEvent) -> bool {
+    let plain = event.modifiers.is_empty() && state.overlay.is_none() && state.screen == Screen::Explore;
+    let KeyCode::Char(digit @ '1'..='3') = event.code else { return false };
+    let Some(info) = state.info.clone().filter(|_| plain && state.prompt.is_blank() && super::ready(state)) else {
+        return false;
+    };
+    let Some(example) = info.examples.get(digit as usize - '1' as usize) else { return false };
+    state.prompt.set(&safe::input(example));
+    state.focus = Panel::Latents;
+    edited(state);
+    submit(state);
+    true
+}
+
+/// A key that is no action while letters go into a text.
+pub fn typed(state: &mut State, event: KeyEvent) {
+    let letter = match event.code {
+        KeyCode::Char(c) if !event.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => Some(c),
+        _ => None,
+    };
+    match &mut state.overlay {
+        Some(Overlay::Palette { query, selected }) => {
+            *selected = 0;
+            edit(query, event.code, letter);
+        }
+        Some(Overlay::Find { query }) => edit(query, event.code, letter.filter(char::is_ascii_digit)),
+        Some(Overlay::WriteTo { folder, .. }) => edit_path(folder, event.code, letter),
+        Some(Overlay::Form(form)) => {
+            if let Some(text) = form.selected.checked_sub(1).and_then(|at| form.fields.get_mut(at)) {
+                edit_path(text, event.code, letter);
+            }
+        }
+        _ => {
+            let full = letter.is_some() && state.prompt.room() == 0;
+            if !full && state.prompt.area.input(event) {
+                edited(state);
+            }
+        }
+    }
+}
+
+fn edit(query: &mut String, code: KeyCode, letter: Option<char>) {
+    match (code, letter) {
+        (KeyCode::Backspace, _) => drop(query.pop()),
+        (_, Some(c)) if query.len() < 60 => query.push(c),
+        _ => {}
+    }
+}
+
+/// Longest path or list in a field, in bytes.
+const FIELD: usize = 4096;
+
+fn edit_path(text: &mut String, code: KeyCode, letter: Option<char>) {
+    match (code, letter) {
+        (KeyCode::Backspace, _) => drop(text.pop()),
+        (_, Some(c)) if text.len() < FIELD => text.push(c),
+        _ => {}
+    }
+}
+
+fn paste_path(field: &mut String, text: &str) {
+    let room = FIELD.saturating_sub(field.len());
+    field.extend(text.chars().filter(|c| !c.is_control()).take(room / 4));
+}
+
+pub fn pasted(state: &mut State, text: &str) {
+    let text = safe::input(text);
+    let takes = state.takes_text();
+    match &mut state.overlay {
+        Some(Overlay::Palette { query, .. }) => query.extend(text.chars().filter(|c| !c.is_control()).take(60)),
+        Some(Overlay::Find { query }) => query.extend(text.chars().filter(char::is_ascii_digit).take(10)),
+        Some(Overlay::WriteTo { folder, .. }) => paste_path(folder, &text),
+        Some(Overlay::Form(form)) => {
+            if let Some(field) = form.selected.checked_sub(1).and_then(|at| form.fields.get_mut(at)) {
+                paste_path(field, &text);
+            }
+        }
+        Some(_) => {}
+        None if takes => {
+            let room = state.prompt.room();
+            let kept: String = text.chars().take(room).collect();
+            if kept.len() < text.len() {
+                let note = format!("the paste was cut after {room} characters: a prompt takes {LONGEST}");
+                state.log.push(state.now, Level::Warning, note);
+            }
+            state.focus = Panel::Prompt;
+            if state.prompt.area.insert_str(kept) {
+                edited(state);
+            }
+        }
+        None => {}
+    }
+}
+
+/// The prompt has changed: compare after a pause, at once when there is nothing left to compare.
+pub fn edited(state: &mut State) {
+    state.at_end = true;
+    if state.prompt.is_blank() {
+        submit(state);
+    } else if !state.slow() {
+        state.follow.deadline = Some(state.now + PAUSE);
+    }
+}
+
+/// What is typed is what is wanted.
+pub fn submit(state: &mut State) {
+    state.follow.deadline = None;
+    let text = state.prompt.text();
+    if *state.prompt.wanted != *text {
+        state.prompt.wanted = text.into();
+        state.follow.failed = false;
+    }
+}

@@ -1,0 +1,242 @@
+//! The selected latent: its path, what it promotes, where it fires.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::{Modifier, Style},
+    text::{Line, Span},
+};
+
+use crate::{
+    compare::{Example, LatentDetail, Variant},
+    safe,
+    tui::{
+        state::{Panel, Shown, State},
+        theme::{Role, Theme},
+        widgets::{
+            self,
+            chart::{Chart, column_of},
+            format, line_at, put, skip,
+        },
+    },
+};
+
+/// Cells left of the chart, for its scale; the slider under it leaves as many.
+pub const GUTTER: u16 = 6;
+
+/// Lines of words under the chart, examples left out.
+const WORDS: u16 = 4;
+
+pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let title = state.latent.map_or("latent".to_owned(), |l| format!("#{l}"));
+    let panel = widgets::Panel::new(title, state.focus == Panel::Detail);
+    let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
+        let inside = panel.render(area, buffer, theme);
+        let text = if state.latent.is_some() { "reading" } else { "the selected latent, explained" };
+        return put(
+            buffer,
+            line_at(inside, inside.height / 2),
+            Line::styled(text, theme.style(Role::Muted)).centered(),
+        );
+    };
+    let look = Look::new(state, shown, detail, theme);
+    let inside = panel.note(look.fate()).render(area, buffer, theme);
+    let inside = Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
+    let words = look.words(usize::from(inside.width));
+    let chart = inside.height.saturating_sub(1 + (words.len() as u16).max(WORDS)).clamp(inside.height.min(4), 10);
+    look.chart(Rect { height: chart, ..inside }, buffer, state);
+    look.scale(line_at(inside, chart), buffer, state);
+    let rest = Rect { y: inside.y + chart + 1, height: inside.height.saturating_sub(chart + 1), ..inside };
+    let first = state.detail_scroll.min(words.len().saturating_sub(usize::from(rest.height)));
+    for (at, line) in words.into_iter().skip(first).take(usize::from(rest.height)).enumerate() {
+        put(buffer, line_at(rest, at as u16), line);
+    }
+}
+
+/// The same in the two lines a narrow screen has for it.
+pub fn render_lines(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else { return };
+    let look = Look::new(state, shown, detail, theme);
+    let name = Span::styled(format!(" #{} ", detail.latent), theme.style(Role::Accent));
+    put(buffer, line_at(area, 0), Line::from_iter([name].into_iter().chain(look.fate().spans)));
+    put(buffer, skip(line_at(area, 1), 1), look.pieces("promotes  ", &detail.promotes, usize::from(area.width)));
+}
+
+struct Look<'a> {
+    shown: &'a Shown,
+    detail: &'a LatentDetail,
+    theme: &'a Theme,
+    /// What is drawn is of the latent, token and criterion selected now.
+    fresh: bool,
+}
+
+impl<'a> Look<'a> {
+    fn new(state: &State, shown: &'a Shown, detail: &'a LatentDetail, theme: &'a Theme) -> Self {
+        let fresh = state.latent == Some(detail.latent)
+            && state.token == detail.token
+            && state.criterion == detail.criterion
+            && !state.follow.latent_waiting;
+        Self { shown, detail, theme, fresh }
+    }
+
+    fn style(&self, role: impl Into<Role>) -> Style {
+        self.theme.style(if self.fresh { role.into() } else { Role::Old })
+    }
+
+    /// A variant's activation at this token, where it fires.
+    fn level(&self, variant: Variant) -> Option<f32> {
+        let latent = match variant {
+            Variant::Trained => self.shown.comparison.matches.get(&self.detail.latent)?.latent,
+            _ => self.detail.latent,
+        };
+        let value = self.shown.comparison.view(variant)?.latents.get(self.detail.token, latent);
+        (value > 0.0).then_some(value)
+    }
+
+    /// What becomes of it at this token.
+    fn fate(&self) -> Line<'static> {
+        let at = self.shown.comparison.tokens.get(self.detail.token);
+        let piece =
+            at.map(|t| safe::cut(&safe::piece(&t.piece, self.theme.ascii), 12, self.theme.ascii)).unwrap_or_default();
+        let starts = self.detail.curve.first().is_some_and(|(_, v)| *v > 0.0);
+        let muted = self.style(Role::Muted);
+        match self.detail.dies_at {
+            Some(ratio) => Line::from(vec![
+                Span::styled(format!("at {piece} "), muted),
+                Span::styled(format!("{} dies at {ratio:.2}", self.theme.symbol("✗", "x")), self.style(Role::Loss)),
+            ]),
+            None if starts => Line::styled(format!("at {piece} never dies"), muted),
+            None => Line::styled(format!("silent at {piece}"), muted),
+        }
+    }
+
+    fn chart(&self, area: Rect, buffer: &mut Buffer, state: &State) {
+        let plot = skip(area, GUTTER);
+        let levels = [Variant::Original, Variant::Transfer, Variant::Trained].map(|v| (v, self.level(v)));
+        let top =
+            self.detail.curve.iter().map(|(_, v)| *v).chain(levels.iter().filter_map(|(_, l)| *l)).fold(0.0, f32::max);
+        let label = |value: f32| {
+            Line::styled(
+                format!("{:>w$}", format::activation(value), w = usize::from(GUTTER) - 1),
+                self.style(Role::Muted),
+            )
+        };
+        if top > 0.0 {
+            put(buffer, line_at(area, 0), label(top));
+        }
+        put(
+            buffer,
+            line_at(area, area.height.saturating_sub(1)),
+            Line::styled(format!("{:>w$}", 0, w = usize::from(GUTTER) - 1), self.style(Role::Muted)),
+        );
+        let mut chart = Chart::new(plot, top);
+        for (variant, level) in levels {
+            if let Some(level) = level {
+                chart.level(level, self.style(variant));
+            }
+        }
+        chart.upright(state.ratio, self.theme.style(Role::Muted));
+        if top > 0.0 {
+            chart.curve(&self.detail.curve, self.style(Variant::Pruned).add_modifier(Modifier::BOLD));
+        }
+        chart.render(buffer, self.theme.ascii);
+        if let Some(ratio) = self.detail.dies_at {
+            let at = column_of(ratio, plot.width);
+            let foot = skip(line_at(plot, plot.height.saturating_sub(1)), at);
+            put(
+                buffer,
+                foot,
+                Line::styled(self.theme.symbol("✗", "x"), self.style(Role::Loss).add_modifier(Modifier::BOLD)),
+            );
+        }
+    }
+
+    /// The ratios under the chart, the live one where it stands.
+    fn scale(&self, area: Rect, buffer: &mut Buffer, state: &State) {
+        let plot = skip(area, GUTTER);
+        let muted = self.theme.style(Role::Muted);
+        let live = column_of(state.ratio, plot.width);
+        let text = format!("{:.2}", state.ratio);
+        let start = live.saturating_sub(1).min(plot.width.saturating_sub(4));
+        for (ratio, name) in [(0.0, "0"), (0.25, ".25"), (0.5, ".5"), (0.75, ".75"), (1.0, "1")] {
+            let at = column_of(ratio, plot.width).saturating_sub(if name.len() > 1 { 1 } else { 0 });
+            let free = at + (name.len() as u16) < start || at > start + 4;
+            if free {
+                put(buffer, skip(plot, at), Line::styled(name, muted));
+            }
+        }
+        put(buffer, skip(plot, start), Line::styled(text, self.theme.style(Role::Accent)));
+    }
+
+    fn words(&self, width: usize) -> Vec<Line<'static>> {
+        let d = self.detail;
+        let muted = self.style(Role::Muted);
+        let mut lines =
+            vec![self.pieces("promotes    ", &d.promotes, width), self.pieces("suppresses  ", &d.suppresses, width)];
+        let mut facts = Vec::new();
+        if let Some(density) = d.density {
+            facts.push(format!("fires on {} of tokens", format::percent(density)));
+        }
+        if let Some(most) = d.max_activation {
+            facts.push(format!("max {}", format::activation(most)));
+        }
+        if !facts.is_empty() {
+            lines.push(Line::styled(facts.join("   "), muted));
+        }
+        lines.push(match self.shown.comparison.matches.get(&d.latent) {
+            Some(m) => {
+                let both = if m.mutual { self.theme.symbol(" ↔", " =") } else { "" };
+                Line::from(vec![
+                    Span::styled("in trained  ", muted),
+                    Span::styled(format!("#{}", m.latent), self.style(Role::Text)),
+                    Span::styled(format!("  cosine {}{both}", format::cosine(m.cosine)), muted),
+                ])
+            }
+            None if self.shown.comparison.view(Variant::Trained).is_none() => {
+                Line::styled("no trained SAE: prunelens train makes one", muted)
+            }
+            None => Line::styled("not matched in trained", muted),
+        });
+        let most = d.examples.iter().map(|e| e.activation).fold(0.0, f32::max);
+        if !d.examples.is_empty() {
+            lines.push(Line::default());
+        }
+        lines.extend(d.examples.iter().map(|e| self.example(e, most, width)));
+        lines
+    }
+
+    /// As many pieces as fit.
+    fn pieces(&self, name: &'static str, pieces: &[(Vec<u8>, f32)], width: usize) -> Line<'static> {
+        let mut text = String::new();
+        let room = width.saturating_sub(name.len());
+        for (piece, _) in pieces {
+            let piece = safe::piece(piece, self.theme.ascii);
+            if safe::width(&text) + safe::width(&piece) + 1 > room {
+                break;
+            }
+            text.push_str(&piece);
+            text.push(' ');
+        }
+        Line::from(vec![Span::styled(name, self.style(Role::Muted)), Span::styled(text, self.style(Role::Text))])
+    }
+
+    /// A text around the token it fires on, the token in the middle third.
+    fn example(&self, example: &Example, most: f32, width: usize) -> Line<'static> {
+        let ascii = self.theme.ascii;
+        let value = format!("{:>5}  ", format::activation(example.activation));
+        let token = safe::cut(&safe::piece(&example.token, ascii), width / 3, ascii);
+        let room = width.saturating_sub(value.len() + safe::width(&token));
+        let before = safe::end(&safe::excerpt(&example.before, ascii), room / 2);
+        let after = safe::cut(&safe::excerpt(&example.after, ascii), room.saturating_sub(safe::width(&before)), ascii);
+        let share = if most > 0.0 { example.activation / most } else { 0.0 };
+        let shade = self.theme.heat.at(share).filter(|_| self.fresh);
+        let shade = shade.unwrap_or(self.style(Role::Text).add_modifier(Modifier::BOLD | Modifier::UNDERLINED));
+        let muted = self.style(Role::Muted);
+        Line::from(vec![
+            Span::styled(value, muted),
+            Span::styled(before, muted),
+            Span::styled(token, shade),
+            Span::styled(after, muted),
+        ])
+    }
+}

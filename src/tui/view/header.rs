@@ -1,0 +1,61 @@
+//! The first line: what one is looking at, and where it runs.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use crate::{
+    safe,
+    tui::{
+        state::{Screen, State},
+        theme::{Role, Theme},
+        widgets::{format, put, put_right},
+    },
+};
+
+pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let muted = theme.style(Role::Muted);
+    let mut left = vec![Span::styled(" prunelens ", theme.style(Role::Accent))];
+    let place = match state.screen {
+        Screen::Explore => None,
+        Screen::Metrics => Some("metrics"),
+        Screen::Session => Some("session"),
+        Screen::Log => Some("log"),
+    };
+    if let Some(place) = place {
+        left.push(Span::styled(format!("{} {place} ", theme.symbol("›", ">")), theme.style(Role::Title)));
+    }
+    let mut right = Vec::new();
+    if let Some(info) = &state.info {
+        let dot = theme.symbol("·", "-");
+        let plain = |text: String| Span::raw(text);
+        let parts = [
+            vec![
+                plain(format!("  {} ", safe::line(&info.model))),
+                Span::styled(format!("{} {dot} ", format::count(info.parameters)), muted),
+                plain(safe::line(&info.compression)),
+            ],
+            vec![Span::styled(format!("   {}", safe::line(&info.hook)), muted)],
+            vec![plain(format!("   {}", safe::line(&info.sae)))],
+        ];
+        for part in parts {
+            let width: usize = left.iter().chain(&part).map(Span::width).sum();
+            if width <= usize::from(area.width) {
+                left.extend(part);
+            }
+        }
+        let used = format::bytes(state.memory_in_use());
+        let gpu = state.gpu_in_use().map(|bytes| format!("  gpu {}", format::bytes(bytes))).unwrap_or_default();
+        right = vec![Span::styled(safe::line(&info.device), muted), Span::raw(format!("{gpu}  {used} "))];
+    }
+    let left = Line::from(left);
+    let room = usize::from(area.width).saturating_sub(left.width() + 2);
+    put(buffer, area, left);
+    // Where only one of them fits, memory is what changes.
+    while !right.is_empty() && Line::from(right.clone()).width() > room {
+        right.remove(0);
+    }
+    put_right(buffer, area, Line::from(right));
+}

@@ -1,0 +1,107 @@
+//! The help overlay: keys from the table of actions, and how to read the screen.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use crate::{
+    compare::Variant,
+    safe,
+    tui::{
+        keys::action::Context,
+        state::State,
+        theme::{Role, Theme},
+        view::footer::ascii_arrows,
+        widgets::{self, bars, line_at, popup, put},
+    },
+};
+
+pub fn render(area: Rect, buffer: &mut Buffer, state: &State, scroll: usize, theme: &Theme) {
+    let at = popup(area, 96, area.height.saturating_sub(4).max(8), buffer);
+    let panel =
+        widgets::Panel::new("help", true).note(theme.symbol("↑↓ scroll, Esc closes", "Up/Down scroll, Esc closes"));
+    let inside = panel.render(at, buffer, theme);
+    let mut lines = legend(theme);
+    lines.extend(keys(state, usize::from(inside.width), theme));
+    if let Some(file) = &state.log_file {
+        lines.push(Line::styled(format!(" details are logged to {}", safe::line(file)), theme.style(Role::Muted)));
+    }
+    let visible = usize::from(inside.height);
+    let rows = lines.len();
+    let first = scroll.min(rows.saturating_sub(visible));
+    for (at, line) in lines.into_iter().skip(first).take(visible).enumerate() {
+        put(buffer, line_at(inside, at as u16), line);
+    }
+    widgets::scrollbar(buffer, at, rows, visible, first, theme);
+}
+
+fn legend(theme: &Theme) -> Vec<Line<'static>> {
+    let muted = theme.style(Role::Muted);
+    let variants = [
+        (Variant::Original, "the SAE on the original model: what the latent meant"),
+        (Variant::Transfer, "the same SAE on the pruned model: does it carry over?"),
+        (Variant::Pruned, "the SAE pruned to the ratio, on the pruned model: is that enough?"),
+        (Variant::Trained, "an SAE trained anew on the pruned model, its latents matched by cosine"),
+    ];
+    let mut lines = vec![Line::styled(" How to read the screen", theme.style(Role::Title))];
+    for (variant, meaning) in variants {
+        lines.push(Line::from(vec![
+            Span::styled(format!("   {:<10}", variant.name()), theme.style(variant)),
+            Span::styled(meaning, muted),
+        ]));
+    }
+    let mut ramp = vec![Span::raw("   ")];
+    for step in 1..=8 {
+        let share = step as f32 / 8.0;
+        ramp.push(match theme.heat.at(share) {
+            Some(style) => Span::styled(" ", style),
+            None => Span::raw(bars::strength(share, theme.ascii)),
+        });
+    }
+    ramp.push(Span::styled("  strength of an activation, weak to strong", muted));
+    lines.push(Line::from(ramp));
+    lines.push(Line::from(vec![
+        Span::styled(format!("   {} ", theme.symbol("▲", "+")), theme.style(Role::Gain)),
+        Span::styled(format!("{} ", theme.symbol("▼", "-")), theme.style(Role::Loss)),
+        Span::styled(format!("{}    ", theme.symbol("✗", "x")), theme.style(Role::Loss)),
+        Span::styled("more than original, less, died; beside figures the colour says better or worse", muted),
+    ]));
+    lines.push(Line::from(vec![
+        Span::styled("   0.861     ", theme.style(Role::Old)),
+        Span::styled("of an earlier ratio or prompt: the new value is on its way", muted),
+    ]));
+    lines.push(Line::from(vec![
+        Span::styled(
+            format!("   {}    ", bars::spark(&[1.0, 0.9, 0.7, 0.5, 0.3, 0.1], 1.0, 6, theme.ascii).concat()),
+            theme.style(Role::Pruned),
+        ),
+        Span::styled("path: activation as the ratio goes from 0 to 1, bright up to the ratio set", muted),
+    ]));
+    lines.push(Line::from(vec![
+        Span::raw(format!("   #881 .93{} ", theme.symbol("↔", "="))),
+        Span::styled("best match in trained and its cosine; the sign says that each is the other's best", muted),
+    ]));
+    lines.push(Line::default());
+    lines
+}
+
+fn keys(state: &State, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    for context in Context::ALL {
+        lines.push(Line::styled(format!(" {}", context.title()), theme.style(Role::Title)));
+        for (spec, keys) in state.keymap.rows().filter(|(s, keys)| s.context == context && !keys.is_empty()) {
+            let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
+            let keys = if theme.ascii { ascii_arrows(&keys.join(" ")) } else { keys.join("  ") };
+            let pad = " ".repeat(18usize.saturating_sub(safe::width(&keys)));
+            let description = safe::cut(spec.description, width.saturating_sub(23), theme.ascii);
+            lines.push(Line::from(vec![
+                Span::styled(format!("   {keys}{pad} "), theme.style(Role::Key)),
+                Span::styled(description, theme.style(Role::Muted)),
+            ]));
+        }
+        lines.push(Line::default());
+    }
+    lines
+}

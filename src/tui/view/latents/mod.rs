@@ -1,0 +1,213 @@
+//! The table of latents: what each variant makes of them.
+
+mod columns;
+
+use columns::{Column, columns, digits};
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::Style,
+    text::{Line, Span},
+};
+
+use crate::{
+    compare::Variant,
+    safe,
+    tui::{
+        keys::action::{Action, Context},
+        state::{Change, Panel, Row, Shown, Sort, State, Target},
+        theme::{Role, Theme},
+        widgets::{self, bars, format, line_at, put, skip},
+    },
+};
+
+pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let (alive, active) = state.table.alive();
+    let dot = theme.symbol("·", "-");
+    let sort = state.keymap.key_of(Action::Sort, &[Context::Explore]);
+    let kept = if state.table.disordered { ", as it was" } else { "" };
+    let foot = match state.table.rows.is_empty() {
+        true => (String::new(), String::new()),
+        false => (
+            format!("{active} active {dot} {alive} alive"),
+            format!("{sort} {} {}{kept}", state.table.sort.name(), theme.symbol("▾", "v")),
+        ),
+    };
+    let panel = widgets::Panel::new(title(state, theme), state.focus == Panel::Latents).foot(foot.0, foot.1);
+    let inside = panel.render(area, buffer, theme);
+    let Some(shown) = &state.shown else { return empty(inside, buffer, state, theme) };
+    let rows = &state.table.rows;
+    let digits = digits(state.info.as_ref().map_or(0, |i| i.d_sae));
+    let columns = columns(inside.width, &shown.comparison.views.iter().map(|v| v.variant).collect::<Vec<_>>(), digits);
+    let target = state.target();
+    put(buffer, inside, heads(&columns, digits, state, theme));
+    let body = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
+    let visible = usize::from(body.height);
+    let selected = state.latent.and_then(|l| state.table.position(l));
+    let first = widgets::offset(selected.unwrap_or(0), rows.len(), visible);
+    for (at, row) in rows.iter().enumerate().skip(first).take(visible) {
+        let line = line_at(body, (at - first) as u16);
+        let drawing =
+            Drawing { shown, target: &target, theme, digits, selected: selected == Some(at), ratio: state.ratio };
+        put(buffer, line, drawing.line(row, &columns));
+        if drawing.selected {
+            widgets::select(buffer, line, theme);
+        }
+    }
+    if rows.is_empty() {
+        let text = if shown.comparison.views.is_empty() {
+            "no SAE is loaded: start with --sae to see latents"
+        } else {
+            "no latent fires here: try another token"
+        };
+        put(buffer, skip(line_at(body, 1), 2), Line::styled(text, theme.style(Role::Muted)));
+    }
+    widgets::scrollbar(buffer, area, rows.len(), visible, first, theme);
+}
+
+/// The row drawn at a line of the screen.
+pub fn row_at(area: Rect, state: &State, y: u16) -> Option<usize> {
+    // Border and heads come before the rows.
+    let line = usize::from(y.checked_sub(area.y + 2)?);
+    let visible = usize::from(area.height.saturating_sub(3));
+    let selected = state.latent.and_then(|l| state.table.position(l)).unwrap_or(0);
+    let row = widgets::offset(selected, state.table.rows.len(), visible) + line;
+    (line < visible && row < state.table.rows.len()).then_some(row)
+}
+
+fn title(state: &State, theme: &Theme) -> String {
+    let token = state.shown.as_ref().and_then(|s| s.comparison.tokens.get(state.token));
+    match token {
+        _ if state.shown.is_none() => "latents".into(),
+        _ if state.table.whole => "latents, strongest of the whole prompt".into(),
+        Some(token) => {
+            let piece = safe::cut(&safe::piece(&token.piece, theme.ascii), 24, theme.ascii);
+            format!("latents at {} {piece}", state.token)
+        }
+        None => "latents".into(),
+    }
+}
+
+/// What will be here, before there is a prompt.
+fn empty(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let lines = [
+        "Each row will be one latent of the SAE that fires on your prompt:",
+        "what it was on the original model, what is left of it on the pruned one,",
+        "and what remains when the SAE is pruned too.",
+    ];
+    let waiting = state.comparing();
+    let top = area.height.saturating_sub(lines.len() as u16) / 2;
+    if waiting {
+        let text = format!("{} reading the prompt", widgets::spinner(state.spin(), theme.ascii));
+        return put(buffer, line_at(area, top), Line::styled(text, theme.style(Role::Muted)).centered());
+    }
+    for (at, line) in lines.into_iter().enumerate() {
+        put(buffer, line_at(area, top + at as u16), Line::styled(line, theme.style(Role::Muted)).centered());
+    }
+}
+
+fn heads(columns: &[Column], digits: usize, state: &State, theme: &Theme) -> Line<'static> {
+    let muted = theme.style(Role::Muted);
+    let down = theme.symbol("▾", "v");
+    let head = |text: &str, sort: Option<Sort>, width: usize, style: Style| {
+        let sorted = sort == Some(state.table.sort);
+        let text = if sorted { format!("{text}{down}") } else { text.to_owned() };
+        Span::styled(format!("{text:>width$}"), style)
+    };
+    let spans = columns.iter().map(|&column| match column {
+        Column::Latent => Span::styled(format!("  {:<w$}", "latent", w = column.width(digits) - 2), muted),
+        Column::Value(v) => head(v.name(), Some(Sort::By(v)), Column::VALUE, theme.style(v)),
+        Column::Change => head(theme.symbol("Δ", "diff"), Some(Sort::Difference), Column::CHANGE, muted),
+        Column::Match => Span::styled(format!("  {:<w$}", "match", w = column.width(digits) - 2), muted),
+        Column::Path(cells) => Span::styled(format!("  {:<cells$}", "path"), muted),
+    });
+    Line::from_iter(spans)
+}
+
+/// What the cells of one row need to know.
+struct Drawing<'a> {
+    shown: &'a Shown,
+    target: &'a Target,
+    theme: &'a Theme,
+    digits: usize,
+    selected: bool,
+    ratio: f64,
+}
+
+impl Drawing<'_> {
+    fn line(&self, row: &Row, columns: &[Column]) -> Line<'static> {
+        let mut spans = Vec::new();
+        for &column in columns {
+            match column {
+                Column::Latent => {
+                    let mark = if self.selected { self.theme.symbol("▸", ">") } else { " " };
+                    spans.push(Span::styled(format!("{mark} "), self.theme.style(Role::Accent)));
+                    spans.push(Span::styled(
+                        format!("{:<w$}", format!("#{}", row.latent), w = column.width(self.digits) - 2),
+                        self.style(Variant::Original, Role::Text),
+                    ));
+                }
+                Column::Value(variant) => spans.push(self.value(row, variant)),
+                Column::Change => spans.push(self.change(row)),
+                Column::Match => spans.push(self.matched(row)),
+                Column::Path(cells) => self.path(row, cells, &mut spans),
+            }
+        }
+        Line::from(spans)
+    }
+
+    /// A role's style, or that of old figures where the variant's have not come yet.
+    fn style(&self, variant: Variant, role: Role) -> Style {
+        self.theme.style(if self.shown.is_fresh(variant, self.target) { role } else { Role::Old })
+    }
+
+    fn value(&self, row: &Row, variant: Variant) -> Span<'static> {
+        let (text, role) = match row.value(variant) {
+            None => ("-".to_owned(), Role::Muted),
+            Some(v) if v > 0.0 => (format::activation(v), Role::Text),
+            Some(_) => (self.theme.symbol("·", ".").to_owned(), Role::Muted),
+        };
+        Span::styled(format!("{text:>w$}", w = Column::VALUE), self.style(variant, role))
+    }
+
+    fn change(&self, row: &Row) -> Span<'static> {
+        let theme = self.theme;
+        let (up, down) = (theme.symbol("▲", "+"), theme.symbol("▼", "-"));
+        let share = |s: f32| if s < 9.95 { format!("{:>2.0}%", s * 100.0) } else { format!("{s:>2.0}x") };
+        let (text, role) = match row.change() {
+            None | Some(Change::Absent) => (String::new(), Role::Muted),
+            Some(Change::Same) => ("0%".into(), Role::Muted),
+            Some(Change::Up(s)) => (format!("{up}{}", share(s)), Role::Gain),
+            Some(Change::Down(s)) => (format!("{down}{}", share(s)), Role::Loss),
+            Some(Change::Dead) => (format!("{}  ", theme.symbol("✗", "x")), Role::Loss),
+            Some(Change::New) => (format!("{up} new"), Role::Gain),
+        };
+        Span::styled(format!("{text:>w$}", w = Column::CHANGE), self.style(Variant::Pruned, role))
+    }
+
+    fn matched(&self, row: &Row) -> Span<'static> {
+        let text = row.matched.map(|m| {
+            let mutual = if m.mutual { self.theme.symbol("↔", "=") } else { " " };
+            format!("#{:<w$} {}{mutual}", m.latent, format::cosine(m.cosine), w = self.digits)
+        });
+        let text = text.unwrap_or_else(|| "-".into());
+        Span::styled(
+            format!("  {text:<w$}", w = Column::Match.width(self.digits) - 2),
+            self.style(Variant::Trained, Role::Muted),
+        )
+    }
+
+    /// Bright up to the live ratio: that much of the path has been walked.
+    fn path(&self, row: &Row, cells: usize, spans: &mut Vec<Span<'static>>) {
+        spans.push(Span::raw("  "));
+        let Some(path) = row.path else { return spans.push(Span::raw(" ".repeat(cells))) };
+        let bars = bars::spark(&path, path[0].max(f32::MIN_POSITIVE), cells, self.theme.ascii);
+        let live = (self.ratio * cells as f64) as usize;
+        let fresh = self.shown.paths_fresh(self.target);
+        let walked = self.theme.style(if fresh { Role::Pruned } else { Role::Old });
+        let ahead = self.theme.style(if fresh { Role::Muted } else { Role::Old });
+        let cut = (live + 1).min(cells);
+        spans.push(Span::styled(bars[..cut].concat(), walked));
+        spans.push(Span::styled(bars[cut..].concat(), ahead));
+    }
+}

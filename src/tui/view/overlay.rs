@@ -1,0 +1,83 @@
+//! What lies over the screen: help, commands, finding a latent, the question before quitting.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::{Position, Rect},
+    text::{Line, Span},
+};
+
+use crate::{
+    safe,
+    tui::{
+        keys::action::{Action, Context},
+        state::{Overlay, State},
+        theme::{Role, Theme},
+        view::{form, help, palette},
+        widgets::{self, line_at, popup, put, skip},
+    },
+};
+
+pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Option<Position> {
+    match state.overlay.as_ref()? {
+        Overlay::Help { scroll } => {
+            help::render(area, buffer, state, *scroll, theme);
+            None
+        }
+        Overlay::Palette { query, selected } => Some(palette::render(area, buffer, state, query, *selected, theme)),
+        Overlay::Find { query } => Some(find(area, buffer, state, query, theme)),
+        Overlay::Form(form) => form::render(area, buffer, state, form, theme),
+        Overlay::WriteTo { folder, .. } => Some(write_to(area, buffer, folder, theme)),
+        Overlay::ConfirmQuit => {
+            confirm(area, buffer, state, theme);
+            None
+        }
+    }
+}
+
+fn find(area: Rect, buffer: &mut Buffer, state: &State, query: &str, theme: &Theme) -> Position {
+    let at = popup(area, 44, 4, buffer);
+    let last = state.info.as_ref().map_or(0, |i| i.d_sae.saturating_sub(1));
+    let inside = widgets::Panel::new("find a latent", true).render(at, buffer, theme);
+    put(buffer, inside, Line::from(vec![Span::styled(" #", theme.style(Role::Key)), Span::raw(query.to_owned())]));
+    put(
+        buffer,
+        line_at(inside, 1),
+        Line::styled(format!(" a number from 0 to {last}, then Enter"), theme.style(Role::Muted)),
+    );
+    Position::new((inside.x + 2 + query.len() as u16).min(inside.right().saturating_sub(1)), inside.y)
+}
+
+fn write_to(area: Rect, buffer: &mut Buffer, folder: &str, theme: &Theme) -> Position {
+    let at = popup(area, 72, 4, buffer);
+    let inside = widgets::Panel::new("write the results to", true).render(at, buffer, theme);
+    let room = usize::from(inside.width).saturating_sub(3);
+    let shown = safe::end(&safe::line(folder), room);
+    put(buffer, skip(inside, 1), Line::raw(shown.clone()));
+    put(buffer, skip(line_at(inside, 1), 1), Line::styled("a folder, then Enter", theme.style(Role::Muted)));
+    Position::new((inside.x + 1 + safe::width(&shown) as u16).min(inside.right().saturating_sub(1)), inside.y)
+}
+
+fn confirm(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let at = popup(area, 52, 6, buffer);
+    let inside = widgets::Panel::new("quit?", true).render(at, buffer, theme);
+    let inside = skip(inside, 1);
+    let running = state.jobs.iter().filter(|j| !j.is_over()).count();
+    let what =
+        if running == 1 { "A job is not finished.".to_owned() } else { format!("{running} jobs are not finished.") };
+    put(buffer, inside, Line::raw(what));
+    put(
+        buffer,
+        line_at(inside, 1),
+        Line::styled("What is done is kept: it can go on next time.", theme.style(Role::Muted)),
+    );
+    let key = |action| Span::styled(state.keymap.key_of(action, &[Context::Confirm]), theme.style(Role::Key));
+    let keys = Line::from(vec![
+        key(Action::QuitNow),
+        Span::raw(" quit     "),
+        key(Action::QuitDropping),
+        Span::raw(" quit and cancel     "),
+        key(Action::KeepRunning),
+        Span::raw(" stay"),
+    ]);
+    put(buffer, line_at(inside, 3), keys);
+}

@@ -1,0 +1,145 @@
+//! The ratio slider: what is pruned, and at which ratios latents die.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::{Position, Rect},
+    text::{Line, Span},
+};
+
+use crate::{
+    prune::Criterion,
+    tui::{
+        keys::action::{Action, Context},
+        state::{Panel, State},
+        theme::{Role, Theme},
+        view::detail::GUTTER,
+        widgets::{self, bars, chart::column_of, format, line_at, put, skip},
+    },
+};
+
+pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    if area.height < 3 {
+        return one_line(area, buffer, state, theme);
+    }
+    let key = state.keymap.key_of(Action::Criterion, &[Context::Global]);
+    let panel =
+        widgets::Panel::new(format!("ratio {:.2}  {}", state.ratio, state.criterion), state.focus == Panel::Ratio)
+            .note(format!("{key} criterion"));
+    let inside = panel.render(area, buffer, theme);
+    let inside = Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
+    // Two rows of histogram where there are six lines.
+    let tall = if inside.height >= 6 { 2 } else { 1 };
+    histogram(Rect { height: tall.min(inside.height), ..inside }, buffer, state, theme);
+    slider(skip(line_at(inside, tall), GUTTER), buffer, state, theme);
+    let rest = Rect { y: inside.y + tall + 1, height: inside.height.saturating_sub(tall + 1), ..inside };
+    put(buffer, line_at(rest, 0), kept(state, theme));
+    put(buffer, line_at(rest, 1), alive(state, rest.width, theme));
+    put(buffer, line_at(rest, 2), Line::styled(meaning(state.criterion), theme.style(Role::Muted)));
+}
+
+/// The ratio at a point of the panel, where its slider and histogram are.
+pub fn ratio_at(area: Rect, at: Position) -> Option<f64> {
+    let plot = Rect { x: area.x + 2 + GUTTER, width: area.width.saturating_sub(4 + GUTTER), ..area };
+    let last = f64::from(plot.width.saturating_sub(1).max(1));
+    let lines = if area.height >= 8 { 3 } else { 2 };
+    let on = (plot.x..plot.right()).contains(&at.x) && (area.y + 1..=area.y + lines).contains(&at.y);
+    (area.height >= 3 && on).then(|| f64::from(at.x - plot.x) / last)
+}
+
+/// How many of the prompt's active latents die at each step of the grid, on the slider's scale.
+fn histogram(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    put(buffer, line_at(area, area.height.saturating_sub(1)), Line::styled("die", theme.style(Role::Muted)));
+    let Some(shown) = &state.shown else { return };
+    let Some(paths) = &shown.paths else { return };
+    let deaths: Vec<f32> = paths
+        .survival
+        .iter()
+        .enumerate()
+        .map(|(step, &alive)| (alive - paths.survival.get(step + 1).copied().unwrap_or(0.0)).max(0.0) as f32)
+        .collect();
+    // Those beyond the last step of the grid are still alive there: they would hide the rest.
+    let counted = deaths.len().saturating_sub(1);
+    let most = deaths.iter().take(counted).copied().fold(0.0, f32::max);
+    let plot = skip(area, GUTTER);
+    let fresh = shown.paths_fresh(&state.target());
+    let live = column_of(state.ratio, plot.width);
+    for row in 0..plot.height {
+        let spans = (0..plot.width).map(|x| {
+            let step = usize::from(x) * deaths.len() / usize::from(plot.width.max(1));
+            let share =
+                if most > 0.0 && step < counted { deaths.get(step).copied().unwrap_or(0.0) / most } else { 0.0 };
+            let role = match fresh {
+                false => Role::Old,
+                true if x <= live => Role::Loss,
+                true => Role::Muted,
+            };
+            Span::styled(bars::tall_column(share, row, plot.height, theme.ascii), theme.style(role))
+        });
+        put(buffer, line_at(plot, row), Line::from_iter(spans));
+    }
+}
+
+fn slider(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let at = usize::from(column_of(state.ratio, area.width));
+    let (done, left, knob) = (theme.symbol("━", "="), theme.symbol("─", "-"), theme.symbol("●", "O"));
+    let rest = usize::from(area.width).saturating_sub(at + 1);
+    let line = Line::from(vec![
+        Span::styled(done.repeat(at), theme.style(Role::Pruned)),
+        Span::styled(knob, theme.style(Role::Accent)),
+        Span::styled(left.repeat(rest), theme.style(Role::Border)),
+    ]);
+    put(buffer, area, line);
+}
+
+fn kept(state: &State, theme: &Theme) -> Line<'static> {
+    let muted = theme.style(Role::Muted);
+    let global = [Context::Global];
+    let key = |action| Span::styled(state.keymap.key_of(action, &global), theme.style(Role::Key));
+    Line::from(vec![
+        Span::styled("kept  ", muted),
+        Span::raw(format!("{:<6}", format!("{:.0} %", (1.0 - state.ratio) * 100.0))),
+        key(Action::RatioDown),
+        Span::raw(" "),
+        key(Action::RatioUp),
+        Span::styled(" 5 %  ", muted),
+        key(Action::RatioFineDown),
+        Span::raw(" "),
+        key(Action::RatioFineUp),
+        Span::styled(" 1 %  ", muted),
+        key(Action::RatioZero),
+        Span::styled(" none", muted),
+    ])
+}
+
+/// Active pairs of token and latent that are left at the ratio set now.
+fn alive(state: &State, width: u16, theme: &Theme) -> Line<'static> {
+    let muted = theme.style(Role::Muted);
+    let Some((alive, all)) = state.alive() else { return Line::default() };
+    let share = if all > 0 { format!(" ({})", format::percent(alive as f64 / all as f64)) } else { String::new() };
+    let fresh = state.shown.as_ref().is_some_and(|s| s.paths_fresh(&state.target()));
+    let style = theme.style(if fresh { Role::Text } else { Role::Old });
+    let text = format!("{alive} of {all}{share}");
+    let what = if text.len() + 21 <= usize::from(width) { " in this prompt" } else { "" };
+    Line::from(vec![Span::styled("alive ", muted), Span::styled(text, style), Span::styled(what, muted)])
+}
+
+fn meaning(criterion: Criterion) -> &'static str {
+    match criterion {
+        Criterion::Wanda => "|W| times input, ranked per output",
+        Criterion::Paper => "|W| times output, ranked per input",
+        Criterion::Magnitude => "|W|, ranked per output",
+        Criterion::Random => "at random, ranked per output",
+    }
+}
+
+/// For low screens: number, slider and survivors.
+fn one_line(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let name = format!(" ratio {:.2} {}  ", state.ratio, state.criterion);
+    let alive = state.alive().map(|(alive, all)| format!("  alive {alive} of {all} ")).unwrap_or_default();
+    let track = skip(area, name.len() as u16);
+    let track = Rect { width: track.width.saturating_sub(alive.len() as u16), ..track };
+    let focused = state.focus == Panel::Ratio;
+    put(buffer, area, Line::styled(name, theme.style(if focused { Role::TitleFocus } else { Role::Text })));
+    slider(track, buffer, state, theme);
+    put(buffer, skip(area, track.right().saturating_sub(area.x)), Line::styled(alive, theme.style(Role::Muted)));
+}

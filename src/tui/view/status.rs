@@ -1,0 +1,67 @@
+//! The line above the footer: jobs to the left, the latest message to the right.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use crate::{
+    safe,
+    tui::{
+        keys::action::Action,
+        state::{Level, Screen, State},
+        theme::{Role, Theme},
+        view::jobs,
+        widgets::{put, put_right},
+    },
+};
+
+pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let left = jobs::line(state, theme);
+    let Some(entry) = state.log.status() else {
+        let left = if left.width() == 0 && state.screen == Screen::Explore && state.has_session() {
+            idle(state, theme)
+        } else {
+            left
+        };
+        return put(buffer, area, left);
+    };
+    let (role, mark) = match entry.level {
+        Level::Info => (Role::Text, ""),
+        Level::Warning => (Role::Warning, "! "),
+        Level::Error => (Role::Error, theme.symbol("✗ ", "x ")),
+    };
+    let more = match entry.level {
+        Level::Info => String::new(),
+        Level::Warning | Level::Error => {
+            let log = state.keymap.key_of(Action::Log, &[crate::tui::keys::action::Context::Global]);
+            format!("  {log} reads all, Esc dismisses")
+        }
+    };
+    let text = safe::line(&entry.text);
+    // The message matters more than the jobs; both stay where there is room.
+    let beside = left.width() + safe::width(&text) + safe::width(&more) + mark.len() + 4 <= usize::from(area.width);
+    let room = usize::from(area.width).saturating_sub(2 + mark.len() + safe::width(&more));
+    let line = Line::from(vec![
+        Span::raw(" "),
+        Span::styled(format!("{mark}{}", safe::cut(&text, room, theme.ascii)), theme.style(role)),
+        Span::styled(more, theme.style(Role::Muted)),
+        Span::raw(" "),
+    ]);
+    if left.width() > 0 && beside {
+        put(buffer, area, left);
+        put_right(buffer, area, line);
+    } else {
+        put(buffer, area, line);
+    }
+}
+
+fn idle(state: &State, theme: &Theme) -> Line<'static> {
+    let key = state.keymap.key_of(Action::Measure, &[crate::tui::keys::action::Context::Global]);
+    Line::from(vec![
+        Span::raw(" "),
+        Span::styled(key, theme.style(Role::Key)),
+        Span::styled(" measures all variants on held-out text, in the background", theme.style(Role::Muted)),
+    ])
+}
