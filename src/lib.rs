@@ -3,7 +3,6 @@
 pub mod bench;
 pub mod cli;
 pub mod compare;
-pub mod config;
 pub mod data;
 pub mod demo;
 pub mod digest;
@@ -30,6 +29,7 @@ pub mod rng;
 pub mod sae;
 pub mod safe;
 pub mod session;
+pub mod settings;
 pub mod text;
 pub mod train;
 pub mod tui;

@@ -2,12 +2,13 @@
 
 use clap::Args;
 
-use super::{SessionArgs, setup};
+use super::setup;
 use crate::{
     bench::{self, Options},
     error::Result,
     interrupt, output,
     session::Session,
+    settings::SessionArgs,
 };
 
 #[derive(Args, Clone, Debug)]

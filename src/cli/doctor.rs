@@ -2,11 +2,12 @@
 
 use clap::Args;
 
-use super::{DisplayArgs, SessionArgs, setup};
+use super::setup;
 use crate::{
     doctor::Report,
     error::Result,
     output::{self, printable},
+    settings::{DisplayArgs, SessionArgs},
 };
 
 #[derive(Args, Clone, Debug)]

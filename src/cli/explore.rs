@@ -4,13 +4,13 @@ use std::fs;
 
 use clap::Args;
 
-use super::{DisplayArgs, SessionArgs, setup};
+use super::setup;
 use crate::{
-    config::Settings,
     engine,
     error::{Error, Result},
     folders::Folders,
     metrics::{FAMILIES, Store},
+    settings::{DisplayArgs, SessionArgs, Settings},
     tui as app,
     tui::{Keymap, Options},
 };

@@ -2,7 +2,6 @@
 
 pub mod bench;
 pub mod data;
-pub mod display;
 pub mod doctor;
 pub mod explore;
 pub mod inspect;
@@ -11,16 +10,11 @@ pub mod pages;
 pub mod presets;
 pub mod prune;
 pub mod render;
-pub mod session;
 pub mod session_file;
 mod setup;
 pub mod train;
-pub mod values;
 
 use clap::{Parser, Subcommand};
-
-pub use display::{ColorChoice, DisplayArgs};
-pub use session::{ModelArgs, SessionArgs};
 
 use self::{
     bench::BenchArgs,

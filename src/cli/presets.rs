@@ -6,11 +6,11 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    config,
     error::Result,
     hub::{self, HubId, HubSettings, Kind},
     output,
     presets::{Family, Preset, Sizes, families, ranges},
+    settings as config,
 };
 
 #[derive(Args, Clone, Debug)]

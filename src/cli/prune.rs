@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{ModelArgs, SessionArgs, setup};
+use super::setup;
 use crate::{
     demo,
     error::{Error, Result},
@@ -13,6 +13,7 @@ use crate::{
     interrupt, output,
     prune::write::{Checkpoint, Matrix, Report, SaeFiles, Staged, checkpoint, sae},
     session::{Compress, Models, Session, SessionSpec},
+    settings::{ModelArgs, SessionArgs},
 };
 
 #[derive(Args, Clone, Debug)]

@@ -4,8 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ColorChoice, DisplayArgs, SessionArgs, setup, values};
-use crate::{config::Settings, engine, error::Result, folders::Folders, tui as app, tui::RenderOptions};
+use super::setup;
+use crate::{
+    engine,
+    error::Result,
+    folders::Folders,
+    settings::{ColorChoice, DisplayArgs, SessionArgs, Settings, values},
+    tui as app,
+    tui::RenderOptions,
+};
 
 #[derive(Args, Clone, Debug)]
 pub struct RenderArgs {

@@ -1,12 +1,12 @@
 //! Settings put in force, and sessions loaded, for all commands.
 
-use super::{DisplayArgs, SessionArgs};
 use crate::{
-    config::{self, Display, Settings},
     error::Result,
     folders::Folders,
     interrupt, output,
     session::Session,
+    settings as config,
+    settings::{Display, DisplayArgs, SessionArgs, Settings},
     tui::Look,
 };
 

@@ -5,7 +5,7 @@ mod terminal;
 
 use serde::Serialize;
 
-use crate::{config, folders::Folders, hub::HubSettings, process::status_mb, session::Session};
+use crate::{folders::Folders, hub::HubSettings, process::status_mb, session::Session, settings as config};
 
 /// Everything the command reports. What cannot be known is null, never guessed.
 #[derive(Debug, Serialize)]

@@ -2,10 +2,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    cli::{DisplayArgs, SessionArgs},
-    config::{SessionFile, Settings},
     hub::HubId,
     session::SessionSpec,
+    settings::{DisplayArgs, SessionArgs, SessionFile, Settings},
 };
 
 fn settings(session: &std::path::Path) -> SessionSpec {

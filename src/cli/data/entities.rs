@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
-    cli::{ModelArgs, SessionArgs, setup},
+    cli::setup,
     data::entities::{
         EntityClass,
         table::{LeftOut, TableSpec, read_table},
@@ -18,6 +18,7 @@ use crate::{
     model::ragged::readable,
     output::{self, ProgressLine, printable},
     session::{Compress, Models, SessionSpec},
+    settings::{ModelArgs, SessionArgs},
     text::safe,
 };
 

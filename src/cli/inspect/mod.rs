@@ -8,7 +8,7 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{SessionArgs, setup};
+use super::setup;
 use crate::{
     compare::{Comparison, Prompt, matching::Matching},
     error::{Error, Result},
@@ -16,6 +16,7 @@ use crate::{
     model::Tick,
     output,
     session::Session,
+    settings::SessionArgs,
 };
 
 #[derive(Args, Clone, Debug)]

@@ -9,11 +9,11 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser},
 };
 
-use super::SessionArgs;
 use crate::{
     error::Result,
     interrupt,
     metrics::{FAMILIES, Family, Kind, Param, ParamValue, Params},
+    settings::SessionArgs,
 };
 
 #[derive(Args, Clone, Debug)]

@@ -4,10 +4,7 @@ use std::{cell::OnceCell, path::PathBuf, rc::Rc, time::Duration};
 
 use super::{Layers, MetricsArgs};
 use crate::{
-    cli::{
-        DisplayArgs, SessionArgs,
-        setup::{headless, settings},
-    },
+    cli::setup::{headless, settings},
     error::{Error, Result},
     folders::Folders,
     interrupt,
@@ -15,6 +12,7 @@ use crate::{
     model::HookPoint,
     output,
     session::{Models, Session, SessionSpec},
+    settings::{DisplayArgs, SessionArgs},
 };
 
 /// They differ in their layer where there are several; without `--layers` there is one, with no layer.

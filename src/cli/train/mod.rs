@@ -7,8 +7,13 @@ use std::path::PathBuf;
 use candle_core::DType;
 use clap::{Args, ValueEnum};
 
-use super::{ModelArgs, SessionArgs, setup, values};
-use crate::{error::Result, interrupt, model::HookPoint};
+use super::setup;
+use crate::{
+    error::Result,
+    interrupt,
+    model::HookPoint,
+    settings::{ModelArgs, SessionArgs, values},
+};
 
 #[derive(Args, Clone, Debug)]
 pub struct TrainArgs {

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::values;
 use crate::{
     model::HookPoint,
     prune::Criterion,
     session::{Compress, DeviceSpec, Processing},
+    settings::values,
 };
 
 /// Models: what `train` and `prune model` need, too.

@@ -33,20 +33,20 @@ pub fn size(text: &str) -> Result<(u16, u16), String> {
     }
 }
 
-pub(super) fn dtype() -> impl TypedValueParser<Value = DType> {
+pub fn dtype() -> impl TypedValueParser<Value = DType> {
     PossibleValuesParser::new(DTYPES.map(|(name, _)| name))
         .try_map(|name| dtype_by_name(&name).ok_or("unknown element type"))
 }
 
-pub(super) fn processing() -> impl TypedValueParser<Value = Processing> {
+pub fn processing() -> impl TypedValueParser<Value = Processing> {
     PossibleValuesParser::new(Processing::NAMES.map(|(name, _)| name)).try_map(|name| name.parse::<Processing>())
 }
 
-pub(super) fn criterion() -> impl TypedValueParser<Value = Criterion> {
+pub fn criterion() -> impl TypedValueParser<Value = Criterion> {
     PossibleValuesParser::new(Criterion::ALL.map(Criterion::name)).try_map(|name| name.parse::<Criterion>())
 }
 
-pub(super) fn threads() -> RangedU64ValueParser<u64> {
+pub fn threads() -> RangedU64ValueParser<u64> {
     RangedU64ValueParser::new().range(1..=1024)
 }
 

@@ -8,12 +8,12 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
-    cli::{ColorChoice, values},
     error::{Error, Result},
     model::HookPoint,
     presets,
     prune::{Criterion, MAX_RATIO},
     session::{Compress, DeviceSpec, Processing, dtype_by_name},
+    settings::{ColorChoice, values},
 };
 
 /// No session file is anywhere near this long.

@@ -1,18 +1,22 @@
 //! Flags, session file and environment made into settings. Flags come first, then the file, then the environment.
 
+mod display;
 mod file;
+mod session;
+pub mod values;
 
 use std::path::{Path, PathBuf};
 
 use crate::{
-    cli::{ColorChoice, DisplayArgs, SessionArgs},
     error::{Error, Result},
     folders::Folders,
     hub::{Environment, HubId, HubSettings},
     session::{Compress, SessionSpec, Source},
 };
 
+pub use display::{ColorChoice, DisplayArgs};
 pub use file::SessionFile;
+pub use session::{ModelArgs, SessionArgs};
 
 /// Everything a command is told from outside.
 #[derive(Clone, Debug)]
