@@ -2,7 +2,6 @@
 //!
 //! Nothing here needs the `cuda` feature to compile: libraries are asked of the loader, as using the device will do.
 
-pub mod fit;
 pub mod libraries;
 mod library;
 pub mod nvml;

@@ -4,11 +4,11 @@ use std::{path::Path, sync::Arc};
 
 use candle_core::Device;
 
-use super::{Calibration, Compress, DeviceSpec, SessionSpec, Source};
+use super::{Calibration, Compress, DeviceSpec, SessionSpec, Source, fit::Estimate};
 use crate::{
     demo,
     error::{Error, Result},
-    gpu::{self, fit::Estimate},
+    gpu,
     hub::Kind,
     model::{Config, Model, Tokenizer},
     progress::{Listener, Progress},

@@ -2,8 +2,10 @@
 
 use candle_core::DType;
 
-use super::Opened;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    gpu::Opened,
+};
 
 /// Left for activations, logits and the library's own work.
 const WORK: u64 = 3 << 29;
