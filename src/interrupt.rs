@@ -5,9 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use prunelens_core::error::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-
-use crate::error::{Error, Result};
 
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 

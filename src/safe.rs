@@ -130,7 +130,7 @@ fn is_joiner(c: char, ascii: bool) -> bool {
 
 /// Characters that move the cursor, change direction or have no picture of their own.
 fn must_escape(c: char, ascii: bool) -> bool {
-    (ascii && !c.is_ascii()) || crate::text::is_unsafe(c) || matches!(c as u32, 0x61c | 0xe0000..=0xe007f)
+    (ascii && !c.is_ascii()) || prunelens_core::text::is_unsafe(c) || matches!(c as u32, 0x61c | 0xe0000..=0xe007f)
 }
 
 #[cfg(test)]

@@ -3,21 +3,21 @@
 use std::{fs, path::Path, sync::Arc};
 
 use candle_core::{DType, Device};
-use prunelens::{
+use prunelens_core::{
     compare::{Reader, Variant},
     error::Error,
-    metrics::{
-        Job, Step,
-        absorption::{
-            AbsorptionResult, AbsorptionRun, AbsorptionSpec,
-            job::{AbsorptionJob, AbsorptionOptions},
-        },
-        details::DetailKind,
-    },
     model::{Model, Tokenizer},
     prune::{Criterion, Order, Pruning},
     sae::formats,
     session::{Compress, Session, SessionSpec},
+};
+use prunelens_metrics::{
+    Job, Step,
+    absorption::{
+        AbsorptionResult, AbsorptionRun, AbsorptionSpec,
+        job::{AbsorptionJob, AbsorptionOptions},
+    },
+    details::DetailKind,
 };
 use serde_json::Value;
 
@@ -183,7 +183,7 @@ fn the_demo_cannot_spell_and_that_is_said() {
 #[test]
 fn a_result_file_is_written_for_what_can_be_evaluated() {
     // The fixtures' model in a session, with its own SAE.
-    let source = |path: &str| prunelens::session::Source::Path(fixtures().join(path));
+    let source = |path: &str| prunelens_core::session::Source::Path(fixtures().join(path));
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("text.txt");
     fs::write(&text, "abu has the first letter: A ".repeat(40)).unwrap();

@@ -3,15 +3,15 @@
 use std::{collections::HashSet, path::Path, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
-use prunelens::{
+use prunelens_core::{
     compare::{Reader, Variant},
     data::read_tokens,
     error::Error,
-    metrics::core::{CoreResult, CoreRun, CoreSpec, check_comparable},
     model::{Captured, HookPoint, Model, Site},
     prune::{Criterion, Order, Pruning},
     sae::{Sae, formats},
 };
+use prunelens_metrics::core::{CoreResult, CoreRun, CoreSpec, check_comparable};
 
 const BORDER: u32 = 814;
 
@@ -47,7 +47,7 @@ fn rows() -> Vec<Vec<u32>> {
     read_tokens(fixtures().join("core/tokens.safetensors")).unwrap().remove(0).rows
 }
 
-fn new_run(spec: CoreSpec, readers: Vec<Reader>) -> prunelens::error::Result<CoreRun> {
+fn new_run(spec: CoreSpec, readers: Vec<Reader>) -> prunelens_core::error::Result<CoreRun> {
     CoreRun::new(spec, readers, rows(), HashSet::from([BORDER]))
 }
 

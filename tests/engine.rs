@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use prunelens::{
+use prunelens::engine::{self, Command, EngineHandle, JobSpec, JobState, Report, Request};
+use prunelens_core::{
     compare::{Comparison, Variant},
-    engine::{self, Command, EngineHandle, JobSpec, JobState, Report, Request},
     prune::Criterion,
     session::SessionSpec,
 };
@@ -161,7 +161,7 @@ fn what_cannot_be_read_is_said() {
         _ => None,
     });
     assert!(message.contains("256"), "{message}");
-    let missing = SessionSpec { model: prunelens::session::Source::Path("nowhere".into()), ..SessionSpec::demo() };
+    let missing = SessionSpec { model: prunelens_core::session::Source::Path("nowhere".into()), ..SessionSpec::demo() };
     engine.handle.command(Command::Load(Box::new(missing)));
     let why = engine.until(|report| match report {
         Report::LoadFailed(why) => Some(why),

@@ -9,7 +9,7 @@ use candle_core::{
     DType, Device, Tensor,
     quantized::{GgmlDType, QTensor, gguf_file},
 };
-use prunelens::model::{HookPoint, Model, Tokenizer, config::Keys};
+use prunelens_core::model::{HookPoint, Model, Tokenizer, config::Keys};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -202,12 +202,12 @@ fn gguf_files_are_the_same_models() {
             // The fixtures scale attention by a number of their own, and Llama's frequencies are in a tensor of other files:
             // neither is in these.
             gguf.config.attn_scale = hf.config.attn_scale.clone();
-            let plain = prunelens::model::config::RopeScaling::None;
+            let plain = prunelens_core::model::config::RopeScaling::None;
             for model in [&mut hf, &mut gguf] {
                 if let Some(rope) = &mut model.config.rope {
                     rope.scaling = plain.clone();
                 }
-                let rotary = model.config.rope.as_ref().map(|r| prunelens::model::Rotary::new(r, &Device::Cpu));
+                let rotary = model.config.rope.as_ref().map(|r| prunelens_core::model::Rotary::new(r, &Device::Cpu));
                 model.rotary = rotary;
             }
             let tokens = some_tokens(&hf);

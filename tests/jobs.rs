@@ -2,15 +2,15 @@
 
 use std::{fs, path::Path};
 
-use prunelens::{
+use prunelens_core::{
     compare::Variant,
     error::Result,
-    metrics::{
-        Job, Step,
-        core::job::{CoreJob, CoreOptions},
-    },
     prune::Criterion,
     session::{Compress, DeviceSpec, Session, SessionSpec},
+};
+use prunelens_metrics::{
+    Job, Step,
+    core::job::{CoreJob, CoreOptions},
 };
 use serde_json::Value;
 

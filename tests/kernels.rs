@@ -11,17 +11,17 @@ mod stand_in;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use prunelens::{
-    bench::kernels::{Sizes, measure},
+use prunelens::bench::kernels::{Sizes, measure};
+use prunelens_core::{
     compare::matching::Matching,
-    kernels::{
-        card::{self, Buffer, Card, CardRanks, Lists, Matrix, Pairs, Route, Values},
-        encode::{self, Encoder, Gate, STEPS},
-        losses::{kl_divergence, log_sum_exp},
-        ranks,
-    },
     prune::{Group, Ranks, Sparsity, cut, model::pruned as prune_weights, norms},
     sae::Latents,
+};
+use prunelens_kernels::{
+    card::{self, Buffer, Card, CardRanks, Lists, Matrix, Pairs, Route, Values},
+    encode::{self, Encoder, Gate, STEPS},
+    losses::{kl_divergence, log_sum_exp},
+    ranks,
 };
 
 /// The card to test, or none with the reason printed.
@@ -37,7 +37,7 @@ fn card() -> Option<Arc<dyn Card>> {
 fn gpu() -> Option<Arc<dyn Card>> {
     // Once: to a GPU that is opened anew all kernels are new.
     static CARD: std::sync::OnceLock<Arc<dyn Card>> = std::sync::OnceLock::new();
-    let open = || card::of(&prunelens::gpu::open(0).expect("a GPU")).expect("a GPU").expect("a GPU");
+    let open = || card::of(&prunelens_kernels::gpu::open(0).expect("a GPU")).expect("a GPU").expect("a GPU");
     Some(CARD.get_or_init(open).clone())
 }
 
@@ -192,7 +192,7 @@ fn largest(row: &[f32], k: usize) -> (Vec<(u32, f32)>, Option<u32>) {
 }
 
 fn encode_top(row: &[f32], k: usize) -> Vec<(u32, f32)> {
-    use prunelens::kernels::select::TopK;
+    use prunelens_kernels::select::TopK;
     let mut top = TopK::new(k);
     (0..).zip(row).for_each(|(at, v)| top.push((at, *v)));
     TopK::merge(std::iter::once(top), k)
@@ -431,7 +431,7 @@ fn parts_of_tensors() {
 fn matches_of_dictionaries() {
     let Some(card) = card() else { return };
     let sae = |seed: usize| {
-        let mut sae = prunelens::demo::sae().unwrap();
+        let mut sae = prunelens_core::demo::sae().unwrap();
         let (rows, d) = (300, sae.d_in());
         sae.w_dec = Tensor::from_vec(eighths(rows * d, seed), (rows, d), &Device::Cpu).unwrap();
         sae.w_enc = sae.w_dec.clone();

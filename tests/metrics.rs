@@ -18,19 +18,19 @@ use std::{
 
 use candle_core::DType;
 use place::Place;
-use prunelens::{
+use prunelens_core::{
     compare::{Reader, Variant},
     data::read_tokens,
-    metrics::{
-        core::{
-            CoreRun, CoreSpec, FIGURES,
-            pass::{Plan, measure},
-            report::result_file,
-        },
-        report::{Identity, RunStamp, sae_cfg_dict, write_results},
-    },
     model::Tokenizer,
     sae::formats,
+};
+use prunelens_metrics::{
+    core::{
+        CoreRun, CoreSpec, FIGURES,
+        pass::{Plan, measure},
+        report::result_file,
+    },
+    report::{Identity, RunStamp, sae_cfg_dict, write_results},
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -243,7 +243,7 @@ fn load(model: &Path, sae: &Path, tokens: &Path) -> Loaded {
 }
 
 /// Run to the end and write the result file; `like` gives its name.
-fn run(spec: CoreSpec, loaded: Loaded, like: &Path) -> (prunelens::metrics::core::CoreResult, Value) {
+fn run(spec: CoreSpec, loaded: Loaded, like: &Path) -> (prunelens_metrics::core::CoreResult, Value) {
     let reader = loaded.reader.clone();
     let mut run = CoreRun::new(spec.clone(), vec![loaded.reader], loaded.rows, loaded.special).expect("run");
     while run.step(&mut || Ok(())).expect("step") {}

@@ -13,7 +13,7 @@ mod place;
 
 use candle_core::{DType, Device, Tensor};
 use place::Place;
-use prunelens::{
+use prunelens_core::{
     compare::{
         Reader, Variant,
         splice::{losses, mean, next_tokens},
@@ -128,7 +128,7 @@ struct Subject {
     prompts: Vec<Vec<u32>>,
 }
 
-fn no_progress(_: prunelens::progress::Progress) -> prunelens::error::Result<()> {
+fn no_progress(_: prunelens_core::progress::Progress) -> prunelens_core::error::Result<()> {
     Ok(())
 }
 
@@ -265,9 +265,11 @@ fn check_pass(
             let offset = model.offset(*hook, Space::Tl).unwrap();
             let x = captured.acts.flatten_to(1).unwrap();
             let tl = match offset {
-                prunelens::model::processing::Offset::None => x,
-                prunelens::model::processing::Offset::Fixed(v) => x.broadcast_sub(&v).unwrap(),
-                prunelens::model::processing::Offset::Mean => x.broadcast_sub(&x.mean_keepdim(1).unwrap()).unwrap(),
+                prunelens_core::model::processing::Offset::None => x,
+                prunelens_core::model::processing::Offset::Fixed(v) => x.broadcast_sub(&v).unwrap(),
+                prunelens_core::model::processing::Offset::Mean => {
+                    x.broadcast_sub(&x.mean_keepdim(1).unwrap()).unwrap()
+                }
             };
             report.add("model", format!("{name} {hook} tl"), tolerance.check("activations", &floats(&tl), want));
         }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use candle_core::{DType, Device, Tensor};
 use half::bf16;
-use prunelens::{
+use prunelens_core::{
     error::Result,
     model::{Model, Part},
     progress::Progress,

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use place::Place;
-use prunelens::{
+use prunelens_core::{
     compare::path::PathGrid,
-    kernels::encode::keep,
     model::{HookPoint, Site, Space},
     prune::{Criterion, Order, Pruning, cut, sae::Norms},
     sae::{Activation, Latents, Normalize, Sae, SaeConfig},
 };
+use prunelens_kernels::encode::keep;
 
 const D_IN: usize = 37;
 const D_SAE: usize = 531;

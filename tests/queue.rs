@@ -6,17 +6,17 @@ use std::{
     time::Duration,
 };
 
-use prunelens::{
-    engine::{self, Command, EngineHandle, JobId, JobState, Options, Report, Request, Unfinished},
+use prunelens::engine::{self, Command, EngineHandle, JobId, JobState, Options, Report, Request, Unfinished};
+use prunelens_core::{
     error::{Error, Result},
-    metrics::{
-        Cost, Family, Job, JobProgress, JobSpec, Kind, MetricRow, MetricTable, Param, ParamValue, Params, Run, Step,
-        Store, fit,
-        job::{from_bytes, to_bytes},
-    },
     model::Tick,
     prune::Criterion,
     session::{Compress, SessionSpec},
+};
+use prunelens_metrics::{
+    Cost, Family, Job, JobProgress, JobSpec, Kind, MetricRow, MetricTable, Param, ParamValue, Params, Run, Step, Store,
+    fit,
+    job::{from_bytes, to_bytes},
 };
 use tempfile::TempDir;
 
@@ -37,7 +37,7 @@ struct Count {
 
 const NUMBER: Kind = Kind::Count { least: 0, most: 1 << 40 };
 
-const fn number(name: &'static str, default: fn(&prunelens::session::Session) -> String) -> Param {
+const fn number(name: &'static str, default: fn(&prunelens_core::session::Session) -> String) -> Param {
     Param { name, help: "a number", kind: NUMBER, default, of_session: false }
 }
 
@@ -115,12 +115,12 @@ impl Job for Count {
         let row = MetricRow {
             category: "count".into(),
             name: "sum".into(),
-            better: prunelens::metrics::Better::Neither,
+            better: prunelens_metrics::Better::Neither,
             values: vec![Some(self.sum as f64)],
         };
         MetricTable {
             metric: "count".into(),
-            variants: vec![prunelens::compare::Variant::Original],
+            variants: vec![prunelens_core::compare::Variant::Original],
             rows: vec![row],
             progress: self.progress().share(),
             ..MetricTable::default()
@@ -137,9 +137,9 @@ impl Job for Count {
     }
 
     fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>> {
-        prunelens::files::create_folder(results)?;
+        prunelens_core::files::create_folder(results)?;
         let path = results.join(format!("count-{}-{}.txt", self.to, self.batch));
-        prunelens::files::write_atomic(&path, self.sum.to_string().as_bytes())?;
+        prunelens_core::files::write_atomic(&path, self.sum.to_string().as_bytes())?;
         Ok(vec![path])
     }
 }

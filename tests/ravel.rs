@@ -4,16 +4,16 @@ mod support;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use prunelens::{
+use prunelens_core::{
     compare::Variant,
     data::entities::{Attribute, EntityClass, write_class},
     error::{Error, Result},
-    metrics::{
-        Job, Step,
-        ravel::job::{RavelJob, RavelOptions},
-    },
     model::ragged::{Text, readable},
     session::{Compress, Session, SessionSpec},
+};
+use prunelens_metrics::{
+    Job, Step,
+    ravel::job::{RavelJob, RavelOptions},
 };
 use serde_json::{Value, json};
 use support::Place;
@@ -247,7 +247,7 @@ fn from_a_table_to_figures_on_the_command_line() {
     assert!(made.out.contains("16 of 17 entities kept"), "{}", made.out);
     assert!(made.out.contains("1 rows with a name that was there before"), "{}", made.out);
     assert!(made.out.contains("1 rows without a name or a label"), "{}", made.out);
-    let written = prunelens::data::entities::read_classes(&out).unwrap().remove(0);
+    let written = prunelens_core::data::entities::read_classes(&out).unwrap().remove(0);
     assert_eq!(written.entities, class.entities);
     assert_eq!(written.entity_split.len(), 16);
 

@@ -5,20 +5,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prunelens::{
+use prunelens_core::{
     compare::Variant,
     error::Result,
-    metrics::{
-        Job, Step,
-        core::job::{CoreJob, CoreOptions},
-        details::DetailKind,
-        sweep::{
-            Mode,
-            job::{SweepJob, SweepOptions},
-        },
-    },
     prune::Criterion,
     session::{Compress, Session, SessionSpec, Source},
+};
+use prunelens_metrics::{
+    Job, Step,
+    core::job::{CoreJob, CoreOptions},
+    details::DetailKind,
+    sweep::{
+        Mode,
+        job::{SweepJob, SweepOptions},
+    },
 };
 use serde_json::Value;
 
@@ -166,7 +166,7 @@ fn papers_loss_counts_every_position_of_padded_documents() {
         rows.iter_mut().for_each(|row| row.truncate(12));
         let longest = rows.iter().map(Vec::len).max().unwrap();
         rows.iter_mut().for_each(|row| row.resize(longest, 0));
-        let tokens = prunelens::session::token_tensor(&rows, model).unwrap();
+        let tokens = prunelens_core::session::token_tensor(&rows, model).unwrap();
         let captured = model.capture(&tokens, session.hook, &mut || Ok(())).unwrap();
         let last = model.finish(&captured, &mut || Ok(())).unwrap();
         let logits = model.logits(&last).unwrap().to_vec3::<f32>().unwrap();

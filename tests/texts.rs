@@ -7,16 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prunelens::{
+use prunelens_core::{
     compare::Variant,
     data::labelled::{Making, make_dataset},
     error::Result,
-    metrics::{
-        Job, Step,
-        details::{Cell, DetailKind},
-        texts::{TextJob, TextOptions},
-    },
     session::{Compress, Session, SessionSpec},
+};
+use prunelens_metrics::{
+    Job, Step,
+    details::{Cell, DetailKind},
+    texts::{TextJob, TextOptions},
 };
 use serde_json::Value;
 use support::Place;
@@ -27,7 +27,7 @@ fn session() -> Session {
     let spec = SessionSpec {
         trained_sae: None,
         compress: Compress::Magnitude(0.5),
-        criterion: prunelens::prune::Criterion::Magnitude,
+        criterion: prunelens_core::prune::Criterion::Magnitude,
         ..SessionSpec::demo()
     };
     Session::load(&spec, &mut |_| Ok(())).unwrap()
@@ -209,7 +209,7 @@ fn a_job_taken_up_again_gives_the_same_bits_and_memory_changes_none() {
                     job.restore(state).unwrap();
                 }
                 // A step that is broken off is done again.
-                if job.step(&mut || Err(prunelens::error::Error::Interrupted)).is_err() {
+                if job.step(&mut || Err(prunelens_core::error::Error::Interrupted)).is_err() {
                     interrupted += 1;
                 }
                 let more = (0..steps).all(|_| job.step(&mut || Ok(())).unwrap() == Step::More);

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use assert_cmd::Command;
 use candle_core::{DType, Device};
-use prunelens::{
+use prunelens_core::{
     data, demo,
     error::Error,
     model::Model,
@@ -103,7 +103,17 @@ fn a_checkpoint_of_other_settings_is_refused_by_the_key_that_differs() {
 
 fn prunelens(arguments: &[&str]) -> Command {
     let mut command = Command::cargo_bin("prunelens").unwrap();
-    command.args(["train", "--text", "demo/calibration.jsonl", "--batch", "256", "--buffer", "2048", "--d-sae", "64"]);
+    command.args([
+        "train",
+        "--text",
+        "crates/prunelens-core/demo/calibration.jsonl",
+        "--batch",
+        "256",
+        "--buffer",
+        "2048",
+        "--d-sae",
+        "64",
+    ]);
     for default in [["--hook", "blocks.1.hook_resid_post"], ["--k", "4"], ["--context", "64"]] {
         if !arguments.contains(&default[0]) {
             command.args(default);
@@ -124,7 +134,8 @@ fn the_command_writes_an_sae_and_its_figures() {
     let out_text = out.to_str().unwrap();
     let arguments =
         ["--out", out_text, "--tokens", "6000", "--save-dtype", "f16", "--json", "--compress", "magnitude:0.5"];
-    let result = prunelens(&arguments).args(["--eval-text", "demo/held_out.jsonl"]).output().unwrap();
+    let result =
+        prunelens(&arguments).args(["--eval-text", "crates/prunelens-core/demo/held_out.jsonl"]).output().unwrap();
     assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
     assert!(result.stderr.is_empty(), "progress goes to terminals only");
 
@@ -188,8 +199,15 @@ fn ctrl_c_leaves_a_checkpoint_that_resume_goes_on_from() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("sae");
     let arguments = |resume: bool| {
-        let mut all =
-            vec!["train", "--text", "demo/calibration.jsonl", "--hook", "blocks.0.hook_mlp_out", "--d-sae", "32"];
+        let mut all = vec![
+            "train",
+            "--text",
+            "crates/prunelens-core/demo/calibration.jsonl",
+            "--hook",
+            "blocks.0.hook_mlp_out",
+            "--d-sae",
+            "32",
+        ];
         all.extend(["--k", "2", "--context", "64", "--compress", "none", "--out", out.to_str().unwrap()]);
         // Far more than can be done before the signal; checkpoints come every second.
         all.extend(["--tokens", "1000000000000", "--checkpoint-every", "0.01"]);

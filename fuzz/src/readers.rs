@@ -9,14 +9,16 @@ use std::{
 
 use candle_core::{DType, Device};
 use prunelens::{
+    settings::{DisplayArgs, SessionArgs, Settings},
+    tui::theme::{ColorDepth, Theme},
+};
+use prunelens_core::{
     data::{read_tokens, rows::check_rows},
     model::{
         Model, Tokenizer,
         weights::{Bytes, Weights},
     },
     sae::formats,
-    settings::{DisplayArgs, SessionArgs, Settings},
-    tui::theme::{ColorDepth, Theme},
 };
 use serde_json::Value;
 

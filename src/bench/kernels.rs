@@ -1,19 +1,19 @@
 //! Each kernel's time on a card beside what the same card can do: how fast it copies, and how fast it multiplies.
 
 use candle_core::{DType, Tensor};
-use serde::Serialize;
-
-use super::{round, shape::random};
-use crate::{
+use prunelens_core::{
     error::Result,
-    kernels::{
-        attention::Heads,
-        card::{self, Buffer, Card, CardRanks, Encoder, Lists, Matrix, Pairs, Route, layers},
-        encode::STEPS,
-    },
     prune::{Group, Sparsity, cut, grid_ratio},
     sae::Latents,
 };
+use prunelens_kernels::{
+    attention::Heads,
+    card::{self, Buffer, Card, CardRanks, Encoder, Lists, Matrix, Pairs, Route, layers},
+    encode::STEPS,
+};
+use serde::Serialize;
+
+use super::{round, shape::random};
 
 /// What was measured on a card in one run.
 #[derive(Clone, Debug, Serialize)]

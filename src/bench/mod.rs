@@ -11,23 +11,23 @@ use std::{
 };
 
 use candle_core::Tensor;
+use prunelens_core::{
+    compare::{Prompt, Reader, Token, Variant},
+    error::{Error, Result},
+    model::{HookPoint, Model, Mover, Site, Space, Tick},
+    prune::{Criterion, Order, Pruning, Sparsity, sae::Norms},
+    sae::Sae,
+    session::{Session, SessionSpec},
+};
+use prunelens_kernels::card;
+use prunelens_metrics::core::{CoreRun, CoreSpec};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
 
 pub use first_frame::first_frame;
 use kernels::{CardFigures, Sizes};
 
-use crate::{
-    compare::{Prompt, Reader, Token, Variant},
-    error::{Error, Result},
-    kernels::card,
-    metrics::core::{CoreRun, CoreSpec},
-    model::{HookPoint, Model, Mover, Site, Space, Tick},
-    process::status_mb,
-    prune::{Criterion, Order, Pruning, Sparsity, sae::Norms},
-    sae::Sae,
-    session::{Session, SessionSpec},
-};
+use crate::process::status_mb;
 
 /// Medians; absent figures are null.
 #[derive(Clone, Debug, Serialize)]
@@ -217,7 +217,7 @@ fn from_shape(
 
 fn from_session(session: &Session, load: Duration, n_tokens: usize) -> Result<Subject> {
     let spec = &session.spec;
-    let text = crate::demo::held_out()?.join("\n");
+    let text = prunelens_core::demo::held_out()?.join("\n");
     let text: String = text.chars().take(16 * n_tokens).collect();
     let ids = session.tokenizer.encode(&text, spec.bos)?;
     let n_tokens = n_tokens.min(session.original.config.n_ctx).min(ids.len());
@@ -275,7 +275,7 @@ fn measure(subject: &Subject, tick: Tick) -> Result<Figures> {
         for row in 0..latents.rows() {
             let (indices, values) = latents.row(row);
             let mut all: Vec<(u32, f32)> = indices.iter().copied().zip(values.iter().copied()).collect();
-            all.sort_unstable_by(crate::kernels::select::by_value);
+            all.sort_unstable_by(prunelens_kernels::select::by_value);
             std::hint::black_box(all);
         }
         Ok(())

@@ -3,16 +3,15 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use rand::{Rng, SeedableRng, rngs::StdRng};
-use rayon::prelude::*;
-use serde_json::json;
-
-use crate::{
+use prunelens_core::{
     error::{Error, Result},
-    kernels::{card, with_f32},
     model::{Block, Config, HookPoint, Linear, Model, Norm, NormKind, Part, Rotary, Space, config::Keys, families},
     sae::{Activation, Normalize, Sae, SaeConfig},
 };
+use prunelens_kernels::{card, with_f32};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use rayon::prelude::*;
+use serde_json::json;
 
 /// The shapes that can be asked for.
 pub const SHAPES: [&str; 2] = ["gpt2-small", "gemma-2-2b"];

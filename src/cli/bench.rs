@@ -1,13 +1,12 @@
 //! `prunelens bench`.
 
 use clap::Args;
+use prunelens_core::{error::Result, session::Session};
 
 use super::setup;
 use crate::{
     bench::{self, Options},
-    error::Result,
     interrupt, output,
-    session::Session,
     settings::SessionArgs,
 };
 

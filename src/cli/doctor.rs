@@ -1,11 +1,11 @@
 //! `prunelens doctor`.
 
 use clap::Args;
+use prunelens_core::error::Result;
 
 use super::setup;
 use crate::{
     doctor::Report,
-    error::Result,
     output::{self, printable},
     settings::{DisplayArgs, SessionArgs},
 };

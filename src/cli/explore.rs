@@ -3,13 +3,13 @@
 use std::fs;
 
 use clap::Args;
+use prunelens_core::error::{Error, Result};
+use prunelens_metrics::{FAMILIES, Store};
 
 use super::setup;
 use crate::{
     engine,
-    error::{Error, Result},
     folders::Folders,
-    metrics::{FAMILIES, Store},
     settings::{DisplayArgs, SessionArgs, Settings},
     tui as app,
     tui::{Keymap, Options},

@@ -15,6 +15,7 @@ mod setup;
 pub mod train;
 
 use clap::{Parser, Subcommand};
+use prunelens_core::error::Result;
 
 use self::{
     bench::BenchArgs,
@@ -30,7 +31,6 @@ use self::{
     session_file::SessionFileArgs,
     train::TrainArgs,
 };
-use crate::error::Result;
 
 /// See, in a terminal, what happens to a sparse autoencoder's latents when the language model under it is pruned.
 ///

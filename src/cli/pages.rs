@@ -3,12 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory};
+use prunelens_core::error::{Error, Result};
 
 use super::Cli;
-use crate::{
-    error::{Error, Result},
-    output,
-};
+use crate::output;
 
 #[derive(Args, Clone, Debug)]
 pub struct CompletionsArgs {

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use clap::Args;
+use prunelens_core::{
+    error::Result,
+    hub::{self, HubId, HubSettings, Kind},
+};
 use serde::Serialize;
 
 use crate::{
-    error::Result,
-    hub::{self, HubId, HubSettings, Kind},
     output,
     presets::{Family, Preset, Sizes, families, ranges},
     settings as config,

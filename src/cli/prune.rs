@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use prunelens_core::{
+    demo,
+    error::{Error, Result},
+    hub::Kind,
+    prune::write::{Checkpoint, Matrix, Report, SaeFiles, Staged, checkpoint, sae},
+    session::{Compress, Models, Session, SessionSpec},
+};
 use serde_json::{Map, Value, json};
 
 use super::setup;
 use crate::{
-    demo,
-    error::{Error, Result},
-    hub::Kind,
     interrupt, output,
-    prune::write::{Checkpoint, Matrix, Report, SaeFiles, Staged, checkpoint, sae},
-    session::{Compress, Models, Session, SessionSpec},
     settings::{ModelArgs, SessionArgs},
 };
 

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use prunelens_core::error::Result;
 
 use super::setup;
 use crate::{
     engine,
-    error::Result,
     folders::Folders,
     settings::{ColorChoice, DisplayArgs, SessionArgs, Settings, values},
     tui as app,

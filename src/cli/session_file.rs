@@ -7,11 +7,9 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use prunelens_core::error::{Error, Result};
 
-use crate::{
-    error::{Error, Result},
-    output, presets,
-};
+use crate::{output, presets};
 
 #[derive(Args, Clone, Debug)]
 pub struct SessionFileArgs {

@@ -1,11 +1,10 @@
 //! Settings put in force, and sessions loaded, for all commands.
 
+use prunelens_core::{error::Result, session::Session};
+
 use crate::{
-    error::Result,
     folders::Folders,
-    interrupt, output,
-    session::Session,
-    settings as config,
+    interrupt, output, settings as config,
     settings::{Display, DisplayArgs, SessionArgs, Settings},
     tui::Look,
 };

@@ -2,9 +2,8 @@
 
 use std::fs;
 
+use prunelens_kernels::gpu::{libraries, nvml};
 use serde::Serialize;
-
-use crate::gpu::{libraries, nvml};
 
 #[derive(Debug, Serialize)]
 pub struct Cpu {

@@ -3,9 +3,10 @@
 mod machine;
 mod terminal;
 
+use prunelens_core::{hub::HubSettings, session::Session};
 use serde::Serialize;
 
-use crate::{folders::Folders, hub::HubSettings, process::status_mb, session::Session, settings as config};
+use crate::{folders::Folders, process::status_mb, settings as config};
 
 /// Everything the command reports. What cannot be known is null, never guessed.
 #[derive(Debug, Serialize)]

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::{metrics::JobSpec, prune::Criterion, session::SessionSpec};
+use prunelens_core::{prune::Criterion, session::SessionSpec};
+use prunelens_metrics::JobSpec;
 
 pub type JobId = u64;
 

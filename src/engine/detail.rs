@@ -1,14 +1,13 @@
 //! One latent, in everything the detail panel shows.
 
 use candle_core::{DType, Tensor};
-
-use crate::{
+use prunelens_core::{
     compare::{Example, LatentDetail, Prompt, index::Index},
     error::Result,
-    kernels::{select::by_value, with_f32},
     model::Site,
     session::Session,
 };
+use prunelens_kernels::{select::by_value, with_f32};
 
 /// Tokens listed as promoted and as suppressed.
 const LISTED: usize = 8;

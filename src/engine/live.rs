@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc::UnboundedSender;
-
-use super::{Report, Request, detail, mailbox::Mailbox};
-use crate::{
+use prunelens_core::{
     compare::{Prompt, index::Index, matching::Matching},
     error::{Error, Result},
-    metrics::{Estimate, Family, JobSpec, Probe, fit},
     model::Tick,
     prune::Criterion,
     session::Session,
 };
+use prunelens_metrics::{Estimate, Family, JobSpec, Probe, fit};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Report, Request, detail, mailbox::Mailbox};
 
 /// What is still due for the current prompt and ratio, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +144,7 @@ impl Live {
     }
 
     /// Ranks by a criterion that is used for the first time; they change what the session holds.
-    fn rank(&self, criterion: Criterion, tick: crate::model::Tick) -> Result<()> {
+    fn rank(&self, criterion: Criterion, tick: prunelens_core::model::Tick) -> Result<()> {
         if !self.session.is_ranked(criterion) {
             self.session.order(criterion, tick)?;
             self.send(Report::Memory(super::memory(&self.session)));

@@ -14,7 +14,8 @@ pub use handle::{EngineHandle, EngineLink};
 pub use report::{FamilyInfo, JobState, ParamInfo, Report, SessionInfo, Unfinished};
 pub use thread::{Options, start, start_with};
 
-pub use crate::{metrics::JobSpec, progress::Progress};
+pub use prunelens_core::progress::Progress;
+pub use prunelens_metrics::JobSpec;
 
 /// The whole process, among what uses memory.
 pub const PROCESS: &str = "process";
@@ -22,9 +23,9 @@ pub const PROCESS: &str = "process";
 pub const GPU: &str = "GPU, all programs";
 
 /// What uses how much memory, and the wholes, in bytes.
-pub fn memory(session: &crate::session::Session) -> Vec<(String, u64)> {
+pub fn memory(session: &prunelens_core::session::Session) -> Vec<(String, u64)> {
     let mut all = session.memory();
-    let gpu = crate::gpu::opened(&session.original.device);
+    let gpu = prunelens_kernels::gpu::opened(&session.original.device);
     all.extend(gpu.map(|gpu| (GPU.to_owned(), gpu.total_bytes.saturating_sub(gpu.free_bytes))));
     all.extend(crate::process::resident_bytes().map(|bytes| (PROCESS.to_owned(), bytes)));
     all

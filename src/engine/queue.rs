@@ -6,14 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prunelens_core::{
+    error::{Error, Result},
+    session::Session,
+};
+use prunelens_metrics::{
+    Family, Job, JobSpec, Keeper, Run, Step, Store, checkpoint::millis, fit, params::CRITERION, runs,
+};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Command, JobId, JobState, Report, live::Live, mailbox::Mailbox, report::Unfinished};
-use crate::{
-    error::{Error, Result},
-    metrics::{Family, Job, JobSpec, Keeper, Run, Step, Store, checkpoint::millis, fit, params::CRITERION, runs},
-    session::Session,
-};
 
 /// Between two reports of a job's progress, and of its figures: enough to watch it.
 const TELL: Duration = Duration::from_millis(100);

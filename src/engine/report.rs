@@ -2,13 +2,14 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::command::JobId;
-use crate::{
+use prunelens_core::{
     compare::{Comparison, LatentDetail, Variant},
-    metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run},
     progress::Progress,
     prune::Criterion,
 };
+use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run};
+
+use super::command::JobId;
 
 #[derive(Clone, Debug)]
 pub enum Report {

@@ -8,19 +8,19 @@ use std::{
     time::Instant,
 };
 
+use prunelens_core::{
+    compare::{Prompt, Variant, index::Index, matching::Matching},
+    demo,
+    error::{Error, Result},
+    prune::Criterion,
+    sae::Sae,
+    session::{Session, SessionSpec, Source, token_tensor},
+};
+use prunelens_metrics::{FAMILIES, Family, Param, Store};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{
     Command, EngineHandle, FamilyInfo, ParamInfo, Report, SessionInfo, live::Live, mailbox::Mailbox, queue::Queue,
-};
-use crate::{
-    compare::{Prompt, Variant, index::Index, matching::Matching},
-    demo,
-    error::{Error, Result},
-    metrics::{FAMILIES, Family, Param, Store},
-    prune::Criterion,
-    sae::Sae,
-    session::{Session, SessionSpec, Source, token_tensor},
 };
 
 /// What an engine works with.
@@ -136,7 +136,7 @@ impl Engine {
         if let Some(live) = self.live.take() {
             let devices = [&live.session, &live.jobs].map(|session| session.original.device.clone());
             drop(live);
-            devices.iter().for_each(crate::gpu::release);
+            devices.iter().for_each(prunelens_kernels::gpu::release);
         }
         let (mailbox, reports, families) = (self.mailbox.clone(), self.reports.clone(), self.families);
         let mut shown: Option<(String, Instant)> = None;
@@ -226,7 +226,7 @@ fn yield_to(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
 }
 
 /// Where the pretrained SAE's latents fire in the calibration text on the original model.
-fn index(session: &Session, tick: crate::model::Tick) -> Result<Index> {
+fn index(session: &Session, tick: prunelens_core::model::Tick) -> Result<Index> {
     let mut index = Index::new(session.sae.d_sae());
     let Some(reader) = session.reader(Variant::Original, 0.0, Criterion::Magnitude)? else { return Ok(index) };
     let mut row = 0;
@@ -292,10 +292,12 @@ fn family_info(family: &Family, session: &Session) -> FamilyInfo {
 fn device_label(session: &Session) -> String {
     match session.original.device.location() {
         candle_core::DeviceLocation::Cpu => format!("cpu {} threads", rayon::current_num_threads()),
-        candle_core::DeviceLocation::Cuda { gpu_id } => match crate::gpu::opened(&session.original.device) {
-            Some(gpu) => format!("cuda:{gpu_id} {}", gpu.label()),
-            None => format!("cuda:{gpu_id}"),
-        },
+        candle_core::DeviceLocation::Cuda { gpu_id } => {
+            match prunelens_kernels::gpu::opened(&session.original.device) {
+                Some(gpu) => format!("cuda:{gpu_id} {}", gpu.label()),
+                None => format!("cuda:{gpu_id}"),
+            }
+        }
         candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }

@@ -1,11 +1,8 @@
 //! A comparison as JSON: one shape for `inspect --json` and for what the explorer exports.
 
+use prunelens_core::compare::{Comparison, Variant, View, grid_ratio};
+use prunelens_kernels::select::by_value;
 use serde_json::{Map, Value, json};
-
-use crate::{
-    compare::{Comparison, Variant, View, grid_ratio},
-    kernels::select::by_value,
-};
 
 /// Prompt, tokens, figures and the `top` strongest latents of every token and variant. Whoever knows the session adds
 /// what it consists of.

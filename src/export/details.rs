@@ -1,13 +1,12 @@
 //! A family's own tables and charts as CSV, Markdown and plain text.
 
-use super::table::{csv_line, escape, short};
-use crate::{
-    metrics::{
-        Detail,
-        details::{Cell, DetailKind, Series},
-    },
-    text::safe,
+use prunelens_core::text::safe;
+use prunelens_metrics::{
+    Detail,
+    details::{Cell, DetailKind, Series},
 };
+
+use super::table::{csv_line, escape, short};
 
 /// A header line, then the rows; of a chart one line a point. Numbers are given in full.
 pub fn csv(detail: &Detail) -> String {
@@ -100,7 +99,8 @@ pub fn markdown(detail: &Detail) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{compare::Variant, metrics::details::Mark};
+    use prunelens_core::compare::Variant;
+    use prunelens_metrics::details::Mark;
 
     fn chart() -> Detail {
         let line = |name: &str, ys: [f64; 2], mark| Series {

@@ -2,17 +2,15 @@
 
 use std::{fmt::Write, sync::Arc};
 
+use prunelens_core::compare::{Comparison, Variant};
+use prunelens_metrics::MetricTable;
 use serde_json::{Value, json};
 
 use super::{
     comparison::{self, NAMES, values},
     table,
 };
-use crate::{
-    compare::{Comparison, Variant},
-    metrics::MetricTable,
-    safe,
-};
+use crate::safe;
 
 /// Latents listed per token.
 const TOP: usize = 10;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
+use prunelens_core::{
     error::{Error, Result},
     files::write_atomic,
 };

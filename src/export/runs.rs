@@ -1,12 +1,10 @@
 //! A metric run, and one beside it, as JSON, CSV and Markdown.
 
+use prunelens_metrics::{Detail, JobSpec, MetricTable};
 use serde_json::{Value, json};
 
 use super::{Document, details, table};
-use crate::{
-    metrics::{Detail, JobSpec, MetricTable},
-    safe,
-};
+use crate::safe;
 
 /// A run with everything it has to show.
 #[derive(Clone, Debug)]

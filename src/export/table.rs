@@ -1,12 +1,9 @@
 //! A table of metrics as JSON, CSV, Markdown and plain text.
 
+use prunelens_core::text::safe;
+use prunelens_metrics::{MetricRow, MetricTable};
 use serde_json::{Map, Value, json};
 use unicode_width::UnicodeWidthStr;
-
-use crate::{
-    metrics::{MetricRow, MetricTable},
-    text::safe,
-};
 
 /// One object: settings, one object a figure with its values by variant, warnings. `null` where undefined.
 pub fn json(table: &MetricTable) -> Value {
@@ -122,7 +119,8 @@ pub fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{compare::Variant, metrics::Better};
+    use prunelens_core::compare::Variant;
+    use prunelens_metrics::Better;
 
     fn table() -> MetricTable {
         let row = |name: &str, values: [Option<f64>; 2]| MetricRow {

@@ -2,8 +2,9 @@
 
 use std::{io::Write, process::ExitCode};
 
+use prunelens_core::error::Error;
+
 use super::printable;
-use crate::error::Error;
 
 /// The work failed: say why on stderr.
 pub fn fail(error: &Error) -> ExitCode {

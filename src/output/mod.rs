@@ -5,15 +5,14 @@ mod progress;
 
 use std::io::Write;
 
+use prunelens_core::{
+    error::{Error, Result},
+    text::{is_unsafe, safe},
+};
 use serde::Serialize;
 
 pub use exit::{fail, refuse, report_panics};
 pub use progress::{ProgressLine, listener};
-
-use crate::{
-    error::{Error, Result},
-    text::{is_unsafe, safe},
-};
 
 /// Print an answer to stdout, with a newline at its end. A reader who has gone (`prunelens … | head`) is no error.
 pub fn answer(text: &str) -> Result<()> {

@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prunelens_core::{error::Result, progress::Progress};
 use unicode_width::UnicodeWidthChar;
 
-use crate::{error::Result, interrupt, output::printable, progress::Progress};
+use crate::{interrupt, output::printable};
 
 /// Often enough to look alive, seldom enough for a slow line.
 const EVERY: Duration = Duration::from_millis(100);

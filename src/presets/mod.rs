@@ -4,9 +4,8 @@ mod template;
 
 use std::sync::OnceLock;
 
+use prunelens_core::error::{Error, Result};
 use serde::Deserialize;
-
-use crate::error::{Error, Result};
 
 /// Presets that differ in their layer only.
 #[derive(Clone, Debug, Deserialize)]
@@ -84,7 +83,7 @@ pub fn find(name: &str) -> Result<Preset> {
         let names: Vec<String> = families().iter().map(Family::pattern).collect();
         Error::invalid(format!(
             "there is no preset {:?}; there are {}",
-            crate::text::shorten(name, 80),
+            prunelens_core::text::shorten(name, 80),
             names.join(", ")
         ))
     })?;
@@ -92,7 +91,7 @@ pub fn find(name: &str) -> Result<Preset> {
     layer.map(|layer| family.preset(Some(layer))).ok_or_else(|| {
         Error::invalid(format!(
             "there is no preset {:?}: {} has the layers {}; add one, as in {}/{}",
-            crate::text::shorten(name, 80),
+            prunelens_core::text::shorten(name, 80),
             family.name,
             ranges(&family.layers),
             family.name,

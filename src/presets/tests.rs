@@ -1,11 +1,9 @@
 use std::collections::BTreeSet;
 
+use prunelens_core::{hub::HubId, session::SessionSpec};
+
 use super::*;
-use crate::{
-    hub::HubId,
-    session::SessionSpec,
-    settings::{DisplayArgs, SessionArgs, SessionFile, Settings},
-};
+use crate::settings::{DisplayArgs, SessionArgs, SessionFile, Settings};
 
 fn settings(session: &std::path::Path) -> SessionSpec {
     let mut args = SessionArgs::default();
@@ -50,7 +48,7 @@ fn a_written_preset_is_the_preset() {
 fn names_lead_to_ids() {
     let spec = settings("gemma-2-2b/attn/12".as_ref());
     let sae = "google/gemma-scope-2b-pt-att/layer_12/width_16k/average_l0_85";
-    assert_eq!(spec.sae, Some(crate::session::Source::Hub(HubId::parse(sae).unwrap())));
+    assert_eq!(spec.sae, Some(prunelens_core::session::Source::Hub(HubId::parse(sae).unwrap())));
     assert!(spec.trained_sae.is_some());
     assert_eq!(settings("gemma-2-2b/attn/11".as_ref()).trained_sae, None);
 }

@@ -5,14 +5,16 @@ use std::{
     str::FromStr,
 };
 
+use prunelens_core::{
+    error::{Error, Result},
+    model::HookPoint,
+    prune::{Criterion, MAX_RATIO},
+    session::{Compress, DeviceSpec, Processing, dtype_by_name},
+};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
-    error::{Error, Result},
-    model::HookPoint,
     presets,
-    prune::{Criterion, MAX_RATIO},
-    session::{Compress, DeviceSpec, Processing, dtype_by_name},
     settings::{ColorChoice, values},
 };
 

@@ -7,12 +7,13 @@ pub mod values;
 
 use std::path::{Path, PathBuf};
 
-use crate::{
+use prunelens_core::{
     error::{Error, Result},
-    folders::Folders,
     hub::{Environment, HubId, HubSettings},
     session::{Compress, SessionSpec, Source},
 };
+
+use crate::folders::Folders;
 
 pub use display::{ColorChoice, DisplayArgs};
 pub use file::SessionFile;

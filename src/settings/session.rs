@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-
-use crate::{
+use prunelens_core::{
     model::HookPoint,
     prune::Criterion,
     session::{Compress, DeviceSpec, Processing},
-    settings::values,
 };
+
+use crate::settings::values;
 
 /// Models: what `train` and `prune model` need, too.
 #[derive(Args, Clone, Debug, Default)]

@@ -1,8 +1,9 @@
-use super::*;
-use crate::{
+use prunelens_core::{
     prune::Criterion,
     session::{DeviceSpec, Processing},
 };
+
+use super::*;
 
 fn resolve(args: &SessionArgs) -> Result<Settings> {
     Settings::resolve(args, &DisplayArgs::default(), &|name| (name == "HOME").then(|| "/home/me".into()))

@@ -2,8 +2,7 @@
 
 use candle_core::DType;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
-
-use crate::{
+use prunelens_core::{
     prune::{Criterion, MAX_RATIO},
     session::{DTYPES, Processing, dtype_by_name},
 };

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use prunelens_core::{error::Result, session::SessionSpec};
+
 use crate::{
-    error::Result,
     safe,
-    session::SessionSpec,
     tui::{
         keys::keymap::Keymap,
         state::State,

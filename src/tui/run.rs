@@ -9,10 +9,10 @@ use std::{
 
 use crossterm::event::{Event, EventStream};
 use futures::StreamExt;
+use prunelens_core::error::{Error, Result};
 
 use crate::{
     engine::{EngineHandle, Report},
-    error::{Error, Result},
     export,
     tui::{
         event::{self, Signals},

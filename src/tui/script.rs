@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crossterm::event::KeyEvent;
+use prunelens_core::error::{Error, Result};
 
 use crate::{
     engine::{Command, EngineHandle},
-    error::{Error, Result},
     export::{self, cast::Recording},
     tui::{
         keys::keymap::Key,

@@ -21,12 +21,10 @@ use crossterm::{
         enable_raw_mode,
     },
 };
+use prunelens_core::error::{Error, Result};
 use ratatui::{backend::CrosstermBackend, layout::Position};
 
-use crate::{
-    error::{Error, Result},
-    tui::{state::State, theme::Theme, view as ui},
-};
+use crate::tui::{state::State, theme::Theme, view as ui};
 
 /// The terminal is ours and has to be given back.
 static TAKEN: AtomicBool = AtomicBool::new(false);

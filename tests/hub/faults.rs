@@ -2,7 +2,7 @@
 
 use std::{fs, time::Instant};
 
-use prunelens::{
+use prunelens_core::{
     error::Error,
     hub::{self, HubId, Kind},
     progress::Progress,

@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prunelens::{
+use prunelens_core::{
     error::Result,
     hub::{self, HubId, HubSettings, Kind},
     progress::Progress,
@@ -164,7 +164,7 @@ fn every_layout_of_the_fixtures_comes_whole() {
             assert_eq!(fetched, fs::read(repo.join(file)).unwrap(), "{format} {id} {file}");
         }
         let about = |path: &Path| {
-            let sae = prunelens::sae::formats::load(path).unwrap_or_else(|e| panic!("{format} {id}: {e}"));
+            let sae = prunelens_core::sae::formats::load(path).unwrap_or_else(|e| panic!("{format} {id}: {e}"));
             (sae.label(), sae.config.hook, sae.config.space)
         };
         assert_eq!(about(&path), about(&repo.join(inside)), "{format} {id}");

@@ -2,29 +2,29 @@
 
 #include "card.h"
 
-#include "../../src/kernels/cuda/common.cuh"
+#include "../../crates/prunelens-kernels/src/cuda/common.cuh"
 
 namespace decode_file {
-#include "../../src/kernels/cuda/decode.cu"
+#include "../../crates/prunelens-kernels/src/cuda/decode.cu"
 }
 namespace encode_file {
-#include "../../src/kernels/cuda/encode.cu"
+#include "../../crates/prunelens-kernels/src/cuda/encode.cu"
 }
 namespace layers_file {
-#include "../../src/kernels/cuda/layers.cu"
+#include "../../crates/prunelens-kernels/src/cuda/layers.cu"
 }
 namespace losses_file {
-#include "../../src/kernels/cuda/losses.cu"
+#include "../../crates/prunelens-kernels/src/cuda/losses.cu"
 }
 namespace mask_file {
-#include "../../src/kernels/cuda/mask.cu"
+#include "../../crates/prunelens-kernels/src/cuda/mask.cu"
 }
 namespace paths_file {
-#include "../../src/kernels/cuda/paths.cu"
+#include "../../crates/prunelens-kernels/src/cuda/paths.cu"
 }
 namespace prune_file {
-#include "../../src/kernels/cuda/prune.cu"
+#include "../../crates/prunelens-kernels/src/cuda/prune.cu"
 }
 namespace select_file {
-#include "../../src/kernels/cuda/select.cu"
+#include "../../crates/prunelens-kernels/src/cuda/select.cu"
 }

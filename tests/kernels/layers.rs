@@ -1,12 +1,10 @@
 //! What stands between a transformer's matrix products.
 
-use prunelens::{
-    kernels::{
-        attention::{self, Heads},
-        card::layers,
-        pointwise,
-    },
-    model::Act,
+use prunelens_core::model::Act;
+use prunelens_kernels::{
+    attention::{self, Heads},
+    card::layers,
+    pointwise,
 };
 
 use super::*;

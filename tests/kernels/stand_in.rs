@@ -9,10 +9,8 @@ use std::{
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use half::{bf16, f16};
-use prunelens::{
-    error::Result,
-    kernels::card::{Card, Kernel, Memory, Shape},
-};
+use prunelens_core::error::Result;
+use prunelens_kernels::card::{Card, Kernel, Memory, Shape};
 
 type Launch = unsafe extern "C" fn(*mut c_void, *const u32, u32, *const u64);
 

@@ -2,24 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prunelens::{
-    compare::Reader,
-    metrics::absorption::{
-        AbsorptionResult, AbsorptionSpec, LETTERS, LetterResult,
-        calculator::absorption,
-        directions::Directions,
-        latents::{activations, encode},
-        letter,
-        probe::{Probe, Recipe, Rows, Training},
-        prompts::prompt,
-        report::{Used, result_file},
-        result::{Basis, Mean},
-        run::onto,
-        scores::{Confusion, split_into},
-        sparse,
-        words::{answer, vocabulary},
-    },
-    sae::Latents,
+use prunelens_core::{compare::Reader, sae::Latents};
+use prunelens_metrics::absorption::{
+    AbsorptionResult, AbsorptionSpec, LETTERS, LetterResult,
+    calculator::absorption,
+    directions::Directions,
+    latents::{activations, encode},
+    letter,
+    probe::{Probe, Recipe, Rows, Training},
+    prompts::prompt,
+    report::{Used, result_file},
+    result::{Basis, Mean},
+    run::onto,
+    scores::{Confusion, split_into},
+    sparse,
+    words::{answer, vocabulary},
 };
 
 use super::*;

@@ -1,20 +1,16 @@
 //! The RAVEL case, and the layout of its files.
 
-use prunelens::{
-    compare::Reader,
-    metrics::ravel::{
-        RavelSpec,
-        completion::is_right,
-        mask::{Inputs, Mask, Tally, answers, by_mask, cross_entropy, first_tokens, loss, temperature, train_step},
-        pairs::Pair,
-        prompts::{Prefixes, Prompt},
-        report::{Circumstances, result_file},
-        state::Outcome as Found,
-    },
-    model::ragged::readable,
-};
-
 use candle_core::{Device, Tensor};
+use prunelens_core::{compare::Reader, model::ragged::readable};
+use prunelens_metrics::ravel::{
+    RavelSpec,
+    completion::is_right,
+    mask::{Inputs, Mask, Tally, answers, by_mask, cross_entropy, first_tokens, loss, temperature, train_step},
+    pairs::Pair,
+    prompts::{Prefixes, Prompt},
+    report::{Circumstances, result_file},
+    state::Outcome as Found,
+};
 
 use super::*;
 

@@ -1,11 +1,11 @@
 //! The loss-against-sparsity case, as the released code of the paper measures it.
 
-use prunelens::{
+use prunelens_core::{
     compare::Reader,
-    metrics::sweep::paper::PaperRun,
     prune::{Criterion, Order, Pruning, sae::Gather},
     session::token_tensor,
 };
+use prunelens_metrics::sweep::paper::PaperRun;
 
 use super::*;
 

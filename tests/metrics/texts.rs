@@ -3,26 +3,26 @@
 use std::{collections::VecDeque, fs, path::Path, sync::Arc};
 
 use candle_core::DType;
-use prunelens::{
+use prunelens_core::{
     compare::{Reader, Variant},
-    metrics::{
-        report::{Identity, RunStamp, sae_cfg_dict},
-        scr_tpp::{
-            Ablations, N_VALUES, Scr, Tpp,
-            ablate::{DecoderDots, Effect, effects},
-            scr as scr_metric, tpp as tpp_metric,
-        },
-        sparse_probing::{K_VALUES, SparseProbing, top_k},
-        texts::{
-            Draw, Family, LinearProbe, Permutations, SparseRows, TextSet, TextsRun, Unit,
-            collect::{Rows, Summary, batches, collect, means, summarise},
-            linear::{Dense, Examples, Training},
-            report::{Layout, result_file},
-            unit::{SCR_SETS, Sizes},
-        },
-    },
     rng::Rng,
     sae::formats,
+};
+use prunelens_metrics::{
+    report::{Identity, RunStamp, sae_cfg_dict},
+    scr_tpp::{
+        Ablations, N_VALUES, Scr, Tpp,
+        ablate::{DecoderDots, Effect, effects},
+        scr as scr_metric, tpp as tpp_metric,
+    },
+    sparse_probing::{K_VALUES, SparseProbing, top_k},
+    texts::{
+        Draw, Family, LinearProbe, Permutations, SparseRows, TextSet, TextsRun, Unit,
+        collect::{Rows, Summary, batches, collect, means, summarise},
+        linear::{Dense, Examples, Training},
+        report::{Layout, result_file},
+        unit::{SCR_SETS, Sizes},
+    },
 };
 use safetensors::SafeTensors;
 use serde_json::Value;

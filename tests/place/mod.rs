@@ -12,13 +12,8 @@ use std::{
 };
 
 use candle_core::{DType, Device};
-use prunelens::{
-    error::Result,
-    kernels::card::{self, Card},
-    model::Model,
-    sae::Sae,
-    session::DeviceSpec,
-};
+use prunelens_core::{error::Result, model::Model, sae::Sae, session::DeviceSpec};
+use prunelens_kernels::card::{self, Card};
 
 #[derive(Clone)]
 pub struct Place {

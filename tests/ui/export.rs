@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use prunelens::{export::Figures, prune::Criterion};
+use prunelens::export::Figures;
+use prunelens_core::prune::Criterion;
 
 use crate::support::{PROMPT, Part, comparison, table};
 

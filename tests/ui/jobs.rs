@@ -5,7 +5,6 @@ use std::sync::Arc;
 use prunelens::{
     engine::{Command, JobState, Report, Request, Unfinished},
     export,
-    metrics::{JobSpec, ParamValue},
     tui::{
         Effect, Message,
         state::{Overlay, Pointed, Screen, View},
@@ -14,6 +13,7 @@ use prunelens::{
         view::{draw, draw_run},
     },
 };
+use prunelens_metrics::{JobSpec, ParamValue};
 
 use crate::support::{NOW, Part, Session, dark, details, estimate, run, table};
 

@@ -1,9 +1,7 @@
 //! Pictures and recordings from scripted keys, with an engine that answers at once.
 
-use prunelens::{
-    session::SessionSpec,
-    tui::{Look, RenderOptions, render, theme::ColorDepth},
-};
+use prunelens::tui::{Look, RenderOptions, render, theme::ColorDepth};
+use prunelens_core::session::SessionSpec;
 
 use crate::support::FakeEngine;
 

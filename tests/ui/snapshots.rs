@@ -130,7 +130,7 @@ fn text_of_strangers_is_harmless() {
     session.report(Report::Comparison { generation, comparison: Arc::new(comparison), complete: true });
     session.answer_latent();
     let text = screen(&session.state, 120, 36, &dark());
-    assert!(text.chars().all(|c| c == '\n' || !prunelens::text::is_unsafe(c) || c == '\u{200d}'), "{text}");
+    assert!(text.chars().all(|c| c == '\n' || !prunelens_core::text::is_unsafe(c) || c == '\u{200d}'), "{text}");
     snapshot!("strangers", session, 120 x 36);
 }
 

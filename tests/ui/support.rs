@@ -7,23 +7,25 @@ use std::{
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use prunelens::{
-    compare::{
-        Comparison, Example, GRID, LatentDetail, Match, Paths, ReconstructionFigures, SpliceFigures, Token, Variant,
-        View, grid_ratio,
-    },
     engine::{Command, EngineHandle, EngineLink, FamilyInfo, JobId, JobState, ParamInfo, Report, Request, SessionInfo},
-    metrics::{
-        Better, Detail, Estimate, JobSpec, Kind, MetricRow, MetricTable, ParamValue, Run,
-        details::{Cell, Mark, Series},
-    },
-    prune::Criterion,
-    sae::Latents,
-    session::SessionSpec,
     tui::{
         Effect, Message, State, script, start,
         theme::{ColorDepth, Theme},
         update,
     },
+};
+use prunelens_core::{
+    compare::{
+        Comparison, Example, GRID, LatentDetail, Match, Paths, ReconstructionFigures, SpliceFigures, Token, Variant,
+        View, grid_ratio,
+    },
+    prune::Criterion,
+    sae::Latents,
+    session::SessionSpec,
+};
+use prunelens_metrics::{
+    Better, Detail, Estimate, JobSpec, Kind, MetricRow, MetricTable, ParamValue, Run,
+    details::{Cell, Mark, Series},
 };
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use prunelens::{
-    compare::Variant,
     engine::{Command, Report, Request},
-    prune::Criterion,
     tui::{
         Effect, Message,
         state::{Choice, Overlay, Panel, Phase, Screen, Sort},
     },
 };
+use prunelens_core::{compare::Variant, prune::Criterion};
 
 use crate::support::{PROMPT, Part, Session, info, key};
 

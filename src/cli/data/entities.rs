@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-
-use crate::{
-    cli::setup,
+use prunelens_core::{
     data::entities::{
         EntityClass,
         table::{LeftOut, TableSpec, read_table},
@@ -13,13 +11,17 @@ use crate::{
     },
     error::{Error, Result},
     files::create_folder,
-    interrupt,
-    metrics::ravel::facts::{Known, keep_known},
     model::ragged::readable,
-    output::{self, ProgressLine, printable},
     session::{Compress, Models, SessionSpec},
-    settings::{ModelArgs, SessionArgs},
     text::safe,
+};
+use prunelens_metrics::ravel::facts::{Known, keep_known};
+
+use crate::{
+    cli::setup,
+    interrupt,
+    output::{self, ProgressLine, printable},
+    settings::{ModelArgs, SessionArgs},
 };
 
 #[derive(Args, Clone, Debug)]

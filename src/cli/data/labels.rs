@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-
-use crate::{
+use prunelens_core::{
     data::labelled::{Making, make_dataset},
     error::{Error, Result},
-    output::{self, printable},
     text::safe,
 };
+
+use crate::output::{self, printable};
 
 #[derive(Args, Clone, Debug)]
 pub struct LabelsArgs {

@@ -4,9 +4,9 @@ pub mod entities;
 pub mod labels;
 
 use clap::{Args, Subcommand};
+use prunelens_core::error::Result;
 
 use self::{entities::EntitiesArgs, labels::LabelsArgs};
-use crate::error::Result;
 
 #[derive(Args, Clone, Debug)]
 #[command(subcommand_required = true, arg_required_else_help = false)]

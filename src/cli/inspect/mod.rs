@@ -6,18 +6,16 @@ mod table;
 use std::{io::Write, path::PathBuf};
 
 use clap::Args;
+use prunelens_core::{
+    compare::{Comparison, Prompt, matching::Matching},
+    error::{Error, Result},
+    model::Tick,
+    session::Session,
+};
 use serde_json::{Value, json};
 
 use super::setup;
-use crate::{
-    compare::{Comparison, Prompt, matching::Matching},
-    error::{Error, Result},
-    export, interrupt,
-    model::Tick,
-    output,
-    session::Session,
-    settings::SessionArgs,
-};
+use crate::{export, interrupt, output, settings::SessionArgs};
 
 #[derive(Args, Clone, Debug)]
 pub struct InspectArgs {

@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::Tensor;
-
-use crate::{
+use prunelens_core::{
     compare::{Prompt, Variant},
     error::{Error, Result},
     files::write_atomic,

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use crate::{
+use prunelens_core::{
     compare::{Comparison, View, grid_ratio},
-    export::comparison::strongest,
     session::Session,
     text::safe,
 };
+
+use crate::export::comparison::strongest;
 
 /// Latents listed a token.
 const LISTED: usize = 5;

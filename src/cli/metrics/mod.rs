@@ -8,13 +8,10 @@ use clap::{
     Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand,
     builder::{PossibleValue, PossibleValuesParser},
 };
+use prunelens_core::error::Result;
+use prunelens_metrics::{FAMILIES, Family, Kind, Param, ParamValue, Params};
 
-use crate::{
-    error::Result,
-    interrupt,
-    metrics::{FAMILIES, Family, Kind, Param, ParamValue, Params},
-    settings::SessionArgs,
-};
+use crate::{interrupt, settings::SessionArgs};
 
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]

@@ -6,17 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use prunelens_core::{
+    error::{Error, Result},
+    files::create_folder,
+    model::Tick,
+    session::Session,
+};
+use prunelens_metrics::{FAMILIES, Job, JobSpec, Keeper, Params, Run, Step, Store, fit, keeper::Earlier, runs};
 use serde_json::{Map, Value, json};
 
 use super::{MetricsArgs, sessions::Sessions};
 use crate::{
-    error::{Error, Result},
     export,
-    files::create_folder,
-    metrics::{FAMILIES, Job, JobSpec, Keeper, Params, Run, Step, Store, fit, keeper::Earlier, runs},
-    model::Tick,
     output::{self, ProgressLine, printable},
-    session::Session,
 };
 
 /// Measure, write the files, print the figures. What `tick` stops (Ctrl-C, a signal) goes on when it is asked for again.

@@ -2,16 +2,18 @@
 
 use std::{cell::OnceCell, path::PathBuf, rc::Rc, time::Duration};
 
+use prunelens_core::{
+    error::{Error, Result},
+    model::HookPoint,
+    session::{Models, Session, SessionSpec},
+};
+use prunelens_metrics::{Store, keeper::EVERY};
+
 use super::{Layers, MetricsArgs};
 use crate::{
     cli::setup::{headless, settings},
-    error::{Error, Result},
     folders::Folders,
-    interrupt,
-    metrics::{Store, keeper::EVERY},
-    model::HookPoint,
-    output,
-    session::{Models, Session, SessionSpec},
+    interrupt, output,
     settings::{DisplayArgs, SessionArgs},
 };
 

@@ -2,16 +2,18 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use prunelens_core::{
+    error::Result,
+    text::{safe, shorten},
+};
+use prunelens_metrics::results::{Found, ResultFigures, find};
 use serde_json::{Map, Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use super::ShowArgs;
 use crate::{
-    error::Result,
     export::table::short,
-    metrics::results::{Found, ResultFigures, find},
     output::{self, printable},
-    text::{safe, shorten},
 };
 
 /// Files beside each other; more come under them.

@@ -6,12 +6,11 @@ use std::path::PathBuf;
 
 use candle_core::DType;
 use clap::{Args, ValueEnum};
+use prunelens_core::{error::Result, model::HookPoint};
 
 use super::setup;
 use crate::{
-    error::Result,
     interrupt,
-    model::HookPoint,
     settings::{ModelArgs, SessionArgs, values},
 };
 

@@ -8,16 +8,11 @@ use std::{
 };
 
 use candle_core::Tensor;
-use serde_json::{Map, Value, json};
-
-use super::{ArchitectureName, TrainArgs};
-use crate::{
+use prunelens_core::{
     data,
     error::{Error, Result},
     files::{create_folder, write_atomic},
-    metrics::core::evaluate::{Evaluation, evaluate},
     model::{Model, Space, Tick},
-    output::{self, ProgressLine, printable},
     progress::Progress,
     sae::{Activation, Normalize, Sae, SaeConfig, formats},
     session::{Models, SessionSpec},
@@ -27,6 +22,11 @@ use crate::{
         checkpoint::Checkpoint, spec::default_learning_rate, train,
     },
 };
+use prunelens_metrics::core::evaluate::{Evaluation, evaluate};
+use serde_json::{Map, Value, json};
+
+use super::{ArchitectureName, TrainArgs};
+use crate::output::{self, ProgressLine, printable};
 
 /// Tokens in a row unless the person or the model says otherwise.
 const CONTEXT: usize = 256;

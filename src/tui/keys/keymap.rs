@@ -3,11 +3,9 @@
 use std::{collections::HashMap, fmt, str::FromStr};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use prunelens_core::error::{Error, Result};
 
-use crate::{
-    error::{Error, Result},
-    tui::keys::action::{ACTIONS, Action, ActionSpec, Context},
-};
+use crate::tui::keys::action::{ACTIONS, Action, ActionSpec, Context};
 
 /// A key with its modifiers, spelled `ctrl-p`, `enter`, `]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

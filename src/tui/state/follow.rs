@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::prune::Criterion;
+use prunelens_core::prune::Criterion;
 
 /// What a comparison is of.
 #[derive(Clone, Debug, PartialEq)]

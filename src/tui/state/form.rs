@@ -1,13 +1,12 @@
 //! The form that starts a job: a family and its parameters, filled in with what suits the session.
 
-use crate::{
-    engine::{FamilyInfo, JobSpec, ParamInfo, SessionInfo},
-    metrics::{
-        Estimate,
-        params::{CRITERION, RATIO},
-    },
-    prune::Criterion,
+use prunelens_core::prune::Criterion;
+use prunelens_metrics::{
+    Estimate,
+    params::{CRITERION, RATIO},
 };
+
+use crate::engine::{FamilyInfo, JobSpec, ParamInfo, SessionInfo};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Form {

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{
-    engine::{JobId, JobSpec, JobState},
-    metrics::{Detail, MetricTable, Run},
-};
+use prunelens_metrics::{Detail, MetricTable, Run};
+
+use crate::engine::{JobId, JobSpec, JobState};
 
 #[derive(Clone, Debug)]
 pub struct Job {

@@ -1,9 +1,8 @@
 //! What of the Metrics screen is chosen: a job or run, and which view of it.
 
-use crate::{
-    metrics::MetricTable,
-    tui::state::{Chosen, State},
-};
+use prunelens_metrics::MetricTable;
+
+use crate::tui::state::{Chosen, State};
 
 /// A way to look at a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,11 +21,10 @@ pub use shown::{Dated, Shown};
 pub use table::{Change, Row, Sort, Table};
 
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
+use prunelens_core::{compare::LatentDetail, prune::Criterion, session::SessionSpec};
+
 use crate::{
-    compare::LatentDetail,
     engine::{GPU, PROCESS},
-    prune::Criterion,
-    session::SessionSpec,
     tui::keys::{action::Context, keymap::Keymap},
 };
 

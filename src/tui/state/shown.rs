@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{
-    compare::{Comparison, Paths, ReconstructionFigures, SpliceFigures, Variant},
-    tui::state::Target,
-};
+use prunelens_core::compare::{Comparison, Paths, ReconstructionFigures, SpliceFigures, Variant};
+
+use crate::tui::state::Target;
 
 /// A value and what it was measured on.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,10 +2,9 @@
 
 use std::{cmp::Ordering, collections::BTreeSet, collections::HashMap};
 
-use crate::{
-    compare::{GRID, Match, Variant},
-    tui::state::Shown,
-};
+use prunelens_core::compare::{GRID, Match, Variant};
+
+use crate::tui::state::Shown;
 
 /// What rows are ordered by, largest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

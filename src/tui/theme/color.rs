@@ -2,12 +2,10 @@
 
 use std::str::FromStr;
 
+use prunelens_core::error::{Error, Result};
 use ratatui::style::Color;
 
-use crate::{
-    error::{Error, Result},
-    export::color::CUBE,
-};
+use crate::export::color::CUBE;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ColorDepth {

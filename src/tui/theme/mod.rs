@@ -7,16 +7,16 @@ mod source;
 use std::{collections::BTreeMap, path::Path};
 
 pub use color::ColorDepth;
+use prunelens_core::{
+    compare::Variant,
+    error::{Error, Result},
+};
 pub use ramp::Ramp;
 use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 use source::{Source, StyleSpec};
 
-use crate::{
-    compare::Variant,
-    error::{Error, Result},
-    export::color::Page,
-};
+use crate::export::color::Page;
 
 /// What a piece of the screen means; themes give each a style, or leave it to the parent role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use prunelens_core::error::{Error, Result};
 use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 
 use crate::{
-    error::{Error, Result},
     export::color::{Page, rgb},
     tui::theme::{ColorDepth, Role},
 };

@@ -1,9 +1,12 @@
 //! What each action does.
 
-use crate::{
+use prunelens_core::{
     compare::Variant,
-    engine::Command,
     prune::{Criterion, MAX_RATIO},
+};
+
+use crate::{
+    engine::Command,
     tui::{
         keys::{action::Action, palette},
         state::{Choice, Level, Overlay, Panel, Phase, Pointed, Screen, State},

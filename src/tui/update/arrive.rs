@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use prunelens_core::compare::Comparison;
+
 use crate::{
-    compare::Comparison,
     engine::{JobId, JobState, Report, SessionInfo, Unfinished},
     tui::{
         keys::action::{Action, Context},

@@ -1,5 +1,6 @@
 //! The selected latent: its path, what it promotes, where it fires.
 
+use prunelens_core::compare::{Example, LatentDetail, Variant};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -8,7 +9,6 @@ use ratatui::{
 };
 
 use crate::{
-    compare::{Example, LatentDetail, Variant},
     safe,
     tui::{
         state::{Panel, Shown, State},

@@ -1,19 +1,17 @@
 //! How good each variant is on this prompt.
 
+use prunelens_core::compare::Variant;
+use prunelens_metrics::Better;
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
     text::{Line, Span},
 };
 
-use crate::{
-    compare::Variant,
-    metrics::Better,
-    tui::{
-        state::{Panel, Shown, State},
-        theme::{Role, Theme},
-        widgets::{self, format, line_at, put, spinner},
-    },
+use crate::tui::{
+    state::{Panel, Shown, State},
+    theme::{Role, Theme},
+    widgets::{self, format, line_at, put, spinner},
 };
 
 /// One row: a name, how to read it off a variant, and which way is better.

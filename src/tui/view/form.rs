@@ -1,5 +1,6 @@
 //! The form that starts a job: its parameters, and what it will take.
 
+use prunelens_metrics::Estimate;
 use ratatui::{
     buffer::Buffer,
     layout::{Position, Rect},
@@ -8,7 +9,6 @@ use ratatui::{
 
 use crate::{
     engine::FamilyInfo,
-    metrics::Estimate,
     safe,
     tui::{
         state::{Form, State},

@@ -1,5 +1,6 @@
 //! The help overlay: keys from the table of actions, and how to read the screen.
 
+use prunelens_core::compare::Variant;
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -7,7 +8,6 @@ use ratatui::{
 };
 
 use crate::{
-    compare::Variant,
     safe,
     tui::{
         keys::action::Context,

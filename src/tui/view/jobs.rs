@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use prunelens_metrics::{
+    ParamValue,
+    params::{CRITERION, RATIO},
+};
 use ratatui::{
     style::Style,
     text::{Line, Span},
@@ -9,10 +13,6 @@ use ratatui::{
 
 use crate::{
     engine::JobSpec,
-    metrics::{
-        ParamValue,
-        params::{CRITERION, RATIO},
-    },
     safe,
     tui::{
         state::{Job, JobState, State},

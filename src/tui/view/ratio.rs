@@ -1,20 +1,18 @@
 //! The ratio slider: what is pruned, and at which ratios latents die.
 
+use prunelens_core::prune::Criterion;
 use ratatui::{
     buffer::Buffer,
     layout::{Position, Rect},
     text::{Line, Span},
 };
 
-use crate::{
-    prune::Criterion,
-    tui::{
-        keys::action::{Action, Context},
-        state::{Panel, State},
-        theme::{Role, Theme},
-        view::detail::GUTTER,
-        widgets::{self, bars, chart::column_of, format, line_at, put, skip},
-    },
+use crate::tui::{
+    keys::action::{Action, Context},
+    state::{Panel, State},
+    theme::{Role, Theme},
+    view::detail::GUTTER,
+    widgets::{self, bars, chart::column_of, format, line_at, put, skip},
 };
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {

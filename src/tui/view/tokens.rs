@@ -1,5 +1,6 @@
 //! The prompt as both models read it, shaded by the selected latent.
 
+use prunelens_core::compare::Variant;
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -8,7 +9,6 @@ use ratatui::{
 };
 
 use crate::{
-    compare::Variant,
     safe,
     tui::{
         state::{Panel, Shown, State},

@@ -1,6 +1,6 @@
 //! Which columns of the table fit, and how wide they are.
 
-use crate::compare::{GRID, Variant};
+use prunelens_core::compare::{GRID, Variant};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {

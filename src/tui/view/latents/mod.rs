@@ -3,6 +3,7 @@
 mod columns;
 
 use columns::{Column, columns, digits};
+use prunelens_core::compare::Variant;
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -11,7 +12,6 @@ use ratatui::{
 };
 
 use crate::{
-    compare::Variant,
     safe,
     tui::{
         keys::action::{Action, Context},

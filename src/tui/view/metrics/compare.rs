@@ -1,10 +1,10 @@
 //! Two runs of one metric: every figure of both under each other, with the differences.
 
+use prunelens_core::compare::Variant;
+use prunelens_metrics::{MetricRow, MetricTable};
 use ratatui::text::{Line, Span};
 
 use crate::{
-    compare::Variant,
-    metrics::{MetricRow, MetricTable},
     safe,
     tui::{
         state::{Chosen, State},

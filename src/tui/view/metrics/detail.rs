@@ -1,5 +1,9 @@
 //! A family's own tables and charts.
 
+use prunelens_metrics::{
+    Detail,
+    details::{Cell, DetailKind, Series},
+};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -9,10 +13,6 @@ use ratatui::{
 
 use crate::{
     export::details::{cell, grid, marks},
-    metrics::{
-        Detail,
-        details::{Cell, DetailKind, Series},
-    },
     safe,
     tui::{
         theme::{Role, Theme},

@@ -1,10 +1,10 @@
 //! Figures x variants, with differences, warnings and settings.
 
+use prunelens_core::compare::Variant;
+use prunelens_metrics::{MetricRow, MetricTable};
 use ratatui::text::{Line, Span};
 
 use crate::{
-    compare::Variant,
-    metrics::{MetricRow, MetricTable},
     safe,
     tui::{
         state::Chosen,

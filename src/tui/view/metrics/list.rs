@@ -1,5 +1,6 @@
 //! Jobs of this session, and earlier runs under them.
 
+use prunelens_metrics::Run;
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -7,7 +8,6 @@ use ratatui::{
 };
 
 use crate::{
-    metrics::Run,
     safe,
     tui::{
         keys::action::{Action, Context},

@@ -6,6 +6,7 @@ mod figures;
 mod layers;
 mod list;
 
+use prunelens_metrics::MetricTable;
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -14,7 +15,6 @@ use ratatui::{
 };
 
 use crate::{
-    metrics::MetricTable,
     safe,
     tui::{
         keys::action::{Action, Context},

@@ -1,0 +1,259 @@
+//! `config.json` of every family, as one structure.
+
+use prunelens_kernels::Act;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    LayerNorm,
+    RmsNorm,
+}
+
+/// Rotary positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    pub theta: f64,
+    /// Leading dimensions of a head that are rotated; the rest pass unchanged.
+    pub dim: usize,
+    pub scaling: RopeScaling,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum RopeScaling {
+    None,
+    Linear {
+        factor: f64,
+    },
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_context: f64,
+    },
+    /// A divisor a pair, as GGUF files give them.
+    Divisors(Vec<f32>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `model_type` of `config.json`.
+    pub family: String,
+    pub n_layers: usize,
+    pub d_model: usize,
+    pub n_heads: usize,
+    pub n_kv_heads: usize,
+    pub d_head: usize,
+    pub d_mlp: usize,
+    pub d_vocab: usize,
+    pub n_ctx: usize,
+    pub norm: NormKind,
+    pub eps: f64,
+    pub act: Act,
+    /// The MLP has a gate beside its input matrix.
+    pub gated: bool,
+    /// Attention and MLP both read the block's input (GPT-NeoX); there is no `hook_resid_mid`.
+    pub parallel: bool,
+    /// Factor on the embedding.
+    pub embed_scale: f64,
+    /// None: learned positions.
+    pub rope: Option<Rope>,
+    /// Of layers with a window, where it is another (Gemma 3).
+    pub rope_local: Option<Rope>,
+    /// Factor on attention scores, per layer.
+    pub attn_scale: Vec<f64>,
+    /// Keys that a query sees, itself included, per layer; `None` is all before it.
+    pub windows: Vec<Option<usize>>,
+    /// `cap tanh(x / cap)` on attention scores.
+    pub attn_softcap: Option<f64>,
+    /// The same on logits.
+    pub logit_softcap: Option<f64>,
+    pub bos_token_id: Option<u32>,
+    pub eos_token_id: Option<u32>,
+    pub pad_token_id: Option<u32>,
+}
+
+/// Sizes beyond these are a damaged or hostile file, not a model.
+const LIMIT: usize = 1 << 24;
+const WIDEST: usize = 1 << 20;
+
+/// Typed access to a JSON object, with errors that name the key.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    pub value: &'a Value,
+    /// Where the object was read, for messages.
+    pub path: &'a std::path::Path,
+}
+
+impl<'a> Keys<'a> {
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
+        self.value.get(key).filter(|v| !v.is_null())
+    }
+
+    fn wrong(&self, key: &str, expected: &str) -> Error {
+        let found = self.get(key).map_or("nothing".to_owned(), |v| crate::text::shorten(&v.to_string(), 60));
+        Error::file(self.path, format!("key {key:?}: expected {expected}, found {found}"))
+    }
+
+    /// A size between 1 and a bound far above any real model.
+    pub fn size(&self, key: &str) -> Result<usize> {
+        let size = self.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        size.filter(|n| (1..=LIMIT).contains(n)).ok_or_else(|| self.wrong(key, "a size"))
+    }
+
+    pub fn size_or(&self, key: &str, default: usize) -> Result<usize> {
+        if self.get(key).is_some() { self.size(key) } else { Ok(default) }
+    }
+
+    /// A number of layers: lists have one entry each, so it is bounded before they are made.
+    pub fn layers(&self, key: &str) -> Result<usize> {
+        let n = self.size(key)?;
+        if n <= 4096 { Ok(n) } else { Err(self.wrong(key, "at most 4096 layers")) }
+    }
+
+    pub fn number(&self, key: &str) -> Result<f64> {
+        self.get(key).and_then(Value::as_f64).filter(|n| n.is_finite()).ok_or_else(|| self.wrong(key, "a number"))
+    }
+
+    pub fn number_or(&self, key: &str, default: f64) -> Result<f64> {
+        if self.get(key).is_some() { self.number(key) } else { Ok(default) }
+    }
+
+    pub fn bool_or(&self, key: &str, default: bool) -> Result<bool> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(v) => v.as_bool().ok_or_else(|| self.wrong(key, "true or false")),
+        }
+    }
+
+    pub fn str_or(&self, key: &str, default: &'a str) -> Result<&'a str> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(v) => v.as_str().ok_or_else(|| self.wrong(key, "a text")),
+        }
+    }
+
+    /// A token id; of a list, the first.
+    pub fn token(&self, key: &str) -> Result<Option<u32>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let first = value.as_array().and_then(|a| a.first()).unwrap_or(value);
+        let id = first.as_u64().and_then(|n| u32::try_from(n).ok());
+        id.map(Some).ok_or_else(|| self.wrong(key, "a token id"))
+    }
+
+    pub fn act(&self, key: &str, default: &'a str) -> Result<Act> {
+        match self.str_or(key, default)? {
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Act::GeluTanh),
+            "gelu" => Ok(Act::Gelu),
+            "silu" | "swish" => Ok(Act::Silu),
+            "relu" => Ok(Act::Relu),
+            _ => Err(self.wrong(key, "gelu_new, gelu_pytorch_tanh, gelu, silu or relu")),
+        }
+    }
+
+    /// A positive number, if there is one.
+    pub fn positive(&self, key: &str) -> Result<Option<f64>> {
+        if self.get(key).is_none() {
+            return Ok(None);
+        }
+        self.number(key).ok().filter(|n| *n > 0.0).map(Some).ok_or_else(|| self.wrong(key, "a number above 0"))
+    }
+
+    /// Rotary settings of `dim` dimensions: `rope_theta` and `rope_scaling`, or both in `rope_parameters`.
+    pub fn rope(&self, dim: usize) -> Result<Rope> {
+        let inner = self.get("rope_parameters").or_else(|| self.get("rope_scaling"));
+        let theta_keys = self.get("rope_parameters").filter(|p| p.get("rope_theta").is_some()).unwrap_or(self.value);
+        let theta = Keys { value: theta_keys, ..*self }.number_or("rope_theta", 10_000.0)?;
+        let Some(inner) = inner else { return Ok(Rope { theta, dim, scaling: RopeScaling::None }) };
+        let keys = Keys { value: inner, ..*self };
+        let kind = keys.str_or("rope_type", keys.str_or("type", "default")?)?;
+        let scaling = match kind {
+            "default" => RopeScaling::None,
+            "linear" => RopeScaling::Linear { factor: keys.number("factor")? },
+            "llama3" => RopeScaling::Llama3 {
+                factor: keys.number("factor")?,
+                low_freq_factor: keys.number("low_freq_factor")?,
+                high_freq_factor: keys.number("high_freq_factor")?,
+                original_context: keys.number("original_max_position_embeddings")?,
+            },
+            _ => return Err(keys.wrong("rope_type", "default, linear or llama3")),
+        };
+        Ok(Rope { theta, dim, scaling })
+    }
+
+    /// Refuse a setting that this program does not compute.
+    pub fn refuse(&self, key: &str, why: &str) -> Error {
+        Error::file(self.path, format!("key {key:?}: {why}"))
+    }
+}
+
+impl Config {
+    /// Weights of the matrices of all blocks: what pruning changes.
+    pub fn block_weights(&self) -> u64 {
+        let heads = 2 * (self.n_heads + self.n_kv_heads) * self.d_head;
+        let mlp = if self.gated { 3 } else { 2 } * self.d_mlp;
+        self.n_layers as u64 * self.d_model as u64 * (heads + mlp) as u64
+    }
+
+    /// Weights of the embedding, and of the output matrix where it is not the same.
+    pub fn embedding_weights(&self, tied: bool) -> u64 {
+        let matrices = if tied { 1 } else { 2 };
+        matrices * self.d_vocab as u64 * self.d_model as u64
+    }
+
+    pub fn check(self, path: &std::path::Path) -> Result<Self> {
+        let wrong = |what: String| Err(Error::file(path, what));
+        if !self.n_heads.is_multiple_of(self.n_kv_heads) {
+            return wrong(format!("{} query heads cannot share {} key/value heads", self.n_heads, self.n_kv_heads));
+        }
+        // Wider than any model; lists with an entry for each row are made before tensors are looked at.
+        let heads = (self.n_heads + 2 * self.n_kv_heads).checked_mul(self.d_head);
+        let widest = [heads.unwrap_or(usize::MAX), self.d_mlp, self.d_model].into_iter().max().unwrap_or(0);
+        if widest > WIDEST {
+            return wrong(format!("a width of {widest} is more than any model has"));
+        }
+        for rope in self.rope.iter().chain(&self.rope_local) {
+            if !rope.dim.is_multiple_of(2) || rope.dim == 0 || rope.dim > self.d_head {
+                let (found, most) = (rope.dim, self.d_head);
+                return wrong(format!("rotary positions need an even width of at most {most}, found {found}"));
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl Rope {
+    /// Inverse frequencies of each pair.
+    fn frequencies(&self) -> Vec<f64> {
+        let base = (0..self.dim / 2).map(|i| self.theta.powf(-2.0 * i as f64 / self.dim as f64));
+        match self.scaling {
+            RopeScaling::None => base.collect(),
+            RopeScaling::Divisors(ref divisors) => {
+                base.zip(divisors.iter().chain(std::iter::repeat(&1.0))).map(|(f, d)| f / f64::from(*d)).collect()
+            }
+            RopeScaling::Linear { factor } => base.map(|f| f / factor).collect(),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => base
+                .map(|f| {
+                    let wavelength = 2.0 * std::f64::consts::PI / f;
+                    if wavelength < original_context / high_freq_factor {
+                        f
+                    } else if wavelength > original_context / low_freq_factor {
+                        f / factor
+                    } else {
+                        let smooth =
+                            (original_context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                        (1.0 - smooth) * f / factor + smooth * f
+                    }
+                })
+                .collect(),
+        }
+    }
+
+    /// Cosines and sines `[time, dim / 2]`. Angles are taken in f32, as the reference libraries do.
+    pub fn tables(&self, time: usize) -> (Vec<f32>, Vec<f32>) {
+        let frequencies: Vec<f32> = self.frequencies().iter().map(|f| *f as f32).collect();
+        let angles = (0..time).flat_map(|t| frequencies.iter().map(move |f| t as f32 * f));
+        angles.map(|a| (a.cos(), a.sin())).unzip()
+    }
+}

@@ -1,0 +1,384 @@
+//! Hugging Face directories to [`Model`].
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use prunelens_kernels::{card, matmul::transpose};
+use serde_json::Value;
+
+use super::{
+    Block, Linear, Model, Norm, NormKind, Part, Rotary,
+    config::{Config, Keys, Rope, RopeScaling},
+    families::{self, Names},
+    gguf,
+    weights::{Weights, read_json},
+};
+use crate::{
+    error::{Error, Result},
+    progress::{Listener, Progress},
+};
+
+/// One matrix of the checkpoint: which part of which block, and which rows of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckpointMatrix {
+    /// With the prefix under which the libraries name it, such as `transformer.h.0.attn.c_attn.weight`.
+    pub name: String,
+    pub layer: usize,
+    pub part: Part,
+    /// Which rows of the part's `[outputs, inputs]` matrix, in the checkpoint's order.
+    pub rows: Vec<usize>,
+    /// Stored `[inputs, outputs]` in the checkpoint.
+    pub transposed: bool,
+}
+
+struct Loader<'a> {
+    weights: &'a Weights,
+    names: &'a Names,
+    config: &'a Config,
+    prefix: &'a str,
+    device: &'a Device,
+    dtype: DType,
+    done: u64,
+    progress: Listener<'a>,
+}
+
+impl Loader<'_> {
+    fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let values = self.weights.f32(name, shape)?;
+        self.done += 4 * values.len() as u64;
+        Ok(values)
+    }
+
+    fn tensor(&self, values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
+        // By value: on the CPU in f32 this takes the buffer over.
+        let tensor = match shape {
+            [a] => Tensor::from_vec(values, *a, self.device)?,
+            [a, b] => Tensor::from_vec(values, (*a, *b), self.device)?,
+            _ => Tensor::from_vec(values, shape, self.device)?,
+        };
+        Ok(tensor.to_dtype(self.dtype)?)
+    }
+
+    /// A tensor as it is stored.
+    fn whole(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let tensor = self.weights.tensor(name, shape, self.dtype, self.device)?;
+        self.done += 4 * tensor.elem_count() as u64;
+        Ok(tensor)
+    }
+
+    fn plain(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.whole(&format!("{}{name}", self.prefix), shape)
+    }
+
+    fn norm(&mut self, name: &str, width: usize) -> Result<Norm> {
+        let mut weight = self.read(&format!("{}{name}.weight", self.prefix), &[width])?;
+        weight.iter_mut().for_each(|w| *w += self.names.norm_offset);
+        let weight = Some(self.tensor(weight, &[width])?);
+        let bias = match self.config.norm {
+            NormKind::LayerNorm => Some(self.plain(&format!("{name}.bias"), &[width])?),
+            NormKind::RmsNorm => None,
+        };
+        Ok(Norm { kind: self.config.norm, eps: self.config.eps, weight, bias })
+    }
+
+    /// Matrices whose outputs follow each other, as one.
+    fn linear(&mut self, layer: usize, part: Part) -> Result<Linear> {
+        let inputs = inputs(self.config, part);
+        let (mut weights, mut biases, mut total) = (Vec::new(), Vec::new(), 0);
+        let all = matrices(self.names, self.config, part);
+        let (prefix, conv1d) = (self.prefix, self.names.conv1d);
+        let block = self.names.block.replace("{}", &layer.to_string());
+        let full = |name: &str| format!("{prefix}{block}{name}");
+        let stored = |outputs: usize| if conv1d { [inputs, outputs] } else { [outputs, inputs] };
+        for (name, rows) in &all {
+            self.weights.expect(&format!("{}.weight", full(name)), &stored(rows.len()))?;
+        }
+        for (name, rows) in &all {
+            let (outputs, full) = (rows.len(), full(name));
+            let weight = format!("{full}.weight");
+            weights.push(if !conv1d && rows.is_sorted() {
+                // As it is stored: nothing is converted twice.
+                self.whole(&weight, &[outputs, inputs])?
+            } else {
+                let mut one = self.read(&weight, &stored(outputs))?;
+                if conv1d {
+                    one = transpose(&one, inputs, outputs);
+                }
+                if !rows.is_sorted() {
+                    one = reorder(&one, inputs, rows, total);
+                }
+                self.tensor(one, &[outputs, inputs])?
+            });
+            let bias = format!("{full}.bias");
+            if self.weights.shape(&bias).is_some() {
+                biases.resize(total, 0.0);
+                let one = self.read(&bias, &[outputs])?;
+                biases.extend(if rows.is_sorted() { one } else { reorder(&one, 1, rows, total) });
+            }
+            total += outputs;
+        }
+        let weight = if weights.len() == 1 { weights.remove(0) } else { Tensor::cat(&weights, 0)? };
+        let bias = if biases.is_empty() {
+            None
+        } else {
+            biases.resize(total, 0.0);
+            Some(self.tensor(biases, &[total])?)
+        };
+        Ok(Linear { weight, bias })
+    }
+
+    fn block(&mut self, layer: usize) -> Result<Block> {
+        let total = self.weights.bytes();
+        (self.progress)(Progress { what: "reading weights".into(), done: self.done.min(total), total, unit: "bytes" })?;
+        let prefix = self.names.block.replace("{}", &layer.to_string());
+        let d_model = self.config.d_model;
+        let post = |load: &mut Self, name: Option<&str>| {
+            name.map(|name| load.norm(&format!("{prefix}{name}"), d_model)).transpose()
+        };
+        Ok(Block {
+            ln1: self.norm(&format!("{prefix}{}", self.names.ln1), d_model)?,
+            ln2: self.norm(&format!("{prefix}{}", self.names.ln2), d_model)?,
+            ln1_post: post(self, self.names.ln1_post)?,
+            ln2_post: post(self, self.names.ln2_post)?,
+            qk_norms: match self.names.qk_norms {
+                Some([q, k]) => {
+                    let d_head = self.config.d_head;
+                    Some([self.norm(&format!("{prefix}{q}"), d_head)?, self.norm(&format!("{prefix}{k}"), d_head)?])
+                }
+                None => None,
+            },
+            qkv: self.linear(layer, Part::Qkv)?,
+            o: self.linear(layer, Part::O)?,
+            mlp_in: self.linear(layer, Part::MlpIn)?,
+            mlp_out: self.linear(layer, Part::MlpOut)?,
+        })
+    }
+}
+
+/// Inputs of a part's matrix.
+fn inputs(config: &Config, part: Part) -> usize {
+    match part {
+        Part::Qkv | Part::MlpIn => config.d_model,
+        Part::O => config.n_heads * config.d_head,
+        Part::MlpOut => config.d_mlp,
+    }
+}
+
+/// Names of the checkpoint's matrices that make up a part, and the places of their rows in it.
+fn matrices(names: &Names, config: &Config, part: Part) -> Vec<(&'static str, Vec<usize>)> {
+    let (q, kv) = (config.n_heads * config.d_head, config.n_kv_heads * config.d_head);
+    let sizes: Vec<(&str, usize)> = match (part, names.qkv) {
+        (Part::Qkv, [fused]) if names.qkv_by_head => {
+            // (head, q/k/v, d_head) to (q/k/v, head, d_head).
+            let place = |row: usize| {
+                let (head, which, at) = (row / (3 * config.d_head), row / config.d_head % 3, row % config.d_head);
+                which * q + head * config.d_head + at
+            };
+            return vec![(fused, (0..3 * q).map(place).collect())];
+        }
+        (Part::Qkv, [q_name, k_name, v_name]) if names.rotary_pairs => {
+            // (head, pair, side) to (head, side, pair).
+            let half = config.d_head / 2;
+            let place = |row: usize| {
+                let (head, at) = (row / config.d_head, row % config.d_head);
+                head * config.d_head + at % 2 * half + at / 2
+            };
+            let v = (q + kv..q + 2 * kv).collect();
+            return vec![
+                (q_name, (0..q).map(place).collect()),
+                (k_name, (0..kv).map(|row| q + place(row)).collect()),
+                (v_name, v),
+            ];
+        }
+        (Part::Qkv, [fused]) => vec![(fused, q + 2 * kv)],
+        (Part::Qkv, all) => all.iter().copied().zip([q, kv, kv]).collect(),
+        (Part::O, _) => vec![(names.o, config.d_model)],
+        (Part::MlpIn, _) => names.mlp_in.iter().map(|name| (*name, config.d_mlp)).collect(),
+        (Part::MlpOut, _) => vec![(names.mlp_out, config.d_model)],
+    };
+    let starts = sizes.iter().scan(0, |end, (_, n)| Some(std::mem::replace(end, *end + n)));
+    let starts: Vec<usize> = starts.collect();
+    sizes.iter().zip(starts).map(|((name, n), start)| (*name, (start..start + n).collect())).collect()
+}
+
+/// What a GGUF file's metadata say, and the names of its tensors.
+fn gguf_config(file: &Path, weights: &Weights) -> Result<(Config, &'static Names)> {
+    let tied = weights.shape("output.weight").is_none();
+    let (json, names) = gguf::describe(&weights.metadata, tied).map_err(|what| Error::file(file, what))?;
+    let mut config = families::config(Keys { value: &json, path: file })?;
+    if let (Some(rope), Some([n])) = (&mut config.rope, weights.shape("rope_freqs.weight")) {
+        // Llama 3's scaling, as llama.cpp stores it.
+        rope.scaling = RopeScaling::Divisors(weights.f32("rope_freqs.weight", &[*n])?);
+    }
+    Ok((config, names))
+}
+
+/// The GGUF file that a path means: itself, or the only one in a folder without `config.json`.
+pub(super) fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
+    let is_gguf = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
+    if path.is_file() {
+        if is_gguf(path) {
+            return Ok(Some(path.to_path_buf()));
+        }
+        return Err(Error::file(path, "expected a Hugging Face folder or a .gguf file"));
+    }
+    if path.join("config.json").exists() || !path.is_dir() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, e))?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| is_gguf(p)).collect();
+    match files.len() {
+        0 => Ok(None),
+        1 => Ok(files.pop()),
+        n => Err(Error::file(path, format!("holds {n} .gguf files; name the one to read"))),
+    }
+}
+
+/// Rows of `width` values, each put at its place (less `base`).
+fn reorder(values: &[f32], width: usize, places: &[usize], base: usize) -> Vec<f32> {
+    let mut out = vec![0.0; values.len()];
+    for (row, place) in values.chunks(width).zip(places) {
+        out[(place - base) * width..][..width].copy_from_slice(row);
+    }
+    out
+}
+
+impl Model {
+    /// From a Hugging Face directory (`config.json` and `model.safetensors`, or its shards) or a GGUF file.
+    pub fn load(path: &Path, device: &Device, dtype: DType, progress: Listener) -> Result<Self> {
+        let name = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let name = name.file_name().map_or("model".into(), |n| crate::text::safe(&n.to_string_lossy()));
+        if let Some(file) = gguf_file(path)? {
+            let weights = Weights::open(&file)?;
+            let (config, names) = gguf_config(&file, &weights)?;
+            return Self::build(name, config, names, &weights, device, dtype, progress);
+        }
+        let config_path = path.join("config.json");
+        let json = read_json(&config_path)?;
+        Self::from_weights(name, &config_path, &json, &Weights::open_model(path)?, device, dtype, progress)
+    }
+
+    /// The configuration alone, without the weights.
+    pub fn config(path: &Path) -> Result<Config> {
+        if let Some(file) = gguf_file(path)? {
+            return Ok(gguf_config(&file, &Weights::open(&file)?)?.0);
+        }
+        let path = path.join("config.json");
+        families::config(Keys { value: &read_json(&path)?, path: &path })
+    }
+
+    /// Whether the output matrix is the embedding's, as the weights' header tells.
+    pub fn is_tied(path: &Path) -> Result<bool> {
+        if let Some(file) = gguf_file(path)? {
+            return Ok(Weights::open(&file)?.shape("output.weight").is_none());
+        }
+        let config = path.join("config.json");
+        let family = families::family(Keys { value: &read_json(&config)?, path: &config })?;
+        Ok(Weights::open_model(path)?.shape(family.names.unembed).is_none())
+    }
+
+    /// From a parsed `config.json` (read at `config_path`) and its tensors.
+    pub fn from_weights(
+        name: String,
+        config_path: &Path,
+        json: &Value,
+        weights: &Weights,
+        device: &Device,
+        dtype: DType,
+        progress: Listener,
+    ) -> Result<Self> {
+        let keys = Keys { value: json, path: config_path };
+        let (family, config) = (families::family(keys)?, families::config(keys)?);
+        let names = &family.names;
+        if weights.shape(names.unembed).is_none()
+            && json.get("tie_word_embeddings").and_then(Value::as_bool) == Some(false)
+        {
+            return Err(Error::file(
+                weights.path(),
+                format!("tensor {:?} is missing, and config.json says that it is not tied", names.unembed),
+            ));
+        }
+        Self::build(name, config, names, weights, device, dtype, progress)
+    }
+
+    fn build(
+        name: String,
+        config: Config,
+        names: &Names,
+        weights: &Weights,
+        device: &Device,
+        dtype: DType,
+        progress: Listener,
+    ) -> Result<Self> {
+        let has = |prefix: &&&str| weights.shape(&format!("{prefix}{}", names.embed)).is_some();
+        let prefix = names.prefixes.iter().find(has).copied().unwrap_or(names.prefixes[0]);
+        let mut load = Loader { weights, names, config: &config, prefix, device, dtype, done: 0, progress };
+        let embed = load.plain(names.embed, &[config.d_vocab, config.d_model])?;
+        let positions = match names.positions {
+            Some(name) => Some(load.plain(name, &[config.n_ctx, config.d_model])?),
+            None => None,
+        };
+        let blocks = (0..config.n_layers).map(|layer| load.block(layer)).collect::<Result<Vec<_>>>()?;
+        let ln_final = load.norm(names.ln_final, config.d_model)?;
+        let weight = if weights.shape(names.unembed).is_some() {
+            load.whole(names.unembed, &[config.d_vocab, config.d_model])?
+        } else {
+            embed.clone()
+        };
+        let rotary = |rope: &Option<Rope>| rope.as_ref().map(|rope| Rotary::new(rope, device));
+        Ok(Self {
+            name,
+            device: device.clone(),
+            card: card::of(device)?,
+            dtype,
+            embed,
+            positions,
+            rotary: rotary(&config.rope),
+            rotary_local: rotary(&config.rope_local),
+            blocks,
+            ln_final,
+            unembed: Linear { weight, bias: None },
+            config,
+            processed: false,
+        })
+    }
+
+    /// Names of this model's tensors, and the prefix under which the reference libraries report them.
+    fn names(&self) -> Result<(&'static Names, &'static str)> {
+        let json = serde_json::json!({ "model_type": self.config.family });
+        let names = &families::family(Keys { value: &json, path: Path::new("config.json") })?.names;
+        Ok((names, names.prefixes[0]))
+    }
+
+    /// What the checkpoint's norm weights lack of the model's: 1 for Gemma.
+    pub fn norm_offset(&self) -> Result<f32> {
+        Ok(self.names()?.0.norm_offset)
+    }
+
+    /// The norms that read the residual stream inside the blocks, by the names that the reference libraries use, without `.weight` and `.bias`.
+    pub fn checkpoint_norms(&self) -> Result<Vec<String>> {
+        let (names, prefix) = self.names()?;
+        let block = |layer: usize| names.block.replace("{}", &layer.to_string());
+        let both = |layer| [names.ln1, names.ln2].map(|norm| format!("{prefix}{}{norm}", block(layer)));
+        Ok((0..self.config.n_layers).flat_map(both).collect())
+    }
+
+    /// The matrices inside the blocks, by the names that the reference libraries use.
+    pub fn checkpoint_matrices(&self) -> Result<Vec<CheckpointMatrix>> {
+        let (names, prefix) = self.names()?;
+        let mut all = Vec::new();
+        for layer in 0..self.config.n_layers {
+            let block = names.block.replace("{}", &layer.to_string());
+            for part in Part::ALL {
+                all.extend(matrices(names, &self.config, part).into_iter().map(|(name, rows)| CheckpointMatrix {
+                    name: format!("{prefix}{block}{name}.weight"),
+                    layer,
+                    part,
+                    rows,
+                    transposed: names.conv1d,
+                }));
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,119 @@
+//! Language models with hooks.
+//!
+//! Every family is the same structure (norm, attention, mlp, block); what tells them apart is [`Config`], read from
+//! `config.json`, and the names of their tensors.
+
+pub mod block;
+pub mod config;
+pub mod families;
+mod gguf;
+pub mod hooks;
+pub mod load;
+mod moved;
+pub mod ops;
+mod pace;
+pub mod pass;
+pub mod processing;
+pub mod ragged;
+mod state_dict;
+pub mod tokenizer;
+pub mod weights;
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use prunelens_kernels::card::Card;
+
+pub use block::{Block, Part};
+pub use config::{Config, NormKind};
+pub use hooks::{HookPoint, Site};
+pub use moved::Mover;
+pub use ops::{Linear, Norm, Rotary};
+pub use pace::tokens_at_once;
+pub use pass::Captured;
+pub use processing::Space;
+pub use prunelens_kernels::Act;
+pub use tokenizer::Tokenizer;
+
+use crate::error::{Error, Result};
+
+/// Called between layers and chunks of long work; an error ends the work. Metric jobs answer the person from here.
+pub type Tick<'a> = &'a mut dyn FnMut() -> Result<()>;
+
+/// A transformer language model. Cloning shares the tensors.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub name: String,
+    pub config: Config,
+    pub device: Device,
+    /// What runs the kernels on that device, if it is a GPU.
+    pub card: Option<Arc<dyn Card>>,
+    pub dtype: DType,
+    /// `[d_vocab, d_model]`.
+    pub embed: Tensor,
+    /// Learned positions `[n_ctx, d_model]`.
+    pub positions: Option<Tensor>,
+    pub rotary: Option<Rotary>,
+    /// Of layers with a window, where they have their own.
+    pub rotary_local: Option<Rotary>,
+    pub blocks: Vec<Block>,
+    pub ln_final: Norm,
+    pub unembed: Linear,
+    /// TransformerLens' default weight processing has been applied to the weights themselves.
+    pub processed: bool,
+}
+
+impl Model {
+    /// Width of the activation at a site.
+    pub fn d_in(&self, site: Site) -> usize {
+        match site {
+            Site::Z => self.config.n_heads * self.config.d_head,
+            _ => self.config.d_model,
+        }
+    }
+
+    /// Refuse a hook that this model does not have.
+    pub fn check_hook(&self, hook: HookPoint) -> Result<()> {
+        if hook.site == Site::ResidMid && self.config.parallel {
+            return Err(Error::invalid(format!(
+                "hook point {hook} does not exist: attention and MLP of {} run side by side",
+                self.name
+            )));
+        }
+        if hook.layer < self.config.n_layers {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "hook point {hook} does not exist: {} has layers 0 to {}",
+            self.name,
+            self.config.n_layers - 1
+        )))
+    }
+
+    /// Number of weights; a tied output matrix counts once.
+    pub fn parameters(&self) -> u64 {
+        self.tensors().iter().map(|t| t.elem_count() as u64).sum()
+    }
+
+    /// Bytes of tensors that `other` does not share.
+    pub fn bytes_beside(&self, other: Option<&Self>) -> u64 {
+        let shared: Vec<_> = other.map(|m| m.tensors().iter().map(|t| t.id()).collect()).unwrap_or_default();
+        let own = self.tensors().into_iter().filter(|t| !shared.contains(&t.id()));
+        own.map(|t| (t.elem_count() * t.dtype().size_in_bytes()) as u64).sum()
+    }
+
+    /// Every distinct weight tensor.
+    fn tensors(&self) -> Vec<&Tensor> {
+        let mut all = vec![&self.embed];
+        all.extend(&self.positions);
+        for block in &self.blocks {
+            all.extend(block.norms().flat_map(Norm::tensors));
+            all.extend(Part::ALL.iter().flat_map(|part| block.linear(*part).tensors()));
+        }
+        all.extend(self.ln_final.tensors());
+        all.extend(self.unembed.tensors());
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|t| seen.insert(t.id()));
+        all
+    }
+}

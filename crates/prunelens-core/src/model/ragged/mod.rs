@@ -1,0 +1,32 @@
+//! Texts of different lengths read side by side without padding: keys and values are kept, so that texts can share a
+//! beginning and be read on token by token; a pass can stop at a hook, go on with another activation there, and take a
+//! gradient back to it. On the CPU in f32; the model's weights are constants.
+
+mod block;
+mod generate;
+mod gradient;
+mod pass;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use generate::likeliest;
+pub use gradient::Trace;
+pub use pass::Stopped;
+pub use text::{Prefix, Text};
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+use prunelens_kernels::on_cpu_f32;
+
+use super::{Model, Mover};
+use crate::error::Result;
+
+/// The model itself if it can read ragged texts, else a copy that can: on the CPU, in f32.
+pub fn readable(model: &Arc<Model>) -> Result<Arc<Model>> {
+    if on_cpu_f32(&model.embed) {
+        return Ok(model.clone());
+    }
+    Ok(Arc::new(Mover::new(&Device::Cpu, DType::F32).model(model)?))
+}

@@ -1,0 +1,339 @@
+//! Tensors of files, read one by one: safetensors (one file, shards with an index, or bytes compiled into the program),
+//! PyTorch's `.pt` and `.pth`, NumPy's `.npz` and GGUF. What a file is, its first bytes say.
+
+mod bytes;
+pub mod gguf;
+mod kind;
+mod npz;
+mod pickle;
+mod safetensors;
+mod torch;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+pub use bytes::Bytes;
+pub(crate) use bytes::read_at;
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16, slice::HalfFloatSliceExt};
+pub use kind::Kind;
+use prunelens_kernels::pointwise::all_finite;
+use rayon::prelude::*;
+use serde_json::{Map, Value};
+
+use crate::{
+    error::{Error, Result},
+    text::shorten,
+};
+
+#[derive(Debug)]
+struct Shard {
+    path: PathBuf,
+    bytes: Bytes,
+}
+
+/// Where a tensor's numbers are.
+#[derive(Clone, Debug)]
+struct Entry {
+    shard: usize,
+    kind: Kind,
+    shape: Vec<usize>,
+    /// Steps in numbers along each dimension; `None` where they are stored in row-major order.
+    strides: Option<Vec<usize>>,
+    start: u64,
+    /// Bytes.
+    len: usize,
+}
+
+impl Entry {
+    /// How many numbers lie in the file; views look at more of them than their shape names.
+    fn stored(&self) -> usize {
+        match (&self.strides, self.kind.bytes(1)) {
+            (Some(_), Some(width)) => self.len / width,
+            _ => self.shape.iter().product(),
+        }
+    }
+}
+
+/// Numbers that are read at a time by one thread: whole blocks of every type that has some.
+const PART: usize = 1 << 18;
+
+/// Named tensors, read one by one.
+#[derive(Debug)]
+pub struct Weights {
+    path: PathBuf,
+    shards: Vec<Shard>,
+    entries: BTreeMap<String, Entry>,
+    /// What a pickle holds beside tensors: numbers, texts, dictionaries of them.
+    pub extras: Map<String, Value>,
+    /// What a GGUF file says beside its tensors.
+    pub metadata: gguf::Metadata,
+}
+
+impl Weights {
+    fn empty(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            shards: Vec::new(),
+            entries: BTreeMap::new(),
+            extras: Map::new(),
+            metadata: gguf::Metadata::default(),
+        }
+    }
+
+    /// `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    pub fn open_model(dir: &Path) -> Result<Self> {
+        let single = dir.join("model.safetensors");
+        let index = dir.join("model.safetensors.index.json");
+        if single.exists() || !index.exists() {
+            return Self::open(&single);
+        }
+        let json: Value = read_json(&index)?;
+        let map = json.get("weight_map").and_then(|m| m.as_object());
+        let map = map.ok_or_else(|| Error::file(&index, "key \"weight_map\": expected an object of file names"))?;
+        let mut files: Vec<&str> = map.values().filter_map(|v| v.as_str()).collect();
+        files.sort_unstable();
+        files.dedup();
+        let mut all = Self::empty(dir);
+        for file in files {
+            if Path::new(file).components().count() != 1 || file.starts_with('.') {
+                return Err(Error::file(&index, format!("shard {:?} is not a plain file name", shorten(file, 80))));
+            }
+            let path = dir.join(file);
+            all.add(&path, Bytes::open(&path)?)?;
+        }
+        if let Some(missing) = map.keys().find(|name| !all.entries.contains_key(*name)) {
+            return Err(Error::file(&index, format!("tensor {:?} is in none of the shards", shorten(missing, 80))));
+        }
+        Ok(all)
+    }
+
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::from_bytes(path, Bytes::open(path)?)
+    }
+
+    /// A file in memory; `name` stands for its path in messages.
+    pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
+        Self::from_bytes(Path::new(name), Bytes::Static(bytes))
+    }
+
+    pub fn from_bytes(path: &Path, bytes: Bytes) -> Result<Self> {
+        let mut weights = Self::empty(path);
+        weights.add(path, bytes)?;
+        Ok(weights)
+    }
+
+    fn add(&mut self, path: &Path, bytes: Bytes) -> Result<()> {
+        let mut first = [0; 4];
+        let short = bytes.size().map_err(|e| Error::io(path, e))? < 4;
+        if !short {
+            bytes.read_at(&mut first, 0).map_err(|e| Error::io(path, e))?;
+        }
+        match &first {
+            b"PK\x03\x04" => self.add_zip(path, bytes),
+            b"GGUF" => self.add_gguf(path, bytes),
+            _ => self.add_safetensors(path, bytes),
+        }
+    }
+
+    fn add_zip(&mut self, path: &Path, bytes: Bytes) -> Result<()> {
+        let mut zip = npz::Zip::open(path, &bytes)?;
+        let unpacked = if zip.member("data.pkl").is_some() {
+            self.enter_torch(path, &mut zip)?;
+            Vec::new()
+        } else {
+            self.enter_npz(path, &mut zip, &bytes)?
+        };
+        drop(zip);
+        let unpacked = unpacked.into_iter().map(Bytes::Memory);
+        self.shards
+            .extend(std::iter::once(bytes).chain(unpacked).map(|bytes| Shard { path: path.to_path_buf(), bytes }));
+        Ok(())
+    }
+
+    /// Note a tensor, once its place in the file is known to exist.
+    fn enter(&mut self, path: &Path, name: String, entry: Entry) -> Result<()> {
+        let wrong = |what: &str| Err(Error::file(path, format!("tensor {:?}: {what}", shorten(&name, 60))));
+        let numbers = entry.shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
+        let Some(numbers) = numbers else { return wrong("its shape is larger than any file") };
+        let stored = match &entry.strides {
+            None => Some(numbers),
+            // A view never has more numbers than what it looks at, and ends within it.
+            Some(strides) if numbers > 0 => {
+                let last =
+                    entry.shape.iter().zip(strides).try_fold(0_usize, |sum, (d, s)| {
+                        (d - 1).checked_mul(*s).and_then(|step| sum.checked_add(step))
+                    });
+                last.and_then(|last| last.checked_add(1)).filter(|stored| numbers <= *stored)
+            }
+            Some(_) => Some(0),
+        };
+        match stored.and_then(|n| entry.kind.bytes(n)) {
+            Some(bytes) if bytes == entry.len => {}
+            _ => return wrong("its shape does not fit its bytes"),
+        }
+        self.entries.insert(name, entry);
+        Ok(())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The files that hold the tensors.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| shard.path.as_path())
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|e| e.shape.as_slice())
+    }
+
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> u64 {
+        self.entries.values().map(|e| e.len as u64).sum()
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        self.entries.get(name).ok_or_else(|| {
+            let some: Vec<_> = self.names().take(4).map(|n| shorten(n, 60)).collect();
+            Error::file(&self.path, format!("tensor {name:?} is missing; the file has {} ...", some.join(", ")))
+        })
+    }
+
+    fn raw(&self, name: &str) -> Result<(Vec<u8>, &Entry)> {
+        let entry = self.entry(name)?;
+        let shard = &self.shards[entry.shard];
+        let mut bytes = vec![0; entry.len];
+        shard.bytes.read_at(&mut bytes, entry.start).map_err(|e| Error::io(&shard.path, e))?;
+        Ok((bytes, entry))
+    }
+
+    /// Refuse a tensor that is missing or of another shape, before anything of its size is made.
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<()> {
+        self.check(name, shape).map(drop)
+    }
+
+    fn check(&self, name: &str, shape: &[usize]) -> Result<&Entry> {
+        let entry = self.entry(name)?;
+        if entry.shape == shape {
+            return Ok(entry);
+        }
+        let path = &self.shards[entry.shard].path;
+        Err(Error::file(path, format!("tensor {name:?}: expected shape {shape:?}, found {:?}", entry.shape)))
+    }
+
+    /// Values of a tensor of the given shape as f32; 16-bit types are widened, values must be finite.
+    pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let entry = self.check(name, shape)?;
+        let shard = &self.shards[entry.shard];
+        let values = if entry.kind == Kind::F32 && cfg!(target_endian = "little") {
+            // The common case without a second buffer.
+            let mut values = vec![0.0_f32; entry.stored()];
+            values.par_chunks_mut(PART).enumerate().try_for_each(|(part, out)| -> Result<()> {
+                // SAFETY: any bytes are valid f32 values, and the lengths agree.
+                let bytes = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), out.len() * 4) };
+                let start = entry.start + (part * PART * 4) as u64;
+                shard.bytes.read_at(bytes, start).map_err(|e| Error::io(&shard.path, e))?;
+                finite(&shard.path, name, out)
+            })?;
+            values
+        } else {
+            self.convert(name, |from, to: &mut [f32]| to.copy_from_slice(from))?
+        };
+        Ok(match &entry.strides {
+            Some(strides) => in_order(&values, &entry.shape, strides),
+            None => values,
+        })
+    }
+
+    /// A tensor of the given shape in a type of floats, converted part by part: nothing else of its size is made.
+    pub fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+        let entry = self.check(name, shape)?;
+        let narrow = entry.strides.is_none() && matches!(dtype, DType::BF16 | DType::F16);
+        if !narrow {
+            let values = self.f32(name, shape)?;
+            // By value: on the CPU in f32 this takes the buffer over.
+            return Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?);
+        }
+        if dtype == DType::BF16 {
+            let values = self.convert(name, |from, to: &mut [bf16]| to.convert_from_f32_slice(from))?;
+            return Ok(Tensor::from_vec(values, shape, device)?);
+        }
+        let values = self.convert(name, |from, to: &mut [f16]| to.convert_from_f32_slice(from))?;
+        Ok(Tensor::from_vec(values, shape, device)?)
+    }
+
+    /// The stored numbers of a tensor in their order: parts are read and converted side by side.
+    fn convert<T>(&self, name: &str, narrow: impl Fn(&[f32], &mut [T]) + Sync) -> Result<Vec<T>>
+    where
+        T: Copy + Default + Send,
+    {
+        let entry = self.entry(name)?;
+        let shard = &self.shards[entry.shard];
+        let wrong = || Error::file(&shard.path, format!("tensor {name:?}: expected floats, found {:?}", entry.kind));
+        let step = entry.kind.bytes(PART).ok_or_else(wrong)?;
+        let mut values = vec![T::default(); entry.stored()];
+        values.par_chunks_mut(PART).enumerate().try_for_each(|(part, out)| -> Result<()> {
+            let mut bytes = vec![0; entry.kind.bytes(out.len()).ok_or_else(wrong)?];
+            let start = entry.start + (part * step) as u64;
+            shard.bytes.read_at(&mut bytes, start).map_err(|e| Error::io(&shard.path, e))?;
+            let values = entry.kind.floats(&bytes).ok_or_else(wrong)?;
+            finite(&shard.path, name, &values)?;
+            narrow(&values, out);
+            Ok(())
+        })?;
+        Ok(values)
+    }
+
+    /// Integer tensor of any width and shape.
+    pub fn integers(&self, name: &str) -> Result<(Vec<i64>, Vec<usize>)> {
+        let (bytes, entry) = self.raw(name)?;
+        let values = entry.kind.integers(&bytes).filter(|_| entry.strides.is_none()).ok_or_else(|| {
+            Error::file(&self.path, format!("tensor {name:?}: expected integers, found {:?}", entry.kind))
+        })?;
+        Ok((values, entry.shape.clone()))
+    }
+}
+
+fn finite(path: &Path, name: &str, values: &[f32]) -> Result<()> {
+    if all_finite(values) {
+        return Ok(());
+    }
+    Err(Error::file(path, format!("tensor {name:?} holds NaN or infinite values")))
+}
+
+/// The numbers of a view in row-major order.
+fn in_order(values: &[f32], shape: &[usize], strides: &[usize]) -> Vec<f32> {
+    let mut out = vec![0.0; shape.iter().product()];
+    let (Some(width), Some(step)) = (shape.last(), strides.last()) else { return values.to_vec() };
+    for (row, out) in out.chunks_mut((*width).max(1)).enumerate() {
+        let (mut rest, mut start) = (row, 0);
+        for (d, s) in shape.iter().zip(strides).rev().skip(1) {
+            start += rest % d * s;
+            rest /= d;
+        }
+        out.iter_mut().enumerate().for_each(|(at, v)| *v = values[start + at * step]);
+    }
+    out
+}
+
+/// A JSON file of at most 64 MB.
+pub fn read_json(path: &Path) -> Result<serde_json::Value> {
+    let len = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+    if len > 64 << 20 {
+        return Err(Error::file(path, format!("{len} bytes are too many for a JSON file of this kind")));
+    }
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    parse_json(path, &bytes)
+}
+
+pub fn parse_json(path: &Path, bytes: &[u8]) -> Result<serde_json::Value> {
+    serde_json::from_slice(bytes).map_err(|e| Error::file(path, format!("not valid JSON: {e}")))
+}

@@ -1,0 +1,82 @@
+//! The ranks of one matrix, on the processor, on a card, or on both.
+
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+use prunelens_kernels::card::{Card, CardRanks, Mask};
+
+use super::{Ranks, cut};
+use crate::error::{Error, Result};
+
+/// Ranks of a matrix's weights. Made in one place, copied to the other when they are needed there.
+pub struct Ranked {
+    /// Weights in a comparison group.
+    group: usize,
+    host: OnceLock<Ranks>,
+    there: OnceLock<(Arc<dyn Card>, CardRanks)>,
+}
+
+impl Ranked {
+    pub fn on_host(ranks: Ranks, group: usize) -> Self {
+        Self { group, host: ranks.into(), there: OnceLock::new() }
+    }
+
+    pub fn on_card(card: Arc<dyn Card>, ranks: CardRanks, group: usize) -> Self {
+        Self { group, host: OnceLock::new(), there: (card, ranks).into() }
+    }
+
+    /// The rank that a weight must reach to be kept at a ratio.
+    pub fn cut(&self, ratio: f64) -> u32 {
+        cut(self.group, ratio)
+    }
+
+    /// All ranks, read back from the card if they were made there.
+    pub fn host(&self) -> Result<&Ranks> {
+        match (self.host.get(), self.there.get()) {
+            (Some(ranks), _) => Ok(ranks),
+            (None, Some((card, ranks))) => {
+                let ranks = ranks.to_ranks(&**card)?;
+                Ok(self.host.get_or_init(|| ranks))
+            }
+            (None, None) => Err(Error::invalid("ranks that were never made")),
+        }
+    }
+
+    /// The mask at a ratio, for a card.
+    pub fn mask(&self, card: &Arc<dyn Card>, ratio: f64) -> Result<Mask<'_>> {
+        let (_, ranks) = match self.there.get() {
+            Some(there) => there,
+            None => {
+                let ranks = CardRanks::new(&**card, self.host()?)?;
+                self.there.get_or_init(|| (card.clone(), ranks))
+            }
+        };
+        Ok(Some((ranks, self.cut(ratio))))
+    }
+
+    /// Some of the ranks.
+    pub fn part(&self, range: Range<usize>) -> Result<Vec<u32>> {
+        match (self.host.get(), self.there.get()) {
+            (None, Some((card, ranks))) => ranks.part(&**card, range),
+            _ => {
+                let ranks = self.host()?;
+                Ok(range.map(|at| ranks.get(at)).collect())
+            }
+        }
+    }
+
+    /// Memory taken, in both places together.
+    pub fn bytes(&self) -> u64 {
+        let (host, there) = (self.host.get(), self.there.get());
+        host.map_or(0, Ranks::bytes) + there.map_or(0, |(_, ranks)| ranks.bytes())
+    }
+}
+
+impl fmt::Debug for Ranked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ranked").field("group", &self.group).field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,45 @@
+//! How a reconstruction changes with its latents.
+
+use candle_core::Tensor;
+use prunelens_kernels::{encode::keep, with_f32};
+use rayon::prelude::*;
+
+use super::{Encoded, Sae};
+use crate::{
+    error::{Error, Result},
+    prune::Pruning,
+};
+
+impl Sae {
+    /// The gradient by each active latent, in the order of its values, from the one by the reconstruction (`[n, d_in]`, as
+    /// [`decode`](Self::decode) gives it). What undoes the input's normalisation counts as constant.
+    pub fn decode_vjp(&self, encoded: &Encoded, pruning: Option<&Pruning>, g: &Tensor) -> Result<Vec<f32>> {
+        let (latents, d) = (&encoded.latents, self.d_in());
+        if g.dims() != [latents.rows(), d] {
+            return Err(Error::invalid(format!("a gradient {:?} for {} reconstructions", g.dims(), latents.rows())));
+        }
+        let norms = self.decoder_norms(pruning)?;
+        let mask = pruning.map(Pruning::dec).transpose()?;
+        let scale = |latent: usize| match (&norms, &self.decode_scale) {
+            (Some(norms), _) => 1.0 / norms[latent],
+            (None, Some(scale)) => scale[latent],
+            (None, None) => 1.0,
+        };
+        with_f32(&g.contiguous()?, |g| {
+            with_f32(&self.w_dec, |w| {
+                let rows = (0..latents.rows()).into_par_iter().flat_map_iter(|row| {
+                    let g = &g[row * d..(row + 1) * d];
+                    let mut kept = vec![0.0; d];
+                    let slope = |latent: &u32| {
+                        let latent = *latent as usize;
+                        keep(w, mask, latent * d..(latent + 1) * d, &mut kept);
+                        let along: f32 = kept.iter().zip(g).map(|(w, g)| w * g).sum();
+                        along * encoded.undo.factor(row) * scale(latent)
+                    };
+                    latents.row(row).0.iter().map(slope).collect::<Vec<_>>()
+                });
+                rows.collect()
+            })
+        })?
+    }
+}

@@ -1,0 +1,107 @@
+//! Whether what is asked for fits a GPU's memory, before anything is loaded.
+
+use candle_core::DType;
+use prunelens_kernels::gpu::Opened;
+
+use crate::error::{Error, Result};
+
+/// Left for activations, logits and the library's own work.
+const WORK: u64 = 3 << 29;
+
+/// What a session will keep on a device.
+#[derive(Clone, Debug)]
+pub struct Estimate {
+    /// Numbers of the model's weights, and of those that its pruned copy does not share.
+    pub original: u64,
+    pub pruned: u64,
+    pub dtype: DType,
+    /// Bytes of SAEs and their ranks.
+    pub saes: u64,
+}
+
+impl Estimate {
+    fn weights(&self, dtype: DType) -> [u64; 2] {
+        [self.original, self.pruned].map(|numbers| numbers.saturating_mul(dtype.size_in_bytes() as u64))
+    }
+
+    fn bytes(&self, dtype: DType) -> u64 {
+        self.weights(dtype).iter().fold(WORK.saturating_add(self.saes), |sum, bytes| sum.saturating_add(*bytes))
+    }
+
+    /// "13.5 GiB of the 137.0 GiB that are free on NVIDIA H200".
+    pub fn line(&self, gpu: &Opened) -> String {
+        format!("{} of the {} that are free on {}", gib(self.bytes(self.dtype)), gib(gpu.free_bytes), gpu.name)
+    }
+
+    /// An error with the figures, and what would fit instead.
+    pub fn check(&self, gpu: &Opened) -> Result<()> {
+        let needed = self.bytes(self.dtype);
+        if needed <= gpu.free_bytes {
+            return Ok(());
+        }
+        let [original, pruned] = self.weights(self.dtype).map(gib);
+        let half = self.bytes(DType::BF16);
+        let without_saes = self.bytes(self.dtype) - self.saes <= gpu.free_bytes;
+        let smaller = if without_saes { "a smaller SAE" } else { "a smaller model" };
+        let instead = match self.dtype.size_in_bytes() > 2 {
+            true if half <= gpu.free_bytes => {
+                format!("use --dtype bf16, which needs {}, {smaller}, or --device cpu", gib(half))
+            }
+            true => format!("use {smaller}, or --device cpu (--dtype bf16 would need {})", gib(half)),
+            false => format!("use {smaller}, or --device cpu"),
+        };
+        Err(Error::invalid(format!(
+            "models and SAEs need {} on the GPU (original {original}, pruned copy {pruned}, SAEs and ranks {}, work {}), but {} has {} free of {}; {instead}",
+            gib(needed),
+            gib(self.saes),
+            gib(WORK),
+            gpu.name,
+            gib(gpu.free_bytes),
+            gib(gpu.total_bytes)
+        )))
+    }
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn refusal(dtype: DType, saes: u64, free: u64) -> Option<String> {
+        let gpu = Opened { name: "a card".into(), total_bytes: 24 * GIB, free_bytes: free * GIB / 2 };
+        let estimate = Estimate { original: 2 * GIB, pruned: GIB, dtype, saes: saes * GIB };
+        estimate.check(&gpu).err().map(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_fits_is_not_refused() {
+        // 8 + 4 + 1.5 GiB in f32, 4 + 2 + 1.5 in bf16; free memory is given in halves of a GiB.
+        assert_eq!(refusal(DType::F32, 0, 27), None);
+        assert_eq!(refusal(DType::BF16, 0, 15), None);
+        assert_eq!(refusal(DType::BF16, 2, 19), None);
+        let gpu = Opened { name: "a card".into(), total_bytes: 24 * GIB, free_bytes: 20 * GIB };
+        let estimate = Estimate { original: 2 * GIB, pruned: GIB, dtype: DType::BF16, saes: GIB };
+        assert_eq!(estimate.line(&gpu), "8.5 GiB of the 20.0 GiB that are free on a card");
+    }
+
+    #[test]
+    fn a_refusal_has_figures_and_a_way_out() {
+        let text = refusal(DType::F32, 0, 26).unwrap();
+        assert!(text.contains("13.5 GiB") && text.contains("13.0 GiB free of 24.0 GiB"), "{text}");
+        assert!(text.contains("--dtype bf16, which needs 7.5 GiB"), "{text}");
+        let text = refusal(DType::F32, 0, 12).unwrap();
+        assert!(text.contains("use a smaller model, or --device cpu") && text.contains("would need 7.5 GiB"), "{text}");
+        let text = refusal(DType::BF16, 0, 12).unwrap();
+        assert!(text.ends_with("use a smaller model, or --device cpu"), "{text}");
+        let text = refusal(DType::BF16, 2, 16).unwrap();
+        assert!(
+            text.contains("SAEs and ranks 2.0 GiB") && text.ends_with("use a smaller SAE, or --device cpu"),
+            "{text}"
+        );
+    }
+}

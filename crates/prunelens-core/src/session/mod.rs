@@ -1,0 +1,326 @@
+//! A session: the models, the SAE in its variants and the tokenizer that one screen or one command works on.
+
+pub mod calibration;
+mod fit;
+pub mod models;
+pub mod spec;
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{Device, Tensor};
+use prunelens_kernels::card::Card;
+
+pub use calibration::Calibration;
+pub use models::{Models, silent};
+pub use spec::{Compress, DTYPES, DeviceSpec, Processing, SessionSpec, Source, dtype_by_name};
+
+use crate::{
+    compare::{Reader, Token, Variant},
+    demo,
+    error::{Error, Result},
+    hub::Kind,
+    model::{HookPoint, Model, Mover, Space, Tick, Tokenizer},
+    progress::{Listener, Progress},
+    prune::{Criterion, Order, Pruning, sae::Gather},
+    sae::{self, Sae, formats::Given},
+};
+
+/// Everything loaded. Cloning shares models, SAEs and ranks.
+#[derive(Clone)]
+pub struct Session {
+    pub spec: SessionSpec,
+    pub tokenizer: Tokenizer,
+    pub original: Arc<Model>,
+    pub pruned: Arc<Model>,
+    pub sae: Arc<Sae>,
+    pub trained: Option<Arc<Sae>>,
+    pub hook: HookPoint,
+    pub space: Space,
+    pub calibration: Calibration,
+    pub compression: String,
+    pub warnings: Vec<String>,
+    orders: [OnceLock<Arc<Order>>; 4],
+}
+
+/// Positions that go through a model at a time when calibrating.
+const BATCH_TOKENS: usize = 1024;
+
+impl Session {
+    pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
+        spec.fetch(progress)?;
+        // SAEs first: what is wrong with them is known before a large model is read.
+        let (sae, trained) = load_saes(spec, progress)?;
+        let saes = std::iter::once(&sae).chain(&trained).map(|sae| sae.card_bytes()).sum();
+        let models = Models::load_beside(spec, saes, progress)?;
+        Self::ranked(spec, models, sae, trained, progress)
+    }
+
+    /// On models that are loaded already, such as those of another layer.
+    pub fn with_models(spec: &SessionSpec, models: Models, progress: Listener) -> Result<Self> {
+        spec.fetch(progress)?;
+        let (sae, trained) = load_saes(spec, progress)?;
+        Self::ranked(spec, models, sae, trained, progress)
+    }
+
+    fn ranked(
+        spec: &SessionSpec,
+        models: Models,
+        sae: Arc<Sae>,
+        trained: Option<Arc<Sae>>,
+        progress: Listener,
+    ) -> Result<Self> {
+        progress(Progress { what: "ranking the SAE's weights".into(), done: 0, total: 0, unit: "" })?;
+        let session = Self::new(spec, models, sae, trained)?;
+        session.order(spec.criterion, &mut || {
+            progress(Progress { what: "ranking the SAE's weights".into(), done: 0, total: 0, unit: "" })
+        })?;
+        Ok(session)
+    }
+
+    /// From parts that are already in memory.
+    pub fn new(spec: &SessionSpec, models: Models, sae: Arc<Sae>, trained: Option<Arc<Sae>>) -> Result<Self> {
+        let hook = spec.hook.unwrap_or(sae.config.hook);
+        let space = match spec.processing {
+            Processing::Auto => sae.config.space,
+            Processing::On => Space::Tl,
+            Processing::Off => Space::Raw,
+            Processing::Centered => Space::Centered,
+        };
+        let Models { tokenizer, original, pruned, calibration, compression, mut warnings } = models;
+        if let Some(trained) = &trained
+            && trained.config.hook != hook
+        {
+            return Err(Error::invalid(format!(
+                "the trained SAE {} reads {}, the pretrained one {hook}; they must share a hook",
+                trained.config.name, trained.config.hook
+            )));
+        }
+        if pruned.processed && !original.processed && space == Space::Raw && original.offset(hook, Space::Tl)?.is_some()
+        {
+            warnings.push(
+                "the pruned model's weights are processed as TransformerLens does, so its activations are in tl space; the SAE was trained on raw ones".into(),
+            );
+        }
+        for sae in std::iter::once(&sae).chain(&trained) {
+            warnings.extend(sae.config.warnings.iter().cloned());
+        }
+        let card = original.card.clone();
+        let (sae, trained) = (placed(sae, card.as_ref())?, trained.map(|sae| placed(sae, card.as_ref())).transpose()?);
+        let session = Self {
+            spec: SessionSpec { hook: Some(hook), ..spec.clone() },
+            tokenizer,
+            original,
+            pruned,
+            sae,
+            trained,
+            hook,
+            space,
+            calibration,
+            compression,
+            warnings,
+            orders: Default::default(),
+        };
+        // Width and layer are checked before anything is computed.
+        session.unpruned(Variant::Original)?;
+        session.unpruned(Variant::Trained)?;
+        Ok(session)
+    }
+
+    /// The same models with other SAEs, where those read.
+    pub fn with_saes(&self, sae: Arc<Sae>, trained: Option<Arc<Sae>>) -> Result<Self> {
+        let models = Models {
+            tokenizer: self.tokenizer.clone(),
+            original: self.original.clone(),
+            pruned: self.pruned.clone(),
+            calibration: self.calibration.clone(),
+            compression: self.compression.clone(),
+            warnings: Vec::new(),
+        };
+        Self::new(&SessionSpec { hook: None, ..self.spec.clone() }, models, sae, trained)
+    }
+
+    /// The same on another device: models and SAEs are copied, ranks are made anew there when they are asked for.
+    pub fn on(&self, device: &Device) -> Result<Self> {
+        let mut mover = Mover::new(device, self.original.dtype);
+        let original = Arc::new(mover.model(&self.original)?);
+        let pruned = match Arc::ptr_eq(&self.original, &self.pruned) {
+            true => original.clone(),
+            false => Arc::new(mover.model(&self.pruned)?),
+        };
+        let models = Models {
+            tokenizer: self.tokenizer.clone(),
+            original,
+            pruned,
+            calibration: self.calibration.clone(),
+            compression: self.compression.clone(),
+            warnings: Vec::new(),
+        };
+        let unplaced = |sae: &Arc<Sae>| Arc::new(Sae { card: None, ..Sae::clone(sae) });
+        Self::new(&self.spec, models, unplaced(&self.sae), self.trained.as_ref().map(unplaced))
+    }
+
+    /// Called between parts of long work: a GPU takes on more at once than a person wants to wait for.
+    pub fn pace(&self) -> Result<()> {
+        self.sae.card.as_ref().map_or(Ok(()), |there| there.card().pace())
+    }
+
+    /// A variant without pruning of the SAE; `None` if it is not part of this session.
+    fn unpruned(&self, variant: Variant) -> Result<Option<Reader>> {
+        let (model, sae) = match variant {
+            Variant::Original => (&self.original, Some(&self.sae)),
+            Variant::Transfer | Variant::Pruned => (&self.pruned, Some(&self.sae)),
+            Variant::Trained => (&self.pruned, self.trained.as_ref()),
+        };
+        // An SAE of its own may have been trained on other activations than the pretrained one.
+        let space = match (variant, self.spec.processing) {
+            (Variant::Trained, Processing::Auto) => sae.map_or(self.space, |s| s.config.space),
+            _ => self.space,
+        };
+        let reader = |sae: &Arc<Sae>| Reader::new(variant, model.clone(), sae.clone(), None, self.hook, space);
+        sae.map(reader).transpose()
+    }
+
+    /// One variant ready to read, `pruned` at a ratio; `None` if it is not part of this session.
+    pub fn reader(&self, variant: Variant, ratio: f64, criterion: Criterion) -> Result<Option<Reader>> {
+        let mut reader = self.unpruned(variant)?;
+        if let (Some(reader), Variant::Pruned) = (&mut reader, variant) {
+            reader.pruning = Some(self.pruning(ratio, criterion, &mut || Ok(()))?);
+        }
+        Ok(reader)
+    }
+
+    /// All variants present, in their order.
+    pub fn readers(&self, ratio: f64, criterion: Criterion) -> Result<Vec<Reader>> {
+        Variant::ALL.into_iter().filter_map(|v| self.reader(v, ratio, criterion).transpose()).collect()
+    }
+
+    pub fn pruning(&self, ratio: f64, criterion: Criterion, tick: Tick) -> Result<Pruning> {
+        Ok(Pruning { order: self.order(criterion, tick)?, ratio })
+    }
+
+    /// Whether the ranks by a criterion exist already.
+    pub fn is_ranked(&self, criterion: Criterion) -> bool {
+        self.orders[criterion as usize].get().is_some()
+    }
+
+    /// Ranks of the SAE's weights, made when first asked for. Norms are of activations of the model that the pruned SAE reads.
+    pub fn order(&self, criterion: Criterion, tick: Tick) -> Result<Arc<Order>> {
+        let slot = &self.orders[criterion as usize];
+        if let Some(order) = slot.get() {
+            return Ok(order.clone());
+        }
+        let norms = match Gather::new(criterion, &self.sae) {
+            Some(mut gather) => {
+                self.calibrate(criterion, &mut gather, tick)?;
+                Some(gather.norms())
+            }
+            None => None,
+        };
+        let order = Arc::new(Order::new(&self.sae, criterion, norms.as_ref(), tick)?);
+        Ok(slot.get_or_init(|| order).clone())
+    }
+
+    fn calibrate(&self, criterion: Criterion, gather: &mut Gather, tick: Tick) -> Result<()> {
+        let Some(reader) = self.unpruned(Variant::Transfer)? else { return Ok(()) };
+        let mut read = |rows: &[Vec<u32>], gather: &mut Gather| -> Result<()> {
+            let x = reader.input(&reader.model.capture(&token_tensor(rows, &reader.model)?, self.hook, tick)?)?;
+            gather.add(&self.sae, &x, &reader.encode(&x)?, rows.len())
+        };
+        match criterion {
+            // The mean over batches makes each batch a unit.
+            Criterion::Paper => self.calibration.documents.iter().try_for_each(|batch| read(batch, gather)),
+            _ => self.calibration.windows.iter().try_for_each(|batch| {
+                let rows = (BATCH_TOKENS / batch.first().map_or(1, Vec::len)).max(1);
+                batch.chunks(rows).try_for_each(|rows| read(rows, gather))
+            }),
+        }
+    }
+
+    /// Tokens of a prompt, BOS first unless switched off; refuses what the model cannot read.
+    pub fn tokens(&self, text: &str) -> Result<Vec<Token>> {
+        let ids = self.tokenizer.encode(text, self.spec.bos)?;
+        let n_ctx = self.original.config.n_ctx;
+        if ids.len() > n_ctx {
+            return Err(Error::invalid(format!(
+                "the prompt has {} tokens, more than the {n_ctx} that {} can read; shorten it",
+                ids.len(),
+                self.original.name
+            )));
+        }
+        if let Some(id) = ids.iter().find(|id| **id as usize >= self.original.config.d_vocab) {
+            return Err(Error::invalid(format!(
+                "the tokenizer gives token {id}, which {} does not have; they do not belong together",
+                self.original.name
+            )));
+        }
+        let token =
+            |id: &u32| Token { id: *id, piece: self.tokenizer.piece(*id), special: self.tokenizer.special(*id) };
+        Ok(ids.iter().map(token).collect())
+    }
+
+    /// What uses how much memory, in bytes.
+    pub fn memory(&self) -> Vec<(String, u64)> {
+        let orders: u64 = self.orders.iter().filter_map(OnceLock::get).map(|o| o.bytes()).sum();
+        let mut all = vec![
+            ("original model".into(), self.original.bytes_beside(None)),
+            ("pruned copy, beyond what it shares".into(), self.pruned.bytes_beside(Some(&self.original))),
+            ("SAE".into(), self.sae.bytes()),
+        ];
+        if let Some(trained) = &self.trained {
+            all.push(("trained SAE".into(), trained.bytes()));
+        }
+        all.push(("ranks".into(), orders));
+        let there: Vec<u64> = std::iter::once(&self.sae)
+            .chain(&self.trained)
+            .filter_map(|sae| Some(sae.card.as_ref()?.bytes()))
+            .collect();
+        if !there.is_empty() {
+            all.push(("SAEs on the GPU".into(), there.iter().sum()));
+        }
+        all
+    }
+}
+
+/// Rows of equal length as `[rows, length]` on the model's device.
+pub fn token_tensor(rows: &[Vec<u32>], model: &Model) -> Result<Tensor> {
+    let (ids, length) = crate::data::encode_ids(rows)?;
+    Ok(Tensor::from_vec(ids, (rows.len(), length), &model.device)?)
+}
+
+/// An SAE where the models are.
+fn placed(sae: Arc<Sae>, card: Option<&Arc<dyn Card>>) -> Result<Arc<Sae>> {
+    match card {
+        Some(card) if sae.card.is_none() => Ok(Arc::new(Sae::clone(&sae).on_card(card)?)),
+        _ => Ok(sae),
+    }
+}
+
+/// The pretrained SAE, and the one trained on the pruned model if there is one.
+fn load_saes(spec: &SessionSpec, progress: Listener) -> Result<(Arc<Sae>, Option<Arc<Sae>>)> {
+    let sae = Arc::new(match &spec.sae {
+        Some(source) => load_sae(spec, source, progress, demo::sae)?,
+        None => {
+            return Err(Error::Usage(
+                "an SAE is needed: give its folder with --sae, or train one with `prunelens train`".into(),
+            ));
+        }
+    });
+    let trained = match &spec.trained_sae {
+        Some(source) => Some(Arc::new(load_sae(spec, source, progress, demo::trained_sae)?)),
+        None => None,
+    };
+    Ok((sae, trained))
+}
+
+fn load_sae(spec: &SessionSpec, source: &Source, progress: Listener, demo: impl Fn() -> Result<Sae>) -> Result<Sae> {
+    let Some(path) = source.locate(Kind::Sae, &spec.hub, progress)? else { return demo() };
+    let given = Given { hook: spec.hook, norm_scaling_factor: spec.norm_scaling_factor };
+    let mut sae = sae::formats::load_given(&path, &given)?;
+    if let Source::Hub(id) = source
+        && id.inside.is_empty()
+    {
+        let name = id.name();
+        sae.config.name = name.to_owned();
+    }
+    Ok(sae)
+}

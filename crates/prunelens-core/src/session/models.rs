@@ -1,0 +1,169 @@
+//! The original model, its tokenizer and its pruned copy.
+
+use std::{path::Path, sync::Arc};
+
+use candle_core::Device;
+use prunelens_kernels::gpu;
+
+use super::{Calibration, Compress, DeviceSpec, SessionSpec, Source, fit::Estimate};
+use crate::{
+    demo,
+    error::{Error, Result},
+    hub::Kind,
+    model::{Config, Model, Tokenizer},
+    progress::{Listener, Progress},
+    prune::Sparsity,
+};
+
+/// What a command without an SAE works on.
+#[derive(Clone)]
+pub struct Models {
+    pub tokenizer: Tokenizer,
+    pub original: Arc<Model>,
+    /// The same as `original` where it is not compressed.
+    pub pruned: Arc<Model>,
+    pub calibration: Calibration,
+    /// "wanda 50%", "none" ...
+    pub compression: String,
+    pub warnings: Vec<String>,
+}
+
+impl Models {
+    pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
+        Self::load_beside(spec, 0, progress)
+    }
+
+    /// Beside so many bytes of SAEs and ranks that the device has to hold too.
+    pub fn load_beside(spec: &SessionSpec, saes: u64, progress: Listener) -> Result<Self> {
+        let (device, warning) = spec.device.open()?;
+        let (original, tokenizer) = match spec.model.locate(Kind::Model, &spec.hub, progress)? {
+            None => {
+                let model = demo::model(&device, spec.dtype, progress)?;
+                let tokenizer = demo::tokenizer(&model)?;
+                (model, tokenizer)
+            }
+            Some(path) => {
+                // The tokenizer first: what parsing it takes is free again before the weights come.
+                let config = Model::config(&path)?;
+                let tokenizer = Tokenizer::load(&path, &config)?;
+                fits(spec, &path, &config, saes, &device, progress)?;
+                let model = named(Model::load(&path, &device, spec.dtype, progress)?, &spec.model);
+                (model, tokenizer)
+            }
+        };
+        let original = Arc::new(original);
+        let calibration = Calibration::load(spec.calibration.as_deref(), &original, &tokenizer)?;
+        let (pruned, compression) = prune(spec, &original, &calibration, progress)?;
+        Ok(Self { tokenizer, original, pruned, calibration, compression, warnings: warning.into_iter().collect() })
+    }
+}
+
+/// Say what a GPU has to hold, and refuse what cannot fit, before any of it is read.
+fn fits(
+    spec: &SessionSpec,
+    path: &Path,
+    config: &Config,
+    saes: u64,
+    device: &Device,
+    progress: Listener,
+) -> Result<()> {
+    let Some(gpu) = gpu::opened(device) else { return Ok(()) };
+    let blocks = config.block_weights();
+    let all = blocks + config.embedding_weights(Model::is_tied(path)?);
+    let pruned = match (&spec.pruned_model, &spec.compress) {
+        (Some(_), _) => all,
+        (None, Compress::None) => 0,
+        // Its weights are processed, the embeddings' too.
+        (None, Compress::Paper(_)) => blocks + config.embedding_weights(false),
+        // Any other copy made here shares everything but the matrices of the blocks.
+        (None, _) => blocks,
+    };
+    let estimate = Estimate { original: all, pruned, dtype: spec.dtype, saes };
+    progress(Progress { what: format!("taking {}", estimate.line(&gpu)), done: 0, total: 0, unit: "" })?;
+    estimate.check(&gpu)
+}
+
+fn prune(
+    spec: &SessionSpec,
+    original: &Arc<Model>,
+    calibration: &Calibration,
+    progress: Listener,
+) -> Result<(Arc<Model>, String)> {
+    if let Some(source) = &spec.pruned_model {
+        let Some(path) = source.locate(Kind::PrunedModel, &spec.hub, progress)? else {
+            return Err(Error::Usage("--pruned-model needs a folder".into()));
+        };
+        let state_dict = path.extension().is_some_and(|e| e == "pth" || e == "pt");
+        if state_dict && path.is_file() {
+            let model = original.with_state_dict(&path, progress)?;
+            let label = format!("pruned: {}", model.name);
+            return Ok((Arc::new(model), label));
+        }
+        let model = named(Model::load(&path, &original.device, spec.dtype, progress)?, source);
+        let (a, b) = (&original.config, &model.config);
+        if (a.n_layers, a.d_model, a.d_vocab, a.n_heads) != (b.n_layers, b.d_model, b.d_vocab, b.n_heads) {
+            return Err(Error::file(
+                path,
+                format!(
+                    "not a copy of {}: expected {} layers of width {} and {} tokens, found {}, {} and {}",
+                    original.name, a.n_layers, a.d_model, a.d_vocab, b.n_layers, b.d_model, b.d_vocab
+                ),
+            ));
+        }
+        let label = format!("pruned: {}", model.name);
+        return Ok((Arc::new(model), label));
+    }
+    let percent = |ratio: f64| format!("{}%", (ratio * 1000.0).round() / 10.0);
+    let pruned = match spec.compress {
+        Compress::None => return Ok((original.clone(), "not compressed".into())),
+        Compress::Wanda(ratio) => {
+            let model = original.wanda(&calibration.windows, Sparsity::Ratio(ratio), progress)?;
+            (model, format!("wanda {}", percent(ratio)))
+        }
+        Compress::WandaNM(n, m) => {
+            let model = original.wanda(&calibration.windows, Sparsity::NM(n, m), progress)?;
+            (model, format!("wanda {n}:{m}"))
+        }
+        Compress::Magnitude(ratio) => (original.magnitude(ratio, progress)?, format!("magnitude {}", percent(ratio))),
+        Compress::Paper(ratio) => {
+            let document = calibration.documents.first().and_then(|batch| batch.first());
+            let document = document.ok_or_else(|| Error::invalid("calibration has no document"))?;
+            (original.paper(document, ratio, progress)?, format!("paper {}", percent(ratio)))
+        }
+    };
+    Ok((Arc::new(pruned.0), pruned.1))
+}
+
+fn named(model: Model, source: &Source) -> Model {
+    match source.hub_name() {
+        Some(name) => Model { name: name.to_owned(), ..model },
+        None => model,
+    }
+}
+
+impl DeviceSpec {
+    /// The device asked for, and a warning if `auto` could not take the better one.
+    pub fn open(self) -> Result<(Device, Option<String>)> {
+        let built = cfg!(feature = "cuda");
+        match self {
+            Self::Cpu => Ok((Device::Cpu, None)),
+            Self::Auto if !built => Ok((Device::Cpu, None)),
+            Self::Auto => match gpu::open(0) {
+                Ok(device) => Ok((device, None)),
+                Err(why) => Ok((Device::Cpu, Some(format!("no GPU is used: {why}")))),
+            },
+            Self::Cuda(_) if !built => Err(Error::invalid(
+                "this program was built without CUDA; build it with --features cuda, or use --device cpu",
+            )),
+            Self::Cuda(n) => match gpu::open(n) {
+                Ok(device) => Ok((device, None)),
+                Err(why) => Err(Error::invalid(format!("--device cuda:{n}: {why}; or use --device cpu"))),
+            },
+        }
+    }
+}
+
+/// A listener that hears nothing.
+pub fn silent(_: Progress) -> Result<()> {
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! What lies in a card's memory: arrays of numbers, and matrices with the ranks of their weights.
+
+use std::{any::Any, marker::PhantomData, ops::Range};
+
+use candle_core::{DType, Tensor};
+use half::{bf16, f16};
+
+use super::Card;
+use crate::{
+    Ranks,
+    error::{Error, Result},
+};
+
+/// A piece of a card's memory; given back when its owner is dropped.
+pub struct Memory {
+    pub address: u64,
+    pub bytes: usize,
+    pub owner: Box<dyn Any + Send + Sync>,
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A number that a kernel reads as it is: every pattern of bits is one, and there is no padding.
+pub trait Element: Copy + Default + sealed::Sealed {}
+
+/// A number that tensors hold too.
+pub trait Float: Element {
+    const DTYPE: DType;
+}
+
+macro_rules! elements {
+    ($($element:ty),*) => { $(impl sealed::Sealed for $element {} impl Element for $element {})* };
+}
+elements!(u8, u16, u32, u64, f32, f64, bf16, f16);
+
+macro_rules! floats {
+    ($($float:ty: $dtype:ident),*) => { $(impl Float for $float { const DTYPE: DType = DType::$dtype; })* };
+}
+floats!(f32: F32, bf16: BF16, f16: F16);
+
+/// Kernels fetch up to this many bytes in one load, of which the address must be a multiple. Of all that is allocated it is.
+const ALIGNED: u64 = 16;
+
+/// Numbers of one type on a card.
+pub struct Buffer<T> {
+    memory: Memory,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Element> Buffer<T> {
+    /// Room for `len` numbers, whose values mean nothing yet.
+    pub fn new(card: &dyn Card, len: usize) -> Result<Self> {
+        let bytes =
+            len.checked_mul(size_of::<T>()).ok_or_else(|| Error::invalid(format!("{len} numbers are too many")))?;
+        // An empty array still needs an address.
+        Ok(Self { memory: card.allocate(bytes.max(1))?, len, element: PhantomData })
+    }
+
+    pub fn zeros(card: &dyn Card, len: usize) -> Result<Self> {
+        let mut buffer = Self::new(card, len)?;
+        card.clear(&mut buffer.memory)?;
+        Ok(buffer)
+    }
+
+    pub fn from_slice(card: &dyn Card, values: &[T]) -> Result<Self> {
+        let mut buffer = Self::new(card, values.len())?;
+        if !values.is_empty() {
+            // SAFETY: an element is plain bits without padding.
+            let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };
+            card.write(&mut buffer.memory, bytes)?;
+        }
+        Ok(buffer)
+    }
+
+    pub fn to_vec(&self, card: &dyn Card) -> Result<Vec<T>> {
+        self.part(card, 0..self.len)
+    }
+
+    /// Some of the numbers, read back.
+    pub fn part(&self, card: &dyn Card, range: Range<usize>) -> Result<Vec<T>> {
+        if range.end > self.len {
+            return Err(Error::invalid(format!("numbers {range:?} of {} on the GPU were asked for", self.len)));
+        }
+        let mut values = vec![T::default(); range.len()];
+        if !values.is_empty() {
+            // SAFETY: an element is plain bits without padding, and any bits are one.
+            let bytes =
+                unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values.as_slice())) };
+            card.read(&self.memory, range.start * size_of::<T>(), bytes)?;
+        }
+        Ok(values)
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn address(&self) -> u64 {
+        self.memory.address
+    }
+
+    /// An error unless there are `len` numbers.
+    pub(super) fn expect(&self, len: usize, what: &str) -> Result<()> {
+        if self.len == len {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("{what} on the GPU: expected {len} numbers, found {}", self.len)))
+    }
+}
+
+impl<T: Float> Buffer<T> {
+    /// The numbers of a tensor of this type, where they lie; copied first if they lie elsewhere or in pieces.
+    pub fn of(card: &dyn Card, tensor: &Tensor) -> Result<Self> {
+        if tensor.dtype() != T::DTYPE {
+            let (expected, found) = (T::DTYPE, tensor.dtype());
+            return Err(Error::invalid(format!("a kernel needs a tensor of {expected:?}, found {found:?}")));
+        }
+        let tensor = tensor.to_device(card.device())?.contiguous()?;
+        let memory = match card.memory_of(&tensor)? {
+            // A part of another tensor may begin anywhere.
+            memory if !memory.address.is_multiple_of(ALIGNED) => card.memory_of(&tensor.force_contiguous()?)?,
+            memory => memory,
+        };
+        Ok(Self { memory, len: tensor.elem_count(), element: PhantomData })
+    }
+
+    /// As a tensor of the card's device.
+    pub fn into_tensor(self, card: &dyn Card, shape: &[usize]) -> Result<Tensor> {
+        self.expect(shape.iter().product(), "a tensor")?;
+        card.tensor(self.memory, T::DTYPE, shape)
+    }
+}
+
+/// The address of an array that may be absent.
+pub(super) fn address<T: Element>(buffer: Option<&Buffer<T>>) -> u64 {
+    buffer.map_or(0, Buffer::address)
+}
+
+/// Weights or logits in the type they are stored in.
+pub enum Values {
+    F32(Buffer<f32>),
+    Bf16(Buffer<bf16>),
+    F16(Buffer<f16>),
+}
+
+impl Values {
+    /// The numbers of a tensor, where they lie.
+    pub fn of(card: &dyn Card, tensor: &Tensor) -> Result<Self> {
+        match tensor.dtype() {
+            DType::F32 => Ok(Self::F32(Buffer::of(card, tensor)?)),
+            DType::BF16 => Ok(Self::Bf16(Buffer::of(card, tensor)?)),
+            DType::F16 => Ok(Self::F16(Buffer::of(card, tensor)?)),
+            other => Err(Error::invalid(format!("kernels read f32, bf16 and f16, found {}", other.as_str()))),
+        }
+    }
+
+    pub fn into_tensor(self, card: &dyn Card, shape: &[usize]) -> Result<Tensor> {
+        match self {
+            Self::F32(values) => values.into_tensor(card, shape),
+            Self::Bf16(values) => values.into_tensor(card, shape),
+            Self::F16(values) => values.into_tensor(card, shape),
+        }
+    }
+
+    /// Bytes of a number.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::F32(_) => 4,
+            Self::Bf16(_) | Self::F16(_) => 2,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(values) => values.len(),
+            Self::F16(values) => values.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn address(&self) -> u64 {
+        match self {
+            Self::F32(values) => values.address(),
+            Self::Bf16(values) => values.address(),
+            Self::F16(values) => values.address(),
+        }
+    }
+
+    /// As kernels name it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::F32(_) => "f32",
+            Self::Bf16(_) => "bf16",
+            Self::F16(_) => "f16",
+        }
+    }
+
+    /// Room for `len` numbers of the same type.
+    pub(super) fn like(&self, card: &dyn Card, len: usize) -> Result<Self> {
+        Ok(match self {
+            Self::F32(_) => Self::F32(Buffer::new(card, len)?),
+            Self::Bf16(_) => Self::Bf16(Buffer::new(card, len)?),
+            Self::F16(_) => Self::F16(Buffer::new(card, len)?),
+        })
+    }
+}
+
+/// [`Ranks`] on a card.
+pub enum CardRanks {
+    U16(Buffer<u16>),
+    U32(Buffer<u32>),
+}
+
+impl CardRanks {
+    pub fn new(card: &dyn Card, ranks: &Ranks) -> Result<Self> {
+        Ok(match ranks {
+            Ranks::U16(ranks) => Self::U16(Buffer::from_slice(card, ranks)?),
+            Ranks::U32(ranks) => Self::U32(Buffer::from_slice(card, ranks)?),
+        })
+    }
+
+    pub fn to_ranks(&self, card: &dyn Card) -> Result<Ranks> {
+        Ok(match self {
+            Self::U16(ranks) => Ranks::U16(ranks.to_vec(card)?),
+            Self::U32(ranks) => Ranks::U32(ranks.to_vec(card)?),
+        })
+    }
+
+    /// Some of the ranks, read back.
+    pub fn part(&self, card: &dyn Card, range: Range<usize>) -> Result<Vec<u32>> {
+        Ok(match self {
+            Self::U16(ranks) => ranks.part(card, range)?.into_iter().map(u32::from).collect(),
+            Self::U32(ranks) => ranks.part(card, range)?,
+        })
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.width() as u64 * self.len() as u64
+    }
+
+    /// Bytes of a rank.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::U16(_) => 2,
+            Self::U32(_) => 4,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U16(ranks) => ranks.len(),
+            Self::U32(ranks) => ranks.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn address(&self) -> u64 {
+        match self {
+            Self::U16(ranks) => ranks.address(),
+            Self::U32(ranks) => ranks.address(),
+        }
+    }
+
+    /// As kernels name it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::U16(_) => "u16",
+            Self::U32(_) => "u32",
+        }
+    }
+}
+
+/// Ranks of a matrix's weights and the cut that they must reach to count; at a cut of 0 no ranks are read.
+pub type Mask<'a> = Option<(&'a CardRanks, u32)>;
+
+/// A matrix `[rows, columns]`.
+pub struct Matrix {
+    pub rows: usize,
+    pub columns: usize,
+    pub values: Values,
+}
+
+/// What a kernel is told of a mask.
+pub(super) struct Masked {
+    /// The kernel's name for these types.
+    pub name: String,
+    pub ranks: u64,
+    pub cut: u64,
+}
+
+impl Matrix {
+    pub fn new(rows: usize, columns: usize, values: Values) -> Result<Self> {
+        let (expected, found) = (rows * columns, values.len());
+        if expected != found {
+            return Err(Error::invalid(format!(
+                "a matrix of {rows} x {columns} needs {expected} weights, found {found}"
+            )));
+        }
+        Ok(Self { rows, columns, values })
+    }
+
+    /// A matrix of two dimensions, where it lies.
+    pub fn of(card: &dyn Card, tensor: &Tensor) -> Result<Self> {
+        let (rows, columns) = tensor.dims2()?;
+        Self::new(rows, columns, Values::of(card, tensor)?)
+    }
+
+    pub(super) fn masked(&self, kernel: &str, mask: Mask) -> Result<Masked> {
+        let mask = mask.filter(|(_, cut)| *cut > 0);
+        if let Some((ranks, _)) = mask
+            && ranks.len() != self.values.len()
+        {
+            let (expected, found) = (self.values.len(), ranks.len());
+            return Err(Error::invalid(format!("{expected} weights need as many ranks, found {found}")));
+        }
+        let width = mask.map_or("u16", |(ranks, _)| ranks.name());
+        Ok(Masked {
+            name: format!("{kernel}_{}_{width}", self.values.name()),
+            ranks: mask.map_or(0, |(ranks, _)| ranks.address()),
+            cut: mask.map_or(0, |(_, cut)| u64::from(cut)),
+        })
+    }
+}

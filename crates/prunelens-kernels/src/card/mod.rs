@@ -1,0 +1,126 @@
+//! The kernels for a GPU: what each is launched with, and what the card's memory holds.
+//!
+//! Nothing here needs CUDA. A [`Card`] is whatever has memory and runs the kernels of `src/cuda`: a GPU with the
+//! `cuda` feature, or in tests the same kernels compiled for the processor. Each function has a twin on the CPU, named in its
+//! documentation, whose results it gives.
+
+#[cfg(feature = "cuda")]
+pub mod cuda;
+mod decode;
+mod encode;
+pub mod layers;
+mod lists;
+mod losses;
+mod mask;
+mod memory;
+mod paths;
+mod prune;
+
+use std::{fmt, sync::Arc};
+
+use candle_core::{DType, Device, Tensor};
+
+pub use decode::decode;
+pub use encode::{Encoder, Route, encode};
+pub use lists::{Lists, Top, active, top_k};
+pub use losses::{Losses, losses};
+pub use mask::{mask, row_norms};
+pub use memory::{Buffer, CardRanks, Element, Float, Mask, Matrix, Memory, Values};
+pub use paths::{Pairs, paths, survivors};
+pub use prune::{column_squares, prune, ranks};
+
+use crate::error::{Error, Result};
+
+/// A kernel's file in `src/cuda` (without its ending) and its name there.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    pub file: &'static str,
+    pub name: String,
+}
+
+/// How many blocks, and threads in each.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub blocks: [u32; 2],
+    pub threads: u32,
+}
+
+/// Threads of a block where nothing else decides.
+const THREADS: u32 = 256;
+/// Blocks along the second axis of a grid that every card takes.
+const MOST_BLOCKS: u64 = 65_535;
+
+impl Shape {
+    fn rows(rows: usize, threads: u32) -> Result<Self> {
+        Self::grid(rows as u64, 1, threads)
+    }
+
+    /// A block for each row: rows are long and few, but no thread of a block is without work.
+    fn long_rows(rows: usize, width: usize) -> Result<Self> {
+        Self::rows(rows, (width.next_multiple_of(32)).clamp(32, 1024) as u32)
+    }
+
+    fn grid(x: u64, y: u64, threads: u32) -> Result<Self> {
+        match (i32::try_from(x), y) {
+            (Ok(x), 1..=MOST_BLOCKS) if x > 0 => Ok(Self { blocks: [x as u32, y as u32], threads }),
+            _ => Err(Error::invalid(format!("a kernel over {x} x {y} blocks is more than a GPU takes at a time"))),
+        }
+    }
+
+    /// For loops over all threads of a grid: enough blocks to fill any card.
+    fn over(len: u64) -> Result<Self> {
+        Self::grid(len.div_ceil(u64::from(THREADS)).clamp(1, 1 << 16), 1, THREADS)
+    }
+
+    /// A warp for each of `len` things.
+    fn warps(len: u64, y: u64) -> Result<Self> {
+        Self::grid(len.div_ceil(u64::from(THREADS / 32)).max(1), y, THREADS)
+    }
+}
+
+/// Something that runs the kernels. Launches are done in order; reading memory back waits for them.
+pub trait Card: Send + Sync {
+    /// Where its tensors lie.
+    fn device(&self) -> &Device;
+
+    fn allocate(&self, bytes: usize) -> Result<Memory>;
+    /// `to` is as long as `from`.
+    fn write(&self, to: &mut Memory, from: &[u8]) -> Result<()>;
+    /// From a byte on.
+    fn read(&self, from: &Memory, start: usize, to: &mut [u8]) -> Result<()>;
+    fn clear(&self, memory: &mut Memory) -> Result<()>;
+
+    /// What a contiguous tensor of this card's device occupies; it lives as long as the memory does.
+    fn memory_of(&self, tensor: &Tensor) -> Result<Memory>;
+    /// Memory that was allocated here, as a tensor of as many numbers.
+    fn tensor(&self, memory: Memory, dtype: DType, shape: &[usize]) -> Result<Tensor>;
+
+    /// Each argument is a pointer or an unsigned integer.
+    ///
+    /// # Safety
+    /// The arguments must be those that the kernel declares, and the memory they point to as long as it expects.
+    unsafe fn launch(&self, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()>;
+
+    /// Wait until what was launched before the last call of this is done. Called between parts of long work it leaves the card
+    /// one part to be busy with, and no more than that for others to wait for.
+    fn pace(&self) -> Result<()>;
+
+    /// Milliseconds that the card takes for what is launched.
+    fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64>;
+}
+
+impl fmt::Debug for dyn Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a card at {:?}", self.device().location())
+    }
+}
+
+/// The card that a device is; none for the processor.
+pub fn of(device: &Device) -> Result<Option<Arc<dyn Card>>> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return Ok(Some(Arc::new(cuda::Cuda::new(device)?)));
+    }
+    let _ = device;
+    Ok(None)
+}

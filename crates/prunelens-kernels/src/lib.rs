@@ -1,0 +1,61 @@
+//! Inner loops on plain slices: what candle's CPU backend runs on one thread, or cannot fuse.
+//!
+//! Every loop is compiled three times (AVX-512, AVX2 with FMA, baseline) and the best one the CPU has is taken when it
+//! runs, so that one binary is fast on a server and still starts on an old machine.
+
+pub mod act;
+pub mod attention;
+pub mod card;
+pub mod continued;
+pub mod encode;
+pub mod error;
+pub mod gpu;
+pub mod gradient;
+pub mod latents;
+pub mod losses;
+pub mod matmul;
+pub mod panel;
+pub mod pointwise;
+pub mod quiet;
+pub mod ranks;
+pub mod select;
+pub mod simd;
+pub mod text;
+
+pub use act::Act;
+pub use latents::Latents;
+pub use ranks::{Group, Ranks, Sparsity, cut};
+
+use candle_core::{CpuStorage, Device, Storage, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Read the values of an f32 tensor: in place where it is contiguous and on the CPU, else from a copy.
+pub fn with_f32<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    if !tensor.device().is_cpu() {
+        // Gathered where it is: what moves is all that the tensor is a part of.
+        return in_place(&tensor.force_contiguous()?.to_device(&Device::Cpu)?, read);
+    }
+    if !tensor.is_contiguous() {
+        return in_place(&tensor.contiguous()?, read);
+    }
+    in_place(tensor, read)
+}
+
+fn in_place<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => Ok(read(&values[start..end])),
+        _ => Err(Error::invalid(format!(
+            "expected an f32 tensor, found {:?} {:?} on {:?}",
+            tensor.dtype(),
+            tensor.shape(),
+            tensor.device().location()
+        ))),
+    }
+}
+
+/// Whether the loops here can be used on this tensor.
+pub fn on_cpu_f32(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == candle_core::DType::F32
+}

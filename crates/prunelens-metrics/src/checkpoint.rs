@@ -1,0 +1,292 @@
+//! States of unfinished jobs on disk: one file a job, replaced whole, and a lock so that one process works on it.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use prunelens_core::{
+    digest::sha256,
+    error::{Error, Result},
+    files::write_atomic,
+    session::Session,
+    text::shorten,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Family, JobSpec, fingerprint};
+
+/// What a checkpoint begins with: a line of JSON; the job's state follows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// The job that was asked for.
+    pub spec: JobSpec,
+    /// The same with what was changed to make it fit, such as a smaller batch: the state is of this one.
+    pub fitted: JobSpec,
+    /// What the outcome depends on beside the parameters.
+    pub session: Value,
+    pub files: Value,
+    #[serde(flatten)]
+    pub known: Known,
+    /// When it was written, in milliseconds since 1970; for people only.
+    pub saved: u64,
+    /// Of the state.
+    bytes: u64,
+    sha256: String,
+}
+
+/// How far a saved job was.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// 0 to 1.
+    pub share: f64,
+    /// Of work until then.
+    pub seconds: f64,
+    /// Nothing is left to do but to write the results.
+    pub finished: bool,
+}
+
+/// A header, and the state after it.
+pub struct Saved {
+    pub header: Header,
+    pub state: Vec<u8>,
+}
+
+/// No header is anywhere near this long.
+const LONGEST_HEADER: u64 = 4 << 20;
+/// Checkpoints that are looked through when listing.
+const MOST: usize = 1000;
+const EXTENSION: &str = "job";
+
+/// The folder of all checkpoints.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    folder: PathBuf,
+}
+
+impl Checkpoints {
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// Take a job's checkpoint, which need not exist yet, for this process alone.
+    pub fn claim(&self, family: &Family, spec: &JobSpec, session: &Session) -> Result<Claim> {
+        let (session, files) = (fingerprint::of_session(session), fingerprint::of_files(family, spec));
+        fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        let path = self.folder.join(fingerprint::key(spec, &session, &files)).with_extension(EXTENSION);
+        let lock = lock(&path.with_extension("lock"), spec)?;
+        Ok(Claim { path, lock, spec: spec.clone(), session, files })
+    }
+
+    /// Unfinished jobs of a session that nobody works on now, the one saved last first.
+    pub fn unfinished(&self, families: &[Family], session: &Session) -> Vec<Header> {
+        let session = fingerprint::of_session(session);
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let paths = entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == EXTENSION));
+        let fits = |path: &Path| -> Option<Header> {
+            let header = read_header(&mut BufReader::new(File::open(path).ok()?)).ok()?;
+            let family = header.spec.family(families).ok()?;
+            let same = header.session == session && header.files == fingerprint::of_files(family, &header.spec);
+            (same && !is_locked(&path.with_extension("lock"))).then_some(header)
+        };
+        let mut all: Vec<Header> = paths.take(MOST).filter_map(|path| fits(&path)).collect();
+        all.sort_by_key(|header| std::cmp::Reverse(header.saved));
+        all
+    }
+}
+
+/// A checkpoint that belongs to this process until this goes away, whatever ends the process.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    lock: Option<File>,
+    spec: JobSpec,
+    session: Value,
+    files: Value,
+}
+
+impl Claim {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was saved, if anything was.
+    pub fn load(&self) -> Result<Option<Saved>> {
+        let file = match File::open(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|e| Error::io(&self.path, e))?,
+        };
+        let broken = |what: String| Error::file(&self.path, format!("not a whole checkpoint ({what})"));
+        let mut reader = BufReader::new(file);
+        let header = read_header(&mut reader).map_err(broken)?;
+        let mut state = Vec::new();
+        reader.take(header.bytes.saturating_add(1)).read_to_end(&mut state).map_err(|e| Error::io(&self.path, e))?;
+        if state.len() as u64 != header.bytes || sha256(&state) != header.sha256 {
+            return Err(broken(format!("{} bytes of state, {} were written", state.len(), header.bytes)));
+        }
+        if header.spec != self.spec || header.session != self.session || header.files != self.files {
+            return Err(broken("it is of another job".into()));
+        }
+        Ok(Some(Saved { header, state }))
+    }
+
+    /// Save a state; the file is the old one or the new one, whatever happens in between.
+    pub fn save(&self, fitted: &JobSpec, known: Known, state: &[u8]) -> Result<()> {
+        let header = Header {
+            spec: self.spec.clone(),
+            fitted: fitted.clone(),
+            session: self.session.clone(),
+            files: self.files.clone(),
+            known,
+            saved: millis(),
+            bytes: state.len() as u64,
+            sha256: sha256(state),
+        };
+        let mut bytes = serde_json::to_vec(&header)
+            .map_err(|e| Error::file(&self.path, format!("the checkpoint cannot be written: {e}")))?;
+        bytes.push(b'\n');
+        bytes.extend_from_slice(state);
+        write_atomic(&self.path, &bytes)
+    }
+
+    /// Nothing is left to go on from.
+    pub fn clear(&self) -> Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&self.path, e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Removed while it is still locked: whoever waits for the name makes a new one.
+        if self.lock.is_some() {
+            let _ = fs::remove_file(self.path.with_extension("lock"));
+        }
+    }
+}
+
+/// Milliseconds since 1970; a clock before that counts as then.
+pub fn millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn read_header(reader: &mut impl BufRead) -> Result<Header, String> {
+    let mut line = Vec::new();
+    reader.take(LONGEST_HEADER).read_until(b'\n', &mut line).map_err(|e| e.to_string())?;
+    serde_json::from_slice(&line).map_err(|e| shorten(&e.to_string(), 200))
+}
+
+/// The lock of a checkpoint; `None` on file systems without locks, where there is nothing to be done about it.
+fn lock(path: &Path, spec: &JobSpec) -> Result<Option<File>> {
+    loop {
+        let file =
+            File::options().create(true).truncate(false).write(true).open(path).map_err(|e| Error::io(path, e))?;
+        match file.try_lock() {
+            Ok(()) if is_at(&file, path) => return Ok(Some(file)),
+            // Its last owner removed it in between.
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::invalid(format!(
+                    "another prunelens works on this very job ({}, same parameters, same session): wait until it is done, or change a parameter",
+                    spec.family
+                )));
+            }
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!("{}: cannot be locked: {error}", path.display());
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn is_locked(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Whether an open file is still the one at a path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ParamValue;
+
+    fn claim(folder: &Path) -> Result<Claim> {
+        let spec = JobSpec::new("core").with("rows", ParamValue::Number(8.0));
+        let path = folder.join("core-1.job");
+        Ok(Claim {
+            lock: lock(&path.with_extension("lock"), &spec)?,
+            path,
+            spec,
+            session: "s".into(),
+            files: Value::Null,
+        })
+    }
+
+    #[test]
+    fn a_state_comes_back_and_goes_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let claim = claim(folder.path()).unwrap();
+        assert!(claim.load().unwrap().is_none());
+        let state: Vec<u8> = (0..=255).chain(*b"\n\n").collect();
+        let fitted = claim.spec.clone().with("batch", ParamValue::Number(2.0));
+        let known = Known { share: 0.43, seconds: 12.5, finished: true };
+        claim.save(&fitted, known, &state).unwrap();
+        let saved = claim.load().unwrap().unwrap();
+        assert_eq!((saved.state, saved.header.known), (state, known));
+        assert_eq!((&saved.header.fitted, &saved.header.spec), (&fitted, &claim.spec));
+        claim.clear().unwrap();
+        claim.clear().unwrap();
+        assert!(claim.load().unwrap().is_none());
+        drop(claim);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "no lock is left");
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = claim(folder.path()).unwrap();
+        let message = claim(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("another prunelens") && message.contains("core"), "{message}");
+        assert!(is_locked(&first.path.with_extension("lock")));
+        drop(first);
+        // A lock file that a killed process left does not bind.
+        fs::write(folder.path().join("core-1.lock"), b"").unwrap();
+        assert!(!is_locked(&folder.path().join("core-1.lock")));
+        claim(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let claim = claim(folder.path()).unwrap();
+        let known = Known { share: 0.5, seconds: 1.0, finished: false };
+        claim.save(&claim.spec.clone(), known, &[7; 100]).unwrap();
+        let whole = fs::read(claim.path()).unwrap();
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        let longer = [&whole[..], b"x"].concat();
+        for bytes in [&whole[..whole.len() - 1], &flipped, &longer, b"", b"{}\n", b"\xff\n", &whole[..20]] {
+            fs::write(claim.path(), bytes).unwrap();
+            let message = claim.load().err().unwrap().to_string();
+            assert!(message.contains("not a whole checkpoint"), "{message}");
+        }
+    }
+}

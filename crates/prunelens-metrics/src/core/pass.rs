@@ -1,0 +1,168 @@
+//! Some token rows through one model and all SAEs that read it: everything the core metric sums up.
+
+use std::collections::HashSet;
+
+use candle_core::{DType, Tensor};
+use prunelens_core::{
+    compare::{
+        Reader,
+        splice::{TokenLosses, losses, next_tokens},
+    },
+    data::encode_ids,
+    error::Result,
+    model::{Captured, Site, Tick, tokens_at_once},
+    sae::Latents,
+};
+use prunelens_kernels::with_f32;
+
+use super::{activation::TokenErrors, downstream::Losses};
+
+/// What is wanted of a pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Losses with reconstructions and with zeros put at the hook.
+    pub downstream: bool,
+    /// Activations, reconstructions and latents themselves.
+    pub activations: bool,
+    /// Leave the activation at special tokens as it is instead of putting the reconstruction there.
+    pub exclude_special: bool,
+}
+
+/// What came of it, in row order; one entry a reader where there are several. Empty what was not wanted.
+#[derive(Default)]
+pub struct Measured {
+    /// Which tokens are not special.
+    pub kept: Vec<bool>,
+    /// `[tokens, d_in]` in the SAE's space.
+    pub x: Vec<f32>,
+    /// What became of it in the reconstructions.
+    pub errors: Vec<Vec<TokenErrors>>,
+    pub latents: Vec<Latents>,
+    pub losses: Option<Losses>,
+}
+
+impl Measured {
+    /// Append what other rows of the same plan gave.
+    pub fn extend(&mut self, other: Self) {
+        if self.kept.is_empty() {
+            *self = other;
+            return;
+        }
+        self.kept.extend(other.kept);
+        self.x.extend(other.x);
+        self.errors.iter_mut().zip(other.errors).for_each(|(a, b)| a.extend(b));
+        self.latents.iter_mut().zip(&other.latents).for_each(|(a, b)| a.extend(b));
+        if let (Some(a), Some(b)) = (&mut self.losses, other.losses) {
+            a.clean.extend(b.clean);
+            append(&mut a.ablation, b.ablation);
+            a.sae.iter_mut().zip(b.sae).for_each(|(a, b)| append(a, b));
+        }
+    }
+}
+
+fn append(a: &mut TokenLosses, b: TokenLosses) {
+    a.ce.extend(b.ce);
+    a.kl.extend(b.kl);
+}
+
+/// The residual stream after the last block with zeros at the hook, once it is known, where it is always the same.
+pub type Ablated = Option<Tensor>;
+
+/// Run `rows` (all of one length) through the model of `readers`, which all read it at the same hook in the same space:
+/// one clean pass and at most one with zeros for all of them, one resumed pass each. `ablated` is kept from call to call.
+pub fn measure(
+    readers: &[&Reader],
+    rows: &[Vec<u32>],
+    special: &HashSet<u32>,
+    plan: Plan,
+    ablated: &mut Ablated,
+    tick: Tick,
+) -> Result<Measured> {
+    let (ids, length) = encode_ids(rows)?;
+    let mut measured = Measured { kept: ids.iter().map(|id| !special.contains(id)).collect(), ..Default::default() };
+    let Some(first) = readers.first() else { return Ok(measured) };
+    let model = &first.model;
+    let tokens = Tensor::from_vec(ids, (rows.len(), length), &model.device)?;
+
+    let captured = model.capture(&tokens, first.hook, tick)?;
+    let x = first.input(&captured)?;
+    if plan.activations {
+        measured.x = host(&x)?;
+    }
+    let keep_original = (plan.exclude_special && measured.kept.contains(&false)).then_some(&measured.kept[..]);
+
+    // The residual streams after the last block: without SAE, with zeros, with each reconstruction.
+    let mut last = Vec::with_capacity(readers.len() + 2);
+    if plan.downstream {
+        last.push(model.finish(&captured, tick)?.flatten_to(1)?);
+        last.push(ablate(first, &captured, &x, ablated, tick)?);
+    }
+    for reader in readers {
+        let (recon, latents) = reconstruct(reader, &x, tick)?;
+        if plan.downstream {
+            let spliced = splice(reader, &captured, &recon, keep_original)?;
+            last.push(model.resume(&captured, &spliced, tick)?.flatten_to(1)?);
+        }
+        if plan.activations {
+            measured.errors.push(with_f32(&recon, |recon| TokenErrors::of(&measured.x, recon, reader.sae.d_in()))?);
+            measured.latents.push(latents);
+        }
+    }
+    if plan.downstream {
+        let others: Vec<_> = last[1..].iter().collect();
+        let (clean, mut others) = losses(model, &last[0], &others, &next_tokens(rows), tick)?;
+        let sae = others.split_off(1);
+        measured.losses = others.pop().map(|ablation| Losses { clean, ablation, sae });
+    }
+    Ok(measured)
+}
+
+/// The residual stream after the last block with zeros at the hook: `[tokens, d_model]`, or `[1, d_model]` if all tokens
+/// have the same.
+///
+/// They have where the hook is the residual stream itself. With nothing left of text and position every position holds
+/// the same vector in every block after it: attention takes means of equal values. So one token is run, once, for all
+/// text. A mean that the SAE's space leaves out would change nothing: the norms of such models take it out again.
+fn ablate(reader: &Reader, captured: &Captured, x: &Tensor, known: &mut Ablated, tick: Tick) -> Result<Tensor> {
+    let model = &reader.model;
+    if !matches!(reader.hook.site, Site::ResidPre | Site::ResidMid | Site::ResidPost) {
+        let zeros = reader.replacement(captured, &x.zeros_like()?)?;
+        return Ok(model.resume(captured, &zeros, tick)?.flatten_to(1)?);
+    }
+    if let Some(known) = known {
+        return Ok(known.clone());
+    }
+    let one = model.capture(&Tensor::zeros((1, 1), DType::U32, &model.device)?, reader.hook, tick)?;
+    let last = model.resume(&one, &one.acts.zeros_like()?, tick)?.flatten_to(1)?;
+    Ok(known.insert(last).clone())
+}
+
+/// Encode and decode `[tokens, d_in]` in chunks, so that a wide SAE does not keep the person waiting.
+fn reconstruct(reader: &Reader, x: &Tensor, tick: Tick) -> Result<(Tensor, Latents)> {
+    let (tokens, d_in) = x.dims2()?;
+    let chunk = tokens_at_once((2 * d_in * reader.sae.config.d_sae) as f64, reader.sae.device());
+    let mut latents = Latents::new(reader.sae.config.d_sae);
+    let mut recons = Vec::new();
+    for start in (0..tokens).step_by(chunk) {
+        let encoded = reader.encode(&x.narrow(0, start, chunk.min(tokens - start))?)?;
+        recons.push(reader.decode(&encoded)?);
+        latents.extend(&encoded.latents);
+        tick()?;
+    }
+    Ok((Tensor::cat(&recons, 0)?, latents))
+}
+
+/// The reconstruction in the model's space, with the original activation at tokens that are not kept.
+fn splice(reader: &Reader, captured: &Captured, recon: &Tensor, kept: Option<&[bool]>) -> Result<Tensor> {
+    let replacement = reader.replacement(captured, recon)?;
+    let Some(kept) = kept else { return Ok(replacement) };
+    let (batch, length, _) = captured.acts.dims3()?;
+    let kept: Vec<u8> = kept.iter().map(|&k| k.into()).collect();
+    let kept = Tensor::from_vec(kept, (batch, length, 1), captured.acts.device())?;
+    let acts = captured.acts.to_dtype(replacement.dtype())?;
+    Ok(kept.broadcast_as(acts.shape())?.where_cond(&replacement, &acts)?)
+}
+
+fn host(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+}

@@ -1,0 +1,119 @@
+//! Figures of an SAE's weights alone, one value a latent.
+
+use candle_core::{Device, Tensor};
+use prunelens_core::{error::Result, model::Tick};
+use prunelens_kernels::with_f32;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::cosine::MaxCosine;
+
+/// One value a latent; NaN where undefined, as for a latent whose encoder is pruned away whole.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WeightFigures {
+    pub encoder_bias: Vec<f64>,
+    pub encoder_norm: Vec<f64>,
+    pub encoder_decoder_cosine_sim: Vec<f64>,
+    pub max_encoder_cosine_sim: Vec<f64>,
+    pub max_decoder_cosine_sim: Vec<f64>,
+}
+
+/// Blocks of a cosine table in one step.
+const BLOCKS: usize = 8;
+
+/// The work of computing them, resumable after every block of the two cosine tables.
+pub struct WeightRun {
+    encoder: MaxCosine,
+    decoder: MaxCosine,
+    figures: WeightFigures,
+}
+
+impl WeightRun {
+    /// `w_enc` and `w_dec` are `[d_sae, d_in]`: a latent is a row of both. The tables are taken on a device.
+    pub fn new(w_enc: &Tensor, w_dec: &Tensor, b_enc: &[f32], device: &Device, tick: Tick) -> Result<Self> {
+        let (d_sae, d_in) = w_enc.dims2()?;
+        let cosine = |enc: &[f32], dec: &[f32]| {
+            let norm = dot(enc, enc).sqrt();
+            (norm, dot(enc, dec) / (norm * dot(dec, dec).sqrt()))
+        };
+        let (encoder_norm, encoder_decoder_cosine_sim) = with_f32(w_enc, |enc| {
+            with_f32(w_dec, |dec| {
+                let latents = enc.par_chunks_exact(d_in).zip(dec.par_chunks_exact(d_in));
+                latents.map(|(enc, dec)| cosine(enc, dec)).unzip()
+            })
+        })??;
+        tick()?;
+        let encoder_bias = if b_enc.is_empty() { vec![0.0; d_sae] } else { b_enc.iter().map(|&b| b.into()).collect() };
+        let encoder = MaxCosine::new(w_enc, device)?;
+        tick()?;
+        Ok(Self {
+            encoder,
+            decoder: MaxCosine::new(w_dec, device)?,
+            figures: WeightFigures { encoder_bias, encoder_norm, encoder_decoder_cosine_sim, ..Default::default() },
+        })
+    }
+
+    /// Do the next few blocks. False when all are done.
+    pub fn step(&mut self, tick: Tick) -> Result<bool> {
+        for _ in 0..BLOCKS {
+            if !self.encoder.step()? && !self.decoder.step()? {
+                return Ok(false);
+            }
+            tick()?;
+        }
+        let (done, total) = self.progress();
+        Ok(done < total)
+    }
+
+    /// The figures, once [`step`](Self::step) has nothing left to do.
+    pub fn figures(&self) -> WeightFigures {
+        let mut figures = self.figures.clone();
+        figures.max_encoder_cosine_sim = self.encoder.values();
+        figures.max_decoder_cosine_sim = self.decoder.values();
+        figures
+    }
+
+    /// Blocks done and blocks in all.
+    pub fn progress(&self) -> (usize, usize) {
+        let (e, d) = (self.encoder.progress(), self.decoder.progress());
+        (e.0 + d.0, e.1 + d.1)
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prunelens_core::error::Error;
+
+    fn tensor(values: &[f32]) -> Tensor {
+        Tensor::from_slice(values, (values.len() / 2, 2), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn norms_cosines_and_dead_latents() {
+        let (enc, dec) = (tensor(&[3.0, 4.0, 0.0, 0.0, 0.0, 2.0]), tensor(&[1.0, 0.0, 0.0, 1.0, 0.6, 0.8]));
+        let mut run = WeightRun::new(&enc, &dec, &[0.5, -1.0, 0.0], &Device::Cpu, &mut || Ok(())).unwrap();
+        // Stopped after its first block it goes on from there.
+        assert!(matches!(run.step(&mut || Err(Error::Interrupted)), Err(Error::Interrupted)));
+        assert_eq!(run.progress(), (1, 2));
+        while run.step(&mut || Ok(())).unwrap() {}
+        let figures = run.figures();
+        assert_eq!(figures.encoder_bias, [0.5, -1.0, 0.0]);
+        assert_eq!(figures.encoder_norm, [5.0, 0.0, 2.0]);
+        let cosine = &figures.encoder_decoder_cosine_sim;
+        assert!((cosine[0] - 0.6).abs() < 1e-9 && cosine[1].is_nan() && (cosine[2] - 0.8).abs() < 1e-7);
+        for (found, expected) in
+            [(&figures.max_encoder_cosine_sim, [0.8, 0.0, 0.8]), (&figures.max_decoder_cosine_sim, [0.6, 0.8, 0.8])]
+        {
+            assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6), "{found:?}");
+        }
+        assert_eq!(
+            WeightRun::new(&enc, &dec, &[], &Device::Cpu, &mut || Ok(())).unwrap().figures.encoder_bias,
+            [0.0; 3]
+        );
+    }
+}

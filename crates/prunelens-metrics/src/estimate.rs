@@ -1,0 +1,110 @@
+//! What a job will take, told before it starts: its work from its parameters, the pace from a short probe.
+
+use std::time::Instant;
+
+use prunelens_core::{
+    compare::Variant,
+    error::Result,
+    model::Tick,
+    prune::Criterion,
+    session::{Session, token_tensor},
+};
+
+use super::Cost;
+
+/// How much of what a session has loaded a job takes; counts and shares that its [`Cost`] is made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extent {
+    /// Variants measured, and models they are on.
+    pub variants: f64,
+    pub models: f64,
+    /// Shares of a model's layers: up to the hook's block with it, and from the hook on.
+    pub before: f64,
+    pub after: f64,
+}
+
+impl Extent {
+    /// Of a job on those variants that were asked for (all, if none were) and are there.
+    pub fn of(session: &Session, asked: &[Variant]) -> Self {
+        let there = |v: &Variant| *v != Variant::Trained || session.trained.is_some();
+        let measured = |v: &Variant| (asked.is_empty() || asked.contains(v)) && there(v);
+        let variants: Vec<Variant> = Variant::ALL.into_iter().filter(measured).collect();
+        let on = |pruned: bool| variants.iter().any(|v| v.on_pruned_model() == pruned);
+        let (layer, n_layers) = (session.hook.layer as f64, session.original.config.n_layers.max(1) as f64);
+        Self {
+            variants: variants.len() as f64,
+            models: f64::from(u8::from(on(false)) + u8::from(on(true))),
+            before: ((layer + 1.0) / n_layers).min(1.0),
+            after: 1.0 - (layer / n_layers).min(1.0),
+        }
+    }
+}
+
+/// How fast a session's models are here, measured on a few tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probe {
+    /// Seconds a token takes through a whole model, and through an SAE and back.
+    pub pass: f64,
+    pub encoding: f64,
+    /// Multiply-adds a second, in matrix products of the SAE's size.
+    pub pace: f64,
+}
+
+/// What is told of a job before it starts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Estimate {
+    pub tokens: u64,
+    /// Times that they go through a whole model.
+    pub passes: f64,
+    /// `None` where it cannot be told.
+    pub seconds: Option<f64>,
+    /// Memory it takes, and memory that is free; 0 and `None` where unknown.
+    pub bytes: u64,
+    pub free: Option<u64>,
+    /// What will be changed to make it fit.
+    pub remark: Option<String>,
+}
+
+/// Tokens of the probe: few enough for a large model, enough for its matrix products to be themselves.
+const TOKENS: usize = 32;
+
+impl Probe {
+    /// Two short passes; the first warms up.
+    pub fn measure(session: &Session, tick: Tick) -> Result<Self> {
+        let n = TOKENS.min(session.original.config.n_ctx);
+        let row: Vec<u32> = (0..n).map(|i| (1 + i as u32 * 7) % session.original.config.d_vocab as u32).collect();
+        let reader = session.reader(Variant::Transfer, 0.0, Criterion::Magnitude)?;
+        let reader = reader.ok_or_else(|| prunelens_core::error::Error::invalid("the session has no SAE to time"))?;
+        let tokens = token_tensor(&[row], &reader.model)?;
+        let mut probe = Self { pass: 0.0, encoding: 0.0, pace: 1.0 };
+        for _ in 0..2 {
+            let started = Instant::now();
+            let captured = reader.model.capture(&tokens, session.hook, tick)?;
+            reader.model.logits(&reader.model.finish(&captured, tick)?)?;
+            reader.model.device.synchronize()?;
+            probe.pass = started.elapsed().as_secs_f64() / n as f64;
+            let x = reader.input(&captured)?;
+            let started = Instant::now();
+            reader.decode(&reader.encode(&x)?)?;
+            // On a GPU the last of it may still be under way.
+            reader.model.device.synchronize()?;
+            probe.encoding = started.elapsed().as_secs_f64() / n as f64;
+        }
+        let work = (session.sae.d_in() * session.sae.d_sae()) as f64;
+        probe.pace = work / probe.encoding.max(1e-9);
+        Ok(probe)
+    }
+
+    pub fn estimate(&self, cost: &Cost) -> Estimate {
+        let tokens = cost.tokens as f64;
+        let seconds = tokens * (cost.passes * self.pass + cost.encodings * self.encoding) + cost.other / self.pace;
+        Estimate {
+            tokens: cost.tokens,
+            passes: cost.passes,
+            seconds: Some(seconds).filter(|s| s.is_finite()),
+            bytes: cost.bytes,
+            free: None,
+            remark: None,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What a job's outcome depends on beside its parameters: a saved state goes on only where all of it is the same.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::Path,
+};
+
+use prunelens_core::{
+    digest::sha256,
+    hub::{self, HubSettings, Kind},
+    session::{Session, Source},
+};
+use serde_json::{Map, Value, json};
+
+use super::{Family, JobSpec, ParamValue, params};
+
+/// Files up to this size are known by their content, larger ones by size and time of change.
+const READ_WHOLE: u64 = 64 << 20;
+/// Files of a folder that are looked at, and folders in folders.
+const MOST_FILES: usize = 1000;
+const DEEPEST: usize = 3;
+
+/// The session's part, as an object that can be compared and read.
+pub fn of_session(session: &Session) -> Value {
+    let spec = &session.spec;
+    // What the hub gave is in its cache by now, in a folder named by its commit.
+    let hub = spec.hub.clone().map(|settings| HubSettings { offline: true, ..settings });
+    let source = |s: &Source, kind| source(s, kind, &hub);
+    let optional = |s: &Option<Source>, kind| s.as_ref().map(|s| source(s, kind));
+    let file = |path: &Option<std::path::PathBuf>| path.as_deref().map(of_path);
+    json!({
+        // Another version may compute or save otherwise.
+        "program": env!("CARGO_PKG_VERSION"),
+        "model": source(&spec.model, Kind::Model),
+        "pruned_model": optional(&spec.pruned_model, Kind::Model),
+        "compress": spec.compress.to_string(),
+        "calibration": file(&spec.calibration),
+        "hook": session.hook.to_string(),
+        "space": session.space.name(),
+        "sae": optional(&spec.sae, Kind::Sae),
+        "trained_sae": optional(&spec.trained_sae, Kind::Sae),
+        "ratio": spec.ratio,
+        "criterion": spec.criterion.name(),
+        "processing": format!("{:?}", spec.processing),
+        "norm_scaling_factor": spec.norm_scaling_factor,
+        "device": format!("{:?}", session.original.device.location()),
+        "dtype": spec.dtype.as_str(),
+        "bos": spec.bos,
+        "text": file(&spec.text),
+    })
+}
+
+/// The part of the files that a job's own parameters name.
+pub fn of_files(family: &Family, spec: &JobSpec) -> Value {
+    let mut files = Map::new();
+    for param in family.params.iter().filter(|p| p.kind == params::Kind::Path) {
+        if let Some(ParamValue::Text(path)) = spec.params.0.get(param.name) {
+            files.insert(param.name.to_owned(), of_path(Path::new(path)));
+        }
+    }
+    Value::Object(files)
+}
+
+/// A name for all of it together, fit for a file.
+pub fn key(spec: &JobSpec, session: &Value, files: &Value) -> String {
+    // Objects keep the order in which they were made, parameters are sorted by name.
+    let text = json!([spec, session, files]).to_string();
+    let digest = sha256(text.as_bytes());
+    let name: String = spec.family.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+    format!("{name}-{}", &digest[..16])
+}
+
+fn source(source: &Source, kind: Kind, hub: &hub::Access) -> Value {
+    match source.locate(kind, hub, &mut |_| Ok(())) {
+        Ok(Some(path)) => of_path(&path),
+        Ok(None) => "demo".into(),
+        Err(_) => format!("{source:?}").into(),
+    }
+}
+
+/// A file or folder: where it is and what it holds. What cannot be read is told by whoever needs it.
+fn of_path(path: &Path) -> Value {
+    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut found = json!({ "path": place.display().to_string() });
+    if place.is_dir() {
+        found["files"] = of_folder(&place, DEEPEST);
+    } else {
+        found["content"] = of_file(&place);
+    }
+    found
+}
+
+/// Files by name, those of subfolders too.
+fn of_folder(folder: &Path, depth: usize) -> Value {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|e| e.file_name()).collect();
+    names.sort();
+    let file = |name: &std::ffi::OsString| {
+        let path = folder.join(name);
+        let known = match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() && depth > 0 => of_folder(&path, depth - 1),
+            _ => size_and_time(&path),
+        };
+        (name.to_string_lossy().into_owned(), known)
+    };
+    Value::Object(names.iter().take(MOST_FILES).map(file).collect())
+}
+
+fn of_file(path: &Path) -> Value {
+    let small = fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() <= READ_WHOLE);
+    let digest = small.then(|| digest(path)).flatten();
+    digest.map_or_else(|| size_and_time(path), |digest| json!({ "sha256": digest }))
+}
+
+fn digest(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(READ_WHOLE + 1).read_to_end(&mut bytes).ok()?;
+    Some(sha256(&bytes))
+}
+
+/// Only compared, never reckoned with: a clock that jumps does no harm.
+fn size_and_time(path: &Path) -> Value {
+    let Ok(metadata) = fs::metadata(path) else { return Value::Null };
+    let changed = metadata.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+    json!({ "bytes": metadata.len(), "changed": changed.map(|t| t.as_nanos().to_string()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_known_by_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.txt");
+        fs::write(&path, "one").unwrap();
+        let before = of_path(&path);
+        fs::write(&path, "one").unwrap();
+        assert_eq!(of_path(&path), before, "written again with the same content");
+        fs::write(&path, "two").unwrap();
+        assert_ne!(of_path(&path), before);
+        assert_ne!(of_path(folder.path()), before);
+        assert!(of_path(&folder.path().join("missing"))["content"].is_null());
+    }
+
+    #[test]
+    fn keys_differ_with_every_part_and_are_fit_for_files() {
+        let spec = JobSpec::new("core");
+        let key = |spec: &JobSpec, session: Value| key(spec, &session, &Value::Null);
+        let first = key(&spec, json!({"model": "a"}));
+        assert_eq!(first, key(&spec, json!({"model": "a"})));
+        assert_ne!(first, key(&spec, json!({"model": "b"})));
+        assert_ne!(first, key(&spec.clone().with("rows", ParamValue::Number(3.0)), json!({"model": "a"})));
+        assert!(
+            key(&JobSpec::new("../../x\u{1b}/"), Value::Null).chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        );
+    }
+}

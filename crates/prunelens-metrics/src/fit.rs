@@ -1,0 +1,116 @@
+//! Jobs and memory. Where memory is short a job's batch is halved, as often as it takes.
+//!
+//! On a CPU an allocation that fails ends the process, and the system may end it before that: so what a job says it
+//! needs is held against what is free before it starts. On a GPU a failed allocation is an error of the step it happens
+//! in, and the job begins anew with half the batch.
+
+use std::fs;
+
+use prunelens_core::{
+    error::{Error, Result},
+    session::Session,
+};
+
+use super::{Family, JobSpec, ParamValue};
+
+/// The parameter that says how much is in memory at a time.
+const BATCH: &str = "batch";
+/// Share of the free memory that a job may take: the person's prompts need some, too.
+const MOST: f64 = 0.8;
+
+/// Halve the batch until the job fits into `free` bytes; says what was done.
+pub fn fit(family: &Family, spec: &JobSpec, session: &Session, free: Option<u64>) -> Result<(JobSpec, Option<String>)> {
+    let (mut fitted, mut needed) = (spec.clone(), None);
+    while let (Some(cost), Some(free)) = ((family.cost)(session, &fitted.params)?, free) {
+        let before = needed.get_or_insert(cost.bytes);
+        if cost.bytes as f64 <= MOST * free as f64 {
+            break;
+        }
+        match halved(family, &fitted, session) {
+            Some(smaller) => fitted = smaller,
+            None => {
+                return Err(Error::invalid(format!(
+                    "{} needs about {} of memory, {} are free, and its batch cannot be halved any more: choose less at a time, or free some memory",
+                    family.name,
+                    gib(*before),
+                    gib(free)
+                )));
+            }
+        }
+    }
+    let remark = (fitted != *spec).then(|| {
+        let [needed, free] = [needed, free].map(|b| gib(b.unwrap_or(0)));
+        format!(
+            "batch halved to {}: {needed} of memory needed, {free} free",
+            batch(family, &fitted, session).unwrap_or(0)
+        )
+    });
+    Ok((fitted, remark))
+}
+
+/// After memory ran out in a step: the same job with half the batch, and what to say about it.
+pub fn after_failure(family: &Family, spec: &JobSpec, session: &Session) -> Option<(JobSpec, String)> {
+    let smaller = halved(family, spec, session)?;
+    let remark = format!("memory ran out: begun anew with a batch of {}", batch(family, &smaller, session)?);
+    Some((smaller, remark))
+}
+
+/// Whether an error says that memory ran out, on the device or here.
+pub fn is_out_of_memory(error: &Error) -> bool {
+    let Error::Tensor(error) = error else { return false };
+    let text = error.to_string().to_lowercase();
+    ["out of memory", "out_of_memory", "memory allocation", "alloc failed", "alloc_failed"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
+/// What a job of this session has to fit into. On a GPU that is not known before it is tried.
+pub fn free_for(session: &Session) -> Option<u64> {
+    if session.original.device.is_cpu() { free_memory() } else { None }
+}
+
+/// Memory that can be had without anybody suffering, in bytes, where the system tells.
+pub fn free_memory() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?.trim().strip_suffix("kB")?;
+    let system = kib.trim().parse::<u64>().ok()?.saturating_mul(1024);
+    // A container may be allowed less.
+    let number = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok();
+    let allowed = number("memory.max").zip(number("memory.current")).map(|(max, used)| max.saturating_sub(used));
+    Some(allowed.map_or(system, |allowed| allowed.min(system)))
+}
+
+fn batch(family: &Family, spec: &JobSpec, session: &Session) -> Option<usize> {
+    let param = family.params.iter().find(|p| p.name == BATCH)?;
+    match spec.params.count(BATCH) {
+        Ok(Some(batch)) => Some(batch),
+        _ => (param.default)(session).parse().ok(),
+    }
+}
+
+fn halved(family: &Family, spec: &JobSpec, session: &Session) -> Option<JobSpec> {
+    let batch = batch(family, spec, session).filter(|batch| *batch > 1)?;
+    Some(spec.clone().with(BATCH, ParamValue::Number((batch / 2) as f64)))
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_memory_is_mistaken_for_memory() {
+        let tensor = |text: &str| Error::Tensor(candle_core::Error::Msg(text.into()));
+        assert!(is_out_of_memory(&tensor("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")")));
+        assert!(!is_out_of_memory(&tensor("shape mismatch in matmul")));
+        assert!(!is_out_of_memory(&Error::invalid("out of memory")));
+    }
+
+    #[test]
+    fn free_memory_is_known_on_linux() {
+        assert_eq!(free_memory().is_some_and(|bytes| bytes > 1 << 20), cfg!(target_os = "linux"));
+    }
+}

@@ -1,0 +1,250 @@
+//! A RAVEL job on what a session has loaded: which entities, which variants, how much, what the files are called.
+
+use std::path::{Path, PathBuf};
+
+use prunelens_core::{
+    compare::{Reader, Variant},
+    data::entities::{EntityClass, read_classes},
+    error::{Error, Result},
+    model::{HookPoint, Model, Site, Tick, ragged::readable},
+    prune::Criterion,
+    rng::Rng,
+    session::Session,
+    text::{safe, shorten},
+};
+
+use super::{
+    RavelRun, RavelSpec,
+    prompts::prompts,
+    report::{Circumstances, result_file},
+    run::Class,
+};
+use crate::{
+    Detail, MetricTable,
+    job::{Job, JobProgress, Step},
+    report::{Identity, RunStamp, write_results},
+    subjects::{Names, readers},
+};
+
+/// What can be chosen about a run; `None` is a default that suits the model and two CPU cores.
+#[derive(Clone, Debug, Default)]
+pub struct RavelOptions {
+    /// Those present, if none are named.
+    pub variants: Vec<Variant>,
+    /// Folder of the entity files.
+    pub data: Option<PathBuf>,
+    pub entities: Option<usize>,
+    pub prompts: Option<usize>,
+    pub pairs: Option<usize>,
+    pub epochs: Option<usize>,
+    pub batch: Option<usize>,
+    pub seed: Option<u64>,
+    /// Pruning of the `pruned` variant's SAE. Default: the session's.
+    pub pruning: Option<(f64, Criterion)>,
+}
+
+/// Attributes that SAEBench chooses among those of its public set.
+const SELECTION: [(&str, &[&str]); 2] =
+    [("city", &["Country", "Continent", "Language"]), ("nobel_prize_winner", &["Country of Birth", "Field", "Gender"])];
+
+/// A run with the names of its results.
+pub struct RavelJob {
+    pub run: RavelRun,
+    /// In the order of the run's readers.
+    identities: Vec<Identity>,
+    models: Vec<(String, String)>,
+    warnings: Vec<String>,
+    asked: String,
+    /// The SAE's own hook, by reader.
+    hooks: Vec<HookPoint>,
+}
+
+impl RavelJob {
+    pub fn new(session: &Session, options: &RavelOptions) -> Result<Self> {
+        let dir = options.data.as_ref().ok_or_else(|| {
+            Error::Usage(
+                "ravel needs entities: give the folder of their files with --data (`prunelens data entities` makes one)".into(),
+            )
+        })?;
+        let (ratio, criterion) = options.pruning.unwrap_or((session.spec.ratio, session.spec.criterion));
+        let found = readers(session, &options.variants, ratio, criterion)?;
+        let names = Names::of(session);
+        let identities = found.iter().map(|reader| names.identity(reader)).collect();
+        let hooks = found.iter().map(|reader| reader.hook).collect();
+        let (asked, readers) = block_readers(session, &found)?;
+        let classes = read_classes(dir)?;
+        let mut spec = spec(session, options);
+        let mut rng = Rng::new(spec.random_seed, 0);
+        let (mut made, mut warnings) = (Vec::new(), Vec::new());
+        for class in &classes {
+            let class = choose(dir, class, session, spec.full_dataset_downsample, &mut rng, &mut warnings)?;
+            let attributes = class.chosen.iter().map(|&a| class.attributes[a].clone()).collect();
+            spec.entity_attribute_selection.push((class.name.clone(), attributes));
+            made.push(class);
+        }
+        if session.original.dtype != candle_core::DType::F32 || !session.original.device.is_cpu() {
+            warnings.push("RAVEL runs on the CPU in f32 whatever the session runs on".into());
+        }
+        Ok(Self {
+            run: RavelRun::new(spec, made, session.tokenizer.clone(), asked, readers)?,
+            identities,
+            models: names.settings(),
+            warnings,
+            asked: session.original.name.clone(),
+            hooks,
+        })
+    }
+}
+
+impl Job for RavelJob {
+    fn name(&self) -> &'static str {
+        "ravel"
+    }
+
+    fn step(&mut self, tick: Tick) -> Result<Step> {
+        self.run.step(tick).map(Step::more_if)
+    }
+
+    fn progress(&self) -> JobProgress {
+        JobProgress::new(self.run.progress(), "prompts", self.run.note())
+    }
+
+    /// With the models they were measured on.
+    fn table(&self) -> MetricTable {
+        let mut table = self.run.table();
+        let asked = ("known to".to_owned(), self.asked.clone());
+        table.settings.splice(0..0, self.models.iter().cloned().chain([asked]));
+        table.warnings.splice(0..0, self.warnings.iter().cloned());
+        table
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        self.run.details()
+    }
+
+    fn state(&self) -> Result<Vec<u8>> {
+        self.run.state()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        self.run.restore(state)
+    }
+
+    /// One result file a variant below `folder`.
+    fn finish(&mut self, folder: &Path) -> Result<Vec<PathBuf>> {
+        let results = self.run.finish()?;
+        let stamp = RunStamp::now();
+        let spec = self.run.spec();
+        let files = self.identities.iter().zip(&results).enumerate().map(|(at, (identity, (_, outcomes)))| {
+            let around = Circumstances {
+                asked: self.asked.clone(),
+                hooks: [self.hooks[at].to_string(), self.run.readers()[at].hook.to_string()],
+                prompts: self.run.known().into_iter().map(|(class, all, known)| (class.into(), all, known)).collect(),
+                pairs: self.run.pair_counts(),
+                unchanged: self.run.unchanged(at),
+            };
+            (identity, result_file(spec, identity, &stamp, outcomes, &around))
+        });
+        write_results(folder, files)
+    }
+}
+
+/// The variants as RAVEL reads them, after their hook's block, and the model that is asked what it knows.
+fn block_readers(session: &Session, found: &[Reader]) -> Result<(std::sync::Arc<Model>, Vec<Reader>)> {
+    let mut copies: Vec<(std::sync::Arc<Model>, std::sync::Arc<Model>)> = Vec::new();
+    let mut copy = |model: &std::sync::Arc<Model>| -> Result<std::sync::Arc<Model>> {
+        if let Some((_, copy)) = copies.iter().find(|(from, _)| std::sync::Arc::ptr_eq(from, model)) {
+            return Ok(copy.clone());
+        }
+        let made = readable(model)?;
+        copies.push((model.clone(), made.clone()));
+        Ok(made)
+    };
+    let mut readers = Vec::new();
+    for r in found {
+        if r.hook.site == Site::Z {
+            return Err(Error::invalid(format!(
+                "ravel reads the residual stream; an SAE of {} cannot be measured with it",
+                r.hook
+            )));
+        }
+        let hook = HookPoint { layer: r.hook.layer, site: Site::ResidPost };
+        readers.push(Reader::new(r.variant, copy(&r.model)?, r.sae.clone(), r.pruning.clone(), hook, r.space)?);
+    }
+    Ok((copy(&session.original)?, readers))
+}
+
+fn spec(session: &Session, options: &RavelOptions) -> RavelSpec {
+    let default = RavelSpec::default();
+    let (prompts, pairs) = amounts(&session.original);
+    RavelSpec {
+        top_n_entities: options.entities.unwrap_or(default.top_n_entities),
+        full_dataset_downsample: Some(options.prompts.unwrap_or(prompts)),
+        num_pairs_per_attribute: options.pairs.unwrap_or(pairs),
+        num_epochs: options.epochs.unwrap_or(default.num_epochs),
+        llm_batch_size: options.batch.unwrap_or(default.llm_batch_size),
+        random_seed: options.seed.unwrap_or(default.random_seed),
+        ..default
+    }
+}
+
+/// Prompts asked of each class, and pairs of each attribute: some minutes' work on two cores.
+pub fn amounts(model: &Model) -> (usize, usize) {
+    match model.parameters() {
+        0..20_000_000 => (8000, 1000),
+        20_000_000..200_000_000 => (4000, 300),
+        _ => (2000, 150),
+    }
+}
+
+/// The attributes measured of a class, with their prompts.
+fn choose(
+    dir: &Path,
+    class: &EntityClass,
+    session: &Session,
+    limit: Option<usize>,
+    rng: &mut Rng,
+    warnings: &mut Vec<String>,
+) -> Result<Class> {
+    let name = shorten(&class.name, 40);
+    let usable: Vec<usize> = (0..class.attributes.len())
+        .filter(|&a| {
+            let attribute = &class.attributes[a];
+            !attribute.templates.is_empty() && class.entities.iter().any(|(_, l)| l.contains_key(&attribute.name))
+        })
+        .collect();
+    let public = SELECTION.iter().find(|(known, _)| *known == class.name).map(|(_, attributes)| *attributes);
+    let mut chosen: Vec<usize> = public
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|name| usable.iter().copied().find(|&a| class.attributes[a].name == *name))
+        .collect();
+    if chosen.len() < 2 {
+        chosen = usable;
+    }
+    if chosen.len() < 2 {
+        return Err(Error::file(
+            dir,
+            format!("class {name}: {} attributes have templates and labels; RAVEL needs at least two", chosen.len()),
+        ));
+    }
+    let (prompts, moved) = prompts(class, &chosen, &session.tokenizer, limit, rng)?;
+    if prompts.is_empty() {
+        return Err(Error::file(
+            dir,
+            format!("class {name} gives no prompt: no entity has a label that a template asks for"),
+        ));
+    }
+    if moved > 0 {
+        warnings.push(format!(
+            "{name}: in {moved} of {} prompts what follows the entity is not tokenised as it is alone; as in SAEBench, the entity's place is counted by the latter",
+            prompts.len()
+        ));
+    }
+    let templates: usize = chosen.iter().map(|&a| class.attributes[a].templates.len()).sum();
+    if let Some(limit) = limit.filter(|limit| class.entities.len().saturating_mul(templates) > *limit) {
+        warnings.push(format!("{name}: {limit} prompts drawn at random are asked, not all; choose with --prompts"));
+    }
+    let attributes = class.attributes.iter().map(|a| safe(&a.name)).collect();
+    Ok(Class { name: safe(&class.name), attributes, chosen, prompts })
+}

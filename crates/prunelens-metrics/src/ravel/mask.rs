@@ -1,0 +1,328 @@
+//! The mask over latents (MDBM), the change it makes, and how it is trained.
+
+use candle_core::Tensor;
+use prunelens_core::{
+    compare::Reader,
+    error::{Error, Result},
+    model::{
+        Captured, HookPoint, Model, Tick,
+        ragged::{Stopped, likeliest},
+    },
+    sae::{Encoded, Latents},
+};
+use prunelens_kernels::{losses::log_sum_exp, with_f32};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    pairs::Pair,
+    prompts::{Prefixes, Prompt},
+};
+
+/// A logit for each latent, with Adam's running means of its gradients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mask {
+    pub logits: Vec<f32>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    steps: u64,
+}
+
+impl Mask {
+    pub fn new(d_sae: usize) -> Self {
+        Self::with(vec![0.0; d_sae])
+    }
+
+    pub fn with(logits: Vec<f32>) -> Self {
+        let zeros = vec![0.0; logits.len()];
+        Self { logits, first: zeros.clone(), second: zeros, steps: 0 }
+    }
+
+    /// Whether its parts belong together, as those of a state that was read should.
+    pub fn is_whole(&self) -> bool {
+        self.first.len() == self.logits.len() && self.second.len() == self.logits.len()
+    }
+
+    /// How much of each latent is taken from the source while training.
+    pub fn soft(&self, temperature: f32) -> Vec<f32> {
+        self.logits.iter().map(|l| 1.0 / (1.0 + (-l / temperature).exp())).collect()
+    }
+
+    /// The same when testing: all or nothing.
+    pub fn hard(&self) -> Vec<f32> {
+        self.logits.iter().map(|l| if *l > 0.0 { 1.0 } else { 0.0 }).collect()
+    }
+
+    /// Latents taken from the source.
+    pub fn selected(&self) -> usize {
+        self.logits.iter().filter(|l| **l > 0.0).count()
+    }
+
+    /// One step of Adam down the gradient by the logits.
+    pub fn step(&mut self, gradient: &[f32], learning_rate: f64) {
+        const BETAS: (f64, f64) = (0.9, 0.999);
+        self.steps += 1;
+        let t = self.steps as f64;
+        let rate = (learning_rate / (1.0 - BETAS.0.powf(t))) as f32;
+        let correction = (1.0 - BETAS.1.powf(t)).sqrt() as f32;
+        let keep = (BETAS.0 as f32, BETAS.1 as f32);
+        let moments = self.first.iter_mut().zip(&mut self.second);
+        for ((l, (m, v)), g) in self.logits.iter_mut().zip(moments).zip(gradient) {
+            *m = keep.0 * *m + (1.0 - BETAS.0) as f32 * g;
+            *v = keep.1 * *v + (1.0 - BETAS.1) as f32 * g * g;
+            *l -= rate * *m / (v.sqrt() / correction + 1e-8);
+        }
+    }
+}
+
+/// Temperature of each of `steps` steps: from 1 down to 1e-4, even on a logarithmic scale.
+pub fn temperature(step: usize, steps: usize) -> f32 {
+    let share = if steps > 1 { step as f64 / (steps - 1) as f64 } else { 0.0 };
+    10f64.powf(-4.0 * share) as f32
+}
+
+/// A batch of pairs as one model sees it: base prompts stopped at the hook, and what their entities and the sources'
+/// entities are there.
+pub struct Inputs {
+    stopped: Stopped,
+    /// Rows of the base entities among the tokens that were read.
+    at: Vec<usize>,
+    base: Captured,
+    source: Captured,
+}
+
+impl Inputs {
+    pub fn read(
+        model: &Model,
+        prefixes: &mut Prefixes,
+        hook: HookPoint,
+        base: &[&Prompt],
+        source: &[&Prompt],
+        tick: Tick,
+    ) -> Result<Self> {
+        let mut read = |prompts: &[&Prompt], whole: bool| -> Result<(Stopped, Vec<usize>)> {
+            let texts = prompts.iter().map(|p| prefixes.text(model, p, tick)).collect::<Result<Vec<_>>>()?;
+            let end = |p: &Prompt| if whole { p.ids.len() } else { p.at + 1 };
+            let new: Vec<&[u32]> = prompts.iter().map(|p| &p.ids[p.shared..end(p)]).collect();
+            let stopped = model.read_to(texts, &new, hook, tick)?;
+            let starts = stopped.ends().into_iter().zip(&new).map(|(end, new)| end - new.len());
+            let at = starts.zip(prompts).map(|(start, p)| start + p.at - p.shared).collect();
+            Ok((stopped, at))
+        };
+        let (sources, source_at) = read(source, false)?;
+        let (stopped, at) = read(base, true)?;
+        Ok(Self {
+            base: Captured::of_stream(hook, rows(&stopped.acts, &at)?),
+            source: Captured::of_stream(hook, rows(&sources.acts, &source_at)?),
+            stopped,
+            at,
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.at.len()
+    }
+}
+
+/// Rows of activations as `[rows, 1, width]`.
+fn rows(acts: &Tensor, at: &[usize]) -> Result<Tensor> {
+    let at: Vec<u32> = at.iter().map(|at| *at as u32).collect();
+    Ok(acts.index_select(&Tensor::new(at, acts.device())?, 0)?.unsqueeze(1)?)
+}
+
+/// What a mask puts in the place of the base entities' activations.
+struct Change {
+    mixed: Encoded,
+    /// Source minus base of each latent in `mixed`.
+    differences: Vec<f32>,
+    /// All activations at the hook, with the changed ones in their places.
+    acts: Tensor,
+}
+
+/// `(1 - share) base + share source`, latent by latent. What undoes the input's normalisation is the base's.
+fn change(reader: &Reader, inputs: &Inputs, share: &[f32]) -> Result<Change> {
+    let base = reader.encode(&reader.input(&inputs.base)?)?;
+    let source = reader.encode(&reader.input(&inputs.source)?)?;
+    let mut latents = Latents::new(base.latents.d_sae);
+    let mut differences = Vec::new();
+    for row in 0..inputs.len() {
+        let (mut b, mut s) = (entries(&base.latents, row).peekable(), entries(&source.latents, row).peekable());
+        let mut mixed = Vec::new();
+        loop {
+            let latent = match (b.peek(), s.peek()) {
+                (Some((b, _)), Some((s, _))) => *b.min(s),
+                (Some((latent, _)), None) | (None, Some((latent, _))) => *latent,
+                (None, None) => break,
+            };
+            let from = |side: &mut std::iter::Peekable<_>| {
+                side.next_if(|(l, _): &(u32, f32)| *l == latent).map_or(0.0, |(_, value)| value)
+            };
+            let (base, source) = (from(&mut b), from(&mut s));
+            let share = share.get(latent as usize).copied().unwrap_or_default();
+            mixed.push((latent, (1.0 - share) * base + share * source));
+            differences.push(source - base);
+        }
+        latents.push_row(mixed);
+    }
+    let mixed = Encoded { latents, undo: base.undo };
+    let new = reader.replacement(&inputs.base, &reader.decode(&mixed)?)?;
+    let acts = &inputs.stopped.acts;
+    let width = acts.dim(1)?;
+    let mut values = with_f32(&acts.contiguous()?, <[f32]>::to_vec)?;
+    with_f32(&new.contiguous()?, |new| {
+        for (at, new) in inputs.at.iter().zip(new.chunks(width)) {
+            values[at * width..(at + 1) * width].copy_from_slice(new);
+        }
+    })?;
+    Ok(Change { mixed, differences, acts: Tensor::from_vec(values, acts.shape(), acts.device())? })
+}
+
+fn entries(latents: &Latents, row: usize) -> impl Iterator<Item = (u32, f32)> {
+    let (indices, values) = latents.row(row);
+    indices.iter().copied().zip(values.iter().copied())
+}
+
+/// Loss of a batch with the latents mixed by `share`, its logits, and the gradient by `share`.
+pub struct Loss {
+    pub loss: f64,
+    /// `[pairs, d_vocab]`.
+    pub logits: Tensor,
+    pub by_share: Vec<f32>,
+}
+
+/// Cross-entropy of the first token against `targets`, and what it does to the mask.
+pub fn loss(
+    model: &Model,
+    reader: &Reader,
+    inputs: &Inputs,
+    share: &[f32],
+    targets: &[u32],
+    tick: Tick,
+) -> Result<Loss> {
+    let change = change(reader, inputs, share)?;
+    let trace = model.trace(&inputs.stopped, &change.acts, tick)?;
+    let logits = trace.logits.clone();
+    let (loss, by_logits) = cross_entropy(&logits, targets)?;
+    let g = trace.vjp(&by_logits, tick)?;
+    // Only the entities' activations depend on the mask; the mean that a space adds back does not.
+    let g = rows(&g, &inputs.at)?.squeeze(1)?;
+    let by_latent = reader.sae.decode_vjp(&change.mixed, reader.pruning.as_ref(), &g)?;
+    let mut by_share = vec![0.0; share.len()];
+    let latents = &change.mixed.latents.indices;
+    for ((latent, slope), difference) in latents.iter().zip(by_latent).zip(&change.differences) {
+        by_share[*latent as usize] += slope * difference;
+    }
+    Ok(Loss { loss, logits, by_share })
+}
+
+/// The gradient by the logits of a soft mask from the one by its shares.
+pub fn by_mask(by_share: &[f32], share: &[f32], temperature: f32) -> Vec<f32> {
+    by_share.iter().zip(share).map(|(g, s)| g * (1.0 - s) * s / temperature).collect()
+}
+
+/// One step of training; gives the loss before it.
+#[expect(clippy::too_many_arguments, reason = "the step's inputs, once each")]
+pub fn train_step(
+    model: &Model,
+    reader: &Reader,
+    inputs: &Inputs,
+    targets: &[u32],
+    mask: &mut Mask,
+    temperature: f32,
+    learning_rate: f64,
+    tick: Tick,
+) -> Result<f64> {
+    let share = mask.soft(temperature);
+    let loss = loss(model, reader, inputs, &share, targets, tick)?;
+    mask.step(&by_mask(&loss.by_share, &share, temperature), learning_rate);
+    Ok(loss.loss)
+}
+
+/// Logits of the first token with the hard mask, and the whole answers of `count` tokens. The change is made while the
+/// prompt is read, not while it is answered.
+pub fn answers(
+    model: &Model,
+    reader: &Reader,
+    inputs: &Inputs,
+    mask: &Mask,
+    (count, end): (usize, Option<u32>),
+    tick: Tick,
+) -> Result<(Tensor, Vec<Vec<u32>>)> {
+    let change = change(reader, inputs, &mask.hard())?;
+    unchanged_answers(model, inputs, Some(&change.acts), (count, end), tick)
+}
+
+/// The same with other activations at the hook, or with the model's own.
+pub fn unchanged_answers(
+    model: &Model,
+    inputs: &Inputs,
+    acts: Option<&Tensor>,
+    (count, end): (usize, Option<u32>),
+    tick: Tick,
+) -> Result<(Tensor, Vec<Vec<u32>>)> {
+    let stopped = inputs.stopped.clone();
+    let lengths = stopped.lengths().to_vec();
+    let (texts, last) = model.read_on(stopped, acts.unwrap_or(&inputs.stopped.acts), tick)?;
+    let logits = model.last_logits(&last, &lengths)?;
+    let said = model.continue_texts(texts, &logits, count, end, tick)?;
+    Ok((logits, said))
+}
+
+/// Mean cross-entropy of rows of logits, and its gradient by them.
+pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<(f64, Tensor)> {
+    let (n, vocab) = logits.dims2()?;
+    if n != targets.len() || targets.iter().any(|t| *t as usize >= vocab) {
+        return Err(Error::invalid(format!("{} targets for {n} rows of {vocab} logits", targets.len())));
+    }
+    let mut g = with_f32(&logits.contiguous()?, <[f32]>::to_vec)?;
+    let mut loss = 0.0;
+    for (row, target) in g.chunks_mut(vocab).zip(targets) {
+        let (total, target) = (log_sum_exp(row), *target as usize);
+        loss += f64::from(total) - f64::from(row[target]);
+        row.iter_mut().for_each(|v| *v = (*v - total).exp() / n as f32);
+        row[target] -= 1.0 / n as f32;
+    }
+    Ok((loss / n as f64, Tensor::from_vec(g, (n, vocab), logits.device())?))
+}
+
+/// Right answers and all, of cause and isolation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub cause: (usize, usize),
+    pub isolation: (usize, usize),
+}
+
+impl Tally {
+    pub fn add(&mut self, cause: bool, right: bool) {
+        let (rights, all) = if cause { &mut self.cause } else { &mut self.isolation };
+        *rights += usize::from(right);
+        *all += 1;
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        for (mine, other) in [(&mut self.cause, other.cause), (&mut self.isolation, other.isolation)] {
+            *mine = (mine.0 + other.0, mine.1 + other.1);
+        }
+    }
+
+    /// Share of cause pairs answered right; NaN without any.
+    pub fn cause_score(&self) -> f64 {
+        self.cause.0 as f64 / self.cause.1 as f64
+    }
+
+    pub fn isolation_score(&self) -> f64 {
+        self.isolation.0 as f64 / self.isolation.1 as f64
+    }
+
+    pub fn disentanglement_score(&self) -> f64 {
+        (self.cause_score() + self.isolation_score()) / 2.0
+    }
+}
+
+/// First tokens alone, as an estimate of the whole answers.
+pub fn first_tokens(logits: &Tensor, pairs: &[Pair]) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for (said, pair) in likeliest(logits)?.iter().zip(pairs) {
+        tally.add(pair.is_cause(), *said == pair.target);
+    }
+    Ok(tally)
+}

@@ -1,0 +1,301 @@
+//! Result files in the shape SAEBench writes and its plotting code reads.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use candle_core::DType;
+use prunelens_core::{
+    error::{Error, Result},
+    files::{create_folder, write_atomic},
+    model::{HookPoint, Site},
+    sae::{Activation, Normalize, Sae, SaeConfig},
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// One result file. Fields are SAEBench's, in its order.
+#[derive(Clone, Debug, Serialize)]
+pub struct ResultFile {
+    /// The family: "core" ...
+    pub eval_type_id: &'static str,
+    pub eval_config: Value,
+    /// Shared by the files of one run.
+    pub eval_id: String,
+    pub datetime_epoch_millis: u64,
+    /// Category objects of flat numbers.
+    pub eval_result_metrics: Value,
+    /// A list of flat objects.
+    pub eval_result_details: Value,
+    /// What made the file.
+    pub sae_bench_commit_hash: String,
+    pub sae_lens_id: String,
+    pub sae_lens_release_id: String,
+    pub sae_lens_version: Option<String>,
+    pub sae_cfg_dict: Value,
+    /// Whatever else the family has; readers of SAEBench's files pass over it.
+    pub eval_result_unstructured: Value,
+}
+
+/// Which SAE on which model a result belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// Distinct for every variant, ratio and pruned model, so that no file replaces another's.
+    pub release: String,
+    /// "custom_sae" unless the SAE has an id of its own.
+    pub sae_id: String,
+    /// The model the SAE read, with its pruning: "demo (wanda:0.5)".
+    pub model_name: String,
+    /// The SAE's SAELens config.
+    pub sae_config: Value,
+}
+
+/// What the files of one run have in common.
+#[derive(Clone, Debug)]
+pub struct RunStamp {
+    pub eval_id: String,
+    pub datetime_epoch_millis: u64,
+}
+
+impl RunStamp {
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            eval_id: uuid::Uuid::new_v4().to_string(),
+            // SAEBench's own bound on the field.
+            datetime_epoch_millis: u64::try_from(since.as_millis()).unwrap_or(u64::MAX).min(9_999_999_999_999),
+        }
+    }
+}
+
+impl Identity {
+    /// `{release}_{sae_id}_eval_results.json`, as SAEBench names it; what a file name cannot hold becomes `_` too.
+    pub fn file_name(&self) -> String {
+        let safe = |c: char| if c.is_alphanumeric() || "._-+=".contains(c) { c } else { '_' };
+        let stem: String = format!("{}_{}", self.release, self.sae_id).chars().map(safe).collect();
+        const SUFFIX: &str = "_eval_results.json";
+        // 255 bytes is the usual limit of a name; the end tells variants apart, so the start goes.
+        let excess = (stem.len() + SUFFIX.len()).saturating_sub(255);
+        let cut = (excess..=stem.len()).find(|&at| stem.is_char_boundary(at)).unwrap_or(stem.len());
+        format!("{}{SUFFIX}", &stem[cut..])
+    }
+}
+
+/// Write the files of one run to `folder/FAMILY/`; plotting code tells the family by the folder's name. A file of that name
+/// with other settings or figures is kept under a name of its own. Gives the paths of the new ones.
+pub fn write_results<'a>(
+    folder: &Path,
+    files: impl IntoIterator<Item = (&'a Identity, ResultFile)>,
+) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    for (identity, file) in files {
+        let folder = folder.join(file.eval_type_id);
+        create_folder(&folder)?;
+        let path = folder.join(identity.file_name());
+        let mut json = serde_json::to_vec_pretty(&file)
+            .map_err(|e| Error::file(&path, format!("the results cannot be put in JSON: {e}")))?;
+        json.push(b'\n');
+        set_aside(&path, &file)?;
+        write_atomic(&path, &json)?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+/// Longest earlier result that is compared with the new one.
+const LONGEST: u64 = 256 << 20;
+/// Earlier results kept beside a new one.
+const KEPT: usize = 1000;
+
+/// Names do not tell the rows, seeds and sizes of a run: rename an earlier result that says something else, to
+/// `..._eval_results.1.json` and so on, which readers of results, SAEBench's too, pass over.
+fn set_aside(path: &Path, file: &ResultFile) -> Result<()> {
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    let same = || {
+        let bytes = fs::read(path).ok().filter(|_| metadata.len() <= LONGEST)?;
+        let earlier: Value = serde_json::from_slice(&bytes).ok()?;
+        let said = (earlier.get("eval_config")?, earlier.get("eval_result_metrics")?);
+        Some(said == (&file.eval_config, &file.eval_result_metrics))
+    };
+    if !metadata.is_file() || same() == Some(true) {
+        return Ok(());
+    }
+    let numbered = |n: usize| path.with_extension(format!("{n}.json"));
+    let free = (1..=KEPT).map(numbered).find(|at| !at.exists()).ok_or_else(|| {
+        Error::file(
+            path,
+            format!("not written: {KEPT} earlier results of this name are beside it; choose another folder"),
+        )
+    })?;
+    fs::rename(path, &free).map_err(|e| Error::io(path, e))?;
+    tracing::info!("an earlier result with other settings is kept as {}", free.display());
+    Ok(())
+}
+
+/// The SAE's config as SAELens 6 writes it, from whatever layout it was read, with the hook at which it is used. `model`
+/// names the model where the SAE's own file does not.
+pub fn sae_cfg_dict(sae: &Sae, hook: HookPoint, model: &str) -> Value {
+    let (config, source) = (&sae.config, &sae.config.source);
+    let v6 = source.get("metadata").and_then(Value::as_object);
+    let mut out = match (v6, source) {
+        (Some(_), Value::Object(source)) => source.clone(),
+        _ => from_flat(sae),
+    };
+    out.insert("metadata".into(), Value::Object(metadata(config, hook, model, v6)));
+    let architecture = out.shift_remove("architecture").unwrap_or_else(|| config.architecture.into());
+    out.insert("architecture".into(), architecture);
+    Value::Object(out)
+}
+
+/// Top level of a config that SAELens 6 did not write.
+fn from_flat(sae: &Sae) -> Map<String, Value> {
+    let config = &sae.config;
+    let normalize = match config.normalize {
+        Normalize::None => "none",
+        Normalize::LayerNorm => "layer_norm",
+        Normalize::ConstantNormRescale => "constant_norm_rescale",
+    };
+    let reshape = if config.hook.site == Site::Z { "hook_z" } else { "none" };
+    let mut out = Map::new();
+    let mut set = |key: &str, value: Value| drop(out.insert(key.into(), value));
+    set("d_in", config.d_in.into());
+    set("d_sae", config.d_sae.into());
+    set("dtype", "float32".into());
+    set("device", "cpu".into());
+    set("apply_b_dec_to_input", config.apply_b_dec_to_input.into());
+    set("normalize_activations", normalize.into());
+    set("reshape_activations", reshape.into());
+    set("metadata", Value::Null);
+    if let Activation::TopK { k, rescale_by_decoder_norm } = sae.activation {
+        set("k", k.into());
+        set("rescale_acts_by_decoder_norm", rescale_by_decoder_norm.into());
+    }
+    out
+}
+
+/// What SAELens keeps about where an SAE belongs: `known` from the SAE's file, the rest filled in.
+fn metadata(
+    config: &SaeConfig,
+    hook: HookPoint,
+    model: &str,
+    known: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
+    let old = |key: &str| config.source.get(key).cloned().unwrap_or_default();
+    let model_name = old("model_name");
+    let mut out = known.cloned().unwrap_or_default();
+    for (key, value) in [
+        ("model_name", if model_name.is_string() { model_name } else { model.into() }),
+        ("hook_name", hook.to_string().into()),
+        ("hook_layer", hook.layer.into()),
+        ("hook_head_index", Value::Null),
+        ("prepend_bos", config.prepend_bos.into()),
+        ("context_size", old("context_size")),
+        ("dataset_path", old("dataset_path")),
+        ("dataset_trust_remote_code", Value::Null),
+        ("model_from_pretrained_kwargs", json!({})),
+        ("exclude_special_tokens", Value::Null),
+    ] {
+        let moved = config.hook != hook && key.starts_with("hook_");
+        if moved || !out.contains_key(key) {
+            out.insert(key.into(), value);
+        }
+    }
+    out
+}
+
+/// SAEBench's name of the type a model computes in.
+pub fn llm_dtype(dtype: DType) -> &'static str {
+    match dtype {
+        DType::BF16 => "bfloat16",
+        DType::F16 => "float16",
+        _ => "float32",
+    }
+}
+
+/// A number for a result file: -1 stands for what is undefined, as in SAEBench's files.
+pub fn number(value: f64) -> Value {
+    if value.is_finite() { value.into() } else { Value::from(-1) }
+}
+
+/// [`number`], rounded to the 10 decimals SAEBench gives for single latents.
+pub fn rounded(value: f64) -> Value {
+    // Formatting rounds the exact value, which scaling by 1e10 would not.
+    number(format!("{value:.10}").parse().unwrap_or(f64::NAN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(release: &str) -> Identity {
+        Identity {
+            release: release.into(),
+            sae_id: "custom_sae".into(),
+            model_name: "m".into(),
+            sae_config: Value::Null,
+        }
+    }
+
+    #[test]
+    fn file_names() {
+        assert_eq!(identity("tiny").file_name(), "tiny_custom_sae_eval_results.json");
+        assert_eq!(identity("a/b c:0.5\u{1b}[").file_name(), "a_b_c_0.5___custom_sae_eval_results.json");
+        let long = identity(&"ü".repeat(400)).file_name();
+        assert!(long.len() <= 255 && long.ends_with("ü_custom_sae_eval_results.json"));
+    }
+
+    #[test]
+    fn an_earlier_result_is_kept_if_it_says_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |rows: usize| ResultFile {
+            eval_type_id: "core",
+            eval_config: json!({ "rows": rows }),
+            eval_id: String::new(),
+            datetime_epoch_millis: 0,
+            eval_result_metrics: json!({ "a": { "b": 0.1 + 0.2 } }),
+            eval_result_details: json!([]),
+            sae_bench_commit_hash: String::new(),
+            sae_lens_id: String::new(),
+            sae_lens_release_id: String::new(),
+            sae_lens_version: None,
+            sae_cfg_dict: Value::Null,
+            eval_result_unstructured: Value::Null,
+        };
+        let identity = identity("m");
+        for rows in [8, 8, 16, 8] {
+            write_results(folder.path(), [(&identity, file(rows))]).unwrap();
+        }
+        let mut names: Vec<_> = fs::read_dir(folder.path().join("core"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let name = identity.file_name();
+        let numbered = |n: usize| name.replace(".json", &format!(".{n}.json"));
+        assert_eq!(names, [numbered(1), numbered(2), name.clone()]);
+        let rows = |name: &str| -> Value {
+            serde_json::from_slice(&fs::read(folder.path().join("core").join(name)).unwrap()).unwrap()
+        };
+        assert_eq!(rows(&name)["eval_config"]["rows"], 8);
+        assert_eq!(rows(&names[0])["eval_config"]["rows"], 8);
+        assert_eq!(rows(&names[1])["eval_config"]["rows"], 16);
+    }
+
+    #[test]
+    fn numbers_are_finite_and_rounded_as_python_does() {
+        assert_eq!(number(f64::NAN), Value::from(-1));
+        assert_eq!(number(f64::NEG_INFINITY), Value::from(-1));
+        assert_eq!(rounded(f64::INFINITY), Value::from(-1));
+        assert_eq!(rounded(0.115_702_480_077_743_53), Value::from(0.115_702_480_1));
+        assert_eq!(rounded(3.0).to_string(), "3.0");
+    }
+
+    #[test]
+    fn a_stamp_is_a_uuid_and_a_time() {
+        let stamp = RunStamp::now();
+        assert_eq!(stamp.eval_id.len(), 36);
+        assert!(stamp.datetime_epoch_millis > 1_700_000_000_000);
+    }
+}

@@ -1,0 +1,157 @@
+//! Finished runs: their settings, figures and details, kept for looking back and for comparing.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use prunelens_core::{
+    error::{Error, Result},
+    files::write_atomic,
+    session::Session,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{JobSpec, checkpoint::millis};
+use crate::{Detail, MetricTable};
+
+/// One finished run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// When it was finished, in milliseconds since 1970; for people, and to sort by.
+    pub when: u64,
+    pub spec: JobSpec,
+    /// What it was measured on, in a few words: model, pruning, SAE, hook.
+    pub session: String,
+    pub seconds: f64,
+    pub table: MetricTable,
+    pub details: Vec<Detail>,
+    /// Result files written.
+    pub files: Vec<PathBuf>,
+}
+
+/// Runs kept; older ones go.
+const KEPT: usize = 300;
+/// A run's file is no larger than this.
+const LONGEST: u64 = 32 << 20;
+
+/// The folder of all runs.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    folder: PathBuf,
+}
+
+impl Runs {
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// Keep a run.
+    pub fn remember(&self, run: &Run) -> Result<()> {
+        fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        let json =
+            serde_json::to_vec(run).map_err(|e| Error::file(&self.folder, format!("a run cannot be kept: {e}")))?;
+        let family: String = run.spec.family.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        let name = format!("{:013}-{family}-{}.json", run.when, &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        write_atomic(self.folder.join(name), &json)?;
+        for old in self.names().into_iter().skip(KEPT) {
+            // One that cannot go stays; it does no harm.
+            let _ = fs::remove_file(self.folder.join(old));
+        }
+        Ok(())
+    }
+
+    /// The newest runs, newest first. Files that are not runs are passed over.
+    pub fn recall(&self, most: usize) -> Vec<Run> {
+        self.names().iter().filter_map(|name| read(&self.folder.join(name))).take(most).collect()
+    }
+
+    /// Names of files, the newest first.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<_> =
+            names.filter(|n| n.ends_with(".json") && n.starts_with(|c: char| c.is_ascii_digit())).collect();
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        names
+    }
+}
+
+impl Run {
+    pub fn now(spec: JobSpec, session: String, seconds: f64, table: MetricTable, details: Vec<Detail>) -> Self {
+        Self { when: millis(), spec, session, seconds, table, details, files: Vec::new() }
+    }
+}
+
+/// What a session works on, in a few words.
+pub fn label(session: &Session) -> String {
+    let parts = [&session.original.name, &session.compression, &session.sae.label(), &session.hook.to_string()];
+    parts.map(String::as_str).join(", ")
+}
+
+fn read(path: &Path) -> Option<Run> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(LONGEST).read_to_end(&mut bytes).ok()?;
+    let mut run: Run = serde_json::from_slice(&bytes).ok()?;
+    // A table with ragged rows would be drawn in the wrong columns.
+    let n = run.table.variants.len();
+    run.table.rows.retain(|row| row.values.len() == n);
+    Some(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Better, MetricRow,
+        details::{Cell, Series},
+    };
+    use prunelens_core::compare::Variant;
+
+    fn run(when: u64) -> Run {
+        let row = MetricRow {
+            category: "c".into(),
+            name: "n".into(),
+            better: Better::Lower,
+            values: vec![Some(0.1 + 0.2), None],
+        };
+        let table = MetricTable {
+            metric: "core".into(),
+            settings: vec![("hook".into(), "h".into())],
+            variants: vec![Variant::Original, Variant::Pruned],
+            rows: vec![row],
+            warnings: vec!["w".into()],
+            progress: 1.0,
+        };
+        let cells = vec![vec![Cell::Text("a".into()), Cell::Number(0.5), Cell::Empty]];
+        let line = Series { name: "s".into(), variant: None, points: vec![(0.0, f64::NAN), (1.0, 2.0)], mark: None };
+        Run {
+            when,
+            spec: JobSpec::new("core"),
+            session: "demo".into(),
+            seconds: 1.5,
+            table,
+            details: vec![Detail::table("t", ["x", "y", "z"], cells), Detail::lines("l", "x", "y", vec![line])],
+            files: vec!["a.json".into()],
+        }
+    }
+
+    #[test]
+    fn runs_come_back_newest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = Runs::new(folder.path().join("runs"));
+        assert!(runs.recall(10).is_empty());
+        for when in [5, 1_700_000_000_000, 7] {
+            runs.remember(&run(when)).unwrap();
+        }
+        fs::write(folder.path().join("runs/9-x.json"), "{}").unwrap();
+        fs::write(folder.path().join("runs/notes.txt"), "").unwrap();
+        let found = runs.recall(10);
+        assert_eq!(found.iter().map(|r| r.when).collect::<Vec<_>>(), [1_700_000_000_000, 7, 5]);
+        assert_eq!((&found[1].table, &found[1].details[0]), (&run(7).table, &run(7).details[0]));
+        let text = |run: &Run| serde_json::to_string(run).unwrap();
+        assert_eq!(text(&found[1]), text(&run(7)), "what is undefined stays so");
+        assert_eq!(runs.recall(1).len(), 1);
+    }
+}

@@ -1,0 +1,91 @@
+//! A sweep as files of SAEBench's shape, one for each layer and variant. The family is ours: its plotting code passes it over.
+
+use candle_core::DType;
+use prunelens_core::{compare::Variant, prune::Criterion};
+use serde_json::{Map, Value, json};
+
+use super::{LayerResult, PointFigures, SweepSpec, knee, result::FIGURES};
+use crate::{
+    core::CoreSpec,
+    report::{Identity, ResultFile, RunStamp, llm_dtype, number},
+};
+
+/// What the files of one run have in common.
+pub struct Common<'a> {
+    pub spec: &'a SweepSpec,
+    pub rows: &'a CoreSpec,
+    /// Rows measured.
+    pub documents: usize,
+    pub dtype: DType,
+    pub stamp: &'a RunStamp,
+}
+
+/// The file of one variant of a layer; `None` if the layer has no such variant.
+pub fn result_file(common: &Common, identity: &Identity, variant: Variant, layer: &LayerResult) -> Option<ResultFile> {
+    let (unpruned, points, knees) = match variant {
+        Variant::Pruned => {
+            let points = layer.curves.iter().flat_map(|curve| {
+                curve.points.iter().map(|(ratio, figures)| point(Some(curve.criterion), *ratio, figures))
+            });
+            let knees = layer
+                .curves
+                .iter()
+                .map(|curve| (format!("{}_ratio", curve.criterion), number(curve.knee_ratio().unwrap_or(f64::NAN))));
+            (&layer.curves.first()?.points.first()?.1, points.collect(), knees.collect())
+        }
+        _ => {
+            let figures = &layer.fixed.iter().find(|(v, _)| *v == variant)?.1;
+            (figures, vec![point(None, 0.0, figures)], Map::new())
+        }
+    };
+    let mut metrics = Map::new();
+    metrics.insert("unpruned".into(), figures(unpruned));
+    if variant == Variant::Pruned {
+        metrics.insert("knee".into(), Value::Object(knees));
+    }
+    Some(ResultFile {
+        eval_type_id: "sweep",
+        eval_config: config(common, &identity.model_name),
+        eval_id: common.stamp.eval_id.clone(),
+        datetime_epoch_millis: common.stamp.datetime_epoch_millis,
+        eval_result_metrics: Value::Object(metrics),
+        eval_result_details: Value::Array(points),
+        sae_bench_commit_hash: concat!("prunelens ", env!("CARGO_PKG_VERSION")).into(),
+        sae_lens_id: identity.sae_id.clone(),
+        sae_lens_release_id: identity.release.clone(),
+        sae_lens_version: None,
+        sae_cfg_dict: identity.sae_config.clone(),
+        eval_result_unstructured: json!({}),
+    })
+}
+
+fn config(common: &Common, model_name: &str) -> Value {
+    let (spec, rows) = (common.spec, common.rows);
+    json!({
+        "model_name": model_name,
+        "llm_dtype": llm_dtype(common.dtype),
+        "mode": spec.mode.name(),
+        "ratios": spec.ratios,
+        "criteria": spec.criteria,
+        "batch_size_prompts": rows.batch_size_prompts,
+        "rows": common.documents,
+        "context_size": rows.context_size,
+        "dataset": rows.dataset,
+        "exclude_special_tokens_from_reconstruction": rows.exclude_special_tokens_from_reconstruction,
+        "knee_rule": knee::RULE,
+    })
+}
+
+fn point(criterion: Option<Criterion>, ratio: f64, of: &PointFigures) -> Value {
+    let mut out = Map::new();
+    out.insert("criterion".into(), criterion.map_or(Value::Null, |c| c.name().into()));
+    out.insert("ratio".into(), ratio.into());
+    if let Value::Object(figures) = figures(of) {
+        out.extend(figures);
+    }
+    Value::Object(out)
+}
+
+fn figures(of: &PointFigures) -> Value {
+    FIGURES.iter().map(|figure| (figure.name.to_owned(), number((figure.get)(of)))).collect::<Map<_, _>>().into()
+}

@@ -1,0 +1,38 @@
+//! Figures of a metric run, variants beside each other.
+
+use prunelens_core::compare::Variant;
+use serde::{Deserialize, Serialize};
+
+/// Metrics x variants, with what they were measured on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MetricTable {
+    /// "core" ...
+    pub metric: String,
+    /// Model, rows, mask: everything a reader needs to compare it with another table.
+    pub settings: Vec<(String, String)>,
+    pub variants: Vec<Variant>,
+    pub rows: Vec<MetricRow>,
+    /// Known failure signs and broken comparability, in words.
+    pub warnings: Vec<String>,
+    /// Share of the planned tokens these figures rest on; 1 when complete.
+    pub progress: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricRow {
+    /// SAEBench's category, such as `model_performance_preservation`; ours for figures SAEBench lacks.
+    pub category: String,
+    pub name: String,
+    /// Whether a larger value is better, a smaller one, or neither.
+    pub better: Better,
+    /// One a variant, in the order of `variants`; `None` where not known (yet) or undefined.
+    pub values: Vec<Option<f64>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    Higher,
+    Lower,
+    Neither,
+}

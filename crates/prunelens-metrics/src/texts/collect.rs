@@ -1,0 +1,212 @@
+//! Texts through a model and the SAEs that read it, summed up text by text.
+//!
+//! A text of a model is its mean activation; a text of an SAE is one sparse row of latents: their means for probes, or,
+//! for ablations, their sums as the reconstruction has them. Ablating latents moves the mean of a text by
+//! `-1/tokens * sum_j sum_j(text) W_dec_j`, so no activation has to be kept, and no SAE run twice.
+
+use candle_core::{Device, Tensor};
+use prunelens_core::{
+    compare::Reader,
+    error::Result,
+    model::{Tick, tokens_at_once},
+    sae::Encoded,
+};
+use prunelens_kernels::with_f32;
+
+use super::{SparseRows, unit::Unit};
+
+/// What is kept of a text's latents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summary {
+    /// The mean over the tokens that count.
+    Mean,
+    /// The sum over all positions of the context, in the units of the activation. Positions that do not count are zeros
+    /// to the SAE, and what it makes of zeros leaks in, as in SAEBench.
+    Sum,
+}
+
+/// A unit's texts on one model.
+#[derive(Debug)]
+pub struct Rows {
+    pub width: usize,
+    /// Mean activations `[texts, width]`.
+    pub means: Vec<f32>,
+    /// Tokens that count of each text.
+    pub kept: Vec<u32>,
+    /// Latents of each SAE.
+    pub latents: Vec<SparseRows>,
+}
+
+impl Rows {
+    /// Nothing yet. The SAEs' latents share `budget` bytes of memory, less what the means take.
+    pub fn new(readers: &[&Reader], texts: usize, budget: usize) -> Self {
+        let width = readers.first().map_or(0, |reader| reader.sae.d_in());
+        let budget = budget.saturating_sub(4 * width * texts) / readers.len().max(1);
+        Self {
+            width,
+            means: vec![0.0; texts * width],
+            kept: vec![0; texts],
+            latents: readers.iter().map(|reader| SparseRows::new(reader.sae.d_sae(), texts, budget)).collect(),
+        }
+    }
+}
+
+/// Texts of a unit in the order and groups in which they go through a model: of similar length, so that little is
+/// padded. The same for every model.
+pub fn batches(unit: &Unit, tokens: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..unit.texts.len()).collect();
+    order.sort_by_key(|&row| unit.texts[row].len());
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    for row in order {
+        let length = unit.texts[row].len().max(1);
+        match batches.last_mut() {
+            // The longest is the last: that is what all are padded to.
+            Some(batch) if (batch.len() + 1) * length <= tokens => batch.push(row),
+            _ => batches.push(vec![row]),
+        }
+    }
+    batches
+}
+
+/// Run some texts through the model of `readers`, which all read it at the same hook in the same space, and sum them up.
+pub fn collect(
+    readers: &[&Reader],
+    unit: &Unit,
+    batch: &[usize],
+    summaries: &[Summary],
+    context: usize,
+    rows: &mut Rows,
+    tick: Tick,
+) -> Result<()> {
+    let Some(first) = readers.first() else { return Ok(()) };
+    let length = batch.iter().map(|&row| unit.texts[row].len()).max().unwrap_or(0).max(1);
+    let mut ids = Vec::with_capacity(batch.len() * length);
+    for &row in batch {
+        // What stands to the right changes nothing to the left of it.
+        ids.extend_from_slice(&unit.texts[row]);
+        ids.resize(ids.len().next_multiple_of(length), 0);
+    }
+    let model = &first.model;
+    let tokens = Tensor::from_vec(ids, (batch.len(), length), &model.device)?;
+    let captured = model.capture(&tokens, first.hook, tick)?;
+    let x = first.input(&captured)?.contiguous()?;
+    let width = rows.width;
+    let mut input = Vec::new();
+    let mut lengths = Vec::with_capacity(batch.len());
+    with_f32(&x, |x| {
+        for (at, &row) in batch.iter().enumerate() {
+            let kept = unit.kept[row].iter().enumerate().filter(|(_, kept)| **kept);
+            let before = input.len();
+            for (token, _) in kept {
+                let start = (at * length + token) * width;
+                input.extend_from_slice(&x[start..start + width]);
+            }
+            lengths.push((input.len() - before) / width.max(1));
+        }
+    })?;
+    for (mean, &row) in means(&input, width, &lengths).into_iter().zip(batch) {
+        rows.means[row * width..(row + 1) * width].copy_from_slice(&mean);
+    }
+    for (&row, &length) in batch.iter().zip(&lengths) {
+        rows.kept[row] = length as u32;
+    }
+    let masked: Vec<usize> = lengths.iter().map(|length| context.saturating_sub(*length)).collect();
+    let summaries: Vec<Summary> = batch.iter().map(|&row| summaries[row]).collect();
+    for (reader, latents) in readers.iter().zip(&mut rows.latents) {
+        for (entries, &row) in summarise(reader, &input, &lengths, &masked, &summaries, tick)?.iter().zip(batch) {
+            latents.set(row, entries)?;
+        }
+    }
+    Ok(())
+}
+
+/// Mean of each text's tokens, laid end to end `[tokens, width]`.
+pub fn means(x: &[f32], width: usize, lengths: &[usize]) -> Vec<Vec<f32>> {
+    let mut rest = x;
+    let mean = |&length: &usize| {
+        let (text, after) = rest.split_at(length * width);
+        rest = after;
+        let mut sum = vec![0.0f64; width];
+        for token in text.chunks_exact(width.max(1)) {
+            sum.iter_mut().zip(token).for_each(|(s, v)| *s += f64::from(*v));
+        }
+        sum.iter().map(|s| (s / length as f64) as f32).collect()
+    };
+    lengths.iter().map(mean).collect()
+}
+
+/// Latents of each text, summed up: active ones with ascending indices. `x` holds the tokens that count, `masked` says
+/// how many more positions the context has.
+pub fn summarise(
+    reader: &Reader,
+    x: &[f32],
+    lengths: &[usize],
+    masked: &[usize],
+    summaries: &[Summary],
+    tick: Tick,
+) -> Result<Vec<Vec<(u32, f32)>>> {
+    let (d_in, d_sae) = (reader.sae.d_in(), reader.sae.d_sae());
+    let tensor = |x: &[f32]| Tensor::from_slice(x, (x.len() / d_in, d_in), &Device::Cpu);
+    let zeros = match summaries.contains(&Summary::Sum) {
+        true => Some(reader.encode(&tensor(&vec![0.0; d_in])?)?),
+        false => None,
+    };
+    let chunk = tokens_at_once((2 * d_in * d_sae) as f64, reader.sae.device());
+    let mut sums = Sums { values: vec![0.0; d_sae], touched: Vec::new() };
+    let mut out = Vec::with_capacity(lengths.len());
+    // Tokens of the text under way that are done.
+    let mut done = 0;
+    let mut next = lengths.iter().zip(masked).zip(summaries);
+    let mut text = next.next();
+    for x in x.chunks((chunk * d_in).max(1)) {
+        let encoded = reader.encode(&tensor(x)?)?;
+        for token in 0..encoded.latents.rows() {
+            let Some(((&length, &masked), &summary)) = text else { break };
+            sums.add(&encoded, token, 1.0, summary);
+            done += 1;
+            if done == length {
+                if let (Summary::Sum, Some(zeros), 1..) = (summary, &zeros, masked) {
+                    sums.add(zeros, 0, masked as f64, summary);
+                }
+                out.push(sums.take(if summary == Summary::Mean { length as f64 } else { 1.0 }));
+                (done, text) = (0, next.next());
+            }
+        }
+        tick()?;
+    }
+    Ok(out)
+}
+
+/// Sums of one text, and which of them are not 0.
+struct Sums {
+    values: Vec<f64>,
+    touched: Vec<u32>,
+}
+
+impl Sums {
+    fn add(&mut self, encoded: &Encoded, token: usize, times: f64, summary: Summary) {
+        let factor = match summary {
+            Summary::Mean => 1.0,
+            Summary::Sum => f64::from(encoded.undo.factor(token)),
+        };
+        // An SAE that scales its input to a length makes nothing defined of zeros.
+        if !factor.is_finite() {
+            return;
+        }
+        let (indices, values) = encoded.latents.row(token);
+        for (&index, &value) in indices.iter().zip(values) {
+            let sum = &mut self.values[index as usize];
+            if *sum == 0.0 {
+                self.touched.push(index);
+            }
+            *sum += times * factor * f64::from(value);
+        }
+    }
+
+    fn take(&mut self, divisor: f64) -> Vec<(u32, f32)> {
+        self.touched.sort_unstable();
+        self.touched.dedup();
+        let values = &mut self.values;
+        self.touched.drain(..).map(|at| (at, (std::mem::take(&mut values[at as usize]) / divisor) as f32)).collect()
+    }
+}
