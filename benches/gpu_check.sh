@@ -3,7 +3,7 @@
 # driver and the libraries of CUDA 13. Prepare, where there is a compiler:
 #
 #   cargo build --release --features cuda --config tools/cuda.toml
-#   cargo test --release --features cuda --config tools/cuda.toml --no-run    # builds the tests' programs
+#   cargo test --release --features cuda --config tools/cuda.toml --test parity --no-run    # builds the tests
 #   benches/gpu_check.sh --pack gpu-check.tar.gz                              # both, and the tests' files
 #
 # There:
@@ -20,11 +20,9 @@ if [ "${1:-}" = --pack ]; then
     folder=$(mktemp -d)
     mkdir -p "$folder/gpu-check/bin" "$folder/gpu-check/benches" "$folder/gpu-check/tests"
     cp "$target/prunelens" "$folder/gpu-check/bin/" || exit 1
-    for test in kernels pruning parity metrics; do
-        # The newest: cargo keeps earlier ones beside it.
-        newest=$(ls -t "$target/deps/$test"-* | grep -v '\.d$' | head -1)
-        cp "$newest" "$folder/gpu-check/bin/$test" || exit 1
-    done
+    # The newest: cargo keeps earlier ones beside it.
+    newest=$(ls -t "$target/deps/parity"-* | grep -v '\.d$' | head -1)
+    cp "$newest" "$folder/gpu-check/bin/parity" || exit 1
     strip "$folder"/gpu-check/bin/* 2>/dev/null
     cp "$root/benches/gpu_check.sh" "$folder/gpu-check/benches/"
     cp -r "$root/tests/fixtures" "$folder/gpu-check/tests/"
@@ -75,10 +73,10 @@ gemma() { bench --shape gemma-2-2b --layer 12 "$@"; }
 export -f inspect both core bench gemma
 
 step doctor 20 "$bin/prunelens" doctor
-step kernels 120 $gpu "$bin/kernels" --nocapture --test-threads 1
-step pruning 60 $gpu "$bin/pruning" --nocapture --test-threads 1
-step parity 90 $gpu "$bin/parity" --nocapture --test-threads 1
-step metrics 120 $gpu "$bin/metrics" --nocapture --test-threads 1
+step kernels 120 $gpu "$bin/parity" kernels:: --nocapture --test-threads 1
+step pruning 60 $gpu "$bin/parity" pruning:: --nocapture --test-threads 1
+step parity 90 $gpu "$bin/parity" reference:: --nocapture --test-threads 1
+step metrics 120 $gpu "$bin/parity" metrics:: --nocapture --test-threads 1
 step inspect 30 both
 step core-cpu 60 core cpu
 step "core-$device" 60 core "$device"

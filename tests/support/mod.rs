@@ -1,7 +1,12 @@
-//! What the tests of the program share: the binary with a home of its own, and fixture models to spoil.
+//! What tests share: the binary with a home of its own, and fixture models to spoil.
 
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
+
+pub mod device;
+#[cfg(unix)]
+pub mod screen;
+pub mod stand_in;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +16,14 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use candle_core::{DType, Tensor};
+use prunelens_core::{
+    error::Result,
+    session::{Session, SessionSpec},
+};
+use prunelens_metrics::{Job, Step};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::Value;
 use tempfile::TempDir;
 
 pub const GPT2: &str = "models/gpt2";
@@ -19,9 +31,43 @@ pub const LLAMA: &str = "models/llama";
 /// A TopK SAE of the GPT-2 fixture, in the old layout.
 pub const SAE: &str = "saes/gpt2/OAI-v5-32k-resid_post-gpt2/v5_32k_layer_1.pt";
 
-/// A file or folder of the fixtures.
+/// The folder of all fixtures.
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+/// A model, an SAE or their numbers.
 pub fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity").join(path)
+    fixtures().join("parity").join(path)
+}
+
+/// What metrics are tried on.
+pub fn metrics_fixture(path: &str) -> PathBuf {
+    fixtures().join("metrics").join(path)
+}
+
+/// The numbers of a tensor of any type.
+pub fn floats(tensor: &Tensor) -> Vec<f32> {
+    tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+pub fn furthest(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+pub fn session(spec: SessionSpec) -> Session {
+    Session::load(&spec, &mut |_| Ok(())).unwrap()
+}
+
+/// A job to its end; what it wrote.
+pub fn finish(job: &mut dyn Job, results: &Path) -> Result<Vec<Value>> {
+    while job.step(&mut || Ok(()))? == Step::More {}
+    Ok(job.finish(results)?.iter().map(|path| read_json(path)).collect())
+}
+
+pub fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 /// A home folder, and a place for files, that go away with the test.
@@ -45,9 +91,13 @@ impl Place {
 
     /// A copy of a fixture folder that may be changed.
     pub fn copy(&self, fixture_folder: &str, name: &str) -> PathBuf {
-        let (from, to) = (fixture(fixture_folder), self.path(name));
+        self.copy_of(&fixture(fixture_folder), name)
+    }
+
+    pub fn copy_of(&self, from: &Path, name: &str) -> PathBuf {
+        let to = self.path(name);
         fs::create_dir_all(&to).unwrap();
-        for entry in fs::read_dir(&from).unwrap() {
+        for entry in fs::read_dir(from).unwrap() {
             let entry = entry.unwrap();
             fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
@@ -166,7 +216,7 @@ impl Ran {
         self
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:#?}"))
     }
 }
@@ -213,8 +263,8 @@ impl Tensors {
 }
 
 /// Change a JSON file in place.
-pub fn edit_json(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
-    let mut json = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+pub fn edit_json(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut json = read_json(path);
     change(&mut json);
     fs::write(path, serde_json::to_vec(&json).unwrap()).unwrap();
 }

@@ -1,7 +1,7 @@
 // What every kernel needs: element types, indices, and sums over a block.
 //
 // The same files are compiled as C++ for the processor by the tests, with a stand-in for the few built-in names
-// (tests/kernels/card.h), so that their logic is checked where there is no GPU.
+// (tests/support/stand_in/card.h), so that their logic is checked where there is no GPU.
 #pragma once
 
 #ifdef __CUDACC__

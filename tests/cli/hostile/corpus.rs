@@ -1,0 +1,43 @@
+//! Inputs that fuzzing found to be worth keeping: each reader takes or refuses them, and goes on.
+
+use std::{fs, path::Path};
+
+#[path = "../../../fuzz/src/readers.rs"]
+mod readers;
+
+/// The fuzz targets watch memory here; tests only that nothing panics.
+fn bounded<T>(_: usize, read: impl FnOnce() -> T) {
+    drop(read());
+}
+
+type Reader = fn(&[u8]);
+
+const READERS: [(&str, Reader); 12] = [
+    ("safetensors", readers::weights),
+    ("npz", readers::weights),
+    ("torch", readers::weights),
+    ("gguf", readers::gguf),
+    ("state_dict", readers::state_dict),
+    ("model_config", readers::model_config),
+    ("index_json", readers::index_json),
+    ("sae_config", readers::sae_config),
+    ("session", readers::session),
+    ("theme", readers::theme),
+    ("tokenizer", readers::tokenizer),
+    ("token_rows", readers::token_rows),
+];
+
+#[test]
+fn what_fuzzing_found() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/hostile/corpus");
+    for entry in fs::read_dir(&corpus).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let (_, read) = READERS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no reader {name}"));
+        for case in fs::read_dir(&folder).unwrap() {
+            let case = case.unwrap().path();
+            println!("{}", case.display());
+            read(&fs::read(&case).unwrap());
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The program run as others run it: commands, what they write, what they refuse.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod hostile;
+#[cfg(unix)]
+mod hub;
+mod prune;
+mod readme;
+mod train;

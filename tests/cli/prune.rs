@@ -1,0 +1,257 @@
+//! `prunelens prune`: what it writes, read back.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use candle_core::{DType, Device, Tensor};
+use half::bf16;
+use prunelens_core::{
+    error::Result,
+    model::{Model, Part},
+    progress::Progress,
+    sae::formats,
+    session::{Models, Session, SessionSpec, Source, silent},
+};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::support::{GPT2, LLAMA, Place, SAE, Tensors, edit_json, fixture};
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn load(dir: &Path) -> Model {
+    Model::load(dir, &Device::Cpu, DType::F32, &mut quiet).unwrap()
+}
+
+fn quiet(progress: Progress) -> Result<()> {
+    silent(progress)
+}
+
+fn spec(model: &Path, compress: &str) -> SessionSpec {
+    let model = Source::Path(model.to_path_buf());
+    SessionSpec { model, compress: compress.parse().unwrap(), sae: None, trained_sae: None, ..SessionSpec::demo() }
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Logits of a few tokens, each row less its mean: what the model predicts.
+fn predictions(model: &Model) -> Vec<f32> {
+    let tokens = Tensor::new(&[[3u32, 17, 4, 101, 55, 8, 9, 250]], &Device::Cpu).unwrap();
+    let hook = "blocks.1.hook_resid_post".parse().unwrap();
+    let captured = model.capture(&tokens, hook, &mut || Ok(())).unwrap();
+    let logits = model.logits(&model.finish(&captured, &mut || Ok(())).unwrap()).unwrap();
+    let mean = logits.mean_keepdim(candle_core::D::Minus1).unwrap();
+    values(&logits.broadcast_sub(&mean).unwrap())
+}
+
+#[test]
+fn a_pruned_model_is_the_one_in_memory() {
+    for (folder, compress) in [(GPT2, "wanda:0.5"), (GPT2, "magnitude:0.3"), (LLAMA, "wanda:2:4"), (LLAMA, "wanda:0.7")]
+    {
+        let (place, source) = (Place::new(), fixture(folder));
+        let out = place.path("deep/out");
+        place.run(["prune", "model", "--model", text(&source), "--compress", compress, "--out", text(&out)]).done();
+        let expected = Models::load(&spec(&source, compress), &mut quiet).unwrap().pruned;
+        let found = load(&out);
+        for (layer, (a, b)) in expected.blocks.iter().zip(&found.blocks).enumerate() {
+            for part in Part::ALL {
+                assert_eq!(values(&a.linear(part).weight), values(&b.linear(part).weight), "{folder} {layer} {part:?}");
+            }
+        }
+        assert_eq!(predictions(&expected), predictions(&found));
+        for name in ["config.json", "tokenizer.json"] {
+            assert_eq!(fs::read(source.join(name)).unwrap(), fs::read(out.join(name)).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_papers_rule_survives_as_a_plain_checkpoint() {
+    for folder in [GPT2, LLAMA] {
+        let (place, source) = (Place::new(), fixture(folder));
+        let out = place.path("out");
+        let args =
+            ["prune", "model", "--model", text(&source), "--compress", "paper:0.5", "--out", text(&out), "--json"];
+        let report = place.run(args).done().json();
+        let sparsity = |name: &str| {
+            let matrices = report["matrices"].as_array().unwrap();
+            matrices.iter().find(|m| m["name"].as_str().unwrap().ends_with(name)).unwrap()["sparsity"].as_f64().unwrap()
+        };
+        let (attention, mlp) = match folder {
+            GPT2 => ("1.attn.c_attn.weight", "1.mlp.c_fc.weight"),
+            _ => ("1.self_attn.q_proj.weight", "1.mlp.up_proj.weight"),
+        };
+        assert_eq!((sparsity(attention), sparsity(mlp)), (0.5, 0.0), "{folder}");
+        let expected = predictions(&Models::load(&spec(&source, "paper:0.5"), &mut quiet).unwrap().pruned);
+        let found = predictions(&load(&out));
+        let worst = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-4, "{folder}: predictions differ by {worst}");
+    }
+}
+
+#[test]
+fn types_shards_and_everything_else_stay() {
+    let (place, source) = (Place::new(), fixture(LLAMA));
+    let model = place.copy(LLAMA, "model");
+    // The same model in bf16, in two shards.
+    let tensors = Tensors::read(&source.join("model.safetensors"));
+    let mut index = serde_json::Map::new();
+    for shard in 0..2 {
+        let name = format!("model-0000{}-of-00002.safetensors", shard + 1);
+        let half: BTreeMap<&String, (Vec<usize>, Vec<u8>)> = tensors
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| at % 2 == shard)
+            .map(|(_, (name, (shape, values)))| {
+                let bytes = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
+                (name, (shape.clone(), bytes))
+            })
+            .collect();
+        let views = half.iter().map(|(n, (s, b))| (*n, TensorView::new(Dtype::BF16, s.clone(), b).unwrap()));
+        safetensors::serialize_to_file(views, None, &model.join(&name)).unwrap();
+        index.extend(half.keys().map(|tensor| ((*tensor).clone(), name.clone().into())));
+    }
+    fs::remove_file(model.join("model.safetensors")).unwrap();
+    let index = serde_json::json!({ "metadata": {}, "weight_map": index });
+    fs::write(model.join("model.safetensors.index.json"), index.to_string()).unwrap();
+
+    // A folder with an older single file, which would be read instead.
+    let out = place.path("out");
+    place.write("out/model.safetensors", "old");
+    place.write("out/notes.txt", "mine");
+    let args = ["prune", "model", "--model", text(&model), "--compress", "wanda:0.5", "--out", text(&out), "--force"];
+    place.run(args).done();
+    assert!(!out.join("model.safetensors").exists());
+    assert_eq!(fs::read(out.join("notes.txt")).unwrap(), b"mine");
+
+    let mut changed = Vec::new();
+    for name in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
+        let (before, after) = (fs::read(model.join(name)).unwrap(), fs::read(out.join(name)).unwrap());
+        let (before, after) = (SafeTensors::deserialize(&before).unwrap(), SafeTensors::deserialize(&after).unwrap());
+        for (name, view) in before.tensors() {
+            let other = after.tensor(&name).unwrap();
+            assert_eq!((view.dtype(), view.shape()), (other.dtype(), other.shape()));
+            let pairs = || view.data().chunks_exact(2).zip(other.data().chunks_exact(2));
+            assert!(pairs().all(|(a, b)| a == b || b == [0, 0]), "{name}: a kept value changed");
+            if pairs().any(|(a, b)| a != b) {
+                changed.push(name);
+            }
+        }
+    }
+    assert_eq!(changed.len(), 7 * load(&model).config.n_layers, "{changed:?}");
+    assert_eq!(load(&out).blocks.len(), load(&model).blocks.len());
+}
+
+#[test]
+fn a_pruned_sae_is_the_one_in_memory() {
+    let place = Place::new();
+    let (model, sae) = (fixture(GPT2), fixture(SAE));
+    for criterion in ["wanda", "paper", "magnitude", "random"] {
+        let out = place.path(criterion);
+        let report = place
+            .run([
+                "prune",
+                "sae",
+                "--model",
+                text(&model),
+                "--sae",
+                text(&sae),
+                "--ratio",
+                "0.37",
+                "--criterion",
+                criterion,
+                "--out",
+                text(&out),
+                "--json",
+            ])
+            .done()
+            .json();
+        let spec = SessionSpec { sae: Some(Source::Path(sae.clone())), ..spec(&model, "wanda:0.5") };
+        let session = Session::load(&spec, &mut quiet).unwrap();
+        let pruning = session.pruning(0.37, criterion.parse().unwrap(), &mut || Ok(())).unwrap();
+        let expected = pruning.apply(&session.sae).unwrap();
+        let found = formats::load(&out).unwrap();
+        assert_eq!(values(&expected.w_enc), values(&found.w_enc), "{criterion}");
+        assert_eq!(values(&expected.w_dec), values(&found.w_dec), "{criterion}");
+        assert_eq!((&expected.b_enc, &expected.b_dec), (&found.b_enc, &found.b_dec));
+        assert_eq!(fs::read(sae.join("cfg.json")).unwrap(), fs::read(out.join("cfg.json")).unwrap());
+
+        // floor(36 * 0.37) of each group of 36, floor(128 * 0.37) of each of 128.
+        let zeros = |at: usize| report["matrices"][at]["zeros"].as_u64().unwrap();
+        let (by_36, by_128) = (13 * 128, 47 * 36);
+        let expected = if criterion == "paper" { (by_128, by_36) } else { (by_36, by_128) };
+        assert_eq!((zeros(0), zeros(1)), expected, "{criterion}");
+        assert_eq!(report["settings"]["criterion"], criterion);
+        let saved: serde_json::Value = serde_json::from_slice(&fs::read(out.join("pruning.json")).unwrap()).unwrap();
+        assert_eq!(saved, report);
+    }
+}
+
+#[test]
+fn the_demo_can_be_written_and_read() {
+    let place = Place::new();
+    let (model, sae) = (place.path("model"), place.path("sae"));
+    let report = place.run(["prune", "model", "--out", text(&model), "--json"]).done().json();
+    assert_eq!(report["sparsity"], 0.5);
+    assert_eq!(report["settings"]["compress"], "wanda:0.5");
+    let table = place
+        .run([
+            "prune",
+            "sae",
+            "--pruned-model",
+            text(&model),
+            "--ratio",
+            "0",
+            "--criterion",
+            "magnitude",
+            "--out",
+            text(&sae),
+        ])
+        .done()
+        .out;
+    assert!(table.contains("W_enc") && table.contains("0.00 %") && table.contains(text(&sae)), "{table}");
+    assert!(formats::load(&sae).is_ok());
+}
+
+#[test]
+fn refusals_come_before_the_work_and_change_nothing() {
+    let place = Place::new();
+    let model = place.copy(GPT2, "model");
+    let before = fs::read(model.join("model.safetensors")).unwrap();
+    let prune = |args: &[&str]| place.run(["prune", "model", "--model", text(&model)].iter().chain(args));
+
+    prune(&["--out", text(&model), "--force"]).refused(1, &["is the folder that is read", "--out"]);
+    prune(&["--out", text(&model)]).refused(1, &["is the folder that is read"]);
+    place.write("full/file", "mine");
+    prune(&["--out", "full"]).refused(1, &["full: the folder holds files already", "--force"]);
+    prune(&["--out", "full/file"]).refused(1, &["full/file: is a file"]);
+    prune(&["--out", "full/file/below"]).refused(1, &["full/file/below: cannot be written"]);
+    prune(&["--out", "x", "--compress", "none"]).refused(2, &["nothing to prune"]);
+    prune(&["--out", "x", "--pruned-model", text(&model)]).refused(2, &["--pruned-model"]);
+    place.run(["prune", "sae", "--model", text(&model), "--out", "x"]).refused(2, &["--sae"]);
+    assert!(!place.path("x").exists());
+    assert_eq!(fs::read(model.join("model.safetensors")).unwrap(), before);
+    assert_eq!(fs::read(place.path("full/file")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_failure_midway_leaves_the_old_files() {
+    let place = Place::new();
+    let model = place.copy(GPT2, "model");
+    place.write("out/model.safetensors", "old");
+    // Found only once the weights are read.
+    Tensors::edit(&model.join("model.safetensors"), |t| t.get("h.2.mlp.c_proj.weight").1[5] = f32::NAN);
+    let args = ["prune", "model", "--model", text(&model), "--out", "out", "--force"];
+    place.run(args).refused(1, &["model.safetensors", "h.2.mlp.c_proj.weight", "NaN"]);
+    fs::copy(fixture(GPT2).join("model.safetensors"), model.join("model.safetensors")).unwrap();
+    edit_json(&model.join("config.json"), |c| c["n_layer"] = 4.into());
+    place.run(args).refused(1, &["model.safetensors", "h.3"]);
+    let left: Vec<_> = fs::read_dir(place.path("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["model.safetensors"]);
+    assert_eq!(fs::read(place.path("out/model.safetensors")).unwrap(), b"old");
+    let around: Vec<_> = fs::read_dir(place.path("")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!around.iter().any(|name| name.to_str().unwrap().starts_with(".prunelens")), "{around:?}");
+}

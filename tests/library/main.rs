@@ -1,0 +1,13 @@
+//! Metrics as runs and as jobs, the engine and its queue, without the program around them.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod absorption;
+mod core;
+mod engine;
+mod jobs;
+mod queue;
+mod ravel;
+mod sweep;
+mod texts;

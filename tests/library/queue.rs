@@ -1,0 +1,567 @@
+//! The engine's queue, with jobs made for the purpose: order, pauses, failures, memory, checkpoints, results.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use prunelens::engine::{self, Command, EngineHandle, JobId, JobState, Options, Report, Request, Unfinished};
+use prunelens_core::{
+    error::{Error, Result},
+    model::Tick,
+    prune::Criterion,
+    session::{Compress, SessionSpec},
+};
+use prunelens_metrics::{
+    Cost, Family, Job, JobProgress, JobSpec, Kind, MetricRow, MetricTable, Param, ParamValue, Params, Run, Step, Store,
+    fit,
+    job::{from_bytes, to_bytes},
+};
+
+use crate::support::Place;
+
+/// Far beyond what any step takes; reached only when an answer never comes.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Counts in steps, each of a few ticks.
+struct Count {
+    done: u64,
+    to: u64,
+    /// Depends on every step and on their order.
+    sum: u64,
+    /// Memory runs out above this batch, whenever the second step is reached.
+    batch: u64,
+    fits: u64,
+    fails_at: Option<u64>,
+}
+
+const NUMBER: Kind = Kind::Count { least: 0, most: 1 << 40 };
+
+const fn number(name: &'static str, default: fn(&prunelens_core::session::Session) -> String) -> Param {
+    Param { name, help: "a number", kind: NUMBER, default, of_session: false }
+}
+
+const PARAMS: &[Param] = &[
+    number("to", |_| "40".into()),
+    number("batch", |_| "8".into()),
+    number("fits", |_| "1000".into()),
+    number("fails-at", |_| String::new()),
+    number("mebibytes", |_| "0".into()),
+    Param { name: "file", help: "a file", kind: Kind::Path, default: |_| String::new(), of_session: false },
+];
+
+const FAMILIES: &[Family] = &[
+    Family {
+        name: "count",
+        title: "Counts",
+        params: PARAMS,
+        cost: |_, params| {
+            let each = params.count("mebibytes")?.unwrap_or(0) as u64;
+            let bytes = (each << 20).saturating_mul(params.count("batch")?.unwrap_or(8) as u64);
+            Ok(Some(Cost { tokens: 40, passes: 2.0, bytes, ..Cost::default() }))
+        },
+        make: |_, params| Ok(Box::new(Count::new(params)?)),
+    },
+    Family {
+        name: "endless",
+        title: "Never ends its first step",
+        params: &[],
+        cost: |_, _| Ok(None),
+        make: |_, _| Ok(Box::new(Endless)),
+    },
+];
+
+impl Count {
+    fn new(params: &Params) -> Result<Self> {
+        let count = |name: &str| -> Result<Option<u64>> { Ok(params.count(name)?.map(|n| n as u64)) };
+        Ok(Self {
+            done: 0,
+            to: count("to")?.unwrap_or(40),
+            sum: 0,
+            batch: count("batch")?.unwrap_or(8),
+            fits: count("fits")?.unwrap_or(1000),
+            fails_at: count("fails-at")?,
+        })
+    }
+}
+
+impl Job for Count {
+    fn name(&self) -> &'static str {
+        "count"
+    }
+
+    fn step(&mut self, tick: Tick) -> Result<Step> {
+        for _ in 0..4 {
+            tick()?;
+            // Work that takes time.
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        if self.done == 1 && self.batch > self.fits {
+            return Err(Error::Tensor(candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY".into())));
+        }
+        if Some(self.done) == self.fails_at {
+            return Err(Error::invalid("the text holds no row"));
+        }
+        self.done += 1;
+        self.sum = self.sum.wrapping_mul(31).wrapping_add(self.done);
+        Ok(if self.done >= self.to { Step::Done } else { Step::More })
+    }
+
+    fn progress(&self) -> JobProgress {
+        JobProgress { done: self.done, total: self.to, unit: "steps", note: String::new() }
+    }
+
+    fn table(&self) -> MetricTable {
+        let row = MetricRow {
+            category: "count".into(),
+            name: "sum".into(),
+            better: prunelens_metrics::Better::Neither,
+            values: vec![Some(self.sum as f64)],
+        };
+        MetricTable {
+            metric: "count".into(),
+            variants: vec![prunelens_core::compare::Variant::Original],
+            rows: vec![row],
+            progress: self.progress().share(),
+            ..MetricTable::default()
+        }
+    }
+
+    fn state(&self) -> Result<Vec<u8>> {
+        to_bytes(&(self.done, self.sum))
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        (self.done, self.sum) = from_bytes(state)?;
+        Ok(())
+    }
+
+    fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>> {
+        prunelens_core::files::create_folder(results)?;
+        let path = results.join(format!("count-{}-{}.txt", self.to, self.batch));
+        prunelens_core::files::write_atomic(&path, self.sum.to_string().as_bytes())?;
+        Ok(vec![path])
+    }
+}
+
+/// A step that lasts until a tick ends it.
+struct Endless;
+
+impl Job for Endless {
+    fn name(&self) -> &'static str {
+        "endless"
+    }
+
+    fn step(&mut self, tick: Tick) -> Result<Step> {
+        loop {
+            tick()?;
+            std::thread::yield_now();
+        }
+    }
+
+    fn progress(&self) -> JobProgress {
+        JobProgress { done: 0, total: 1, unit: "steps", note: String::new() }
+    }
+
+    fn table(&self) -> MetricTable {
+        MetricTable::default()
+    }
+
+    fn state(&self) -> Result<Vec<u8>> {
+        Ok(vec![1])
+    }
+
+    fn restore(&mut self, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &Path) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+}
+
+/// What a count gives.
+fn sum(to: u64) -> String {
+    (1..=to).fold(0u64, |sum, n| sum.wrapping_mul(31).wrapping_add(n)).to_string()
+}
+
+fn count(to: u64) -> JobSpec {
+    JobSpec::new("count").with("to", ParamValue::Number(to as f64))
+}
+
+fn checkpoints(place: &Place) -> Vec<String> {
+    let entries = fs::read_dir(place.path("state/jobs")).into_iter().flatten().flatten();
+    entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn result(place: &Place, name: &str) -> String {
+    fs::read_to_string(place.path("results").join(name)).unwrap()
+}
+
+struct Engine {
+    handle: EngineHandle,
+    runtime: tokio::runtime::Runtime,
+    unfinished: Vec<Unfinished>,
+    runs: Vec<Run>,
+}
+
+impl Engine {
+    fn start(place: &Place) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let store = Store { every: Duration::ZERO, ..Store::new(place.path("state")) };
+        let handle = engine::start_with(Options { families: FAMILIES, store: Some(store) }).unwrap();
+        let mut engine = Self { handle, runtime, unfinished: Vec::new(), runs: Vec::new() };
+        // Nothing that needs calibration: quick to load.
+        let spec = SessionSpec {
+            trained_sae: None,
+            compress: Compress::None,
+            criterion: Criterion::Magnitude,
+            results: place.path("results"),
+            ..SessionSpec::demo()
+        };
+        engine.handle.command(Command::Load(Box::new(spec)));
+        engine.until(|report| match report {
+            Report::Ready(_) => Some(()),
+            Report::LoadFailed(why) => panic!("{why}"),
+            _ => None,
+        });
+        engine
+    }
+
+    /// The first report that is wanted. What is told once at the start is kept.
+    #[track_caller]
+    fn until<T>(&mut self, mut wanted: impl FnMut(&Report) -> Option<T>) -> T {
+        loop {
+            let report = self.report().expect("the engine is gone");
+            match &report {
+                Report::Unfinished(all) => self.unfinished = all.clone(),
+                Report::Runs { runs, .. } => self.runs = runs.to_vec(),
+                Report::Crashed(why) => panic!("{why}"),
+                _ => {}
+            }
+            if let Some(found) = wanted(&report) {
+                return found;
+            }
+        }
+    }
+
+    fn report(&mut self) -> Option<Report> {
+        let reports = &mut self.handle.reports;
+        self.runtime
+            .block_on(async { tokio::time::timeout(DEADLINE, reports.recv()).await.expect("no answer in time") })
+    }
+
+    fn start_job(&self, id: JobId, job: JobSpec) {
+        self.handle.command(Command::StartJob { id, job });
+    }
+
+    #[track_caller]
+    fn state(&mut self, id: JobId, wanted: impl Fn(&JobState) -> bool) -> JobState {
+        self.until(|report| match report {
+            Report::Job { id: of, state } if *of == id && wanted(state) => Some(state.clone()),
+            _ => None,
+        })
+    }
+
+    #[track_caller]
+    fn done(&mut self, id: JobId) {
+        let ended =
+            |state: &JobState| matches!(state, JobState::Done { .. } | JobState::Failed(_) | JobState::Unwritten(_));
+        let state = self.state(id, ended);
+        assert!(matches!(state, JobState::Done { .. }), "{state:?}");
+    }
+
+    /// Quit, and wait until the engine is gone.
+    fn quit(mut self) -> Vec<Report> {
+        self.handle.command(Command::Quit);
+        std::iter::from_fn(|| self.report()).collect()
+    }
+}
+
+fn runs(state: &JobState) -> bool {
+    matches!(state, JobState::Running { .. })
+}
+
+#[test]
+fn jobs_go_one_after_another_in_their_order() {
+    let place = Place::new();
+    let mut engine = Engine::start(&place);
+    for (id, to) in [(1, 60), (2, 5), (3, 6)] {
+        engine.start_job(id, count(to));
+    }
+    engine.handle.command(Command::MoveJob { id: 3, earlier: true });
+    let mut ended = Vec::new();
+    engine.until(|report| {
+        if let Report::Job { id, state: JobState::Done { .. } } = report {
+            ended.push(*id);
+        }
+        (ended.len() == 3).then_some(())
+    });
+    assert_eq!(ended, [1, 3, 2]);
+    for to in [60, 5, 6] {
+        assert_eq!(result(&place, &format!("count-{to}-8.txt")), sum(to));
+    }
+    assert!(checkpoints(&place).is_empty(), "{:?}", checkpoints(&place));
+}
+
+#[test]
+fn a_paused_job_lets_others_go_first_and_goes_on() {
+    let place = Place::new();
+    let mut engine = Engine::start(&place);
+    engine.start_job(1, count(3000));
+    engine.state(1, runs);
+    engine.start_job(2, count(5));
+    engine.handle.command(Command::PauseJob(1));
+    let JobState::Paused(share) = engine.state(1, |s| matches!(s, JobState::Paused(_))) else { panic!() };
+    assert!(share < 1.0);
+    engine.done(2);
+    assert_eq!(checkpoints(&place).len(), 2, "a checkpoint and its lock: {:?}", checkpoints(&place));
+    engine.handle.command(Command::ResumeJob(1));
+    engine.state(1, runs);
+    engine.handle.command(Command::CancelJob(1));
+    engine.state(1, |s| *s == JobState::Cancelled);
+    assert!(checkpoints(&place).is_empty(), "nothing is left of a cancelled job");
+    assert!(!place.path("results/count-3000-8.txt").exists());
+}
+
+#[test]
+fn the_person_and_other_commands_are_served_within_a_step() {
+    let place = Place::new();
+    let mut engine = Engine::start(&place);
+    engine.start_job(1, JobSpec::new("endless"));
+    let (text, criterion) = ("The army and the navy".into(), Criterion::Magnitude);
+    engine.handle.request(Request::Compare { generation: 1, text, ratio: 0.25, criterion });
+    engine.until(|report| matches!(report, Report::Comparison { generation: 1, .. }).then_some(()));
+    engine.start_job(2, count(5));
+    engine.state(2, |s| *s == JobState::Queued);
+    engine.handle.request(Request::Estimate { generation: 2, job: count(5) });
+    let estimate = engine.until(|report| match report {
+        Report::Estimate { generation: 2, estimate } => Some(estimate.clone()),
+        _ => None,
+    });
+    let estimate = estimate.unwrap();
+    assert_eq!((estimate.tokens, estimate.passes), (40, 2.0));
+    assert!(estimate.seconds.is_some_and(|s| s > 0.0 && s < 60.0), "{estimate:?}");
+    engine.handle.request(Request::Estimate { generation: 3, job: JobSpec::new("cuont") });
+    let why = engine.until(|report| match report {
+        Report::Estimate { generation: 3, estimate: Err(why) } => Some(why.clone()),
+        _ => None,
+    });
+    assert!(why.contains("cuont") && why.contains("endless"), "{why}");
+    engine.handle.command(Command::PauseJob(1));
+    engine.done(2);
+}
+
+#[test]
+fn a_failure_stays_with_its_job() {
+    let place = Place::new();
+    let mut engine = Engine::start(&place);
+    engine.start_job(1, count(20).with("fails-at", ParamValue::Number(10.0)));
+    engine.start_job(2, JobSpec::new("count").with("nonsense", ParamValue::Number(1.0)));
+    engine.start_job(3, count(5));
+    let failed = |s: &JobState| matches!(s, JobState::Failed(_));
+    assert_eq!(engine.state(1, failed), JobState::Failed("the text holds no row".into()));
+    let JobState::Failed(why) = engine.state(2, failed) else { panic!() };
+    assert!(why.contains("nonsense"), "{why}");
+    engine.done(3);
+}
+
+#[test]
+fn a_job_that_runs_out_of_memory_takes_less_at_a_time() {
+    let place = Place::new();
+    let mut engine = Engine::start(&place);
+    let remark = |engine: &mut Engine, id| {
+        engine.until(|report| match report {
+            Report::JobRemark { id: of, text } if *of == id => Some(text.clone()),
+            _ => None,
+        })
+    };
+    engine.start_job(1, count(20).with("fits", ParamValue::Number(2.0)));
+    assert_eq!(remark(&mut engine, 1), "memory ran out: begun anew with a batch of 4");
+    assert_eq!(remark(&mut engine, 1), "memory ran out: begun anew with a batch of 2");
+    engine.done(1);
+    assert_eq!(result(&place, "count-20-2.txt"), sum(20));
+
+    // Known before the start: what is free holds one and a half of eight parts.
+    let part = fit::free_memory().unwrap() / 8 * 5 / (1 << 20);
+    engine.start_job(2, count(20).with("mebibytes", ParamValue::Number(part as f64 / 2.0).clone().rounded()));
+    let text = remark(&mut engine, 2);
+    assert!(text.starts_with("batch halved to ") && text.contains("free"), "{text}");
+    engine.done(2);
+
+    // Nothing left to halve.
+    engine.start_job(3, count(20).with("fits", ParamValue::Number(0.0)));
+    engine.start_job(4, count(20).with("mebibytes", ParamValue::Number((1u64 << 35) as f64)));
+    let failed = |s: &JobState| matches!(s, JobState::Failed(_));
+    let JobState::Failed(why) = engine.state(3, failed) else { panic!() };
+    assert!(why.contains("OUT_OF_MEMORY"), "{why}");
+    let JobState::Failed(why) = engine.state(4, failed) else { panic!() };
+    assert!(why.contains("choose less at a time"), "{why}");
+}
+
+trait Rounded {
+    fn rounded(self) -> Self;
+}
+
+impl Rounded for ParamValue {
+    fn rounded(self) -> Self {
+        if let Self::Number(x) = self { Self::Number(x.floor()) } else { self }
+    }
+}
+
+#[test]
+fn what_quitting_interrupts_goes_on_to_the_same_end() {
+    let place = Place::new();
+    let mut engine = Engine::start(&place);
+    engine.start_job(1, count(400));
+    engine.start_job(2, count(30));
+    engine.state(1, runs);
+    let reports = engine.quit();
+    let state = |id| {
+        reports.iter().find_map(|r| match r {
+            Report::Job { id: of, state: JobState::Interrupted(share) } if *of == id => Some(*share),
+            _ => None,
+        })
+    };
+    assert!(state(1).is_some_and(|share| share > 0.0 && share < 1.0) && state(2) == Some(0.0));
+
+    let mut engine = Engine::start(&place);
+    engine.until(|report| matches!(report, Report::Unfinished(_)).then_some(()));
+    let mut specs: Vec<_> =
+        engine.unfinished.iter().map(|u| (u.spec.params.count("to").unwrap().unwrap(), u.share)).collect();
+    specs.sort_by_key(|(to, _)| *to);
+    assert_eq!((specs.len(), specs[0]), (2, (30, 0.0)));
+    assert_eq!((specs[1].0, Some(specs[1].1)), (400, state(1)));
+    engine.start_job(5, count(400));
+    let text = engine.until(|report| match report {
+        Report::JobRemark { id: 5, text } => Some(text.clone()),
+        _ => None,
+    });
+    assert!(text.starts_with("goes on from "), "{text}");
+    engine.done(5);
+    assert_eq!(result(&place, "count-400-8.txt"), sum(400));
+    // The other is thrown away.
+    engine.handle.command(Command::ForgetJob(count(30)));
+    engine.quit();
+    assert!(checkpoints(&place).is_empty(), "{:?}", checkpoints(&place));
+
+    let mut engine = Engine::start(&place);
+    engine.until(|report| matches!(report, Report::Runs { .. }).then_some(()));
+    assert_eq!(engine.runs.len(), 1);
+    assert_eq!((&engine.runs[0].spec, engine.runs[0].table.progress), (&count(400), 1.0));
+    assert!(engine.unfinished.is_empty());
+}
+
+#[test]
+fn checkpoints_of_a_crash_and_broken_ones() {
+    let place = Place::new();
+    let mut engine = Engine::start(&place);
+    engine.start_job(1, count(2000));
+    engine.state(1, runs);
+    // As a crash leaves it: a copy of what is on disk in the middle of the work.
+    let job = || checkpoints(&place).into_iter().find(|name| name.ends_with(".job"));
+    let end = std::time::Instant::now() + DEADLINE;
+    while job().is_none() {
+        assert!(std::time::Instant::now() < end, "no checkpoint is written");
+        std::thread::yield_now();
+    }
+    let path = place.path("state/jobs").join(job().unwrap());
+    let crashed = fs::read(&path).unwrap();
+    engine.handle.command(Command::CancelJob(1));
+    engine.state(1, |s| *s == JobState::Cancelled);
+    assert!(!path.exists());
+
+    fs::write(&path, &crashed[..crashed.len() - 1]).unwrap();
+    engine.start_job(2, count(2000));
+    let text = engine.until(|report| match report {
+        Report::JobRemark { id: 2, text } => Some(text.clone()),
+        _ => None,
+    });
+    assert!(text.contains("begun anew") && text.contains("not a whole checkpoint"), "{text}");
+    engine.handle.command(Command::CancelJob(2));
+    engine.state(2, |s| *s == JobState::Cancelled);
+
+    fs::write(&path, &crashed).unwrap();
+    engine.start_job(3, count(2000));
+    engine.done(3);
+    assert_eq!(result(&place, "count-2000-8.txt"), sum(2000));
+}
+
+#[test]
+fn another_file_or_session_does_not_go_on() {
+    let place = Place::new();
+    let file = place.path("text.txt");
+    fs::write(&file, "one").unwrap();
+    let job = count(2000).with("file", ParamValue::Text(file.display().to_string()));
+    let mut engine = Engine::start(&place);
+    engine.start_job(1, job.clone());
+    engine.state(1, runs);
+    engine.quit();
+    fs::write(&file, "two").unwrap();
+    let mut engine = Engine::start(&place);
+    engine.start_job(2, count(5));
+    engine.done(2);
+    assert!(engine.unfinished.is_empty(), "the text is another one now");
+    engine.quit();
+    fs::write(&file, "one").unwrap();
+    let mut engine = Engine::start(&place);
+    engine.until(|report| matches!(report, Report::Unfinished(_)).then_some(()));
+    assert_eq!(engine.unfinished[0].spec, job);
+}
+
+#[test]
+fn one_job_is_not_done_by_two_processes() {
+    let place = Place::new();
+    let mut first = Engine::start(&place);
+    first.start_job(1, count(3000));
+    first.state(1, runs);
+    let mut second = Engine::start(&place);
+    second.start_job(1, count(3000));
+    second.start_job(2, count(5));
+    let JobState::Failed(why) = second.state(1, |s| matches!(s, JobState::Failed(_))) else { panic!() };
+    assert!(why.contains("another prunelens works on this very job"), "{why}");
+    second.done(2);
+    assert!(second.unfinished.is_empty(), "it is not offered while somebody works on it");
+}
+
+#[test]
+fn results_that_cannot_be_written_are_not_lost() {
+    let place = Place::new();
+    fs::write(place.path("results"), "a file where the folder should be").unwrap();
+    let mut engine = Engine::start(&place);
+    engine.start_job(1, count(20));
+    engine.start_job(2, count(21));
+    let unwritten = |s: &JobState| matches!(s, JobState::Unwritten(_));
+    let JobState::Unwritten(why) = engine.state(1, unwritten) else { panic!() };
+    assert!(why.contains("results"), "{why}");
+    engine.state(2, unwritten);
+    // Here again, and then elsewhere.
+    engine.handle.command(Command::WriteJob { id: 1, folder: None });
+    engine.state(1, unwritten);
+    let folder = place.path("elsewhere");
+    engine.handle.command(Command::WriteJob { id: 1, folder: Some(folder.clone()) });
+    engine.done(1);
+    assert_eq!(fs::read_to_string(folder.join("count-20-8.txt")).unwrap(), sum(20));
+    // Quitting does not lose the other: it is written as soon as it can be.
+    engine.quit();
+    fs::remove_file(place.path("results")).unwrap();
+    let mut engine = Engine::start(&place);
+    engine.start_job(3, count(21));
+    engine.done(3);
+    assert_eq!(result(&place, "count-21-8.txt"), sum(21));
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_stops_no_job() {
+    let place = Place::new();
+    fs::write(place.path("state"), "").unwrap();
+    let mut engine = Engine::start(&place);
+    engine.start_job(1, count(20));
+    let text = engine.until(|report| match report {
+        Report::JobRemark { id: 1, text } => Some(text.clone()),
+        _ => None,
+    });
+    assert!(text.contains("no checkpoints are kept"), "{text}");
+    engine.done(1);
+}

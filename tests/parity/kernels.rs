@@ -1,0 +1,466 @@
+//! The GPU's kernels against their twins on the CPU, over odd sizes: on a GPU where PRUNELENS_DEVICE is cuda and the program
+//! was built for it; everywhere else the same kernels and launches, compiled for the processor.
+//!
+//! Numbers are small fractions of two unless said otherwise, so that sums are exact in any order and results must be equal.
+
+mod layers;
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use prunelens::bench::kernels::{Sizes, measure};
+use prunelens_core::{
+    compare::matching::Matching,
+    prune::{Group, Ranks, Sparsity, cut, model::pruned as prune_weights, norms},
+    sae::Latents,
+};
+use prunelens_kernels::{
+    card::{self, Buffer, Card, CardRanks, Lists, Matrix, Pairs, Route, Values},
+    encode::{self, Encoder, Gate, STEPS},
+    losses::{kl_divergence, log_sum_exp},
+    ranks as order,
+};
+
+use crate::support::{floats, stand_in};
+
+/// The card to test, or none with the reason printed.
+fn card() -> Option<Arc<dyn Card>> {
+    if std::env::var("PRUNELENS_DEVICE").is_ok_and(|device| device.starts_with("cuda")) {
+        return gpu();
+    }
+    println!("on the processor: PRUNELENS_DEVICE is not cuda");
+    stand_in::stand_in()
+}
+
+#[cfg(feature = "cuda")]
+fn gpu() -> Option<Arc<dyn Card>> {
+    Some(crate::support::device::Place::asked().card.expect("a GPU"))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu() -> Option<Arc<dyn Card>> {
+    println!("skipped: PRUNELENS_DEVICE is cuda, but the tests were built without --features cuda");
+    None
+}
+
+/// Numbers that repeat late, from -4 to 4 in steps of an eighth.
+fn eighths(len: usize, salt: usize) -> Vec<f32> {
+    (0..len).map(|i| (((i + salt) * 7919 + (i / 13) * 104_729 + salt) % 65) as f32 / 8.0 - 4.0).collect()
+}
+
+/// Numbers without such a pattern.
+fn noise(len: usize, salt: u64) -> Vec<f32> {
+    let mut state = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+const TYPES: [&str; 3] = ["f32", "bf16", "f16"];
+
+fn dtype(name: &str) -> DType {
+    match name {
+        "bf16" => DType::BF16,
+        "f16" => DType::F16,
+        _ => DType::F32,
+    }
+}
+
+/// A tensor on the card in the type named, which must hold the values as they are.
+fn tensor(card: &dyn Card, name: &str, values: &[f32], columns: usize) -> Tensor {
+    let tensor = Tensor::from_slice(values, (values.len() / columns, columns), &Device::Cpu).unwrap();
+    tensor.to_dtype(dtype(name)).unwrap().to_device(card.device()).unwrap()
+}
+
+/// Ranks of the rows of a matrix, as wide as asked.
+fn row_ranks(weight: &[f32], columns: usize, wide: bool) -> Ranks {
+    let rows = weight.len() / columns;
+    match order::ranks(rows, columns, Group::Row, |row, column| weight[row * columns + column].abs()) {
+        Ranks::U16(ranks) if wide => Ranks::U32(ranks.into_iter().map(u32::from).collect()),
+        ranks => ranks,
+    }
+}
+
+fn matrix(card: &dyn Card, name: &str, weight: &[f32], columns: usize) -> Matrix {
+    Matrix::of(card, &tensor(card, name, weight, columns)).unwrap()
+}
+
+fn upload(card: &dyn Card, values: &[f32]) -> Buffer<f32> {
+    Buffer::from_slice(card, values).unwrap()
+}
+
+#[test]
+fn encoder() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    // More tokens than a square, fewer than a warp carries, widths that nothing divides and widths that four does.
+    for (at, (tokens, d_in, d_sae)) in
+        [(1, 37, 70), (3, 1, 1), (8, 36, 129), (9, 65, 63), (17, 140, 9), (64, 16, 64), (67, 50, 130), (131, 19, 5)]
+            .into_iter()
+            .enumerate()
+    {
+        let name = TYPES[at % 3];
+        let (x, weight) = (eighths(tokens * d_in, 3), eighths(d_sae * d_in, 5));
+        let (bias, floors) = (eighths(d_sae, 7), eighths(d_sae, 11));
+        let scale: Vec<f32> = (0..d_sae).map(|latent| (1 << (latent % 3)) as f32).collect();
+        let ranks = row_ranks(&weight, d_in, at % 2 == 1);
+        let (m, ranks_there) = (matrix(card, name, &weight, d_in), CardRanks::new(card, &ranks).unwrap());
+        let x_there = tensor(card, "f32", &x, d_in);
+        let (bias_there, floors_there, scale_there) =
+            (upload(card, &bias), upload(card, &floors), upload(card, &scale));
+        for (ratio, gate) in [(0.0, Gate::Positive), (0.5, Gate::Above(&floors)), (0.9, Gate::Positive)] {
+            let cut = cut(d_in, ratio);
+            let above = matches!(gate, Gate::Above(_));
+            let twin = Encoder { weight: &weight, bias: &bias, scale: Some(&scale), mask: Some((&ranks, cut)), gate };
+            let encoder = card::Encoder {
+                matrix: &m,
+                mask: Some((&ranks_there, cut)),
+                bias: &bias_there,
+                scale: Some(&scale_there),
+                floors: above.then_some(&floors_there),
+            };
+            let want = twin.encode(&x);
+            for route in [Route::Few, Route::Square, Route::Product] {
+                let dense = card::encode(card, &encoder, &x_there, route).unwrap();
+                let found = dense.to_vec(card).unwrap();
+                assert_eq!(found, want.dense(), "{name} {tokens}x{d_in}x{d_sae} at {ratio} {route:?}");
+                assert_eq!(card::active(card, &dense, d_sae).unwrap(), want);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_encoder_without_ranks_is_not_masked() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    let (x, weight, bias) = (eighths(2 * 5, 1), eighths(7 * 5, 2), eighths(7, 3));
+    let m = matrix(card, "f32", &weight, 5);
+    let (x_there, bias_there) = (tensor(card, "f32", &x, 5), upload(card, &bias));
+    let encoder = card::Encoder { matrix: &m, mask: None, bias: &bias_there, scale: None, floors: None };
+    let twin = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate: Gate::Positive };
+    let dense = card::encode(card, &encoder, &x_there, Route::Few).unwrap().to_vec(card).unwrap();
+    assert_eq!(dense, twin.encode(&x).dense());
+    let others = CardRanks::new(card, &row_ranks(&[1.0; 5], 5, false)).unwrap();
+    let wrong = card::Encoder { mask: Some((&others, 1)), ..encoder };
+    assert!(card::encode(card, &wrong, &x_there, Route::Few).is_err());
+}
+
+#[test]
+fn masks_and_norms_of_rows() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (at, (rows, columns)) in [(1, 1), (7, 33), (40, 129), (300, 31)].into_iter().enumerate() {
+        let (name, weight) = (TYPES[at % 3], eighths(rows * columns, at));
+        let ranks = row_ranks(&weight, columns, at % 2 == 0);
+        let (m, ranks_there) = (matrix(card, name, &weight, columns), CardRanks::new(card, &ranks).unwrap());
+        for ratio in [0.0, 0.3, 0.99] {
+            let cut = cut(columns, ratio);
+            let mut want = vec![0.0; weight.len()];
+            encode::keep(&weight, Some((&ranks, cut)), 0..weight.len(), &mut want);
+            let mask = Some((&ranks_there, cut));
+            let some = rows / 3..rows;
+            let found = card::mask(card, &m, mask, some.clone()).unwrap();
+            let found = found.into_tensor(card, &[some.len(), columns]).unwrap();
+            assert_eq!(floats(&found), want[some.start * columns..]);
+            let squares: Vec<f32> = want.chunks(columns).map(|row| row.iter().map(|v| v * v).sum()).collect();
+            let norms = card::row_norms(card, &m, mask).unwrap().to_vec(card).unwrap();
+            assert_eq!(norms, squares.iter().map(|s| s.sqrt()).collect::<Vec<_>>());
+        }
+        assert!(card::mask(card, &m, None, 0..rows + 1).is_err());
+    }
+}
+
+/// The k largest by the twin, and the last that was chosen if there are k.
+fn largest(row: &[f32], k: usize) -> (Vec<(u32, f32)>, Option<u32>) {
+    let mut top = encode_top(row, k);
+    let last = if top.len() == k { top.last().map(|c| c.0) } else { None };
+    top.sort_unstable_by_key(|c| c.0);
+    (top, last)
+}
+
+fn encode_top(row: &[f32], k: usize) -> Vec<(u32, f32)> {
+    use prunelens_kernels::select::TopK;
+    let mut top = TopK::new(k);
+    (0..).zip(row).for_each(|(at, v)| top.push((at, *v)));
+    TopK::merge(std::iter::once(top), k)
+}
+
+#[test]
+fn k_largest() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (rows, width) in [(1, 1), (2, 31), (3, 1024), (2, 1025), (2, 5003), (1, 70_001)] {
+        let few: Vec<f32> = (0..rows * width).map(|i| if i % 97 == 0 { 1.5 } else { -1.0 }).collect();
+        let ties: Vec<f32> = eighths(rows * width, 9).iter().map(|v| v.max(0.0)).collect();
+        for dense in [ties, few, noise(rows * width, 4), vec![0.0; rows * width], vec![2.0; rows * width]] {
+            let there = Buffer::from_slice(card, &dense).unwrap();
+            for k in [1, 2, 32, 100, 1500] {
+                let got = card::top_k(card, &there, width, k).unwrap();
+                for (row, values) in dense.chunks(width).enumerate() {
+                    let (want, last) = largest(values, k);
+                    let (indices, values) = got.latents.row(row);
+                    let got_row: Vec<(u32, f32)> = indices.iter().copied().zip(values.iter().copied()).collect();
+                    assert_eq!(got_row, want, "{k} of {rows}x{width}");
+                    assert_eq!(got.last[row], last, "{k} of {rows}x{width}");
+                }
+            }
+        }
+    }
+}
+
+/// Some latents of each token, ascending.
+fn some_latents(tokens: usize, d_sae: usize) -> Latents {
+    let mut latents = Latents::new(d_sae);
+    for token in 0..tokens {
+        let fires = |latent: &usize| (latent * 31 + token * 17).is_multiple_of(5 + token % 3);
+        latents.push_row((0..d_sae).filter(fires).map(|latent| (latent as u32, (latent % 9 + 1) as f32 / 4.0)));
+    }
+    latents
+}
+
+#[test]
+fn decoder() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (at, (tokens, d_in, d_sae)) in [(1, 1, 3), (2, 129, 40), (5, 300, 77), (33, 17, 200)].into_iter().enumerate() {
+        let (name, weight, bias) = (TYPES[at % 3], eighths(d_sae * d_in, 2), eighths(d_in, 3));
+        let latents = some_latents(tokens, d_sae);
+        let divisors: Vec<f32> = (0..d_sae).map(|latent| (1 << (latent % 2)) as f32).collect();
+        let ranks = row_ranks(&weight, d_in, at % 2 == 0);
+        let (m, ranks_there) = (matrix(card, name, &weight, d_in), CardRanks::new(card, &ranks).unwrap());
+        let lists = Lists::from_latents(card, &latents).unwrap();
+        let (bias_there, divisors_there) =
+            (Buffer::from_slice(card, &bias).unwrap(), Buffer::from_slice(card, &divisors).unwrap());
+        for cut in [0, cut(d_in, 0.4)] {
+            let want = encode::decode(&latents, &weight, Some((&ranks, cut)), &bias, Some(&divisors));
+            let got =
+                card::decode(card, &lists, &m, Some((&ranks_there, cut)), &bias_there, Some(&divisors_there)).unwrap();
+            assert_eq!(got.to_vec(card).unwrap(), want, "{name} {tokens}x{d_in}x{d_sae} at {cut}");
+        }
+    }
+}
+
+#[test]
+fn paths_and_survivors() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (at, (tokens, d_in, d_sae)) in [(1, 1, 2), (3, 100, 30), (9, 301, 23), (2, 257, 11)].into_iter().enumerate() {
+        let (name, x, weight, bias) =
+            (TYPES[at % 3], eighths(tokens * d_in, 1), eighths(d_sae * d_in, 2), eighths(d_sae, 3));
+        let ranks = row_ranks(&weight, d_in, at % 2 == 0);
+        let wanted = some_latents(tokens, d_sae);
+        let cuts: [u32; STEPS] = std::array::from_fn(|step| cut(d_in, step as f64 / STEPS as f64));
+        let scales: Vec<f32> = (0..STEPS * d_sae).map(|i| (1 << (i % 3)) as f32).collect();
+        let twin = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate: Gate::Positive };
+        let (m, ranks_there) = (matrix(card, name, &weight, d_in), CardRanks::new(card, &ranks).unwrap());
+        let (x_there, bias_there, scales_there) = (upload(card, &x), upload(card, &bias), upload(card, &scales));
+        let pairs = Pairs::new(card, &wanted).unwrap();
+        for scales in [None, Some(&scales)] {
+            let want = twin.grid(&x, &wanted, &ranks, &cuts, scales.map(Vec::as_slice)).paths;
+            let scales = scales.map(|_| &scales_there);
+            let paths = card::paths(card, &m, &ranks_there, &bias_there, &x_there, &pairs, &cuts, scales).unwrap();
+            let got = paths.to_vec(card).unwrap();
+            assert_eq!(got, want.concat(), "{name} {tokens}x{d_in}x{d_sae}");
+
+            let counts: Vec<bool> = (0..tokens).map(|token| token != 1).collect();
+            let floors = eighths(d_sae, 5);
+            let alive = card::survivors(card, &paths, &pairs, Some(&upload(card, &floors)), &counts).unwrap();
+            let mut expected = [0_u64; STEPS];
+            for token in (0..tokens).filter(|token| counts[*token]) {
+                for pair in wanted.offsets[token]..wanted.offsets[token + 1] {
+                    let floor = floors[wanted.indices[pair] as usize].max(0.0);
+                    expected.iter_mut().zip(&want[pair]).for_each(|(n, v)| *n += u64::from(*v > floor));
+                }
+            }
+            assert_eq!(alive, expected);
+        }
+    }
+}
+
+#[test]
+fn ranks_of_groups() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (at, (rows, columns)) in [(1, 1), (3, 255), (5, 256), (2, 1500), (700, 9)].into_iter().enumerate() {
+        let name = TYPES[at % 3];
+        // Eighths have many ties; what the types hold is exact either way.
+        let mut weights = vec![eighths(rows * columns, at)];
+        if name == "f32" {
+            weights.push(noise(rows * columns, 3));
+        }
+        for weight in weights {
+            for group in [Group::Row, Group::Column] {
+                let norms: Vec<f32> = noise(group.len(rows, columns), 8).iter().map(|v| v.abs()).collect();
+                let there = Buffer::from_slice(card, &norms).unwrap();
+                let weights = Values::of(card, &tensor(card, name, &weight, columns)).unwrap();
+                let got = card::ranks(card, &weights, (rows, columns), group, Some(&there)).unwrap();
+                let want = order::ranks(rows, columns, group, |row, column| {
+                    weight[row * columns + column].abs() * norms[if group == Group::Row { column } else { row }]
+                });
+                assert_eq!(got.to_ranks(card).unwrap(), want, "{name} {rows}x{columns} {group:?}");
+                let got = card::ranks(card, &weights, (rows, columns), group, None).unwrap();
+                let want = order::ranks(rows, columns, group, |row, column| weight[row * columns + column].abs());
+                assert_eq!(got.to_ranks(card).unwrap(), want, "{name} {rows}x{columns} {group:?} by magnitude");
+            }
+        }
+    }
+}
+
+#[test]
+fn long_groups_take_wide_ranks() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    let weight = noise(70_000, 5);
+    let weights = Values::of(card, &tensor(card, "f32", &weight, 70_000)).unwrap();
+    let got = card::ranks(card, &weights, (1, 70_000), Group::Row, None).unwrap();
+    let want = order::ranks(1, 70_000, Group::Row, |_, column| weight[column].abs());
+    assert!(matches!(want, Ranks::U32(_)));
+    assert!(got.to_ranks(card).unwrap() == want);
+}
+
+#[test]
+fn sums_of_squares() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (name, rows, columns) in [("f32", 5, 3), ("bf16", 1, 300), ("f16", 37, 65)] {
+        let x = eighths(rows * columns, 6);
+        let mut want = vec![0.0; columns];
+        norms::add_squares(&mut want, &x);
+        assert_eq!(card::column_squares(card, &tensor(card, name, &x, columns)).unwrap(), want);
+    }
+}
+
+#[test]
+fn pruned_weights() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (at, (rows, columns)) in [(1, 8), (5, 32), (9, 200)].into_iter().enumerate() {
+        let (name, weight) = (TYPES[at % 3], eighths(rows * columns, at));
+        let norms: Vec<f32> = noise(columns, 8).iter().map(|v| v.abs()).collect();
+        let there = tensor(card, name, &weight, columns);
+        let here = tensor(card, "f32", &weight, columns).to_device(&Device::Cpu).unwrap();
+        for sparsity in [Sparsity::Ratio(0.0), Sparsity::Ratio(0.6), Sparsity::NM(2, 4), Sparsity::NM(1, 8)] {
+            for norms in [None, Some(&norms[..])] {
+                let want = floats(&prune_weights(&here, norms, sparsity, None).unwrap());
+                let got = card::prune(card, &there, norms, sparsity).unwrap();
+                assert_eq!((got.dims(), got.dtype()), (there.dims(), there.dtype()));
+                assert_eq!(floats(&got), want, "{name} {rows}x{columns} {sparsity:?}");
+            }
+        }
+        assert!(card::prune(card, &there, None, Sparsity::NM(1, 3)).is_err());
+    }
+}
+
+#[test]
+fn losses_of_logits() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    for (name, rows, width) in [("f32", 1, 1), ("f32", 3, 1023), ("bf16", 2, 5000), ("f16", 2, 257), ("f32", 1, 50_257)]
+    {
+        let (p, q) = (eighths(rows * width, 1), eighths(rows * width, 2));
+        // The last row has no target.
+        let targets: Vec<u32> = (0..rows)
+            .map(|row| if row > 0 && row + 1 == rows { u32::MAX } else { (row * 31 % width) as u32 })
+            .collect();
+        let (p_there, q_there) = (tensor(card, name, &p, width), tensor(card, name, &q, width));
+        let got = card::losses(card, &p_there, &q_there, &targets).unwrap();
+        // One row of q for all.
+        let first = q_there.narrow(0, 0, 1).unwrap();
+        let beside_first = card::losses(card, &p_there, &first, &targets).unwrap();
+        let all_first = first.broadcast_as(p_there.shape()).unwrap().contiguous().unwrap();
+        assert_eq!(beside_first, card::losses(card, &p_there, &all_first, &targets).unwrap());
+        for (row, got) in got.iter().enumerate() {
+            let (p, q) = (&p[row * width..][..width], &q[row * width..][..width]);
+            let (p_lse, q_lse) = (log_sum_exp(p), log_sum_exp(q));
+            let at = targets[row] as usize;
+            let ce = |lse: f32, logits: &[f32]| logits.get(at).map_or(0.0, |logit| lse - logit);
+            let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+            assert!(close(got.kl_div, kl_divergence(p, p_lse, q, q_lse)), "{name} {rows}x{width} {got:?}");
+            assert!(close(got.ce_p, ce(p_lse, p)) && close(got.ce_q, ce(q_lse, q)), "{name} {rows}x{width} {got:?}");
+        }
+    }
+}
+
+/// What `bench` says of a GPU, at sizes at which nothing but the bookkeeping is tried.
+#[test]
+fn figures_of_a_card() {
+    let Some(card) = card() else { return };
+    let sizes = Sizes { d_in: 36, d_sae: 100, vocab: 50, copied: 1000, side: 8, tokens: 8, repeats: 1 };
+    let figures = measure(&*card, sizes).unwrap();
+    assert!(figures.copy_gb_per_s > 0.0 && figures.f32_tflops >= 0.0 && figures.bf16_tflops >= 0.0);
+    let kernels: Vec<&str> = figures.kernels.iter().map(|k| k.kernel.as_str()).collect();
+    let few = ["encode f32, Few (taken)", "encode bf16, Few (taken)"];
+    for name in ["ranks of rows", "top 40", "decode", "paths", "prune 2:4", "norm", "losses"].into_iter().chain(few) {
+        assert!(kernels.contains(&name), "{name} is not among {kernels:?}");
+    }
+    assert!(figures.kernels.iter().all(|k| k.ms > 0.0 && k.bytes > 0 && k.of_copy.is_finite()));
+}
+
+/// A tensor that begins anywhere in another is read from where loads of several numbers can be.
+#[test]
+fn parts_of_tensors() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    let values = eighths(11 * 6, 1);
+    for name in TYPES {
+        let whole = tensor(card, name, &values, 6);
+        for start in 0..8 {
+            let part = Values::of(card, &whole.narrow(0, start, 3).unwrap()).unwrap();
+            assert_eq!((part.address() % 16, part.len()), (0, 18), "{name} from row {start}");
+            let kept = card::mask(card, &Matrix::of(card, &whole.narrow(0, start, 3).unwrap()).unwrap(), None, 0..3);
+            assert_eq!(floats(&kept.unwrap().into_tensor(card, &[3, 6]).unwrap()), values[start * 6..][..18]);
+        }
+    }
+}
+
+/// Dictionaries matched where they lie.
+#[test]
+fn matches_of_dictionaries() {
+    let Some(card) = card() else { return };
+    let sae = |seed: usize| {
+        let mut sae = prunelens_core::demo::sae().unwrap();
+        let (rows, d) = (300, sae.d_in());
+        sae.w_dec = Tensor::from_vec(eighths(rows * d, seed), (rows, d), &Device::Cpu).unwrap();
+        sae.w_enc = sae.w_dec.clone();
+        sae.b_enc = vec![0.0; rows];
+        sae.config.d_sae = rows;
+        sae
+    };
+    let (a, b) = (sae(1), sae(40));
+    let quiet = &mut || Ok(());
+    let want = Matching::new(&a, &b, quiet).unwrap();
+    let got = Matching::new(&a.on_card(&card).unwrap(), &b.on_card(&card).unwrap(), quiet).unwrap();
+    for latent in 0..300 {
+        let (want, got) = (want.get(latent).unwrap(), got.get(latent).unwrap());
+        assert_eq!((got.latent, got.mutual), (want.latent, want.mutual));
+        assert!((got.cosine - want.cosine).abs() < 1e-5);
+    }
+}
+
+/// No route multiplies in less than f32: numbers that need all of it, against sums in f64.
+#[test]
+fn encoder_in_full_precision() {
+    let Some(card) = card() else { return };
+    let card = &*card;
+    let (tokens, d_in, d_sae) = (130, 96, 40);
+    let (x, weight) = (noise(tokens * d_in, 3), noise(d_sae * d_in, 4));
+    let (m, x_there) = (matrix(card, "f32", &weight, d_in), tensor(card, "f32", &x, d_in));
+    // All fire.
+    let bias = upload(card, &vec![8.0; d_sae]);
+    let encoder = card::Encoder { matrix: &m, mask: None, bias: &bias, scale: None, floors: None };
+    for route in [Route::Few, Route::Square, Route::Product] {
+        let got = card::encode(card, &encoder, &x_there, route).unwrap().to_vec(card).unwrap();
+        for (at, got) in got.iter().enumerate() {
+            let (x, w) = (&x[at / d_sae * d_in..][..d_in], &weight[at % d_sae * d_in..][..d_in]);
+            let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
+            let want: f64 = terms.sum::<f64>() + 8.0;
+            // Half a unit of the last place at 8 is 5e-7; products of numbers of 11 bits are off by hundreds of times more.
+            assert!((f64::from(*got) - want).abs() < 2e-6, "{route:?} at {at}: {got}, not {want}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Numbers that others gave: the reference stack in Python, recorded, and each computation done in another way.
+//!
+//! `cargo test --test parity metrics::` runs one part; PRUNELENS_DEVICE says where (see `support/device.rs`).
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod families;
+mod formats;
+mod kernels;
+mod metrics;
+mod oracles;
+mod pruning;
+mod reference;

@@ -1,0 +1,61 @@
+//! Where the numbers of the reference are checked: the device in PRUNELENS_DEVICE.
+//!
+//! `cpu` is the default; `cuda` or `cuda:N` need a GPU; `stand-in` gives models and SAEs to the GPU's kernels compiled for the
+//! processor, which keeps the matrix products.
+
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use candle_core::{DType, Device};
+use prunelens_core::{error::Result, model::Model, sae::Sae, session::DeviceSpec};
+use prunelens_kernels::card::{self, Card};
+
+use super::stand_in;
+
+#[derive(Clone)]
+pub struct Place {
+    pub device: Device,
+    pub card: Option<Arc<dyn Card>>,
+}
+
+impl Place {
+    /// As the environment asks. A device that cannot be had fails the test: nothing would be checked.
+    /// It is opened once: to a GPU that is opened anew all kernels are new.
+    pub fn asked() -> Self {
+        static ASKED: OnceLock<Place> = OnceLock::new();
+        ASKED.get_or_init(Self::as_asked).clone()
+    }
+
+    fn as_asked() -> Self {
+        match std::env::var("PRUNELENS_DEVICE").as_deref() {
+            Ok("stand-in") => Self::stand_in().expect("a C++ compiler"),
+            Ok(name) => Self::on(name.parse::<DeviceSpec>().unwrap().open().unwrap().0),
+            Err(_) => Self::on(Device::Cpu),
+        }
+    }
+
+    fn on(device: Device) -> Self {
+        Self { card: card::of(&device).unwrap(), device }
+    }
+
+    /// None where there is no compiler for it.
+    pub fn stand_in() -> Option<Self> {
+        Some(Self { device: Device::Cpu, card: Some(stand_in::stand_in()?) })
+    }
+
+    /// A model where it is to work.
+    pub fn model(&self, folder: &Path, dtype: DType) -> Result<Model> {
+        let model = Model::load(folder, &self.device, dtype, &mut |_| Ok(()))?;
+        Ok(Model { card: self.card.clone(), ..model })
+    }
+
+    /// An SAE where it is to work.
+    pub fn sae(&self, sae: Sae) -> Arc<Sae> {
+        Arc::new(match &self.card {
+            Some(card) => sae.on_card(card).unwrap(),
+            None => sae,
+        })
+    }
+}

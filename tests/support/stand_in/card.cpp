@@ -1,0 +1,30 @@
+// All kernels, compiled for the processor. A file's constants may share a name with another's.
+
+#include "card.h"
+
+#include "../../../crates/prunelens-kernels/src/cuda/common.cuh"
+
+namespace decode_file {
+#include "../../../crates/prunelens-kernels/src/cuda/decode.cu"
+}
+namespace encode_file {
+#include "../../../crates/prunelens-kernels/src/cuda/encode.cu"
+}
+namespace layers_file {
+#include "../../../crates/prunelens-kernels/src/cuda/layers.cu"
+}
+namespace losses_file {
+#include "../../../crates/prunelens-kernels/src/cuda/losses.cu"
+}
+namespace mask_file {
+#include "../../../crates/prunelens-kernels/src/cuda/mask.cu"
+}
+namespace paths_file {
+#include "../../../crates/prunelens-kernels/src/cuda/paths.cu"
+}
+namespace prune_file {
+#include "../../../crates/prunelens-kernels/src/cuda/prune.cu"
+}
+namespace select_file {
+#include "../../../crates/prunelens-kernels/src/cuda/select.cu"
+}

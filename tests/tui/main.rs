@@ -1,0 +1,16 @@
+//! The explorer: update tables, snapshots of views and scripts without a terminal and without models; and the program in
+//! a terminal of its own.
+
+#[path = "../support/session.rs"]
+mod session;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod export;
+mod jobs;
+mod panics;
+mod script;
+mod snapshots;
+#[cfg(unix)]
+mod terminal;
+mod update;
