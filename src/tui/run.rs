@@ -24,7 +24,7 @@ use crate::{
             effect::{Effect, Export, Picture},
             message::Message,
         },
-        view as ui,
+        view,
     },
 };
 
@@ -210,8 +210,8 @@ impl Explorer {
     fn export(&self, export: &Export) -> Result<Vec<std::path::PathBuf>> {
         let (width, height) = self.state.size;
         let (buffer, cursor) = match export.picture {
-            Picture::Screen => ui::draw(width, height, &self.state, self.theme()),
-            Picture::Run => (ui::draw_run(width, &self.state, self.theme()), None),
+            Picture::Screen => view::draw(width, height, &self.state, self.theme()),
+            Picture::Run => (view::draw_run(width, &self.state, self.theme()), None),
         };
         let stem = export::free_stem(&self.options.session.results, &export.name);
         let pictures = [

@@ -14,7 +14,7 @@ use crate::{
         state::{Phase, State},
         theme::Theme,
         update::{effect::Effect, message::Message},
-        view as ui,
+        view,
     },
 };
 
@@ -83,7 +83,7 @@ pub fn render(engine: EngineHandle, options: RenderOptions) -> Result<()> {
     player.engine.command(Command::Quit);
     let (width, height) = options.size;
     let theme = player.theme();
-    let (buffer, cursor) = ui::draw(width, height, &player.state, theme);
+    let (buffer, cursor) = view::draw(width, height, &player.state, theme);
     let text = match (format, player.recording.take()) {
         (Format::Cast, Some(recording)) => recording.finish(),
         (Format::Text, _) => export::text::text(&buffer),
@@ -208,7 +208,7 @@ impl Player {
     fn frame(&mut self) {
         let (width, height) = self.state.size;
         if self.recording.is_some() {
-            let (buffer, cursor) = ui::draw(width, height, &self.state, self.theme());
+            let (buffer, cursor) = view::draw(width, height, &self.state, self.theme());
             if let Some(recording) = &mut self.recording {
                 recording.frame(self.state.now.as_secs_f64(), &buffer, cursor);
             }

@@ -65,7 +65,7 @@ impl Terminal {
     pub fn draw(&mut self, state: &State, theme: &Theme) -> Result<()> {
         queue!(self.inner.backend_mut(), BeginSynchronizedUpdate).map_err(io)?;
         let drawn = self.inner.draw(|frame| {
-            let cursor: Option<Position> = ui::view(frame.area(), frame.buffer_mut(), state, theme);
+            let cursor: Option<Position> = view::view(frame.area(), frame.buffer_mut(), state, theme);
             if let Some(cursor) = cursor {
                 frame.set_cursor_position(cursor);
             }
