@@ -24,7 +24,7 @@ use crossterm::{
 use prunelens_core::error::{Error, Result};
 use ratatui::{backend::CrosstermBackend, layout::Position};
 
-use crate::tui::{state::State, theme::Theme, view as ui};
+use crate::tui::{state::State, theme::Theme, view};
 
 /// The terminal is ours and has to be given back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
