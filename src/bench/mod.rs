@@ -20,7 +20,10 @@ use prunelens_core::{
     session::{Session, SessionSpec},
 };
 use prunelens_kernels::card;
-use prunelens_metrics::core::{CoreRun, CoreSpec};
+use prunelens_metrics::{
+    Measure,
+    core::{CoreRun, CoreSpec},
+};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
 

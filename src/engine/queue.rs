@@ -236,7 +236,7 @@ impl Queue {
             Some(job) => job,
             None => {
                 // Ranks by a criterion that is used for the first time take a while; they are the session's, not the job's.
-                if let Some(criterion) = spec.params.text(CRITERION.name)? {
+                if let Some(criterion) = spec.params.get::<String>(CRITERION.name)? {
                     let tick = &mut || self.attend(id, live, mailbox, session, served);
                     session.order(criterion.parse()?, tick)?;
                 }

@@ -12,11 +12,8 @@ use prunelens_core::{
     session::{Compress, Session, SessionSpec},
 };
 use prunelens_metrics::{
-    Job, Step,
-    absorption::{
-        AbsorptionResult, AbsorptionRun, AbsorptionSpec,
-        job::{AbsorptionJob, AbsorptionOptions},
-    },
+    Job, Measure, Metric, Step,
+    absorption::{AbsorptionJob, AbsorptionOptions, AbsorptionResult, AbsorptionRun, AbsorptionSpec},
     details::DetailKind,
 };
 use serde_json::Value;

@@ -11,7 +11,10 @@ use prunelens_core::{
     prune::{Criterion, Order, Pruning},
     sae::{Sae, formats},
 };
-use prunelens_metrics::core::{CoreResult, CoreRun, CoreSpec, check_comparable};
+use prunelens_metrics::{
+    Measure,
+    core::{CoreResult, CoreRun, CoreSpec, check_comparable},
+};
 
 use crate::support::{fixture, metrics_fixture};
 

@@ -8,8 +8,8 @@ use prunelens_core::{
     session::{Compress, DeviceSpec, Session, SessionSpec},
 };
 use prunelens_metrics::{
-    Job, Step,
-    core::job::{CoreJob, CoreOptions},
+    Job, Metric, Step,
+    core::{CoreJob, CoreOptions},
 };
 use serde_json::Value;
 
@@ -105,7 +105,8 @@ fn choices_and_refusals() {
     // Another ratio is another file, and says so.
     let pruned = |ratio| CoreOptions {
         variants: vec![Variant::Pruned],
-        pruning: Some((ratio, Criterion::Magnitude)),
+        ratio: Some(ratio),
+        criterion: Some(Criterion::Magnitude),
         ..options()
     };
     for ratio in [0.0, 0.5] {

@@ -57,8 +57,8 @@ const FAMILIES: &[Family] = &[
         title: "Counts",
         params: PARAMS,
         cost: |_, params| {
-            let each = params.count("mebibytes")?.unwrap_or(0) as u64;
-            let bytes = (each << 20).saturating_mul(params.count("batch")?.unwrap_or(8) as u64);
+            let each = params.get::<u64>("mebibytes")?.unwrap_or(0);
+            let bytes = (each << 20).saturating_mul(params.get("batch")?.unwrap_or(8));
             Ok(Some(Cost { tokens: 40, passes: 2.0, bytes, ..Cost::default() }))
         },
         make: |_, params| Ok(Box::new(Count::new(params)?)),
@@ -74,7 +74,7 @@ const FAMILIES: &[Family] = &[
 
 impl Count {
     fn new(params: &Params) -> Result<Self> {
-        let count = |name: &str| -> Result<Option<u64>> { Ok(params.count(name)?.map(|n| n as u64)) };
+        let count = |name: &str| params.get::<u64>(name);
         Ok(Self {
             done: 0,
             to: count("to")?.unwrap_or(40),
@@ -429,7 +429,7 @@ fn what_quitting_interrupts_goes_on_to_the_same_end() {
     let mut engine = Engine::start(&place);
     engine.until(|report| matches!(report, Report::Unfinished(_)).then_some(()));
     let mut specs: Vec<_> =
-        engine.unfinished.iter().map(|u| (u.spec.params.count("to").unwrap().unwrap(), u.share)).collect();
+        engine.unfinished.iter().map(|u| (u.spec.params.get::<usize>("to").unwrap().unwrap(), u.share)).collect();
     specs.sort_by_key(|(to, _)| *to);
     assert_eq!((specs.len(), specs[0]), (2, (30, 0.0)));
     assert_eq!((specs[1].0, Some(specs[1].1)), (400, state(1)));

@@ -10,8 +10,8 @@ use prunelens_core::{
     session::{Compress, Session, SessionSpec},
 };
 use prunelens_metrics::{
-    Job, Step,
-    ravel::job::{RavelJob, RavelOptions},
+    Job, Metric, Step,
+    ravel::{RavelJob, RavelOptions},
 };
 use serde_json::{Value, json};
 

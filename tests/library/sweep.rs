@@ -8,13 +8,10 @@ use prunelens_core::{
     session::{Compress, SessionSpec, Source},
 };
 use prunelens_metrics::{
-    Job, Step,
-    core::job::{CoreJob, CoreOptions},
+    Job, Metric, Step,
+    core::{CoreJob, CoreOptions},
     details::DetailKind,
-    sweep::{
-        Mode,
-        job::{SweepJob, SweepOptions},
-    },
+    sweep::{Mode, SweepJob, SweepOptions},
 };
 use serde_json::Value;
 
@@ -50,7 +47,8 @@ fn every_point_is_what_the_core_metric_gives_at_its_ratio() {
             rows: Some(4),
             context: Some(24),
             batch: Some(2),
-            pruning: Some((ratio, Criterion::Magnitude)),
+            ratio: Some(ratio),
+            criterion: Some(Criterion::Magnitude),
             ..CoreOptions::default()
         };
         let core = finish(&mut CoreJob::new(&session, &core).unwrap(), results.path()).unwrap();

@@ -12,8 +12,10 @@ use prunelens_core::{
     session::{Compress, Session, SessionSpec},
 };
 use prunelens_metrics::{
-    Job, Step,
+    Job, Metric, Step,
     details::{Cell, DetailKind},
+    scr_tpp::{Scr, Tpp},
+    sparse_probing::SparseProbing,
     texts::{TextJob, TextOptions},
 };
 use serde_json::Value;
@@ -95,9 +97,9 @@ fn options(data: &Path) -> TextOptions {
 type Make = fn(&Session, &TextOptions) -> Result<Box<dyn Job>>;
 
 const FAMILIES: [(&str, Make); 3] = [
-    ("sparse_probing", |session, options| Ok(Box::new(TextJob::sparse_probing(session, options)?))),
-    ("tpp", |session, options| Ok(Box::new(TextJob::tpp(session, options)?))),
-    ("scr", |session, options| Ok(Box::new(TextJob::scr(session, options)?))),
+    ("sparse_probing", |session, options| Ok(Box::new(TextJob::<SparseProbing>::new(session, options)?))),
+    ("tpp", |session, options| Ok(Box::new(TextJob::<Tpp>::new(session, options)?))),
+    ("scr", |session, options| Ok(Box::new(TextJob::<Scr>::new(session, options)?))),
 ];
 
 /// What two runs over the same must agree in.

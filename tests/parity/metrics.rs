@@ -24,6 +24,7 @@ use prunelens_core::{
     sae::formats,
 };
 use prunelens_metrics::{
+    Measure,
     core::{
         CoreRun, CoreSpec, FIGURES,
         pass::{Plan, measure},

@@ -102,15 +102,18 @@ fn a_job_that_cannot_begin_is_not_started_and_says_why() {
 fn fields_with_few_values_turn_and_so_does_the_metric() {
     let mut session = Session::explored();
     session.keys("m<up><up><down><down><down><down><down><right>");
-    assert_eq!(estimates(&session).pop().unwrap().params.text("criterion").unwrap().as_deref(), Some("paper"));
+    assert_eq!(estimates(&session).pop().unwrap().params.get::<String>("criterion").unwrap().as_deref(), Some("paper"));
     session.keys("<left><left>");
-    assert_eq!(estimates(&session).pop().unwrap().params.text("criterion").unwrap().as_deref(), Some("random"));
+    assert_eq!(
+        estimates(&session).pop().unwrap().params.get::<String>("criterion").unwrap().as_deref(),
+        Some("random")
+    );
     session.keys("<s-tab><s-tab><s-tab><s-tab><s-tab><right>");
     assert_eq!(estimates(&session).pop().unwrap(), JobSpec::new("sweep"));
     session.keys("<tab>");
     session.send(Message::Pasted(",0.9\n".into()));
     assert_eq!(
-        estimates(&session).pop().unwrap().params.numbers("ratios").unwrap().unwrap(),
+        estimates(&session).pop().unwrap().params.get::<Vec<f64>>("ratios").unwrap().unwrap(),
         [0.0, 0.25, 0.5, 0.75, 0.9]
     );
     session.keys("<enter>m");

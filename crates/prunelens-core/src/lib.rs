@@ -38,6 +38,7 @@ pub mod digest;
 pub mod files;
 pub mod hub;
 pub mod model;
+pub mod optim;
 pub mod progress;
 pub mod prune;
 pub mod rng;

@@ -82,7 +82,7 @@ pub fn free_memory() -> Option<u64> {
 
 fn batch(family: &Family, spec: &JobSpec, session: &Session) -> Option<usize> {
     let param = family.params.iter().find(|p| p.name == BATCH)?;
-    match spec.params.count(BATCH) {
+    match spec.params.get(BATCH) {
         Ok(Some(batch)) => Some(batch),
         _ => (param.default)(session).parse().ok(),
     }

@@ -8,7 +8,10 @@ use prunelens_core::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Detail, MetricTable};
+use super::{
+    Detail, Metric, MetricTable,
+    report::{Identity, ResultFile, RunStamp, write_results},
+};
 
 /// Whether a job has more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,89 @@ pub trait Job {
 
     /// After the last step: write the results below `results` and give the files' paths.
     fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>>;
+}
+
+/// The work of a family on variants that are ready to read: what a job on a session is made of.
+pub trait Measure {
+    /// What its progress counts.
+    const UNIT: &'static str;
+
+    /// Do the next part. False when all is done. An error from `tick` loses at most this part, and the next call takes it up
+    /// again.
+    fn step(&mut self, tick: Tick) -> Result<bool>;
+
+    /// Done, and in all.
+    fn progress(&self) -> (usize, usize);
+
+    /// What it is doing, for people.
+    fn note(&self) -> String;
+
+    /// Figures so far, with the same names and order from the first part to the last.
+    fn table(&self) -> MetricTable;
+
+    fn details(&self) -> Vec<Detail> {
+        Vec::new()
+    }
+
+    /// What is done, for [`restore`](Self::restore).
+    fn state(&self) -> Result<Vec<u8>>;
+
+    /// Go on from the state of a run over the same data, settings and variants.
+    fn restore(&mut self, state: &[u8]) -> Result<()>;
+
+    /// After the last part: a file for each variant, in their order; `None` for one without a result.
+    fn files(&self, identities: &[Identity], stamp: &RunStamp) -> Result<Vec<Option<ResultFile>>>;
+}
+
+/// Work on what a session has loaded, with what its models and results are called.
+pub struct SessionJob<M> {
+    pub run: M,
+    /// In the order of the run's variants.
+    pub(super) identities: Vec<Identity>,
+    /// Rows of the table ahead of the run's own: which models were measured ...
+    pub(super) settings: Vec<(String, String)>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl<M: Measure> Job for SessionJob<M>
+where
+    Self: Metric,
+{
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn step(&mut self, tick: Tick) -> Result<Step> {
+        self.run.step(tick).map(Step::more_if)
+    }
+
+    fn progress(&self) -> JobProgress {
+        JobProgress::new(self.run.progress(), M::UNIT, self.run.note())
+    }
+
+    fn table(&self) -> MetricTable {
+        let mut table = self.run.table();
+        table.settings.splice(0..0, self.settings.iter().cloned());
+        table.warnings.splice(0..0, self.warnings.iter().cloned());
+        table
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        self.run.details()
+    }
+
+    fn state(&self) -> Result<Vec<u8>> {
+        self.run.state()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        self.run.restore(state)
+    }
+
+    fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>> {
+        let files = self.run.files(&self.identities, &RunStamp::now())?;
+        write_results(results, self.identities.iter().zip(files).filter_map(|(identity, file)| Some((identity, file?))))
+    }
 }
 
 /// A job's state as bytes. Floats keep their bits.

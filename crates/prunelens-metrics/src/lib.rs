@@ -1,5 +1,5 @@
-//! Metrics as SAEBench computes them, as jobs: what can be asked for and what it costs, how it is run in small steps that
-//! can be stopped and taken up again, and what is kept of it.
+//! Measurements as SAEBench makes them: what can be asked for, what it costs, the work in small steps, and what is kept
+//! of it. A family has a folder of its own and a line in [`registry`].
 
 pub mod absorption;
 pub mod checkpoint;
@@ -10,16 +10,15 @@ pub mod fingerprint;
 pub mod fit;
 pub mod job;
 pub mod keeper;
-pub mod lbfgs;
 pub mod params;
 pub mod ravel;
+pub mod readers;
 pub mod registry;
 pub mod report;
 pub mod results;
 pub mod runs;
 pub mod scr_tpp;
 pub mod sparse_probing;
-pub mod subjects;
 pub mod sweep;
 pub mod table;
 pub mod texts;
@@ -27,9 +26,9 @@ pub mod texts;
 pub use checkpoint::{Checkpoints, Claim, Header};
 pub use details::Detail;
 pub use estimate::{Estimate, Extent, Probe};
-pub use job::{Job, JobProgress, Step};
+pub use job::{Job, JobProgress, Measure, SessionJob, Step};
 pub use keeper::{Keeper, Store};
 pub use params::{Kind, Param, ParamValue, Params};
-pub use registry::{Cost, FAMILIES, Family, JobSpec};
+pub use registry::{Cost, FAMILIES, Family, JobSpec, Metric};
 pub use runs::{Run, Runs};
 pub use table::{Better, MetricRow, MetricTable};

@@ -1,7 +1,7 @@
 //! What can be chosen about a job: described once as data, which gives the form, the flags of `prunelens metrics` and the
 //! checks of every value.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use prunelens_core::{
     compare::Variant,
@@ -10,7 +10,8 @@ use prunelens_core::{
     session::Session,
     text::shorten,
 };
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
+use serde_json::Value;
 
 /// One parameter of a metric family. Families that mean the same by a parameter share its description.
 #[derive(Clone, Copy, Debug)]
@@ -220,6 +221,18 @@ fn plain<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
 }
 
 impl ParamValue {
+    /// As options read it: whole numbers are whole.
+    fn as_json(&self) -> Value {
+        let number = |x: &f64| if x.fract() == 0.0 && x.abs() < 1e15 { (*x as i64).into() } else { Value::from(*x) };
+        match self {
+            Self::Flag(yes) => (*yes).into(),
+            Self::Number(x) => number(x),
+            Self::Numbers(all) => all.iter().map(number).collect(),
+            Self::Text(text) => text.as_str().into(),
+            Self::Words(words) => words.as_slice().into(),
+        }
+    }
+
     fn words(&self) -> Option<&[String]> {
         match self {
             Self::Words(words) => Some(words),
@@ -268,61 +281,18 @@ impl Params {
         Ok(())
     }
 
-    fn get<T>(&self, name: &str, read: impl FnOnce(&ParamValue) -> Option<T>) -> Result<Option<T>> {
+    /// All of it as a family's own options.
+    pub fn options<T: DeserializeOwned>(&self) -> Result<T> {
+        let values = self.0.iter().map(|(name, value)| (name.clone(), value.as_json())).collect();
+        serde_json::from_value(Value::Object(values)).map_err(|e| Error::Usage(format!("parameters: {e}")))
+    }
+
+    /// One value, if it was chosen.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         let wrong =
-            || Error::Usage(format!("parameter {name}: {} is of another kind", shorten(&value.to_string(), 200)));
-        read(value).map(Some).ok_or_else(wrong)
-    }
-
-    pub fn count(&self, name: &str) -> Result<Option<usize>> {
-        self.get(name, |value| match value {
-            ParamValue::Number(x) if x.fract() == 0.0 && (0.0..1e15).contains(x) => Some(*x as usize),
-            _ => None,
-        })
-    }
-
-    pub fn number(&self, name: &str) -> Result<Option<f64>> {
-        self.get(name, |value| if let ParamValue::Number(x) = value { Some(*x) } else { None })
-    }
-
-    pub fn numbers(&self, name: &str) -> Result<Option<Vec<f64>>> {
-        self.get(name, |value| if let ParamValue::Numbers(all) = value { Some(all.clone()) } else { None })
-    }
-
-    pub fn counts(&self, name: &str) -> Result<Option<Vec<usize>>> {
-        Ok(self.numbers(name)?.map(|all| all.into_iter().map(|x| x.max(0.0) as usize).collect()))
-    }
-
-    pub fn words(&self, name: &str) -> Result<Option<Vec<String>>> {
-        self.get(name, |value| value.words().map(<[String]>::to_vec))
-    }
-
-    pub fn text(&self, name: &str) -> Result<Option<String>> {
-        self.get(name, |value| if let ParamValue::Text(text) = value { Some(text.clone()) } else { None })
-    }
-
-    pub fn path(&self, name: &str) -> Result<Option<PathBuf>> {
-        Ok(self.text(name)?.map(PathBuf::from))
-    }
-
-    pub fn flag(&self, name: &str) -> Result<Option<bool>> {
-        self.get(name, |value| if let ParamValue::Flag(yes) = value { Some(*yes) } else { None })
-    }
-
-    /// Variants asked for; none named are all that are loaded.
-    pub fn variants(&self) -> Result<Vec<Variant>> {
-        self.words(VARIANTS.name)?.unwrap_or_default().iter().map(|w| w.parse()).collect()
-    }
-
-    pub fn criteria(&self, name: &str) -> Result<Option<Vec<Criterion>>> {
-        self.words(name)?.map(|all| all.iter().map(|w| w.parse()).collect()).transpose()
-    }
-
-    /// Pruning of the `pruned` variant's SAE: what was chosen, else the session's.
-    pub fn pruning(&self, session: &Session) -> Result<(f64, Criterion)> {
-        let criterion = self.text(CRITERION.name)?.map(|name| name.parse()).transpose()?;
-        Ok((self.number(RATIO.name)?.unwrap_or(session.spec.ratio), criterion.unwrap_or(session.spec.criterion)))
+            |_| Error::Usage(format!("parameter {name}: {} is of another kind", shorten(&value.to_string(), 200)));
+        serde_json::from_value(value.as_json()).map(Some).map_err(wrong)
     }
 }
 
@@ -366,6 +336,21 @@ pub const TEXT: Param = Param {
     default: |session| session.spec.text.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
     of_session: true,
 };
+
+/// Tokens of a row or a text where nothing is chosen.
+pub const CONTEXT: usize = 128;
+
+pub const CONTEXT_SIZE: Param = Param {
+    name: "context",
+    help: "Tokens in a row [default: 128, or the model's context if that is shorter]",
+    kind: Kind::Count { least: 2, most: 1 << 20 },
+    default: |session| default_context(session).to_string(),
+    of_session: false,
+};
+
+pub fn default_context(session: &Session) -> usize {
+    CONTEXT.min(session.original.config.n_ctx)
+}
 
 #[cfg(test)]
 mod tests {

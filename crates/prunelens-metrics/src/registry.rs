@@ -4,33 +4,69 @@ use prunelens_core::{
     error::{Error, Result},
     session::Session,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Job, Param, ParamValue, Params};
+use super::{
+    Job, Param, ParamValue, Params,
+    absorption::AbsorptionJob,
+    core::CoreJob,
+    ravel::RavelJob,
+    scr_tpp::{Scr, Tpp},
+    sparse_probing::SparseProbing,
+    sweep::SweepJob,
+    texts::TextJob,
+};
 
 /// All families, in the order of lists. A new one is one line.
 pub const FAMILIES: &[Family] = &[
-    super::core::family::FAMILY,
-    super::sweep::family::FAMILY,
-    super::absorption::family::FAMILY,
-    super::texts::family::SPARSE_PROBING,
-    super::texts::family::SCR,
-    super::texts::family::TPP,
-    super::ravel::family::FAMILY,
+    Family::of::<CoreJob>(),
+    Family::of::<SweepJob>(),
+    Family::of::<AbsorptionJob>(),
+    Family::of::<TextJob<SparseProbing>>(),
+    Family::of::<TextJob<Scr>>(),
+    Family::of::<TextJob<Tpp>>(),
+    Family::of::<RavelJob>(),
 ];
 
-/// A metric family: what it is called, what can be chosen, what it costs and how it begins.
+/// A metric family: what it is called, what can be chosen, what it costs, and the job that begins with these choices.
+pub trait Metric: Sized {
+    /// Its name on the command line and in files: "core", "sparse_probing".
+    const NAME: &'static str;
+    /// What it measures, in one line.
+    const TITLE: &'static str;
+    /// What can be chosen, by the names of the options' fields.
+    const PARAMS: &'static [Param];
+    /// What was chosen; what was not is a default that suits the session.
+    type Options: DeserializeOwned;
+
+    /// The work ahead, for an estimate of time and memory.
+    fn cost(session: &Session, options: &Self::Options) -> Result<Cost>;
+
+    /// Prepare a job; what takes long belongs into its steps.
+    fn new(session: &Session, options: &Self::Options) -> Result<Self>;
+}
+
+/// A [`Metric`] among others, its options by name.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
-    /// Its name on the command line: "core", "sparse-probing".
     pub name: &'static str,
-    /// What it measures, in one line.
     pub title: &'static str,
     pub params: &'static [Param],
     /// The work ahead, for an estimate of time and memory; `None` where it cannot be told.
     pub cost: fn(&Session, &Params) -> Result<Option<Cost>>,
-    /// Prepare a job; what takes long belongs into its steps.
     pub make: fn(&Session, &Params) -> Result<Box<dyn Job>>,
+}
+
+impl Family {
+    pub const fn of<M: Metric + Job + 'static>() -> Self {
+        Self {
+            name: M::NAME,
+            title: M::TITLE,
+            params: M::PARAMS,
+            cost: |session, params| M::cost(session, &params.options()?).map(Some),
+            make: |session, params| Ok(Box::new(M::new(session, &params.options()?)?)),
+        }
+    }
 }
 
 /// Work ahead, in what takes time. Rough is good enough; too little is worse than too much.
@@ -88,6 +124,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::Kind;
 
     #[test]
     fn families_are_told_apart_and_described() {
@@ -103,6 +140,40 @@ mod tests {
                 assert_eq!(same, param.kind, "{} of {} is of another kind elsewhere", param.name, family.name);
             }
         }
+    }
+
+    /// A value of each parameter is taken by the options' field of its name.
+    fn check_options<M: Metric>() {
+        for param in M::PARAMS {
+            let text = match param.kind {
+                Kind::Count { most, .. } | Kind::Counts { most, .. } => most.min(8).to_string(),
+                Kind::Number { most, .. } => most.to_string(),
+                Kind::Ratio | Kind::Ratios => "0.5".into(),
+                Kind::Variants => "pruned,original".into(),
+                Kind::Criterion | Kind::Criteria => "random".into(),
+                Kind::Choice(names) => names[names.len() - 1].into(),
+                Kind::Flag => "yes".into(),
+                Kind::Path | Kind::Words => "a".into(),
+            };
+            let mut params = Params::default();
+            params.set(param.name, param.kind.parse(&text).unwrap());
+            let read = params.options::<M::Options>();
+            assert!(read.is_ok(), "{} {}: {}", M::NAME, param.name, read.err().unwrap());
+        }
+        assert!(JobSpec::new(M::NAME).with("other", ParamValue::Flag(true)).params.options::<M::Options>().is_err());
+    }
+
+    #[test]
+    fn every_parameter_is_a_field_of_its_options() {
+        check_options::<CoreJob>();
+        check_options::<SweepJob>();
+        check_options::<AbsorptionJob>();
+        check_options::<TextJob<SparseProbing>>();
+        check_options::<TextJob<Scr>>();
+        check_options::<TextJob<Tpp>>();
+        check_options::<RavelJob>();
+        let params = Params::default();
+        assert!(params.options::<<SweepJob as Metric>::Options>().is_ok(), "nothing has to be chosen");
     }
 
     #[test]

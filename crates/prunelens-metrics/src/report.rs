@@ -70,6 +70,26 @@ impl RunStamp {
     }
 }
 
+impl ResultFile {
+    /// A file without figures.
+    pub fn new(eval_type_id: &'static str, identity: &Identity, stamp: &RunStamp) -> Self {
+        Self {
+            eval_type_id,
+            eval_config: Value::Null,
+            eval_id: stamp.eval_id.clone(),
+            datetime_epoch_millis: stamp.datetime_epoch_millis,
+            eval_result_metrics: Value::Null,
+            eval_result_details: json!([]),
+            sae_bench_commit_hash: concat!("prunelens ", env!("CARGO_PKG_VERSION")).into(),
+            sae_lens_id: identity.sae_id.clone(),
+            sae_lens_release_id: identity.release.clone(),
+            sae_lens_version: None,
+            sae_cfg_dict: identity.sae_config.clone(),
+            eval_result_unstructured: json!({}),
+        }
+    }
+}
+
 impl Identity {
     /// `{release}_{sae_id}_eval_results.json`, as SAEBench names it; what a file name cannot hold becomes `_` too.
     pub fn file_name(&self) -> String {

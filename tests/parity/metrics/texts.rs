@@ -9,6 +9,7 @@ use prunelens_core::{
     sae::formats,
 };
 use prunelens_metrics::{
+    Measure,
     report::{Identity, RunStamp, sae_cfg_dict},
     scr_tpp::{
         Ablations, N_VALUES, Scr, Tpp,

@@ -1,6 +1,6 @@
 //! Logistic regression on a handful of latents, as scikit-learn fits it.
 
-use crate::lbfgs::{Limits, minimise};
+use prunelens_core::optim::lbfgs::{Options, minimise};
 
 /// Weights and bias.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -36,7 +36,7 @@ pub fn balanced(samples: &[Sample], k: usize) -> Fit {
     }
     // Balanced weights sum to the number of rows: over it the loss is a mean.
     let share = |s: &Sample| s.count / (2.0 * if s.positive { positives } else { total - positives });
-    let found = minimise(vec![0.0; k + 1], Limits::scikit_learn(ITERATIONS), |at, gradient| {
+    let found = minimise(vec![0.0; k + 1], Options::scikit_learn(ITERATIONS), |at, gradient| {
         let (weights, bias) = (&at[..k], at[k]);
         gradient[..k].iter_mut().zip(weights).for_each(|(g, w)| *g = w / total);
         gradient[k] = 0.0;

@@ -6,10 +6,10 @@
 
 pub mod calculator;
 pub mod directions;
-pub mod family;
 pub mod job;
 pub mod latents;
 pub mod logistic;
+pub mod options;
 pub mod probe;
 pub mod prompts;
 pub mod report;
@@ -20,6 +20,8 @@ pub mod sparse;
 mod summary;
 pub mod words;
 
+pub use job::AbsorptionJob;
+pub use options::AbsorptionOptions;
 pub use result::{AbsorptionResult, LetterResult};
 pub use run::AbsorptionRun;
 

@@ -3,6 +3,7 @@
 use prunelens_core::{
     error::{Error, Result},
     model::Tick,
+    optim::adam,
     rng::Rng,
     sae::Latents,
 };
@@ -139,8 +140,6 @@ pub struct Training {
     row: usize,
 }
 
-const BETAS: (f64, f64) = (0.9, 0.999);
-const EPSILON: f32 = 1e-8;
 /// Multiplications between two looks at what the person wants: some ten milliseconds.
 const BUDGET: usize = 30_000_000;
 
@@ -230,8 +229,7 @@ impl Training {
 
     fn descend(&mut self, gradient: &Probe, recipe: &Recipe) {
         self.steps += 1;
-        let rate = (recipe.rate(self.epoch) / (1.0 - BETAS.0.powi(self.steps))) as f32;
-        let root = (1.0 - BETAS.1.powi(self.steps)).sqrt() as f32;
+        let step = adam::Step::new(recipe.rate(self.epoch), self.steps);
         let l1 = recipe.l1 / LETTERS as f32;
         let update = |w: &mut f32, m: &mut f32, v: &mut f32, g: f32, l1: f32| {
             let sign = if *w > 0.0 {
@@ -242,9 +240,7 @@ impl Training {
                 0.0
             };
             let g = g + sign + recipe.l2 * *w;
-            *m += (1.0 - BETAS.0) as f32 * (g - *m);
-            *v = BETAS.1 as f32 * *v + (1.0 - BETAS.1) as f32 * g * g;
-            *w -= rate * *m / (v.sqrt() / root + EPSILON);
+            *w -= step.down(m, v, g);
         };
         let (probe, first, second) = (&mut self.probe, &mut self.first, &mut self.second);
         let moments = first.weights.iter_mut().zip(&mut second.weights);

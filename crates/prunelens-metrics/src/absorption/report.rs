@@ -30,10 +30,7 @@ pub fn result_file(
 ) -> ResultFile {
     let counted: Vec<_> = result.letters.iter().filter(|l| l.counts).collect();
     ResultFile {
-        eval_type_id: "absorption_first_letter",
         eval_config: config(spec, used, &identity.model_name),
-        eval_id: stamp.eval_id.clone(),
-        datetime_epoch_millis: stamp.datetime_epoch_millis,
         eval_result_metrics: json!({ "mean": {
             "mean_absorption_fraction_score": number(mean.mean_absorption_fraction_score),
             "mean_full_absorption_score": number(mean.mean_full_absorption_score),
@@ -43,12 +40,8 @@ pub fn result_file(
             "std_dev_num_split_features": number(mean.std_dev_num_split_features),
         }}),
         eval_result_details: counted.iter().map(|letter| detail(letter)).collect(),
-        sae_bench_commit_hash: concat!("prunelens ", env!("CARGO_PKG_VERSION")).into(),
-        sae_lens_id: identity.sae_id.clone(),
-        sae_lens_release_id: identity.release.clone(),
-        sae_lens_version: None,
-        sae_cfg_dict: identity.sae_config.clone(),
         eval_result_unstructured: own(spec, used, result),
+        ..ResultFile::new("absorption_first_letter", identity, stamp)
     }
 }
 

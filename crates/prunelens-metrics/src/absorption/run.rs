@@ -19,6 +19,7 @@ use super::{
     latents::{activations, encode},
     probe::{Probe, Recipe, Rows, Training},
     prompts::Prompts,
+    report::{Used, result_file},
     result::{AbsorptionResult, Basis, LetterResult, Mean, check_comparable},
     scores::Confusion,
     sparse::{self, LetterProbes},
@@ -26,8 +27,9 @@ use super::{
 };
 use crate::{
     Detail, MetricTable,
-    core::run::groups,
-    job::{from_bytes, to_bytes},
+    job::{Measure, from_bytes, to_bytes},
+    readers::groups,
+    report::{Identity, ResultFile, RunStamp},
 };
 
 /// An absorption run that can be stopped and gone on with after every few prompts.
@@ -155,15 +157,6 @@ impl AbsorptionRun {
     /// Readers of the same activations.
     pub fn groups(&self) -> &[Vec<usize>] {
         &self.groups
-    }
-
-    /// Do the next part. False when all is done. An error from `tick` loses at most this step's work, and the next call takes
-    /// it up again.
-    pub fn step(&mut self, tick: Tick) -> Result<bool> {
-        if let Some(task) = self.next() {
-            self.perform(task, tick)?;
-        }
-        Ok(self.next().is_some())
     }
 
     fn next(&self) -> Option<Task> {
@@ -443,9 +436,22 @@ impl AbsorptionRun {
         check_comparable(&results, &self.groups)?;
         Ok(results)
     }
+}
+
+impl Measure for AbsorptionRun {
+    const UNIT: &'static str = "prompts";
+
+    /// Do the next part. False when all is done. An error from `tick` loses at most this step's work, and the next call takes
+    /// it up again.
+    fn step(&mut self, tick: Tick) -> Result<bool> {
+        if let Some(task) = self.next() {
+            self.perform(task, tick)?;
+        }
+        Ok(self.next().is_some())
+    }
 
     /// Prompts read, and to be read for all models; the second ones are guessed until they are known.
-    pub fn progress(&self) -> (usize, usize) {
+    fn progress(&self) -> (usize, usize) {
         let guess = self.spec.max_words.unwrap_or(20_000).min(20_000);
         let mut total = (0, 0);
         for (group, model) in self.work.models.iter().enumerate() {
@@ -461,7 +467,7 @@ impl AbsorptionRun {
     }
 
     /// What it is doing, for people.
-    pub fn note(&self) -> String {
+    fn note(&self) -> String {
         let percent = |training: Option<&Training>, recipe: Recipe| {
             let rows = self.prompts.as_ref().map_or(0, |p| p.training);
             training.map_or(0, |t| (100.0 * t.progress(&recipe, rows)) as usize)
@@ -492,7 +498,7 @@ impl AbsorptionRun {
     }
 
     /// Figures so far.
-    pub fn table(&self) -> MetricTable {
+    fn table(&self) -> MetricTable {
         let results: Vec<_> = (0..self.readers.len()).map(|reader| self.result(reader)).collect();
         let (done, total) = self.progress();
         let share = if self.next().is_none() { 1.0 } else { (done as f64 / total.max(1) as f64).min(0.999) };
@@ -500,18 +506,18 @@ impl AbsorptionRun {
     }
 
     /// Letters and absorbed words so far.
-    pub fn details(&self) -> Vec<Detail> {
+    fn details(&self) -> Vec<Detail> {
         let results: Vec<_> = (0..self.readers.len()).map(|reader| self.result(reader)).collect();
         summary::details(&results)
     }
 
     /// What is done, for [`restore`](Self::restore).
-    pub fn state(&self) -> Result<Vec<u8>> {
+    fn state(&self) -> Result<Vec<u8>> {
         to_bytes(&self.work)
     }
 
     /// Go on from the state of a run with the same words and readers.
-    pub fn restore(&mut self, state: &[u8]) -> Result<()> {
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
         let work: Work = from_bytes(state)?;
         let other = || Error::invalid("the saved state is of another absorption run; start it anew");
         if work.models.len() != self.groups.len() || work.variants.len() != self.readers.len() {
@@ -542,6 +548,23 @@ impl AbsorptionRun {
         self.truths = (0..self.groups.len()).map(|group| self.find_truth(group, &prompts)).collect();
         self.prompts = Some(Arc::new(prompts));
         Ok(())
+    }
+
+    /// One result file a variant that could be evaluated.
+    fn files(&self, identities: &[Identity], stamp: &RunStamp) -> Result<Vec<Option<ResultFile>>> {
+        let results = self.finish()?;
+        let Some(prompts) = &self.prompts else { return Ok(Vec::new()) };
+        let file = |((result, reader), identity): ((&AbsorptionResult, &Reader), &Identity)| {
+            let used = Used {
+                prompt_token_pos: -(prompts.from_end as i64),
+                llm_batch_size: self.prompts_at_once(reader),
+                k_sparse_probe_batch_size: prompts.latent_batch(self.spec.k_sparse_probe_batch_size),
+                dtype: reader.model.dtype,
+                hook: reader.hook.to_string(),
+            };
+            Some(result_file(&self.spec, &used, identity, stamp, result, result.mean.as_ref()?))
+        };
+        Ok(results.iter().zip(&self.readers).zip(identities).map(file).collect())
     }
 }
 

@@ -10,7 +10,10 @@ use prunelens_core::{
 };
 use serde::Serialize;
 
-use super::{CoreResult, CoreRun, CoreSpec};
+use crate::{
+    Measure,
+    core::{CoreResult, CoreRun, CoreSpec},
+};
 
 /// Figures on held-out text, with the names of the core metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]

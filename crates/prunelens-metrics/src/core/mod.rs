@@ -7,9 +7,9 @@ pub mod activation;
 pub mod cosine;
 pub mod downstream;
 pub mod evaluate;
-pub mod family;
 pub mod inputs;
 pub mod job;
+pub mod options;
 pub mod pass;
 pub mod report;
 pub mod result;
@@ -17,6 +17,8 @@ pub mod run;
 mod summary;
 pub mod weights;
 
+pub use job::CoreJob;
+pub use options::CoreOptions;
 pub use result::{CoreResult, FIGURES, OWN_FIGURES};
 pub use run::{CoreRun, check_comparable};
 

@@ -18,18 +18,11 @@ pub fn result_file(
     result: &CoreResult,
 ) -> ResultFile {
     ResultFile {
-        eval_type_id: "core",
         eval_config: config(spec, dtype, &identity.model_name),
-        eval_id: stamp.eval_id.clone(),
-        datetime_epoch_millis: stamp.datetime_epoch_millis,
         eval_result_metrics: categories(FIGURES, result),
         eval_result_details: details(result),
-        sae_bench_commit_hash: concat!("prunelens ", env!("CARGO_PKG_VERSION")).into(),
-        sae_lens_id: identity.sae_id.clone(),
-        sae_lens_release_id: identity.release.clone(),
-        sae_lens_version: None,
-        sae_cfg_dict: identity.sae_config.clone(),
         eval_result_unstructured: json!({ OWN: categories(OWN_FIGURES, result)[OWN] }),
+        ..ResultFile::new("core", identity, stamp)
     }
 }
 

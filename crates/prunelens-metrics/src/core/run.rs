@@ -8,6 +8,7 @@ use super::{
     downstream::DownstreamSums,
     inputs::Inputs,
     pass::{Ablated, Measured, Plan, measure},
+    report::result_file,
     summary,
     weights::{WeightFigures, WeightRun},
 };
@@ -22,7 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     MetricTable,
-    job::{from_bytes, to_bytes},
+    job::{Measure, from_bytes, to_bytes},
+    readers::{groups, partition},
+    report::{Identity, ResultFile, RunStamp},
 };
 
 /// A core run that can be stopped and gone on with after every few rows.
@@ -126,42 +129,6 @@ impl CoreRun {
         &self.readers
     }
 
-    /// Do the next few rows of one model, or the next part of one SAE's weights. False when all is done. An error from `tick` loses
-    /// at most this step's work, and the next call takes it up again.
-    pub fn step(&mut self, tick: Tick) -> Result<bool> {
-        if self.batch < self.spec.batches() {
-            self.measure_rows(tick)?;
-        } else if let Some(at) = self.weights.iter().position(|task| task.done.is_none()) {
-            self.weigh(at, tick)?;
-        }
-        Ok(self.batch < self.spec.batches() || self.weights.iter().any(|task| task.done.is_none()))
-    }
-
-    /// What is done, for [`restore`](Self::restore). A batch half done is left out: it is done again.
-    pub fn state(&self) -> Result<Vec<u8>> {
-        to_bytes(&State {
-            batch: self.batch,
-            group: self.group,
-            sums: self.sums.clone(),
-            weights: self.weights.iter().map(|task| task.done.as_deref().cloned()).collect(),
-        })
-    }
-
-    /// Go on from the state of a run over the same rows and readers.
-    pub fn restore(&mut self, state: &[u8]) -> Result<()> {
-        let state: State = from_bytes(state)?;
-        let same = state.sums.len() == self.sums.len() && state.weights.len() == self.weights.len();
-        if !same || state.batch > self.spec.batches() || state.group >= self.groups.len() {
-            return Err(Error::invalid("the saved state is of another core run; start it anew"));
-        }
-        (self.batch, self.group, self.row, self.sums) = (state.batch, state.group, 0, state.sums);
-        self.measured = Measured::default();
-        for (task, done) in self.weights.iter_mut().zip(state.weights) {
-            task.done = done.map(Arc::new);
-        }
-        Ok(())
-    }
-
     fn measure_rows(&mut self, tick: Tick) -> Result<()> {
         let size = self.spec.batch_size_prompts;
         let readers: Vec<_> = self.groups[self.group].iter().map(|&r| &self.readers[r]).collect();
@@ -231,35 +198,6 @@ impl CoreRun {
         Ok(())
     }
 
-    /// Tokens of rows done for all models, and in all.
-    pub fn progress(&self) -> (usize, usize) {
-        let (rows, groups) = (self.spec.batch_size_prompts, self.groups.len());
-        let done = self.batch * rows * groups + self.group * rows + self.row;
-        (done * self.spec.context_size / groups, self.spec.rows() * self.spec.context_size)
-    }
-
-    /// What it is doing, for people.
-    pub fn note(&self) -> String {
-        if self.batch < self.spec.batches() {
-            return format!("batch {} of {}", self.batch + 1, self.spec.batches());
-        }
-        match self.weights.iter().find(|task| task.done.is_none()) {
-            Some(task) => {
-                let name = self.readers[task.readers[0]].variant;
-                let (done, total) = task.run.as_ref().map_or((0, 1), WeightRun::progress);
-                format!("cosines of {name} {} %", 100 * done / total.max(1))
-            }
-            None => String::new(),
-        }
-    }
-
-    /// Figures so far, with the same names and order from the first batch to the last.
-    pub fn table(&self) -> MetricTable {
-        let (done, total) = self.progress();
-        let results: Vec<_> = (0..self.readers.len()).map(|r| self.result(r)).collect();
-        summary::table(&self.spec, &self.readers, &results, done as f64 / total as f64)
-    }
-
     /// The results of all variants, once [`step`](Self::step) has nothing left to do.
     pub fn finish(&self) -> Result<Vec<(Variant, CoreResult)>> {
         let (done, total) = self.progress();
@@ -286,6 +224,85 @@ impl CoreRun {
             density: sums.activation.density(),
             weights: weights.and_then(|task| task.done.clone()).unwrap_or_default(),
         }
+    }
+}
+
+impl Measure for CoreRun {
+    const UNIT: &'static str = "tokens";
+
+    /// Do the next few rows of one model, or the next part of one SAE's weights. False when all is done. An error from `tick` loses
+    /// at most this step's work, and the next call takes it up again.
+    fn step(&mut self, tick: Tick) -> Result<bool> {
+        if self.batch < self.spec.batches() {
+            self.measure_rows(tick)?;
+        } else if let Some(at) = self.weights.iter().position(|task| task.done.is_none()) {
+            self.weigh(at, tick)?;
+        }
+        Ok(self.batch < self.spec.batches() || self.weights.iter().any(|task| task.done.is_none()))
+    }
+
+    /// Tokens of rows done for all models, and in all.
+    fn progress(&self) -> (usize, usize) {
+        let (rows, groups) = (self.spec.batch_size_prompts, self.groups.len());
+        let done = self.batch * rows * groups + self.group * rows + self.row;
+        (done * self.spec.context_size / groups, self.spec.rows() * self.spec.context_size)
+    }
+
+    /// What it is doing, for people.
+    fn note(&self) -> String {
+        if self.batch < self.spec.batches() {
+            return format!("batch {} of {}", self.batch + 1, self.spec.batches());
+        }
+        match self.weights.iter().find(|task| task.done.is_none()) {
+            Some(task) => {
+                let name = self.readers[task.readers[0]].variant;
+                let (done, total) = task.run.as_ref().map_or((0, 1), WeightRun::progress);
+                format!("cosines of {name} {} %", 100 * done / total.max(1))
+            }
+            None => String::new(),
+        }
+    }
+
+    /// Figures so far, with the same names and order from the first batch to the last.
+    fn table(&self) -> MetricTable {
+        let (done, total) = self.progress();
+        let results: Vec<_> = (0..self.readers.len()).map(|r| self.result(r)).collect();
+        summary::table(&self.spec, &self.readers, &results, done as f64 / total as f64)
+    }
+
+    /// What is done, for [`restore`](Self::restore). A batch half done is left out: it is done again.
+    fn state(&self) -> Result<Vec<u8>> {
+        to_bytes(&State {
+            batch: self.batch,
+            group: self.group,
+            sums: self.sums.clone(),
+            weights: self.weights.iter().map(|task| task.done.as_deref().cloned()).collect(),
+        })
+    }
+
+    /// Go on from the state of a run over the same rows and readers.
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        let state: State = from_bytes(state)?;
+        let same = state.sums.len() == self.sums.len() && state.weights.len() == self.weights.len();
+        if !same || state.batch > self.spec.batches() || state.group >= self.groups.len() {
+            return Err(Error::invalid("the saved state is of another core run; start it anew"));
+        }
+        (self.batch, self.group, self.row, self.sums) = (state.batch, state.group, 0, state.sums);
+        self.measured = Measured::default();
+        for (task, done) in self.weights.iter_mut().zip(state.weights) {
+            task.done = done.map(Arc::new);
+        }
+        Ok(())
+    }
+
+    /// One result file a variant.
+    fn files(&self, identities: &[Identity], stamp: &RunStamp) -> Result<Vec<Option<ResultFile>>> {
+        let results = self.finish()?;
+        let files = identities.iter().zip(&self.readers).zip(&results);
+        let file = |((identity, reader), (_, result)): ((&Identity, &Reader), &(Variant, CoreResult))| {
+            Some(result_file(&self.spec, reader.model.dtype, identity, stamp, result))
+        };
+        Ok(files.map(file).collect())
     }
 }
 
@@ -323,21 +340,4 @@ pub fn rows_at_once(reader: &Reader, length: usize) -> usize {
 fn same_weights(a: &Reader, b: &Reader) -> bool {
     let pruning = |r: &Reader| r.pruning.as_ref().filter(|p| p.ratio > 0.0).map(|p| (Arc::as_ptr(&p.order), p.ratio));
     Arc::ptr_eq(&a.sae, &b.sae) && pruning(a) == pruning(b)
-}
-
-/// Readers of the same model at the same hook in the same space, by their place: their clean pass is one.
-pub fn groups(readers: &[Reader]) -> Vec<Vec<usize>> {
-    partition(readers, |a, b| Arc::ptr_eq(&a.model, &b.model) && a.hook == b.hook && a.space == b.space)
-}
-
-/// Places of equal items, in the order of their first.
-fn partition<T>(items: &[T], same: impl Fn(&T, &T) -> bool) -> Vec<Vec<usize>> {
-    let mut parts: Vec<Vec<usize>> = Vec::new();
-    for (at, item) in items.iter().enumerate() {
-        match parts.iter_mut().find(|part| same(&items[part[0]], item)) {
-            Some(part) => part.push(at),
-            None => parts.push(vec![at]),
-        }
-    }
-    parts
 }

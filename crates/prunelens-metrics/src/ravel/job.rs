@@ -1,13 +1,12 @@
-//! A RAVEL job on what a session has loaded: which entities, which variants, how much, what the files are called.
+//! A RAVEL job on what a session has loaded: which entities, which variants, how much.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use prunelens_core::{
-    compare::{Reader, Variant},
+    compare::Reader,
     data::entities::{EntityClass, read_classes},
     error::{Error, Result},
-    model::{HookPoint, Model, Site, Tick, ragged::readable},
-    prune::Criterion,
+    model::{HookPoint, Model, Site, ragged::readable},
     rng::Rng,
     session::Session,
     text::{safe, shorten},
@@ -15,62 +14,39 @@ use prunelens_core::{
 
 use super::{
     RavelRun, RavelSpec,
+    options::{PARAMS, RavelOptions, amounts, cost},
     prompts::prompts,
-    report::{Circumstances, result_file},
     run::Class,
 };
 use crate::{
-    Detail, MetricTable,
-    job::{Job, JobProgress, Step},
-    report::{Identity, RunStamp, write_results},
-    subjects::{Names, readers},
+    Cost, Metric, Param, SessionJob,
+    readers::{Names, readers},
 };
-
-/// What can be chosen about a run; `None` is a default that suits the model and two CPU cores.
-#[derive(Clone, Debug, Default)]
-pub struct RavelOptions {
-    /// Those present, if none are named.
-    pub variants: Vec<Variant>,
-    /// Folder of the entity files.
-    pub data: Option<PathBuf>,
-    pub entities: Option<usize>,
-    pub prompts: Option<usize>,
-    pub pairs: Option<usize>,
-    pub epochs: Option<usize>,
-    pub batch: Option<usize>,
-    pub seed: Option<u64>,
-    /// Pruning of the `pruned` variant's SAE. Default: the session's.
-    pub pruning: Option<(f64, Criterion)>,
-}
 
 /// Attributes that SAEBench chooses among those of its public set.
 const SELECTION: [(&str, &[&str]); 2] =
     [("city", &["Country", "Continent", "Language"]), ("nobel_prize_winner", &["Country of Birth", "Field", "Gender"])];
 
-/// A run with the names of its results.
-pub struct RavelJob {
-    pub run: RavelRun,
-    /// In the order of the run's readers.
-    identities: Vec<Identity>,
-    models: Vec<(String, String)>,
-    warnings: Vec<String>,
-    asked: String,
-    /// The SAE's own hook, by reader.
-    hooks: Vec<HookPoint>,
-}
+pub type RavelJob = SessionJob<RavelRun>;
 
-impl RavelJob {
-    pub fn new(session: &Session, options: &RavelOptions) -> Result<Self> {
+impl Metric for RavelJob {
+    const NAME: &'static str = "ravel";
+    const TITLE: &'static str = "Attributes of entities changed one at a time through the latents (RAVEL)";
+    const PARAMS: &'static [Param] = PARAMS;
+    type Options = RavelOptions;
+
+    fn cost(session: &Session, options: &RavelOptions) -> Result<Cost> {
+        Ok(cost(session, options))
+    }
+
+    fn new(session: &Session, options: &RavelOptions) -> Result<Self> {
         let dir = options.data.as_ref().ok_or_else(|| {
             Error::Usage(
                 "ravel needs entities: give the folder of their files with --data (`prunelens data entities` makes one)".into(),
             )
         })?;
-        let (ratio, criterion) = options.pruning.unwrap_or((session.spec.ratio, session.spec.criterion));
-        let found = readers(session, &options.variants, ratio, criterion)?;
+        let found = readers(session, &options.variants, options.ratio, options.criterion)?;
         let names = Names::of(session);
-        let identities = found.iter().map(|reader| names.identity(reader)).collect();
-        let hooks = found.iter().map(|reader| reader.hook).collect();
         let (asked, readers) = block_readers(session, &found)?;
         let classes = read_classes(dir)?;
         let mut spec = spec(session, options);
@@ -85,67 +61,14 @@ impl RavelJob {
         if session.original.dtype != candle_core::DType::F32 || !session.original.device.is_cpu() {
             warnings.push("RAVEL runs on the CPU in f32 whatever the session runs on".into());
         }
+        let mut settings = names.settings();
+        settings.push(("known to".into(), session.original.name.clone()));
         Ok(Self {
-            run: RavelRun::new(spec, made, session.tokenizer.clone(), asked, readers)?,
-            identities,
-            models: names.settings(),
+            identities: names.identities(&found),
+            run: RavelRun::new(spec, made, session.tokenizer.clone(), asked, readers, session.hook)?,
+            settings,
             warnings,
-            asked: session.original.name.clone(),
-            hooks,
         })
-    }
-}
-
-impl Job for RavelJob {
-    fn name(&self) -> &'static str {
-        "ravel"
-    }
-
-    fn step(&mut self, tick: Tick) -> Result<Step> {
-        self.run.step(tick).map(Step::more_if)
-    }
-
-    fn progress(&self) -> JobProgress {
-        JobProgress::new(self.run.progress(), "prompts", self.run.note())
-    }
-
-    /// With the models they were measured on.
-    fn table(&self) -> MetricTable {
-        let mut table = self.run.table();
-        let asked = ("known to".to_owned(), self.asked.clone());
-        table.settings.splice(0..0, self.models.iter().cloned().chain([asked]));
-        table.warnings.splice(0..0, self.warnings.iter().cloned());
-        table
-    }
-
-    fn details(&self) -> Vec<Detail> {
-        self.run.details()
-    }
-
-    fn state(&self) -> Result<Vec<u8>> {
-        self.run.state()
-    }
-
-    fn restore(&mut self, state: &[u8]) -> Result<()> {
-        self.run.restore(state)
-    }
-
-    /// One result file a variant below `folder`.
-    fn finish(&mut self, folder: &Path) -> Result<Vec<PathBuf>> {
-        let results = self.run.finish()?;
-        let stamp = RunStamp::now();
-        let spec = self.run.spec();
-        let files = self.identities.iter().zip(&results).enumerate().map(|(at, (identity, (_, outcomes)))| {
-            let around = Circumstances {
-                asked: self.asked.clone(),
-                hooks: [self.hooks[at].to_string(), self.run.readers()[at].hook.to_string()],
-                prompts: self.run.known().into_iter().map(|(class, all, known)| (class.into(), all, known)).collect(),
-                pairs: self.run.pair_counts(),
-                unchanged: self.run.unchanged(at),
-            };
-            (identity, result_file(spec, identity, &stamp, outcomes, &around))
-        });
-        write_results(folder, files)
     }
 }
 
@@ -185,15 +108,6 @@ fn spec(session: &Session, options: &RavelOptions) -> RavelSpec {
         llm_batch_size: options.batch.unwrap_or(default.llm_batch_size),
         random_seed: options.seed.unwrap_or(default.random_seed),
         ..default
-    }
-}
-
-/// Prompts asked of each class, and pairs of each attribute: some minutes' work on two cores.
-pub fn amounts(model: &Model) -> (usize, usize) {
-    match model.parameters() {
-        0..20_000_000 => (8000, 1000),
-        20_000_000..200_000_000 => (4000, 300),
-        _ => (2000, 150),
     }
 }
 

@@ -8,6 +8,7 @@ use prunelens_core::{
         Captured, HookPoint, Model, Tick,
         ragged::{Stopped, likeliest},
     },
+    optim::adam::{BETAS, EPSILON},
     sae::{Encoded, Latents},
 };
 use prunelens_kernels::{losses::log_sum_exp, with_f32};
@@ -59,7 +60,6 @@ impl Mask {
 
     /// One step of Adam down the gradient by the logits.
     pub fn step(&mut self, gradient: &[f32], learning_rate: f64) {
-        const BETAS: (f64, f64) = (0.9, 0.999);
         self.steps += 1;
         let t = self.steps as f64;
         let rate = (learning_rate / (1.0 - BETAS.0.powf(t))) as f32;
@@ -69,7 +69,7 @@ impl Mask {
         for ((l, (m, v)), g) in self.logits.iter_mut().zip(moments).zip(gradient) {
             *m = keep.0 * *m + (1.0 - BETAS.0) as f32 * g;
             *v = keep.1 * *v + (1.0 - BETAS.1) as f32 * g * g;
-            *l -= rate * *m / (v.sqrt() / correction + 1e-8);
+            *l -= rate * *m / (v.sqrt() / correction + EPSILON);
         }
     }
 }

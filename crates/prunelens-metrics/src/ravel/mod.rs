@@ -6,9 +6,9 @@
 
 pub mod completion;
 pub mod facts;
-pub mod family;
 pub mod job;
 pub mod mask;
+pub mod options;
 pub mod pairs;
 pub mod prompts;
 pub mod report;
@@ -16,6 +16,8 @@ pub mod run;
 pub mod state;
 mod summary;
 
+pub use job::RavelJob;
+pub use options::RavelOptions;
 pub use run::RavelRun;
 
 /// What to measure on. Names are those of SAEBench's `RAVELEvalConfig`.

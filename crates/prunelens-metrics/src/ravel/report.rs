@@ -50,18 +50,10 @@ pub fn result_file(
     }
     unstructured.insert("prunelens".into(), own(outcomes, around));
     ResultFile {
-        eval_type_id: "ravel",
         eval_config: config(spec, &identity.model_name),
-        eval_id: stamp.eval_id.clone(),
-        datetime_epoch_millis: stamp.datetime_epoch_millis,
         eval_result_metrics: json!({ "ravel": scores }),
-        eval_result_details: json!([]),
-        sae_bench_commit_hash: concat!("prunelens ", env!("CARGO_PKG_VERSION")).into(),
-        sae_lens_id: identity.sae_id.clone(),
-        sae_lens_release_id: identity.release.clone(),
-        sae_lens_version: None,
-        sae_cfg_dict: identity.sae_config.clone(),
         eval_result_unstructured: Value::Object(unstructured),
+        ..ResultFile::new("ravel", identity, stamp)
     }
 }
 

@@ -4,13 +4,10 @@ use prunelens_core::{compare::Reader, error::Result, model::Tick, prune::Pruning
 use prunelens_kernels::{encode::keep, with_f32};
 use rayon::prelude::*;
 
-use crate::{
-    sparse_probing::top_k::mean_difference,
-    texts::{
-        Draw, LinearProbe, SparseRows,
-        collect::Rows,
-        linear::{Dense, Examples},
-    },
+use crate::texts::{
+    Draw, LinearProbe, SparseRows,
+    collect::Rows,
+    linear::{Dense, Examples, mean_difference},
 };
 
 /// `W_dec w` for some probes.

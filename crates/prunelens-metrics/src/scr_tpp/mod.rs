@@ -12,7 +12,8 @@ pub mod tpp;
 use prunelens_core::compare::Reader;
 use serde_json::{Value, json};
 
-use super::texts::{linear::Training, report::llm_dtype, unit::Sizes};
+use super::texts::{Unit, linear::Training, options::params, plan::Plan, unit::Sizes};
+use crate::{Kind, Param, report::llm_dtype};
 
 pub use scr::Scr;
 pub use tpp::Tpp;
@@ -22,6 +23,16 @@ pub const N_VALUES: [usize; 7] = [2, 5, 10, 20, 50, 100, 500];
 
 /// The probes. Their small batches are part of the method: they decide how much of a second label a probe picks up.
 pub const TRAINING: Training = Training { epochs: 20, batch: 16, lr: 1e-3, l1_penalty: 1e-3, patience: 20 };
+
+const LATENTS: Param = Param {
+    name: "latents",
+    help: "Numbers of latents to ablate, of 2,5,10,20,50,100,500 [default: all]",
+    kind: Kind::Counts { least: 2, most: 500 },
+    default: |_| "2,5,10,20,50,100,500".into(),
+    of_session: false,
+};
+
+const PARAMS: &[Param] = &params(LATENTS);
 
 /// What the two have in common.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +47,15 @@ pub struct Ablations {
 }
 
 impl Ablations {
+    fn of(n_values: Vec<usize>, plan: &Plan, units: &[Unit]) -> Self {
+        Self {
+            n_values,
+            datasets: plan.names(),
+            pairs: plan.datasets.iter().map(|dataset| dataset.about.scr_pairs.clone()).collect(),
+            sizes: plan.real_sizes(units),
+        }
+    }
+
     /// SAEBench's shared config.
     fn config(&self, perform_scr: bool, reader: &Reader, model_name: &str) -> Value {
         let pairs: serde_json::Map<String, Value> =
@@ -55,7 +75,7 @@ impl Ablations {
             "probe_l1_penalty": TRAINING.l1_penalty,
             "sae_batch_size": 125,
             "llm_batch_size": null,
-            "llm_dtype": llm_dtype(reader),
+            "llm_dtype": llm_dtype(reader.model.dtype),
             "lower_vram_usage": false,
             "model_name": model_name,
             "n_values": self.n_values,

@@ -1,20 +1,22 @@
 //! SCR on one pair of classes: three probes, one of them on texts in which the two labels go together.
 
-use prunelens_core::{compare::Reader, error::Result, model::Tick, rng::Rng};
+use prunelens_core::{compare::Reader, error::Result, model::Tick, rng::Rng, session::Session};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    Ablations, N_VALUES, TRAINING,
+    Ablations, N_VALUES, PARAMS, TRAINING,
     ablate::{DecoderDots, Effect, Logits, effects, strongest},
     scores,
 };
 use crate::{
-    Better,
+    Better, Cost, Metric, Param,
     texts::{
-        Draw, Family, LinearProbe, TextSet, Unit, UnitResult,
+        Draw, Family, LinearProbe, TextJob, TextOptions, TextSet, Unit, UnitResult,
         collect::{Rows, Summary},
         linear::Dense,
+        options::cost,
+        plan::{Plan, chosen},
         report::Layout,
         run::Column,
         unit::SCR_SETS,
@@ -141,11 +143,30 @@ impl Scr {
     }
 }
 
+impl Metric for TextJob<Scr> {
+    const NAME: &'static str = "scr";
+    const TITLE: &'static str = "Whether a probe loses a second label it should not go by when latents are ablated";
+    const PARAMS: &'static [Param] = PARAMS;
+    type Options = TextOptions;
+
+    fn cost(session: &Session, options: &TextOptions) -> Result<Cost> {
+        cost(session, options, true)
+    }
+
+    fn new(session: &Session, options: &TextOptions) -> Result<Self> {
+        let n_values = chosen("--latents", &options.n_values, &N_VALUES, &N_VALUES)?;
+        let mut plan = Plan::new(session, options)?;
+        let units = plan.of_pairs(session, !options.datasets.is_empty())?;
+        let family = Scr(Ablations::of(n_values, &plan, &units));
+        plan.job(session, options, family, units)
+    }
+}
+
 impl Family for Scr {
     type Work = Work;
 
     fn name(&self) -> &'static str {
-        "scr"
+        TextJob::<Self>::NAME
     }
 
     fn summary(&self, train: bool) -> Summary {
@@ -185,6 +206,8 @@ impl Family for Scr {
 }
 
 impl Layout for Scr {
+    const OF_CLASS: &'static str = "scr_";
+
     fn config(&self, reader: &Reader, model_name: &str) -> Value {
         self.0.config(true, reader, model_name)
     }

@@ -1,20 +1,22 @@
 //! TPP on one data set: a probe a class, and what becomes of all of them when the latents of one are ablated.
 
-use prunelens_core::{compare::Reader, error::Result, model::Tick, rng::Rng};
+use prunelens_core::{compare::Reader, error::Result, model::Tick, rng::Rng, session::Session};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    Ablations, N_VALUES, TRAINING,
+    Ablations, N_VALUES, PARAMS, TRAINING,
     ablate::{DecoderDots, Effect, Logits, effects, strongest},
     scores,
 };
 use crate::{
-    Better,
+    Better, Cost, Metric, Param,
     texts::{
-        Draw, Family, LinearProbe, Permutations, Unit, UnitResult,
+        Draw, Family, LinearProbe, Permutations, TextJob, TextOptions, Unit, UnitResult,
         collect::{Rows, Summary},
         linear::Dense,
+        options::cost,
+        plan::{Plan, chosen},
         report::{Layout, by_class},
         run::Column,
     },
@@ -137,11 +139,30 @@ impl Tpp {
     }
 }
 
+impl Metric for TextJob<Tpp> {
+    const NAME: &'static str = "tpp";
+    const TITLE: &'static str = "Whether ablating a class's latents hurts its probe and no other";
+    const PARAMS: &'static [Param] = PARAMS;
+    type Options = TextOptions;
+
+    fn cost(session: &Session, options: &TextOptions) -> Result<Cost> {
+        cost(session, options, false)
+    }
+
+    fn new(session: &Session, options: &TextOptions) -> Result<Self> {
+        let n_values = chosen("--latents", &options.n_values, &N_VALUES, &N_VALUES)?;
+        let plan = Plan::new(session, options)?;
+        let units = plan.of_classes(session)?;
+        let family = Tpp(Ablations::of(n_values, &plan, &units));
+        plan.job(session, options, family, units)
+    }
+}
+
 impl Family for Tpp {
     type Work = Work;
 
     fn name(&self) -> &'static str {
-        "tpp"
+        TextJob::<Self>::NAME
     }
 
     fn summary(&self, train: bool) -> Summary {
@@ -183,6 +204,8 @@ impl Family for Tpp {
 }
 
 impl Layout for Tpp {
+    const OF_CLASS: &'static str = "total_metric";
+
     fn config(&self, reader: &Reader, model_name: &str) -> Value {
         self.0.config(false, reader, model_name)
     }

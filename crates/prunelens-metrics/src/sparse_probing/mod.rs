@@ -5,19 +5,21 @@
 
 pub mod top_k;
 
-use prunelens_core::{compare::Reader, error::Result, model::Tick, rng::Rng};
+use prunelens_core::{compare::Reader, error::Result, model::Tick, rng::Rng, session::Session};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::texts::{
-    Draw, Family, LinearProbe, Unit, UnitResult,
+    Draw, Family, LinearProbe, TextJob, TextOptions, Unit, UnitResult,
     collect::{Rows, Summary},
     linear::{Dense, Examples, Training},
-    report::{Layout, llm_dtype},
+    options::{cost, params},
+    plan::{Plan, chosen},
+    report::Layout,
     run::Column,
     unit::Sizes,
 };
-use crate::Better;
+use crate::{Better, Cost, Kind, Metric, Param, report::llm_dtype};
 
 /// What can be asked for: the fields of SAEBench's files.
 pub const K_VALUES: [usize; 7] = [1, 2, 5, 10, 20, 50, 100];
@@ -37,11 +39,38 @@ pub struct SparseProbing {
 #[derive(Default, Serialize, Deserialize)]
 pub struct Work(Vec<Vec<f64>>);
 
+const LATENTS: Param = Param {
+    name: "k",
+    help: "Numbers of latents that a probe reads, of 1,2,5,10,20,50,100 [default: 1,2,5]",
+    kind: Kind::Counts { least: 1, most: 100 },
+    default: |_| "1,2,5".into(),
+    of_session: false,
+};
+
+impl Metric for TextJob<SparseProbing> {
+    const NAME: &'static str = "sparse_probing";
+    const TITLE: &'static str = "What one, two or five latents tell about the classes of texts";
+    const PARAMS: &'static [Param] = &params(LATENTS);
+    type Options = TextOptions;
+
+    fn cost(session: &Session, options: &TextOptions) -> Result<Cost> {
+        cost(session, options, false)
+    }
+
+    fn new(session: &Session, options: &TextOptions) -> Result<Self> {
+        let k_values = chosen("--k", &options.k_values, &K_VALUES, &[1, 2, 5])?;
+        let plan = Plan::new(session, options)?;
+        let units = plan.of_classes(session)?;
+        let family = SparseProbing { k_values, datasets: plan.names(), sizes: plan.real_sizes(&units) };
+        plan.job(session, options, family, units)
+    }
+}
+
 impl Family for SparseProbing {
     type Work = Work;
 
     fn name(&self) -> &'static str {
-        "sparse_probing"
+        TextJob::<Self>::NAME
     }
 
     fn summary(&self, _: bool) -> Summary {
@@ -152,6 +181,8 @@ impl SparseProbing {
 }
 
 impl Layout for SparseProbing {
+    const OF_CLASS: &'static str = "sae_";
+
     fn config(&self, reader: &Reader, model_name: &str) -> Value {
         json!({
             "random_seed": self.sizes.seed,
@@ -161,7 +192,7 @@ impl Layout for SparseProbing {
             "context_length": self.sizes.context,
             "sae_batch_size": 125,
             "llm_batch_size": null,
-            "llm_dtype": llm_dtype(reader),
+            "llm_dtype": llm_dtype(reader.model.dtype),
             "model_name": model_name,
             "k_values": self.k_values,
             "lower_vram_usage": false,

@@ -1,6 +1,10 @@
 //! A logistic regression on the columns that differ most between the classes.
 
-use crate::texts::{Draw, linear::Examples, logistic::Logistic};
+use crate::texts::{
+    Draw,
+    linear::{Examples, mean_difference},
+    logistic::Logistic,
+};
 
 /// The probe, and which columns it reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,18 +35,6 @@ impl TopK {
     pub fn accuracy(&self, examples: &impl Examples, test: &Draw) -> f64 {
         test.accuracy(|row| self.probe.score(self.columns.iter().map(|&at| f64::from(examples.value(row, at)))))
     }
-}
-
-/// Mean over the positive rows less mean over the negative ones, column by column.
-pub fn mean_difference(examples: &impl Examples, draw: &Draw) -> Vec<f64> {
-    let positives = draw.0.iter().filter(|(_, positive)| *positive).count() as f64;
-    let negatives = draw.0.len() as f64 - positives;
-    let mut difference = vec![0.0; examples.width()];
-    for &(row, positive) in &draw.0 {
-        let share = if positive { 1.0 / positives } else { -1.0 / negatives };
-        examples.each(row, &mut |at, value| difference[at] += share * f64::from(value));
-    }
-    difference
 }
 
 #[cfg(test)]

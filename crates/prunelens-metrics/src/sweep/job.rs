@@ -11,7 +11,6 @@ use prunelens_core::{
     demo,
     error::{Error, Result},
     model::Tick,
-    prune::Criterion,
     sae::formats::{self, Given},
     session::Session,
     text::safe,
@@ -20,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     LayerResult, Mode, RATIOS, SweepSpec, knee, layers,
+    options::{PARAMS, SweepOptions, cost},
     paper::PaperRun,
     plan::{LayerRun, SweepRows},
     report::{Common, result_file},
@@ -27,34 +27,13 @@ use super::{
     summary,
 };
 use crate::{
-    Detail, MetricTable,
-    core::{CoreSpec, job as core, job::CoreOptions},
+    Cost, Detail, Metric, MetricTable, Param,
+    core::{CoreOptions, CoreSpec, job as core, options::default_rows},
     job::{Job, JobProgress, Step, from_bytes, to_bytes},
+    params::default_context,
+    readers::Names,
     report::{RunStamp, write_results},
-    subjects::Names,
 };
-
-/// What can be chosen about a sweep; `None` and empty lists are defaults that suit the model and two CPU cores.
-#[derive(Clone, Debug, Default)]
-pub struct SweepOptions {
-    /// Those present, if none are named.
-    pub variants: Vec<Variant>,
-    pub ratios: Vec<f64>,
-    /// Default: the session's.
-    pub criteria: Vec<Criterion>,
-    pub mode: Mode,
-    /// Layers to sweep, ascending, with the SAEs that the patterns give. Empty: the session's own.
-    pub layers: Vec<usize>,
-    /// Path of the pretrained SAE of a layer, with `{layer}` in it.
-    pub sae: Option<PathBuf>,
-    /// The same of the one trained on the pruned model.
-    pub trained_sae: Option<PathBuf>,
-    /// Default: the session's text, else the built-in held-out text.
-    pub text: Option<PathBuf>,
-    pub rows: Option<usize>,
-    pub context: Option<usize>,
-    pub batch: Option<usize>,
-}
 
 /// A sweep with the names of its results.
 pub struct SweepJob {
@@ -77,9 +56,19 @@ struct State {
     current: Option<Vec<u8>>,
 }
 
-impl SweepJob {
+impl Metric for SweepJob {
+    const NAME: &'static str = "sweep";
+    const TITLE: &'static str =
+        "Loss, divergence, reconstruction and sparsity against the ratio at which the SAE is pruned";
+    const PARAMS: &'static [Param] = PARAMS;
+    type Options = SweepOptions;
+
+    fn cost(session: &Session, options: &SweepOptions) -> Result<Cost> {
+        Ok(cost(session, options))
+    }
+
     /// Read the text and check what was asked for; ranks and SAEs of other layers come with the first steps.
-    pub fn new(session: &Session, options: &SweepOptions) -> Result<Self> {
+    fn new(session: &Session, options: &SweepOptions) -> Result<Self> {
         let ratios = if options.ratios.is_empty() { &RATIOS[..] } else { &options.ratios };
         let own = [session.spec.criterion];
         let criteria = if options.criteria.is_empty() { &own[..] } else { &options.criteria };
@@ -97,7 +86,9 @@ impl SweepJob {
             saved: None,
         })
     }
+}
 
+impl SweepJob {
     /// The session with the SAEs of a layer; ranks are made anew for each.
     fn at_layer(&self, layer: Option<usize>) -> Result<Session> {
         let (Some(layer), Some(pattern)) = (layer, &self.options.sae) else { return Ok(self.session.clone()) };
@@ -170,7 +161,7 @@ impl SweepJob {
 
 impl Job for SweepJob {
     fn name(&self) -> &'static str {
-        "sweep"
+        Self::NAME
     }
 
     fn step(&mut self, tick: Tick) -> Result<Step> {
@@ -296,12 +287,13 @@ fn check_layers(session: &Session, options: &SweepOptions) -> Result<Vec<Option<
             None => Ok(vec![None]),
         };
     }
-    if let Some(layer) = options.layers.iter().find(|l| **l >= session.original.config.n_layers) {
+    let wanted = options.layers();
+    if let Some(layer) = wanted.iter().find(|l| **l >= session.original.config.n_layers) {
         let last = session.original.config.n_layers - 1;
         return usage(format!("layer {layer} does not exist: {} has layers 0 to {last}", session.original.name));
     }
     let Some(pattern) = &options.sae else {
-        if options.layers == [session.hook.layer] {
+        if wanted == [session.hook.layer] {
             return Ok(vec![None]);
         }
         return usage(format!(
@@ -322,7 +314,7 @@ fn check_layers(session: &Session, options: &SweepOptions) -> Result<Vec<Option<
         let path = safe(&path.display().to_string());
         return usage(format!("{path} has no {} in it to stand for the layer's number", layers::PLACE));
     }
-    for &layer in &options.layers {
+    for &layer in &wanted {
         for path in [Some(pattern), options.trained_sae.as_ref()].into_iter().flatten() {
             let path = layers::at(path, layer);
             if !path.exists() {
@@ -330,7 +322,7 @@ fn check_layers(session: &Session, options: &SweepOptions) -> Result<Vec<Option<
             }
         }
     }
-    Ok(options.layers.iter().copied().map(Some).collect())
+    Ok(wanted.into_iter().map(Some).collect())
 }
 
 /// Rows in a batch of the released script.
@@ -354,8 +346,8 @@ fn rows(session: &Session, options: &SweepOptions) -> Result<SweepRows> {
 /// Documents one by one, cut at the context and padded to the longest of their batch.
 fn documents(session: &Session, options: &SweepOptions) -> Result<SweepRows> {
     let config = &session.original.config;
-    let context = options.context.unwrap_or(core::CONTEXT.min(config.n_ctx));
-    let wanted = options.rows.unwrap_or_else(|| core::default_rows(&session.original));
+    let context = options.context.unwrap_or(default_context(session));
+    let wanted = options.rows.unwrap_or_else(|| default_rows(&session.original));
     let batch = options.batch.unwrap_or(PAPER_BATCH);
     if context < 2 || context > config.n_ctx || wanted == 0 || batch == 0 {
         return Err(Error::Usage(format!(

@@ -3,22 +3,25 @@
 //! All ratios and criteria of a layer are measured on the same rows at once: they share the clean and the ablated pass of their
 //! model, its activations at the hook, and one set of ranks a criterion. Variants without a ratio are measured beside them.
 
-pub mod family;
 pub mod job;
 pub mod knee;
 pub mod layers;
+pub mod options;
 pub mod paper;
 pub mod plan;
 pub mod report;
 pub mod result;
 mod summary;
 
+pub use job::SweepJob;
+pub use options::SweepOptions;
 pub use result::{Curve, LayerResult, PointFigures};
 
 use prunelens_core::{
     error::{Error, Result},
     prune::Criterion,
 };
+use serde::Deserialize;
 
 /// Ratios if none are chosen.
 pub const RATIOS: [f64; 9] = [0.1, 0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
@@ -26,7 +29,8 @@ pub const RATIOS: [f64; 9] = [0.1, 0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
 const MOST: usize = 200;
 
 /// How loss is measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// As the core metric: special tokens are neither spliced nor counted.
     #[default]

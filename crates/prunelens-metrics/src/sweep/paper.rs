@@ -13,9 +13,10 @@ use super::PointFigures;
 use crate::{
     core::{
         pass::{Ablated, Plan, measure},
-        run::{groups, rows_at_once},
+        run::rows_at_once,
     },
     job::{from_bytes, to_bytes},
+    readers::groups,
 };
 
 /// What the released script pads with, whatever the tokenizer's padding is.

@@ -11,7 +11,10 @@ use prunelens_core::{
 };
 
 use super::{Curve, LayerResult, Mode, PointFigures, SweepSpec, paper::PaperRun};
-use crate::core::{CoreRun, CoreSpec};
+use crate::{
+    Measure,
+    core::{CoreRun, CoreSpec},
+};
 
 /// Text for a sweep.
 #[derive(Clone, Debug)]

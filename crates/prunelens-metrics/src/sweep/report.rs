@@ -44,18 +44,10 @@ pub fn result_file(common: &Common, identity: &Identity, variant: Variant, layer
         metrics.insert("knee".into(), Value::Object(knees));
     }
     Some(ResultFile {
-        eval_type_id: "sweep",
         eval_config: config(common, &identity.model_name),
-        eval_id: common.stamp.eval_id.clone(),
-        datetime_epoch_millis: common.stamp.datetime_epoch_millis,
         eval_result_metrics: Value::Object(metrics),
         eval_result_details: Value::Array(points),
-        sae_bench_commit_hash: concat!("prunelens ", env!("CARGO_PKG_VERSION")).into(),
-        sae_lens_id: identity.sae_id.clone(),
-        sae_lens_release_id: identity.release.clone(),
-        sae_lens_version: None,
-        sae_cfg_dict: identity.sae_config.clone(),
-        eval_result_unstructured: json!({}),
+        ..ResultFile::new("sweep", identity, common.stamp)
     })
 }
 

@@ -1,6 +1,6 @@
 //! Linear probes trained by AdamW on minibatches, as torch does it, with the best epoch kept.
 
-use prunelens_core::{error::Result, model::Tick, rng::Rng};
+use prunelens_core::{error::Result, model::Tick, optim::adam, rng::Rng};
 use serde::{Deserialize, Serialize};
 
 use super::draws::{Draw, Permutations};
@@ -24,8 +24,6 @@ pub struct Training {
     pub patience: usize,
 }
 
-const BETAS: (f64, f64) = (0.9, 0.999);
-const EPSILON: f64 = 1e-8;
 const WEIGHT_DECAY: f64 = 0.01;
 
 /// Rows that a probe reads.
@@ -113,6 +111,18 @@ impl Examples for super::SparseRows {
     }
 }
 
+/// Mean over the positive rows less mean over the negative ones, column by column.
+pub fn mean_difference(examples: &impl Examples, draw: &Draw) -> Vec<f64> {
+    let positives = draw.0.iter().filter(|(_, positive)| *positive).count() as f64;
+    let negatives = draw.0.len() as f64 - positives;
+    let mut difference = vec![0.0; examples.width()];
+    for &(row, positive) in &draw.0 {
+        let share = if positive { 1.0 / positives } else { -1.0 / negatives };
+        examples.each(row, &mut |at, value| difference[at] += share * f64::from(value));
+    }
+    difference
+}
+
 impl LinearProbe {
     /// Uniform within `1 / sqrt(width)`, as torch starts a linear layer.
     pub fn random(width: usize, rng: &mut Rng) -> Self {
@@ -196,13 +206,10 @@ impl AdamW {
             let slope = |w: f32| if w == 0.0 { 0.0 } else { w.signum() };
             gradient.iter_mut().zip(&probe.weight).for_each(|(g, w)| *g += l1 * slope(*w));
         }
-        let rate = (training.lr / (1.0 - BETAS.0.powi(self.steps))) as f32;
-        let second = (1.0 - BETAS.1.powi(self.steps)).sqrt() as f32;
+        let step = adam::Step::new(training.lr, self.steps);
         let decay = (1.0 - training.lr * WEIGHT_DECAY) as f32;
         let update = |w: &mut f32, m: &mut f32, v: &mut f32, g: f32| {
-            *m += (1.0 - BETAS.0) as f32 * (g - *m);
-            *v = BETAS.1 as f32 * *v + (1.0 - BETAS.1) as f32 * g * g;
-            *w = *w * decay - rate * *m / (v.sqrt() / second + EPSILON as f32);
+            *w = *w * decay - step.down(m, v, g);
         };
         for (((w, m), v), g) in probe.weight.iter_mut().zip(&mut self.first).zip(&mut self.second).zip(gradient) {
             update(w, m, v, *g);

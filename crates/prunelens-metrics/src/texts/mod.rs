@@ -6,18 +6,19 @@
 
 pub mod collect;
 pub mod draws;
-pub mod family;
-pub mod job;
 pub mod linear;
 pub mod logistic;
+pub mod options;
+pub mod plan;
 pub mod report;
 pub mod run;
 pub mod sparse_rows;
 pub mod unit;
 
 pub use draws::{Draw, Permutations};
-pub use job::{TextJob, TextOptions};
 pub use linear::LinearProbe;
+pub use options::TextOptions;
+pub use plan::TextJob;
 pub use run::{Family, TextsRun, UnitResult};
 pub use sparse_rows::SparseRows;
 pub use unit::{TextSet, Unit};

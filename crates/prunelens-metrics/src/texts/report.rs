@@ -5,13 +5,16 @@ use serde_json::{Map, Value, json};
 
 use super::run::{Column, Family, TextsRun, UnitResult, mean_over_units};
 use crate::{
-    Detail, MetricRow, MetricTable,
+    Detail, Measure, MetricRow, MetricTable,
     details::Cell,
     report::{Identity, ResultFile, RunStamp, number},
 };
 
 /// How the family's objects are laid out in a file.
 pub trait Layout {
+    /// Part of the names of figures that are shown class by class.
+    const OF_CLASS: &'static str;
+
     /// All fields of SAEBench's config of the family.
     fn config(&self, reader: &Reader, model_name: &str) -> Value;
 
@@ -54,27 +57,11 @@ pub fn result_file<F: Family + Layout>(
     // What two files must agree in to be compared.
     unstructured.insert("prunelens".into(), json!({ "texts": format!("{:016x}", run.digest()), "sizes": sizes }));
     ResultFile {
-        eval_type_id: family.name(),
         eval_config: family.config(&run.readers()[reader], &identity.model_name),
-        eval_id: stamp.eval_id.clone(),
-        datetime_epoch_millis: stamp.datetime_epoch_millis,
         eval_result_metrics: Value::Object(categories),
         eval_result_details: Value::Array(details),
-        sae_bench_commit_hash: concat!("prunelens ", env!("CARGO_PKG_VERSION")).into(),
-        sae_lens_id: identity.sae_id.clone(),
-        sae_lens_release_id: identity.release.clone(),
-        sae_lens_version: None,
-        sae_cfg_dict: identity.sae_config.clone(),
         eval_result_unstructured: Value::Object(unstructured),
-    }
-}
-
-/// SAEBench's name of a number format.
-pub fn llm_dtype(reader: &Reader) -> &'static str {
-    match reader.model.dtype {
-        candle_core::DType::BF16 => "bfloat16",
-        candle_core::DType::F16 => "float16",
-        _ => "float32",
+        ..ResultFile::new(family.name(), identity, stamp)
     }
 }
 
@@ -87,7 +74,7 @@ pub fn by_class(result: &UnitResult) -> Map<String, Value> {
 }
 
 /// Figures so far: the means, then unit by unit.
-pub fn table<F: Family>(run: &TextsRun<F>, settings: Vec<(String, String)>) -> MetricTable {
+pub fn table<F: Family + Layout>(run: &TextsRun<F>) -> MetricTable {
     let (done, total) = run.progress();
     let results = run.results();
     let readers = run.readers();
@@ -114,7 +101,7 @@ pub fn table<F: Family>(run: &TextsRun<F>, settings: Vec<(String, String)>) -> M
     }
     MetricTable {
         metric: run.family().name().into(),
-        settings,
+        settings: Vec::new(),
         variants: readers.iter().map(|reader| reader.variant).collect(),
         rows,
         warnings: warnings(run),
@@ -122,15 +109,15 @@ pub fn table<F: Family>(run: &TextsRun<F>, settings: Vec<(String, String)>) -> M
     }
 }
 
-/// The figures of single classes whose names contain `of_class`: a table a unit.
-pub fn details<F: Family>(run: &TextsRun<F>, of_class: &str) -> Vec<Detail> {
+/// The figures of single classes: a table a unit.
+pub fn details<F: Family + Layout>(run: &TextsRun<F>) -> Vec<Detail> {
     let variants = run.readers().iter().map(|reader| reader.variant.to_string());
     let columns: Vec<String> = ["class".to_owned(), "figure".into()].into_iter().chain(variants).collect();
     let mut details = Vec::new();
     for (unit, results) in run.units().iter().zip(run.results()) {
         let mut rows = Vec::new();
         for (at, (class, figures)) in results.first().map_or(&[][..], |result| &result.classes).iter().enumerate() {
-            for (figure, _) in figures.iter().filter(|(name, _)| name.contains(of_class)) {
+            for (figure, _) in figures.iter().filter(|(name, _)| name.contains(F::OF_CLASS)) {
                 let value = |result: &UnitResult| {
                     let (_, figures) = result.classes.get(at)?;
                     figures.iter().find(|(name, _)| name == figure).map(|(_, value)| *value)

@@ -1,7 +1,5 @@
 //! The run over all units and models: texts first, then probes and figures, piece by piece.
 
-use std::sync::Arc;
-
 use prunelens_core::{
     compare::{Reader, Variant},
     error::{Error, Result},
@@ -11,12 +9,15 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     collect::{Rows, Summary, batches, collect},
+    report::{Layout, details, result_file, table},
     sparse_rows::SavedRows,
     unit::Unit,
 };
 use crate::{
-    Better,
-    job::{from_bytes, to_bytes},
+    Better, Detail, MetricTable,
+    job::{Measure, from_bytes, to_bytes},
+    readers::groups,
+    report::{Identity, ResultFile, RunStamp},
 };
 
 /// A number of a family's result files.
@@ -126,18 +127,9 @@ impl<F: Family> TextsRun<F> {
         let Some(first) = readers.first() else {
             return Err(Error::invalid("there is no variant to measure; the session has no SAE"));
         };
-        let mut groups: Vec<Vec<usize>> = Vec::new();
-        for (at, reader) in readers.iter().enumerate() {
-            let same = |other: &Reader| {
-                Arc::ptr_eq(&reader.model, &other.model) && reader.hook == other.hook && reader.space == other.space
-            };
-            match groups.iter_mut().find(|group| same(&readers[group[0]])) {
-                Some(group) => group.push(at),
-                None => groups.push(vec![at]),
-            }
-        }
         let d_model = first.model.config.d_model as f64;
         let tokens = tokens_at_once(24.0 * d_model * d_model, &first.model.device);
+        let groups = groups(&readers);
         Ok(Self {
             batches: units.iter().map(|unit| batches(unit, tokens)).collect(),
             partial: vec![None; readers.len()],
@@ -167,9 +159,37 @@ impl<F: Family> TextsRun<F> {
         &self.units
     }
 
+    /// Of all units' texts.
+    pub fn digest(&self) -> u64 {
+        self.units.iter().fold(self.context as u64, |hash, unit| hash.rotate_left(5) ^ unit.digest())
+    }
+
+    /// Figures of the units done: one entry a unit, one in it a reader.
+    pub fn results(&self) -> &[Vec<UnitResult>] {
+        &self.done
+    }
+
+    /// All figures, once [`step`](Self::step) has nothing left to do.
+    pub fn finish(&self) -> Result<&[Vec<UnitResult>]> {
+        if self.done.len() < self.units.len() {
+            return Err(Error::invalid(format!("the {} metric is not finished", self.family.name())));
+        }
+        for (unit, results) in self.units.iter().zip(&self.done) {
+            for group in &self.groups {
+                let group: Vec<_> = group.iter().map(|&at| (self.readers[at].variant, &results[at])).collect();
+                check_comparable(&unit.name, &group)?;
+            }
+        }
+        Ok(&self.done)
+    }
+}
+
+impl<F: Family + Layout> Measure for TextsRun<F> {
+    const UNIT: &'static str = "tokens";
+
     /// Read the next texts, or compute the next figures from them. False when all is done. An error from `tick` loses at
     /// most this step's work, and the next call takes it up again.
-    pub fn step(&mut self, tick: Tick) -> Result<bool> {
+    fn step(&mut self, tick: Tick) -> Result<bool> {
         let Some(unit) = self.units.get(self.done.len()) else { return Ok(false) };
         let readers: Vec<&Reader> = self.groups[self.group].iter().map(|&at| &self.readers[at]).collect();
         let rows = self.rows.get_or_insert_with(|| Rows::new(&readers, unit.texts.len(), self.budget));
@@ -199,8 +219,39 @@ impl<F: Family> TextsRun<F> {
         Ok(self.done.len() < self.units.len())
     }
 
+    /// Tokens that count, of texts that are through all models, and in all.
+    fn progress(&self) -> (usize, usize) {
+        let groups = self.groups.len();
+        let total: usize = self.units.iter().map(Unit::tokens).sum();
+        let done: usize = self.units.iter().take(self.done.len()).map(Unit::tokens).sum();
+        let under_way = self.units.get(self.done.len()).map_or(0, |unit| {
+            let count = |&row: &usize| unit.kept[row].iter().filter(|kept| **kept).count();
+            let read: usize = self.batches[self.done.len()].iter().take(self.batch).flatten().map(count).sum();
+            (self.group * unit.tokens() + read) / groups
+        });
+        (done + under_way, total)
+    }
+
+    /// What it is doing, for people.
+    fn note(&self) -> String {
+        let Some(unit) = self.units.get(self.done.len()) else { return String::new() };
+        let model = if self.groups.len() > 1 {
+            format!(", model {} of {}", self.group + 1, self.groups.len())
+        } else {
+            String::new()
+        };
+        let batches = self.batches[self.done.len()].len();
+        let what = if self.batch < batches {
+            format!("texts {} %", 100 * self.batch / batches.max(1))
+        } else {
+            let (share, what) = self.family.progress(unit, self.groups[self.group].len(), &self.work);
+            format!("{what} {:.0} %", 100.0 * share)
+        };
+        format!("{}{model}: {what}", prunelens_core::text::shorten(&unit.name, 40))
+    }
+
     /// What is done, for [`restore`](Self::restore).
-    pub fn state(&self) -> Result<Vec<u8>> {
+    fn state(&self) -> Result<Vec<u8>> {
         let saved = self.rows.as_ref().and_then(|rows| {
             let each = STATE_BYTES / rows.latents.len().max(1);
             let latents = rows.latents.iter().map(|latents| latents.saved(each)).collect::<Option<_>>()?;
@@ -218,7 +269,7 @@ impl<F: Family> TextsRun<F> {
     }
 
     /// Go on from the state of a run over the same texts and readers.
-    pub fn restore(&mut self, state: &[u8]) -> Result<()> {
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
         let other =
             || Error::invalid(format!("the saved state is of another {} run; start it anew", self.family.name()));
         let state: State = from_bytes(state)?;
@@ -252,59 +303,21 @@ impl<F: Family> TextsRun<F> {
         Ok(())
     }
 
-    /// Of all units' texts.
-    pub fn digest(&self) -> u64 {
-        self.units.iter().fold(self.context as u64, |hash, unit| hash.rotate_left(5) ^ unit.digest())
+    /// Figures so far.
+    fn table(&self) -> MetricTable {
+        table(self)
     }
 
-    /// Tokens that count, of texts that are through all models, and in all.
-    pub fn progress(&self) -> (usize, usize) {
-        let groups = self.groups.len();
-        let total: usize = self.units.iter().map(Unit::tokens).sum();
-        let done: usize = self.units.iter().take(self.done.len()).map(Unit::tokens).sum();
-        let under_way = self.units.get(self.done.len()).map_or(0, |unit| {
-            let count = |&row: &usize| unit.kept[row].iter().filter(|kept| **kept).count();
-            let read: usize = self.batches[self.done.len()].iter().take(self.batch).flatten().map(count).sum();
-            (self.group * unit.tokens() + read) / groups
-        });
-        (done + under_way, total)
+    /// Figures of single classes.
+    fn details(&self) -> Vec<Detail> {
+        details(self)
     }
 
-    /// What it is doing, for people.
-    pub fn note(&self) -> String {
-        let Some(unit) = self.units.get(self.done.len()) else { return String::new() };
-        let model = if self.groups.len() > 1 {
-            format!(", model {} of {}", self.group + 1, self.groups.len())
-        } else {
-            String::new()
-        };
-        let batches = self.batches[self.done.len()].len();
-        let what = if self.batch < batches {
-            format!("texts {} %", 100 * self.batch / batches.max(1))
-        } else {
-            let (share, what) = self.family.progress(unit, self.groups[self.group].len(), &self.work);
-            format!("{what} {:.0} %", 100.0 * share)
-        };
-        format!("{}{model}: {what}", prunelens_core::text::shorten(&unit.name, 40))
-    }
-
-    /// Figures of the units done: one entry a unit, one in it a reader.
-    pub fn results(&self) -> &[Vec<UnitResult>] {
-        &self.done
-    }
-
-    /// All figures, once [`step`](Self::step) has nothing left to do.
-    pub fn finish(&self) -> Result<&[Vec<UnitResult>]> {
-        if self.done.len() < self.units.len() {
-            return Err(Error::invalid(format!("the {} metric is not finished", self.family.name())));
-        }
-        for (unit, results) in self.units.iter().zip(&self.done) {
-            for group in &self.groups {
-                let group: Vec<_> = group.iter().map(|&at| (self.readers[at].variant, &results[at])).collect();
-                check_comparable(&unit.name, &group)?;
-            }
-        }
-        Ok(&self.done)
+    /// One result file a variant.
+    fn files(&self, identities: &[Identity], stamp: &RunStamp) -> Result<Vec<Option<ResultFile>>> {
+        let results = self.finish()?;
+        let file = |(at, identity)| Some(result_file(self, at, results, identity, stamp));
+        Ok(identities.iter().enumerate().map(file).collect())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What every metric family starts from: the variants to measure, and what they are called in result files.
 
+use std::sync::Arc;
+
 use prunelens_core::{
     compare::{Reader, Variant},
     error::{Error, Result},
@@ -9,8 +11,15 @@ use prunelens_core::{
 
 use crate::report::{Identity, sae_cfg_dict};
 
-/// The variants asked for (all that are loaded, if none is named), ready to read, the pruned one at a ratio.
-pub fn readers(session: &Session, wanted: &[Variant], ratio: f64, criterion: Criterion) -> Result<Vec<Reader>> {
+/// The variants asked for (all that are loaded, if none is named), ready to read. The pruned one is pruned as
+/// chosen, else as the session is.
+pub fn readers(
+    session: &Session,
+    wanted: &[Variant],
+    ratio: Option<f64>,
+    criterion: Option<Criterion>,
+) -> Result<Vec<Reader>> {
+    let (ratio, criterion) = (ratio.unwrap_or(session.spec.ratio), criterion.unwrap_or(session.spec.criterion));
     let mut readers = Vec::new();
     for variant in Variant::ALL {
         if !wanted.is_empty() && !wanted.contains(&variant) {
@@ -23,6 +32,23 @@ pub fn readers(session: &Session, wanted: &[Variant], ratio: f64, criterion: Cri
         }
     }
     Ok(readers)
+}
+
+/// Readers of the same model at the same hook in the same space, by their place: their clean pass is one.
+pub fn groups(readers: &[Reader]) -> Vec<Vec<usize>> {
+    partition(readers, |a, b| Arc::ptr_eq(&a.model, &b.model) && a.hook == b.hook && a.space == b.space)
+}
+
+/// Places of equal items, in the order of their first.
+pub fn partition<T>(items: &[T], same: impl Fn(&T, &T) -> bool) -> Vec<Vec<usize>> {
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        match parts.iter_mut().find(|part| same(&items[part[0]], item)) {
+            Some(part) => part.push(at),
+            None => parts.push(vec![at]),
+        }
+    }
+    parts
 }
 
 /// What the models of a session are called in files and tables.
@@ -44,6 +70,10 @@ impl Names {
     /// Rows of a table that say which models were measured.
     pub fn settings(&self) -> Vec<(String, String)> {
         vec![("original on".into(), self.original.clone()), ("others on".into(), self.pruned.clone())]
+    }
+
+    pub fn identities(&self, readers: &[Reader]) -> Vec<Identity> {
+        readers.iter().map(|reader| self.identity(reader)).collect()
     }
 
     /// Model, hook, SAE, variant and pruning: all that tells one result from another.

@@ -1,23 +1,30 @@
-//! Absorption in the list of families: what can be chosen, and what it costs.
+//! What can be chosen about an absorption run, and what it costs.
 
-use prunelens_core::{error::Result, session::Session};
+use prunelens_core::{compare::Variant, model::Model, prune::Criterion, session::Session};
+use serde::Deserialize;
 
+use super::LETTERS;
 use crate::{
-    Cost, Extent, Family, Kind, Param, Params,
-    absorption::{
-        LETTERS,
-        job::{AbsorptionJob, AbsorptionOptions, default_words},
-    },
+    Cost, Extent, Kind, Param,
     params::{CRITERION, RATIO, VARIANTS},
 };
 
-pub const FAMILY: Family = Family {
-    name: "absorption",
-    title: "Words on which other latents stand in for their first letter's own (SAEBench's absorption)",
-    params: &[VARIANTS, WORDS, MIN_LETTERS, RATIO, CRITERION],
-    cost,
-    make: |session, params| Ok(Box::new(AbsorptionJob::new(session, &options(session, params)?)?)),
-};
+/// `None` is a default that suits the model and two CPU cores.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AbsorptionOptions {
+    /// Those present, if none are named.
+    pub variants: Vec<Variant>,
+    /// Most words of the vocabulary; 0 takes all, as SAEBench does.
+    pub words: Option<usize>,
+    /// Letters that must be told well enough. Default: SAEBench's 20.
+    pub min_letters: Option<usize>,
+    /// Pruning of the `pruned` variant's SAE. Default: the session's.
+    pub ratio: Option<f64>,
+    pub criterion: Option<Criterion>,
+}
+
+pub const PARAMS: &[Param] = &[VARIANTS, WORDS, MIN_LETTERS, RATIO, CRITERION];
 
 const WORDS: Param = Param {
     name: "words",
@@ -35,13 +42,13 @@ const MIN_LETTERS: Param = Param {
     of_session: false,
 };
 
-fn options(session: &Session, params: &Params) -> Result<AbsorptionOptions> {
-    Ok(AbsorptionOptions {
-        variants: params.variants()?,
-        words: params.count(WORDS.name)?,
-        min_letters: params.count(MIN_LETTERS.name)?,
-        pruning: Some(params.pruning(session)?),
-    })
+/// Some ten minutes at most on two cores, whatever the model.
+pub fn default_words(model: &Model) -> usize {
+    match model.parameters() {
+        0..20_000_000 => 4000,
+        20_000_000..500_000_000 => 2000,
+        _ => 1000,
+    }
 }
 
 /// Tokens of a prompt: eleven lines of eight.
@@ -49,8 +56,7 @@ const PROMPT: u64 = 90;
 /// Words of a large vocabulary, where all are asked for.
 const MANY: u64 = 100_000;
 
-fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
-    let o = options(session, params)?;
+pub fn cost(session: &Session, o: &AbsorptionOptions) -> Cost {
     let words = match o.words.unwrap_or_else(|| default_words(&session.original)) {
         0 => MANY.min(session.original.config.d_vocab as u64),
         words => words as u64,
@@ -58,7 +64,7 @@ fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
     let Extent { variants, models, before, .. } = Extent::of(session, &o.variants);
     let (d_in, d_sae) = (session.sae.d_in() as f64, session.sae.d_sae() as f64);
     let probes = 50.0 * 4.0 * LETTERS as f64 * words as f64;
-    Ok(Some(Cost {
+    Cost {
         tokens: words * PROMPT,
         // A second prompt for the fifth that is tested.
         passes: 1.2 * models * before,
@@ -67,5 +73,5 @@ fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
         // Probes on activations and, mostly on zeros, on latents; weights of all latents at each of their steps.
         other: probes * (models * d_in + variants * d_sae.min(500.0)) + variants * 50.0 * 20.0 * LETTERS as f64 * d_sae,
         bytes: (4.0 * words as f64 * (2.0 * d_in + 2.0 * d_sae.min(500.0)) + 16.0 * LETTERS as f64 * d_sae) as u64,
-    }))
+    }
 }

@@ -1,39 +1,55 @@
-//! The sweep over ratios, criteria and layers in the list of families: what can be chosen, and what it costs.
+//! What can be chosen about a sweep, and what it costs.
 
-use prunelens_core::{compare::Variant, error::Result, session::Session};
+use std::path::PathBuf;
 
+use prunelens_core::{compare::Variant, prune::Criterion, session::Session};
+use serde::Deserialize;
+
+use super::{Mode, RATIOS};
 use crate::{
-    Cost, Extent, Family, Kind, Param, Params,
-    core::{
-        family::{BATCH_SIZE, CONTEXT_SIZE, ROWS},
-        job::{BATCH, CONTEXT, default_rows},
-    },
-    params::{TEXT, VARIANTS},
-    sweep::{
-        Mode, RATIOS,
-        job::{SweepJob, SweepOptions},
-    },
+    Cost, Extent, Kind, Param,
+    core::options::{BATCH, BATCH_SIZE, ROWS, default_rows},
+    params::{CONTEXT_SIZE, TEXT, VARIANTS, default_context},
 };
 
-pub const FAMILY: Family = Family {
-    name: "sweep",
-    title: "Loss, divergence, reconstruction and sparsity against the ratio at which the SAE is pruned",
-    params: &[
-        RATIOS_SWEPT,
-        CRITERIA,
-        VARIANTS,
-        ROWS,
-        CONTEXT_SIZE,
-        BATCH_SIZE,
-        LOSS,
-        LAYERS,
-        LAYER_SAES,
-        LAYER_TRAINED,
-        TEXT,
-    ],
-    cost,
-    make: |session, params| Ok(Box::new(SweepJob::new(session, &options(session, params)?)?)),
-};
+/// `None` and empty lists are defaults that suit the model and two CPU cores.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SweepOptions {
+    /// Those present, if none are named.
+    pub variants: Vec<Variant>,
+    pub ratios: Vec<f64>,
+    /// Default: the session's.
+    pub criteria: Vec<Criterion>,
+    #[serde(rename = "loss")]
+    pub mode: Mode,
+    /// Layers to sweep, with the SAEs that the patterns give. Empty: the session's own.
+    pub layers: Vec<usize>,
+    /// Path of the pretrained SAE of a layer, with `{layer}` in it.
+    #[serde(rename = "layer-saes")]
+    pub sae: Option<PathBuf>,
+    /// The same of the one trained on the pruned model.
+    #[serde(rename = "layer-trained-saes")]
+    pub trained_sae: Option<PathBuf>,
+    /// Default: the session's text, else the built-in held-out text.
+    pub text: Option<PathBuf>,
+    pub rows: Option<usize>,
+    pub context: Option<usize>,
+    pub batch: Option<usize>,
+}
+
+impl SweepOptions {
+    /// Ascending, each once.
+    pub fn layers(&self) -> Vec<usize> {
+        let mut layers = self.layers.clone();
+        layers.sort_unstable();
+        layers.dedup();
+        layers
+    }
+}
+
+pub const PARAMS: &[Param] =
+    &[RATIOS_SWEPT, CRITERIA, VARIANTS, ROWS, CONTEXT_SIZE, BATCH_SIZE, LOSS, LAYERS, LAYER_SAES, LAYER_TRAINED, TEXT];
 
 const RATIOS_SWEPT: Param = Param {
     name: "ratios",
@@ -84,38 +100,19 @@ const LAYER_TRAINED: Param = Param {
     of_session: true,
 };
 
-fn options(session: &Session, params: &Params) -> Result<SweepOptions> {
-    let mut layers = params.counts(LAYERS.name)?.unwrap_or_default();
-    layers.sort_unstable();
-    layers.dedup();
-    Ok(SweepOptions {
-        variants: params.variants()?,
-        ratios: params.numbers(RATIOS_SWEPT.name)?.unwrap_or_default(),
-        criteria: params.criteria(CRITERIA.name)?.unwrap_or_else(|| vec![session.spec.criterion]),
-        mode: if params.text(LOSS.name)?.as_deref() == Some("paper") { Mode::Paper } else { Mode::Masked },
-        layers,
-        sae: params.path(LAYER_SAES.name)?,
-        trained_sae: params.path(LAYER_TRAINED.name)?,
-        text: params.path(TEXT.name)?,
-        rows: params.count(ROWS.name)?,
-        context: params.count(CONTEXT_SIZE.name)?,
-        batch: params.count(BATCH_SIZE.name)?,
-    })
-}
-
-fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
-    let o = options(session, params)?;
+pub fn cost(session: &Session, o: &SweepOptions) -> Cost {
     let config = &session.original.config;
     let rows = o.rows.unwrap_or_else(|| default_rows(&session.original));
-    let (context, batch) = (o.context.unwrap_or(CONTEXT.min(config.n_ctx)), o.batch.unwrap_or(BATCH).min(rows));
+    let (context, batch) = (o.context.unwrap_or(default_context(session)), o.batch.unwrap_or(BATCH).min(rows));
+    let criteria = o.criteria.len().max(1);
     let wanted = |v: Variant| o.variants.is_empty() || o.variants.contains(&v);
-    let pruned = if wanted(Variant::Pruned) { o.ratios.len().max(1) * o.criteria.len() + 1 } else { 0 };
+    let pruned = if wanted(Variant::Pruned) { o.ratios.len().max(1) * criteria + 1 } else { 0 };
     let fixed = [Variant::Original, Variant::Trained].into_iter().filter(|v| wanted(*v)).count();
     let points = (pruned + fixed).max(1) as f64;
-    let layers = o.layers.len().max(1) as f64;
+    let layers = o.layers().len().max(1) as f64;
     let Extent { after, .. } = Extent::of(session, &o.variants);
     let (d_in, d_sae) = (session.sae.d_in() as u64, session.sae.d_sae() as u64);
-    Ok(Some(Cost {
+    Cost {
         tokens: (rows / batch.max(1) * batch * context) as u64,
         // Two models, read and ablated once a layer; every point is spliced.
         passes: layers * (2.0 + after * (2.0 + points)),
@@ -125,6 +122,6 @@ fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
         bytes: 4 * (batch * context) as u64 * d_in
             + points as u64 * (24 * d_sae + 4 * context as u64 * d_in)
             + 12 * context as u64 * config.d_vocab as u64
-            + 4 * d_in * d_sae * o.criteria.len() as u64,
-    }))
+            + 4 * d_in * d_sae * criteria as u64,
+    }
 }

@@ -1,23 +1,36 @@
-//! RAVEL in the list of families: what can be chosen, and what it costs.
+//! What can be chosen about a RAVEL run, and what it costs.
 
-use prunelens_core::{error::Result, session::Session};
+use std::path::PathBuf;
 
+use prunelens_core::{compare::Variant, model::Model, prune::Criterion, session::Session};
+use serde::Deserialize;
+
+use super::RavelSpec;
 use crate::{
-    Cost, Extent, Family, Kind, Param, Params,
+    Cost, Extent, Kind, Param,
     params::{CRITERION, DATA, RATIO, VARIANTS},
-    ravel::{
-        RavelSpec,
-        job::{RavelJob, RavelOptions, amounts},
-    },
 };
 
-pub const FAMILY: Family = Family {
-    name: "ravel",
-    title: "Attributes of entities changed one at a time through the latents (RAVEL)",
-    params: &[VARIANTS, DATA, ENTITIES, PROMPTS, PAIRS, EPOCHS, BATCH, SEED, RATIO, CRITERION],
-    cost,
-    make: |session, params| Ok(Box::new(RavelJob::new(session, &options(session, params)?)?)),
-};
+/// `None` is a default that suits the model and two CPU cores.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RavelOptions {
+    /// Those present, if none are named.
+    pub variants: Vec<Variant>,
+    /// Folder of the entity files.
+    pub data: Option<PathBuf>,
+    pub entities: Option<usize>,
+    pub prompts: Option<usize>,
+    pub pairs: Option<usize>,
+    pub epochs: Option<usize>,
+    pub batch: Option<usize>,
+    pub seed: Option<u64>,
+    /// Pruning of the `pruned` variant's SAE. Default: the session's.
+    pub ratio: Option<f64>,
+    pub criterion: Option<Criterion>,
+}
+
+pub const PARAMS: &[Param] = &[VARIANTS, DATA, ENTITIES, PROMPTS, PAIRS, EPOCHS, BATCH, SEED, RATIO, CRITERION];
 
 const ENTITIES: Param = Param {
     name: "entities",
@@ -67,18 +80,13 @@ const SEED: Param = Param {
     of_session: false,
 };
 
-fn options(session: &Session, params: &Params) -> Result<RavelOptions> {
-    Ok(RavelOptions {
-        variants: params.variants()?,
-        data: params.path(DATA.name)?,
-        entities: params.count(ENTITIES.name)?,
-        prompts: params.count(PROMPTS.name)?,
-        pairs: params.count(PAIRS.name)?,
-        epochs: params.count(EPOCHS.name)?,
-        batch: params.count(BATCH.name)?,
-        seed: params.count(SEED.name)?.map(|seed| seed as u64),
-        pruning: Some(params.pruning(session)?),
-    })
+/// Prompts asked of each class, and pairs of each attribute: some minutes' work on two cores.
+pub fn amounts(model: &Model) -> (usize, usize) {
+    match model.parameters() {
+        0..20_000_000 => (8000, 1000),
+        20_000_000..200_000_000 => (4000, 300),
+        _ => (2000, 150),
+    }
 }
 
 /// Tokens of a prompt that are not shared with others of its template, roughly.
@@ -86,8 +94,7 @@ const OWN_TOKENS: u64 = 12;
 /// Attributes of a class, roughly.
 const ATTRIBUTES: u64 = 3;
 
-fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
-    let o = options(session, params)?;
+pub fn cost(session: &Session, o: &RavelOptions) -> Cost {
     let spec = RavelSpec::default();
     let (prompts, pairs) = amounts(&session.original);
     let (prompts, pairs) = (o.prompts.unwrap_or(prompts) as u64, o.pairs.unwrap_or(pairs) as u64);
@@ -100,7 +107,7 @@ fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
     let test = (1.0 - spec.train_test_split) * 1.5;
     let pair_tokens = (2 * pairs * ATTRIBUTES * OWN_TOKENS) as f64 * variants * (train + test);
     let batch = o.batch.unwrap_or(spec.llm_batch_size) as u64;
-    Ok(Some(Cost {
+    Cost {
         tokens,
         passes: 1.0 + pair_tokens / tokens.max(1) as f64,
         encodings: 0.0,
@@ -108,5 +115,5 @@ fn cost(session: &Session, params: &Params) -> Result<Option<Cost>> {
         // Shared beginnings, and what a batch leaves for its gradient.
         bytes: (512 << 20)
             + 4 * batch * OWN_TOKENS * (config.n_layers as u64) * (4 * config.d_model + 3 * config.d_mlp) as u64,
-    }))
+    }
 }

@@ -1,0 +1,4 @@
+//! Optimisers on plain slices.
+
+pub mod adam;
+pub mod lbfgs;

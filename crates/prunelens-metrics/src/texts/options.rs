@@ -1,0 +1,103 @@
+//! What can be chosen about the metrics on labelled texts, and what they cost.
+
+use std::path::PathBuf;
+
+use prunelens_core::{compare::Variant, error::Result, model::Model, prune::Criterion, session::Session};
+use serde::Deserialize;
+
+use super::plan::texts_ahead;
+use crate::{
+    Cost, Extent, Kind, Param,
+    params::{CONTEXT_SIZE, CRITERION, DATA, RATIO, VARIANTS, default_context},
+};
+
+/// `None` and nothing named are defaults that suit the model and two CPU cores.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TextOptions {
+    /// Those present, if none are named.
+    pub variants: Vec<Variant>,
+    /// Folder with the data sets.
+    pub data: Option<PathBuf>,
+    /// All that are there, if none is named.
+    pub datasets: Vec<String>,
+    /// Numbers of latents that sparse probes read: 1, 2 and 5.
+    #[serde(rename = "k")]
+    pub k_values: Vec<usize>,
+    /// Numbers of latents ablated for SCR and TPP: all that SAEBench has.
+    #[serde(rename = "latents")]
+    pub n_values: Vec<usize>,
+    /// Texts for and against a class together.
+    pub train_size: Option<usize>,
+    pub test_size: Option<usize>,
+    /// Tokens of a text that are read.
+    pub context: Option<usize>,
+    /// Megabytes that summed-up texts may take; more goes to a temporary file.
+    pub memory: Option<usize>,
+    /// Pruning of the `pruned` variant's SAE. Default: the session's.
+    pub ratio: Option<f64>,
+    pub criterion: Option<Criterion>,
+}
+
+/// The parameters of a family whose own numbers of latents are these.
+pub const fn params(numbers: Param) -> [Param; 10] {
+    [VARIANTS, DATA, DATASETS, numbers, TRAIN_SIZE, TEST_SIZE, CONTEXT_SIZE, MEMORY_MB, RATIO, CRITERION]
+}
+
+pub const MEMORY: usize = 512;
+
+const DATASETS: Param = Param {
+    name: "datasets",
+    help: "Data sets to measure on, by name, with commas between [default: all]",
+    kind: Kind::Words,
+    default: |_| String::new(),
+    of_session: false,
+};
+
+const TRAIN_SIZE: Param = Param {
+    name: "train-size",
+    help: "Texts to train a probe on, half of its class [default: by the size of the model; SAEBench: 4000]",
+    kind: Kind::Count { least: 8, most: 10_000_000 },
+    default: |session| default_sizes(&session.original).0.to_string(),
+    of_session: false,
+};
+
+const TEST_SIZE: Param = Param {
+    name: "test-size",
+    help: "Texts to test a probe with, half of its class [default: by the size of the model; SAEBench: 1000]",
+    kind: Kind::Count { least: 8, most: 10_000_000 },
+    default: |session| default_sizes(&session.original).1.to_string(),
+    of_session: false,
+};
+
+const MEMORY_MB: Param = Param {
+    name: "memory",
+    help: "Memory for texts read, in MB; what does not fit goes to a temporary file [default: 512]",
+    kind: Kind::Count { least: 0, most: 1 << 30 },
+    default: |_| MEMORY.to_string(),
+    of_session: false,
+};
+
+/// Some minutes on two cores for four classes.
+pub fn default_sizes(model: &Model) -> (usize, usize) {
+    match model.parameters() {
+        0..20_000_000 => (2000, 500),
+        20_000_000..200_000_000 => (800, 400),
+        _ => (400, 200),
+    }
+}
+
+pub fn cost(session: &Session, options: &TextOptions, scr: bool) -> Result<Cost> {
+    let texts = texts_ahead(session, options, scr)?;
+    let context = options.context.unwrap_or(default_context(session));
+    let Extent { variants, models, before, .. } = Extent::of(session, &options.variants);
+    Ok(Cost {
+        tokens: (texts * context) as u64,
+        // Nothing after the hook is computed, and nothing is decoded.
+        passes: models * before,
+        encodings: variants / 2.0,
+        // Probes: some hundred passes over the summed-up texts, most of whose latents are 0.
+        other: variants * 400.0 * texts as f64 * session.sae.d_sae() as f64 / 4.0,
+        bytes: (options.memory.unwrap_or(MEMORY) as u64) << 20,
+    })
+}

@@ -1,0 +1,164 @@
+//! Jobs on what a session has loaded: which variants, which data sets, how many texts.
+
+use std::path::PathBuf;
+
+use prunelens_core::{
+    data::{Dataset, read_datasets},
+    error::{Error, Result},
+    session::Session,
+    text::safe,
+};
+
+use super::{
+    options::{MEMORY, TextOptions, default_sizes},
+    report::Layout,
+    run::{Family, TextsRun},
+    unit::{Sizes, Unit},
+};
+use crate::{
+    SessionJob,
+    params::default_context,
+    readers::{Names, readers},
+};
+
+pub type TextJob<F> = SessionJob<TextsRun<F>>;
+
+const SEED: u64 = 42;
+const MAX_SIZE: usize = 10_000_000;
+
+/// Data sets and sizes.
+pub struct Plan {
+    folder: PathBuf,
+    pub datasets: Vec<Dataset>,
+    asked: Sizes,
+}
+
+impl Plan {
+    pub fn new(session: &Session, options: &TextOptions) -> Result<Self> {
+        let Some(folder) = &options.data else {
+            return Err(Error::Usage(
+                "labelled texts are needed: give their folder as data, --data on the command line (`prunelens data labels` makes one)".into(),
+            ));
+        };
+        let n_ctx = session.original.config.n_ctx;
+        let context = options.context.unwrap_or(default_context(session));
+        if context == 0 || context > n_ctx {
+            return Err(Error::Usage(format!("a context of {context} tokens does not fit; expected 1 to {n_ctx}")));
+        }
+        let (train, test) = default_sizes(&session.original);
+        let size = |asked: Option<usize>, default: usize, flag: &str| match asked.unwrap_or(default) {
+            size @ 8..=MAX_SIZE => Ok(size),
+            size => Err(Error::Usage(format!(
+                "{flag} {size}: expected 8 to {MAX_SIZE}, half for a class and half against it"
+            ))),
+        };
+        Ok(Self {
+            folder: folder.clone(),
+            datasets: read_datasets(folder, &options.datasets)?,
+            asked: Sizes {
+                train: size(options.train_size, train, "--train-size")?,
+                test: size(options.test_size, test, "--test-size")?,
+                context,
+                seed: SEED,
+            },
+        })
+    }
+
+    pub fn of_classes(&self, session: &Session) -> Result<Vec<Unit>> {
+        let units = self.datasets.iter().map(|dataset| Unit::of_classes(dataset, &session.tokenizer, &self.asked));
+        self.checked(session, units.collect::<Result<_>>()?)
+    }
+
+    /// Data sets without pairs are passed over, unless they were asked for.
+    pub fn of_pairs(&mut self, session: &Session, named: bool) -> Result<Vec<Unit>> {
+        let without = self.datasets.iter().find(|dataset| dataset.about.scr_pairs.is_empty());
+        if let Some(dataset) = without.filter(|_| named || self.datasets.iter().all(|d| d.about.scr_pairs.is_empty())) {
+            return Err(Error::file(
+                &dataset.folder,
+                "has no pairs of classes with a second label, which SCR needs (`prunelens data labels --spurious COLUMN`)",
+            ));
+        }
+        self.datasets.retain(|dataset| !dataset.about.scr_pairs.is_empty());
+        let pairs =
+            self.datasets.iter().flat_map(|dataset| dataset.about.scr_pairs.iter().map(move |pair| (dataset, pair)));
+        let units = pairs.map(|(dataset, pair)| Unit::of_pair(dataset, pair, &session.tokenizer, &self.asked));
+        self.checked(session, units.collect::<Result<_>>()?)
+    }
+
+    fn checked(&self, session: &Session, units: Vec<Unit>) -> Result<Vec<Unit>> {
+        for unit in &units {
+            prunelens_core::data::rows::check_rows(&unit.texts, session.original.config.d_vocab)?;
+        }
+        Ok(units)
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.datasets.iter().map(|dataset| dataset.about.name.clone()).collect()
+    }
+
+    pub fn real_sizes(&self, units: &[Unit]) -> Sizes {
+        Sizes {
+            train: units.iter().map(|unit| unit.train_size).max().unwrap_or(0),
+            test: units.iter().map(|unit| unit.test_size).max().unwrap_or(0),
+            ..self.asked
+        }
+    }
+
+    pub fn job<F: Family + Layout>(
+        self,
+        session: &Session,
+        options: &TextOptions,
+        family: F,
+        units: Vec<Unit>,
+    ) -> Result<TextJob<F>> {
+        let readers = readers(session, &options.variants, options.ratio, options.criterion)?;
+        let memory = options.memory.unwrap_or(MEMORY);
+        let names = Names::of(session);
+        let mut settings = names.settings();
+        let sizes = self.real_sizes(&units);
+        settings.push(("data".into(), safe(&self.folder.display().to_string())));
+        for unit in &units {
+            let what = format!(
+                "{} to train and {} to test, for and against a class; {} texts",
+                unit.train_size,
+                unit.test_size,
+                unit.texts.len()
+            );
+            settings.push((safe(&unit.name), what));
+        }
+        settings.push(("context".into(), format!("{} tokens, special tokens left out", sizes.context)));
+        settings.extend(readers.first().map(|reader| ("hook".into(), reader.hook.to_string())));
+        let pruning = readers.iter().find_map(|reader| reader.pruning.as_ref());
+        settings.extend(pruning.map(|p| ("sae pruning".into(), format!("{} {}", p.order.criterion, p.ratio))));
+        let identities = names.identities(&readers);
+        let run = TextsRun::new(family, readers, units, sizes.context, memory.saturating_mul(1 << 20))?;
+        Ok(SessionJob { run, identities, settings, warnings: Vec::new() })
+    }
+}
+
+/// Texts that a run reads, at most, and megabytes it may take; known without making it.
+pub fn texts_ahead(session: &Session, options: &TextOptions, scr: bool) -> Result<usize> {
+    let plan = Plan::new(session, options)?;
+    let of = |dataset: &Dataset| match scr {
+        // Two quarters count twice.
+        true => dataset.about.scr_pairs.len() * 6 * (plan.asked.train / 4 + plan.asked.test / 4),
+        false => {
+            let classes = dataset.about.classes.len();
+            (classes * plan.asked.train / 2).min(dataset.train.len())
+                + (classes * plan.asked.test / 2).min(dataset.test.len())
+        }
+    };
+    Ok(plan.datasets.iter().map(of).sum())
+}
+
+/// Values asked for, ascending and each once; SAEBench's files have no fields for others.
+pub fn chosen(flag: &str, asked: &[usize], possible: &[usize], default: &[usize]) -> Result<Vec<usize>> {
+    if let Some(other) = asked.iter().find(|value| !possible.contains(value)) {
+        let possible: Vec<_> = possible.iter().map(usize::to_string).collect();
+        return Err(Error::Usage(format!("{flag} {other}: expected of {}", possible.join(", "))));
+    }
+    let mut values = if asked.is_empty() { default.to_vec() } else { asked.to_vec() };
+    values.sort_unstable();
+    values.dedup();
+    Ok(values)
+}
