@@ -11,8 +11,7 @@ use crate::{
     engine,
     folders::Folders,
     settings::{DisplayArgs, SessionArgs, Settings},
-    tui as app,
-    tui::{Keymap, Options},
+    tui::{self, Keymap, Options},
 };
 
 /// The explorer's own flags.
@@ -40,10 +39,10 @@ pub fn run(args: &ExploreArgs) -> Result<()> {
         state_folder: folders.map(|folders| folders.state),
     };
     let store = options.state_folder.clone().map(Store::new);
-    app::run(engine::start_with(engine::Options { families: FAMILIES, store })?, options)
+    tui::run(engine::start_with(engine::Options { families: FAMILIES, store })?, options)
 }
 
-/// Default keys, changed by the person's own file if there is one.
+/// Default keys, changed by the user's own file if there is one.
 fn keymap(folders: Option<&Folders>) -> Result<Keymap> {
     let Some(path) = folders.map(Folders::keys_file).filter(|path| path.exists()) else {
         return Ok(Keymap::default());

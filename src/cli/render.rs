@@ -10,8 +10,7 @@ use crate::{
     engine,
     folders::Folders,
     settings::{ColorChoice, DisplayArgs, SessionArgs, Settings, values},
-    tui as app,
-    tui::RenderOptions,
+    tui::{self, RenderOptions},
 };
 
 #[derive(Args, Clone, Debug)]
@@ -52,5 +51,5 @@ pub fn run(args: &RenderArgs) -> Result<()> {
         keys: args.keys.clone(),
         out: args.out.clone(),
     };
-    app::render(engine::start()?, options)
+    tui::render(engine::start()?, options)
 }

@@ -9,7 +9,7 @@ use crate::{
     tui::Look,
 };
 
-/// What the person asked for, with the number of threads in force. To be called before any thread is started.
+/// What the user asked for, with the number of threads in force. To be called before any thread is started.
 pub fn settings(session: &SessionArgs, display: &DisplayArgs) -> Result<Settings> {
     let settings = Settings::resolve(session, display, &config::environment)?;
     if let Some(threads) = settings.threads {

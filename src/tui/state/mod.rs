@@ -5,6 +5,7 @@ mod form;
 mod job;
 mod log;
 mod metrics;
+mod panel;
 mod prompt;
 mod shown;
 mod table;
@@ -16,6 +17,7 @@ pub use form::Form;
 pub use job::{Chosen, Job, Past};
 pub use log::{Entry, Level, Log};
 pub use metrics::{Layer, MetricsView, View};
+pub use panel::Panel;
 pub use prompt::{LONGEST, Prompt};
 pub use shown::{Dated, Shown};
 pub use table::{Change, Row, Sort, Table};
@@ -40,21 +42,6 @@ pub enum Screen {
     Metrics,
     Session,
     Log,
-}
-
-/// Panels of the Explore screen, in the order of Tab and of the digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Panel {
-    Prompt,
-    Tokens,
-    Latents,
-    Detail,
-    Ratio,
-    Figures,
-}
-
-impl Panel {
-    pub const ALL: [Self; 6] = [Self::Prompt, Self::Tokens, Self::Latents, Self::Detail, Self::Ratio, Self::Figures];
 }
 
 /// What lies over the screen.
@@ -249,12 +236,7 @@ impl State {
             (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
             (None, Screen::Session | Screen::Log) => &[C::Reader, C::Global, C::Always],
             (None, Screen::Explore) if matches!(self.phase, Phase::Failed(_)) => &[C::Failed, C::Global, C::Always],
-            (None, Screen::Explore) => match self.focus {
-                Panel::Prompt => &[C::Prompt, C::Always],
-                Panel::Detail => &[C::Detail, C::Explore, C::Global, C::Always],
-                Panel::Ratio => &[C::Ratio, C::Explore, C::Global, C::Always],
-                Panel::Tokens | Panel::Latents | Panel::Figures => &[C::Explore, C::Global, C::Always],
-            },
+            (None, Screen::Explore) => self.focus.contexts(),
         }
     }
 

@@ -240,23 +240,16 @@ pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
 
 /// The wheel moves what it is over.
 pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Effect>) {
-    let action = match (over, down) {
-        (Pointed::Token(_) | Pointed::Panel(Panel::Tokens), true) => Action::TokenRight,
-        (Pointed::Token(_) | Pointed::Panel(Panel::Tokens), false) => Action::TokenLeft,
-        (Pointed::Ratio(_) | Pointed::Panel(Panel::Ratio), true) => Action::RatioFineDown,
-        (Pointed::Ratio(_) | Pointed::Panel(Panel::Ratio), false) => Action::RatioFineUp,
-        (Pointed::Panel(Panel::Detail), true) => Action::ScrollDown,
-        (Pointed::Panel(Panel::Detail), false) => Action::ScrollUp,
-        (Pointed::Job(_) | Pointed::Field(_), true) => Action::ScrollDown,
-        (Pointed::Job(_) | Pointed::Field(_), false) => Action::ScrollUp,
-        (Pointed::View(_), true) => Action::ViewNext,
-        (Pointed::View(_), false) => Action::ViewPrevious,
-        (Pointed::Measured, true) => Action::PageDown,
-        (Pointed::Measured, false) => Action::PageUp,
-        (_, true) => Action::LatentDown,
-        (_, false) => Action::LatentUp,
+    let [upwards, downwards] = match over {
+        Pointed::Panel(panel) => panel.wheel(),
+        Pointed::Token(_) => Panel::Tokens.wheel(),
+        Pointed::Row(_) => Panel::Latents.wheel(),
+        Pointed::Ratio(_) => Panel::Ratio.wheel(),
+        Pointed::Job(_) | Pointed::Field(_) => [Action::ScrollUp, Action::ScrollDown],
+        Pointed::View(_) => [Action::ViewPrevious, Action::ViewNext],
+        Pointed::Measured => [Action::PageUp, Action::PageDown],
     };
-    act(state, action, effects);
+    act(state, if down { downwards } else { upwards }, effects);
 }
 
 /// Order anew with the selection kept.

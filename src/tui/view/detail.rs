@@ -28,6 +28,9 @@ pub const GUTTER: u16 = 6;
 const WORDS: u16 = 4;
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    if area.height < 3 {
+        return lines(area, buffer, state, theme);
+    }
     let title = state.latent.map_or("latent".to_owned(), |l| format!("#{l}"));
     let panel = widgets::Panel::new(title, state.focus == Panel::Detail);
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
@@ -54,7 +57,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
 }
 
 /// The same in the two lines a narrow screen has for it.
-pub fn render_lines(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+fn lines(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else { return };
     let look = Look::new(state, shown, detail, theme);
     let name = Span::styled(format!(" #{} ", detail.latent), theme.style(Role::Accent));

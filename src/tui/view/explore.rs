@@ -8,49 +8,24 @@ use ratatui::{
 
 use crate::tui::{
     keys::action::{Action, Context},
-    state::{Panel, State},
+    state::State,
     theme::{Role, Theme},
     view::{
-        detail, figures, footer, header, latents,
-        layout::{self, Areas},
-        loading, prompt, ratio, status, tokens,
+        footer, header,
+        panels::{self, Areas},
+        status,
     },
     widgets::{line_at, put},
 };
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Option<Position> {
-    let lines = prompt::height(state, area.width, area.height);
-    let areas = layout::explore(area, lines, state.first_steps);
+    let areas = Areas::new(area, state);
     header::render(areas.header, buffer, state, theme);
-    let cursor = prompt::render(areas.prompt, buffer, state, theme);
-    tokens::render(areas.original, areas.pruned, buffer, state, theme);
-    middle(&areas, buffer, state, theme);
-    figures::render(areas.figures, buffer, state, theme);
-    ratio::render(areas.ratio, buffer, state, theme);
+    let cursor = panels::render(&areas, buffer, state, theme);
     first_steps(areas.first_steps, buffer, state, theme);
     status::render(areas.status, buffer, state, theme);
     footer::render(areas.footer, buffer, state, theme);
     cursor
-}
-
-fn middle(areas: &Areas, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    if !state.has_session() {
-        let empty = Rect { height: areas.detail.bottom().saturating_sub(areas.latents.y), ..areas.latents };
-        loading::render(if areas.wide { areas.latents } else { empty }, buffer, state, theme);
-        if areas.wide {
-            detail::render(areas.detail, buffer, state, theme);
-        }
-    } else if areas.wide {
-        latents::render(areas.latents, buffer, state, theme);
-        detail::render(areas.detail, buffer, state, theme);
-    } else if state.focus == Panel::Detail {
-        // A narrow screen gives the panel the table's place while it has the focus.
-        let both = Rect { height: areas.latents.height + areas.detail.height, ..areas.latents };
-        detail::render(both, buffer, state, theme);
-    } else {
-        latents::render(areas.latents, buffer, state, theme);
-        detail::render_lines(areas.detail, buffer, state, theme);
-    }
 }
 
 /// What to do first, until it was done once.

@@ -66,7 +66,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         );
     };
     let variants: Vec<Variant> = shown.comparison.views.iter().map(|v| v.variant).collect();
-    // A narrow panel keeps what the person came for.
+    // A narrow panel keeps what the user came for.
     let columns: Vec<Variant> = if usize::from(inside.width) < NAME + variants.len() * PLAIN {
         variants.into_iter().filter(|v| matches!(v, Variant::Original | Variant::Pruned)).collect()
     } else {

@@ -10,12 +10,12 @@ mod help;
 pub mod hit;
 mod jobs;
 mod latents;
-mod layout;
 mod loading;
 mod log;
 mod metrics;
 mod overlay;
 mod palette;
+mod panels;
 mod prompt;
 mod ratio;
 mod session;
@@ -34,13 +34,16 @@ use crate::tui::{
     widgets::put,
 };
 
+/// Below this the screen only asks for room.
+const SMALLEST: (u16, u16) = (60, 16);
+
 /// Draw the whole screen into `area`; returns where text entry is.
 pub fn view(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Option<Position> {
     let area = area.intersection(buffer.area);
     // Nothing may be left of an earlier frame, and the default background is never painted.
     ratatui::widgets::Widget::render(ratatui::widgets::Clear, area, buffer);
     buffer.set_style(area, theme.style(Role::Text));
-    if area.width < layout::SMALLEST.0 || area.height < layout::SMALLEST.1 {
+    if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
         ask_for_room(area, buffer, theme);
         return None;
     }
@@ -66,7 +69,7 @@ pub fn draw(width: u16, height: u16, state: &State, theme: &Theme) -> (Buffer, O
 }
 
 fn ask_for_room(area: Rect, buffer: &mut Buffer, theme: &Theme) {
-    let (width, height) = layout::SMALLEST;
+    let (width, height) = SMALLEST;
     let full = format!("prunelens needs {width}x{height}, this is {}x{}", area.width, area.height);
     let text = if full.len() > usize::from(area.width) { format!("{width}x{height}, please") } else { full };
     let middle = Rect { y: area.y + area.height / 2, height: area.height.min(1), ..area };
@@ -77,7 +80,7 @@ fn ask_for_room(area: Rect, buffer: &mut Buffer, theme: &Theme) {
 pub fn draw_run(width: u16, state: &State, theme: &Theme) -> Buffer {
     let mut state = state.clone();
     state.metrics.scroll = 0;
-    let area = Rect::new(0, 0, width.clamp(layout::SMALLEST.0, 200), PICTURE);
+    let area = Rect::new(0, 0, width.clamp(SMALLEST.0, 200), PICTURE);
     let mut buffer = Buffer::empty(area);
     buffer.set_style(area, theme.style(Role::Text));
     let height = metrics::height(area, &state, theme);

@@ -9,7 +9,7 @@ use ratatui::{
 
 use crate::tui::{
     keys::action::{Action, Context},
-    state::{Panel, State},
+    state::{Panel, Pointed, State},
     theme::{Role, Theme},
     view::detail::GUTTER,
     widgets::{self, bars, chart::column_of, format, line_at, put, skip},
@@ -36,12 +36,12 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
 }
 
 /// The ratio at a point of the panel, where its slider and histogram are.
-pub fn ratio_at(area: Rect, at: Position) -> Option<f64> {
+pub fn hit(area: Rect, _: &State, _: &Theme, at: Position) -> Option<Pointed> {
     let plot = Rect { x: area.x + 2 + GUTTER, width: area.width.saturating_sub(4 + GUTTER), ..area };
     let last = f64::from(plot.width.saturating_sub(1).max(1));
     let lines = if area.height >= 8 { 3 } else { 2 };
     let on = (plot.x..plot.right()).contains(&at.x) && (area.y + 1..=area.y + lines).contains(&at.y);
-    (area.height >= 3 && on).then(|| f64::from(at.x - plot.x) / last)
+    (area.height >= 3 && on).then(|| Pointed::Ratio(f64::from(at.x - plot.x) / last))
 }
 
 /// How many of the prompt's active latents die at each step of the grid, on the slider's scale.

@@ -3,7 +3,7 @@
 use prunelens_core::compare::Variant;
 use ratatui::{
     buffer::Buffer,
-    layout::Rect,
+    layout::{Position, Rect},
     style::{Modifier, Style},
     text::{Line, Span},
 };
@@ -11,9 +11,9 @@ use ratatui::{
 use crate::{
     safe,
     tui::{
-        state::{Panel, Shown, State},
+        state::{Panel, Pointed, Shown, State},
         theme::{Role, Theme},
-        widgets::{bars, format, put, put_right, skip},
+        widgets::{bars, format, line_at, put, put_right, skip},
     },
 };
 
@@ -27,7 +27,8 @@ struct Page {
     more: bool,
 }
 
-pub fn render(original: Rect, pruned: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let [original, pruned] = [0, 1].map(|at| line_at(area, at));
     for (area, variant) in [(original, Variant::Original), (pruned, Variant::Pruned)] {
         let name = Line::styled(format!(" {}", variant.name()), theme.style(variant));
         put(buffer, area, name);
@@ -50,8 +51,8 @@ pub fn render(original: Rect, pruned: Rect, buffer: &mut Buffer, state: &State, 
     }
 }
 
-/// The token drawn at a column of the screen.
-pub fn token_at(area: Rect, state: &State, theme: &Theme, x: u16) -> Option<usize> {
+/// The token drawn at a point of the strips.
+pub fn hit(area: Rect, state: &State, theme: &Theme, at: Position) -> Option<Pointed> {
     let shown = state.shown.as_ref()?;
     let page = page(shown, state.token, area.width.saturating_sub(NAME + 2), theme);
     let glyph = usize::from(theme.heat.is_empty());
@@ -59,8 +60,8 @@ pub fn token_at(area: Rect, state: &State, theme: &Theme, x: u16) -> Option<usiz
     let mut start = usize::from(area.x + NAME) + 2;
     for (offset, piece) in page.pieces.iter().enumerate() {
         let end = start + safe::width(piece) + glyph;
-        if (start..end).contains(&usize::from(x)) {
-            return Some(page.first + offset);
+        if (start..end).contains(&usize::from(at.x)) {
+            return Some(Pointed::Token(page.first + offset));
         }
         start = end + 1;
     }

@@ -6,7 +6,7 @@ use columns::{Column, columns, digits};
 use prunelens_core::compare::Variant;
 use ratatui::{
     buffer::Buffer,
-    layout::Rect,
+    layout::{Position, Rect},
     style::Style,
     text::{Line, Span},
 };
@@ -15,13 +15,17 @@ use crate::{
     safe,
     tui::{
         keys::action::{Action, Context},
-        state::{Change, Panel, Row, Shown, Sort, State, Target},
+        state::{Change, Panel, Pointed, Row, Shown, Sort, State, Target},
         theme::{Role, Theme},
+        view::loading,
         widgets::{self, bars, format, line_at, put, skip},
     },
 };
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    if !state.has_session() {
+        return loading::render(area, buffer, state, theme);
+    }
     let (alive, active) = state.table.alive();
     let dot = theme.symbol("·", "-");
     let sort = state.keymap.key_of(Action::Sort, &[Context::Explore]);
@@ -65,14 +69,14 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     widgets::scrollbar(buffer, area, rows.len(), visible, first, theme);
 }
 
-/// The row drawn at a line of the screen.
-pub fn row_at(area: Rect, state: &State, y: u16) -> Option<usize> {
+/// The row drawn at a point of the table.
+pub fn hit(area: Rect, state: &State, _: &Theme, at: Position) -> Option<Pointed> {
     // Border and heads come before the rows.
-    let line = usize::from(y.checked_sub(area.y + 2)?);
+    let line = usize::from(at.y.checked_sub(area.y + 2)?);
     let visible = usize::from(area.height.saturating_sub(3));
     let selected = state.latent.and_then(|l| state.table.position(l)).unwrap_or(0);
     let row = widgets::offset(selected, state.table.rows.len(), visible) + line;
-    (line < visible && row < state.table.rows.len()).then_some(row)
+    (line < visible && row < state.table.rows.len()).then_some(Pointed::Row(row))
 }
 
 fn title(state: &State, theme: &Theme) -> String {
