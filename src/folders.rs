@@ -26,12 +26,12 @@ impl Folders {
         })
     }
 
-    /// A person's own theme of this name.
+    /// A user's own theme of this name.
     pub fn theme(&self, name: &str) -> PathBuf {
         self.config.join("themes").join(format!("{name}.toml"))
     }
 
-    /// A person's own keys.
+    /// A user's own keys.
     pub fn keys_file(&self) -> PathBuf {
         self.config.join("keys.toml")
     }

@@ -28,7 +28,7 @@ pub fn outlive_file_limits() {
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }
 
-/// `Err(Error::Interrupted)` once the person asked to stop; long work calls it as its tick.
+/// `Err(Error::Interrupted)` once the user asked to stop; long work calls it as its tick.
 pub fn tick() -> Result<()> {
     match STOP.get() {
         Some(stop) if stop.load(Ordering::Relaxed) => Err(Error::Interrupted),

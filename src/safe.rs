@@ -48,7 +48,7 @@ pub fn excerpt(bytes: &[u8], ascii: bool) -> String {
     out
 }
 
-/// What a person pastes or types: line breaks and tabs stay, other control characters go.
+/// What a user pastes or types: line breaks and tabs stay, other control characters go.
 pub fn input(text: &str) -> String {
     text.replace("\r\n", "\n")
         .replace('\r', "\n")

@@ -1,4 +1,4 @@
-//! The way out to the person: answers to stdout, messages without control characters.
+//! The way out to the user: answers to stdout, messages without control characters.
 
 mod exit;
 mod progress;

@@ -67,7 +67,7 @@ impl Drop for ProgressLine {
     }
 }
 
-/// What long work reports to in a command without a screen: shows progress, and ends the work when the person asked to.
+/// What long work reports to in a command without a screen: shows progress, and ends the work when the user asked to.
 pub fn listener() -> impl FnMut(Progress) -> Result<()> {
     let mut line = ProgressLine::new();
     move |progress| {

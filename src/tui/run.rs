@@ -34,13 +34,13 @@ const FRAME: Duration = Duration::from_millis(33);
 /// Messages taken in before the next frame: a held key never builds up a backlog, a flood never stops drawing.
 const BATCH: usize = 256;
 
-/// How long the engine may take to save its jobs when the person leaves.
+/// How long the engine may take to save its jobs when the user leaves.
 const PARTING: Duration = Duration::from_secs(20);
 
 /// A file in the state folder that says the first steps were taken.
 const STEPS_TAKEN: &str = "first-steps-taken";
 
-/// The explorer in the terminal, until the person leaves. The terminal is restored whatever happens.
+/// The explorer in the terminal, until the user leaves. The terminal is restored whatever happens.
 pub fn run(engine: EngineHandle, options: Options) -> Result<()> {
     let themes = options.look.themes()?;
     let runtime = tokio::runtime::Builder::new_current_thread()

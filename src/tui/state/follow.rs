@@ -1,4 +1,4 @@
-//! Which comparison and which latent were asked for, so that the screen follows the person without a backlog.
+//! Which comparison and which latent were asked for, so that the screen follows the user without a backlog.
 
 use std::{sync::Arc, time::Duration};
 

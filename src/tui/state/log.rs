@@ -1,4 +1,4 @@
-//! Messages to the person: the latest in the status line, all of them in the log screen.
+//! Messages to the user: the latest in the status line, all of them in the log screen.
 
 use std::time::Duration;
 

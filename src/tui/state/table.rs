@@ -100,7 +100,7 @@ pub struct Table {
     pub sort: Sort,
     /// Over the whole prompt instead of at the selected token.
     pub whole: bool,
-    /// The order is that of earlier values: it is put right when the person next moves.
+    /// The order is that of earlier values: it is put right when the user next moves.
     pub disordered: bool,
 }
 

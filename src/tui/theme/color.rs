@@ -28,7 +28,7 @@ impl ColorDepth {
         }
     }
 
-    /// The nearest colour that can be shown. RGB has no meaning in 16 colours, whose values are the person's own.
+    /// The nearest colour that can be shown. RGB has no meaning in 16 colours, whose values are the user's own.
     pub fn map(self, color: Color) -> Option<Color> {
         match (self, color) {
             (Self::None, _) => None,

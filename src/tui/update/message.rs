@@ -25,6 +25,6 @@ pub enum Message {
     /// Text was handed to the terminal's clipboard; whether it took it is not known.
     Copied(usize),
     Exported(Result<Vec<PathBuf>, String>),
-    /// The person asked the system to end the program.
+    /// The user asked the system to end the program.
     Terminated,
 }
