@@ -152,6 +152,7 @@ fn source(label: &str, path: &Path, folder: &Path) -> Result<Source> {
 /// No other thread may be running: this changes the environment.
 pub unsafe fn limit_threads(threads: usize) {
     // rayon's pool, candle's and gemm's loops all read this variable, at their first use.
+    // SAFETY: the caller says that no other thread runs.
     unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
 }
 

@@ -29,9 +29,10 @@ pub type Products = [[f32; TILE]; PANEL];
 pub fn multiply(panel: &[f32], tile: &[f32], d: usize, out: &mut Products) {
     assert!(panel.len() == PANEL * d && tile.len() == TILE * d);
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: the instructions exist where `level` says so, and the slices have the lengths checked above.
     match super::simd::level() {
+        // SAFETY: the instructions exist where `level` says so, and the slices have the lengths checked above.
         4 => return unsafe { avx512(panel, tile, d, out) },
+        // SAFETY: likewise.
         3 => return unsafe { avx2(panel, tile, d, out) },
         _ => {}
     }

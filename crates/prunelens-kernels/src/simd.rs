@@ -20,9 +20,10 @@ macro_rules! dispatch {
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn v3($($arg: $ty),*) $(-> $ret)? { body::<true>($($arg),*) }
-                // SAFETY: each version runs only where the CPU reports the features it was compiled for.
                 match $crate::simd::level() {
+                    // SAFETY: the CPU reports the features this version was compiled for.
                     4 => return unsafe { v4($($arg),*) },
+                    // SAFETY: likewise.
                     3 => return unsafe { v3($($arg),*) },
                     _ => {}
                 }

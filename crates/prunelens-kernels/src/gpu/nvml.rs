@@ -68,8 +68,9 @@ pub fn read() -> Option<Machine> {
 }
 
 fn machine(library: &Library) -> Option<Machine> {
-    // SAFETY: the types are those of nvml.h, here and below.
+    // SAFETY: the type is that of nvml.h.
     let version = unsafe { library.function::<GetText>(c"nvmlSystemGetDriverVersion")? };
+    // SAFETY: likewise.
     let count = unsafe { library.function::<GetCount>(c"nvmlDeviceGetCount_v2")? };
     // SAFETY: the buffer is as long as it is said to be.
     let driver = text(|at, len| unsafe { version(at, len) })?;
