@@ -66,7 +66,7 @@ pub struct Figures {
     pub core_tokens_per_s: f64,
     /// The same with all variants done.
     pub core4_tokens_per_s: Option<f64>,
-    /// The longest that a core job on all variants (on one, where there are fewer) leaves a person's request waiting.
+    /// The longest that a core job on all variants (on one, where there are fewer) leaves a user's request waiting.
     pub job_gap_ms: f64,
     pub load_s: Option<f64>,
     pub first_frame_ms: Option<f64>,

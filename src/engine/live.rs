@@ -1,4 +1,4 @@
-//! What the person is looking at: one prompt, answered in parts, newest request first.
+//! What the user is looking at: one prompt, answered in parts, newest request first.
 
 use std::sync::Arc;
 

@@ -40,7 +40,7 @@ struct Entry {
     /// Made when its turn comes; away while it is being worked on.
     job: Option<Box<dyn Job>>,
     keeper: Option<Keeper>,
-    /// Time of work, that of earlier processes too; the person's own requests in between are not counted.
+    /// Time of work, that of earlier processes too; the user's own requests in between are not counted.
     worked: Duration,
     /// Nothing is left to do but to write the results.
     finished: bool,
@@ -196,7 +196,7 @@ impl Queue {
         self.current = None;
     }
 
-    /// One step of the job whose turn it is. The person, and commands that let it go on, are served in between.
+    /// One step of the job whose turn it is. The user, and commands that let it go on, are served in between.
     pub fn step(&mut self, live: &mut Live, mailbox: &Mailbox) {
         let Some(id) = self.next() else { return };
         self.current = Some(id);
@@ -253,7 +253,7 @@ impl Queue {
         step
     }
 
-    /// Between two parts of a step: what ends it, what other jobs are told, what the person wants.
+    /// Between two parts of a step: what ends it, what other jobs are told, what the user wants.
     fn attend(
         &mut self,
         id: JobId,

@@ -89,7 +89,7 @@ impl Engine {
         let _ = self.reports.send(report);
     }
 
-    /// Control first, then the person, then jobs, then quiet work.
+    /// Control first, then the user, then jobs, then quiet work.
     fn run(&mut self) {
         loop {
             match self.mailbox.next_command() {
@@ -216,7 +216,7 @@ fn quick_to_match(session: &Session) -> bool {
     session.trained.as_ref().is_some_and(|trained| cost(trained) < 4_000_000_000)
 }
 
-/// Let the person through; stop for a command.
+/// Let the user through; stop for a command.
 fn yield_to(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     if mailbox.has_command() {
         return Err(Error::Interrupted);

@@ -30,7 +30,7 @@ fn complain(message: &str) {
     let _ = writeln!(std::io::stderr(), "prunelens: {}", printable(message));
 }
 
-/// Give panics a report that a person can pass on; errors never get a backtrace.
+/// Give panics a report that a user can pass on; errors never get a backtrace.
 pub fn report_panics() {
     let hooks = color_eyre::config::HookBuilder::default()
         .panic_section("This is a bug in prunelens; the log file (see `prunelens doctor`) has what led to it.")

@@ -139,7 +139,7 @@ impl Family {
 }
 
 impl Preset {
-    /// As the session file that a person could have written.
+    /// As the session file that a user could have written.
     pub fn session_file(&self) -> String {
         template::session_file(self)
     }

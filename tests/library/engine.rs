@@ -1,4 +1,4 @@
-//! The engine on the embedded demo: newest request first, jobs that let the person through, cancelling.
+//! The engine on the embedded demo: newest request first, jobs that let the user through, cancelling.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Errors a person can act on: each names the file, tensor, key or flag, what was expected and what was found.
+//! Errors a user can act on: each names the file, tensor, key or flag, what was expected and what was found.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ pub enum Error {
     /// A file that is not what it should be.
     #[error("{}: {what}", path.display())]
     File { path: PathBuf, what: String },
-    /// Anything the person asked for that cannot be done; the text says what to do instead.
+    /// Anything the user asked for that cannot be done; the text says what to do instead.
     #[error("{0}")]
     Invalid(String),
     /// Wrong use of the command line (exit code 2).
     #[error("{0}")]
     Usage(String),
-    /// A newer request made this one pointless, or the person cancelled it.
+    /// A newer request made this one pointless, or the user cancelled it.
     #[error("interrupted")]
     Interrupted,
     #[error("tensor computation failed: {0}{advice}", advice = advice(.0))]

@@ -15,7 +15,7 @@ use super::{Family, JobSpec, ParamValue};
 
 /// The parameter that says how much is in memory at a time.
 const BATCH: &str = "batch";
-/// Share of the free memory that a job may take: the person's prompts need some, too.
+/// Share of the free memory that a job may take: the user's prompts need some, too.
 const MOST: f64 = 0.8;
 
 /// Halve the batch until the job fits into `free` bytes; says what was done.

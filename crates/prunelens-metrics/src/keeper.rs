@@ -1,4 +1,4 @@
-//! Saving a running job now and then without making it, or the person, wait for the disk.
+//! Saving a running job now and then without making it, or the user, wait for the disk.
 
 use std::{
     sync::Arc,

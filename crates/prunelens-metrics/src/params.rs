@@ -21,7 +21,7 @@ pub struct Param {
     /// One sentence, for the form and for `--help`.
     pub help: &'static str,
     pub kind: Kind,
-    /// What is taken where nothing is given, as a person would type it; empty where nothing is a value of its own.
+    /// What is taken where nothing is given, as a user would type it; empty where nothing is a value of its own.
     pub default: fn(&Session) -> String,
     /// It is no flag of its own, only a field of forms: a flag of the session or of the command says it.
     pub of_session: bool,
@@ -58,7 +58,7 @@ pub enum Kind {
     Flag,
     /// A file or folder.
     Path,
-    /// Words of the person's own, with commas between.
+    /// Words of the user's own, with commas between.
     Words,
 }
 
@@ -90,7 +90,7 @@ impl Kind {
         }
     }
 
-    /// What a person typed as a value; the message says what was expected.
+    /// What a user typed as a value; the message says what was expected.
     pub fn parse(self, text: &str) -> Result<ParamValue, String> {
         let text = text.trim();
         if text.len() > LONGEST_TEXT {
@@ -243,7 +243,7 @@ impl ParamValue {
     }
 }
 
-/// As a person would type it.
+/// As a user would type it.
 impl std::fmt::Display for ParamValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let numbers = |all: &[f64]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");

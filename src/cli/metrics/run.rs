@@ -252,7 +252,7 @@ impl Clock {
     }
 }
 
-/// Step a job to its end, with checkpoints, and a line of progress on stderr if a person sees it.
+/// Step a job to its end, with checkpoints, and a line of progress on stderr if a user sees it.
 fn drive(job: &mut dyn Job, mut keeper: Option<&mut Keeper>, clock: &Clock, tick: Tick) -> Result<()> {
     let mut line = ProgressLine::new();
     while job.step(tick)? == Step::More {
@@ -282,7 +282,7 @@ fn describe(job: &dyn Job, seconds: f64) -> String {
     format!("{} {:3.0} %  {}  {left}", job.name(), 100.0 * share, progress.note)
 }
 
-/// A word to the person that is no part of the answer.
+/// A word to the user that is no part of the answer.
 fn say(text: &str) {
     // Nobody is left to tell if stderr is closed.
     let _ = writeln!(std::io::stderr(), "{}", printable(text));

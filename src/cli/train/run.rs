@@ -28,7 +28,7 @@ use serde_json::{Map, Value, json};
 use super::{ArchitectureName, TrainArgs};
 use crate::output::{self, ProgressLine, printable};
 
-/// Tokens in a row unless the person or the model says otherwise.
+/// Tokens in a row unless the user or the model says otherwise.
 const CONTEXT: usize = 256;
 
 /// Load the model, compress it, train, save, measure, print. `tick` may stop it (Ctrl-C); then a checkpoint is left.

@@ -13,7 +13,7 @@ pub struct HubId {
     pub revision: Option<String>,
 }
 
-/// What a person does not type, and what no URL or path needs.
+/// What a user does not type, and what no URL or path needs.
 const LONGEST: usize = 512;
 
 impl HubId {

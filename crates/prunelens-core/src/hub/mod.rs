@@ -1,7 +1,7 @@
 //! Models and SAEs from the Hugging Face Hub, through the cache that the Python libraries use.
 //!
 //! A file that is in the cache is used as it is, without a look at the network. Downloads run on a thread of their own, so
-//! that the person can end them at any time, whatever the network does.
+//! that the user can end them at any time, whatever the network does.
 
 mod cache;
 mod download;

@@ -164,7 +164,7 @@ pub fn explain(kind: Kind, id: &HubId, names: &[String]) -> String {
     }
 }
 
-/// What a person could name instead: the folder of an SAE, or a file.
+/// What a user could name instead: the folder of an SAE, or a file.
 fn place(kind: Kind, name: &str) -> Option<&str> {
     if kind != Kind::Sae {
         return (name.ends_with(".gguf") || name.ends_with(".pth")).then_some(name);

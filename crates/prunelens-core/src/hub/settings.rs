@@ -60,7 +60,7 @@ const PATIENCE: u64 = 10;
 const LONGEST_TOKEN_FILE: u64 = 1 << 16;
 
 impl HubSettings {
-    /// `offline`: the person said so; `HF_HUB_OFFLINE` says it, too.
+    /// `offline`: the user said so; `HF_HUB_OFFLINE` says it, too.
     pub fn new(offline: bool, environment: Environment) -> Result<Self> {
         let folder = |name: &str| environment(name).map(|text| expand(&text, environment));
         let home = match folder("HF_HOME") {

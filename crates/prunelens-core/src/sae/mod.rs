@@ -43,7 +43,7 @@ pub struct SaeConfig {
     pub space: Space,
     /// The config as it was read.
     pub source: Value,
-    /// What a person should know before trusting it.
+    /// What a user should know before trusting it.
     pub warnings: Vec<String>,
 }
 

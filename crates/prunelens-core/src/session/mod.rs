@@ -159,7 +159,7 @@ impl Session {
         Self::new(&self.spec, models, unplaced(&self.sae), self.trained.as_ref().map(unplaced))
     }
 
-    /// Called between parts of long work: a GPU takes on more at once than a person wants to wait for.
+    /// Called between parts of long work: a GPU takes on more at once than a user wants to wait for.
     pub fn pace(&self) -> Result<()> {
         self.sae.card.as_ref().map_or(Ok(()), |there| there.card().pace())
     }

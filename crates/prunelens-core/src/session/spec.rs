@@ -1,4 +1,4 @@
-//! What a session consists of, as the person asked for it: plain data from flags and session files.
+//! What a session consists of, as the user asked for it: plain data from flags and session files.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 

@@ -140,7 +140,7 @@ pub struct Training {
     row: usize,
 }
 
-/// Multiplications between two looks at what the person wants: some ten milliseconds.
+/// Multiplications between two looks at what the user wants: some ten milliseconds.
 const BUDGET: usize = 30_000_000;
 
 impl Training {

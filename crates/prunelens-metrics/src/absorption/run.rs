@@ -236,7 +236,7 @@ impl AbsorptionRun {
         }
     }
 
-    /// How many prompts go through a reader's model between two looks at what the person wants.
+    /// How many prompts go through a reader's model between two looks at what the user wants.
     pub fn prompts_at_once(&self, reader: &Reader) -> usize {
         let d_model = reader.model.config.d_model as f64;
         let length = self.prompts.as_ref().map_or(1, |p| p.length()).max(1);

@@ -137,7 +137,7 @@ fn ablate(reader: &Reader, captured: &Captured, x: &Tensor, known: &mut Ablated,
     Ok(known.insert(last).clone())
 }
 
-/// Encode and decode `[tokens, d_in]` in chunks, so that a wide SAE does not keep the person waiting.
+/// Encode and decode `[tokens, d_in]` in chunks, so that a wide SAE does not keep the user waiting.
 fn reconstruct(reader: &Reader, x: &Tensor, tick: Tick) -> Result<(Tensor, Latents)> {
     let (tokens, d_in) = x.dims2()?;
     let chunk = tokens_at_once((2 * d_in * reader.sae.config.d_sae) as f64, reader.sae.device());

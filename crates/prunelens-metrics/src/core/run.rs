@@ -330,7 +330,7 @@ pub fn check_comparable<'a>(results: impl IntoIterator<Item = &'a (Variant, Core
     Ok(())
 }
 
-/// Rows that go through a model together between two looks at what the person wants: a block costs some
+/// Rows that go through a model together between two looks at what the user wants: a block costs some
 /// `24 d_model^2` a token.
 pub fn rows_at_once(reader: &Reader, length: usize) -> usize {
     let d_model = reader.model.config.d_model as f64;

@@ -1,4 +1,4 @@
-//! Making a data set from a table that a person has.
+//! Making a data set from a table that a user has.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -53,7 +53,7 @@ impl Staged {
         self.inner().join(name)
     }
 
-    /// A failed write, in words that name the folder the person asked for.
+    /// A failed write, in words that name the folder the user asked for.
     pub fn error(&self, source: &std::io::Error) -> Error {
         use std::io::ErrorKind;
         let full = matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);

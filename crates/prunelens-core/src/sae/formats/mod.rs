@@ -26,7 +26,7 @@ use crate::{
     model::{HookPoint, weights::Weights},
 };
 
-/// What a person says about an SAE where its files do not.
+/// What a user says about an SAE where its files do not.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Given {
     pub hook: Option<HookPoint>,
