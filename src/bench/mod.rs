@@ -14,12 +14,12 @@ use candle_core::Tensor;
 use prunelens_core::{
     compare::{Prompt, Reader, Token, Variant},
     error::{Error, Result},
-    model::{HookPoint, Model, Mover, Site, Space, Tick},
+    model::{HookPoint, Model, Site, Space, Tick, ToDevice},
     prune::{Criterion, Order, Pruning, Sparsity, sae::Norms},
     sae::Sae,
     session::{Session, SessionSpec},
 };
-use prunelens_kernels::card;
+use prunelens_kernels::device;
 use prunelens_metrics::{
     Measure,
     core::{CoreRun, CoreSpec},
@@ -74,7 +74,7 @@ pub struct Figures {
     pub resident_mb: Option<f64>,
     /// On a GPU: its kernels at the SAE's sizes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub card: Option<CardFigures>,
+    pub backend: Option<CardFigures>,
 }
 
 /// What is timed.
@@ -140,7 +140,7 @@ pub fn run(
     }
     let (sae, model) = (&subject.readers[0].sae, &subject.readers[0].model);
     let sizes = Sizes::of(sae.d_in(), sae.d_sae(), model.config.d_vocab);
-    figures.card = card::of(&model.device)?.map(|card| kernels::measure(&*card, sizes)).transpose()?;
+    figures.card = device::of(&model.device)?.map(|backend| kernels::measure(&*backend, sizes)).transpose()?;
     let text = if options.json { crate::output::json(&figures)? } else { table(&figures)? };
     writeln!(out, "{text}").map_err(|e| Error::io("stdout", e))
 }
@@ -182,7 +182,7 @@ fn from_shape(
         return Err(Error::Usage("expected --d-sae of at least 64 and --tokens within the model's context".into()));
     }
     let pruned = shape::pruned(&original)?;
-    let mut mover = Mover::new(&device, spec.dtype);
+    let mut mover = ToDevice::new(&device, spec.dtype);
     let (original, pruned) = (Arc::new(mover.model(&original)?), Arc::new(mover.model(&pruned)?));
     drop(mover);
     let tokens = random_tokens(n_tokens, original.config.d_vocab);
@@ -190,11 +190,11 @@ fn from_shape(
     let x =
         original.capture(&Tensor::from_vec(ids, (1, n_tokens), &original.device)?, hook, tick)?.acts.flatten_to(1)?;
     let d_in = original.d_in(hook.site);
-    let card = card::of(&device)?;
+    let backend = device::of(&device)?;
     let sae = |seed| -> Result<Arc<Sae>> {
         let sae = shape::sae(d_in, d_sae, hook, &x, seed)?;
-        Ok(Arc::new(match &card {
-            Some(card) => sae.on_card(card)?,
+        Ok(Arc::new(match &backend {
+            Some(backend) => sae.to_device(backend)?,
             None => sae,
         }))
     };
@@ -337,7 +337,7 @@ fn measure(subject: &Subject, tick: Tick) -> Result<Figures> {
         first_frame_ms: None,
         peak_rss_mb: status_mb("VmHWM:"),
         resident_mb: status_mb("VmRSS:"),
-        card: None,
+        backend: None,
     })
 }
 
@@ -355,7 +355,7 @@ fn wanda(model: &Model, tick: Tick) -> Result<f64> {
 /// Tokens a second of the passes and activations of one batch of the core metric; figures of the weights alone are left
 /// out, as in the reference's timing. And the longest time in which it did not look up from its work.
 fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<(f64, Duration)> {
-    let card = readers[0].sae.card.clone();
+    let backend = readers[0].sae.backend.clone();
     let context = CORE.1.min(readers[0].model.config.n_ctx);
     let vocab = readers[0].model.config.d_vocab as u32;
     let mut rng = StdRng::seed_from_u64(11);
@@ -372,9 +372,9 @@ fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<(f64, Dur
     let (mut looked_up, mut gap, mut before) = (started, Duration::ZERO, Duration::ZERO);
     let mut watched = || {
         let mut wait = looked_up.elapsed();
-        if let Some(there) = &card {
+        if let Some(there) = &backend {
             // As the explorer does: what was launched in the part before this one is done, this one is still queued.
-            there.card().pace()?;
+            there.backend().pace()?;
             wait = looked_up.elapsed();
             (wait, before) = (wait + before, wait);
         }

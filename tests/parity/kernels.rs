@@ -15,7 +15,7 @@ use prunelens_core::{
     sae::Latents,
 };
 use prunelens_kernels::{
-    card::{self, Buffer, Card, CardRanks, Lists, Matrix, Pairs, Route, Values},
+    device::{self, Backend, Buffer, DeviceRanks, Lists, Matrix, Pairs, Route, Values},
     encode::{self, Encoder, Gate, STEPS},
     losses::{kl_divergence, log_sum_exp},
     ranks as order,
@@ -24,7 +24,7 @@ use prunelens_kernels::{
 use crate::support::{floats, stand_in};
 
 /// The card to test, or none with the reason printed.
-fn card() -> Option<Arc<dyn Card>> {
+fn backend() -> Option<Arc<dyn Backend>> {
     if std::env::var("PRUNELENS_DEVICE").is_ok_and(|device| device.starts_with("cuda")) {
         return gpu();
     }
@@ -33,12 +33,12 @@ fn card() -> Option<Arc<dyn Card>> {
 }
 
 #[cfg(feature = "cuda")]
-fn gpu() -> Option<Arc<dyn Card>> {
-    Some(crate::support::device::Place::asked().card.expect("a GPU"))
+fn gpu() -> Option<Arc<dyn Backend>> {
+    Some(crate::support::device::Place::asked().backend.expect("a GPU"))
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpu() -> Option<Arc<dyn Card>> {
+fn gpu() -> Option<Arc<dyn Backend>> {
     println!("skipped: PRUNELENS_DEVICE is cuda, but the tests were built without --features cuda");
     None
 }
@@ -71,9 +71,9 @@ fn dtype(name: &str) -> DType {
 }
 
 /// A tensor on the card in the type named, which must hold the values as they are.
-fn tensor(card: &dyn Card, name: &str, values: &[f32], columns: usize) -> Tensor {
+fn tensor(backend: &dyn Backend, name: &str, values: &[f32], columns: usize) -> Tensor {
     let tensor = Tensor::from_slice(values, (values.len() / columns, columns), &Device::Cpu).unwrap();
-    tensor.to_dtype(dtype(name)).unwrap().to_device(card.device()).unwrap()
+    tensor.to_dtype(dtype(name)).unwrap().to_device(backend.device()).unwrap()
 }
 
 /// Ranks of the rows of a matrix, as wide as asked.
@@ -85,18 +85,18 @@ fn row_ranks(weight: &[f32], columns: usize, wide: bool) -> Ranks {
     }
 }
 
-fn matrix(card: &dyn Card, name: &str, weight: &[f32], columns: usize) -> Matrix {
-    Matrix::of(card, &tensor(card, name, weight, columns)).unwrap()
+fn matrix(backend: &dyn Backend, name: &str, weight: &[f32], columns: usize) -> Matrix {
+    Matrix::of(backend, &tensor(backend, name, weight, columns)).unwrap()
 }
 
-fn upload(card: &dyn Card, values: &[f32]) -> Buffer<f32> {
-    Buffer::from_slice(card, values).unwrap()
+fn upload(backend: &dyn Backend, values: &[f32]) -> Buffer<f32> {
+    Buffer::from_slice(backend, values).unwrap()
 }
 
 #[test]
 fn encoder() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     // More tokens than a square, fewer than a warp carries, widths that nothing divides and widths that four does.
     for (at, (tokens, d_in, d_sae)) in
         [(1, 37, 70), (3, 1, 1), (8, 36, 129), (9, 65, 63), (17, 140, 9), (64, 16, 64), (67, 50, 130), (131, 19, 5)]
@@ -108,15 +108,15 @@ fn encoder() {
         let (bias, floors) = (eighths(d_sae, 7), eighths(d_sae, 11));
         let scale: Vec<f32> = (0..d_sae).map(|latent| (1 << (latent % 3)) as f32).collect();
         let ranks = row_ranks(&weight, d_in, at % 2 == 1);
-        let (m, ranks_there) = (matrix(card, name, &weight, d_in), CardRanks::new(card, &ranks).unwrap());
-        let x_there = tensor(card, "f32", &x, d_in);
+        let (m, ranks_there) = (matrix(backend, name, &weight, d_in), DeviceRanks::new(backend, &ranks).unwrap());
+        let x_there = tensor(backend, "f32", &x, d_in);
         let (bias_there, floors_there, scale_there) =
-            (upload(card, &bias), upload(card, &floors), upload(card, &scale));
+            (upload(backend, &bias), upload(backend, &floors), upload(backend, &scale));
         for (ratio, gate) in [(0.0, Gate::Positive), (0.5, Gate::Above(&floors)), (0.9, Gate::Positive)] {
             let cut = cut(d_in, ratio);
             let above = matches!(gate, Gate::Above(_));
             let twin = Encoder { weight: &weight, bias: &bias, scale: Some(&scale), mask: Some((&ranks, cut)), gate };
-            let encoder = card::Encoder {
+            let encoder = device::Encoder {
                 matrix: &m,
                 mask: Some((&ranks_there, cut)),
                 bias: &bias_there,
@@ -125,10 +125,10 @@ fn encoder() {
             };
             let want = twin.encode(&x);
             for route in [Route::Few, Route::Square, Route::Product] {
-                let dense = card::encode(card, &encoder, &x_there, route).unwrap();
-                let found = dense.to_vec(card).unwrap();
+                let dense = device::encode(backend, &encoder, &x_there, route).unwrap();
+                let found = dense.to_vec(backend).unwrap();
                 assert_eq!(found, want.dense(), "{name} {tokens}x{d_in}x{d_sae} at {ratio} {route:?}");
-                assert_eq!(card::active(card, &dense, d_sae).unwrap(), want);
+                assert_eq!(device::active(backend, &dense, d_sae).unwrap(), want);
             }
         }
     }
@@ -136,42 +136,42 @@ fn encoder() {
 
 #[test]
 fn an_encoder_without_ranks_is_not_masked() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     let (x, weight, bias) = (eighths(2 * 5, 1), eighths(7 * 5, 2), eighths(7, 3));
-    let m = matrix(card, "f32", &weight, 5);
-    let (x_there, bias_there) = (tensor(card, "f32", &x, 5), upload(card, &bias));
-    let encoder = card::Encoder { matrix: &m, mask: None, bias: &bias_there, scale: None, floors: None };
+    let m = matrix(backend, "f32", &weight, 5);
+    let (x_there, bias_there) = (tensor(backend, "f32", &x, 5), upload(backend, &bias));
+    let encoder = device::Encoder { matrix: &m, mask: None, bias: &bias_there, scale: None, floors: None };
     let twin = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate: Gate::Positive };
-    let dense = card::encode(card, &encoder, &x_there, Route::Few).unwrap().to_vec(card).unwrap();
+    let dense = device::encode(backend, &encoder, &x_there, Route::Few).unwrap().to_vec(backend).unwrap();
     assert_eq!(dense, twin.encode(&x).dense());
-    let others = CardRanks::new(card, &row_ranks(&[1.0; 5], 5, false)).unwrap();
-    let wrong = card::Encoder { mask: Some((&others, 1)), ..encoder };
-    assert!(card::encode(card, &wrong, &x_there, Route::Few).is_err());
+    let others = DeviceRanks::new(backend, &row_ranks(&[1.0; 5], 5, false)).unwrap();
+    let wrong = device::Encoder { mask: Some((&others, 1)), ..encoder };
+    assert!(device::encode(backend, &wrong, &x_there, Route::Few).is_err());
 }
 
 #[test]
 fn masks_and_norms_of_rows() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     for (at, (rows, columns)) in [(1, 1), (7, 33), (40, 129), (300, 31)].into_iter().enumerate() {
         let (name, weight) = (TYPES[at % 3], eighths(rows * columns, at));
         let ranks = row_ranks(&weight, columns, at % 2 == 0);
-        let (m, ranks_there) = (matrix(card, name, &weight, columns), CardRanks::new(card, &ranks).unwrap());
+        let (m, ranks_there) = (matrix(backend, name, &weight, columns), DeviceRanks::new(backend, &ranks).unwrap());
         for ratio in [0.0, 0.3, 0.99] {
             let cut = cut(columns, ratio);
             let mut want = vec![0.0; weight.len()];
             encode::keep(&weight, Some((&ranks, cut)), 0..weight.len(), &mut want);
             let mask = Some((&ranks_there, cut));
             let some = rows / 3..rows;
-            let found = card::mask(card, &m, mask, some.clone()).unwrap();
-            let found = found.into_tensor(card, &[some.len(), columns]).unwrap();
+            let found = device::mask(backend, &m, mask, some.clone()).unwrap();
+            let found = found.into_tensor(backend, &[some.len(), columns]).unwrap();
             assert_eq!(floats(&found), want[some.start * columns..]);
             let squares: Vec<f32> = want.chunks(columns).map(|row| row.iter().map(|v| v * v).sum()).collect();
-            let norms = card::row_norms(card, &m, mask).unwrap().to_vec(card).unwrap();
+            let norms = device::row_norms(backend, &m, mask).unwrap().to_vec(backend).unwrap();
             assert_eq!(norms, squares.iter().map(|s| s.sqrt()).collect::<Vec<_>>());
         }
-        assert!(card::mask(card, &m, None, 0..rows + 1).is_err());
+        assert!(device::mask(backend, &m, None, 0..rows + 1).is_err());
     }
 }
 
@@ -192,15 +192,15 @@ fn encode_top(row: &[f32], k: usize) -> Vec<(u32, f32)> {
 
 #[test]
 fn k_largest() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     for (rows, width) in [(1, 1), (2, 31), (3, 1024), (2, 1025), (2, 5003), (1, 70_001)] {
         let few: Vec<f32> = (0..rows * width).map(|i| if i % 97 == 0 { 1.5 } else { -1.0 }).collect();
         let ties: Vec<f32> = eighths(rows * width, 9).iter().map(|v| v.max(0.0)).collect();
         for dense in [ties, few, noise(rows * width, 4), vec![0.0; rows * width], vec![2.0; rows * width]] {
-            let there = Buffer::from_slice(card, &dense).unwrap();
+            let there = Buffer::from_slice(backend, &dense).unwrap();
             for k in [1, 2, 32, 100, 1500] {
-                let got = card::top_k(card, &there, width, k).unwrap();
+                let got = device::top_k(backend, &there, width, k).unwrap();
                 for (row, values) in dense.chunks(width).enumerate() {
                     let (want, last) = largest(values, k);
                     let (indices, values) = got.latents.row(row);
@@ -225,30 +225,31 @@ fn some_latents(tokens: usize, d_sae: usize) -> Latents {
 
 #[test]
 fn decoder() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     for (at, (tokens, d_in, d_sae)) in [(1, 1, 3), (2, 129, 40), (5, 300, 77), (33, 17, 200)].into_iter().enumerate() {
         let (name, weight, bias) = (TYPES[at % 3], eighths(d_sae * d_in, 2), eighths(d_in, 3));
         let latents = some_latents(tokens, d_sae);
         let divisors: Vec<f32> = (0..d_sae).map(|latent| (1 << (latent % 2)) as f32).collect();
         let ranks = row_ranks(&weight, d_in, at % 2 == 0);
-        let (m, ranks_there) = (matrix(card, name, &weight, d_in), CardRanks::new(card, &ranks).unwrap());
-        let lists = Lists::from_latents(card, &latents).unwrap();
+        let (m, ranks_there) = (matrix(backend, name, &weight, d_in), DeviceRanks::new(backend, &ranks).unwrap());
+        let lists = Lists::from_latents(backend, &latents).unwrap();
         let (bias_there, divisors_there) =
-            (Buffer::from_slice(card, &bias).unwrap(), Buffer::from_slice(card, &divisors).unwrap());
+            (Buffer::from_slice(backend, &bias).unwrap(), Buffer::from_slice(backend, &divisors).unwrap());
         for cut in [0, cut(d_in, 0.4)] {
             let want = encode::decode(&latents, &weight, Some((&ranks, cut)), &bias, Some(&divisors));
             let got =
-                card::decode(card, &lists, &m, Some((&ranks_there, cut)), &bias_there, Some(&divisors_there)).unwrap();
-            assert_eq!(got.to_vec(card).unwrap(), want, "{name} {tokens}x{d_in}x{d_sae} at {cut}");
+                device::decode(backend, &lists, &m, Some((&ranks_there, cut)), &bias_there, Some(&divisors_there))
+                    .unwrap();
+            assert_eq!(got.to_vec(backend).unwrap(), want, "{name} {tokens}x{d_in}x{d_sae} at {cut}");
         }
     }
 }
 
 #[test]
 fn paths_and_survivors() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     for (at, (tokens, d_in, d_sae)) in [(1, 1, 2), (3, 100, 30), (9, 301, 23), (2, 257, 11)].into_iter().enumerate() {
         let (name, x, weight, bias) =
             (TYPES[at % 3], eighths(tokens * d_in, 1), eighths(d_sae * d_in, 2), eighths(d_sae, 3));
@@ -257,19 +258,20 @@ fn paths_and_survivors() {
         let cuts: [u32; STEPS] = std::array::from_fn(|step| cut(d_in, step as f64 / STEPS as f64));
         let scales: Vec<f32> = (0..STEPS * d_sae).map(|i| (1 << (i % 3)) as f32).collect();
         let twin = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate: Gate::Positive };
-        let (m, ranks_there) = (matrix(card, name, &weight, d_in), CardRanks::new(card, &ranks).unwrap());
-        let (x_there, bias_there, scales_there) = (upload(card, &x), upload(card, &bias), upload(card, &scales));
-        let pairs = Pairs::new(card, &wanted).unwrap();
+        let (m, ranks_there) = (matrix(backend, name, &weight, d_in), DeviceRanks::new(backend, &ranks).unwrap());
+        let (x_there, bias_there, scales_there) =
+            (upload(backend, &x), upload(backend, &bias), upload(backend, &scales));
+        let pairs = Pairs::new(backend, &wanted).unwrap();
         for scales in [None, Some(&scales)] {
             let want = twin.grid(&x, &wanted, &ranks, &cuts, scales.map(Vec::as_slice)).paths;
             let scales = scales.map(|_| &scales_there);
-            let paths = card::paths(card, &m, &ranks_there, &bias_there, &x_there, &pairs, &cuts, scales).unwrap();
-            let got = paths.to_vec(card).unwrap();
+            let paths = device::paths(backend, &m, &ranks_there, &bias_there, &x_there, &pairs, &cuts, scales).unwrap();
+            let got = paths.to_vec(backend).unwrap();
             assert_eq!(got, want.concat(), "{name} {tokens}x{d_in}x{d_sae}");
 
             let counts: Vec<bool> = (0..tokens).map(|token| token != 1).collect();
             let floors = eighths(d_sae, 5);
-            let alive = card::survivors(card, &paths, &pairs, Some(&upload(card, &floors)), &counts).unwrap();
+            let alive = device::survivors(backend, &paths, &pairs, Some(&upload(backend, &floors)), &counts).unwrap();
             let mut expected = [0_u64; STEPS];
             for token in (0..tokens).filter(|token| counts[*token]) {
                 for pair in wanted.offsets[token]..wanted.offsets[token + 1] {
@@ -284,8 +286,8 @@ fn paths_and_survivors() {
 
 #[test]
 fn ranks_of_groups() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     for (at, (rows, columns)) in [(1, 1), (3, 255), (5, 256), (2, 1500), (700, 9)].into_iter().enumerate() {
         let name = TYPES[at % 3];
         // Eighths have many ties; what the types hold is exact either way.
@@ -296,16 +298,16 @@ fn ranks_of_groups() {
         for weight in weights {
             for group in [Group::Row, Group::Column] {
                 let norms: Vec<f32> = noise(group.len(rows, columns), 8).iter().map(|v| v.abs()).collect();
-                let there = Buffer::from_slice(card, &norms).unwrap();
-                let weights = Values::of(card, &tensor(card, name, &weight, columns)).unwrap();
-                let got = card::ranks(card, &weights, (rows, columns), group, Some(&there)).unwrap();
+                let there = Buffer::from_slice(backend, &norms).unwrap();
+                let weights = Values::of(backend, &tensor(backend, name, &weight, columns)).unwrap();
+                let got = device::ranks(backend, &weights, (rows, columns), group, Some(&there)).unwrap();
                 let want = order::ranks(rows, columns, group, |row, column| {
                     weight[row * columns + column].abs() * norms[if group == Group::Row { column } else { row }]
                 });
-                assert_eq!(got.to_ranks(card).unwrap(), want, "{name} {rows}x{columns} {group:?}");
-                let got = card::ranks(card, &weights, (rows, columns), group, None).unwrap();
+                assert_eq!(got.to_ranks(backend).unwrap(), want, "{name} {rows}x{columns} {group:?}");
+                let got = device::ranks(backend, &weights, (rows, columns), group, None).unwrap();
                 let want = order::ranks(rows, columns, group, |row, column| weight[row * columns + column].abs());
-                assert_eq!(got.to_ranks(card).unwrap(), want, "{name} {rows}x{columns} {group:?} by magnitude");
+                assert_eq!(got.to_ranks(backend).unwrap(), want, "{name} {rows}x{columns} {group:?} by magnitude");
             }
         }
     }
@@ -313,53 +315,53 @@ fn ranks_of_groups() {
 
 #[test]
 fn long_groups_take_wide_ranks() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     let weight = noise(70_000, 5);
-    let weights = Values::of(card, &tensor(card, "f32", &weight, 70_000)).unwrap();
-    let got = card::ranks(card, &weights, (1, 70_000), Group::Row, None).unwrap();
+    let weights = Values::of(backend, &tensor(backend, "f32", &weight, 70_000)).unwrap();
+    let got = device::ranks(backend, &weights, (1, 70_000), Group::Row, None).unwrap();
     let want = order::ranks(1, 70_000, Group::Row, |_, column| weight[column].abs());
     assert!(matches!(want, Ranks::U32(_)));
-    assert!(got.to_ranks(card).unwrap() == want);
+    assert!(got.to_ranks(backend).unwrap() == want);
 }
 
 #[test]
 fn sums_of_squares() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     for (name, rows, columns) in [("f32", 5, 3), ("bf16", 1, 300), ("f16", 37, 65)] {
         let x = eighths(rows * columns, 6);
         let mut want = vec![0.0; columns];
         norms::add_squares(&mut want, &x);
-        assert_eq!(card::column_squares(card, &tensor(card, name, &x, columns)).unwrap(), want);
+        assert_eq!(device::column_squares(backend, &tensor(backend, name, &x, columns)).unwrap(), want);
     }
 }
 
 #[test]
 fn pruned_weights() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     for (at, (rows, columns)) in [(1, 8), (5, 32), (9, 200)].into_iter().enumerate() {
         let (name, weight) = (TYPES[at % 3], eighths(rows * columns, at));
         let norms: Vec<f32> = noise(columns, 8).iter().map(|v| v.abs()).collect();
-        let there = tensor(card, name, &weight, columns);
-        let here = tensor(card, "f32", &weight, columns).to_device(&Device::Cpu).unwrap();
+        let there = tensor(backend, name, &weight, columns);
+        let here = tensor(backend, "f32", &weight, columns).to_device(&Device::Cpu).unwrap();
         for sparsity in [Sparsity::Ratio(0.0), Sparsity::Ratio(0.6), Sparsity::NM(2, 4), Sparsity::NM(1, 8)] {
             for norms in [None, Some(&norms[..])] {
                 let want = floats(&prune_weights(&here, norms, sparsity, None).unwrap());
-                let got = card::prune(card, &there, norms, sparsity).unwrap();
+                let got = device::prune(backend, &there, norms, sparsity).unwrap();
                 assert_eq!((got.dims(), got.dtype()), (there.dims(), there.dtype()));
                 assert_eq!(floats(&got), want, "{name} {rows}x{columns} {sparsity:?}");
             }
         }
-        assert!(card::prune(card, &there, None, Sparsity::NM(1, 3)).is_err());
+        assert!(device::prune(backend, &there, None, Sparsity::NM(1, 3)).is_err());
     }
 }
 
 #[test]
 fn losses_of_logits() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     for (name, rows, width) in [("f32", 1, 1), ("f32", 3, 1023), ("bf16", 2, 5000), ("f16", 2, 257), ("f32", 1, 50_257)]
     {
         let (p, q) = (eighths(rows * width, 1), eighths(rows * width, 2));
@@ -367,13 +369,13 @@ fn losses_of_logits() {
         let targets: Vec<u32> = (0..rows)
             .map(|row| if row > 0 && row + 1 == rows { u32::MAX } else { (row * 31 % width) as u32 })
             .collect();
-        let (p_there, q_there) = (tensor(card, name, &p, width), tensor(card, name, &q, width));
-        let got = card::losses(card, &p_there, &q_there, &targets).unwrap();
+        let (p_there, q_there) = (tensor(backend, name, &p, width), tensor(backend, name, &q, width));
+        let got = device::losses(backend, &p_there, &q_there, &targets).unwrap();
         // One row of q for all.
         let first = q_there.narrow(0, 0, 1).unwrap();
-        let beside_first = card::losses(card, &p_there, &first, &targets).unwrap();
+        let beside_first = device::losses(backend, &p_there, &first, &targets).unwrap();
         let all_first = first.broadcast_as(p_there.shape()).unwrap().contiguous().unwrap();
-        assert_eq!(beside_first, card::losses(card, &p_there, &all_first, &targets).unwrap());
+        assert_eq!(beside_first, device::losses(backend, &p_there, &all_first, &targets).unwrap());
         for (row, got) in got.iter().enumerate() {
             let (p, q) = (&p[row * width..][..width], &q[row * width..][..width]);
             let (p_lse, q_lse) = (log_sum_exp(p), log_sum_exp(q));
@@ -389,9 +391,9 @@ fn losses_of_logits() {
 /// What `bench` says of a GPU, at sizes at which nothing but the bookkeeping is tried.
 #[test]
 fn figures_of_a_card() {
-    let Some(card) = card() else { return };
+    let Some(backend) = backend() else { return };
     let sizes = Sizes { d_in: 36, d_sae: 100, vocab: 50, copied: 1000, side: 8, tokens: 8, repeats: 1 };
-    let figures = measure(&*card, sizes).unwrap();
+    let figures = measure(&*backend, sizes).unwrap();
     assert!(figures.copy_gb_per_s > 0.0 && figures.f32_tflops >= 0.0 && figures.bf16_tflops >= 0.0);
     let kernels: Vec<&str> = figures.kernels.iter().map(|k| k.kernel.as_str()).collect();
     let few = ["encode f32, Few (taken)", "encode bf16, Few (taken)"];
@@ -404,16 +406,17 @@ fn figures_of_a_card() {
 /// A tensor that begins anywhere in another is read from where loads of several numbers can be.
 #[test]
 fn parts_of_tensors() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     let values = eighths(11 * 6, 1);
     for name in TYPES {
-        let whole = tensor(card, name, &values, 6);
+        let whole = tensor(backend, name, &values, 6);
         for start in 0..8 {
-            let part = Values::of(card, &whole.narrow(0, start, 3).unwrap()).unwrap();
+            let part = Values::of(backend, &whole.narrow(0, start, 3).unwrap()).unwrap();
             assert_eq!((part.address() % 16, part.len()), (0, 18), "{name} from row {start}");
-            let kept = card::mask(card, &Matrix::of(card, &whole.narrow(0, start, 3).unwrap()).unwrap(), None, 0..3);
-            assert_eq!(floats(&kept.unwrap().into_tensor(card, &[3, 6]).unwrap()), values[start * 6..][..18]);
+            let kept =
+                device::mask(backend, &Matrix::of(backend, &whole.narrow(0, start, 3).unwrap()).unwrap(), None, 0..3);
+            assert_eq!(floats(&kept.unwrap().into_tensor(backend, &[3, 6]).unwrap()), values[start * 6..][..18]);
         }
     }
 }
@@ -421,7 +424,7 @@ fn parts_of_tensors() {
 /// Dictionaries matched where they lie.
 #[test]
 fn matches_of_dictionaries() {
-    let Some(card) = card() else { return };
+    let Some(backend) = backend() else { return };
     let sae = |seed: usize| {
         let mut sae = prunelens_core::demo::sae().unwrap();
         let (rows, d) = (300, sae.d_in());
@@ -434,7 +437,7 @@ fn matches_of_dictionaries() {
     let (a, b) = (sae(1), sae(40));
     let quiet = &mut || Ok(());
     let want = Matching::new(&a, &b, quiet).unwrap();
-    let got = Matching::new(&a.on_card(&card).unwrap(), &b.on_card(&card).unwrap(), quiet).unwrap();
+    let got = Matching::new(&a.to_device(&backend).unwrap(), &b.to_device(&backend).unwrap(), quiet).unwrap();
     for latent in 0..300 {
         let (want, got) = (want.get(latent).unwrap(), got.get(latent).unwrap());
         assert_eq!((got.latent, got.mutual), (want.latent, want.mutual));
@@ -445,16 +448,16 @@ fn matches_of_dictionaries() {
 /// No route multiplies in less than f32: numbers that need all of it, against sums in f64.
 #[test]
 fn encoder_in_full_precision() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     let (tokens, d_in, d_sae) = (130, 96, 40);
     let (x, weight) = (noise(tokens * d_in, 3), noise(d_sae * d_in, 4));
-    let (m, x_there) = (matrix(card, "f32", &weight, d_in), tensor(card, "f32", &x, d_in));
+    let (m, x_there) = (matrix(backend, "f32", &weight, d_in), tensor(backend, "f32", &x, d_in));
     // All fire.
-    let bias = upload(card, &vec![8.0; d_sae]);
-    let encoder = card::Encoder { matrix: &m, mask: None, bias: &bias, scale: None, floors: None };
+    let bias = upload(backend, &vec![8.0; d_sae]);
+    let encoder = device::Encoder { matrix: &m, mask: None, bias: &bias, scale: None, floors: None };
     for route in [Route::Few, Route::Square, Route::Product] {
-        let got = card::encode(card, &encoder, &x_there, route).unwrap().to_vec(card).unwrap();
+        let got = device::encode(backend, &encoder, &x_there, route).unwrap().to_vec(backend).unwrap();
         for (at, got) in got.iter().enumerate() {
             let (x, w) = (&x[at / d_sae * d_in..][..d_in], &weight[at % d_sae * d_in..][..d_in]);
             let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));

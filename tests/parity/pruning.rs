@@ -52,22 +52,22 @@ fn sae(activation: Activation, architecture: &'static str) -> Sae {
         b_dec: noise(D_IN, 4),
         activation,
         decode_scale: None,
-        card: None,
+        backend: None,
     }
 }
 
 /// On the processor, and on the card in PRUNELENS_DEVICE or one that stands in for it.
 fn kinds() -> Vec<Sae> {
     let place = if std::env::var_os("PRUNELENS_DEVICE").is_some() { Some(Place::asked()) } else { Place::stand_in() };
-    let there = place.filter(|place| place.card.is_some());
-    let on_card = there.into_iter().flat_map(|place| of_each_kind().into_iter().map(move |sae| place.sae(sae)));
-    of_each_kind().into_iter().chain(on_card.map(|sae| Sae::clone(&sae))).collect()
+    let there = place.filter(|place| place.backend.is_some());
+    let to_device = there.into_iter().flat_map(|place| of_each_kind().into_iter().map(move |sae| place.sae(sae)));
+    of_each_kind().into_iter().chain(to_device.map(|sae| Sae::clone(&sae))).collect()
 }
 
 /// Where `like` works.
 fn beside(sae: Sae, like: &Sae) -> Sae {
-    match &like.card {
-        Some(there) => sae.on_card(there.card()).unwrap(),
+    match &like.backend {
+        Some(there) => sae.to_device(there.backend()).unwrap(),
         None => sae,
     }
 }
@@ -85,7 +85,7 @@ fn of_each_kind() -> Vec<Sae> {
 
 fn activations(sae: &Sae) -> Tensor {
     // A card that is stood in for takes its time.
-    let tokens = if sae.card.is_some() { 18 } else { TOKENS };
+    let tokens = if sae.backend.is_some() { 18 } else { TOKENS };
     Tensor::from_vec(noise(tokens * D_IN, 5), (tokens, D_IN), &Device::Cpu).unwrap()
 }
 
@@ -235,7 +235,7 @@ fn paths_are_what_encoding_at_each_ratio_gives() {
         let x = activations(&sae);
         let counts = vec![true; x.dim(0).unwrap()];
         for criterion in
-            if sae.card.is_some() { vec![Criterion::Wanda] } else { vec![Criterion::Wanda, Criterion::Paper] }
+            if sae.backend.is_some() { vec![Criterion::Wanda] } else { vec![Criterion::Wanda, Criterion::Paper] }
         {
             let order = order(&sae, criterion);
             let active = sae.encode(&x, None).unwrap().latents;

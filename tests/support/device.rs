@@ -10,14 +10,14 @@ use std::{
 
 use candle_core::{DType, Device};
 use prunelens_core::{error::Result, model::Model, sae::Sae, session::DeviceSpec};
-use prunelens_kernels::card::{self, Card};
+use prunelens_kernels::device::{self, Backend};
 
 use super::stand_in;
 
 #[derive(Clone)]
 pub struct Place {
     pub device: Device,
-    pub card: Option<Arc<dyn Card>>,
+    pub backend: Option<Arc<dyn Backend>>,
 }
 
 impl Place {
@@ -37,24 +37,24 @@ impl Place {
     }
 
     fn on(device: Device) -> Self {
-        Self { card: card::of(&device).unwrap(), device }
+        Self { backend: device::of(&device).unwrap(), device }
     }
 
     /// None where there is no compiler for it.
     pub fn stand_in() -> Option<Self> {
-        Some(Self { device: Device::Cpu, card: Some(stand_in::stand_in()?) })
+        Some(Self { device: Device::Cpu, backend: Some(stand_in::stand_in()?) })
     }
 
     /// A model where it is to work.
     pub fn model(&self, folder: &Path, dtype: DType) -> Result<Model> {
         let model = Model::load(folder, &self.device, dtype, &mut |_| Ok(()))?;
-        Ok(Model { card: self.card.clone(), ..model })
+        Ok(Model { backend: self.backend.clone(), ..model })
     }
 
     /// An SAE where it is to work.
     pub fn sae(&self, sae: Sae) -> Arc<Sae> {
-        Arc::new(match &self.card {
-            Some(card) => sae.on_card(card).unwrap(),
+        Arc::new(match &self.backend {
+            Some(backend) => sae.to_device(backend).unwrap(),
             None => sae,
         })
     }

@@ -10,7 +10,7 @@ use std::{
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use half::{bf16, f16};
 use prunelens_core::error::Result;
-use prunelens_kernels::card::{Card, Kernel, Memory, Shape};
+use prunelens_kernels::device::{Backend, Kernel, Memory, Shape};
 
 type Launch = unsafe extern "C" fn(*mut c_void, *const u32, u32, *const u64);
 
@@ -43,7 +43,7 @@ fn open() -> Result<StandIn, String> {
     let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
     let _ = std::fs::remove_file(path);
     assert!(!library.is_null(), "the kernels compiled for the processor do not load");
-    // SAFETY: the name is a C string, and the function's type is that of `card.cpp`.
+    // SAFETY: the name is a C string, and the function's type is that of `backend.cpp`.
     let launch = unsafe { libc::dlsym(library, c"card_launch".as_ptr()) };
     assert!(!launch.is_null(), "card_launch is missing");
     // SAFETY: as above.
@@ -52,10 +52,10 @@ fn open() -> Result<StandIn, String> {
 }
 
 /// Built once for all tests; none where there is no compiler, which is then said.
-pub fn stand_in() -> Option<Arc<dyn Card>> {
+pub fn stand_in() -> Option<Arc<dyn Backend>> {
     static BUILT: OnceLock<Result<Arc<StandIn>, String>> = OnceLock::new();
     match BUILT.get_or_init(|| open().map(Arc::new)) {
-        Ok(card) => Some(card.clone()),
+        Ok(backend) => Some(backend.clone()),
         Err(why) => {
             println!("skipped: {why}");
             None
@@ -70,7 +70,7 @@ fn numbers<T: Copy>(memory: &Memory, len: usize) -> Vec<T> {
     unsafe { std::slice::from_raw_parts(memory.address as *const T, len) }.to_vec()
 }
 
-impl Card for StandIn {
+impl Backend for StandIn {
     fn device(&self) -> &Device {
         &Device::Cpu
     }

@@ -5,18 +5,18 @@
 
 pub mod act;
 pub mod attention;
-pub mod card;
-pub mod continued;
+pub mod device;
 pub mod encode;
 pub mod error;
 pub mod gpu;
 pub mod gradient;
+pub mod kv_cache;
 pub mod latents;
 pub mod losses;
 pub mod matmul;
 pub mod panel;
+pub mod panics;
 pub mod pointwise;
-pub mod quiet;
 pub mod ranks;
 pub mod select;
 pub mod simd;

@@ -3,7 +3,7 @@
 use prunelens_core::model::Act;
 use prunelens_kernels::{
     attention::{self, Heads},
-    card::layers,
+    device::layers,
     pointwise,
 };
 
@@ -24,13 +24,13 @@ fn assert_near(name: &str, got: &[f32], want: &[f32], what: &str) {
 
 #[test]
 fn norms_of_rows() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     for (at, (rows, width)) in [(1, 1), (3, 31), (2, 64), (5, 300), (2, 1500)].into_iter().enumerate() {
         let name = TYPES[at % 3];
         let (x, weight, bias) = (eighths(rows * width, 3), eighths(width, 4), eighths(width, 6));
         let [there, weight_there, bias_there] =
-            [(&x, width), (&weight, width), (&bias, width)].map(|(values, width)| tensor(card, name, values, width));
+            [(&x, width), (&weight, width), (&bias, width)].map(|(values, width)| tensor(backend, name, values, width));
         for weights in [true, false] {
             let (w, b) = (weights.then_some(&weight[..]), weights.then_some(&bias[..]));
             let norm = |centred| layers::Norm {
@@ -39,10 +39,10 @@ fn norms_of_rows() {
                 weight: weights.then_some(&weight_there),
                 bias: (weights && centred).then_some(&bias_there),
             };
-            let got = layers::norm(card, &there, norm(true)).unwrap();
+            let got = layers::norm(backend, &there, norm(true)).unwrap();
             assert_eq!((got.dims(), got.dtype()), (there.dims(), there.dtype()));
             assert_near(name, &floats(&got), &pointwise::layer_norm(&x, width, w, b, 1e-3), "layer norm");
-            let got = layers::norm(card, &there, norm(false)).unwrap();
+            let got = layers::norm(backend, &there, norm(false)).unwrap();
             assert_near(name, &floats(&got), &pointwise::rms_norm(&x, width, w, 1e-3), "RMS norm");
         }
     }
@@ -50,11 +50,11 @@ fn norms_of_rows() {
 
 #[test]
 fn activations() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     for (at, (rows, width)) in [(1, 1), (3, 70), (9, 300)].into_iter().enumerate() {
         let (name, x) = (TYPES[at % 3], eighths(rows * 2 * width, 3));
-        let there = tensor(card, name, &x, 2 * width);
+        let there = tensor(backend, name, &x, 2 * width);
         let plain = |run: fn(&mut [f32])| {
             let mut out = x.clone();
             run(&mut out);
@@ -67,18 +67,18 @@ fn activations() {
             (Act::Silu, true, pointwise::silu_gated(&x, width)),
             (Act::GeluTanh, true, pointwise::gelu_tanh_gated(&x, width)),
         ] {
-            let got = layers::activate(card, &there, act, gated).unwrap();
+            let got = layers::activate(backend, &there, act, gated).unwrap();
             assert_eq!(got.dims(), [rows, if gated { width } else { 2 * width }]);
             assert_near(name, &floats(&got), &want, &format!("{act:?} gated {gated}"));
         }
     }
-    assert!(layers::activate(card, &tensor(card, "f32", &[1.0; 9], 3), Act::Silu, true).is_err());
+    assert!(layers::activate(backend, &tensor(backend, "f32", &[1.0; 9], 3), Act::Silu, true).is_err());
 }
 
 #[test]
 fn attention_of_heads() {
-    let Some(card) = card() else { return };
-    let card = &*card;
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
     let plain = Heads { heads: 4, kv_heads: 2, width: 6, scale: 0.5, softcap: None, window: None };
     for (batch, time, heads, half, normed) in [
         (1, 1, plain, 0, false),
@@ -92,18 +92,18 @@ fn attention_of_heads() {
         let (q_weight, k_weight) = (eighths(heads.width, 4), eighths(heads.width, 9));
         let (cos, sin) = (noise(time * half, 5), noise(time * half, 6));
         let split = |name: &str| {
-            let there = tensor(card, name, &qkv, heads.row());
-            let weights = [&q_weight, &k_weight].map(|weight| tensor(card, name, weight, heads.width));
-            let tables = (half > 0).then(|| [&cos, &sin].map(|table| tensor(card, "f32", table, half)));
+            let there = tensor(backend, name, &qkv, heads.row());
+            let weights = [&q_weight, &k_weight].map(|weight| tensor(backend, name, weight, heads.width));
+            let tables = (half > 0).then(|| [&cos, &sin].map(|table| tensor(backend, "f32", table, half)));
             let norm = |weight| layers::Norm { centred: false, eps: 1e-3, weight: Some(weight), bias: None };
             let norms = normed.then(|| weights.each_ref().map(norm));
             let tables = tables.as_ref().map(|[cos, sin]| (cos, sin));
-            layers::split_heads(card, &there, (batch, time), heads, norms, tables).unwrap()
+            layers::split_heads(backend, &there, (batch, time), heads, norms, tables).unwrap()
         };
         let [q, k, v] = split("f32");
         assert_eq!(q.dims(), [batch, heads.heads, time, heads.width]);
         let products = q.matmul(&k.transpose(2, 3).unwrap()).unwrap();
-        let weights = layers::attend(card, &products, heads).unwrap();
+        let weights = layers::attend(backend, &products, heads).unwrap();
         let z = weights.matmul(&v).unwrap().transpose(1, 2).unwrap();
         let mut rows = qkv.clone();
         if normed {
@@ -122,10 +122,10 @@ fn attention_of_heads() {
                 assert_eq!(floats(got), rounded(want), "{name} {what}");
             }
             let narrow = products.to_dtype(dtype(name)).unwrap();
-            let want = layers::attend(card, &narrow.to_dtype(DType::F32).unwrap(), heads).unwrap();
-            assert_eq!(floats(&layers::attend(card, &narrow, heads).unwrap()), rounded(&want), "{name} {what}");
+            let want = layers::attend(backend, &narrow.to_dtype(DType::F32).unwrap(), heads).unwrap();
+            assert_eq!(floats(&layers::attend(backend, &narrow, heads).unwrap()), rounded(&want), "{name} {what}");
         }
     }
-    let rows = tensor(card, "f32", &eighths(2 * plain.row(), 1), plain.row());
-    assert!(layers::split_heads(card, &rows, (1, 3), plain, None, None).is_err());
+    let rows = tensor(backend, "f32", &eighths(2 * plain.row(), 1), plain.row());
+    assert!(layers::split_heads(backend, &rows, (1, 3), plain, None, None).is_err());
 }

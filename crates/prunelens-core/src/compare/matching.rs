@@ -59,17 +59,17 @@ impl Matching {
 /// Cosines of some rows of one matrix with all rows of another, where the dictionaries are.
 enum Cosines<'a> {
     Host { a: &'a [f32], b: &'a [f32], d: usize, table: Vec<f32> },
-    Card { a: Tensor, b: Tensor, table: Vec<f32> },
+    Backend { a: Tensor, b: Tensor, table: Vec<f32> },
 }
 
 impl<'a> Cosines<'a> {
     fn new(from: &Sae, a: &'a [f32], to: &Sae, b: &'a [f32]) -> Result<Self> {
         let d = from.d_in();
-        let Some(card) = &from.card else {
+        let Some(backend) = &from.backend else {
             return Ok(Self::Host { a, b, d, table: vec![0.0; ROWS * to.d_sae()] });
         };
-        let there = |rows: &[f32]| Tensor::from_slice(rows, (rows.len() / d, d), card.card().device());
-        Ok(Self::Card { a: there(a)?, b: there(b)?.t()?, table: Vec::new() })
+        let there = |rows: &[f32]| Tensor::from_slice(rows, (rows.len() / d, d), backend.backend().device());
+        Ok(Self::Backend { a: there(a)?, b: there(b)?.t()?, table: Vec::new() })
     }
 
     fn of(&mut self, rows: Range<usize>) -> Result<&[f32]> {
@@ -81,7 +81,7 @@ impl<'a> Cosines<'a> {
                 multiply(&mut table[..n * m], m, block, View::contiguous(b, m, d).t(), 1.0, false, threads);
                 Ok(&table[..n * m])
             }
-            Self::Card { a, b, table } => {
+            Self::Backend { a, b, table } => {
                 let cosines = a.narrow(0, rows.start, rows.len())?.matmul(b)?;
                 *table = cosines.flatten_all()?.to_vec1()?;
                 Ok(table)

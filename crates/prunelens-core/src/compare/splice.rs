@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use prunelens_kernels::{
-    card::{self, Card},
+    device::{self, Backend},
     losses::{kl_divergence, log_sum_exp},
     with_f32,
 };
@@ -121,18 +121,18 @@ struct Logits {
     vocab: usize,
     /// [`log_sum_exp`] of each row, where the processor compares them.
     lse: Vec<f32>,
-    card: Option<Arc<dyn Card>>,
+    backend: Option<Arc<dyn Backend>>,
 }
 
 impl Logits {
     fn of(model: &Model, last: &Tensor, start: usize, len: usize) -> Result<Self> {
         let values = model.logits(&last.narrow(0, start, len)?.contiguous()?)?.contiguous()?;
         let vocab = model.config.d_vocab;
-        let lse = match &model.card {
+        let lse = match &model.backend {
             Some(_) => Vec::new(),
             None => with_f32(&values, |v| v.par_chunks(vocab).map(log_sum_exp).collect())?,
         };
-        Ok(Self { values, vocab, lse, card: model.card.clone() })
+        Ok(Self { values, vocab, lse, backend: model.backend.clone() })
     }
 
     fn row<'a>(&self, values: &'a [f32], at: usize) -> (&'a [f32], f32) {
@@ -141,8 +141,8 @@ impl Logits {
     }
 
     fn cross_entropies(&self, targets: &[Option<u32>]) -> Result<Vec<f32>> {
-        if let Some(card) = &self.card {
-            return Ok(self.compare_on(&**card, self, targets)?.ce);
+        if let Some(backend) = &self.backend {
+            return Ok(self.compare_on(&**backend, self, targets)?.ce);
         }
         with_f32(&self.values, |values| {
             let ce = |(at, target): (usize, &Option<u32>)| {
@@ -155,8 +155,8 @@ impl Logits {
 
     /// Losses of other logits against these.
     fn compare(&self, other: &Self, targets: &[Option<u32>]) -> Result<TokenLosses> {
-        if let Some(card) = &self.card {
-            return self.compare_on(&**card, other, targets);
+        if let Some(backend) = &self.backend {
+            return self.compare_on(&**backend, other, targets);
         }
         let kl = with_f32(&self.values, |clean| {
             with_f32(&other.values, |values| {
@@ -170,12 +170,12 @@ impl Logits {
         Ok(TokenLosses { ce: other.cross_entropies(targets)?, kl })
     }
 
-    fn compare_on(&self, card: &dyn Card, other: &Self, targets: &[Option<u32>]) -> Result<TokenLosses> {
+    fn compare_on(&self, backend: &dyn Backend, other: &Self, targets: &[Option<u32>]) -> Result<TokenLosses> {
         let in_vocabulary = |target: &Option<u32>| target.filter(|t| (*t as usize) < self.vocab);
         let wanted: Vec<u32> = targets.iter().map(|t| in_vocabulary(t).unwrap_or(u32::MAX)).collect();
-        let found = card::losses(card, &self.values, &other.values, &wanted)?;
+        let found = device::losses(backend, &self.values, &other.values, &wanted)?;
         let ce =
-            |(found, target): (&card::Losses, &Option<u32>)| in_vocabulary(target).map_or(f32::NAN, |_| found.ce_q);
+            |(found, target): (&device::Losses, &Option<u32>)| in_vocabulary(target).map_or(f32::NAN, |_| found.ce_q);
         Ok(TokenLosses {
             ce: found.iter().zip(targets).map(ce).collect(),
             kl: found.iter().map(|found| found.kl_div).collect(),

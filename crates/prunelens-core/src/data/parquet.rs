@@ -12,7 +12,7 @@ use parquet::{
 use super::record::{Record, columns};
 use crate::{
     error::{Error, Result},
-    quiet::quietly,
+    panics::catch_panic,
     text::shorten,
 };
 
@@ -20,7 +20,7 @@ use crate::{
 pub fn read(path: &Path, wanted: &[&str]) -> Result<Vec<Record>> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     // The library checks most of what a damaged file can hold, but not all.
-    quietly(|| read_file(path, file, wanted))
+    catch_panic(|| read_file(path, file, wanted))
         .unwrap_or_else(|_| Err(Error::file(path, "damaged: not a parquet file that can be read")))
 }
 

@@ -1,7 +1,7 @@
 //! One transformer block.
 
 use candle_core::Tensor;
-use prunelens_kernels::{attention::Heads, card::Card};
+use prunelens_kernels::{attention::Heads, device::Backend};
 
 use super::{
     config::Config,
@@ -45,7 +45,7 @@ pub struct Block {
 pub struct Shape<'a> {
     pub config: &'a Config,
     pub rotary: Option<&'a Rotary>,
-    pub card: Option<&'a dyn Card>,
+    pub backend: Option<&'a dyn Backend>,
     pub layer: usize,
     pub batch: usize,
     pub time: usize,
@@ -80,27 +80,27 @@ impl Block {
 
     /// `hook_z` of a residual stream `[batch * time, d_model]`.
     pub fn z(&self, resid_pre: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
-        let x = self.ln1.forward(resid_pre, shape.card)?;
+        let x = self.ln1.forward(resid_pre, shape.backend)?;
         watch(Part::Qkv, &x)?;
         let qkv = self.qkv.forward(&x)?;
         let positions = Positions { norms: self.qk_norms.as_ref(), rotary: shape.rotary };
-        ops::attention(qkv, (shape.batch, shape.time), heads(shape.config, shape.layer), positions, shape.card)
+        ops::attention(qkv, (shape.batch, shape.time), heads(shape.config, shape.layer), positions, shape.backend)
     }
 
     /// `hook_attn_out` of `hook_z`.
     pub fn attn_out(&self, z: &Tensor, shape: Shape) -> Result<Tensor> {
         let out = self.o.forward(z)?;
-        self.ln1_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, shape.card))
+        self.ln1_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, shape.backend))
     }
 
     /// `hook_mlp_out` of the residual stream that the MLP reads: `hook_resid_mid`, or `hook_resid_pre` in parallel blocks.
     pub fn mlp(&self, resid_mid: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
-        let x = self.ln2.forward(resid_mid, shape.card)?;
+        let x = self.ln2.forward(resid_mid, shape.backend)?;
         watch(Part::MlpIn, &x)?;
-        let x = ops::activate(self.mlp_in.forward(&x)?, shape.config.act, shape.config.gated, shape.card)?;
+        let x = ops::activate(self.mlp_in.forward(&x)?, shape.config.act, shape.config.gated, shape.backend)?;
         watch(Part::MlpOut, &x)?;
         let out = self.mlp_out.forward(&x)?;
-        self.ln2_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, shape.card))
+        self.ln2_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, shape.backend))
     }
 
     /// The whole block.

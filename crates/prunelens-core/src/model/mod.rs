@@ -9,30 +9,30 @@ pub mod families;
 mod gguf;
 pub mod hooks;
 pub mod load;
-mod moved;
 pub mod ops;
 mod pace;
 pub mod pass;
 pub mod processing;
 pub mod ragged;
 mod state_dict;
+mod to_device;
 pub mod tokenizer;
 pub mod weights;
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use prunelens_kernels::card::Card;
+use prunelens_kernels::device::Backend;
 
 pub use block::{Block, Part};
 pub use config::{Config, NormKind};
 pub use hooks::{HookPoint, Site};
-pub use moved::Mover;
 pub use ops::{Linear, Norm, Rotary};
 pub use pace::tokens_at_once;
 pub use pass::Captured;
 pub use processing::Space;
 pub use prunelens_kernels::Act;
+pub use to_device::ToDevice;
 pub use tokenizer::Tokenizer;
 
 use crate::error::{Error, Result};
@@ -47,7 +47,7 @@ pub struct Model {
     pub config: Config,
     pub device: Device,
     /// What runs the kernels on that device, if it is a GPU.
-    pub card: Option<Arc<dyn Card>>,
+    pub backend: Option<Arc<dyn Backend>>,
     pub dtype: DType,
     /// `[d_vocab, d_model]`.
     pub embed: Tensor,

@@ -7,7 +7,7 @@ use candle_core::{D, DType, Device, Tensor};
 use prunelens_kernels::{
     Act,
     attention::{self, Heads},
-    card::{Card, layers},
+    device::{Backend, layers},
     matmul, on_cpu_f32, pointwise, with_f32,
 };
 
@@ -98,9 +98,9 @@ impl Norm {
     }
 
     /// Over the last dimension of `x [n, width]`.
-    pub fn forward(&self, x: &Tensor, card: Option<&dyn Card>) -> Result<Tensor> {
-        if let Some(card) = for_kernels(card, x) {
-            return layers::norm(card, x, self.of_kernels());
+    pub fn forward(&self, x: &Tensor, backend: Option<&dyn Backend>) -> Result<Tensor> {
+        if let Some(backend) = for_kernels(backend, x) {
+            return layers::norm(backend, x, self.of_kernels());
         }
         if on_cpu_f32(x) {
             let (x, width) = (x.contiguous()?, x.dim(D::Minus1)?);
@@ -134,8 +134,8 @@ impl Norm {
 }
 
 /// The card, where it has kernels for what `x` holds.
-fn for_kernels<'a>(card: Option<&'a dyn Card>, x: &Tensor) -> Option<&'a dyn Card> {
-    card.filter(|_| matches!(x.dtype(), DType::F32 | DType::BF16 | DType::F16))
+fn for_kernels<'a>(backend: Option<&'a dyn Backend>, x: &Tensor) -> Option<&'a dyn Backend> {
+    backend.filter(|_| matches!(x.dtype(), DType::F32 | DType::BF16 | DType::F16))
 }
 
 pub(super) fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
@@ -143,10 +143,10 @@ pub(super) fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
 }
 
 /// What stands between the MLP's two matrices.
-pub fn activate(x: Tensor, act: Act, gated: bool, card: Option<&dyn Card>) -> Result<Tensor> {
+pub fn activate(x: Tensor, act: Act, gated: bool, backend: Option<&dyn Backend>) -> Result<Tensor> {
     let (n, width) = x.dims2()?;
-    if let Some(card) = for_kernels(card, &x) {
-        return layers::activate(card, &x, act, gated);
+    if let Some(backend) = for_kernels(backend, &x) {
+        return layers::activate(backend, &x, act, gated);
     }
     if on_cpu_f32(&x) {
         if gated && matches!(act, Act::Silu | Act::GeluTanh) {
@@ -250,14 +250,14 @@ pub fn attention(
     (batch, time): (usize, usize),
     heads: Heads,
     positions: Positions,
-    card: Option<&dyn Card>,
+    backend: Option<&dyn Backend>,
 ) -> Result<Tensor> {
     let rotary = positions.rotary.map(|rotary| rotary.first(time)).transpose()?;
     let out_width = heads.heads * heads.width;
-    if let Some(card) = for_kernels(card, &qkv) {
+    if let Some(backend) = for_kernels(backend, &qkv) {
         let norms = positions.norms.map(|norms| norms.each_ref().map(Norm::of_kernels));
         let tables = rotary.as_ref().map(|tables| (&tables.cos, &tables.sin));
-        let [q, k, v] = layers::split_heads(card, &qkv, (batch, time), heads, norms, tables)?;
+        let [q, k, v] = layers::split_heads(backend, &qkv, (batch, time), heads, norms, tables)?;
         let all = batch * heads.heads;
         let [q, k, v] = [q, k, v].map(|x| x.reshape((all, time, heads.width)));
         let (q, k, v) = (q?, k?, v?);
@@ -266,7 +266,7 @@ pub fn attention(
         let z = (0..all).step_by(step).map(|start| -> Result<Tensor> {
             let part = |x: &Tensor| x.narrow(0, start, step.min(all - start));
             let products = part(&q)?.matmul(&part(&k)?.transpose(1, 2)?)?;
-            Ok(layers::attend(card, &products, heads)?.matmul(&part(&v)?)?)
+            Ok(layers::attend(backend, &products, heads)?.matmul(&part(&v)?)?)
         });
         let z = Tensor::cat(&z.collect::<Result<Vec<_>>>()?, 0)?.reshape((batch, heads.heads, time, heads.width))?;
         return Ok(z.transpose(1, 2)?.reshape((batch * time, out_width))?);

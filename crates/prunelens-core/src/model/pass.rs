@@ -41,7 +41,7 @@ impl Model {
         Shape {
             config: &self.config,
             rotary: local.or(self.rotary.as_ref()),
-            card: self.card.as_deref(),
+            backend: self.backend.as_deref(),
             layer,
             batch,
             time,
@@ -156,7 +156,7 @@ impl Model {
         let mut shape = last.dims().to_vec();
         let width = shape.pop().unwrap_or(0);
         shape.push(self.config.d_vocab);
-        let x = self.ln_final.forward(&last.reshape(((), width))?, self.card.as_deref())?;
+        let x = self.ln_final.forward(&last.reshape(((), width))?, self.backend.as_deref())?;
         let logits = self.unembed.forward(&x)?.to_dtype(DType::F32)?;
         Ok(super::ops::softcap(logits, self.config.logit_softcap)?.reshape(shape)?)
     }

@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 use prunelens_kernels::{
-    card::{self, Card},
+    device::{self, Backend},
     with_f32,
 };
 use rayon::prelude::*;
@@ -17,7 +17,7 @@ use crate::{
 
 /// Positions that go through a block at a time; a card wants more at once.
 const BATCH_TOKENS: usize = 1024;
-const CARD_BATCH_TOKENS: usize = 4096;
+const DEVICE_BATCH_TOKENS: usize = 4096;
 
 /// Zero the weights of lowest score in each group of each row of `w [rows, cols]`; the score is |w| times the column's norm.
 fn prune_rows(w: &[f32], norm: Option<&[f32]>, cols: usize, sparsity: Sparsity) -> Vec<f32> {
@@ -44,15 +44,15 @@ fn prune_rows(w: &[f32], norm: Option<&[f32]>, cols: usize, sparsity: Sparsity) 
 }
 
 /// A copy of weights `[rows, cols]` without those of lowest score, where they are.
-pub fn pruned(w: &Tensor, norm: Option<&[f32]>, sparsity: Sparsity, card: Option<&dyn Card>) -> Result<Tensor> {
+pub fn pruned(w: &Tensor, norm: Option<&[f32]>, sparsity: Sparsity, backend: Option<&dyn Backend>) -> Result<Tensor> {
     let (cols, dtype) = (w.dim(1)?, w.dtype());
     if let Sparsity::NM(_, m) = sparsity
         && !cols.is_multiple_of(m)
     {
         return Err(Error::invalid(format!("{m} does not divide {cols} inputs; choose another n:m")));
     }
-    if let Some(card) = card {
-        return card::prune(card, w, norm, sparsity);
+    if let Some(backend) = backend {
+        return device::prune(backend, w, norm, sparsity);
     }
     let wide = w.to_dtype(candle_core::DType::F32)?.contiguous()?;
     let values = with_f32(&wide, |w| prune_rows(w, norm, cols, sparsity))?;
@@ -70,7 +70,7 @@ impl Model {
     /// equal length in each.
     pub fn wanda(&self, batches: &[Vec<Vec<u32>>], sparsity: Sparsity, progress: Listener) -> Result<Self> {
         let mut model = self.clone();
-        let at_once = if self.device.is_cpu() { BATCH_TOKENS } else { CARD_BATCH_TOKENS };
+        let at_once = if self.device.is_cpu() { BATCH_TOKENS } else { DEVICE_BATCH_TOKENS };
         // Residual streams, and the rows in each.
         let mut streams = Vec::new();
         for rows in batches {
@@ -96,14 +96,14 @@ impl Model {
                 let (batch, time) = (*batch, stream.dim(0)? / batch);
                 let shape = self.shape(layer, batch, time);
                 model.blocks[layer].forward(stream, shape, &mut |part, x| {
-                    norms[part as usize].add_squares(&column_squares(x, shape.card)?, shape.batch);
+                    norms[part as usize].add_squares(&column_squares(x, shape.backend)?, shape.batch);
                     Ok(())
                 })?;
             }
             for part in Part::ALL {
                 let linear = model.blocks[layer].linear_mut(part);
                 linear.weight =
-                    pruned(&linear.weight, Some(&norms[part as usize].value()), sparsity, self.card.as_deref())?;
+                    pruned(&linear.weight, Some(&norms[part as usize].value()), sparsity, self.backend.as_deref())?;
             }
             if layer + 1 < self.config.n_layers {
                 for (stream, batch) in &mut streams {
@@ -123,7 +123,7 @@ impl Model {
             report(progress, "pruning the model (magnitude)", layer, self)?;
             for part in Part::ALL {
                 let linear = block.linear_mut(part);
-                linear.weight = pruned(&linear.weight, None, Sparsity::Ratio(ratio), self.card.as_deref())?;
+                linear.weight = pruned(&linear.weight, None, Sparsity::Ratio(ratio), self.backend.as_deref())?;
             }
         }
         Ok(model)
@@ -144,16 +144,16 @@ impl Model {
             let shape = self.shape(layer, 1, time);
             // Outputs of the weights as they are: queries, keys and values before rotation, and the attention's output.
             let block = &model.blocks[layer];
-            let qkv = block.qkv.forward(&block.ln1.forward(&resid, shape.card)?)?;
+            let qkv = block.qkv.forward(&block.ln1.forward(&resid, shape.backend)?)?;
             let z = block.z(&resid, shape, &mut |_, _| Ok(()))?;
             let attn_out = block.attn_out(&z, shape)?;
-            let qkv_norm = column_norms(&qkv, shape.card)?;
-            let o_norm = column_norms(&attn_out, shape.card)?;
+            let qkv_norm = column_norms(&qkv, shape.backend)?;
+            let o_norm = column_norms(&attn_out, shape.backend)?;
             let block = &mut model.blocks[layer];
-            block.qkv.weight = by_head(&block.qkv.weight, &qkv_norm, c.d_head, ratio, shape.card)?;
+            block.qkv.weight = by_head(&block.qkv.weight, &qkv_norm, c.d_head, ratio, shape.backend)?;
             // W_O of a head is a block of columns of [d_model, heads * d_head]; its rows are those columns.
             let o = block.o.weight.t()?.contiguous()?;
-            let o = pruned(&o, Some(&o_norm), Sparsity::Ratio(ratio), shape.card)?;
+            let o = pruned(&o, Some(&o_norm), Sparsity::Ratio(ratio), shape.backend)?;
             block.o.weight = o.t()?.contiguous()?;
             resid = model.run(resid, layer..layer + 1, 1, &mut || Ok(()))?;
         }
@@ -162,27 +162,27 @@ impl Model {
 }
 
 /// Prune `[heads * d_head, d_model]` head by head: each input coordinate compares a head's outputs.
-fn by_head(weight: &Tensor, norm: &[f32], d_head: usize, ratio: f64, card: Option<&dyn Card>) -> Result<Tensor> {
+fn by_head(weight: &Tensor, norm: &[f32], d_head: usize, ratio: f64, backend: Option<&dyn Backend>) -> Result<Tensor> {
     let heads = (0..weight.dim(0)? / d_head)
         .map(|head| {
             let rows = weight.narrow(0, head * d_head, d_head)?.t()?.contiguous()?;
             let norm = &norm[head * d_head..(head + 1) * d_head];
-            Ok(pruned(&rows, Some(norm), Sparsity::Ratio(ratio), card)?.t()?.contiguous()?)
+            Ok(pruned(&rows, Some(norm), Sparsity::Ratio(ratio), backend)?.t()?.contiguous()?)
         })
         .collect::<Result<Vec<Tensor>>>()?;
     Ok(Tensor::cat(&heads, 0)?)
 }
 
 /// Sums of squares of the columns of `x [n, columns]`.
-fn column_squares(x: &Tensor, card: Option<&dyn Card>) -> Result<Vec<f64>> {
-    if let Some(card) = card {
-        return card::column_squares(card, x);
+fn column_squares(x: &Tensor, backend: Option<&dyn Backend>) -> Result<Vec<f64>> {
+    if let Some(backend) = backend {
+        return device::column_squares(backend, x);
     }
     let mut squares = vec![0.0; x.dim(1)?];
     with_f32(&x.to_dtype(candle_core::DType::F32)?, |x| super::norms::add_squares(&mut squares, x))?;
     Ok(squares)
 }
 
-fn column_norms(x: &Tensor, card: Option<&dyn Card>) -> Result<Vec<f32>> {
-    Ok(column_squares(x, card)?.into_iter().map(|s| s.sqrt() as f32).collect())
+fn column_norms(x: &Tensor, backend: Option<&dyn Backend>) -> Result<Vec<f32>> {
+    Ok(column_squares(x, backend)?.into_iter().map(|s| s.sqrt() as f32).collect())
 }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use prunelens_kernels::card::{Card, CardRanks, Mask};
+use prunelens_kernels::device::{Backend, DeviceRanks, Mask};
 
 use super::{Ranks, cut};
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ pub struct Ranked {
     /// Weights in a comparison group.
     group: usize,
     host: OnceLock<Ranks>,
-    there: OnceLock<(Arc<dyn Card>, CardRanks)>,
+    there: OnceLock<(Arc<dyn Backend>, DeviceRanks)>,
 }
 
 impl Ranked {
@@ -24,8 +24,8 @@ impl Ranked {
         Self { group, host: ranks.into(), there: OnceLock::new() }
     }
 
-    pub fn on_card(card: Arc<dyn Card>, ranks: CardRanks, group: usize) -> Self {
-        Self { group, host: OnceLock::new(), there: (card, ranks).into() }
+    pub fn to_device(backend: Arc<dyn Backend>, ranks: DeviceRanks, group: usize) -> Self {
+        Self { group, host: OnceLock::new(), there: (backend, ranks).into() }
     }
 
     /// The rank that a weight must reach to be kept at a ratio.
@@ -37,8 +37,8 @@ impl Ranked {
     pub fn host(&self) -> Result<&Ranks> {
         match (self.host.get(), self.there.get()) {
             (Some(ranks), _) => Ok(ranks),
-            (None, Some((card, ranks))) => {
-                let ranks = ranks.to_ranks(&**card)?;
+            (None, Some((backend, ranks))) => {
+                let ranks = ranks.to_ranks(&**backend)?;
                 Ok(self.host.get_or_init(|| ranks))
             }
             (None, None) => Err(Error::invalid("ranks that were never made")),
@@ -46,12 +46,12 @@ impl Ranked {
     }
 
     /// The mask at a ratio, for a card.
-    pub fn mask(&self, card: &Arc<dyn Card>, ratio: f64) -> Result<Mask<'_>> {
+    pub fn mask(&self, backend: &Arc<dyn Backend>, ratio: f64) -> Result<Mask<'_>> {
         let (_, ranks) = match self.there.get() {
             Some(there) => there,
             None => {
-                let ranks = CardRanks::new(&**card, self.host()?)?;
-                self.there.get_or_init(|| (card.clone(), ranks))
+                let ranks = DeviceRanks::new(&**backend, self.host()?)?;
+                self.there.get_or_init(|| (backend.clone(), ranks))
             }
         };
         Ok(Some((ranks, self.cut(ratio))))
@@ -60,7 +60,7 @@ impl Ranked {
     /// Some of the ranks.
     pub fn part(&self, range: Range<usize>) -> Result<Vec<u32>> {
         match (self.host.get(), self.there.get()) {
-            (None, Some((card, ranks))) => ranks.part(&**card, range),
+            (None, Some((backend, ranks))) => ranks.part(&**backend, range),
             _ => {
                 let ranks = self.host()?;
                 Ok(range.map(|at| ranks.get(at)).collect())

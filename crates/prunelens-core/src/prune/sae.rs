@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use prunelens_kernels::{
-    card::{self, Buffer},
+    device::{self, Buffer},
     ranks, with_f32,
 };
 
@@ -121,12 +121,12 @@ enum Side {
 fn rank(sae: &Sae, side: Side, criterion: Criterion, norm: Option<&[f32]>, group: Group) -> Result<Ranked> {
     let (rows, cols) = (sae.d_sae(), sae.d_in());
     let len = group.len(rows, cols);
-    if let Some(there) = sae.card.as_ref().filter(|_| criterion != Criterion::Random) {
-        let card = there.card();
+    if let Some(there) = sae.backend.as_ref().filter(|_| criterion != Criterion::Random) {
+        let backend = there.backend();
         let matrix = if side == Side::Enc { there.w_enc() } else { there.w_dec() };
-        let norm = norm.map(|norm| Buffer::from_slice(&**card, norm)).transpose()?;
-        let ranks = card::ranks(&**card, &matrix.values, (rows, cols), group, norm.as_ref())?;
-        return Ok(Ranked::on_card(card.clone(), ranks, len));
+        let norm = norm.map(|norm| Buffer::from_slice(&**backend, norm)).transpose()?;
+        let ranks = device::ranks(&**backend, &matrix.values, (rows, cols), group, norm.as_ref())?;
+        return Ok(Ranked::to_device(backend.clone(), ranks, len));
     }
     let w = if side == Side::Enc { &sae.w_enc } else { &sae.w_dec };
     let ranks = with_f32(w, |w| match (criterion, norm, group) {
@@ -177,7 +177,7 @@ impl Pruning {
             })?;
             Ok(Tensor::from_vec(values, w.shape(), w.device())?)
         };
-        let mut pruned = Sae { card: None, ..sae.clone() };
+        let mut pruned = Sae { backend: None, ..sae.clone() };
         pruned.w_enc = zeroed(&sae.w_enc, self.enc()?)?;
         pruned.w_dec = zeroed(&sae.w_dec, self.dec()?)?;
         Ok(pruned)

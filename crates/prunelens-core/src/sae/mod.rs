@@ -1,7 +1,7 @@
 //! Sparse autoencoders: encode, decode, and the published layouts they are read from.
 
 pub mod activation;
-mod card;
+mod device;
 pub mod formats;
 mod gradient;
 pub mod normalize;
@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use prunelens_kernels::{
-    card::Card,
+    device::Backend,
     encode::{self, Encoder, Gate, Grid, STEPS},
     with_f32,
 };
 use serde_json::Value;
 
 pub use activation::Activation;
-pub use card::CardSae;
+pub use device::DeviceSae;
 pub use normalize::Normalize;
 pub use prunelens_kernels::latents::Latents;
 
@@ -61,7 +61,7 @@ pub struct Sae {
     /// Factor on each latent when decoding (`scaling_factor` of SAELens up to 5).
     pub decode_scale: Option<Vec<f32>>,
     /// The same weights on a card, which then does the work.
-    pub card: Option<Arc<CardSae>>,
+    pub backend: Option<Arc<DeviceSae>>,
 }
 
 /// Latents of some tokens, with what is needed to undo the input's normalisation.
@@ -89,18 +89,18 @@ impl Sae {
     }
 
     /// With its weights on a card too.
-    pub fn on_card(mut self, card: &Arc<dyn Card>) -> Result<Self> {
-        self.card = Some(Arc::new(CardSae::new(card.clone(), &self)?));
+    pub fn to_device(mut self, backend: &Arc<dyn Backend>) -> Result<Self> {
+        self.backend = Some(Arc::new(DeviceSae::new(backend.clone(), &self)?));
         Ok(self)
     }
 
     /// Where it works.
     pub fn device(&self) -> &Device {
-        self.card.as_ref().map_or(&Device::Cpu, |card| card.card().device())
+        self.backend.as_ref().map_or(&Device::Cpu, |backend| backend.backend().device())
     }
 
     /// What a card has to hold of it at most: weights, and ranks by one criterion.
-    pub fn card_bytes(&self) -> u64 {
+    pub fn device_bytes(&self) -> u64 {
         let rank = |group: usize| if group <= usize::from(u16::MAX) + 1 { 2 } else { 4 };
         let weights = (self.d_sae() * self.d_in()) as u64;
         weights * (2 * 4 + rank(self.d_in()) + rank(self.d_sae()))
@@ -135,8 +135,8 @@ impl Sae {
 
     /// Latents of activations `[n, d_in]`, with the SAE pruned if asked.
     pub fn encode(&self, x: &Tensor, pruning: Option<&Pruning>) -> Result<Encoded> {
-        if let Some(card) = &self.card {
-            return card.encode(self, x, pruning);
+        if let Some(backend) = &self.backend {
+            return backend.encode(self, x, pruning);
         }
         let (x, undo) = self.process_input(x)?;
         let mut latents = self.with_encoder(pruning, |encoder| encoder.encode(&x))?;
@@ -158,8 +158,8 @@ impl Sae {
 
     /// Sum over positions of the square of each pre-activation, of activations `[n, d_in]`.
     pub fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
-        if let Some(card) = &self.card {
-            return card.pre_activation_squares(self, x);
+        if let Some(backend) = &self.backend {
+            return backend.pre_activation_squares(self, x);
         }
         // Dense pre-activations are wide: a few positions at a time.
         let (input, mut squares) = (self.process_input(x)?.0, vec![0.0; self.d_sae()]);
@@ -171,8 +171,8 @@ impl Sae {
 
     /// Pre-activations of the `wanted` latents of `x` at every ratio, and for TopK the last latent chosen at each.
     pub fn grid(&self, order: &Arc<Order>, x: &Tensor, wanted: &Latents) -> Result<Grid> {
-        if let Some(card) = &self.card {
-            return card.grid(self, order, x, wanted);
+        if let Some(backend) = &self.backend {
+            return backend.grid(self, order, x, wanted);
         }
         let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc().cut(grid_ratio(step)));
         let (input, _) = self.process_input(x)?;
@@ -187,8 +187,8 @@ impl Sae {
 
     /// Reconstruction `[n, d_in]` in the units of the activations, where the SAE works.
     pub fn decode(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor> {
-        if let Some(card) = &self.card {
-            return encoded.undo.apply_tensor(&card.decode_normalised(self, &encoded.latents, pruning)?);
+        if let Some(backend) = &self.backend {
+            return encoded.undo.apply_tensor(&backend.decode_normalised(self, &encoded.latents, pruning)?);
         }
         let mut out = self.decode_normalised(encoded, pruning)?;
         encoded.undo.apply(&mut out, self.d_in());
@@ -198,8 +198,8 @@ impl Sae {
 
     /// `f W_dec + b_dec`, still normalised: SAELens' `hook_sae_recons`.
     pub fn decode_normalised(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Vec<f32>> {
-        if let Some(card) = &self.card {
-            return with_f32(&card.decode_normalised(self, &encoded.latents, pruning)?, <[f32]>::to_vec);
+        if let Some(backend) = &self.backend {
+            return with_f32(&backend.decode_normalised(self, &encoded.latents, pruning)?, <[f32]>::to_vec);
         }
         let norms = self.decoder_norms(pruning)?;
         let divisor = norms.or_else(|| self.decode_scale.as_ref().map(|s| s.iter().map(|v| 1.0 / v).collect()));

@@ -8,7 +8,7 @@ pub mod spec;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, Tensor};
-use prunelens_kernels::card::Card;
+use prunelens_kernels::device::Backend;
 
 pub use calibration::Calibration;
 pub use models::{Models, silent};
@@ -19,7 +19,7 @@ use crate::{
     demo,
     error::{Error, Result},
     hub::Kind,
-    model::{HookPoint, Model, Mover, Space, Tick, Tokenizer},
+    model::{HookPoint, Model, Space, Tick, ToDevice, Tokenizer},
     progress::{Listener, Progress},
     prune::{Criterion, Order, Pruning, sae::Gather},
     sae::{self, Sae, formats::Given},
@@ -50,7 +50,7 @@ impl Session {
         spec.fetch(progress)?;
         // SAEs first: what is wrong with them is known before a large model is read.
         let (sae, trained) = load_saes(spec, progress)?;
-        let saes = std::iter::once(&sae).chain(&trained).map(|sae| sae.card_bytes()).sum();
+        let saes = std::iter::once(&sae).chain(&trained).map(|sae| sae.device_bytes()).sum();
         let models = Models::load_beside(spec, saes, progress)?;
         Self::ranked(spec, models, sae, trained, progress)
     }
@@ -104,8 +104,9 @@ impl Session {
         for sae in std::iter::once(&sae).chain(&trained) {
             warnings.extend(sae.config.warnings.iter().cloned());
         }
-        let card = original.card.clone();
-        let (sae, trained) = (placed(sae, card.as_ref())?, trained.map(|sae| placed(sae, card.as_ref())).transpose()?);
+        let backend = original.backend.clone();
+        let (sae, trained) =
+            (placed(sae, backend.as_ref())?, trained.map(|sae| placed(sae, backend.as_ref())).transpose()?);
         let session = Self {
             spec: SessionSpec { hook: Some(hook), ..spec.clone() },
             tokenizer,
@@ -141,7 +142,7 @@ impl Session {
 
     /// The same on another device: models and SAEs are copied, ranks are made anew there when they are asked for.
     pub fn on(&self, device: &Device) -> Result<Self> {
-        let mut mover = Mover::new(device, self.original.dtype);
+        let mut mover = ToDevice::new(device, self.original.dtype);
         let original = Arc::new(mover.model(&self.original)?);
         let pruned = match Arc::ptr_eq(&self.original, &self.pruned) {
             true => original.clone(),
@@ -155,13 +156,13 @@ impl Session {
             compression: self.compression.clone(),
             warnings: Vec::new(),
         };
-        let unplaced = |sae: &Arc<Sae>| Arc::new(Sae { card: None, ..Sae::clone(sae) });
+        let unplaced = |sae: &Arc<Sae>| Arc::new(Sae { backend: None, ..Sae::clone(sae) });
         Self::new(&self.spec, models, unplaced(&self.sae), self.trained.as_ref().map(unplaced))
     }
 
     /// Called between parts of long work: a GPU takes on more at once than a user wants to wait for.
     pub fn pace(&self) -> Result<()> {
-        self.sae.card.as_ref().map_or(Ok(()), |there| there.card().pace())
+        self.sae.backend.as_ref().map_or(Ok(()), |there| there.backend().pace())
     }
 
     /// A variant without pruning of the SAE; `None` if it is not part of this session.
@@ -272,7 +273,7 @@ impl Session {
         all.push(("ranks".into(), orders));
         let there: Vec<u64> = std::iter::once(&self.sae)
             .chain(&self.trained)
-            .filter_map(|sae| Some(sae.card.as_ref()?.bytes()))
+            .filter_map(|sae| Some(sae.backend.as_ref()?.bytes()))
             .collect();
         if !there.is_empty() {
             all.push(("SAEs on the GPU".into(), there.iter().sum()));
@@ -288,9 +289,9 @@ pub fn token_tensor(rows: &[Vec<u32>], model: &Model) -> Result<Tensor> {
 }
 
 /// An SAE where the models are.
-fn placed(sae: Arc<Sae>, card: Option<&Arc<dyn Card>>) -> Result<Arc<Sae>> {
-    match card {
-        Some(card) if sae.card.is_none() => Ok(Arc::new(Sae::clone(&sae).on_card(card)?)),
+fn placed(sae: Arc<Sae>, backend: Option<&Arc<dyn Backend>>) -> Result<Arc<Sae>> {
+    match backend {
+        Some(backend) if sae.backend.is_none() => Ok(Arc::new(Sae::clone(&sae).to_device(backend)?)),
         _ => Ok(sae),
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 
-use crate::quiet::quietly;
+use crate::panics::catch_panic;
 
 /// What is known of a device once it is open.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,7 @@ pub fn open(n: usize) -> Result<Device, String> {
     if !missing.is_empty() {
         return Err(missing.join("; "));
     }
-    match quietly(|| device(n).map_err(|e| e.to_string())) {
+    match catch_panic(|| device(n).map_err(|e| e.to_string())) {
         Ok(Ok(device)) => Ok(device),
         Ok(Err(why)) | Err(why) => Err(crate::text::shorten(&why, 200)),
     }
@@ -76,7 +76,7 @@ mod cuda {
         },
     };
 
-    use super::{Opened, quietly};
+    use super::{Opened, catch_panic};
 
     /// The oldest cards that the kernels are made for.
     const CAPABILITY: i32 = 8;
@@ -121,7 +121,7 @@ mod cuda {
             // SAFETY: the pool is the device's own.
             unsafe { mem_pool::trim_to(pool(&context)?, 0).w() }
         };
-        let _ = quietly(trim);
+        let _ = catch_panic(trim);
     }
 
     /// Bytes that the pool holds and nothing uses.
@@ -140,7 +140,7 @@ mod cuda {
     pub fn opened(device: &Device) -> Option<Opened> {
         let context: Arc<CudaContext> = device.as_cuda_device().ok()?.cuda_stream().context().clone();
         let ask = || Some((context.name().ok()?, context.mem_get_info().ok()?, kept(&context).unwrap_or(0)));
-        let (name, (free, total), kept) = quietly(ask).ok()??;
+        let (name, (free, total), kept) = catch_panic(ask).ok()??;
         let free_bytes = (free as u64).saturating_add(kept);
         Some(Opened { name: crate::text::safe(&name), total_bytes: total as u64, free_bytes })
     }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use prunelens_kernels::{
     attention::{self, Heads},
-    continued::{self, Span},
+    kv_cache::{self, Span},
     with_f32,
 };
 
@@ -86,7 +86,7 @@ pub(super) fn attention(
             own.v.extend_from_slice(&row[queries + keys..]);
         }
     }
-    let z = continued::attend(&spans(place, &q, &own), heads);
+    let z = kv_cache::attend(&spans(place, &q, &own), heads);
     let z = Tensor::from_vec(z, (place.positions.len(), queries), resid_pre.device())?;
     Ok((z, AttentionTrace { resid_pre, raw, q, own }))
 }
@@ -111,7 +111,7 @@ pub(super) fn turn(rows: &mut [f32], place: Place, back: bool) -> Result<()> {
     let half = tables.cos.dim(1)?;
     with_f32(&tables.cos, |cos| {
         with_f32(&tables.sin, |sin| {
-            continued::rotate(rows, place.positions, place.heads(), (cos, sin), half, back);
+            kv_cache::rotate(rows, place.positions, place.heads(), (cos, sin), half, back);
         })
     })?
 }

@@ -2,8 +2,8 @@
 
 use candle_core::{D, Tensor};
 use prunelens_kernels::{
-    continued::attend_vjp,
     gradient::{self, Curve},
+    kv_cache::attend_vjp,
     matmul::{View, multiply},
     with_f32,
 };

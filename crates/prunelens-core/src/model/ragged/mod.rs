@@ -20,7 +20,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use prunelens_kernels::on_cpu_f32;
 
-use super::{Model, Mover};
+use super::{Model, ToDevice};
 use crate::error::Result;
 
 /// The model itself if it can read ragged texts, else a copy that can: on the CPU, in f32.
@@ -28,5 +28,5 @@ pub fn readable(model: &Arc<Model>) -> Result<Arc<Model>> {
     if on_cpu_f32(&model.embed) {
         return Ok(model.clone());
     }
-    Ok(Arc::new(Mover::new(&Device::Cpu, DType::F32).model(model)?))
+    Ok(Arc::new(ToDevice::new(&Device::Cpu, DType::F32).model(model)?))
 }

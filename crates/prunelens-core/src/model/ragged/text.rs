@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use prunelens_kernels::continued::Seen;
+use prunelens_kernels::kv_cache::Seen;
 
 /// Keys and values of some tokens in one block, `[tokens, kv_heads * width]` each.
 #[derive(Clone, Debug, Default)]

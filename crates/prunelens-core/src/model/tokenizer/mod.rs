@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    quiet::quietly,
+    panics::catch_panic,
     text::shorten,
 };
 
@@ -64,7 +64,7 @@ impl Tokenizer {
             |e: &dyn std::fmt::Display| Error::file(path, format!("not a tokenizer: {}", shorten(&e.to_string(), 200)));
         // The library takes it for granted that what it parses in parts is JSON as a whole.
         serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| wrong(&e))?;
-        let inner = quietly(|| Inner::from_bytes(bytes)).map_err(|e| wrong(&e))?.map_err(|e| wrong(&e))?;
+        let inner = catch_panic(|| Inner::from_bytes(bytes)).map_err(|e| wrong(&e))?.map_err(|e| wrong(&e))?;
         Ok(Self::new(path, inner, settings, config))
     }
 

@@ -107,7 +107,7 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
         w_dec,
         b_dec,
         activation,
-        card: None,
+        backend: None,
     };
     match factor {
         Some(factor) => fold(sae, factor),

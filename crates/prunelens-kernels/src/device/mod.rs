@@ -1,6 +1,6 @@
 //! The kernels for a GPU: what each is launched with, and what the card's memory holds.
 //!
-//! Nothing here needs CUDA. A [`Card`] is whatever has memory and runs the kernels of `src/cuda`: a GPU with the
+//! Nothing here needs CUDA. A [`Backend`] is whatever has memory and runs the kernels of `src/cuda`: a GPU with the
 //! `cuda` feature, or in tests the same kernels compiled for the processor. Each function has a twin on the CPU, named in its
 //! documentation, whose results it gives.
 
@@ -25,7 +25,7 @@ pub use encode::{Encoder, Route, encode};
 pub use lists::{Lists, Top, active, top_k};
 pub use losses::{Losses, losses};
 pub use mask::{mask, row_norms};
-pub use memory::{Buffer, CardRanks, Element, Float, Mask, Matrix, Memory, Values};
+pub use memory::{Buffer, DeviceRanks, Element, Float, Mask, Matrix, Memory, Values};
 pub use paths::{Pairs, paths, survivors};
 pub use prune::{column_squares, prune, ranks};
 
@@ -79,7 +79,7 @@ impl Shape {
 }
 
 /// Something that runs the kernels. Launches are done in order; reading memory back waits for them.
-pub trait Card: Send + Sync {
+pub trait Backend: Send + Sync {
     /// Where its tensors lie.
     fn device(&self) -> &Device;
 
@@ -109,14 +109,14 @@ pub trait Card: Send + Sync {
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64>;
 }
 
-impl fmt::Debug for dyn Card {
+impl fmt::Debug for dyn Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a card at {:?}", self.device().location())
     }
 }
 
 /// The card that a device is; none for the processor.
-pub fn of(device: &Device) -> Result<Option<Arc<dyn Card>>> {
+pub fn of(device: &Device) -> Result<Option<Arc<dyn Backend>>> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
         return Ok(Some(Arc::new(cuda::Cuda::new(device)?)));

@@ -1,6 +1,6 @@
 //! Latents as a function of the ratio.
 
-use super::{Buffer, Card, CardRanks, Kernel, Matrix, Shape, memory::address};
+use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, memory::address};
 use crate::{
     Latents,
     encode::STEPS,
@@ -19,10 +19,13 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    pub fn new(card: &dyn Card, wanted: &Latents) -> Result<Self> {
+    pub fn new(backend: &dyn Backend, wanted: &Latents) -> Result<Self> {
         let of_row = |row: usize| std::iter::repeat_n(row as u32, wanted.row(row).0.len());
         let tokens: Vec<u32> = (0..wanted.rows()).flat_map(of_row).collect();
-        Ok(Self { tokens: Buffer::from_slice(card, &tokens)?, latents: Buffer::from_slice(card, &wanted.indices)? })
+        Ok(Self {
+            tokens: Buffer::from_slice(backend, &tokens)?,
+            latents: Buffer::from_slice(backend, &wanted.indices)?,
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -39,9 +42,9 @@ impl Pairs {
 /// Twin: `kernels::encode::Encoder::grid`.
 #[expect(clippy::too_many_arguments, reason = "the kernel's inputs, once each")]
 pub fn paths(
-    card: &dyn Card,
+    backend: &dyn Backend,
     matrix: &Matrix,
-    ranks: &CardRanks,
+    ranks: &DeviceRanks,
     bias: &Buffer<f32>,
     x: &Buffer<f32>,
     pairs: &Pairs,
@@ -55,14 +58,14 @@ pub fn paths(
         let (expected, found) = (matrix.values.len(), ranks.len());
         return Err(Error::invalid(format!("{expected} weights need as many ranks, found {found}")));
     }
-    let out = Buffer::new(card, pairs.len() * STEPS)?;
+    let out = Buffer::new(backend, pairs.len() * STEPS)?;
     if pairs.is_empty() {
         return Ok(out);
     }
     // The last step that keeps a weight, by its rank; ranks beyond the last cut are kept by all.
     let steps_of: Vec<u8> =
         (0..=cuts[STEPS - 1]).map(|rank| cuts.partition_point(|cut| *cut <= rank) as u8 - 1).collect();
-    let steps = Buffer::from_slice(card, &steps_of)?;
+    let steps = Buffer::from_slice(backend, &steps_of)?;
     let arguments = [
         x.address(),
         matrix.values.address(),
@@ -81,14 +84,14 @@ pub fn paths(
     let name = format!("paths_{}_{}", matrix.values.name(), ranks.name());
     let shape = Shape::grid((pairs.len() as u64).min(BLOCKS), 1, THREADS)?;
     // SAFETY: the kernel's arguments; pairs name tokens and latents of these matrices.
-    unsafe { card.launch(Kernel { file: "paths", name }, shape, &arguments)? };
+    unsafe { backend.launch(Kernel { file: "paths", name }, shape, &arguments)? };
     Ok(out)
 }
 
 /// How many pairs fire at each ratio of the grid, on tokens for which `counts` is set: those whose path is above the
 /// latent's floor and above zero. Twin: `compare::path::PathGrid::paths`, for the SAEs without a choice among latents.
 pub fn survivors(
-    card: &dyn Card,
+    backend: &dyn Backend,
     paths: &Buffer<f32>,
     pairs: &Pairs,
     floors: Option<&Buffer<f32>>,
@@ -96,8 +99,8 @@ pub fn survivors(
 ) -> Result<[u64; STEPS]> {
     paths.expect(pairs.len() * STEPS, "paths")?;
     let counts: Vec<u8> = counts.iter().map(|counts| u8::from(*counts)).collect();
-    let counted = Buffer::from_slice(card, &counts)?;
-    let alive = Buffer::<u64>::zeros(card, STEPS)?;
+    let counted = Buffer::from_slice(backend, &counts)?;
+    let alive = Buffer::<u64>::zeros(backend, STEPS)?;
     let arguments = [
         paths.address(),
         pairs.tokens.address(),
@@ -109,7 +112,7 @@ pub fn survivors(
     ];
     let kernel = Kernel { file: "paths", name: "survivors".into() };
     // SAFETY: the kernel's arguments; one count a step.
-    unsafe { card.launch(kernel, Shape::rows(STEPS, super::THREADS)?, &arguments)? };
-    let alive = alive.to_vec(card)?;
+    unsafe { backend.launch(kernel, Shape::rows(STEPS, super::THREADS)?, &arguments)? };
+    let alive = alive.to_vec(backend)?;
     Ok(std::array::from_fn(|step| alive[step]))
 }

@@ -1,6 +1,6 @@
 //! Latents to reconstructions.
 
-use super::{Buffer, Card, Kernel, Lists, Mask, Matrix, Shape, memory::address};
+use super::{Backend, Buffer, Kernel, Lists, Mask, Matrix, Shape, memory::address};
 use crate::error::Result;
 
 /// Columns of a block.
@@ -9,7 +9,7 @@ const COLUMNS: u32 = 128;
 /// `f W + bias` with only the active latents read: `[tokens, d_in]`; `divisors` divide out a rescaling.
 /// Twin: `kernels::encode::decode`.
 pub fn decode(
-    card: &dyn Card,
+    backend: &dyn Backend,
     lists: &Lists,
     matrix: &Matrix,
     mask: Mask,
@@ -21,7 +21,7 @@ pub fn decode(
     bias.expect(d_in, "the decoder's bias")?;
     divisors.map_or(Ok(()), |divisors| divisors.expect(matrix.rows, "divisors of latents"))?;
     lists.values.expect(lists.indices.len(), "latents")?;
-    let out = Buffer::new(card, tokens * d_in)?;
+    let out = Buffer::new(backend, tokens * d_in)?;
     if out.is_empty() {
         return Ok(out);
     }
@@ -40,6 +40,6 @@ pub fn decode(
     ];
     let shape = Shape::grid(tokens as u64, (d_in as u64).div_ceil(u64::from(COLUMNS)), COLUMNS)?;
     // SAFETY: the kernel's arguments; lists name latents of this dictionary, and lengths were checked.
-    unsafe { card.launch(Kernel { file: "decode", name: masked.name }, shape, &arguments)? };
+    unsafe { backend.launch(Kernel { file: "decode", name: masked.name }, shape, &arguments)? };
     Ok(out)
 }

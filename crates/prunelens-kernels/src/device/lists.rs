@@ -1,6 +1,6 @@
 //! Dense latents to lists of those that fire, and lists for the decoder.
 
-use super::{Buffer, Card, Kernel, Shape};
+use super::{Backend, Buffer, Kernel, Shape};
 use crate::{
     Latents,
     error::{Error, Result},
@@ -14,12 +14,12 @@ pub struct Lists {
 }
 
 impl Lists {
-    pub fn from_latents(card: &dyn Card, latents: &Latents) -> Result<Self> {
+    pub fn from_latents(backend: &dyn Backend, latents: &Latents) -> Result<Self> {
         let offsets: Vec<u64> = latents.offsets.iter().map(|at| *at as u64).collect();
         Ok(Self {
-            offsets: Buffer::from_slice(card, &offsets)?,
-            indices: Buffer::from_slice(card, &latents.indices)?,
-            values: Buffer::from_slice(card, &latents.values)?,
+            offsets: Buffer::from_slice(backend, &offsets)?,
+            indices: Buffer::from_slice(backend, &latents.indices)?,
+            values: Buffer::from_slice(backend, &latents.values)?,
         })
     }
 }
@@ -34,31 +34,31 @@ fn rows(dense: &Buffer<f32>, d_sae: usize) -> Result<usize> {
 }
 
 /// All latents above zero of `dense [tokens, d_sae]`. Twin: `kernels::encode::Encoder::encode`.
-pub fn active(card: &dyn Card, dense: &Buffer<f32>, d_sae: usize) -> Result<Latents> {
+pub fn active(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize) -> Result<Latents> {
     let rows = rows(dense, d_sae)?;
     let mut latents = Latents::new(d_sae);
     if rows == 0 {
         return Ok(latents);
     }
-    let counts = Buffer::<u64>::new(card, rows)?;
+    let counts = Buffer::<u64>::new(backend, rows)?;
     let kernel = Kernel { file: "select", name: "count_active".into() };
     let arguments = [dense.address(), d_sae as u64, counts.address()];
     // SAFETY: the kernel's arguments; one count a row.
-    unsafe { card.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
+    unsafe { backend.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
     let mut total = 0;
-    for count in counts.to_vec(card)? {
+    for count in counts.to_vec(backend)? {
         total += count as usize;
         latents.offsets.push(total);
     }
     let offsets: Vec<u64> = latents.offsets.iter().map(|at| *at as u64).collect();
-    let (indices, values) = (Buffer::new(card, total)?, Buffer::new(card, total)?);
+    let (indices, values) = (Buffer::new(backend, total)?, Buffer::new(backend, total)?);
     if total > 0 {
-        let offsets = Buffer::from_slice(card, &offsets)?;
+        let offsets = Buffer::from_slice(backend, &offsets)?;
         let kernel = Kernel { file: "select", name: "gather_active".into() };
         let arguments = [dense.address(), d_sae as u64, offsets.address(), indices.address(), values.address()];
         // SAFETY: the kernel's arguments; the lists are as long as the rows were counted.
-        unsafe { card.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
-        (latents.indices, latents.values) = (indices.to_vec(card)?, values.to_vec(card)?);
+        unsafe { backend.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
+        (latents.indices, latents.values) = (indices.to_vec(backend)?, values.to_vec(backend)?);
     }
     Ok(latents)
 }
@@ -72,17 +72,17 @@ pub struct Top {
 
 /// The `k` largest latents above zero of each token of `dense [tokens, d_sae]`, the lowest index first among equals.
 /// Twin: `kernels::select::TopK`.
-pub fn top_k(card: &dyn Card, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Top> {
+pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Top> {
     let rows = rows(dense, d_sae)?;
     let width = k.min(d_sae);
     let mut top = Top { latents: Latents::new(d_sae), last: Vec::with_capacity(rows) };
     if rows == 0 {
         return Ok(top);
     }
-    let indices = Buffer::<u32>::new(card, rows * width)?;
-    let values = Buffer::<f32>::new(card, rows * width)?;
-    let counts = Buffer::<u64>::new(card, rows)?;
-    let last = Buffer::<u32>::new(card, rows)?;
+    let indices = Buffer::<u32>::new(backend, rows * width)?;
+    let values = Buffer::<f32>::new(backend, rows * width)?;
+    let counts = Buffer::<u64>::new(backend, rows)?;
+    let last = Buffer::<u32>::new(backend, rows)?;
     let arguments = [
         dense.address(),
         d_sae as u64,
@@ -94,14 +94,14 @@ pub fn top_k(card: &dyn Card, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Re
     ];
     let kernel = Kernel { file: "select", name: "top_k".into() };
     // SAFETY: the kernel's arguments; there is room for k of each row.
-    unsafe { card.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
-    let (indices, values) = (indices.to_vec(card)?, values.to_vec(card)?);
-    for (row, count) in counts.to_vec(card)?.into_iter().enumerate() {
+    unsafe { backend.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
+    let (indices, values) = (indices.to_vec(backend)?, values.to_vec(backend)?);
+    for (row, count) in counts.to_vec(backend)?.into_iter().enumerate() {
         let range = row * width..row * width + count as usize;
         top.latents.push_row(indices[range.clone()].iter().copied().zip(values[range].iter().copied()));
     }
     // Where k is more than there are latents, no row is full.
     let full = |last: u32| (last != u32::MAX && width == k).then_some(last);
-    top.last = last.to_vec(card)?.into_iter().map(full).collect();
+    top.last = last.to_vec(backend)?.into_iter().map(full).collect();
     Ok(top)
 }

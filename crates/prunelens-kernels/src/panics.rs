@@ -4,7 +4,7 @@ use std::panic;
 
 /// Run something of a library; a panic in it is an error with its message, and nothing is printed. Other threads that panic
 /// in the meantime are not reported either, so keep it short.
-pub fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+pub fn catch_panic<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let result = panic::catch_unwind(panic::AssertUnwindSafe(run));
@@ -18,11 +18,11 @@ pub fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::quietly;
+    use super::catch_panic;
 
     #[test]
     fn a_panic_is_an_error() {
-        assert_eq!(quietly(|| 3), Ok(3));
-        assert_eq!(quietly(|| panic!("no {}", 7)), Err::<(), _>("no 7".into()));
+        assert_eq!(catch_panic(|| 3), Ok(3));
+        assert_eq!(catch_panic(|| panic!("no {}", 7)), Err::<(), _>("no 7".into()));
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Buffer, Card, Kernel, Mask, Matrix, Shape, mask, memory::address};
+use super::{Backend, Buffer, Kernel, Mask, Matrix, Shape, mask, memory::address};
 use crate::error::Result;
 
 /// Up to this many tokens a warp takes latents whole, and carries eight of them at a time.
@@ -55,26 +55,26 @@ impl Route {
 
 /// Dense latents `[tokens, d_sae]` of activations `x [tokens, d_in]` (f32), zero where a latent does not fire; the choice of
 /// the k largest is [`super::top_k`]'s. Twin: `kernels::encode::Encoder::encode`.
-pub fn encode(card: &dyn Card, encoder: &Encoder, x: &Tensor, route: Route) -> Result<Buffer<f32>> {
+pub fn encode(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, route: Route) -> Result<Buffer<f32>> {
     let (d_sae, d_in) = (encoder.matrix.rows, encoder.matrix.columns);
     let tokens = x.elem_count() / d_in.max(1);
-    let x = x.reshape((tokens, d_in))?.to_device(card.device())?.contiguous()?;
+    let x = x.reshape((tokens, d_in))?.to_device(backend.device())?.contiguous()?;
     encoder.bias.expect(d_sae, "the encoder's bias")?;
     for (buffer, what) in [(encoder.scale, "scales of latents"), (encoder.floors, "thresholds")] {
         buffer.map_or(Ok(()), |buffer| buffer.expect(d_sae, what))?;
     }
-    let out = Buffer::new(card, tokens * d_sae)?;
+    let out = Buffer::new(backend, tokens * d_sae)?;
     if out.is_empty() {
         return Ok(out);
     }
     match route {
-        Route::Few | Route::Square => fused(card, encoder, &x, &out, route)?,
-        Route::Product => product(card, encoder, &x, &out)?,
+        Route::Few | Route::Square => fused(backend, encoder, &x, &out, route)?,
+        Route::Product => product(backend, encoder, &x, &out)?,
     }
     Ok(out)
 }
 
-fn fused(card: &dyn Card, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>, route: Route) -> Result<()> {
+fn fused(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>, route: Route) -> Result<()> {
     let (tokens, d_in) = x.dims2()?;
     let (n, latents) = (tokens as u64, encoder.matrix.rows as u64);
     let (kernel, shape) = match route {
@@ -84,7 +84,7 @@ fn fused(card: &dyn Card, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>, rout
         _ => ("encode_many", Shape::grid(n.div_ceil(SIDE), latents.div_ceil(SIDE), 256)?),
     };
     let masked = encoder.matrix.masked(kernel, encoder.mask)?;
-    let x = Buffer::<f32>::of(card, x)?;
+    let x = Buffer::<f32>::of(backend, x)?;
     let arguments = [
         x.address(),
         encoder.matrix.values.address(),
@@ -99,20 +99,20 @@ fn fused(card: &dyn Card, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>, rout
         out.address(),
     ];
     // SAFETY: the arguments of both kernels; lengths were checked by the caller.
-    unsafe { card.launch(Kernel { file: "encode", name: masked.name }, shape, &arguments) }
+    unsafe { backend.launch(Kernel { file: "encode", name: masked.name }, shape, &arguments) }
 }
 
 /// Some latents at a time, so that the masked copy stays small whatever the dictionary.
-fn product(card: &dyn Card, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>) -> Result<()> {
+fn product(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>) -> Result<()> {
     let (tokens, d_in) = x.dims2()?;
     let d_sae = encoder.matrix.rows;
     let step = (MASKED / d_in).max(1).next_multiple_of(128);
     for first in (0..d_sae).step_by(step) {
         let rows = step.min(d_sae - first);
-        let weight = mask(card, encoder.matrix, encoder.mask, first..first + rows)?;
-        let weight = weight.into_tensor(card, &[rows, d_in])?.to_dtype(DType::F32)?;
+        let weight = mask(backend, encoder.matrix, encoder.mask, first..first + rows)?;
+        let weight = weight.into_tensor(backend, &[rows, d_in])?.to_dtype(DType::F32)?;
         let products = x.matmul(&weight.t()?)?;
-        let products = Buffer::<f32>::of(card, &products)?;
+        let products = Buffer::<f32>::of(backend, &products)?;
         let arguments = [
             products.address(),
             encoder.bias.address(),
@@ -126,7 +126,7 @@ fn product(card: &dyn Card, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>) ->
         ];
         let kernel = Kernel { file: "encode", name: "fire".into() };
         // SAFETY: the kernel's arguments; the products are `[tokens, rows]`.
-        unsafe { card.launch(kernel, Shape::over((tokens * rows) as u64)?, &arguments)? };
+        unsafe { backend.launch(kernel, Shape::over((tokens * rows) as u64)?, &arguments)? };
     }
     Ok(())
 }

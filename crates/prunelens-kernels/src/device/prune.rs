@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Buffer, Card, CardRanks, Kernel, Matrix, Shape, Values, mask, memory::address};
+use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, Values, mask, memory::address};
 use crate::{
     Group, Sparsity, cut,
     error::{Error, Result},
@@ -15,12 +15,12 @@ const SCRATCH: usize = 1 << 28;
 /// Ranks of weights `[rows, columns]` by their magnitude times the norm of what changes inside a group (magnitude alone
 /// without norms). As [`ranks`](crate::ranks::ranks).
 pub fn ranks(
-    card: &dyn Card,
+    backend: &dyn Backend,
     values: &Values,
     (rows, columns): (usize, usize),
     group: Group,
     norms: Option<&Buffer<f32>>,
-) -> Result<CardRanks> {
+) -> Result<DeviceRanks> {
     let len = group.len(rows, columns);
     if values.len() != rows * columns || u32::try_from(len).is_err() {
         return Err(Error::invalid(format!("{} weights cannot be ranked as {rows} x {columns}", values.len())));
@@ -32,17 +32,17 @@ pub fn ranks(
     };
     // The same widths as on the CPU.
     let out = if len <= usize::from(u16::MAX) + 1 {
-        CardRanks::U16(Buffer::new(card, values.len())?)
+        DeviceRanks::U16(Buffer::new(backend, values.len())?)
     } else {
-        CardRanks::U32(Buffer::new(card, values.len())?)
+        DeviceRanks::U32(Buffer::new(backend, values.len())?)
     };
     if out.is_empty() {
         return Ok(out);
     }
     // Keys and places, read from one half and written to the other.
     let blocks = groups.min(GROUPS).min(SCRATCH / (16 * len)).max(1);
-    let keys = Buffer::<u32>::new(card, blocks * 2 * len)?;
-    let places = Buffer::<u32>::new(card, blocks * 2 * len)?;
+    let keys = Buffer::<u32>::new(backend, blocks * 2 * len)?;
+    let places = Buffer::<u32>::new(backend, blocks * 2 * len)?;
     let arguments = [
         values.address(),
         address(norms),
@@ -56,7 +56,7 @@ pub fn ranks(
     ];
     let name = format!("ranks_{}_{}", values.name(), out.name());
     // SAFETY: the kernel's arguments; scratch is two groups' length for each block.
-    unsafe { card.launch(Kernel { file: "prune", name }, Shape::rows(blocks, 256)?, &arguments)? };
+    unsafe { backend.launch(Kernel { file: "prune", name }, Shape::rows(blocks, 256)?, &arguments)? };
     Ok(out)
 }
 
@@ -65,51 +65,57 @@ const SIDE: u32 = 32;
 const LINES: u32 = 8;
 
 /// Sum of squares of each column of `x [.., columns]`. Twin: `prune::norms::add_squares`.
-pub fn column_squares(card: &dyn Card, x: &Tensor) -> Result<Vec<f64>> {
+pub fn column_squares(backend: &dyn Backend, x: &Tensor) -> Result<Vec<f64>> {
     let columns = x.dims().last().copied().unwrap_or(0);
     let rows = x.elem_count() / columns.max(1);
-    let x = Values::of(card, x)?;
-    let out = Buffer::<f64>::new(card, columns)?;
+    let x = Values::of(backend, x)?;
+    let out = Buffer::<f64>::new(backend, columns)?;
     if columns > 0 {
         let arguments = [x.address(), rows as u64, columns as u64, out.address()];
         let kernel = Kernel { file: "prune", name: format!("column_squares_{}", x.name()) };
         let blocks = columns.div_ceil(SIDE as usize);
         // SAFETY: the kernel's arguments; one number a column.
-        unsafe { card.launch(kernel, Shape::rows(blocks, SIDE * LINES)?, &arguments)? };
+        unsafe { backend.launch(kernel, Shape::rows(blocks, SIDE * LINES)?, &arguments)? };
     }
-    out.to_vec(card)
+    out.to_vec(backend)
 }
 
 /// A copy of weights `[rows, columns]` without those of lowest score: |w| times the norm of its column, or |w| alone.
 /// Twin: `prune::model`'s on the processor.
-pub fn prune(card: &dyn Card, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {
+pub fn prune(backend: &dyn Backend, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {
     let (rows, columns) = weight.dims2()?;
-    let matrix = Matrix::of(card, weight)?;
-    let norms = norms.map(|norms| Buffer::from_slice(card, norms)).transpose()?;
+    let matrix = Matrix::of(backend, weight)?;
+    let norms = norms.map(|norms| Buffer::from_slice(backend, norms)).transpose()?;
     let out = match sparsity {
         Sparsity::Ratio(ratio) => {
-            let ranks = ranks(card, &matrix.values, (rows, columns), Group::Row, norms.as_ref())?;
-            mask(card, &matrix, Some((&ranks, cut(columns, ratio))), 0..rows)?
+            let ranks = ranks(backend, &matrix.values, (rows, columns), Group::Row, norms.as_ref())?;
+            mask(backend, &matrix, Some((&ranks, cut(columns, ratio))), 0..rows)?
         }
-        Sparsity::NM(n, m) => few_of_many(card, &matrix, norms.as_ref(), n, m)?,
+        Sparsity::NM(n, m) => few_of_many(backend, &matrix, norms.as_ref(), n, m)?,
     };
-    out.into_tensor(card, &[rows, columns])
+    out.into_tensor(backend, &[rows, columns])
 }
 
 /// Without the `n` smallest of every `m` consecutive inputs.
-fn few_of_many(card: &dyn Card, matrix: &Matrix, norms: Option<&Buffer<f32>>, n: usize, m: usize) -> Result<Values> {
+fn few_of_many(
+    backend: &dyn Backend,
+    matrix: &Matrix,
+    norms: Option<&Buffer<f32>>,
+    n: usize,
+    m: usize,
+) -> Result<Values> {
     if m == 0 || !matrix.columns.is_multiple_of(m) {
         return Err(Error::invalid(format!("{m} does not divide {} inputs", matrix.columns)));
     }
     norms.map_or(Ok(()), |norms| norms.expect(matrix.columns, "norms"))?;
-    let out = matrix.values.like(card, matrix.values.len())?;
+    let out = matrix.values.like(backend, matrix.values.len())?;
     let len = matrix.values.len() as u64;
     if len > 0 {
         let (columns, n, m) = (matrix.columns as u64, n as u64, m as u64);
         let arguments = [matrix.values.address(), address(norms), len, columns, n, m, out.address()];
         let kernel = Kernel { file: "prune", name: format!("few_of_many_{}", matrix.values.name()) };
         // SAFETY: the kernel's arguments; the output is as long as the matrix.
-        unsafe { card.launch(kernel, Shape::over(len)?, &arguments)? };
+        unsafe { backend.launch(kernel, Shape::over(len)?, &arguments)? };
     }
     Ok(out)
 }

@@ -14,7 +14,7 @@ use candle_core::{
 };
 use half::{bf16, f16};
 
-use super::{Card, Float, Kernel, Memory, Shape};
+use super::{Backend, Float, Kernel, Memory, Shape};
 use crate::error::{Error, Result};
 
 /// PTX of each file, which the driver compiles for its card when a kernel of it is first used.
@@ -74,7 +74,7 @@ fn slice_mut(memory: &mut Memory) -> Result<&mut CudaSlice<u8>> {
     memory.owner.downcast_mut().ok_or_else(foreign)
 }
 
-impl Card for Cuda {
+impl Backend for Cuda {
     fn device(&self) -> &Device {
         &self.device
     }

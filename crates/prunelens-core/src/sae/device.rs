@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 use candle_core::{DType, Tensor};
 use half::{bf16, f16};
 use prunelens_kernels::{
-    card::{self, Buffer, Card, Encoder, Lists, Mask, Matrix, Pairs, Route},
+    device::{self, Backend, Buffer, Encoder, Lists, Mask, Matrix, Pairs, Route},
     encode::{Grid, STEPS},
     select::Candidate,
     with_f32,
@@ -23,8 +23,8 @@ use crate::{
 const DENSE: usize = 1 << 25;
 
 /// The weights of an SAE on a card.
-pub struct CardSae {
-    card: Arc<dyn Card>,
+pub struct DeviceSae {
+    backend: Arc<dyn Backend>,
     enc: Matrix,
     dec: Matrix,
     b_enc: Buffer<f32>,
@@ -37,14 +37,14 @@ pub struct CardSae {
     shift: Option<Tensor>,
 }
 
-impl fmt::Debug for CardSae {
+impl fmt::Debug for DeviceSae {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CardSae").field("weights", &self.enc.values.name()).finish_non_exhaustive()
     }
 }
 
 /// A matrix in the narrowest type that holds every number of it as it is: half the memory to read, and the same results.
-fn exact(tensor: &Tensor, card: &dyn Card) -> Result<Tensor> {
+fn exact(tensor: &Tensor, backend: &dyn Backend) -> Result<Tensor> {
     let dtype = with_f32(tensor, |values| {
         if values.iter().all(|v| bf16::from_f32(*v).to_f32() == *v) {
             DType::BF16
@@ -54,35 +54,35 @@ fn exact(tensor: &Tensor, card: &dyn Card) -> Result<Tensor> {
             DType::F32
         }
     })?;
-    Ok(tensor.to_dtype(dtype)?.to_device(card.device())?)
+    Ok(tensor.to_dtype(dtype)?.to_device(backend.device())?)
 }
 
-impl CardSae {
-    pub fn new(card: Arc<dyn Card>, sae: &Sae) -> Result<Self> {
-        let upload = |values: &[f32]| Buffer::from_slice(&*card, values);
+impl DeviceSae {
+    pub fn new(backend: Arc<dyn Backend>, sae: &Sae) -> Result<Self> {
+        let upload = |values: &[f32]| Buffer::from_slice(&*backend, values);
         let floors = match &sae.activation {
             Activation::JumpRelu { threshold } => Some(upload(threshold)?),
             _ => None,
         };
         let divisors = sae.decode_scale.as_ref().map(|scale| scale.iter().map(|v| 1.0 / v).collect::<Vec<f32>>());
         let shift = match sae.config.apply_b_dec_to_input {
-            true => Some(Tensor::from_slice(&sae.b_dec, sae.d_in(), card.device())?),
+            true => Some(Tensor::from_slice(&sae.b_dec, sae.d_in(), backend.device())?),
             false => None,
         };
         Ok(Self {
-            enc: Matrix::of(&*card, &exact(&sae.w_enc, &*card)?)?,
-            dec: Matrix::of(&*card, &exact(&sae.w_dec, &*card)?)?,
+            enc: Matrix::of(&*backend, &exact(&sae.w_enc, &*backend)?)?,
+            dec: Matrix::of(&*backend, &exact(&sae.w_dec, &*backend)?)?,
             b_enc: upload(&sae.b_enc)?,
             b_dec: upload(&sae.b_dec)?,
             floors,
             divisors: divisors.map(|divisors| upload(&divisors)).transpose()?,
             shift,
-            card,
+            backend,
         })
     }
 
-    pub fn card(&self) -> &Arc<dyn Card> {
-        &self.card
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
     }
 
     pub fn w_enc(&self) -> &Matrix {
@@ -103,10 +103,10 @@ impl CardSae {
         if sae.config.normalize != Normalize::None {
             let (values, undo) = sae.process_input(x)?;
             let rows = values.len() / sae.d_in();
-            return Ok((Tensor::from_vec(values, (rows, sae.d_in()), self.card.device())?, undo));
+            return Ok((Tensor::from_vec(values, (rows, sae.d_in()), self.backend.device())?, undo));
         }
         sae.check_width(x)?;
-        let x = x.to_device(self.card.device())?.to_dtype(DType::F32)?;
+        let x = x.to_device(self.backend.device())?.to_dtype(DType::F32)?;
         let x = match &self.shift {
             Some(shift) => x.broadcast_sub(shift)?,
             None => x,
@@ -123,8 +123,8 @@ impl CardSae {
             let part = x.narrow(0, start, self.rows_at_once().min(x.dim(0)? - start))?;
             let dense = self.dense(&part, self.mask(pruning)?, norms.as_ref())?;
             latents.extend(&match sae.activation {
-                Activation::TopK { k, .. } => card::top_k(&*self.card, &dense, sae.d_sae(), k)?.latents,
-                _ => card::active(&*self.card, &dense, sae.d_sae())?,
+                Activation::TopK { k, .. } => device::top_k(&*self.backend, &dense, sae.d_sae(), k)?.latents,
+                _ => device::active(&*self.backend, &dense, sae.d_sae())?,
             });
         }
         sae.activation.finish(&mut latents, &sae.b_enc);
@@ -134,14 +134,14 @@ impl CardSae {
     /// As [`Sae::pre_activation_squares`]: some latents at a time, by the library's matrix product.
     pub fn pre_activation_squares(&self, sae: &Sae, x: &Tensor) -> Result<Vec<f64>> {
         let (x, _) = self.process_input(sae, x)?;
-        let (card, n, d_sae) = (&*self.card, x.dim(0)?.max(1), sae.d_sae());
+        let (backend, n, d_sae) = (&*self.backend, x.dim(0)?.max(1), sae.d_sae());
         let step = (DENSE / n.max(sae.d_in())).max(1);
         let mut squares = Vec::with_capacity(d_sae);
         for first in (0..d_sae).step_by(step) {
             let latents = first..(first + step).min(d_sae);
-            let weight = card::mask(card, &self.enc, None, latents.clone())?;
-            let weight = weight.into_tensor(card, &[latents.len(), sae.d_in()])?.to_dtype(DType::F32)?;
-            let there = |values: &[f32]| Tensor::from_slice(&values[latents.clone()], latents.len(), card.device());
+            let weight = device::mask(backend, &self.enc, None, latents.clone())?;
+            let weight = weight.into_tensor(backend, &[latents.len(), sae.d_in()])?.to_dtype(DType::F32)?;
+            let there = |values: &[f32]| Tensor::from_slice(&values[latents.clone()], latents.len(), backend.device());
             let products = x.matmul(&weight.t()?)?;
             let pre = match &sae.activation {
                 Activation::Gated { r_mag, b_mag } => {
@@ -149,7 +149,7 @@ impl CardSae {
                 }
                 _ => products.broadcast_add(&there(&sae.b_enc)?)?,
             };
-            squares.extend(card::column_squares(card, &pre)?);
+            squares.extend(device::column_squares(backend, &pre)?);
         }
         Ok(squares)
     }
@@ -161,11 +161,11 @@ impl CardSae {
     /// Pre-activations that pass the gate, zero elsewhere.
     fn dense(&self, x: &Tensor, mask: Mask, scale: Option<&Buffer<f32>>) -> Result<Buffer<f32>> {
         let encoder = Encoder { matrix: &self.enc, mask, bias: &self.b_enc, scale, floors: self.floors.as_ref() };
-        card::encode(&*self.card, &encoder, x, Route::of(x.dim(0)?))
+        device::encode(&*self.backend, &encoder, x, Route::of(x.dim(0)?))
     }
 
     fn mask<'a>(&self, pruning: Option<&'a Pruning>) -> Result<Mask<'a>> {
-        pruning.map_or(Ok(None), |pruning| pruning.order.enc().mask(&self.card, pruning.ratio))
+        pruning.map_or(Ok(None), |pruning| pruning.order.enc().mask(&self.backend, pruning.ratio))
     }
 
     /// As [`Sae::decoder_norms`].
@@ -173,43 +173,44 @@ impl CardSae {
         if !sae.activation.rescales() {
             return Ok(None);
         }
-        let mask = pruning.map_or(Ok(None), |pruning| pruning.order.dec().mask(&self.card, pruning.ratio))?;
-        card::row_norms(&*self.card, &self.dec, mask).map(Some)
+        let mask = pruning.map_or(Ok(None), |pruning| pruning.order.dec().mask(&self.backend, pruning.ratio))?;
+        device::row_norms(&*self.backend, &self.dec, mask).map(Some)
     }
 
     /// As [`Sae::decode_normalised`], on the card.
     pub fn decode_normalised(&self, sae: &Sae, latents: &Latents, pruning: Option<&Pruning>) -> Result<Tensor> {
         let norms = self.decoder_norms(sae, pruning)?;
-        let mask = pruning.map_or(Ok(None), |pruning| pruning.order.dec().mask(&self.card, pruning.ratio))?;
-        let lists = Lists::from_latents(&*self.card, latents)?;
+        let mask = pruning.map_or(Ok(None), |pruning| pruning.order.dec().mask(&self.backend, pruning.ratio))?;
+        let lists = Lists::from_latents(&*self.backend, latents)?;
         let divisors = norms.as_ref().or(self.divisors.as_ref());
-        let out = card::decode(&*self.card, &lists, &self.dec, mask, &self.b_dec, divisors)?;
-        out.into_tensor(&*self.card, &[latents.rows(), sae.d_in()])
+        let out = device::decode(&*self.backend, &lists, &self.dec, mask, &self.b_dec, divisors)?;
+        out.into_tensor(&*self.backend, &[latents.rows(), sae.d_in()])
     }
 
     /// As [`Encoder::grid`](prunelens_kernels::encode::Encoder::grid): the paths of the `wanted` latents of `x`, and where
     /// latents are chosen, the last that was at each ratio.
     pub fn grid(&self, sae: &Sae, order: &Order, x: &Tensor, wanted: &Latents) -> Result<Grid> {
         let (x, _) = self.process_input(sae, x)?;
-        let card = &*self.card;
+        let backend = &*self.backend;
         let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc().cut(grid_ratio(step)));
         let scales = match sae.activation.rescales() {
             true => {
                 let norms = |step| {
-                    card::row_norms(card, &self.dec, order.dec().mask(&self.card, grid_ratio(step))?)?.to_vec(card)
+                    device::row_norms(backend, &self.dec, order.dec().mask(&self.backend, grid_ratio(step))?)?
+                        .to_vec(backend)
                 };
                 Some((0..STEPS).map(norms).collect::<Result<Vec<_>>>()?)
             }
             false => None,
         };
-        let upload = |values: &[f32]| Buffer::from_slice(card, values);
+        let upload = |values: &[f32]| Buffer::from_slice(backend, values);
         let together = scales.as_ref().map(|scales| upload(&scales.concat())).transpose()?;
-        let pairs = Pairs::new(card, wanted)?;
+        let pairs = Pairs::new(backend, wanted)?;
         // The cut is another at each step: all ranks are read.
-        let Some((ranks, _)) = order.enc().mask(&self.card, 0.0)? else { return Ok(Grid::default()) };
-        let input = Buffer::of(card, &x)?;
-        let paths = card::paths(card, &self.enc, ranks, &self.b_enc, &input, &pairs, &cuts, together.as_ref())?;
-        let paths = paths.to_vec(card)?.as_chunks::<STEPS>().0.to_vec();
+        let Some((ranks, _)) = order.enc().mask(&self.backend, 0.0)? else { return Ok(Grid::default()) };
+        let input = Buffer::of(backend, &x)?;
+        let paths = device::paths(backend, &self.enc, ranks, &self.b_enc, &input, &pairs, &cuts, together.as_ref())?;
+        let paths = paths.to_vec(backend)?.as_chunks::<STEPS>().0.to_vec();
         let Activation::TopK { k, .. } = sae.activation else { return Ok(Grid { paths, last: Vec::new() }) };
         let mut last = vec![[None; STEPS]; x.dim(0)?];
         for (step, cut) in cuts.into_iter().enumerate() {
@@ -217,7 +218,7 @@ impl CardSae {
             for start in (0..last.len()).step_by(self.rows_at_once()) {
                 let len = self.rows_at_once().min(last.len() - start);
                 let dense = self.dense(&x.narrow(0, start, len)?, Some((ranks, cut)), scale.as_ref())?;
-                let top = card::top_k(card, &dense, sae.d_sae(), k)?;
+                let top = device::top_k(backend, &dense, sae.d_sae(), k)?;
                 for (row, latent) in top.last.into_iter().enumerate() {
                     let candidate = |latent| -> Candidate { (latent, top.latents.get(row, latent)) };
                     last[start + row][step] = latent.map(candidate);

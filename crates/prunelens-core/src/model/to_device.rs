@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor, TensorId};
-use prunelens_kernels::card;
+use prunelens_kernels::device;
 
 use super::{Block, Linear, Model, Norm, Rotary, config::Rope};
 use crate::error::Result;
 
 /// Moves models. What models share, their moved copies share too.
-pub struct Mover {
+pub struct ToDevice {
     device: Device,
     dtype: DType,
     known: HashMap<TensorId, Tensor>,
 }
 
-impl Mover {
+impl ToDevice {
     pub fn new(device: &Device, dtype: DType) -> Self {
         Self { device: device.clone(), dtype, known: HashMap::new() }
     }
@@ -25,7 +25,7 @@ impl Mover {
             name: model.name.clone(),
             config: model.config.clone(),
             device: self.device.clone(),
-            card: card::of(&self.device)?,
+            backend: device::of(&self.device)?,
             dtype: self.dtype,
             embed: self.tensor(&model.embed)?,
             positions: self.optional(&model.positions)?,

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Buffer, Card, Kernel, Shape, Values, memory::address};
+use super::{Backend, Buffer, Kernel, Shape, Values, memory::address};
 use crate::{
     Act,
     attention::Heads,
@@ -20,19 +20,19 @@ pub struct Norm<'a> {
 }
 
 impl Norm<'_> {
-    fn weight(&self, card: &dyn Card, width: usize, dtype: DType) -> Result<Option<Values>> {
-        parameter(card, self.weight, width, dtype)
+    fn weight(&self, backend: &dyn Backend, width: usize, dtype: DType) -> Result<Option<Values>> {
+        parameter(backend, self.weight, width, dtype)
     }
 }
 
 /// A vector of `width` numbers in the type of what it is used on.
-fn parameter(card: &dyn Card, tensor: Option<&Tensor>, width: usize, dtype: DType) -> Result<Option<Values>> {
+fn parameter(backend: &dyn Backend, tensor: Option<&Tensor>, width: usize, dtype: DType) -> Result<Option<Values>> {
     let Some(tensor) = tensor else { return Ok(None) };
     if tensor.elem_count() != width {
         let found = tensor.elem_count();
         return Err(Error::invalid(format!("a norm over {width} numbers needs as many weights, found {found}")));
     }
-    Values::of(card, &tensor.to_dtype(dtype)?).map(Some)
+    Values::of(backend, &tensor.to_dtype(dtype)?).map(Some)
 }
 
 fn of(values: Option<&Values>) -> u64 {
@@ -40,12 +40,12 @@ fn of(values: Option<&Values>) -> u64 {
 }
 
 /// Norms over the last dimension. Twins: `kernels::pointwise::{layer_norm, rms_norm}`.
-pub fn norm(card: &dyn Card, x: &Tensor, norm: Norm) -> Result<Tensor> {
+pub fn norm(backend: &dyn Backend, x: &Tensor, norm: Norm) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(0);
-    let input = Values::of(card, x)?;
-    let out = input.like(card, input.len())?;
-    let weight = norm.weight(card, width, x.dtype())?;
-    let bias = parameter(card, norm.bias, width, x.dtype())?;
+    let input = Values::of(backend, x)?;
+    let out = input.like(backend, input.len())?;
+    let weight = norm.weight(backend, width, x.dtype())?;
+    let bias = parameter(backend, norm.bias, width, x.dtype())?;
     if !input.is_empty() {
         let arguments = [
             input.address(),
@@ -58,16 +58,16 @@ pub fn norm(card: &dyn Card, x: &Tensor, norm: Norm) -> Result<Tensor> {
         ];
         let kernel = Kernel { file: "layers", name: format!("norm_{}", input.name()) };
         // SAFETY: the kernel's arguments; rows are as wide as weight and bias.
-        unsafe { card.launch(kernel, Shape::long_rows(input.len() / width, width)?, &arguments)? };
+        unsafe { backend.launch(kernel, Shape::long_rows(input.len() / width, width)?, &arguments)? };
     }
-    out.into_tensor(card, x.dims())
+    out.into_tensor(backend, x.dims())
 }
 
 /// Queries, keys and values `[batch, heads, time, width]` each, of rows `qkv [batch * time, (heads + 2 kv_heads) * width]`.
 /// Queries are scaled. `norms` are those of queries and keys, `tables` cosines and sines `[time, half]`.
 /// Twins: `kernels::attention::{normalise, rotate}`.
 pub fn split_heads(
-    card: &dyn Card,
+    backend: &dyn Backend,
     qkv: &Tensor,
     (batch, time): (usize, usize),
     heads: Heads,
@@ -82,10 +82,10 @@ pub fn split_heads(
             "{rows} rows of {n} + 2 x {kv_heads} heads of {width} numbers are needed, found {found:?}"
         )));
     }
-    let input = Values::of(card, qkv)?;
-    let out = input.like(card, 3 * rows * n * width)?;
+    let input = Values::of(backend, qkv)?;
+    let out = input.like(backend, 3 * rows * n * width)?;
     let [q_norm, k_norm] = norms.map_or([None, None], |norms| norms.map(Some));
-    let weight = |norm: Option<Norm>| norm.map_or(Ok(None), |norm| norm.weight(card, width, qkv.dtype()));
+    let weight = |norm: Option<Norm>| norm.map_or(Ok(None), |norm| norm.weight(backend, width, qkv.dtype()));
     let (q_weight, k_weight) = (weight(q_norm)?, weight(k_norm)?);
     let eps = |norm: Option<Norm>| norm.map_or(0, |norm| u64::from(norm.eps.to_bits()));
     let half = tables.map_or(Ok(0), |(cos, _)| cos.dim(1))?;
@@ -95,7 +95,7 @@ pub fn split_heads(
         let (cos, sin) = (cos.dims(), sin.dims());
         return Err(Error::invalid(format!("tables of {time} positions are needed, found {cos:?} and {sin:?}")));
     }
-    let table = |table: Option<&Tensor>| table.map(|table| Buffer::<f32>::of(card, table)).transpose();
+    let table = |table: Option<&Tensor>| table.map(|table| Buffer::<f32>::of(backend, table)).transpose();
     let (cos, sin) = (table(tables.map(|(cos, _)| cos))?, table(tables.map(|(_, sin)| sin))?);
     if !out.is_empty() {
         let arguments = [
@@ -117,18 +117,18 @@ pub fn split_heads(
         ];
         let kernel = Kernel { file: "layers", name: format!("split_heads_{}", input.name()) };
         // SAFETY: the kernel's arguments; lengths were checked above.
-        unsafe { card.launch(kernel, Shape::warps((rows * 3 * n) as u64, 1)?, &arguments)? };
+        unsafe { backend.launch(kernel, Shape::warps((rows * 3 * n) as u64, 1)?, &arguments)? };
     }
-    let all = out.into_tensor(card, &[3, batch, n, time, width])?;
+    let all = out.into_tensor(backend, &[3, batch, n, time, width])?;
     Ok([all.get(0)?, all.get(1)?, all.get(2)?])
 }
 
 /// Weights of causal attention from products of scaled queries and keys `[.., time, time]`. Twin: the softmax in
 /// `kernels::attention::causal`.
-pub fn attend(card: &dyn Card, products: &Tensor, heads: Heads) -> Result<Tensor> {
+pub fn attend(backend: &dyn Backend, products: &Tensor, heads: Heads) -> Result<Tensor> {
     let time = products.dims().last().copied().unwrap_or(0);
-    let input = Values::of(card, products)?;
-    let out = input.like(card, input.len())?;
+    let input = Values::of(backend, products)?;
+    let out = input.like(backend, input.len())?;
     if !input.is_empty() {
         let rows = (input.len() / time) as u64;
         let window = heads.window.and_then(|window| u32::try_from(window).ok()).unwrap_or(u32::MAX);
@@ -142,20 +142,20 @@ pub fn attend(card: &dyn Card, products: &Tensor, heads: Heads) -> Result<Tensor
         ];
         let kernel = Kernel { file: "layers", name: format!("attend_{}", input.name()) };
         // SAFETY: the kernel's arguments; whole rows of `time` numbers.
-        unsafe { card.launch(kernel, Shape::warps(rows, 1)?, &arguments)? };
+        unsafe { backend.launch(kernel, Shape::warps(rows, 1)?, &arguments)? };
     }
-    out.into_tensor(card, products.dims())
+    out.into_tensor(backend, products.dims())
 }
 
 /// The activation function of an MLP; of `[n, 2 width]` if gated, gates first. Twins: those in `kernels::pointwise`.
-pub fn activate(card: &dyn Card, x: &Tensor, act: Act, gated: bool) -> Result<Tensor> {
+pub fn activate(backend: &dyn Backend, x: &Tensor, act: Act, gated: bool) -> Result<Tensor> {
     let (n, wide) = x.dims2()?;
     let width = if gated { wide / 2 } else { wide };
     if gated && !wide.is_multiple_of(2) {
         return Err(Error::invalid(format!("gates and what they open need an even width, found {wide}")));
     }
-    let input = Values::of(card, x)?;
-    let out = input.like(card, n * width)?;
+    let input = Values::of(backend, x)?;
+    let out = input.like(backend, n * width)?;
     if !out.is_empty() {
         // As the kernel numbers them.
         let act = match act {
@@ -168,7 +168,7 @@ pub fn activate(card: &dyn Card, x: &Tensor, act: Act, gated: bool) -> Result<Te
         let arguments = [input.address(), len, width as u64, u64::from(gated), act, out.address()];
         let kernel = Kernel { file: "layers", name: format!("activate_{}", input.name()) };
         // SAFETY: the kernel's arguments; lengths were checked above.
-        unsafe { card.launch(kernel, Shape::over(len)?, &arguments)? };
+        unsafe { backend.launch(kernel, Shape::over(len)?, &arguments)? };
     }
-    out.into_tensor(card, &[n, width])
+    out.into_tensor(backend, &[n, width])
 }

@@ -5,7 +5,7 @@ use std::{any::Any, marker::PhantomData, ops::Range};
 use candle_core::{DType, Tensor};
 use half::{bf16, f16};
 
-use super::Card;
+use super::Backend;
 use crate::{
     Ranks,
     error::{Error, Result},
@@ -52,35 +52,35 @@ pub struct Buffer<T> {
 
 impl<T: Element> Buffer<T> {
     /// Room for `len` numbers, whose values mean nothing yet.
-    pub fn new(card: &dyn Card, len: usize) -> Result<Self> {
+    pub fn new(backend: &dyn Backend, len: usize) -> Result<Self> {
         let bytes =
             len.checked_mul(size_of::<T>()).ok_or_else(|| Error::invalid(format!("{len} numbers are too many")))?;
         // An empty array still needs an address.
-        Ok(Self { memory: card.allocate(bytes.max(1))?, len, element: PhantomData })
+        Ok(Self { memory: backend.allocate(bytes.max(1))?, len, element: PhantomData })
     }
 
-    pub fn zeros(card: &dyn Card, len: usize) -> Result<Self> {
-        let mut buffer = Self::new(card, len)?;
-        card.clear(&mut buffer.memory)?;
+    pub fn zeros(backend: &dyn Backend, len: usize) -> Result<Self> {
+        let mut buffer = Self::new(backend, len)?;
+        backend.clear(&mut buffer.memory)?;
         Ok(buffer)
     }
 
-    pub fn from_slice(card: &dyn Card, values: &[T]) -> Result<Self> {
-        let mut buffer = Self::new(card, values.len())?;
+    pub fn from_slice(backend: &dyn Backend, values: &[T]) -> Result<Self> {
+        let mut buffer = Self::new(backend, values.len())?;
         if !values.is_empty() {
             // SAFETY: an element is plain bits without padding.
             let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };
-            card.write(&mut buffer.memory, bytes)?;
+            backend.write(&mut buffer.memory, bytes)?;
         }
         Ok(buffer)
     }
 
-    pub fn to_vec(&self, card: &dyn Card) -> Result<Vec<T>> {
-        self.part(card, 0..self.len)
+    pub fn to_vec(&self, backend: &dyn Backend) -> Result<Vec<T>> {
+        self.part(backend, 0..self.len)
     }
 
     /// Some of the numbers, read back.
-    pub fn part(&self, card: &dyn Card, range: Range<usize>) -> Result<Vec<T>> {
+    pub fn part(&self, backend: &dyn Backend, range: Range<usize>) -> Result<Vec<T>> {
         if range.end > self.len {
             return Err(Error::invalid(format!("numbers {range:?} of {} on the GPU were asked for", self.len)));
         }
@@ -89,7 +89,7 @@ impl<T: Element> Buffer<T> {
             // SAFETY: an element is plain bits without padding, and any bits are one.
             let bytes =
                 unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values.as_slice())) };
-            card.read(&self.memory, range.start * size_of::<T>(), bytes)?;
+            backend.read(&self.memory, range.start * size_of::<T>(), bytes)?;
         }
         Ok(values)
     }
@@ -117,24 +117,24 @@ impl<T: Element> Buffer<T> {
 
 impl<T: Float> Buffer<T> {
     /// The numbers of a tensor of this type, where they lie; copied first if they lie elsewhere or in pieces.
-    pub fn of(card: &dyn Card, tensor: &Tensor) -> Result<Self> {
+    pub fn of(backend: &dyn Backend, tensor: &Tensor) -> Result<Self> {
         if tensor.dtype() != T::DTYPE {
             let (expected, found) = (T::DTYPE, tensor.dtype());
             return Err(Error::invalid(format!("a kernel needs a tensor of {expected:?}, found {found:?}")));
         }
-        let tensor = tensor.to_device(card.device())?.contiguous()?;
-        let memory = match card.memory_of(&tensor)? {
+        let tensor = tensor.to_device(backend.device())?.contiguous()?;
+        let memory = match backend.memory_of(&tensor)? {
             // A part of another tensor may begin anywhere.
-            memory if !memory.address.is_multiple_of(ALIGNED) => card.memory_of(&tensor.force_contiguous()?)?,
+            memory if !memory.address.is_multiple_of(ALIGNED) => backend.memory_of(&tensor.force_contiguous()?)?,
             memory => memory,
         };
         Ok(Self { memory, len: tensor.elem_count(), element: PhantomData })
     }
 
     /// As a tensor of the card's device.
-    pub fn into_tensor(self, card: &dyn Card, shape: &[usize]) -> Result<Tensor> {
+    pub fn into_tensor(self, backend: &dyn Backend, shape: &[usize]) -> Result<Tensor> {
         self.expect(shape.iter().product(), "a tensor")?;
-        card.tensor(self.memory, T::DTYPE, shape)
+        backend.tensor(self.memory, T::DTYPE, shape)
     }
 }
 
@@ -152,20 +152,20 @@ pub enum Values {
 
 impl Values {
     /// The numbers of a tensor, where they lie.
-    pub fn of(card: &dyn Card, tensor: &Tensor) -> Result<Self> {
+    pub fn of(backend: &dyn Backend, tensor: &Tensor) -> Result<Self> {
         match tensor.dtype() {
-            DType::F32 => Ok(Self::F32(Buffer::of(card, tensor)?)),
-            DType::BF16 => Ok(Self::Bf16(Buffer::of(card, tensor)?)),
-            DType::F16 => Ok(Self::F16(Buffer::of(card, tensor)?)),
+            DType::F32 => Ok(Self::F32(Buffer::of(backend, tensor)?)),
+            DType::BF16 => Ok(Self::Bf16(Buffer::of(backend, tensor)?)),
+            DType::F16 => Ok(Self::F16(Buffer::of(backend, tensor)?)),
             other => Err(Error::invalid(format!("kernels read f32, bf16 and f16, found {}", other.as_str()))),
         }
     }
 
-    pub fn into_tensor(self, card: &dyn Card, shape: &[usize]) -> Result<Tensor> {
+    pub fn into_tensor(self, backend: &dyn Backend, shape: &[usize]) -> Result<Tensor> {
         match self {
-            Self::F32(values) => values.into_tensor(card, shape),
-            Self::Bf16(values) => values.into_tensor(card, shape),
-            Self::F16(values) => values.into_tensor(card, shape),
+            Self::F32(values) => values.into_tensor(backend, shape),
+            Self::Bf16(values) => values.into_tensor(backend, shape),
+            Self::F16(values) => values.into_tensor(backend, shape),
         }
     }
 
@@ -207,41 +207,41 @@ impl Values {
     }
 
     /// Room for `len` numbers of the same type.
-    pub(super) fn like(&self, card: &dyn Card, len: usize) -> Result<Self> {
+    pub(super) fn like(&self, backend: &dyn Backend, len: usize) -> Result<Self> {
         Ok(match self {
-            Self::F32(_) => Self::F32(Buffer::new(card, len)?),
-            Self::Bf16(_) => Self::Bf16(Buffer::new(card, len)?),
-            Self::F16(_) => Self::F16(Buffer::new(card, len)?),
+            Self::F32(_) => Self::F32(Buffer::new(backend, len)?),
+            Self::Bf16(_) => Self::Bf16(Buffer::new(backend, len)?),
+            Self::F16(_) => Self::F16(Buffer::new(backend, len)?),
         })
     }
 }
 
 /// [`Ranks`] on a card.
-pub enum CardRanks {
+pub enum DeviceRanks {
     U16(Buffer<u16>),
     U32(Buffer<u32>),
 }
 
-impl CardRanks {
-    pub fn new(card: &dyn Card, ranks: &Ranks) -> Result<Self> {
+impl DeviceRanks {
+    pub fn new(backend: &dyn Backend, ranks: &Ranks) -> Result<Self> {
         Ok(match ranks {
-            Ranks::U16(ranks) => Self::U16(Buffer::from_slice(card, ranks)?),
-            Ranks::U32(ranks) => Self::U32(Buffer::from_slice(card, ranks)?),
+            Ranks::U16(ranks) => Self::U16(Buffer::from_slice(backend, ranks)?),
+            Ranks::U32(ranks) => Self::U32(Buffer::from_slice(backend, ranks)?),
         })
     }
 
-    pub fn to_ranks(&self, card: &dyn Card) -> Result<Ranks> {
+    pub fn to_ranks(&self, backend: &dyn Backend) -> Result<Ranks> {
         Ok(match self {
-            Self::U16(ranks) => Ranks::U16(ranks.to_vec(card)?),
-            Self::U32(ranks) => Ranks::U32(ranks.to_vec(card)?),
+            Self::U16(ranks) => Ranks::U16(ranks.to_vec(backend)?),
+            Self::U32(ranks) => Ranks::U32(ranks.to_vec(backend)?),
         })
     }
 
     /// Some of the ranks, read back.
-    pub fn part(&self, card: &dyn Card, range: Range<usize>) -> Result<Vec<u32>> {
+    pub fn part(&self, backend: &dyn Backend, range: Range<usize>) -> Result<Vec<u32>> {
         Ok(match self {
-            Self::U16(ranks) => ranks.part(card, range)?.into_iter().map(u32::from).collect(),
-            Self::U32(ranks) => ranks.part(card, range)?,
+            Self::U16(ranks) => ranks.part(backend, range)?.into_iter().map(u32::from).collect(),
+            Self::U32(ranks) => ranks.part(backend, range)?,
         })
     }
 
@@ -285,7 +285,7 @@ impl CardRanks {
 }
 
 /// Ranks of a matrix's weights and the cut that they must reach to count; at a cut of 0 no ranks are read.
-pub type Mask<'a> = Option<(&'a CardRanks, u32)>;
+pub type Mask<'a> = Option<(&'a DeviceRanks, u32)>;
 
 /// A matrix `[rows, columns]`.
 pub struct Matrix {
@@ -314,9 +314,9 @@ impl Matrix {
     }
 
     /// A matrix of two dimensions, where it lies.
-    pub fn of(card: &dyn Card, tensor: &Tensor) -> Result<Self> {
+    pub fn of(backend: &dyn Backend, tensor: &Tensor) -> Result<Self> {
         let (rows, columns) = tensor.dims2()?;
-        Self::new(rows, columns, Values::of(card, tensor)?)
+        Self::new(rows, columns, Values::of(backend, tensor)?)
     }
 
     pub(super) fn masked(&self, kernel: &str, mask: Mask) -> Result<Masked> {
