@@ -63,7 +63,9 @@ mod tests {
             std::fs::write(&path, session_file(&preset)).unwrap();
             assert_eq!(settings(&path), settings(preset.name.as_ref()), "{}", preset.name);
         }
-        assert_eq!(settings("demo".as_ref()), SessionSpec { results: settings(&path).results, ..SessionSpec::demo() });
+        let demo = settings("demo".as_ref());
+        let (results, hub) = (demo.results.clone(), demo.hub.clone());
+        assert_eq!(demo, SessionSpec { results, hub, ..SessionSpec::demo() });
     }
 
     #[test]
