@@ -9,7 +9,7 @@ use std::{
 
 use candle_core::{DType, Device};
 use prunelens::{
-    settings::{DisplayArgs, SessionArgs, Settings},
+    settings::Settings,
     tui::theme::{ColorDepth, Theme},
 };
 use prunelens_core::{
@@ -131,9 +131,9 @@ pub fn sae_config(data: &[u8]) {
 
 /// A session file.
 pub fn session(data: &[u8]) {
-    let mut args = SessionArgs::default();
-    args.model.session = Some(put("session.toml", data));
-    bounded(data.len(), || drop(Settings::resolve(&args, &DisplayArgs::default(), &|_| None)));
+    let mut flags = Settings::default();
+    flags.session.model.session = Some(put("session.toml", data));
+    bounded(data.len(), || drop(flags.resolve(&|_| None)));
 }
 
 /// A theme file.

@@ -74,7 +74,7 @@ pub struct Figures {
     pub resident_mb: Option<f64>,
     /// On a GPU: its kernels at the SAE's sizes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<CardFigures>,
+    pub card: Option<CardFigures>,
 }
 
 /// What is timed.
@@ -337,7 +337,7 @@ fn measure(subject: &Subject, tick: Tick) -> Result<Figures> {
         first_frame_ms: None,
         peak_rss_mb: status_mb("VmHWM:"),
         resident_mb: status_mb("VmRSS:"),
-        backend: None,
+        card: None,
     })
 }
 

@@ -7,7 +7,7 @@ use super::setup;
 use crate::{
     bench::{self, Options},
     interrupt, output,
-    settings::SessionArgs,
+    settings::SessionSettings,
 };
 
 #[derive(Args, Clone, Debug)]
@@ -28,11 +28,11 @@ pub struct BenchArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub session: SessionArgs,
+    pub session: SessionSettings,
 }
 
 pub fn run(args: &BenchArgs) -> Result<()> {
-    let spec = setup::headless(&args.session)?.spec;
+    let spec = setup::headless(args.session.clone())?.spec;
     let BenchArgs { shape, layer, d_sae, tokens, json, .. } = args.clone();
     let options = Options { shape, layer, d_sae, tokens, json };
     let session = || Session::load(&spec, &mut output::listener());

@@ -7,7 +7,7 @@ use super::setup;
 use crate::{
     doctor::Report,
     output::{self, printable},
-    settings::{DisplayArgs, SessionArgs},
+    settings::{SessionSettings, Settings},
 };
 
 #[derive(Args, Clone, Debug)]
@@ -19,14 +19,14 @@ pub struct DoctorArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub session: SessionArgs,
+    pub session: SessionSettings,
 }
 
 pub fn run(args: &DoctorArgs) -> Result<()> {
     let session = if args.load {
-        Some(setup::session(&args.session)?)
+        Some(setup::session(args.session.clone())?)
     } else {
-        setup::settings(&SessionArgs::default(), &DisplayArgs::default())?;
+        setup::settings(Settings::default())?;
         None
     };
     let report = Report::find(session.as_ref());

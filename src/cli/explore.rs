@@ -10,7 +10,7 @@ use super::setup;
 use crate::{
     engine,
     folders::Folders,
-    settings::{DisplayArgs, SessionArgs, Settings},
+    settings::{Resolved, Settings},
     tui::{self, Keymap, Options},
 };
 
@@ -21,13 +21,11 @@ pub struct ExploreArgs {
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
     #[command(flatten)]
-    pub session: SessionArgs,
-    #[command(flatten)]
-    pub display: DisplayArgs,
+    pub settings: Settings,
 }
 
 pub fn run(args: &ExploreArgs) -> Result<()> {
-    let Settings { spec, display, .. } = setup::settings(&args.session, &args.display)?;
+    let Resolved { spec, display, .. } = setup::settings(args.settings.clone())?;
     let folders = Folders::find();
     let options = Options {
         session: spec,

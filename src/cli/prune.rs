@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::setup;
 use crate::{
     interrupt, output,
-    settings::{ModelArgs, SessionArgs},
+    settings::{ModelSettings, SessionSettings},
 };
 
 #[derive(Args, Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct PruneModelArgs {
     #[command(flatten)]
     pub output: PruneOutput,
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub model: ModelSettings,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -47,7 +47,7 @@ pub struct PruneSaeArgs {
     #[command(flatten)]
     pub output: PruneOutput,
     #[command(flatten)]
-    pub session: SessionArgs,
+    pub session: SessionSettings,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -63,17 +63,10 @@ pub struct PruneOutput {
     pub json: bool,
 }
 
-impl PruneModelArgs {
-    /// The flags of a command that needs no SAE, as those of one that does.
-    pub fn session(&self) -> SessionArgs {
-        SessionArgs { model: self.model.clone(), ..SessionArgs::default() }
-    }
-}
-
 pub fn run(args: &PruneArgs) -> Result<()> {
     match &args.target {
-        PruneTarget::Model(args) => write_model(&setup::headless(&args.session())?.spec, &args.output),
-        PruneTarget::Sae(args) => write_sae(&setup::headless(&args.session)?.spec, &args.output),
+        PruneTarget::Model(args) => write_model(&setup::headless(args.model.clone())?.spec, &args.output),
+        PruneTarget::Sae(args) => write_sae(&setup::headless(args.session.clone())?.spec, &args.output),
     }
 }
 

@@ -9,7 +9,7 @@ use super::setup;
 use crate::{
     engine,
     folders::Folders,
-    settings::{ColorChoice, DisplayArgs, SessionArgs, Settings, values},
+    settings::{ColorChoice, Resolved, Settings, values},
     tui::{self, RenderOptions},
 };
 
@@ -32,13 +32,11 @@ pub struct RenderArgs {
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
     #[command(flatten)]
-    pub session: SessionArgs,
-    #[command(flatten)]
-    pub display: DisplayArgs,
+    pub settings: Settings,
 }
 
 pub fn run(args: &RenderArgs) -> Result<()> {
-    let Settings { spec, mut display, .. } = setup::settings(&args.session, &args.display)?;
+    let Resolved { spec, mut display, .. } = setup::settings(args.settings.clone())?;
     if display.color == ColorChoice::Auto {
         // A picture is not a terminal: it has all colours.
         display.color = ColorChoice::Truecolor;

@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, Subcommand};
 use prunelens_core::error::{Error, Result};
 
-use crate::{output, presets};
+use crate::{output, presets, settings};
 
 #[derive(Args, Clone, Debug)]
 pub struct SessionFileArgs {
@@ -43,7 +43,7 @@ pub fn run(args: &SessionFileArgs) -> Result<()> {
 }
 
 fn init(args: &SessionInitArgs) -> Result<()> {
-    let text = presets::find(&args.preset)?.session_file();
+    let text = settings::session_file(&presets::find(&args.preset)?);
     if args.file == Path::new("-") {
         return output::answer(&text);
     }

@@ -5,13 +5,13 @@ use prunelens_core::{error::Result, session::Session};
 use crate::{
     folders::Folders,
     interrupt, output, settings as config,
-    settings::{Display, DisplayArgs, SessionArgs, Settings},
-    tui::Look,
+    settings::{ColorChoice, Display, Resolved, Settings},
+    tui::{Look, theme::ColorDepth},
 };
 
 /// What the user asked for, with the number of threads in force. To be called before any thread is started.
-pub fn settings(session: &SessionArgs, display: &DisplayArgs) -> Result<Settings> {
-    let settings = Settings::resolve(session, display, &config::environment)?;
+pub fn settings(flags: impl Into<Settings>) -> Result<Resolved> {
+    let settings = flags.into().resolve(&config::environment)?;
     if let Some(threads) = settings.threads {
         // SAFETY: no thread has been started yet.
         unsafe { config::limit_threads(threads) };
@@ -21,14 +21,14 @@ pub fn settings(session: &SessionArgs, display: &DisplayArgs) -> Result<Settings
 }
 
 /// The same for commands without a screen, which Ctrl-C asks to stop.
-pub fn headless(session: &SessionArgs) -> Result<Settings> {
+pub fn headless(flags: impl Into<Settings>) -> Result<Resolved> {
     interrupt::watch()?;
-    settings(session, &DisplayArgs::default())
+    settings(flags)
 }
 
 /// A session loaded for such a command.
-pub fn session(args: &SessionArgs) -> Result<Session> {
-    Session::load(&headless(args)?.spec, &mut output::listener())
+pub fn session(flags: impl Into<Settings>) -> Result<Session> {
+    Session::load(&headless(flags)?.spec, &mut output::listener())
 }
 
 /// Colours and theme, the user's own among them.
@@ -37,5 +37,15 @@ pub fn look(display: &Display, folders: Option<&Folders>) -> Look {
         let own = folders.map(|folders| folders.theme(name)).filter(|path| !name.contains('/') && path.is_file());
         own.and_then(|path| path.to_str().map(str::to_owned)).unwrap_or_else(|| name.clone())
     });
-    Look { theme, depth: display.color.into(), ascii: display.ascii }
+    Look { theme, depth: depth(display.color), ascii: display.ascii }
+}
+
+fn depth(choice: ColorChoice) -> ColorDepth {
+    match choice {
+        ColorChoice::Auto => ColorDepth::detect(),
+        ColorChoice::Truecolor => ColorDepth::Truecolor,
+        ColorChoice::Indexed => ColorDepth::Ansi256,
+        ColorChoice::Ansi => ColorDepth::Ansi16,
+        ColorChoice::None => ColorDepth::None,
+    }
 }

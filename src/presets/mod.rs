@@ -1,7 +1,5 @@
 //! Sessions by name: models and SAEs that belong together, as data in `presets.toml`.
 
-mod template;
-
 use std::sync::OnceLock;
 
 use prunelens_core::error::{Error, Result};
@@ -135,13 +133,6 @@ impl Family {
             pruned_model: self.pruned_model.clone(),
             dtype: self.dtype.clone(),
         }
-    }
-}
-
-impl Preset {
-    /// As the session file that a user could have written.
-    pub fn session_file(&self) -> String {
-        template::session_file(self)
     }
 }
 

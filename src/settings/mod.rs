@@ -1,8 +1,9 @@
-//! Flags, session file and environment made into settings. Flags come first, then the file, then the environment.
+//! Flags, session file and environment made into what a session is loaded from. Flags come first, then the file, then the
+//! environment.
 
-mod display;
+mod fields;
 mod file;
-mod session;
+mod template;
 pub mod values;
 
 use std::path::{Path, PathBuf};
@@ -15,13 +16,13 @@ use prunelens_core::{
 
 use crate::folders::Folders;
 
-pub use display::{ColorChoice, DisplayArgs};
+pub use fields::{ColorChoice, DisplaySettings, Key, ModelSettings, SessionSettings, Settings, keys};
 pub use file::SessionFile;
-pub use session::{ModelArgs, SessionArgs};
+pub use template::session_file;
 
-/// Everything a command is told from outside.
+/// The settings of a command, with none left open.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct Resolved {
     pub spec: SessionSpec,
     pub display: Display,
     pub threads: Option<usize>,
@@ -43,78 +44,95 @@ pub fn environment(name: &str) -> Option<String> {
 }
 
 impl Settings {
-    pub fn resolve(session: &SessionArgs, display: &DisplayArgs, environment: Environment) -> Result<Self> {
-        let file = match &session.model.session {
+    /// These flags, with what their session file, the environment and the defaults say of all they leave open.
+    pub fn resolve(self, environment: Environment) -> Result<Resolved> {
+        let mut file = match &self.session.model.session {
             Some(path) => SessionFile::find(path)?,
             None => SessionFile::default(),
         };
-        Ok(Self {
-            spec: spec(session, &file, environment)?,
-            display: Display {
-                theme: display.theme.clone().or(file.theme).or_else(|| environment("PRUNELENS_THEME")),
-                color: display.color.or(file.color).unwrap_or_default(),
-                ascii: display.ascii || file.ascii.unwrap_or(false),
-                mouse: display.mouse || file.mouse.unwrap_or(false),
-            },
-            threads: match session.model.threads.or(file.threads) {
+        // A flag that names another model must not meet the file's idea of its pruned copy: --compress overrides
+        // `pruned-model` of the file, and the other way round.
+        let (flags, lines) = (&self.session.model, &mut file.settings.session.model);
+        if flags.compress.is_some() {
+            lines.pruned_model = None;
+        }
+        if flags.pruned_model.is_some() {
+            lines.compress = None;
+        }
+        let sources = Sources::find(&self.session, &file)?;
+        let Self { session, display } = self.or(file.settings);
+        Ok(Resolved {
+            threads: match session.model.threads {
                 Some(threads) => usize::try_from(threads).ok(),
                 None => parsed(environment, "PRUNELENS_THREADS")?,
             },
+            display: Display {
+                theme: display.theme.or_else(|| environment("PRUNELENS_THEME")),
+                color: display.color.unwrap_or_default(),
+                ascii: display.ascii.unwrap_or(false),
+                mouse: display.mouse.unwrap_or(false),
+            },
+            spec: spec(session, sources, environment)?,
         })
     }
 }
 
-fn spec(args: &SessionArgs, file: &SessionFile, environment: Environment) -> Result<SessionSpec> {
+fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -> Result<SessionSpec> {
     let demo = SessionSpec::demo();
-    let folders = Folders::find();
-    // A flag that names another model must not meet the file's idea of its pruned copy: --compress overrides
-    // `pruned-model` of the file, and the other way round.
-    let compress = args
-        .model
-        .compress
-        .clone()
-        .or_else(|| if args.model.pruned_model.is_some() { None } else { file.compress.clone() });
-    let pruned_model = match &args.model.compress {
-        Some(_) => None,
-        None => pick("--pruned-model", &args.model.pruned_model, &file.pruned_model, &file.folder)?,
-    };
-    let model = pick("--model", &args.model.model, &file.model, &file.folder)?;
-    let own_sae = pick("--sae", &args.sae, &file.sae, &file.folder)?;
-    let own_trained = pick("--trained-sae", &args.trained_sae, &file.trained_sae, &file.folder)?;
-    let hook = args.hook.or(file.hook);
-    let compress = compress.unwrap_or(demo.compress);
+    let Sources { model, pruned_model, sae, trained_sae } = sources;
+    let compress = settings.model.compress.unwrap_or(demo.compress);
 
     // The demo's SAEs belong to the demo model at one hook, and the trained one to one pruned copy of it.
-    let demo_sae = model.is_none() && own_sae.is_none();
-    let demo_trained = demo_sae && hook.is_none() && pruned_model.is_none() && compress == Compress::Wanda(0.5);
+    let demo_sae = model.is_none() && sae.is_none();
+    let demo_trained =
+        demo_sae && settings.hook.is_none() && pruned_model.is_none() && compress == Compress::Wanda(0.5);
     Ok(SessionSpec {
-        sae: own_sae.or(demo_sae.then_some(Source::Demo)),
-        trained_sae: own_trained.or(demo_trained.then_some(Source::Demo)),
+        sae: sae.or(demo_sae.then_some(Source::Demo)),
+        trained_sae: trained_sae.or(demo_trained.then_some(Source::Demo)),
         model: model.unwrap_or(Source::Demo),
         pruned_model,
         compress,
-        calibration: args.model.calibration.clone().or_else(|| file.calibration.clone()),
-        hook,
-        ratio: args.ratio.or(file.ratio).unwrap_or(demo.ratio),
-        criterion: args.criterion.or(file.criterion).unwrap_or(demo.criterion),
-        processing: args.tl_processing.or(file.tl_processing).unwrap_or(demo.processing),
-        norm_scaling_factor: args.norm_scaling_factor.or(file.norm_scaling_factor),
-        device: match args.model.device.or(file.device) {
+        calibration: settings.model.calibration,
+        hook: settings.hook,
+        ratio: settings.ratio.unwrap_or(demo.ratio),
+        criterion: settings.criterion.unwrap_or(demo.criterion),
+        processing: settings.tl_processing.unwrap_or(demo.processing),
+        norm_scaling_factor: settings.norm_scaling_factor,
+        device: match settings.model.device {
             Some(device) => device,
             None => parsed(environment, "PRUNELENS_DEVICE")?.unwrap_or(demo.device),
         },
-        jobs_device: args.jobs_device.or(file.jobs_device),
-        dtype: args.model.dtype.or(file.dtype).unwrap_or(demo.dtype),
-        hub: HubSettings::new(args.model.offline || file.offline.unwrap_or(false), environment)
-            .map_err(|e| e.to_string()),
-        bos: !args.no_bos && file.bos.unwrap_or(demo.bos),
-        text: args.text.clone().or_else(|| file.text.clone()),
-        results: (args.results.clone())
-            .or_else(|| file.results.clone())
+        jobs_device: settings.jobs_device,
+        dtype: settings.model.dtype.unwrap_or(demo.dtype),
+        hub: HubSettings::new(settings.model.offline.unwrap_or(false), environment).map_err(|e| e.to_string()),
+        bos: settings.bos.unwrap_or(demo.bos),
+        text: settings.text,
+        results: (settings.results)
             .or_else(|| environment("PRUNELENS_RESULTS").map(PathBuf::from))
-            .or_else(|| folders.map(|folders| folders.results))
+            .or_else(|| Folders::find().map(|folders| folders.results))
             .unwrap_or(demo.results),
     })
+}
+
+/// What is read, each from where its name was found: here for flags, in the file's folder for the file.
+struct Sources {
+    model: Option<Source>,
+    pruned_model: Option<Source>,
+    sae: Option<Source>,
+    trained_sae: Option<Source>,
+}
+
+impl Sources {
+    fn find(flags: &SessionSettings, file: &SessionFile) -> Result<Self> {
+        let lines = &file.settings.session;
+        let pick = |flag, given, in_file| pick(flag, given, in_file, &file.folder);
+        Ok(Self {
+            model: pick("--model", &flags.model.model, &lines.model.model)?,
+            pruned_model: pick("--pruned-model", &flags.model.pruned_model, &lines.model.pruned_model)?,
+            sae: pick("--sae", &flags.sae, &lines.sae)?,
+            trained_sae: pick("--trained-sae", &flags.trained_sae, &lines.trained_sae)?,
+        })
+    }
 }
 
 /// A variable of the environment, parsed; the message names it.

@@ -5,20 +5,20 @@ use prunelens_core::{
 
 use super::*;
 
-fn resolve(args: &SessionArgs) -> Result<Settings> {
-    Settings::resolve(args, &DisplayArgs::default(), &|name| (name == "HOME").then(|| "/home/me".into()))
+fn resolve(flags: SessionSettings) -> Result<Resolved> {
+    Settings::from(flags).resolve(&|name| (name == "HOME").then(|| "/home/me".into()))
 }
 
 /// Settings from a session file with this text.
-fn from_file(text: &str, change: impl FnOnce(&mut SessionArgs)) -> Result<Settings> {
+fn from_file(text: &str, change: impl FnOnce(&mut SessionSettings)) -> Result<Resolved> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("session.toml");
     std::fs::create_dir(folder.path().join("gpt2")).unwrap();
     std::fs::write(&path, text).unwrap();
-    let mut args = SessionArgs::default();
+    let mut args = SessionSettings::default();
     args.model.session = Some(path);
     change(&mut args);
-    resolve(&args).inspect(|settings| {
+    resolve(args).inspect(|settings| {
         if let Source::Path(path) = &settings.spec.model {
             assert_eq!(*path, folder.path().join("gpt2"));
         }
@@ -27,7 +27,7 @@ fn from_file(text: &str, change: impl FnOnce(&mut SessionArgs)) -> Result<Settin
 
 #[test]
 fn nothing_given_is_the_demo() {
-    let spec = resolve(&SessionArgs::default()).unwrap().spec;
+    let spec = resolve(SessionSettings::default()).unwrap().spec;
     assert_eq!(
         SessionSpec { results: SessionSpec::demo().results, hub: SessionSpec::demo().hub, ..spec },
         SessionSpec::demo()
@@ -53,7 +53,7 @@ fn every_key_of_the_file_arrives() {
         ascii = true
         mouse = true
     "#;
-    let Settings { spec, display, threads } = from_file(text, |_| ()).unwrap();
+    let Resolved { spec, display, threads } = from_file(text, |_| ()).unwrap();
     assert_eq!(spec.compress, Compress::Magnitude(0.3));
     assert_eq!(spec.hook, Some("blocks.8.hook_resid_post".parse().unwrap()));
     assert_eq!((spec.ratio, spec.criterion, spec.processing), (0.0, Criterion::Paper, Processing::On));
@@ -79,7 +79,7 @@ fn flags_override_the_file() {
 
 #[test]
 fn compress_overrides_the_pruned_model_of_the_file() {
-    let with_flag = |args: &mut SessionArgs| args.model.compress = Some(Compress::Wanda(0.25));
+    let with_flag = |args: &mut SessionSettings| args.model.compress = Some(Compress::Wanda(0.25));
     assert!(from_file("pruned-model = 'gpt2'", |_| ()).unwrap().spec.pruned_model.is_some());
     assert_eq!(from_file("pruned-model = 'gpt2'", with_flag).unwrap().spec.pruned_model, None);
 }
@@ -92,16 +92,16 @@ fn the_environment_comes_last() {
         "PRUNELENS_THREADS" => Some("5".to_owned()),
         _ => None,
     };
-    let resolve = |args: &SessionArgs| Settings::resolve(args, &DisplayArgs::default(), &environment).unwrap();
-    let settings = resolve(&SessionArgs::default());
+    let resolve = |args: SessionSettings| Settings::from(args).resolve(&environment).unwrap();
+    let settings = resolve(SessionSettings::default());
     assert_eq!((settings.spec.device, settings.threads), (DeviceSpec::Cuda(1), Some(5)));
     assert_eq!(settings.spec.results, Path::new("elsewhere"));
-    let mut args = SessionArgs::default();
+    let mut args = SessionSettings::default();
     args.model.device = Some(DeviceSpec::Cpu);
-    assert_eq!(resolve(&args).spec.device, DeviceSpec::Cpu);
+    assert_eq!(resolve(args).spec.device, DeviceSpec::Cpu);
 
     let bad = |name: &str| (name == "PRUNELENS_THREADS").then(|| "many".to_owned());
-    let error = Settings::resolve(&SessionArgs::default(), &DisplayArgs::default(), &bad).unwrap_err();
+    let error = Settings::default().resolve(&bad).unwrap_err();
     assert!(error.to_string().contains("PRUNELENS_THREADS=many"), "{error}");
     assert_eq!(error.exit_code(), 2);
 }
@@ -127,8 +127,8 @@ fn mistakes_in_the_file_name_the_line() {
 #[test]
 fn what_is_not_there_is_refused_by_name() {
     let refused = |path: &str| {
-        let args = SessionArgs { sae: Some(path.into()), ..SessionArgs::default() };
-        resolve(&args).unwrap_err().to_string()
+        let args = SessionSettings { sae: Some(path.into()), ..SessionSettings::default() };
+        resolve(args).unwrap_err().to_string()
     };
     for path in ["/absent/folder", "./absent/x", "absent", "a/../b"] {
         let message = refused(path);
@@ -140,8 +140,8 @@ fn what_is_not_there_is_refused_by_name() {
 fn what_is_not_there_may_be_on_the_hub() {
     let hub = |id: &str| Some(Source::Hub(HubId::parse(id).unwrap()));
     for id in ["openai-community/gpt2", "owner/name:folder/inside@main"] {
-        let args = SessionArgs { sae: Some(id.into()), ..SessionArgs::default() };
-        assert_eq!(resolve(&args).unwrap().spec.sae, hub(id));
+        let args = SessionSettings { sae: Some(id.into()), ..SessionSettings::default() };
+        assert_eq!(resolve(args).unwrap().spec.sae, hub(id));
     }
     let spec = from_file("model = 'gpt2'\nsae = 'owner/name/inside'\ntrained-sae = 'gpt2'", |_| ()).unwrap().spec;
     assert_eq!(spec.sae, hub("owner/name/inside"));
@@ -151,10 +151,10 @@ fn what_is_not_there_may_be_on_the_hub() {
 
 #[test]
 fn demo_saes_go_with_what_they_were_trained_on() {
-    let spec = |change: fn(&mut SessionArgs)| {
-        let mut args = SessionArgs::default();
+    let spec = |change: fn(&mut SessionSettings)| {
+        let mut args = SessionSettings::default();
         change(&mut args);
-        resolve(&args).unwrap().spec
+        resolve(args).unwrap().spec
     };
     let other_compression = spec(|args| args.model.compress = Some(Compress::Magnitude(0.5)));
     assert_eq!((other_compression.sae, other_compression.trained_sae), (Some(Source::Demo), None));

@@ -1,4 +1,6 @@
-//! Parsers of flag values; what they refuse is wrong use (exit code 2).
+//! Readers of values: of flags, where what they refuse is wrong use (exit code 2), and of session files.
+
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use candle_core::DType;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
@@ -6,6 +8,9 @@ use prunelens_core::{
     prune::{Criterion, MAX_RATIO},
     session::{DTYPES, Processing, dtype_by_name},
 };
+use serde::{Deserialize, Deserializer, de::Error};
+
+const THREADS: RangeInclusive<u64> = 1..=1024;
 
 /// A pruning ratio, 0 to 0.99.
 pub fn ratio(text: &str) -> Result<f64, String> {
@@ -46,7 +51,45 @@ pub fn criterion() -> impl TypedValueParser<Value = Criterion> {
 }
 
 pub fn threads() -> RangedU64ValueParser<u64> {
-    RangedU64ValueParser::new().range(1..=1024)
+    RangedU64ValueParser::new().range(THREADS)
+}
+
+/// A text in a session file, parsed as the flag is.
+pub fn from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+pub fn dtype_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DType>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let found = dtype_by_name(&name);
+    found.map(Some).ok_or_else(|| D::Error::custom(format!("{name:?} is none of f32, bf16 and f16")))
+}
+
+pub fn ratio_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    number_from("ratio", ratio, deserializer)
+}
+
+pub fn factor_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    number_from("factor", factor, deserializer)
+}
+
+fn number_from<'de, D: Deserializer<'de>>(
+    name: &str,
+    parse: fn(&str) -> Result<f64, String>,
+    deserializer: D,
+) -> Result<Option<f64>, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    parse(&number.to_string()).map(Some).map_err(|e| D::Error::custom(format!("{name} {number}: {e}")))
+}
+
+pub fn threads_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let n = u64::deserialize(deserializer)?;
+    let wrong = || D::Error::custom(format!("threads {n}: expected a number from 1 to 1024"));
+    if THREADS.contains(&n) { Ok(Some(n)) } else { Err(wrong()) }
 }
 
 #[cfg(test)]

@@ -46,4 +46,4 @@ pub mod sae;
 pub mod session;
 pub mod train;
 
-pub use prunelens_kernels::{error, quiet, text};
+pub use prunelens_kernels::{error, panics, text};

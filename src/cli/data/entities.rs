@@ -21,7 +21,7 @@ use crate::{
     cli::setup,
     interrupt,
     output::{self, ProgressLine, printable},
-    settings::{ModelArgs, SessionArgs},
+    settings::ModelSettings,
 };
 
 #[derive(Args, Clone, Debug)]
@@ -54,19 +54,12 @@ pub struct EntitiesArgs {
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
     #[command(flatten)]
-    pub model: ModelArgs,
-}
-
-impl EntitiesArgs {
-    /// Its model, as what other commands load has it.
-    pub fn session(&self) -> SessionArgs {
-        SessionArgs { model: self.model.clone(), ..Default::default() }
-    }
+    pub model: ModelSettings,
 }
 
 /// Make the files of one entity class from a table, asking the model what it knows.
 pub fn run(args: &EntitiesArgs) -> Result<()> {
-    let spec = setup::headless(&args.session())?.spec;
+    let spec = setup::headless(args.model.clone())?.spec;
     let named = |c: char| c.is_alphanumeric() || "_-".contains(c);
     if args.class.is_empty() || args.class.len() > 80 || !args.class.chars().all(named) {
         return Err(Error::Usage(format!(

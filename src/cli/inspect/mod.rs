@@ -15,7 +15,7 @@ use prunelens_core::{
 use serde_json::{Value, json};
 
 use super::setup;
-use crate::{export, interrupt, output, settings::SessionArgs};
+use crate::{export, interrupt, output, settings::SessionSettings};
 
 #[derive(Args, Clone, Debug)]
 pub struct InspectArgs {
@@ -38,11 +38,11 @@ pub struct InspectArgs {
     #[arg(long, requires = "save")]
     pub force: bool,
     #[command(flatten)]
-    pub session: SessionArgs,
+    pub session: SessionSettings,
 }
 
 pub fn run(args: &InspectArgs) -> Result<()> {
-    let session = setup::session(&args.session)?;
+    let session = setup::session(args.session.clone())?;
     output::answer_with(|out| inspect(&session, args, out, &mut interrupt::tick))
 }
 

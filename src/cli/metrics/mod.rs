@@ -11,7 +11,7 @@ use clap::{
 use prunelens_core::error::Result;
 use prunelens_metrics::{FAMILIES, Family, Kind, Param, ParamValue, Params};
 
-use crate::{interrupt, settings::SessionArgs};
+use crate::{interrupt, settings::SessionSettings};
 
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -39,7 +39,7 @@ pub struct MetricsArgs {
     #[command(flatten)]
     pub params: ParamArgs,
     #[command(flatten)]
-    pub session: SessionArgs,
+    pub session: SessionSettings,
 }
 
 #[derive(Clone, Debug, Subcommand)]

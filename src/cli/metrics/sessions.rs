@@ -14,7 +14,7 @@ use crate::{
     cli::setup::{headless, settings},
     folders::Folders,
     interrupt, output,
-    settings::{DisplayArgs, SessionArgs},
+    settings::SessionSettings,
 };
 
 /// They differ in their layer where there are several; without `--layers` there is one, with no layer.
@@ -29,13 +29,13 @@ pub fn store(args: &MetricsArgs) -> Option<Store> {
 /// The sessions of `prunelens metrics`: one, or one a layer with the models shared.
 pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
     let Some(Layers(layers)) = &args.layers else {
-        let spec = headless(&args.session)?.spec;
+        let spec = headless(args.session.clone())?.spec;
         return Ok(vec![(None, Box::new(move || Session::load(&spec, &mut output::listener())))]);
     };
     interrupt::watch()?;
     let specs = layers.iter().map(|&layer| {
         let session = at_layer(&args.session, layer)?;
-        Ok((layer, settings(&session, &DisplayArgs::default())?.spec))
+        Ok((layer, settings(session)?.spec))
     });
     let specs = specs.collect::<Result<Vec<_>>>()?;
     let models: Rc<OnceCell<Models>> = Rc::default();
@@ -57,7 +57,7 @@ pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
 }
 
 /// The same session at another layer.
-fn at_layer(args: &SessionArgs, layer: usize) -> Result<SessionArgs> {
+fn at_layer(args: &SessionSettings, layer: usize) -> Result<SessionSettings> {
     const MARK: &str = "{layer}";
     let put = |path: &Option<PathBuf>| -> Option<PathBuf> {
         let path = path.as_ref()?;
@@ -70,7 +70,7 @@ fn at_layer(args: &SessionArgs, layer: usize) -> Result<SessionArgs> {
             "--layers needs an SAE for each layer: put {MARK} where its number stands in --sae"
         )));
     }
-    Ok(SessionArgs {
+    Ok(SessionSettings {
         sae: put(&args.sae),
         trained_sae: put(&args.trained_sae),
         hook: args.hook.map(|hook| HookPoint { layer, ..hook }),

@@ -11,7 +11,7 @@ use prunelens_core::{error::Result, model::HookPoint};
 use super::setup;
 use crate::{
     interrupt,
-    settings::{ModelArgs, SessionArgs, values},
+    settings::{ModelSettings, values},
 };
 
 #[derive(Args, Clone, Debug)]
@@ -52,7 +52,7 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub tuning: TuningArgs,
     #[command(flatten)]
-    pub model: ModelArgs,
+    pub model: ModelSettings,
 }
 
 /// Kinds of SAE that can be trained.
@@ -125,6 +125,6 @@ pub struct TuningArgs {
 }
 
 pub fn run(args: &TrainArgs) -> Result<()> {
-    let spec = setup::headless(&SessionArgs { model: args.model.clone(), ..Default::default() })?.spec;
+    let spec = setup::headless(args.model.clone())?.spec;
     run::run(args, &spec, &mut interrupt::tick)
 }

@@ -1,0 +1,204 @@
+//! The settings, each said once: as a flag and as a key of session files, with its help and its example.
+
+use std::path::PathBuf;
+
+use clap::{Args, Command, ValueEnum};
+use prunelens_core::{
+    model::HookPoint,
+    prune::Criterion,
+    session::{Compress, DeviceSpec, Processing},
+};
+use serde::Deserialize;
+
+use super::values;
+
+/// A struct of settings that may each be left open: parts of the same kind, then fields, each with what a session file shows
+/// as its value: the default, where there is one. Without that a field is a flag only.
+macro_rules! settings {
+    ($(#[$meta:meta])* $Name:ident {
+        $(..$part:ident: $Part:ty,)*
+        $($(#[$about:meta])* $field:ident: $Kind:ty = $example:expr,)*
+    }) => {
+        #[derive(Args, Deserialize, Clone, Debug, Default)]
+        #[serde(rename_all = "kebab-case", default)]
+        $(#[$meta])*
+        pub struct $Name {
+            $(#[command(flatten)] #[serde(skip)] pub $part: $Part,)*
+            $($(#[$about])* pub $field: Option<$Kind>,)*
+        }
+
+        impl $Name {
+            /// Each setting as it is here, or else as it is there.
+            pub fn or(self, other: Self) -> Self {
+                Self { $($part: self.$part.or(other.$part),)* $($field: self.$field.or(other.$field),)* }
+            }
+
+            fn examples() -> Vec<(&'static str, Option<&'static str>)> {
+                let parts: Vec<Vec<_>> = vec![$(<$Part>::examples()),*];
+                parts.into_iter().flatten().chain([$((stringify!($field), $example)),*]).collect()
+            }
+        }
+    };
+}
+
+settings! {
+    /// Models: what `train` and `prune model` need, too.
+    #[command(next_help_heading = "Session")]
+    ModelSettings {
+        /// Session file (TOML) with any of these settings, or the name of a preset; flags override it.
+        #[arg(long, value_name = "FILE-or-NAME")]
+        #[serde(skip)]
+        session: PathBuf = None,
+        /// Original model: a Hugging Face folder, or a hub id such as openai-community/gpt2 [default: the demo].
+        #[arg(long, value_name = "PATH-or-ID")]
+        model: PathBuf = Some(r#""models/gpt2""#),
+        /// A model pruned elsewhere, instead of --compress.
+        #[arg(long, value_name = "PATH-or-ID", conflicts_with = "compress")]
+        pruned_model: PathBuf = Some(r#""models/gpt2-pruned""#),
+        /// How to prune the model: wanda:RATIO, wanda:N:M, magnitude:RATIO, paper:RATIO or none [default: wanda:0.5].
+        #[arg(long, value_name = "SPEC")]
+        #[serde(deserialize_with = "values::from_text")]
+        compress: Compress = Some(r#""wanda:0.5""#),
+        /// Calibration text or tokens: .txt, .jsonl ("text") or .safetensors ("tokens") [default: built in].
+        #[arg(long, value_name = "FILE")]
+        calibration: PathBuf = Some(r#""text.txt""#),
+        /// auto, cpu, cuda or cuda:N [default: auto].
+        #[arg(long, value_name = "DEVICE")]
+        #[serde(deserialize_with = "values::from_text")]
+        device: DeviceSpec = Some(r#""auto""#),
+        /// Type of the model's weights [default: f32].
+        #[arg(long, value_name = "TYPE", value_parser = values::dtype())]
+        #[serde(deserialize_with = "values::dtype_from")]
+        dtype: candle_core::DType = Some(r#""f32""#),
+        /// Processor threads to use [default: all].
+        #[arg(long, value_name = "N", value_parser = values::threads())]
+        #[serde(deserialize_with = "values::threads_from")]
+        threads: u64 = Some("4"),
+        /// Never touch the network: take only what is on this machine.
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        offline: bool = Some("false"),
+    }
+}
+
+settings! {
+    /// Models, SAEs and how to read them: shared by explore, render, inspect, metrics and bench.
+    #[command(next_help_heading = "Session")]
+    SessionSettings {
+        ..model: ModelSettings,
+        /// Pretrained SAE: a folder or file, or a hub id [default: the demo's, with the demo model].
+        #[arg(long, value_name = "PATH-or-ID")]
+        sae: PathBuf = Some(r#""saes/blocks.8.hook_resid_post""#),
+        /// SAE trained on the pruned model.
+        #[arg(long, value_name = "PATH-or-ID")]
+        trained_sae: PathBuf = Some(r#""saes/trained-on-pruned""#),
+        /// Where the SAE reads, such as blocks.8.hook_resid_post [default: as the SAE's config says].
+        #[arg(long, value_name = "NAME")]
+        hook: HookPoint = Some(r#""blocks.8.hook_resid_post""#),
+        /// Share of the SAE's weights set to zero, 0 to 0.99 [default: 0.25].
+        #[arg(long, value_name = "R", value_parser = values::ratio)]
+        #[serde(deserialize_with = "values::ratio_from")]
+        ratio: f64 = Some("0.25"),
+        /// How the SAE's weights are ranked for pruning [default: wanda].
+        #[arg(long, value_name = "NAME", value_parser = values::criterion())]
+        #[serde(deserialize_with = "values::from_text")]
+        criterion: Criterion = Some(r#""wanda""#),
+        /// Read activations as TransformerLens' weight processing gives them [default: auto].
+        #[arg(long, value_name = "WHEN", value_parser = values::processing())]
+        #[serde(deserialize_with = "values::from_text")]
+        tl_processing: Processing = Some(r#""auto""#),
+        /// Average-norm factor of an SAE whose files lack it (SAELens' expected_average_only_in).
+        #[arg(long, value_name = "F", value_parser = values::factor)]
+        #[serde(deserialize_with = "values::factor_from")]
+        norm_scaling_factor: f64 = Some("1.0"),
+        /// Do not put a BOS token before the prompt.
+        #[arg(long = "no-bos", num_args = 0, default_missing_value = "false")]
+        bos: bool = Some("false"),
+        /// Text or tokens for metric jobs: .txt, .jsonl ("text") or .safetensors ("tokens") [default: built in].
+        #[arg(long, value_name = "FILE")]
+        text: PathBuf = Some(r#""held-out.txt""#),
+        /// Folder for result files [default: see `prunelens doctor`].
+        #[arg(long, value_name = "DIR")]
+        results: PathBuf = Some(r#""results""#),
+        /// Where the explorer's metric jobs run, with copies of models and SAEs: cpu, cuda or cuda:N [default: --device].
+        #[arg(long, value_name = "DEVICE")]
+        #[serde(deserialize_with = "values::from_text")]
+        jobs_device: DeviceSpec = Some(r#""cpu""#),
+    }
+}
+
+settings! {
+    /// How the explorer looks.
+    #[command(next_help_heading = "Display")]
+    DisplaySettings {
+        /// A built-in theme, or a theme file (TOML) [default: by the terminal's background].
+        #[arg(long, value_name = "NAME|FILE")]
+        theme: String = Some(r#""dark""#),
+        /// Colours the terminal can show [default: auto].
+        #[arg(long, value_name = "DEPTH")]
+        color: ColorChoice = Some(r#""auto""#),
+        /// Draw with ASCII characters only.
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        ascii: bool = Some("false"),
+        /// Take the mouse, which selecting text then needs Shift for.
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        mouse: bool = Some("false"),
+    }
+}
+
+settings! {
+    /// All of them: what the explorer is told, and what a session file may say.
+    Settings {
+        ..session: SessionSettings,
+        ..display: DisplaySettings,
+    }
+}
+
+impl From<ModelSettings> for Settings {
+    fn from(model: ModelSettings) -> Self {
+        SessionSettings { model, ..SessionSettings::default() }.into()
+    }
+}
+
+impl From<SessionSettings> for Settings {
+    fn from(session: SessionSettings) -> Self {
+        Self { session, ..Self::default() }
+    }
+}
+
+/// Colour depth of the terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColorChoice {
+    /// What the environment says (NO_COLOR, COLORTERM, TERM).
+    #[default]
+    Auto,
+    Truecolor,
+    #[value(name = "256")]
+    #[serde(rename = "256")]
+    Indexed,
+    #[value(name = "16")]
+    #[serde(rename = "16")]
+    Ansi,
+    None,
+}
+
+/// A key of session files.
+pub struct Key {
+    pub name: String,
+    /// The flag's help, in the words of a file.
+    pub about: String,
+    pub example: &'static str,
+}
+
+/// All of them, in the order of the flags.
+pub fn keys() -> Vec<Key> {
+    let command = Settings::augment_args(Command::new("prunelens"));
+    let key = |(field, example): (&str, Option<&'static str>)| {
+        let arg = command.get_arguments().find(|arg| arg.get_id() == field)?;
+        let help = arg.get_help().map(|help| help.to_string().replace("--", "")).unwrap_or_default();
+        let values: Vec<String> = arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+        let values = if values.is_empty() { String::new() } else { format!(" One of {}.", values.join(", ")) };
+        Some(Key { name: field.replace('_', "-"), about: format!("{help}.{values}"), example: example? })
+    };
+    Settings::examples().into_iter().filter_map(key).collect()
+}
