@@ -1,5 +1,7 @@
 //! The program run as others run it: commands, what they write, what they refuse.
 
+#![cfg(test)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,5 +1,7 @@
 //! Metrics as runs and as jobs, the engine and its queue, without the program around them.
 
+#![cfg(test)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -2,6 +2,8 @@
 //!
 //! `cargo test --test parity metrics::` runs one part; PRUNELENS_DEVICE says where (see `support/device.rs`).
 
+#![cfg(test)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -33,8 +33,9 @@ struct Modes(libc::tcflag_t, libc::tcflag_t, libc::tcflag_t);
 
 fn modes(master: &dyn MasterPty) -> Modes {
     let fd = master.as_raw_fd().expect("a pseudo-terminal has a descriptor");
-    // SAFETY: all zeros is a valid value, which the call fills in; the descriptor is open.
+    // SAFETY: all zeros is a valid value.
     let mut found: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, and the place is one of the call's type.
     assert_eq!(unsafe { libc::tcgetattr(fd, &raw mut found) }, 0);
     Modes(found.c_iflag, found.c_oflag, found.c_lflag)
 }

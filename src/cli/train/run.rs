@@ -99,8 +99,8 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
         // What is measured is what was saved, rounded to 16 bits or not.
         Some(rows) => {
             let sae = formats::load(&args.out)?;
-            let sae = Arc::new(match &model.card {
-                Some(card) => sae.on_card(card)?,
+            let sae = Arc::new(match &model.backend {
+                Some(backend) => sae.to_device(backend)?,
                 None => sae,
             });
             let mut listen =
@@ -278,7 +278,7 @@ fn finished(args: &TrainArgs, spec: &TrainSpec, state: State, model: &Model) -> 
         b_dec: weights.b_dec,
         activation,
         decode_scale: None,
-        card: None,
+        backend: None,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Everything a user can do, in one table: footer hints, help, palette and the README's key table come from it.
+//! Everything a user can do, in one table: footer hints, help, palette and the key table of docs come from it.
 
 /// Where a key means what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

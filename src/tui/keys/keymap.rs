@@ -206,7 +206,7 @@ impl Keymap {
         hints
     }
 
-    /// The README's key tables; the ids are those of key files.
+    /// The key tables of docs/keys.md; the ids are those of key files.
     pub fn markdown(&self) -> String {
         let mut out = String::new();
         for context in Context::ALL {
