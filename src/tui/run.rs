@@ -21,6 +21,7 @@ use crate::{
         terminal::{self, Terminal},
         theme::Theme,
         update::{
+            self,
             effect::{Effect, Export, Picture},
             message::Message,
         },
@@ -84,7 +85,7 @@ impl Explorer {
         let mut events = EventStream::new();
         let mut signals = Signals::new().map_err(|source| Error::Io { path: "signals".into(), source })?;
         let mut next_frame = self.start;
-        self.perform(super::start(&self.state))?;
+        self.perform(update::start(&self.state))?;
         loop {
             let now = Instant::now();
             if self.state.redraw && now >= next_frame {
@@ -117,7 +118,7 @@ impl Explorer {
             }
             messages.insert(0, Message::TimePassed(self.start.elapsed()));
             for message in messages {
-                let effects = super::update(&mut self.state, message);
+                let effects = update::update(&mut self.state, message);
                 if let Next::Leave = self.perform(effects)? {
                     self.part().await;
                     return Ok(());
@@ -197,7 +198,7 @@ impl Explorer {
                 Effect::Quit => return Ok(Next::Leave),
             };
             if let Some(message) = happened {
-                let further = super::update(&mut self.state, message);
+                let further = update::update(&mut self.state, message);
                 if let Next::Leave = self.perform(further)? {
                     return Ok(Next::Leave);
                 }

@@ -13,7 +13,7 @@ use crate::{
         options::{RenderOptions, first_state},
         state::{Phase, State},
         theme::Theme,
-        update::{effect::Effect, message::Message},
+        update::{self, effect::Effect, message::Message},
         view,
     },
 };
@@ -107,7 +107,7 @@ struct Player {
 
 impl Player {
     fn play(&mut self, steps: &[Step], record: bool) -> Result<()> {
-        let effects = super::start(&self.state);
+        let effects = update::start(&self.state);
         self.perform(effects);
         while matches!(self.state.phase, Phase::Loading { .. }) {
             self.take_report()?;
@@ -179,7 +179,7 @@ impl Player {
     }
 
     fn happen(&mut self, message: Message) {
-        let effects = super::update(&mut self.state, message);
+        let effects = update::update(&mut self.state, message);
         self.perform(effects);
     }
 
