@@ -122,10 +122,9 @@ fn any_size_and_back() {
 fn nothing_is_sent_and_nothing_computed_while_idle() {
     let mut screen = Screen::compared();
     let time = Duration::from_secs(2);
-    assert_eq!(screen.bytes_while_idle(time, time), 0);
     #[cfg(target_os = "linux")]
     {
-        // The work for quiet moments comes to an end, however slow the machine is.
+        // The work for quiet moments comes to an end, however slow the machine is; it may bring a latent's examples.
         let deadline = std::time::Instant::now() + DEADLINE;
         loop {
             let before = screen.cpu_ticks();
@@ -136,8 +135,8 @@ fn nothing_is_sent_and_nothing_computed_while_idle() {
             }
             assert!(std::time::Instant::now() < deadline, "{used} ticks of processor time in two idle seconds");
         }
-        assert_eq!(screen.bytes_while_idle(time, time), 0);
     }
+    assert_eq!(screen.bytes_while_idle(time, time), 0);
 }
 
 #[test]
