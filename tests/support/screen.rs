@@ -126,6 +126,20 @@ impl Screen {
         self.wait(&format!("{text:?} to go"), |screen| !screen.contains(text));
     }
 
+    /// Until the work for quiet moments has come to an end, however slow the machine is: it may bring a latent's examples.
+    pub fn settle(&mut self) {
+        let (time, deadline) = (Duration::from_secs(2), Instant::now() + DEADLINE);
+        loop {
+            let before = self.cpu_ticks();
+            self.bytes_while_idle(Duration::from_millis(1), time);
+            let used = self.cpu_ticks() - before;
+            if used <= 2 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{used} ticks of processor time in two idle seconds");
+        }
+    }
+
     /// Until nothing has come for this long; then how many bytes come in the time after.
     pub fn bytes_while_idle(&mut self, quiet: Duration, time: Duration) -> usize {
         let end = Instant::now() + DEADLINE;
@@ -161,6 +175,12 @@ impl Screen {
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         // utime and stime are fields 14 and 15, counted from the process id.
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    /// Where the system does not tell, silence has to do.
+    #[cfg(not(target_os = "linux"))]
+    pub fn cpu_ticks(&self) -> u64 {
+        0
     }
 
     /// Wait for the end; the terminal must be as it was.
