@@ -16,15 +16,15 @@
 //! let text = "The army and the navy";
 //! let (ratio, criterion) = (0.5, spec.criterion);
 //! let readers = session.readers(ratio, criterion)?;
-//! let prompt = Prompt::read(text, session.tokens(text)?, readers, ratio, criterion, &mut || Ok(()))?;
+//! let mut prompt = Prompt::read(text, session.tokens(text)?, readers, ratio, criterion, &mut || Ok(()))?;
+//! prompt.reconstruct(&mut || Ok(()))?;
 //!
 //! let comparison = prompt.comparison(None);
-//! for view in &comparison.views {
-//!     let active: usize = (0..comparison.tokens.len()).map(|token| view.latents.row(token).0.len()).sum();
-//!     println!("{:<10} {active} active latents", view.variant);
+//! let explained = |variant| Some(comparison.view(variant)?.reconstruction?.explained_variance);
+//! for variant in Variant::ALL {
+//!     println!("{variant:<10} {:?} of the variance explained", explained(variant));
 //! }
-//! let of = |variant| comparison.view(variant).map_or(0, |view| view.latents.values.len());
-//! assert!(of(Variant::Pruned) < of(Variant::Transfer), "an SAE pruned by half fires less");
+//! assert!(explained(Variant::Pruned) < explained(Variant::Transfer), "half of its weights are gone");
 //! # Ok::<(), prunelens_core::error::Error>(())
 //! ```
 //!
