@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{
-    GPT2, Place, SAE, Tensors, fixture,
-    screen::{DEADLINE, Screen},
-};
+use crate::support::{GPT2, Place, SAE, Tensors, fixture, screen::Screen};
 
 /// The alternate screen was taken, and left.
 fn assert_left(screen: &Screen) {
