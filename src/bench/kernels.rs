@@ -3,9 +3,10 @@
 use candle_core::{DType, Tensor};
 use prunelens_core::{
     error::Result,
-    prune::{Group, Sparsity, cut, grid_ratio},
-    sae::Latents,
+    prune::Sparsity,
+    sae::{Latents, grid_ratio},
 };
+use prunelens_kernels::{Group, cut};
 use prunelens_kernels::{
     attention::Heads,
     device::{self, Backend, Buffer, DeviceRanks, Encoder, Lists, Matrix, Pairs, Route, layers},

@@ -15,11 +15,13 @@ use prunelens_core::{
     compare::{Prompt, Reader, Token, Variant},
     error::{Error, Result},
     model::{HookPoint, Model, Site, Space, Tick, ToDevice},
-    prune::{Criterion, Order, Pruning, Sparsity, sae::Norms},
-    sae::Sae,
+    prune::{
+        Sparsity,
+        sae::{Norms, rank},
+    },
+    sae::{Criterion, Pruning, place},
     session::{Session, SessionSpec},
 };
-use prunelens_kernels::device;
 use prunelens_metrics::{
     Measure,
     core::{CoreRun, CoreSpec},
@@ -140,7 +142,7 @@ pub fn run(
     }
     let (sae, model) = (&subject.readers[0].sae, &subject.readers[0].model);
     let sizes = Sizes::of(sae.d_in(), sae.d_sae(), model.config.d_vocab);
-    figures.card = device::of(&model.device)?.map(|backend| kernels::measure(&*backend, sizes)).transpose()?;
+    figures.card = model.ops.backend().map(|backend| kernels::measure(&**backend, sizes)).transpose()?;
     let text = if options.json { crate::output::json(&figures)? } else { table(&figures)? };
     writeln!(out, "{text}").map_err(|e| Error::io("stdout", e))
 }
@@ -190,17 +192,10 @@ fn from_shape(
     let x =
         original.capture(&Tensor::from_vec(ids, (1, n_tokens), &original.device)?, hook, tick)?.acts.flatten_to(1)?;
     let d_in = original.d_in(hook.site);
-    let backend = device::of(&device)?;
-    let sae = |seed| -> Result<Arc<Sae>> {
-        let sae = shape::sae(d_in, d_sae, hook, &x, seed)?;
-        Ok(Arc::new(match &backend {
-            Some(backend) => sae.to_device(backend)?,
-            None => sae,
-        }))
-    };
+    let sae = |seed| place(Arc::new(shape::sae(d_in, d_sae, hook, &x, seed)?), &*original.ops);
     let (sae, trained) = (sae(3)?, sae(4)?);
     let norms = Norms { enc: vec![1.0; d_in], dec: vec![1.0; d_sae] };
-    let order = Arc::new(Order::new(&sae, Criterion::Wanda, Some(&norms), tick)?);
+    let order = Arc::new(rank(&*sae, Criterion::Wanda, Some(&norms), tick)?);
     let reader = |variant: Variant| {
         let model = if variant.on_pruned_model() { &pruned } else { &original };
         let sae = if variant == Variant::Trained { &trained } else { &sae };
@@ -295,7 +290,7 @@ fn measure(subject: &Subject, tick: Tick) -> Result<Figures> {
         prompt.find_paths()
     })?;
     let rank_ms = median_ms(3, || {
-        let order = Order::new(sae, subject.criterion, subject.norms.as_ref(), &mut || Ok(()))?;
+        let order = rank(&**sae, subject.criterion, subject.norms.as_ref(), &mut || Ok(()))?;
         // Ranks made on a GPU may still be under way.
         sae.device().synchronize()?;
         drop(order);
@@ -355,7 +350,7 @@ fn wanda(model: &Model, tick: Tick) -> Result<f64> {
 /// Tokens a second of the passes and activations of one batch of the core metric; figures of the weights alone are left
 /// out, as in the reference's timing. And the longest time in which it did not look up from its work.
 fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<(f64, Duration)> {
-    let backend = readers[0].sae.backend.clone();
+    let ops = readers[0].model.ops.clone();
     let context = CORE.1.min(readers[0].model.config.n_ctx);
     let vocab = readers[0].model.config.d_vocab as u32;
     let mut rng = StdRng::seed_from_u64(11);
@@ -372,9 +367,9 @@ fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<(f64, Dur
     let (mut looked_up, mut gap, mut before) = (started, Duration::ZERO, Duration::ZERO);
     let mut watched = || {
         let mut wait = looked_up.elapsed();
-        if let Some(there) = &backend {
+        if ops.backend().is_some() {
             // As the explorer does: what was launched in the part before this one is done, this one is still queued.
-            there.backend().pace()?;
+            ops.await_previous()?;
             wait = looked_up.elapsed();
             (wait, before) = (wait + before, wait);
         }

@@ -8,7 +8,7 @@ use prunelens_core::{
     model::{Block, Config, HookPoint, Linear, Model, Norm, NormKind, Part, Rotary, Space, config::Keys, families},
     sae::{Activation, Normalize, Sae, SaeConfig},
 };
-use prunelens_kernels::{device, with_f32};
+use prunelens_kernels::{ops, with_f32};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rayon::prelude::*;
 use serde_json::json;
@@ -95,7 +95,7 @@ pub fn model(name: &str) -> Result<Model> {
         unembed: Linear { weight: embed.clone(), bias: None },
         embed,
         config,
-        backend: device::of(&device)?,
+        ops: ops::of(&device)?,
         device,
         dtype: DType::F32,
         processed: false,
@@ -151,7 +151,6 @@ pub fn sae(d_in: usize, d_sae: usize, hook: HookPoint, x: &Tensor, seed: u64) ->
         b_dec: vec![0.0; d_in],
         activation: Activation::Relu,
         decode_scale: None,
-        backend: None,
     };
     let pre = sae.pre_activations(&with_f32(x, <[f32]>::to_vec)?)?;
     let active = 32.min(d_sae - 1);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{prune::Criterion, session::SessionSpec};
+use prunelens_core::{sae::Criterion, session::SessionSpec};
 use prunelens_metrics::JobSpec;
 
 pub type JobId = u64;

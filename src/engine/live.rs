@@ -6,7 +6,7 @@ use prunelens_core::{
     compare::{Prompt, index::Index, matching::Matching},
     error::{Error, Result},
     model::Tick,
-    prune::Criterion,
+    sae::Criterion,
     session::Session,
 };
 use prunelens_metrics::{Estimate, Family, JobSpec, Probe, fit};

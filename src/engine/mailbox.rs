@@ -128,7 +128,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use prunelens_core::prune::Criterion;
+    use prunelens_core::sae::Criterion;
 
     fn ratio(generation: u64) -> Request {
         Request::SetRatio { generation, ratio: 0.1, criterion: Criterion::Wanda }

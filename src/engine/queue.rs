@@ -262,7 +262,7 @@ impl Queue {
         session: &Session,
         served: &mut Duration,
     ) -> Result<()> {
-        session.pace()?;
+        session.await_previous()?;
         if mailbox.ends(Some(id)) {
             return Err(Error::Interrupted);
         }

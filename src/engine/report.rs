@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use prunelens_core::{
     compare::{Comparison, LatentDetail, Variant},
     progress::Progress,
-    prune::Criterion,
+    sae::Criterion,
 };
 use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run};
 

@@ -12,8 +12,7 @@ use prunelens_core::{
     compare::{Prompt, Variant, index::Index, matching::Matching},
     demo,
     error::{Error, Result},
-    prune::Criterion,
-    sae::Sae,
+    sae::{Criterion, Sae},
     session::{Session, SessionSpec, Source, token_tensor},
 };
 use prunelens_metrics::{FAMILIES, Family, Param, Store};
@@ -182,7 +181,7 @@ impl Engine {
             Background::Match => match &session.trained {
                 Some(trained) => {
                     let tick = &mut || yield_to(live, &mailbox);
-                    Matching::new(&session.sae, trained, tick).map(|found| {
+                    Matching::new(&*session.sae, &**trained, tick).map(|found| {
                         live.matching = Some(found);
                         live.tell();
                     })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Command, ValueEnum};
 use prunelens_core::{
     model::HookPoint,
-    prune::Criterion,
+    sae::Criterion,
     session::{Compress, DeviceSpec, Processing},
 };
 use serde::Deserialize;

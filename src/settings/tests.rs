@@ -1,5 +1,5 @@
 use prunelens_core::{
-    prune::Criterion,
+    sae::Criterion,
     session::{DeviceSpec, Processing},
 };
 

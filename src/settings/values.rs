@@ -5,7 +5,7 @@ use std::{fmt, ops::RangeInclusive, str::FromStr};
 use candle_core::DType;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use prunelens_core::{
-    prune::{Criterion, MAX_RATIO},
+    sae::{Criterion, MAX_RATIO},
     session::{DTYPES, Processing, dtype_by_name},
 };
 use serde::{Deserialize, Deserializer, de::Error};

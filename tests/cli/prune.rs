@@ -8,6 +8,7 @@ use prunelens_core::{
     error::Result,
     model::{Model, Part},
     progress::Progress,
+    prune::sae::apply,
     sae::formats,
     session::{Models, Session, SessionSpec, Source, silent},
 };
@@ -172,7 +173,7 @@ fn a_pruned_sae_is_the_one_in_memory() {
         let spec = SessionSpec { sae: Some(Source::Path(sae.clone())), ..spec(&model, "wanda:0.5") };
         let session = Session::load(&spec, &mut quiet).unwrap();
         let pruning = session.pruning(0.37, criterion.parse().unwrap(), &mut || Ok(())).unwrap();
-        let expected = pruning.apply(&session.sae).unwrap();
+        let expected = apply(&pruning, &session.sae).unwrap();
         let found = formats::load(&out).unwrap();
         assert_eq!(values(&expected.w_enc), values(&found.w_enc), "{criterion}");
         assert_eq!(values(&expected.w_dec), values(&found.w_dec), "{criterion}");

@@ -7,8 +7,8 @@ use prunelens_core::{
     compare::{Reader, Variant},
     error::Error,
     model::{Model, Tokenizer},
-    prune::{Criterion, Order, Pruning},
-    sae::formats,
+    prune::sae::rank,
+    sae::{Criterion, Pruning, formats},
     session::{Compress, Session, SessionSpec},
 };
 use prunelens_metrics::{
@@ -26,7 +26,7 @@ fn run() -> AbsorptionRun {
     let tokenizer = Tokenizer::load(&metrics_fixture("model"), &model.config).unwrap();
     let (original, pruned) = (Arc::new(model.clone()), Arc::new(model));
     let sae = Arc::new(formats::load(&metrics_fixture("saes/absorption")).unwrap());
-    let order = Arc::new(Order::new(&sae, Criterion::Magnitude, None, &mut || Ok(())).unwrap());
+    let order = Arc::new(rank(&*sae, Criterion::Magnitude, None, &mut || Ok(())).unwrap());
     let reader = |variant, ratio: Option<f64>| {
         let model = if variant == Variant::Original { &original } else { &pruned };
         let pruning = ratio.map(|ratio| Pruning { order: order.clone(), ratio });

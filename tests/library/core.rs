@@ -8,8 +8,8 @@ use prunelens_core::{
     data::read_tokens,
     error::Error,
     model::{Captured, HookPoint, Model, Site},
-    prune::{Criterion, Order, Pruning},
-    sae::{Sae, formats},
+    prune::sae::rank,
+    sae::{Criterion, Pruning, Sae, formats},
 };
 use prunelens_metrics::{
     Measure,
@@ -31,7 +31,7 @@ fn readers() -> Vec<Reader> {
     let pretrained = sae("standard_resid");
     let mut trained = Sae::clone(&pretrained);
     trained.b_enc.iter_mut().for_each(|b| *b += 0.05);
-    let order = Arc::new(Order::new(&pretrained, Criterion::Magnitude, None, &mut || Ok(())).unwrap());
+    let order = Arc::new(rank(&*pretrained, Criterion::Magnitude, None, &mut || Ok(())).unwrap());
     let reader = |variant, sae: &Arc<Sae>, pruning| {
         let model = if variant == Variant::Original { &original } else { &pruned };
         Reader::new(variant, model.clone(), sae.clone(), pruning, sae.config.hook, sae.config.space).unwrap()

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use prunelens::engine::{self, Command, EngineHandle, JobSpec, JobState, Report, Request};
 use prunelens_core::{
     compare::{Comparison, Variant},
-    prune::Criterion,
+    sae::Criterion,
     session::SessionSpec,
 };
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use prunelens_core::{
     compare::Variant,
-    prune::Criterion,
+    sae::Criterion,
     session::{Compress, DeviceSpec, Session, SessionSpec},
 };
 use prunelens_metrics::{

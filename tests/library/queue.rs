@@ -10,7 +10,7 @@ use prunelens::engine::{self, Command, EngineHandle, JobId, JobState, Options, R
 use prunelens_core::{
     error::{Error, Result},
     model::Tick,
-    prune::Criterion,
+    sae::Criterion,
     session::{Compress, SessionSpec},
 };
 use prunelens_metrics::{

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use prunelens_core::{
     compare::Variant,
-    prune::Criterion,
+    sae::Criterion,
     session::{Compress, SessionSpec, Source},
 };
 use prunelens_metrics::{

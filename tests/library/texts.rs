@@ -28,7 +28,7 @@ fn session() -> Session {
     let spec = SessionSpec {
         trained_sae: None,
         compress: Compress::Magnitude(0.5),
-        criterion: prunelens_core::prune::Criterion::Magnitude,
+        criterion: prunelens_core::sae::Criterion::Magnitude,
         ..SessionSpec::demo()
     };
     support::session(spec)

@@ -11,14 +11,17 @@ use candle_core::{DType, Device, Tensor};
 use prunelens::bench::kernels::{Sizes, measure};
 use prunelens_core::{
     compare::matching::Matching,
-    prune::{Group, Ranks, Sparsity, cut, model::pruned as prune_weights, norms},
-    sae::Latents,
+    prune::Sparsity,
+    sae::{DeviceSae, Latents, Sae},
 };
 use prunelens_kernels::{
+    Group, Ranks,
+    columns::add_squares,
+    cut,
     device::{self, Backend, Buffer, DeviceRanks, Lists, Matrix, Pairs, Route, Values},
     encode::{self, Encoder, Gate, STEPS},
     losses::{kl_divergence, log_sum_exp},
-    ranks as order,
+    ops, ranks as order,
 };
 
 use crate::support::{floats, stand_in};
@@ -34,7 +37,7 @@ fn backend() -> Option<Arc<dyn Backend>> {
 
 #[cfg(feature = "cuda")]
 fn gpu() -> Option<Arc<dyn Backend>> {
-    Some(crate::support::device::Place::asked().backend.expect("a GPU"))
+    Some(crate::support::device::TestDevice::asked().ops.backend().expect("a GPU").clone())
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -332,7 +335,7 @@ fn sums_of_squares() {
     for (name, rows, columns) in [("f32", 5, 3), ("bf16", 1, 300), ("f16", 37, 65)] {
         let x = eighths(rows * columns, 6);
         let mut want = vec![0.0; columns];
-        norms::add_squares(&mut want, &x);
+        add_squares(&mut want, &x);
         assert_eq!(device::column_squares(backend, &tensor(backend, name, &x, columns)).unwrap(), want);
     }
 }
@@ -348,7 +351,7 @@ fn pruned_weights() {
         let here = tensor(backend, "f32", &weight, columns).to_device(&Device::Cpu).unwrap();
         for sparsity in [Sparsity::Ratio(0.0), Sparsity::Ratio(0.6), Sparsity::NM(2, 4), Sparsity::NM(1, 8)] {
             for norms in [None, Some(&norms[..])] {
-                let want = floats(&prune_weights(&here, norms, sparsity, None).unwrap());
+                let want = floats(&ops::on(None).prune(&here, norms, sparsity).unwrap());
                 let got = device::prune(backend, &there, norms, sparsity).unwrap();
                 assert_eq!((got.dims(), got.dtype()), (there.dims(), there.dtype()));
                 assert_eq!(floats(&got), want, "{name} {rows}x{columns} {sparsity:?}");
@@ -437,7 +440,8 @@ fn matches_of_dictionaries() {
     let (a, b) = (sae(1), sae(40));
     let quiet = &mut || Ok(());
     let want = Matching::new(&a, &b, quiet).unwrap();
-    let got = Matching::new(&a.to_device(&backend).unwrap(), &b.to_device(&backend).unwrap(), quiet).unwrap();
+    let on_device = |sae: Sae| DeviceSae::new(backend.clone(), Arc::new(sae)).unwrap();
+    let got = Matching::new(&on_device(a), &on_device(b), quiet).unwrap();
     for latent in 0..300 {
         let (want, got) = (want.get(latent).unwrap(), got.get(latent).unwrap());
         assert_eq!((got.latent, got.mutual), (want.latent, want.mutual));

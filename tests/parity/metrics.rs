@@ -35,7 +35,7 @@ use prunelens_metrics::{
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use crate::support::{self, device::Place};
+use crate::support::{self, device::TestDevice};
 
 type Outcome = Result<(), String>;
 
@@ -223,7 +223,7 @@ impl Case<'_> {
 }
 
 fn load(model: &Path, sae: &Path, tokens: &Path) -> Loaded {
-    let place = Place::asked();
+    let place = TestDevice::asked();
     let model = place.model(model, DType::F32).map(|m| (Tokenizer::load(model, &m.config), m));
     let (tokenizer, model) = model.expect("model");
     let tokenizer = tokenizer.expect("tokenizer");

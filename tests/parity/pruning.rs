@@ -6,12 +6,16 @@ use candle_core::{Device, Tensor};
 use prunelens_core::{
     compare::path::PathGrid,
     model::{HookPoint, Site, Space},
-    prune::{Criterion, Order, Pruning, cut, sae::Norms},
-    sae::{Activation, Latents, Normalize, Sae, SaeConfig},
+    prune::sae::{Norms, apply, rank},
+    sae::{Activation, Criterion, Dictionary, Latents, Normalize, Order, Pruning, Sae, SaeConfig, place},
 };
-use prunelens_kernels::encode::keep;
+use prunelens_kernels::{
+    cut,
+    encode::keep,
+    ops::{self, Ops},
+};
 
-use crate::support::device::Place;
+use crate::support::device::TestDevice;
 
 const D_IN: usize = 37;
 const D_SAE: usize = 531;
@@ -52,24 +56,23 @@ fn sae(activation: Activation, architecture: &'static str) -> Sae {
         b_dec: noise(D_IN, 4),
         activation,
         decode_scale: None,
-        backend: None,
     }
 }
 
-/// On the processor, and on the card in PRUNELENS_DEVICE or one that stands in for it.
-fn kinds() -> Vec<Sae> {
-    let place = if std::env::var_os("PRUNELENS_DEVICE").is_some() { Some(Place::asked()) } else { Place::stand_in() };
-    let there = place.filter(|place| place.backend.is_some());
-    let to_device = there.into_iter().flat_map(|place| of_each_kind().into_iter().map(move |sae| place.sae(sae)));
-    of_each_kind().into_iter().chain(to_device.map(|sae| Sae::clone(&sae))).collect()
+/// On the CPU, and on the GPU in PRUNELENS_DEVICE or one that stands in for it.
+fn kinds() -> Vec<(Where, Arc<dyn Dictionary>)> {
+    let asked = std::env::var_os("PRUNELENS_DEVICE").is_some();
+    let device = if asked { Some(TestDevice::asked()) } else { TestDevice::stand_in() };
+    let device = device.filter(|device| device.ops.backend().is_some()).map(|device| device.ops);
+    let everywhere = [ops::on(None)].into_iter().chain(device);
+    everywhere.flat_map(|ops| of_each_kind().into_iter().map(move |sae| (ops.clone(), placed(sae, &ops)))).collect()
 }
 
-/// Where `like` works.
-fn beside(sae: Sae, like: &Sae) -> Sae {
-    match &like.backend {
-        Some(there) => sae.to_device(there.backend()).unwrap(),
-        None => sae,
-    }
+/// What an SAE works with.
+type Where = Arc<dyn Ops>;
+
+fn placed(sae: Sae, ops: &Where) -> Arc<dyn Dictionary> {
+    place(Arc::new(sae), &**ops).unwrap()
 }
 
 fn of_each_kind() -> Vec<Sae> {
@@ -83,13 +86,13 @@ fn of_each_kind() -> Vec<Sae> {
     ]
 }
 
-fn activations(sae: &Sae) -> Tensor {
-    // A card that is stood in for takes its time.
-    let tokens = if sae.backend.is_some() { 18 } else { TOKENS };
+fn activations(sae: &dyn Dictionary) -> Tensor {
+    // A GPU that is stood in for takes its time.
+    let tokens = if sae.bytes_on_device() > 0 { 18 } else { TOKENS };
     Tensor::from_vec(noise(tokens * D_IN, 5), (tokens, D_IN), &Device::Cpu).unwrap()
 }
 
-fn order(sae: &Sae, criterion: Criterion) -> Arc<Order> {
+fn order(sae: &dyn Dictionary, criterion: Criterion) -> Arc<Order> {
     let (enc, dec) = match criterion {
         Criterion::Wanda => (D_IN, D_SAE),
         _ => (D_SAE, D_IN),
@@ -97,7 +100,7 @@ fn order(sae: &Sae, criterion: Criterion) -> Arc<Order> {
     let positive = |n: usize, salt: u64| noise(n, salt).iter().map(|v| v.abs()).collect();
     let norms = Norms { enc: positive(enc, 9), dec: positive(dec, 10) };
     let needed = matches!(criterion, Criterion::Wanda | Criterion::Paper).then_some(&norms);
-    Arc::new(Order::new(sae, criterion, needed, &mut || Ok(())).unwrap())
+    Arc::new(rank(sae, criterion, needed, &mut || Ok(())).unwrap())
 }
 
 fn bits(tensor: &Tensor) -> Vec<u32> {
@@ -155,15 +158,15 @@ fn close(latents: &Latents, want: &[f64]) {
 
 #[test]
 fn latents_at_a_ratio_are_those_of_the_sae_with_its_zeros_written_out() {
-    for sae in kinds() {
-        let x = activations(&sae);
+    for (ops, sae) in kinds() {
+        let x = activations(&*sae);
         close(&sae.encode(&x, None).unwrap().latents, &plain(&sae, &x));
         for criterion in Criterion::ALL {
-            let order = order(&sae, criterion);
+            let order = order(&*sae, criterion);
             for ratio in [0.0, 0.3, 0.77, 0.99] {
                 let pruning = Pruning { order: order.clone(), ratio };
                 let encoded = sae.encode(&x, Some(&pruning)).unwrap();
-                let applied = beside(pruning.apply(&sae).unwrap(), &sae);
+                let applied = placed(apply(&pruning, &sae).unwrap(), &ops);
                 close(&encoded.latents, &plain(&applied, &x));
                 assert_eq!(encoded.latents, applied.encode(&x, None).unwrap().latents);
                 let (a, b) = (sae.decode(&encoded, Some(&pruning)).unwrap(), applied.decode(&encoded, None).unwrap());
@@ -180,7 +183,7 @@ fn every_group_loses_exactly_its_share() {
         let order = order(&sae, criterion);
         for percent in 0..100 {
             let ratio = f64::from(percent) / 100.0;
-            let applied = Pruning { order: order.clone(), ratio }.apply(&sae).unwrap();
+            let applied = apply(&Pruning { order: order.clone(), ratio }, &sae).unwrap();
             let zeros = |t: &Tensor, group_len: usize, along_rows: bool| {
                 let t = if along_rows { t.clone() } else { t.t().unwrap().contiguous().unwrap() };
                 for row in t.to_vec2::<f32>().unwrap() {
@@ -197,11 +200,11 @@ fn every_group_loses_exactly_its_share() {
 
 #[test]
 fn ratio_zero_is_untouched_and_coming_back_gives_the_same_bits() {
-    for sae in kinds() {
-        let x = activations(&sae);
-        let order = order(&sae, Criterion::Wanda);
+    for (_, sae) in kinds() {
+        let x = activations(&*sae);
+        let order = order(&*sae, Criterion::Wanda);
         let at = |ratio: f64| Pruning { order: order.clone(), ratio };
-        let untouched = at(0.0).apply(&sae).unwrap();
+        let untouched = apply(&at(0.0), &sae).unwrap();
         assert_eq!(bits(&untouched.w_enc), bits(&sae.w_enc));
         assert_eq!(bits(&untouched.w_dec), bits(&sae.w_dec));
         assert_eq!(sae.encode(&x, Some(&at(0.0))).unwrap().latents, sae.encode(&x, None).unwrap().latents);
@@ -218,7 +221,7 @@ fn larger_ratios_keep_subsets() {
     let kept = |ratio: f64| {
         let mut out = vec![0.0; D_SAE * D_IN];
         let ones = vec![1.0; D_SAE * D_IN];
-        keep(&ones, Some((order.enc().host().unwrap(), order.enc().cut(ratio))), 0..D_SAE * D_IN, &mut out);
+        keep(&ones, Some((order.enc.host().unwrap(), order.enc.cut(ratio))), 0..D_SAE * D_IN, &mut out);
         out
     };
     let mut before = kept(0.0);
@@ -231,15 +234,15 @@ fn larger_ratios_keep_subsets() {
 
 #[test]
 fn paths_are_what_encoding_at_each_ratio_gives() {
-    for sae in kinds() {
-        let x = activations(&sae);
+    for (_, sae) in kinds() {
+        let x = activations(&*sae);
         let counts = vec![true; x.dim(0).unwrap()];
         for criterion in
-            if sae.backend.is_some() { vec![Criterion::Wanda] } else { vec![Criterion::Wanda, Criterion::Paper] }
+            if sae.bytes_on_device() > 0 { vec![Criterion::Wanda] } else { vec![Criterion::Wanda, Criterion::Paper] }
         {
-            let order = order(&sae, criterion);
+            let order = order(&*sae, criterion);
             let active = sae.encode(&x, None).unwrap().latents;
-            let grid = PathGrid::new(&sae, &order, &x, &active).unwrap();
+            let grid = PathGrid::new(&*sae, &order, &x, &active).unwrap();
             let paths = grid.paths(&sae, &order, &counts);
             assert_eq!(paths.active, active.indices.len());
             assert_eq!(paths.survival[0], 1.0);

@@ -15,13 +15,16 @@ use prunelens_core::{
         splice::{losses, mean, next_tokens},
     },
     model::{HookPoint, Model, Part, Space, Tokenizer},
-    prune::{Criterion, Order, Pruning, Sparsity, sae::Gather},
-    sae::{self, Sae},
+    prune::{
+        Sparsity,
+        sae::{Gather, apply, rank},
+    },
+    sae::{self, Criterion, Dictionary, Pruning},
     session::token_tensor,
 };
 use serde_json::Value;
 
-use crate::support::{device::Place, fixtures, floats};
+use crate::support::{device::TestDevice, fixtures, floats};
 
 type Tensors = HashMap<String, Tensor>;
 
@@ -131,19 +134,19 @@ fn one(ids: &[u32], model: &Model) -> Tensor {
 
 #[test]
 fn the_reference_stack() {
-    check(&Place::asked(), DType::F32);
+    check(&TestDevice::asked(), DType::F32);
 }
 
 /// The way of a GPU gives the reference's numbers too, as far as it can be tried without one: SAEs and their pruning by its
 /// kernels, and models by candle's operations, which the processor leaves to our own loops in f32 only.
 #[test]
 fn the_way_of_a_gpu() {
-    if let Some(place) = Place::stand_in() {
+    if let Some(place) = TestDevice::stand_in() {
         check(&place, DType::F32);
     }
 }
 
-fn check(place: &Place, dtype: DType) {
+fn check(place: &TestDevice, dtype: DType) {
     let root = root();
     // Python writes infinity bare, which is not JSON.
     let index = std::fs::read_to_string(root.join("index.json")).unwrap().replace(": Infinity", ": null");
@@ -175,7 +178,7 @@ fn check(place: &Place, dtype: DType) {
 }
 
 fn check_model(
-    place: &Place,
+    place: &TestDevice,
     dtype: DType,
     root: &Path,
     case: &Value,
@@ -348,7 +351,14 @@ fn check_paper_masks(pruned: &Model, arch: &str, expected: &Tensors, report: &mu
     }
 }
 
-fn check_sae(place: &Place, root: &Path, case: &Value, subject: &Subject, tolerance: &Tolerance, report: &mut Report) {
+fn check_sae(
+    place: &TestDevice,
+    root: &Path,
+    case: &Value,
+    subject: &Subject,
+    tolerance: &Tolerance,
+    report: &mut Report,
+) {
     let id = case["id"].as_str().unwrap();
     let dir = root.join(case["files"][0].as_str().unwrap());
     let sae = match sae::formats::load(&dir) {
@@ -420,8 +430,8 @@ fn check_reader(
 
 #[allow(clippy::too_many_arguments)]
 fn check_pruned(
-    place: &Place,
-    sae: &Arc<Sae>,
+    place: &TestDevice,
+    sae: &Arc<dyn Dictionary>,
     hook: HookPoint,
     space: Space,
     case: &Value,
@@ -442,18 +452,18 @@ fn check_pruned(
         for batch in &batches {
             let ids = token_tensor(batch, &reader.model).unwrap();
             let x = reader.input(&reader.model.capture(&ids, hook, tick).unwrap()).unwrap();
-            gather.add(sae, &x, &reader.encode(&x).unwrap(), batch.len()).unwrap();
+            gather.add(&**sae, &x, &reader.encode(&x).unwrap(), batch.len()).unwrap();
         }
         let norms = gather.norms();
         for (side, got) in [("enc", &norms.enc), ("dec", &norms.dec)] {
             let result = tolerance.check("norms", got, &expected[&format!("prune.{rule}.norm_{side}")]);
             report.add("sae norms", format!("{id} {rule} {side}"), result);
         }
-        let order = Arc::new(Order::new(sae, criterion, Some(&norms), tick).unwrap());
+        let order = Arc::new(rank(&**sae, criterion, Some(&norms), tick).unwrap());
         for ratio in case["ratios"].as_array().unwrap() {
             let prefix = format!("prune.{rule}.r{ratio}");
             let pruning = Pruning { order: order.clone(), ratio: ratio.as_f64().unwrap() };
-            let applied = pruning.apply(sae).unwrap();
+            let applied = apply(&pruning, sae).unwrap();
             // Ours are [d_sae, d_in]; the file's W_enc is [d_in, d_sae].
             for (name, ours, theirs) in [
                 ("W_enc", applied.w_enc.t().unwrap(), sae.w_enc.t().unwrap()),
@@ -520,7 +530,7 @@ fn apart(got: &[f32], want: &Tensor) -> f64 {
 /// Models in bf16, SAEs in f32 as always.
 #[test]
 fn the_reference_stack_in_bf16() {
-    let (place, root) = (Place::asked(), root());
+    let (place, root) = (TestDevice::asked(), root());
     let index = std::fs::read_to_string(root.join("index.json")).unwrap().replace(": Infinity", ": null");
     let index: Value = serde_json::from_str(&index).unwrap();
     let mut found: BTreeMap<&str, Vec<(f64, String)>> = BTreeMap::new();

@@ -9,22 +9,27 @@ use std::{
 };
 
 use candle_core::{DType, Device};
-use prunelens_core::{error::Result, model::Model, sae::Sae, session::DeviceSpec};
-use prunelens_kernels::device::{self, Backend};
+use prunelens_core::{
+    error::Result,
+    model::Model,
+    sae::{Dictionary, Sae, place},
+    session::DeviceSpec,
+};
+use prunelens_kernels::ops::{self, Ops};
 
 use super::stand_in;
 
 #[derive(Clone)]
-pub struct Place {
+pub struct TestDevice {
     pub device: Device,
-    pub backend: Option<Arc<dyn Backend>>,
+    pub ops: Arc<dyn Ops>,
 }
 
-impl Place {
+impl TestDevice {
     /// As the environment asks. A device that cannot be had fails the test: nothing would be checked.
     /// It is opened once: to a GPU that is opened anew all kernels are new.
     pub fn asked() -> Self {
-        static ASKED: OnceLock<Place> = OnceLock::new();
+        static ASKED: OnceLock<TestDevice> = OnceLock::new();
         ASKED.get_or_init(Self::as_asked).clone()
     }
 
@@ -37,25 +42,22 @@ impl Place {
     }
 
     fn on(device: Device) -> Self {
-        Self { backend: device::of(&device).unwrap(), device }
+        Self { ops: ops::of(&device).unwrap(), device }
     }
 
     /// None where there is no compiler for it.
     pub fn stand_in() -> Option<Self> {
-        Some(Self { device: Device::Cpu, backend: Some(stand_in::stand_in()?) })
+        Some(Self { device: Device::Cpu, ops: ops::on(Some(stand_in::stand_in()?)) })
     }
 
     /// A model where it is to work.
     pub fn model(&self, folder: &Path, dtype: DType) -> Result<Model> {
         let model = Model::load(folder, &self.device, dtype, &mut |_| Ok(()))?;
-        Ok(Model { backend: self.backend.clone(), ..model })
+        Ok(Model { ops: self.ops.clone(), ..model })
     }
 
     /// An SAE where it is to work.
-    pub fn sae(&self, sae: Sae) -> Arc<Sae> {
-        Arc::new(match &self.backend {
-            Some(backend) => sae.to_device(backend).unwrap(),
-            None => sae,
-        })
+    pub fn sae(&self, sae: Sae) -> Arc<dyn Dictionary> {
+        place(Arc::new(sae), &*self.ops).unwrap()
     }
 }

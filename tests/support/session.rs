@@ -19,8 +19,7 @@ use prunelens_core::{
         Comparison, Example, GRID, LatentDetail, Match, Paths, ReconstructionFigures, SpliceFigures, Token, Variant,
         View, grid_ratio,
     },
-    prune::Criterion,
-    sae::Latents,
+    sae::{Criterion, Latents},
     session::SessionSpec,
 };
 use prunelens_metrics::{

@@ -97,7 +97,7 @@ impl Backend for StandIn {
         })
     }
 
-    fn pace(&self) -> Result<()> {
+    fn await_previous(&self) -> Result<()> {
         Ok(())
     }
 

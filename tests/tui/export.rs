@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prunelens::export::Figures;
-use prunelens_core::prune::Criterion;
+use prunelens_core::sae::Criterion;
 
 use crate::session::{PROMPT, Part, comparison, table};
 

@@ -10,7 +10,7 @@ use prunelens::{
         state::{Choice, Overlay, Panel, Phase, Screen, Sort},
     },
 };
-use prunelens_core::{compare::Variant, prune::Criterion};
+use prunelens_core::{compare::Variant, sae::Criterion};
 
 use crate::session::{PROMPT, Part, Session, info, key};
 

@@ -25,6 +25,11 @@ impl Heads {
     pub fn row(self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.width
     }
+
+    /// Numbers of a token's queries, and of `hook_z`.
+    pub fn queries(self) -> usize {
+        self.heads * self.width
+    }
 }
 
 /// Queries one task works on: short enough that masked keys cost little.

@@ -1,10 +1,12 @@
-//! Inner loops on plain slices: what candle's CPU backend runs on one thread, or cannot fuse.
+//! Inner loops on plain slices: what candle's CPU backend runs on one thread, or cannot fuse; the kernels for GPUs beside
+//! them, and in [`ops`] the operations that choose between the two.
 //!
 //! Every loop is compiled three times (AVX-512, AVX2 with FMA, baseline) and the best one the CPU has is taken when it
 //! runs, so that one binary is fast on a server and still starts on an old machine.
 
 pub mod act;
 pub mod attention;
+pub mod columns;
 pub mod device;
 pub mod encode;
 pub mod error;
@@ -14,6 +16,7 @@ pub mod kv_cache;
 pub mod latents;
 pub mod losses;
 pub mod matmul;
+pub mod ops;
 pub mod panel;
 pub mod panics;
 pub mod pointwise;

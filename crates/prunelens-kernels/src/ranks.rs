@@ -60,6 +60,30 @@ pub fn cut(group_len: usize, ratio: f64) -> u32 {
     (group_len as f64 * ratio) as u32
 }
 
+/// Zero the weights of lowest score in each group of each row of `w [rows, cols]`; the score is |w| times the column's norm.
+pub fn prune_rows(w: &[f32], norm: Option<&[f32]>, cols: usize, sparsity: Sparsity) -> Vec<f32> {
+    let mut out = w.to_vec();
+    out.par_chunks_mut(cols).for_each_init(Vec::new, |order: &mut Vec<u64>, row| {
+        let (group, n) = match sparsity {
+            Sparsity::Ratio(ratio) => (cols, cut(cols, ratio) as usize),
+            Sparsity::NM(n, m) => (m, n),
+        };
+        for (start, chunk) in row.chunks_mut(group).enumerate() {
+            order.clear();
+            order.extend(chunk.iter().enumerate().map(|(at, w)| {
+                let score = w.abs() * norm.map_or(1.0, |norm| norm[start * group + at]);
+                u64::from(score.to_bits()) << 32 | at as u64
+            }));
+            let n = n.min(order.len());
+            if n > 0 {
+                order.select_nth_unstable(n - 1);
+                order[..n].iter().for_each(|key| chunk[*key as u32 as usize] = 0.0);
+            }
+        }
+    });
+    out
+}
+
 /// Ranks of `[rows, cols]` weights by `score(row, col)`, which must be finite and not negative.
 pub fn ranks(rows: usize, cols: usize, group: Group, score: impl Fn(usize, usize) -> f32 + Sync) -> Ranks {
     if group.len(rows, cols) <= usize::from(u16::MAX) + 1 {

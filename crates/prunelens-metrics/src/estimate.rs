@@ -6,7 +6,7 @@ use prunelens_core::{
     compare::Variant,
     error::Result,
     model::Tick,
-    prune::Criterion,
+    sae::Criterion,
     session::{Session, token_tensor},
 };
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use prunelens_core::{
     compare::Variant,
     error::{Error, Result},
-    prune::{Criterion, MAX_RATIO},
+    sae::{Criterion, MAX_RATIO},
     session::Session,
     text::shorten,
 };

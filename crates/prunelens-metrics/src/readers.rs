@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prunelens_core::{
     compare::{Reader, Variant},
     error::{Error, Result},
-    prune::Criterion,
+    sae::Criterion,
     session::Session,
 };
 

@@ -98,11 +98,7 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
     let evaluation = match held_out {
         // What is measured is what was saved, rounded to 16 bits or not.
         Some(rows) => {
-            let sae = formats::load(&args.out)?;
-            let sae = Arc::new(match &model.backend {
-                Some(backend) => sae.to_device(backend)?,
-                None => sae,
-            });
+            let sae = Arc::new(formats::load(&args.out)?);
             let mut listen =
                 |done, total| line.line(|| format!("measuring  {:3.0} %", 100.0 * done as f64 / total as f64));
             Some(evaluate(model, &models.tokenizer, sae, rows, &mut listen, tick)?)
@@ -278,7 +274,6 @@ fn finished(args: &TrainArgs, spec: &TrainSpec, state: State, model: &Model) -> 
         b_dec: weights.b_dec,
         activation,
         decode_scale: None,
-        backend: None,
     })
 }
 

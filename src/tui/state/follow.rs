@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use prunelens_core::prune::Criterion;
+use prunelens_core::sae::Criterion;
 
 /// What a comparison is of.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! The form that starts a job: a family and its parameters, filled in with what suits the session.
 
-use prunelens_core::prune::Criterion;
+use prunelens_core::sae::Criterion;
 use prunelens_metrics::{
     Estimate,
     params::{CRITERION, RATIO},

@@ -23,7 +23,7 @@ pub use shown::{Dated, Shown};
 pub use table::{Change, Row, Sort, Table};
 
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
-use prunelens_core::{compare::LatentDetail, prune::Criterion, session::SessionSpec};
+use prunelens_core::{compare::LatentDetail, sae::Criterion, session::SessionSpec};
 
 use crate::{
     engine::{GPU, PROCESS},

@@ -2,7 +2,7 @@
 
 use prunelens_core::{
     compare::Variant,
-    prune::{Criterion, MAX_RATIO},
+    sae::{Criterion, MAX_RATIO},
 };
 
 use crate::{

@@ -1,6 +1,6 @@
 //! The ratio slider: what is pruned, and at which ratios latents die.
 
-use prunelens_core::prune::Criterion;
+use prunelens_core::sae::Criterion;
 use ratatui::{
     buffer::Buffer,
     layout::{Position, Rect},

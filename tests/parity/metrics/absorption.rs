@@ -87,7 +87,7 @@ fn same_probe(found: &Probe, expected: &Probe, tolerance: Tolerance) -> Outcome 
 fn prompts(case: &Case) -> Outcome {
     let expected = json(&case.folder.join("absorption/prompts.json"));
     let folder = case.folder.join("model");
-    let model = Place::asked().model(&folder, DType::F32).expect("model");
+    let model = TestDevice::asked().model(&folder, DType::F32).expect("model");
     let tokenizer = Tokenizer::load(&folder, &model.config).expect("tokenizer");
 
     let mut words: Vec<_> = vocabulary(&tokenizer).into_iter().map(|w| w.text).collect();

@@ -90,7 +90,7 @@ pub fn run(case: &Case) -> Outcome {
     let values = Values(fs::read(at("ravel/pairs.safetensors")).expect("pairs"));
     let quiet = &mut || Ok(());
 
-    let place = Place::asked();
+    let place = TestDevice::asked();
     let model = Arc::new(place.model(&at("model"), DType::F32).expect("model"));
     let tokenizer = Tokenizer::load(&at("model"), &model.config).expect("tokenizer");
     let model = readable(&model).expect("model");

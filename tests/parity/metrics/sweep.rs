@@ -2,7 +2,8 @@
 
 use prunelens_core::{
     compare::Reader,
-    prune::{Criterion, Order, Pruning, sae::Gather},
+    prune::sae::{Gather, rank},
+    sae::{Criterion, Pruning},
     session::token_tensor,
 };
 use prunelens_metrics::sweep::paper::PaperRun;
@@ -31,7 +32,7 @@ pub fn run(case: &Case) -> Outcome {
         let tokens = token_tensor(batch, &reader.model).expect("tokens");
         let captured = reader.model.capture(&tokens, reader.hook, &mut || Ok(())).expect("activations");
         let x = reader.input(&captured).expect("input");
-        gather.add(&reader.sae, &x, &reader.encode(&x).expect("latents"), batch.len()).expect("norms");
+        gather.add(&*reader.sae, &x, &reader.encode(&x).expect("latents"), batch.len()).expect("norms");
     }
     let norms = gather.norms();
     let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
@@ -41,7 +42,7 @@ pub fn run(case: &Case) -> Outcome {
         case.tolerance().check_all(name, &wide(found), &wide(&known))?;
     }
 
-    let order = Order::new(&reader.sae, Criterion::Paper, Some(&norms), &mut || Ok(())).expect("ranks");
+    let order = rank(&*reader.sae, Criterion::Paper, Some(&norms), &mut || Ok(())).expect("ranks");
     let order = Arc::new(order);
     let losses = expected["loss_by_ratio"].as_object().expect("losses");
     let mut readers = vec![reader.clone()];

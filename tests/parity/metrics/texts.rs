@@ -28,7 +28,7 @@ use prunelens_metrics::{
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::{Case, Outcome, Place, Tolerance, count, json, number, same_shape, text};
+use super::{Case, Outcome, TestDevice, Tolerance, count, json, number, same_shape, text};
 
 /// Tensors of a file as f64, by name, with their shapes.
 struct Tensors(Vec<u8>);
@@ -61,7 +61,7 @@ fn f64s(values: &[f32]) -> Vec<f64> {
 }
 
 fn reader(folder: &Path, sae: &Path) -> Reader {
-    let place = Place::asked();
+    let place = TestDevice::asked();
     let model = place.model(&folder.join("model"), DType::F32).expect("model");
     let sae = place.sae(formats::load(sae).expect("SAE"));
     let (hook, space) = (sae.config.hook, sae.config.space);

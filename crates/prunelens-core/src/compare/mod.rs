@@ -15,7 +15,7 @@ pub use prompt::Prompt;
 pub use reader::Reader;
 pub use variant::Variant;
 
-use crate::{prune::Criterion, sae::Latents};
+use crate::sae::{Criterion, Latents};
 
 /// Ratios at which survival and the paths of latents are given: 0, 0.05 ... 0.95.
 pub const GRID: usize = 20;

@@ -10,8 +10,7 @@ use prunelens_kernels::{
 use super::{Curve, GRID, Paths};
 use crate::{
     error::Result,
-    prune::{Order, grid_ratio},
-    sae::{Activation, Latents, Sae},
+    sae::{Activation, Dictionary, Latents, Order, Sae, grid_ratio},
 };
 
 /// Pre-activations of the prompt's active latents at every ratio, and (for TopK) who was the last to be chosen.
@@ -23,7 +22,7 @@ pub struct PathGrid {
 
 impl PathGrid {
     /// For activations `x [n, d_in]` in the SAE's space and the latents that the unpruned SAE finds there.
-    pub fn new(sae: &Sae, order: &std::sync::Arc<Order>, x: &Tensor, active: &Latents) -> Result<Self> {
+    pub fn new(sae: &dyn Dictionary, order: &std::sync::Arc<Order>, x: &Tensor, active: &Latents) -> Result<Self> {
         let grid = sae.grid(order, x, active)?;
         Ok(Self { grid, active: active.clone() })
     }
@@ -74,7 +73,7 @@ impl PathGrid {
         let (input, _) = sae.process_input(&x.narrow(0, token, 1)?)?;
         let d = sae.d_in();
         let first = latent as usize * d;
-        let ranks = order.enc().part(first..first + d)?;
+        let ranks = order.enc.part(first..first + d)?;
         // Terms in the order in which they die.
         let mut terms: Vec<(u32, f32)> =
             with_f32(&sae.w_enc, |w| (0..d).map(|i| (ranks[i], w[first + i] * input[i])).collect())?;
@@ -86,14 +85,14 @@ impl PathGrid {
             left[n] = left[n + 1] + terms[n].1;
         }
         let gone = |ratio: f64| {
-            let cut = order.enc().cut(ratio);
+            let cut = order.enc.cut(ratio);
             terms.partition_point(|t| t.0 < cut)
         };
-        let of_decoder = sae.activation.rescales().then(|| order.dec().part(first..first + d)).transpose()?;
+        let of_decoder = sae.activation.rescales().then(|| order.dec.part(first..first + d)).transpose()?;
         let rescale = |ratio_at: f64, pre: f32| -> Result<f32> {
             let Some(ranks) = &of_decoder else { return Ok(pre) };
             let row = with_f32(&sae.w_dec, |w| {
-                let cut = order.dec().cut(ratio_at);
+                let cut = order.dec.cut(ratio_at);
                 let kept = w[first..first + d].iter().zip(ranks).filter(|(_, rank)| **rank >= cut);
                 kept.map(|(w, _)| w * w).sum::<f32>().sqrt()
             })?;
@@ -119,7 +118,7 @@ impl PathGrid {
         if matches!(sae.activation, Activation::TopK { .. }) {
             return grid_ratio(step + 1);
         }
-        let (from, to) = (order.enc().cut(grid_ratio(step)), order.enc().cut(grid_ratio(step + 1)));
+        let (from, to) = (order.enc.cut(grid_ratio(step)), order.enc.cut(grid_ratio(step + 1)));
         let dead = |cut: u32| {
             let gone = terms.partition_point(|t| t.0 < cut);
             sae.activation.value(latent as usize, left[gone], &sae.b_enc) == 0.0

@@ -14,8 +14,7 @@ use crate::{
     data::rows::check_rows,
     error::{Error, Result},
     model::{Captured, Model, Tick},
-    prune::{Criterion, Pruning},
-    sae::Encoded,
+    sae::{Criterion, Encoded, Pruning},
 };
 
 /// One model's pass: stopped at the hook, gone on to the end when first needed.
@@ -214,7 +213,7 @@ impl Prompt {
             return Ok(());
         };
         let Some(pruning) = &pruned.reader.pruning else { return Ok(()) };
-        let sae = &pruned.reader.sae;
+        let sae = &*pruned.reader.sae;
         let grid = PathGrid::new(sae, &pruning.order, &pruned.x, &unpruned.encoded.latents)?;
         let paths = Arc::new(grid.paths(sae, &pruning.order, &self.counts));
         self.paths = Some((grid, paths));

@@ -8,8 +8,7 @@ use super::Variant;
 use crate::{
     error::{Error, Result},
     model::{Captured, HookPoint, Model, Space, processing::Offset},
-    prune::Pruning,
-    sae::{Encoded, Sae},
+    sae::{Dictionary, Encoded, Pruning},
 };
 
 /// One variant: which SAE reads which model, where, and pruned how.
@@ -17,7 +16,7 @@ use crate::{
 pub struct Reader {
     pub variant: Variant,
     pub model: Arc<Model>,
-    pub sae: Arc<Sae>,
+    pub sae: Arc<dyn Dictionary>,
     /// The SAE's own pruning, for the `pruned` variant.
     pub pruning: Option<Pruning>,
     pub hook: HookPoint,
@@ -29,7 +28,7 @@ impl Reader {
     pub fn new(
         variant: Variant,
         model: Arc<Model>,
-        sae: Arc<Sae>,
+        sae: Arc<dyn Dictionary>,
         pruning: Option<Pruning>,
         hook: HookPoint,
         space: Space,

@@ -1,14 +1,7 @@
 //! Cross-entropy and KL divergence with a reconstruction put at the hook.
 
-use std::sync::Arc;
-
 use candle_core::Tensor;
-use prunelens_kernels::{
-    device::{self, Backend},
-    losses::{kl_divergence, log_sum_exp},
-    with_f32,
-};
-use rayon::prelude::*;
+use prunelens_kernels::ops::{Compared, Logits};
 
 use crate::{
     error::{Error, Result},
@@ -24,9 +17,9 @@ pub struct TokenLosses {
     pub kl: Vec<f32>,
 }
 
-/// Logits in memory at a time, in values: bounds the chunk whatever the vocabulary. A card wants more at once.
+/// Logits in memory at a time, in values: bounds the chunk whatever the vocabulary. A GPU wants more at once.
 const CHUNK_VALUES: usize = 1 << 22;
-const CARD_CHUNK_VALUES: usize = 1 << 25;
+const DEVICE_CHUNK_VALUES: usize = 1 << 25;
 
 /// Clean logits are kept up to this many values; longer prompts compute them again when they are needed.
 const KEPT_VALUES: usize = 1 << 25;
@@ -49,8 +42,8 @@ impl CleanPass {
             return Ok(Self { last, logits: None, targets, ce });
         }
         tick()?;
-        let logits = Logits::of(model, &last, 0, n)?;
-        let ce = logits.cross_entropies(&targets)?;
+        let logits = logits(model, &last, 0, n)?;
+        let ce = model.ops.cross_entropies(&logits, &targets)?;
         Ok(Self { last, logits: Some(logits), targets, ce })
     }
 
@@ -66,7 +59,7 @@ impl CleanPass {
             return found.pop().ok_or_else(|| Error::invalid("no losses for a spliced pass"));
         };
         tick()?;
-        clean.compare(&Logits::of(model, last, 0, last.dim(0)?)?, &self.targets)
+        compare(model, clean, &logits(model, last, 0, last.dim(0)?)?, &self.targets)
     }
 }
 
@@ -83,10 +76,9 @@ pub fn losses(
 ) -> Result<(Vec<f32>, Vec<TokenLosses>)> {
     let n = clean.dim(0)?;
     let flops = (2 * model.config.d_model * model.config.d_vocab) as f64;
-    let values = if model.device.is_cpu() { CHUNK_VALUES } else { CARD_CHUNK_VALUES };
+    let values = if model.device.is_cpu() { CHUNK_VALUES } else { DEVICE_CHUNK_VALUES };
     let rows = (values / model.config.d_vocab).min(tokens_at_once(flops, &model.device)).clamp(16, 512);
-    let constant =
-        |other: &&Tensor| if other.dim(0)? == 1 { Logits::of(model, other, 0, 1).map(Some) } else { Ok(None) };
+    let constant = |other: &&Tensor| if other.dim(0)? == 1 { logits(model, other, 0, 1).map(Some) } else { Ok(None) };
     let constant: Vec<Option<Logits>> = others.iter().map(constant).collect::<Result<_>>()?;
     let mut clean_ce = Vec::with_capacity(n);
     let mut all = vec![TokenLosses::default(); others.len()];
@@ -94,17 +86,17 @@ pub fn losses(
         tick()?;
         let len = rows.min(n - start);
         let targets = &targets[start..start + len];
-        let clean = Logits::of(model, clean, start, len)?;
+        let clean = logits(model, clean, start, len)?;
         tick()?;
-        clean_ce.extend(clean.cross_entropies(targets)?);
+        clean_ce.extend(model.ops.cross_entropies(&clean, targets)?);
         for ((other, constant), losses) in others.iter().zip(&constant).zip(&mut all) {
             tick()?;
             let found = match constant {
-                Some(constant) => clean.compare(constant, targets)?,
+                Some(constant) => compare(model, &clean, constant, targets)?,
                 None => {
-                    let other = Logits::of(model, other, start, len)?;
+                    let other = logits(model, other, start, len)?;
                     tick()?;
-                    clean.compare(&other, targets)?
+                    compare(model, &clean, &other, targets)?
                 }
             };
             losses.ce.extend(found.ce);
@@ -114,73 +106,15 @@ pub fn losses(
     Ok((clean_ce, all))
 }
 
-/// Logits of some positions, where the model is; a single row stands for every position.
-struct Logits {
-    /// `[rows, vocab]`.
-    values: Tensor,
-    vocab: usize,
-    /// [`log_sum_exp`] of each row, where the processor compares them.
-    lse: Vec<f32>,
-    backend: Option<Arc<dyn Backend>>,
+/// Logits of some positions.
+fn logits(model: &Model, last: &Tensor, start: usize, len: usize) -> Result<Logits> {
+    model.ops.logits(model.logits(&last.narrow(0, start, len)?.contiguous()?)?.contiguous()?)
 }
 
-impl Logits {
-    fn of(model: &Model, last: &Tensor, start: usize, len: usize) -> Result<Self> {
-        let values = model.logits(&last.narrow(0, start, len)?.contiguous()?)?.contiguous()?;
-        let vocab = model.config.d_vocab;
-        let lse = match &model.backend {
-            Some(_) => Vec::new(),
-            None => with_f32(&values, |v| v.par_chunks(vocab).map(log_sum_exp).collect())?,
-        };
-        Ok(Self { values, vocab, lse, backend: model.backend.clone() })
-    }
-
-    fn row<'a>(&self, values: &'a [f32], at: usize) -> (&'a [f32], f32) {
-        let at = if self.lse.len() == 1 { 0 } else { at };
-        (&values[at * self.vocab..(at + 1) * self.vocab], self.lse[at])
-    }
-
-    fn cross_entropies(&self, targets: &[Option<u32>]) -> Result<Vec<f32>> {
-        if let Some(backend) = &self.backend {
-            return Ok(self.compare_on(&**backend, self, targets)?.ce);
-        }
-        with_f32(&self.values, |values| {
-            let ce = |(at, target): (usize, &Option<u32>)| {
-                let (row, lse) = self.row(values, at);
-                target.and_then(|t| row.get(t as usize)).map_or(f32::NAN, |logit| lse - logit)
-            };
-            targets.iter().enumerate().map(ce).collect()
-        })
-    }
-
-    /// Losses of other logits against these.
-    fn compare(&self, other: &Self, targets: &[Option<u32>]) -> Result<TokenLosses> {
-        if let Some(backend) = &self.backend {
-            return self.compare_on(&**backend, other, targets);
-        }
-        let kl = with_f32(&self.values, |clean| {
-            with_f32(&other.values, |values| {
-                let kl = |at| {
-                    let ((p, p_lse), (q, q_lse)) = (self.row(clean, at), other.row(values, at));
-                    kl_divergence(p, p_lse, q, q_lse)
-                };
-                (0..targets.len()).into_par_iter().map(kl).collect()
-            })
-        })??;
-        Ok(TokenLosses { ce: other.cross_entropies(targets)?, kl })
-    }
-
-    fn compare_on(&self, backend: &dyn Backend, other: &Self, targets: &[Option<u32>]) -> Result<TokenLosses> {
-        let in_vocabulary = |target: &Option<u32>| target.filter(|t| (*t as usize) < self.vocab);
-        let wanted: Vec<u32> = targets.iter().map(|t| in_vocabulary(t).unwrap_or(u32::MAX)).collect();
-        let found = device::losses(backend, &self.values, &other.values, &wanted)?;
-        let ce =
-            |(found, target): (&device::Losses, &Option<u32>)| in_vocabulary(target).map_or(f32::NAN, |_| found.ce_q);
-        Ok(TokenLosses {
-            ce: found.iter().zip(targets).map(ce).collect(),
-            kl: found.iter().map(|found| found.kl_div).collect(),
-        })
-    }
+/// Losses of other logits against clean ones.
+fn compare(model: &Model, clean: &Logits, other: &Logits, targets: &[Option<u32>]) -> Result<TokenLosses> {
+    let Compared { ce, kl } = model.ops.compare(clean, other, targets)?;
+    Ok(TokenLosses { ce, kl })
 }
 
 /// The token that follows each position of rows of equal length; none at a row's end.

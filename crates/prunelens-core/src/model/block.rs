@@ -1,11 +1,11 @@
-//! One transformer block.
+//! One transformer block, for every pass: how attention joins tokens and what is kept on the way, a [`Pass`] says.
 
 use candle_core::Tensor;
-use prunelens_kernels::{attention::Heads, device::Backend};
+use prunelens_kernels::{attention::Heads, ops::Ops};
 
 use super::{
     config::Config,
-    ops::{self, Linear, Norm, Positions, Rotary},
+    layers::{Linear, Norm, Rotary},
 };
 use crate::error::Result;
 
@@ -40,20 +40,6 @@ pub struct Block {
     pub mlp_out: Linear,
 }
 
-/// What a block needs to know beside its weights.
-#[derive(Clone, Copy)]
-pub struct Shape<'a> {
-    pub config: &'a Config,
-    pub rotary: Option<&'a Rotary>,
-    pub backend: Option<&'a dyn Backend>,
-    pub layer: usize,
-    pub batch: usize,
-    pub time: usize,
-}
-
-/// The inputs of a block's matrices, for pruning.
-pub type Watch<'a> = &'a mut dyn FnMut(Part, &Tensor) -> Result<()>;
-
 impl Block {
     pub fn norms(&self) -> impl Iterator<Item = &Norm> {
         let posts = self.ln1_post.iter().chain(&self.ln2_post);
@@ -77,54 +63,111 @@ impl Block {
             Part::MlpOut => &mut self.mlp_out,
         }
     }
+}
 
-    /// `hook_z` of a residual stream `[batch * time, d_model]`.
-    pub fn z(&self, resid_pre: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
-        let x = self.ln1.forward(resid_pre, shape.backend)?;
-        watch(Part::Qkv, &x)?;
-        let qkv = self.qkv.forward(&x)?;
-        let positions = Positions { norms: self.qk_norms.as_ref(), rotary: shape.rotary };
-        ops::attention(qkv, (shape.batch, shape.time), heads(shape.config, shape.layer), positions, shape.backend)
+/// What is met on the way through a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// `hook_resid_pre`, as attention reads it.
+    ResidPre,
+    /// What one of the matrices multiplies.
+    Input(Part),
+    /// Attention's output before its norm, where it has one.
+    AttnOutPre,
+    /// The residual stream that the MLP reads: `hook_resid_mid`, or `hook_resid_pre` in parallel blocks.
+    MlpRead,
+    /// Before the activation function.
+    MlpPre,
+    /// The MLP's output before its norm, where it has one.
+    MlpOutPre,
+}
+
+/// A pass over some tokens: which of them attention joins, and what is kept on the way.
+pub trait Pass {
+    /// `hook_z [tokens, heads * width]` of a layer's `qkv [tokens, (heads + 2 kv_heads) * width]`.
+    fn attend(&mut self, layer: Layer, qkv: Tensor) -> Result<Tensor>;
+
+    /// Called with each tensor that [`Step`] names, when it is there.
+    fn meet(&mut self, _: Step, _: &Tensor) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called before each block; an error ends the pass.
+    fn tick(&mut self) -> Result<()>;
+}
+
+/// A block at work: its weights, and what it needs beside them.
+#[derive(Clone, Copy)]
+pub struct Layer<'a> {
+    pub block: &'a Block,
+    pub index: usize,
+    pub config: &'a Config,
+    pub rotary: Option<&'a Rotary>,
+    pub ops: &'a dyn Ops,
+}
+
+impl Layer<'_> {
+    pub fn heads(&self) -> Heads {
+        let config = self.config;
+        Heads {
+            heads: config.n_heads,
+            kv_heads: config.n_kv_heads,
+            width: config.d_head,
+            scale: config.attn_scale[self.index] as f32,
+            softcap: config.attn_softcap.map(|cap| cap as f32),
+            window: config.windows[self.index],
+        }
+    }
+
+    /// `hook_z` of a residual stream `[tokens, d_model]`.
+    pub fn z(self, resid_pre: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
+        pass.meet(Step::ResidPre, resid_pre)?;
+        let x = self.block.ln1.forward(resid_pre, self.ops)?;
+        pass.meet(Step::Input(Part::Qkv), &x)?;
+        pass.attend(self, self.block.qkv.forward(&x)?)
     }
 
     /// `hook_attn_out` of `hook_z`.
-    pub fn attn_out(&self, z: &Tensor, shape: Shape) -> Result<Tensor> {
-        let out = self.o.forward(z)?;
-        self.ln1_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, shape.backend))
+    pub fn attn_out(self, z: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
+        pass.meet(Step::Input(Part::O), z)?;
+        let out = self.block.o.forward(z)?;
+        let Some(norm) = &self.block.ln1_post else { return Ok(out) };
+        pass.meet(Step::AttnOutPre, &out)?;
+        norm.forward(&out, self.ops)
     }
 
-    /// `hook_mlp_out` of the residual stream that the MLP reads: `hook_resid_mid`, or `hook_resid_pre` in parallel blocks.
-    pub fn mlp(&self, resid_mid: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
-        let x = self.ln2.forward(resid_mid, shape.backend)?;
-        watch(Part::MlpIn, &x)?;
-        let x = ops::activate(self.mlp_in.forward(&x)?, shape.config.act, shape.config.gated, shape.backend)?;
-        watch(Part::MlpOut, &x)?;
-        let out = self.mlp_out.forward(&x)?;
-        self.ln2_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, shape.backend))
+    /// `hook_mlp_out` of the residual stream that the MLP reads.
+    pub fn mlp(self, read: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
+        pass.meet(Step::MlpRead, read)?;
+        let x = self.block.ln2.forward(read, self.ops)?;
+        pass.meet(Step::Input(Part::MlpIn), &x)?;
+        let pre = self.block.mlp_in.forward(&x)?;
+        pass.meet(Step::MlpPre, &pre)?;
+        let x = self.ops.activate(pre, self.config.act, self.config.gated)?;
+        pass.meet(Step::Input(Part::MlpOut), &x)?;
+        let out = self.block.mlp_out.forward(&x)?;
+        let Some(norm) = &self.block.ln2_post else { return Ok(out) };
+        pass.meet(Step::MlpOutPre, &out)?;
+        norm.forward(&out, self.ops)
     }
 
-    /// The whole block.
-    pub fn forward(&self, resid_pre: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
-        let z = self.z(resid_pre, shape, watch)?;
-        watch(Part::O, &z)?;
-        self.after_attention(resid_pre, &self.attn_out(&z, shape)?, shape, watch)
+    /// `hook_resid_post` of `hook_resid_pre`: the whole block.
+    pub fn forward(self, resid_pre: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
+        let z = self.z(resid_pre, pass)?;
+        self.after_z(resid_pre, &z, pass)
     }
 
-    /// The rest of the block, from the attention's output.
-    pub fn after_attention(&self, resid_pre: &Tensor, attn_out: &Tensor, shape: Shape, watch: Watch) -> Result<Tensor> {
+    /// `hook_resid_post` from `hook_z`.
+    pub fn after_z(self, resid_pre: &Tensor, z: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
+        let attn_out = self.attn_out(z, pass)?;
+        self.after_attention(resid_pre, &attn_out, pass)
+    }
+
+    /// `hook_resid_post` from `hook_attn_out`.
+    pub fn after_attention(self, resid_pre: &Tensor, attn_out: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
         let resid_mid = (resid_pre + attn_out)?;
-        let read = if shape.config.parallel { resid_pre } else { &resid_mid };
-        Ok((&resid_mid + self.mlp(read, shape, watch)?)?)
-    }
-}
-
-pub fn heads(config: &Config, layer: usize) -> Heads {
-    Heads {
-        heads: config.n_heads,
-        kv_heads: config.n_kv_heads,
-        width: config.d_head,
-        scale: config.attn_scale[layer] as f32,
-        softcap: config.attn_softcap.map(|cap| cap as f32),
-        window: config.windows[layer],
+        let read = if self.config.parallel { resid_pre } else { &resid_mid };
+        let mlp_out = self.mlp(read, pass)?;
+        Ok((resid_mid + mlp_out)?)
     }
 }

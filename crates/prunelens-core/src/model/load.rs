@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use prunelens_kernels::{device, matmul::transpose};
+use prunelens_kernels::{matmul::transpose, ops};
 use serde_json::Value;
 
 use super::{
@@ -329,7 +329,7 @@ impl Model {
         Ok(Self {
             name,
             device: device.clone(),
-            backend: device::of(device)?,
+            ops: ops::of(device)?,
             dtype,
             embed,
             positions,

@@ -8,8 +8,8 @@ pub mod config;
 pub mod families;
 mod gguf;
 pub mod hooks;
+pub mod layers;
 pub mod load;
-pub mod ops;
 mod pace;
 pub mod pass;
 pub mod processing;
@@ -22,14 +22,14 @@ pub mod weights;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use prunelens_kernels::device::Backend;
+use prunelens_kernels::ops::Ops;
 
-pub use block::{Block, Part};
+pub use block::{Block, Layer, Part, Pass, Step};
 pub use config::{Config, NormKind};
 pub use hooks::{HookPoint, Site};
-pub use ops::{Linear, Norm, Rotary};
+pub use layers::{Linear, Norm, Rotary};
 pub use pace::tokens_at_once;
-pub use pass::Captured;
+pub use pass::{Captured, Rows};
 pub use processing::Space;
 pub use prunelens_kernels::Act;
 pub use to_device::ToDevice;
@@ -46,8 +46,8 @@ pub struct Model {
     pub name: String,
     pub config: Config,
     pub device: Device,
-    /// What runs the kernels on that device, if it is a GPU.
-    pub backend: Option<Arc<dyn Backend>>,
+    /// What works there.
+    pub ops: Arc<dyn Ops>,
     pub dtype: DType,
     /// `[d_vocab, d_model]`.
     pub embed: Tensor,

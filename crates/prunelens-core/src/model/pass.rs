@@ -1,8 +1,14 @@
 //! Passes through a model that stop at a hook, resume from it, and put another activation there.
 
+use std::ops::Range;
+
 use candle_core::{DType, Tensor};
 
-use super::{Model, Tick, block::Shape, hooks::HookPoint, hooks::Site};
+use super::{
+    Model, Norm, Tick,
+    block::{Layer, Pass},
+    hooks::{HookPoint, Site},
+};
 use crate::error::{Error, Result};
 
 /// A pass stopped at a hook: the activation there, and what is needed to go on.
@@ -30,24 +36,105 @@ impl Captured {
     }
 }
 
-/// For passes that nobody watches.
-fn unwatched(_: super::Part, _: &Tensor) -> Result<()> {
-    Ok(())
+/// Rows of equal length, side by side.
+pub struct Rows<'t> {
+    pub batch: usize,
+    pub time: usize,
+    pub tick: Tick<'t>,
 }
 
+impl Pass for Rows<'_> {
+    fn attend(&mut self, layer: Layer, qkv: Tensor) -> Result<Tensor> {
+        let tables = layer.rotary.map(|rotary| rotary.first(self.time)).transpose()?;
+        let tables = tables.as_ref().map(|tables| (&tables.cos, &tables.sin));
+        let norms = layer.block.qk_norms.as_ref().map(|norms| norms.each_ref().map(Norm::view));
+        layer.ops.attention(qkv, (self.batch, self.time), layer.heads(), norms, tables)
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        (self.tick)()
+    }
+}
+
+/// What every kind of pass is made of.
 impl Model {
-    pub fn shape(&self, layer: usize, batch: usize, time: usize) -> Shape<'_> {
-        let local = self.rotary_local.as_ref().filter(|_| self.config.windows[layer].is_some());
-        Shape {
-            config: &self.config,
-            rotary: local.or(self.rotary.as_ref()),
-            backend: self.backend.as_deref(),
-            layer,
-            batch,
-            time,
+    pub fn layer(&self, index: usize) -> Layer<'_> {
+        let local = self.rotary_local.as_ref().filter(|_| self.config.windows[index].is_some());
+        let rotary = local.or(self.rotary.as_ref());
+        Layer { block: &self.blocks[index], index, config: &self.config, rotary, ops: &*self.ops }
+    }
+
+    /// Embeddings of token ids (u32), without positions.
+    pub(super) fn embeddings(&self, ids: &Tensor) -> Result<Tensor> {
+        let x = self.embed.index_select(ids, 0)?;
+        Ok(if self.config.embed_scale == 1.0 { x } else { (x * self.config.embed_scale)? })
+    }
+
+    /// Run some blocks on a residual stream `[tokens, d_model]`.
+    pub fn run(&self, mut resid: Tensor, blocks: Range<usize>, pass: &mut dyn Pass) -> Result<Tensor> {
+        for index in blocks {
+            pass.tick()?;
+            resid = self.layer(index).forward(&resid, pass)?;
+        }
+        Ok(resid)
+    }
+
+    /// From the residual stream before block 0 to a hook: the activation there, and for hooks beside the residual stream
+    /// what it will be added to.
+    pub(super) fn to_hook(
+        &self,
+        resid: Tensor,
+        hook: HookPoint,
+        pass: &mut dyn Pass,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let resid_pre = self.run(resid, 0..hook.layer, pass)?;
+        let layer = self.layer(hook.layer);
+        if hook.site == Site::ResidPre {
+            return Ok((resid_pre, None));
+        }
+        pass.tick()?;
+        let z = layer.z(&resid_pre, pass)?;
+        if hook.site == Site::Z {
+            return Ok((z, Some(resid_pre)));
+        }
+        let attn_out = layer.attn_out(&z, pass)?;
+        match hook.site {
+            Site::AttnOut => Ok((attn_out, Some(resid_pre))),
+            Site::ResidPost => Ok((layer.after_attention(&resid_pre, &attn_out, pass)?, None)),
+            Site::ResidMid => Ok(((resid_pre + attn_out)?, None)),
+            _ => {
+                let resid_mid = (&resid_pre + attn_out)?;
+                let read = if self.config.parallel { &resid_pre } else { &resid_mid };
+                Ok((layer.mlp(read, pass)?, Some(resid_mid)))
+            }
         }
     }
 
+    /// From a hook, with the activation `x` there and what [`to_hook`](Self::to_hook) kept, to after the last block.
+    pub(super) fn after_hook(
+        &self,
+        hook: HookPoint,
+        base: Option<&Tensor>,
+        x: Tensor,
+        pass: &mut dyn Pass,
+    ) -> Result<Tensor> {
+        let layer = self.layer(hook.layer);
+        let base = || base.ok_or_else(|| Error::invalid(format!("no residual stream was kept at {hook}")));
+        pass.tick()?;
+        let resid_post = match hook.site {
+            Site::ResidPre => layer.forward(&x, pass)?,
+            Site::Z => layer.after_z(base()?, &x, pass)?,
+            Site::AttnOut => layer.after_attention(base()?, &x, pass)?,
+            Site::ResidMid => (&x + layer.mlp(&x, pass)?)?,
+            Site::MlpOut => (base()? + &x)?,
+            Site::ResidPost => x,
+        };
+        self.run(resid_post, hook.layer + 1..self.config.n_layers, pass)
+    }
+}
+
+/// Passes over rows of equal length.
+impl Model {
     /// Residual stream before block 0, `[batch * time, d_model]`.
     pub fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
         let (batch, time) = tokens.dims2()?;
@@ -57,8 +144,7 @@ impl Model {
                 self.config.n_ctx, self.name
             )));
         }
-        let x = self.embed.index_select(&tokens.flatten_all()?, 0)?;
-        let x = if self.config.embed_scale == 1.0 { x } else { (x * self.config.embed_scale)? };
+        let x = self.embeddings(&tokens.flatten_all()?)?;
         Ok(match &self.positions {
             Some(positions) => {
                 let x = x.reshape((batch, time, ()))?.broadcast_add(&positions.narrow(0, 0, time)?)?;
@@ -68,59 +154,13 @@ impl Model {
         })
     }
 
-    /// Run blocks `from..to` on a residual stream `[batch * time, d_model]`.
-    pub fn run(&self, mut resid: Tensor, blocks: std::ops::Range<usize>, batch: usize, tick: Tick) -> Result<Tensor> {
-        let time = resid.dim(0)? / batch;
-        for layer in blocks {
-            tick()?;
-            resid = self.blocks[layer].forward(&resid, self.shape(layer, batch, time), &mut unwatched)?;
-        }
-        Ok(resid)
-    }
-
     /// Read the activation at a hook for token rows `[batch, time]` (u32); nothing after it is computed.
     pub fn capture(&self, tokens: &Tensor, hook: HookPoint, tick: Tick) -> Result<Captured> {
         self.check_hook(hook)?;
         let (batch, time) = tokens.dims2()?;
-        let resid = self.run(self.embed(tokens)?, 0..hook.layer, batch, tick)?;
-        let (acts, base) = self.at_hook(resid, hook, batch, time, tick)?;
+        let (acts, base) = self.to_hook(self.embed(tokens)?, hook, &mut Rows { batch, time, tick })?;
         let acts = acts.to_dtype(DType::F32)?.reshape((batch, time, ()))?;
         Ok(Captured { hook, acts, base })
-    }
-
-    fn at_hook(
-        &self,
-        resid_pre: Tensor,
-        hook: HookPoint,
-        batch: usize,
-        time: usize,
-        tick: Tick,
-    ) -> Result<(Tensor, Option<Tensor>)> {
-        let (block, shape) = (&self.blocks[hook.layer], self.shape(hook.layer, batch, time));
-        if hook.site == Site::ResidPre {
-            return Ok((resid_pre, None));
-        }
-        tick()?;
-        let z = block.z(&resid_pre, shape, &mut unwatched)?;
-        if hook.site == Site::Z {
-            return Ok((z, Some(resid_pre)));
-        }
-        let attn_out = block.attn_out(&z, shape)?;
-        if hook.site == Site::AttnOut {
-            return Ok((attn_out, Some(resid_pre)));
-        }
-        if self.config.parallel && hook.site == Site::MlpOut {
-            let mlp_out = block.mlp(&resid_pre, shape, &mut unwatched)?;
-            return Ok((mlp_out, Some((resid_pre + attn_out)?)));
-        }
-        if hook.site == Site::ResidPost {
-            return Ok((block.after_attention(&resid_pre, &attn_out, shape, &mut unwatched)?, None));
-        }
-        let resid_mid = (resid_pre + attn_out)?;
-        if hook.site == Site::ResidMid {
-            return Ok((resid_mid, None));
-        }
-        Ok((block.mlp(&resid_mid, shape, &mut unwatched)?, Some(resid_mid)))
     }
 
     /// Go on from a hook with the activation found there: the residual stream after the last block, `[batch, time, d_model]`.
@@ -130,24 +170,9 @@ impl Model {
 
     /// Go on from a hook with another activation, shaped like the one found there.
     pub fn resume(&self, captured: &Captured, replacement: &Tensor, tick: Tick) -> Result<Tensor> {
-        let HookPoint { layer, site } = captured.hook;
         let (batch, time) = (captured.batch(), captured.time());
-        let (block, shape) = (&self.blocks[layer], self.shape(layer, batch, time));
         let x = replacement.reshape((batch * time, ()))?.to_dtype(self.dtype)?;
-        let base = || {
-            let missing = || Error::invalid(format!("no residual stream was kept at {}", captured.hook));
-            captured.base.as_ref().ok_or_else(missing)
-        };
-        tick()?;
-        let resid_post = match site {
-            Site::ResidPre => block.forward(&x, shape, &mut unwatched)?,
-            Site::Z => block.after_attention(base()?, &block.attn_out(&x, shape)?, shape, &mut unwatched)?,
-            Site::AttnOut => block.after_attention(base()?, &x, shape, &mut unwatched)?,
-            Site::ResidMid => (&x + block.mlp(&x, shape, &mut unwatched)?)?,
-            Site::MlpOut => (base()? + &x)?,
-            Site::ResidPost => x,
-        };
-        let last = self.run(resid_post, layer + 1..self.config.n_layers, batch, tick)?;
+        let last = self.after_hook(captured.hook, captured.base.as_ref(), x, &mut Rows { batch, time, tick })?;
         Ok(last.reshape((batch, time, ()))?)
     }
 
@@ -156,8 +181,8 @@ impl Model {
         let mut shape = last.dims().to_vec();
         let width = shape.pop().unwrap_or(0);
         shape.push(self.config.d_vocab);
-        let x = self.ln_final.forward(&last.reshape(((), width))?, self.backend.as_deref())?;
+        let x = self.ln_final.forward(&last.reshape(((), width))?, &*self.ops)?;
         let logits = self.unembed.forward(&x)?.to_dtype(DType::F32)?;
-        Ok(super::ops::softcap(logits, self.config.logit_softcap)?.reshape(shape)?)
+        Ok(super::layers::softcap(logits, self.config.logit_softcap)?.reshape(shape)?)
     }
 }

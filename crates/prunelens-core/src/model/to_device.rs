@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor, TensorId};
-use prunelens_kernels::device;
+use prunelens_kernels::ops;
 
 use super::{Block, Linear, Model, Norm, Rotary, config::Rope};
 use crate::error::Result;
@@ -25,7 +25,7 @@ impl ToDevice {
             name: model.name.clone(),
             config: model.config.clone(),
             device: self.device.clone(),
-            backend: device::of(&self.device)?,
+            ops: ops::of(&self.device)?,
             dtype: self.dtype,
             embed: self.tensor(&model.embed)?,
             positions: self.optional(&model.positions)?,

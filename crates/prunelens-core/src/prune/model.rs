@@ -2,16 +2,12 @@
 //! arXiv 2507.15977 does.
 
 use candle_core::Tensor;
-use prunelens_kernels::{
-    device::{self, Backend},
-    with_f32,
-};
-use rayon::prelude::*;
+use prunelens_kernels::ops::Ops;
 
-use super::{Sparsity, cut, norms::InputNorm};
+use super::{Sparsity, norms::InputNorm};
 use crate::{
     error::{Error, Result},
-    model::{Model, Part},
+    model::{Layer, Model, Part, Pass, Rows, Step},
     progress::{Listener, Progress},
 };
 
@@ -19,44 +15,28 @@ use crate::{
 const BATCH_TOKENS: usize = 1024;
 const DEVICE_BATCH_TOKENS: usize = 4096;
 
-/// Zero the weights of lowest score in each group of each row of `w [rows, cols]`; the score is |w| times the column's norm.
-fn prune_rows(w: &[f32], norm: Option<&[f32]>, cols: usize, sparsity: Sparsity) -> Vec<f32> {
-    let mut out = w.to_vec();
-    out.par_chunks_mut(cols).for_each_init(Vec::new, |order: &mut Vec<u64>, row| {
-        let (group, n) = match sparsity {
-            Sparsity::Ratio(ratio) => (cols, cut(cols, ratio) as usize),
-            Sparsity::NM(n, m) => (m, n),
-        };
-        for (start, chunk) in row.chunks_mut(group).enumerate() {
-            order.clear();
-            order.extend(chunk.iter().enumerate().map(|(at, w)| {
-                let score = w.abs() * norm.map_or(1.0, |norm| norm[start * group + at]);
-                u64::from(score.to_bits()) << 32 | at as u64
-            }));
-            let n = n.min(order.len());
-            if n > 0 {
-                order.select_nth_unstable(n - 1);
-                order[..n].iter().for_each(|key| chunk[*key as u32 as usize] = 0.0);
-            }
-        }
-    });
-    out
+/// A pass that sums the squares of what each matrix of a block multiplies.
+struct Inputs<'a> {
+    rows: Rows<'a>,
+    /// One for each part, in their order.
+    norms: &'a mut [InputNorm],
+    ops: &'a dyn Ops,
 }
 
-/// A copy of weights `[rows, cols]` without those of lowest score, where they are.
-pub fn pruned(w: &Tensor, norm: Option<&[f32]>, sparsity: Sparsity, backend: Option<&dyn Backend>) -> Result<Tensor> {
-    let (cols, dtype) = (w.dim(1)?, w.dtype());
-    if let Sparsity::NM(_, m) = sparsity
-        && !cols.is_multiple_of(m)
-    {
-        return Err(Error::invalid(format!("{m} does not divide {cols} inputs; choose another n:m")));
+impl Pass for Inputs<'_> {
+    fn attend(&mut self, layer: Layer, qkv: Tensor) -> Result<Tensor> {
+        self.rows.attend(layer, qkv)
     }
-    if let Some(backend) = backend {
-        return device::prune(backend, w, norm, sparsity);
+
+    fn meet(&mut self, step: Step, x: &Tensor) -> Result<()> {
+        let Step::Input(part) = step else { return Ok(()) };
+        self.norms[part as usize].add_squares(&self.ops.column_squares(x)?, self.rows.batch);
+        Ok(())
     }
-    let wide = w.to_dtype(candle_core::DType::F32)?.contiguous()?;
-    let values = with_f32(&wide, |w| prune_rows(w, norm, cols, sparsity))?;
-    Ok(Tensor::from_vec(values, w.shape(), w.device())?.to_dtype(dtype)?)
+
+    fn tick(&mut self) -> Result<()> {
+        self.rows.tick()
+    }
 }
 
 fn report(progress: Listener, what: &str, layer: usize, model: &Model) -> Result<()> {
@@ -94,21 +74,19 @@ impl Model {
             for (stream, batch) in &streams {
                 report(progress, "pruning the model (wanda)", layer, self)?;
                 let (batch, time) = (*batch, stream.dim(0)? / batch);
-                let shape = self.shape(layer, batch, time);
-                model.blocks[layer].forward(stream, shape, &mut |part, x| {
-                    norms[part as usize].add_squares(&column_squares(x, shape.backend)?, shape.batch);
-                    Ok(())
-                })?;
+                let rows = Rows { batch, time, tick: &mut || Ok(()) };
+                model.layer(layer).forward(stream, &mut Inputs { rows, norms: &mut norms, ops: &*self.ops })?;
             }
             for part in Part::ALL {
                 let linear = model.blocks[layer].linear_mut(part);
-                linear.weight =
-                    pruned(&linear.weight, Some(&norms[part as usize].value()), sparsity, self.backend.as_deref())?;
+                linear.weight = self.ops.prune(&linear.weight, Some(&norms[part as usize].value()), sparsity)?;
             }
             if layer + 1 < self.config.n_layers {
                 for (stream, batch) in &mut streams {
                     report(progress, "pruning the model (wanda)", layer, self)?;
-                    *stream = model.run(stream.clone(), layer..layer + 1, *batch, &mut || Ok(()))?;
+                    let (batch, time) = (*batch, stream.dim(0)? / *batch);
+                    let rows = &mut Rows { batch, time, tick: &mut || Ok(()) };
+                    *stream = model.run(stream.clone(), layer..layer + 1, rows)?;
                 }
             }
         }
@@ -123,7 +101,7 @@ impl Model {
             report(progress, "pruning the model (magnitude)", layer, self)?;
             for part in Part::ALL {
                 let linear = block.linear_mut(part);
-                linear.weight = pruned(&linear.weight, None, Sparsity::Ratio(ratio), self.backend.as_deref())?;
+                linear.weight = self.ops.prune(&linear.weight, None, Sparsity::Ratio(ratio))?;
             }
         }
         Ok(model)
@@ -141,48 +119,37 @@ impl Model {
         let mut resid = model.embed(&tokens)?;
         for layer in 0..c.n_layers {
             report(progress, "pruning the model (paper)", layer, self)?;
-            let shape = self.shape(layer, 1, time);
+            let rows = &mut Rows { batch: 1, time, tick: &mut || Ok(()) };
             // Outputs of the weights as they are: queries, keys and values before rotation, and the attention's output.
-            let block = &model.blocks[layer];
-            let qkv = block.qkv.forward(&block.ln1.forward(&resid, shape.backend)?)?;
-            let z = block.z(&resid, shape, &mut |_, _| Ok(()))?;
-            let attn_out = block.attn_out(&z, shape)?;
-            let qkv_norm = column_norms(&qkv, shape.backend)?;
-            let o_norm = column_norms(&attn_out, shape.backend)?;
+            let (dense, ops) = (model.layer(layer), &*self.ops);
+            let qkv = dense.block.qkv.forward(&dense.block.ln1.forward(&resid, ops)?)?;
+            let z = dense.z(&resid, rows)?;
+            let attn_out = dense.attn_out(&z, rows)?;
+            let (qkv_norm, o_norm) = (column_norms(&qkv, ops)?, column_norms(&attn_out, ops)?);
             let block = &mut model.blocks[layer];
-            block.qkv.weight = by_head(&block.qkv.weight, &qkv_norm, c.d_head, ratio, shape.backend)?;
+            block.qkv.weight = by_head(&block.qkv.weight, &qkv_norm, c.d_head, ratio, ops)?;
             // W_O of a head is a block of columns of [d_model, heads * d_head]; its rows are those columns.
             let o = block.o.weight.t()?.contiguous()?;
-            let o = pruned(&o, Some(&o_norm), Sparsity::Ratio(ratio), shape.backend)?;
+            let o = ops.prune(&o, Some(&o_norm), Sparsity::Ratio(ratio))?;
             block.o.weight = o.t()?.contiguous()?;
-            resid = model.run(resid, layer..layer + 1, 1, &mut || Ok(()))?;
+            resid = model.run(resid, layer..layer + 1, rows)?;
         }
         Ok(model)
     }
 }
 
 /// Prune `[heads * d_head, d_model]` head by head: each input coordinate compares a head's outputs.
-fn by_head(weight: &Tensor, norm: &[f32], d_head: usize, ratio: f64, backend: Option<&dyn Backend>) -> Result<Tensor> {
+fn by_head(weight: &Tensor, norm: &[f32], d_head: usize, ratio: f64, ops: &dyn Ops) -> Result<Tensor> {
     let heads = (0..weight.dim(0)? / d_head)
         .map(|head| {
             let rows = weight.narrow(0, head * d_head, d_head)?.t()?.contiguous()?;
             let norm = &norm[head * d_head..(head + 1) * d_head];
-            Ok(pruned(&rows, Some(norm), Sparsity::Ratio(ratio), backend)?.t()?.contiguous()?)
+            Ok(ops.prune(&rows, Some(norm), Sparsity::Ratio(ratio))?.t()?.contiguous()?)
         })
         .collect::<Result<Vec<Tensor>>>()?;
     Ok(Tensor::cat(&heads, 0)?)
 }
 
-/// Sums of squares of the columns of `x [n, columns]`.
-fn column_squares(x: &Tensor, backend: Option<&dyn Backend>) -> Result<Vec<f64>> {
-    if let Some(backend) = backend {
-        return device::column_squares(backend, x);
-    }
-    let mut squares = vec![0.0; x.dim(1)?];
-    with_f32(&x.to_dtype(candle_core::DType::F32)?, |x| super::norms::add_squares(&mut squares, x))?;
-    Ok(squares)
-}
-
-fn column_norms(x: &Tensor, backend: Option<&dyn Backend>) -> Result<Vec<f32>> {
-    Ok(column_squares(x, backend)?.into_iter().map(|s| s.sqrt() as f32).collect())
+fn column_norms(x: &Tensor, ops: &dyn Ops) -> Result<Vec<f32>> {
+    Ok(ops.column_squares(x)?.into_iter().map(|s| s.sqrt() as f32).collect())
 }

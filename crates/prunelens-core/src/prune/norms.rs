@@ -1,5 +1,7 @@
 //! Norms of activations over calibration text: what weights are multiplied with, or what they produce.
 
+use prunelens_kernels::columns::add_squares;
+
 /// Column norms of inputs as Wanda takes them: the root of the mean over sequences of the sum over positions of squares.
 #[derive(Clone, Debug)]
 pub struct InputNorm {
@@ -61,12 +63,5 @@ impl OutputNorm {
     pub fn value(&self) -> Vec<f32> {
         let n = self.batches.max(1) as f64;
         self.sum.iter().map(|s| (s / n) as f32).collect()
-    }
-}
-
-/// Add the squares of each column of rows.
-pub fn add_squares(squares: &mut [f64], rows: &[f32]) {
-    for row in rows.chunks(squares.len()) {
-        squares.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v) * f64::from(*v));
     }
 }

@@ -7,12 +7,12 @@ use rayon::prelude::*;
 use super::{Encoded, Sae};
 use crate::{
     error::{Error, Result},
-    prune::Pruning,
+    sae::Pruning,
 };
 
 impl Sae {
     /// The gradient by each active latent, in the order of its values, from the one by the reconstruction (`[n, d_in]`, as
-    /// [`decode`](Self::decode) gives it). What undoes the input's normalisation counts as constant.
+    /// [`decode`](super::Dictionary::decode) gives it). What undoes the input's normalisation counts as constant.
     pub fn decode_vjp(&self, encoded: &Encoded, pruning: Option<&Pruning>, g: &Tensor) -> Result<Vec<f32>> {
         let (latents, d) = (&encoded.latents, self.d_in());
         if g.dims() != [latents.rows(), d] {

@@ -1,30 +1,35 @@
-//! Sparse autoencoders: encode, decode, and the published layouts they are read from.
+//! Sparse autoencoders: their weights, what they compute on a CPU or a GPU, and the published layouts they are read from.
 
 pub mod activation;
+mod cpu;
+mod criterion;
 mod device;
+mod dictionary;
 pub mod formats;
 mod gradient;
 pub mod normalize;
+mod pruning;
+mod ranked;
 
-use std::sync::Arc;
-
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use prunelens_kernels::{
-    device::Backend,
-    encode::{self, Encoder, Gate, Grid, STEPS},
+    encode::{self, Encoder, Gate},
     with_f32,
 };
 use serde_json::Value;
 
 pub use activation::Activation;
+pub use criterion::{Criterion, MAX_RATIO};
 pub use device::DeviceSae;
+pub use dictionary::{Dictionary, Encoded, Side, place};
 pub use normalize::Normalize;
 pub use prunelens_kernels::latents::Latents;
+pub use pruning::{Order, Pruning, grid_ratio};
+pub use ranked::Ranked;
 
 use crate::{
     error::{Error, Result},
     model::{HookPoint, Space},
-    prune::{Order, Pruning, grid_ratio, norms::add_squares},
 };
 
 /// What an SAE's file says beside its weights.
@@ -47,7 +52,8 @@ pub struct SaeConfig {
     pub warnings: Vec<String>,
 }
 
-/// A sparse autoencoder. Matrices have one row a latent, in f32.
+/// A sparse autoencoder as it was read, on the CPU. Matrices have one row a latent, in f32. What it computes is in
+/// [`Dictionary`].
 #[derive(Clone, Debug)]
 pub struct Sae {
     pub config: SaeConfig,
@@ -60,15 +66,6 @@ pub struct Sae {
     pub activation: Activation,
     /// Factor on each latent when decoding (`scaling_factor` of SAELens up to 5).
     pub decode_scale: Option<Vec<f32>>,
-    /// The same weights on a card, which then does the work.
-    pub backend: Option<Arc<DeviceSae>>,
-}
-
-/// Latents of some tokens, with what is needed to undo the input's normalisation.
-#[derive(Clone, Debug)]
-pub struct Encoded {
-    pub latents: Latents,
-    pub undo: normalize::Undo,
 }
 
 impl Sae {
@@ -86,17 +83,6 @@ impl Sae {
         let size = if d_sae >= 1000 { format!("{}k", d_sae / 1000) } else { d_sae.to_string() };
         let k = if let Activation::TopK { k, .. } = self.activation { k.to_string() } else { String::new() };
         format!("{size} {}{k}", self.config.architecture)
-    }
-
-    /// With its weights on a card too.
-    pub fn to_device(mut self, backend: &Arc<dyn Backend>) -> Result<Self> {
-        self.backend = Some(Arc::new(DeviceSae::new(backend.clone(), &self)?));
-        Ok(self)
-    }
-
-    /// Where it works.
-    pub fn device(&self) -> &Device {
-        self.backend.as_ref().map_or(&Device::Cpu, |backend| backend.backend().device())
     }
 
     /// What a card has to hold of it at most: weights, and ranks by one criterion.
@@ -133,17 +119,6 @@ impl Sae {
         Err(Error::invalid(format!("{name} reads activations of width {expected}, found {found}")))
     }
 
-    /// Latents of activations `[n, d_in]`, with the SAE pruned if asked.
-    pub fn encode(&self, x: &Tensor, pruning: Option<&Pruning>) -> Result<Encoded> {
-        if let Some(backend) = &self.backend {
-            return backend.encode(self, x, pruning);
-        }
-        let (x, undo) = self.process_input(x)?;
-        let mut latents = self.with_encoder(pruning, |encoder| encoder.encode(&x))?;
-        self.activation.finish(&mut latents, &self.b_enc);
-        Ok(Encoded { latents, undo })
-    }
-
     /// Pre-activations `[n, d_sae]` of the unpruned encoder, as SAELens' `hook_sae_acts_pre` gives them.
     pub fn pre_activations(&self, x: &[f32]) -> Result<Vec<f32>> {
         let (d_in, d_sae) = (self.d_in(), self.d_sae());
@@ -154,57 +129,6 @@ impl Sae {
             }
             pre
         })
-    }
-
-    /// Sum over positions of the square of each pre-activation, of activations `[n, d_in]`.
-    pub fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
-        if let Some(backend) = &self.backend {
-            return backend.pre_activation_squares(self, x);
-        }
-        // Dense pre-activations are wide: a few positions at a time.
-        let (input, mut squares) = (self.process_input(x)?.0, vec![0.0; self.d_sae()]);
-        for rows in input.chunks(64 * self.d_in()) {
-            add_squares(&mut squares, &self.pre_activations(rows)?);
-        }
-        Ok(squares)
-    }
-
-    /// Pre-activations of the `wanted` latents of `x` at every ratio, and for TopK the last latent chosen at each.
-    pub fn grid(&self, order: &Arc<Order>, x: &Tensor, wanted: &Latents) -> Result<Grid> {
-        if let Some(backend) = &self.backend {
-            return backend.grid(self, order, x, wanted);
-        }
-        let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc().cut(grid_ratio(step)));
-        let (input, _) = self.process_input(x)?;
-        let mut scales = Vec::new();
-        for step in 0..if self.activation.rescales() { STEPS } else { 0 } {
-            let pruning = Pruning { order: order.clone(), ratio: grid_ratio(step) };
-            scales.extend(self.decoder_norms(Some(&pruning))?.unwrap_or_default());
-        }
-        let (scales, ranks) = ((!scales.is_empty()).then_some(scales.as_slice()), order.enc().host()?);
-        self.with_encoder(None, |encoder| encoder.grid(&input, wanted, ranks, &cuts, scales))
-    }
-
-    /// Reconstruction `[n, d_in]` in the units of the activations, where the SAE works.
-    pub fn decode(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor> {
-        if let Some(backend) = &self.backend {
-            return encoded.undo.apply_tensor(&backend.decode_normalised(self, &encoded.latents, pruning)?);
-        }
-        let mut out = self.decode_normalised(encoded, pruning)?;
-        encoded.undo.apply(&mut out, self.d_in());
-        let n = encoded.latents.rows();
-        Ok(Tensor::from_vec(out, (n, self.d_in()), &Device::Cpu)?)
-    }
-
-    /// `f W_dec + b_dec`, still normalised: SAELens' `hook_sae_recons`.
-    pub fn decode_normalised(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Vec<f32>> {
-        if let Some(backend) = &self.backend {
-            return with_f32(&backend.decode_normalised(self, &encoded.latents, pruning)?, <[f32]>::to_vec);
-        }
-        let norms = self.decoder_norms(pruning)?;
-        let divisor = norms.or_else(|| self.decode_scale.as_ref().map(|s| s.iter().map(|v| 1.0 / v).collect()));
-        let mask = pruning.map(Pruning::dec).transpose()?;
-        with_f32(&self.w_dec, |w| encode::decode(&encoded.latents, w, mask, &self.b_dec, divisor.as_deref()))
     }
 
     /// Run with the encoder at a ratio.

@@ -8,7 +8,6 @@ pub mod spec;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, Tensor};
-use prunelens_kernels::device::Backend;
 
 pub use calibration::Calibration;
 pub use models::{Models, silent};
@@ -21,8 +20,8 @@ use crate::{
     hub::Kind,
     model::{HookPoint, Model, Space, Tick, ToDevice, Tokenizer},
     progress::{Listener, Progress},
-    prune::{Criterion, Order, Pruning, sae::Gather},
-    sae::{self, Sae, formats::Given},
+    prune::sae::{Gather, rank},
+    sae::{self, Criterion, Dictionary, Order, Pruning, Sae, formats::Given, place},
 };
 
 /// Everything loaded. Cloning shares models, SAEs and ranks.
@@ -32,8 +31,8 @@ pub struct Session {
     pub tokenizer: Tokenizer,
     pub original: Arc<Model>,
     pub pruned: Arc<Model>,
-    pub sae: Arc<Sae>,
-    pub trained: Option<Arc<Sae>>,
+    pub sae: Arc<dyn Dictionary>,
+    pub trained: Option<Arc<dyn Dictionary>>,
     pub hook: HookPoint,
     pub space: Space,
     pub calibration: Calibration,
@@ -104,9 +103,8 @@ impl Session {
         for sae in std::iter::once(&sae).chain(&trained) {
             warnings.extend(sae.config.warnings.iter().cloned());
         }
-        let backend = original.backend.clone();
-        let (sae, trained) =
-            (placed(sae, backend.as_ref())?, trained.map(|sae| placed(sae, backend.as_ref())).transpose()?);
+        let ops = &*original.ops;
+        let (sae, trained) = (place(sae, ops)?, trained.map(|sae| place(sae, ops)).transpose()?);
         let session = Self {
             spec: SessionSpec { hook: Some(hook), ..spec.clone() },
             tokenizer,
@@ -156,13 +154,13 @@ impl Session {
             compression: self.compression.clone(),
             warnings: Vec::new(),
         };
-        let unplaced = |sae: &Arc<Sae>| Arc::new(Sae { backend: None, ..Sae::clone(sae) });
-        Self::new(&self.spec, models, unplaced(&self.sae), self.trained.as_ref().map(unplaced))
+        let read = |sae: &Arc<dyn Dictionary>| Arc::new(sae.sae().clone());
+        Self::new(&self.spec, models, read(&self.sae), self.trained.as_ref().map(read))
     }
 
     /// Called between parts of long work: a GPU takes on more at once than a user wants to wait for.
-    pub fn pace(&self) -> Result<()> {
-        self.sae.backend.as_ref().map_or(Ok(()), |there| there.backend().pace())
+    pub fn await_previous(&self) -> Result<()> {
+        self.original.ops.await_previous()
     }
 
     /// A variant without pruning of the SAE; `None` if it is not part of this session.
@@ -177,7 +175,8 @@ impl Session {
             (Variant::Trained, Processing::Auto) => sae.map_or(self.space, |s| s.config.space),
             _ => self.space,
         };
-        let reader = |sae: &Arc<Sae>| Reader::new(variant, model.clone(), sae.clone(), None, self.hook, space);
+        let reader =
+            |sae: &Arc<dyn Dictionary>| Reader::new(variant, model.clone(), sae.clone(), None, self.hook, space);
         sae.map(reader).transpose()
     }
 
@@ -217,7 +216,7 @@ impl Session {
             }
             None => None,
         };
-        let order = Arc::new(Order::new(&self.sae, criterion, norms.as_ref(), tick)?);
+        let order = Arc::new(rank(&*self.sae, criterion, norms.as_ref(), tick)?);
         Ok(slot.get_or_init(|| order).clone())
     }
 
@@ -225,7 +224,7 @@ impl Session {
         let Some(reader) = self.unpruned(Variant::Transfer)? else { return Ok(()) };
         let mut read = |rows: &[Vec<u32>], gather: &mut Gather| -> Result<()> {
             let x = reader.input(&reader.model.capture(&token_tensor(rows, &reader.model)?, self.hook, tick)?)?;
-            gather.add(&self.sae, &x, &reader.encode(&x)?, rows.len())
+            gather.add(&*self.sae, &x, &reader.encode(&x)?, rows.len())
         };
         match criterion {
             // The mean over batches makes each batch a unit.
@@ -271,12 +270,9 @@ impl Session {
             all.push(("trained SAE".into(), trained.bytes()));
         }
         all.push(("ranks".into(), orders));
-        let there: Vec<u64> = std::iter::once(&self.sae)
-            .chain(&self.trained)
-            .filter_map(|sae| Some(sae.backend.as_ref()?.bytes()))
-            .collect();
-        if !there.is_empty() {
-            all.push(("SAEs on the GPU".into(), there.iter().sum()));
+        let on_device: u64 = std::iter::once(&self.sae).chain(&self.trained).map(|sae| sae.bytes_on_device()).sum();
+        if on_device > 0 {
+            all.push(("SAEs on the GPU".into(), on_device));
         }
         all
     }
@@ -286,14 +282,6 @@ impl Session {
 pub fn token_tensor(rows: &[Vec<u32>], model: &Model) -> Result<Tensor> {
     let (ids, length) = crate::data::encode_ids(rows)?;
     Ok(Tensor::from_vec(ids, (rows.len(), length), &model.device)?)
-}
-
-/// An SAE where the models are.
-fn placed(sae: Arc<Sae>, backend: Option<&Arc<dyn Backend>>) -> Result<Arc<Sae>> {
-    match backend {
-        Some(backend) if sae.backend.is_none() => Ok(Arc::new(Sae::clone(&sae).to_device(backend)?)),
-        _ => Ok(sae),
-    }
 }
 
 /// The pretrained SAE, and the one trained on the pruned model if there is one.

@@ -9,7 +9,7 @@ use crate::{
     hub::{self, HubId, Kind},
     model::HookPoint,
     progress::Listener,
-    prune::Criterion,
+    sae::Criterion,
 };
 
 /// Where a model or an SAE comes from.

@@ -144,7 +144,7 @@ impl Backend for Cuda {
         Ok(())
     }
 
-    fn pace(&self) -> Result<()> {
+    fn await_previous(&self) -> Result<()> {
         let event = self.cuda.cuda_stream().record_event(None).w()?;
         let earlier = self.launched.lock().unwrap_or_else(PoisonError::into_inner).replace(event);
         Ok(earlier.map_or(Ok(()), |event| event.synchronize()).w()?)

@@ -10,11 +10,11 @@ use crate::{
 };
 
 /// What a row is divided by, and multiplied with afterwards.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Norm<'a> {
     /// LayerNorm; else RMS norm.
     pub centred: bool,
-    pub eps: f32,
+    pub eps: f64,
     pub weight: Option<&'a Tensor>,
     pub bias: Option<&'a Tensor>,
 }
@@ -52,7 +52,7 @@ pub fn norm(backend: &dyn Backend, x: &Tensor, norm: Norm) -> Result<Tensor> {
             of(weight.as_ref()),
             of(bias.as_ref()),
             width as u64,
-            u64::from(norm.eps.to_bits()),
+            u64::from((norm.eps as f32).to_bits()),
             u64::from(norm.centred),
             out.address(),
         ];
@@ -87,7 +87,7 @@ pub fn split_heads(
     let [q_norm, k_norm] = norms.map_or([None, None], |norms| norms.map(Some));
     let weight = |norm: Option<Norm>| norm.map_or(Ok(None), |norm| norm.weight(backend, width, qkv.dtype()));
     let (q_weight, k_weight) = (weight(q_norm)?, weight(k_norm)?);
-    let eps = |norm: Option<Norm>| norm.map_or(0, |norm| u64::from(norm.eps.to_bits()));
+    let eps = |norm: Option<Norm>| norm.map_or(0, |norm| u64::from((norm.eps as f32).to_bits()));
     let half = tables.map_or(Ok(0), |(cos, _)| cos.dim(1))?;
     if let Some((cos, sin)) = tables
         && ([cos.dims(), sin.dims()] != [[time, half]; 2] || 2 * half > width)

@@ -103,7 +103,7 @@ pub trait Backend: Send + Sync {
 
     /// Wait until what was launched before the last call of this is done. Called between parts of long work it leaves the card
     /// one part to be busy with, and no more than that for others to wait for.
-    fn pace(&self) -> Result<()>;
+    fn await_previous(&self) -> Result<()>;
 
     /// Milliseconds that the card takes for what is launched.
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64>;

@@ -64,7 +64,7 @@ pub fn ranks(
 const SIDE: u32 = 32;
 const LINES: u32 = 8;
 
-/// Sum of squares of each column of `x [.., columns]`. Twin: `prune::norms::add_squares`.
+/// Sum of squares of each column of `x [.., columns]`. Twin: `columns::add_squares`.
 pub fn column_squares(backend: &dyn Backend, x: &Tensor) -> Result<Vec<f64>> {
     let columns = x.dims().last().copied().unwrap_or(0);
     let rows = x.elem_count() / columns.max(1);
@@ -81,7 +81,7 @@ pub fn column_squares(backend: &dyn Backend, x: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// A copy of weights `[rows, columns]` without those of lowest score: |w| times the norm of its column, or |w| alone.
-/// Twin: `prune::model`'s on the processor.
+/// Twin: `ranks::prune_rows`.
 pub fn prune(backend: &dyn Backend, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {
     let (rows, columns) = weight.dims2()?;
     let matrix = Matrix::of(backend, weight)?;

@@ -4,8 +4,7 @@ use prunelens_core::{
     compare::Reader,
     error::Result,
     model::{Tick, tokens_at_once},
-    prune::Pruning,
-    sae::{Activation, Latents},
+    sae::{Activation, Latents, Pruning},
 };
 use prunelens_kernels::{encode::keep, with_f32};
 use rayon::prelude::*;

@@ -1,6 +1,6 @@
 //! What can be chosen about an absorption run, and what it costs.
 
-use prunelens_core::{compare::Variant, model::Model, prune::Criterion, session::Session};
+use prunelens_core::{compare::Variant, model::Model, sae::Criterion, session::Session};
 use serde::Deserialize;
 
 use super::LETTERS;

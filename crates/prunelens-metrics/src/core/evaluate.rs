@@ -6,7 +6,7 @@ use prunelens_core::{
     compare::{Reader, Variant},
     error::{Error, Result},
     model::{Model, Tick, Tokenizer},
-    sae::Sae,
+    sae::{Sae, place},
 };
 use serde::Serialize;
 
@@ -35,7 +35,7 @@ pub struct Evaluation {
 /// Rows in a batch of the metric.
 const BATCH: usize = 8;
 
-/// Run the core metric on `rows`, all of one length.
+/// Run the core metric on `rows`, all of one length, where the model is.
 pub fn evaluate(
     model: &Arc<Model>,
     tokenizer: &Tokenizer,
@@ -47,7 +47,7 @@ pub fn evaluate(
     let context = rows.first().map_or(0, Vec::len);
     let spec = CoreSpec::over(rows.len(), context, BATCH, "held-out text");
     let (hook, space) = (sae.config.hook, sae.config.space);
-    let reader = Reader::new(Variant::Trained, model.clone(), sae, None, hook, space)?;
+    let reader = Reader::new(Variant::Trained, model.clone(), place(sae, &*model.ops)?, None, hook, space)?;
     let special = [tokenizer.bos, tokenizer.eos, tokenizer.pad].into_iter().flatten().collect();
     let mut run = CoreRun::new(spec, vec![reader], rows, special)?.without_weights();
     while run.step(tick)? {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{compare::Variant, model::Model, prune::Criterion, session::Session};
+use prunelens_core::{compare::Variant, model::Model, sae::Criterion, session::Session};
 use serde::Deserialize;
 
 use crate::{

@@ -1,6 +1,6 @@
 //! Effects of latents on probes, and logits with latents ablated.
 
-use prunelens_core::{compare::Reader, error::Result, model::Tick, prune::Pruning};
+use prunelens_core::{compare::Reader, error::Result, model::Tick, sae::Pruning};
 use prunelens_kernels::{encode::keep, with_f32};
 use rayon::prelude::*;
 

@@ -19,7 +19,7 @@ pub use result::{Curve, LayerResult, PointFigures};
 
 use prunelens_core::{
     error::{Error, Result},
-    prune::Criterion,
+    sae::Criterion,
 };
 use serde::Deserialize;
 

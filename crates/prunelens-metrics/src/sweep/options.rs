@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{compare::Variant, prune::Criterion, session::Session};
+use prunelens_core::{compare::Variant, sae::Criterion, session::Session};
 use serde::Deserialize;
 
 use super::{Mode, RATIOS};

@@ -6,7 +6,7 @@ use prunelens_core::{
     compare::{Reader, Variant},
     error::{Error, Result},
     model::{HookPoint, Tick},
-    prune::{Criterion, Pruning},
+    sae::{Criterion, Pruning},
     session::Session,
 };
 

@@ -1,7 +1,7 @@
 //! A sweep as files of SAEBench's shape, one for each layer and variant. The family is ours: its plotting code passes it over.
 
 use candle_core::DType;
-use prunelens_core::{compare::Variant, prune::Criterion};
+use prunelens_core::{compare::Variant, sae::Criterion};
 use serde_json::{Map, Value, json};
 
 use super::{LayerResult, PointFigures, SweepSpec, knee, result::FIGURES};

@@ -4,7 +4,7 @@ use prunelens_core::{
     compare::Variant,
     error::{Error, Result},
     model::HookPoint,
-    prune::Criterion,
+    sae::Criterion,
 };
 use serde::{Deserialize, Serialize};
 

@@ -187,7 +187,7 @@ fn by_layer(layers: &[LayerResult]) -> Detail {
 mod tests {
     use super::*;
     use crate::details::DetailKind;
-    use prunelens_core::prune::Criterion;
+    use prunelens_core::sae::Criterion;
 
     fn figures(ce: f64, mse: f64) -> PointFigures {
         PointFigures {

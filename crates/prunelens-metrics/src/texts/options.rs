@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{compare::Variant, error::Result, model::Model, prune::Criterion, session::Session};
+use prunelens_core::{compare::Variant, error::Result, model::Model, sae::Criterion, session::Session};
 use serde::Deserialize;
 
 use super::plan::texts_ahead;

@@ -10,48 +10,19 @@ use prunelens_kernels::{
 
 use super::{
     Stopped,
-    block::{AttentionTrace, MlpTrace, Place, spans, turn},
-    pass::{Keep, Rest, ends},
+    pass::ends,
+    reading::{AttentionTrace, Kept, Tracing, spans, turn},
 };
 use crate::{
     error::{Error, Result},
-    model::{Act, Block, Linear, Model, Norm, NormKind, Site, Tick, ops::values},
+    model::{Act, Block, Linear, Model, Norm, NormKind, Site, Step, Tick, layers::values},
 };
-
-/// What the blocks of a pass left, in order. The first may lack what comes before the hook.
-#[derive(Debug, Default)]
-pub(super) struct Blocks {
-    attention: Vec<AttentionTrace>,
-    /// One for each block whose attention output was computed.
-    attn_out: Vec<Option<Tensor>>,
-    mlp: Vec<MlpTrace>,
-}
-
-impl Keep<'_> {
-    pub fn attention(&mut self, trace: AttentionTrace) {
-        if let Self::Trace(blocks) = self {
-            blocks.attention.push(trace);
-        }
-    }
-
-    pub fn attn_out(&mut self, before_norm: Option<Tensor>) {
-        if let Self::Trace(blocks) = self {
-            blocks.attn_out.push(before_norm);
-        }
-    }
-
-    pub fn mlp(&mut self, trace: MlpTrace) {
-        if let Self::Trace(blocks) = self {
-            blocks.mlp.push(trace);
-        }
-    }
-}
 
 /// A pass from a hook to the logits after each text's last token, ready to be gone back.
 pub struct Trace<'a> {
     model: &'a Model,
     stopped: &'a Stopped,
-    blocks: Blocks,
+    kept: Kept,
     /// `[tokens, d_model]`, after the last block.
     pub(super) last: Tensor,
     /// `[texts, d_vocab]`.
@@ -65,15 +36,13 @@ impl Model {
         if stopped.texts.iter().any(|text| text.len > 0) {
             return Err(Error::invalid("a gradient goes back through the first tokens after the prefix only"));
         }
-        let mut blocks = Blocks::default();
-        let Stopped { hook, new, positions, base, .. } = stopped;
-        let from = Rest { hook: *hook, new, positions, base: base.as_ref() };
-        // Texts are not changed by a pass that keeps a trace; what they share is not copied.
-        let mut texts = stopped.texts.clone();
-        let last = self.rest(from, &mut texts, replacement, &mut Keep::Trace(&mut blocks), tick)?;
+        let x = replacement.contiguous()?;
+        let mut tracing = Tracing { texts: &stopped.texts, tokens: stopped.tokens(), kept: Kept::default(), tick };
+        let last = self.after_hook(stopped.hook, stopped.base.as_ref(), x, &mut tracing)?;
+        let Tracing { kept, tick, .. } = tracing;
         tick()?;
-        let logits = self.last_logits(&last, new)?;
-        Ok(Trace { model: self, stopped, blocks, last, logits })
+        let logits = self.last_logits(&last, &stopped.new)?;
+        Ok(Trace { model: self, stopped, kept, last, logits })
     }
 
     /// Logits after the last token of each text, `[texts, d_vocab]`, from the residual stream after the last block.
@@ -153,39 +122,43 @@ impl Trace<'_> {
     }
 
     fn mlp(&mut self, g: &Tensor, block: &Block) -> Result<Tensor> {
-        let MlpTrace { read, pre, out } = self.blocks.mlp.pop().ok_or_else(missing)?;
-        let g = match (&block.ln2_post, out) {
-            (Some(norm), Some(out)) => norm.vjp(&out, g)?,
-            _ => g.clone(),
+        let g = match &block.ln2_post {
+            Some(norm) => norm.vjp(&self.kept(Step::MlpOutPre)?, g)?,
+            None => g.clone(),
         };
         let config = &self.model.config;
-        let g = activate_vjp(&pre, &block.mlp_out.vjp(&g)?, config.act, config.gated)?;
-        block.ln2.vjp(&read, &block.mlp_in.vjp(&g)?)
+        let g = activate_vjp(&self.kept(Step::MlpPre)?, &block.mlp_out.vjp(&g)?, config.act, config.gated)?;
+        block.ln2.vjp(&self.kept(Step::MlpRead)?, &block.mlp_in.vjp(&g)?)
     }
 
     /// From `hook_attn_out` to `hook_z`.
     fn z(&mut self, g: &Tensor, block: &Block) -> Result<Tensor> {
-        match (&block.ln1_post, self.blocks.attn_out.pop().ok_or_else(missing)?) {
-            (Some(norm), Some(out)) => block.o.vjp(&norm.vjp(&out, g)?),
-            _ => block.o.vjp(g),
+        match &block.ln1_post {
+            Some(norm) => block.o.vjp(&norm.vjp(&self.kept(Step::AttnOutPre)?, g)?),
+            None => block.o.vjp(g),
         }
     }
 
     /// From `hook_z` to the residual stream before the block, by way of attention.
     fn attention(&mut self, g: &Tensor, block: &Block, layer: usize) -> Result<Tensor> {
-        let AttentionTrace { resid_pre, raw, q, own } = self.blocks.attention.pop().ok_or_else(missing)?;
-        let Stopped { texts, new, positions, .. } = self.stopped;
-        let place: Place = self.model.place(layer, texts, new, positions);
-        let heads = place.heads();
-        let mut rows = with_f32(&g.contiguous()?, |g| attend_vjp(&spans(place, &q, &own), heads, g))?;
-        turn(&mut rows, place, true)?;
+        let AttentionTrace { raw, q, own } = self.kept.attention.pop().ok_or_else(missing)?;
+        let (stopped, layer) = (self.stopped, self.model.layer(layer));
+        let heads = layer.heads();
+        let spans = spans(layer, &stopped.texts, &q, &own, stopped.tokens());
+        let mut rows = with_f32(&g.contiguous()?, |g| attend_vjp(&spans, heads, g))?;
+        turn(&mut rows, layer, &stopped.positions, true)?;
         if let (Some(raw), Some([q, k])) = (raw, &block.qk_norms) {
             let (q_weight, k_weight) = (values(&q.weight)?, values(&k.weight)?);
             let weights = [q_weight.as_deref().unwrap_or_default(), k_weight.as_deref().unwrap_or_default()];
             gradient::head_norms(&raw, &mut rows, heads, weights, q.eps as f32);
         }
-        let g = Tensor::from_vec(rows, (positions.len(), heads.row()), g.device())?;
-        block.ln1.vjp(&resid_pre, &block.qkv.vjp(&g)?)
+        let g = Tensor::from_vec(rows, (stopped.positions.len(), heads.row()), g.device())?;
+        block.ln1.vjp(&self.kept(Step::ResidPre)?, &block.qkv.vjp(&g)?)
+    }
+
+    /// What the last block that is not yet gone back through met at a step.
+    fn kept(&mut self, step: Step) -> Result<Tensor> {
+        self.kept.steps.get_mut(&step).and_then(Vec::pop).ok_or_else(missing)
     }
 }
 
@@ -224,7 +197,7 @@ impl Norm {
     }
 }
 
-/// Of [`activate`](crate::model::ops::activate) at `x`.
+/// Of [`activate`](prunelens_kernels::ops::Ops::activate) at `x`.
 fn activate_vjp(x: &Tensor, g: &Tensor, act: Act, gated: bool) -> Result<Tensor> {
     let curve: Curve = match act {
         Act::GeluTanh => gradient::gelu_tanh,

@@ -2,10 +2,10 @@
 //! beginning and be read on token by token; a pass can stop at a hook, go on with another activation there, and take a
 //! gradient back to it. On the CPU in f32; the model's weights are constants.
 
-mod block;
 mod generate;
 mod gradient;
 mod pass;
+mod reading;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -25,7 +25,7 @@ use crate::error::Result;
 
 /// The model itself if it can read ragged texts, else a copy that can: on the CPU, in f32.
 pub fn readable(model: &Arc<Model>) -> Result<Arc<Model>> {
-    if on_cpu_f32(&model.embed) {
+    if on_cpu_f32(&model.embed) && model.ops.backend().is_none() {
         return Ok(model.clone());
     }
     Ok(Arc::new(ToDevice::new(&Device::Cpu, DType::F32).model(model)?))

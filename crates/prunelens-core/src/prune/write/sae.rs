@@ -12,9 +12,9 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::Tick,
-    prune::{Pruning, Ranks},
-    sae::Sae,
+    sae::{Pruning, Sae},
 };
+use prunelens_kernels::Ranks;
 
 /// Where the SAE's files come from.
 pub enum SaeFiles {

@@ -69,7 +69,7 @@ pub fn load(dir: &Path, given: &Given) -> Result<Sae> {
     };
     let (b_enc, b_dec) = (parts.latents(b_enc)?, parts.inputs(b_dec)?);
     config.source = json;
-    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None, backend: None })
+    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
 }
 
 /// `submodule_name` (`resid_post_layer_3`) says more than `layer`, which is taken for the residual stream.

@@ -41,7 +41,6 @@ pub fn load(path: &Path, given: &Given) -> Result<Sae> {
         b_dec: parts.inputs("b_dec")?,
         activation: Activation::JumpRelu { threshold: parts.latents("threshold")? },
         decode_scale: None,
-        backend: None,
     })
 }
 

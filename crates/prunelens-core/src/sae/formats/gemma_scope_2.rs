@@ -45,7 +45,7 @@ pub fn load(dir: &Path, given: &Given) -> Result<Sae> {
     let (w_enc, b_enc) = (parts.columns("w_enc")?, parts.latents("b_enc")?);
     let (w_dec, b_dec) = (parts.rows("w_dec")?, parts.inputs("b_dec")?);
     config.source = json;
-    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None, backend: None })
+    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
 }
 
 /// `attn_out` is the input of the output projection, whatever the folder is called.

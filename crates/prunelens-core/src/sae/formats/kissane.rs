@@ -34,5 +34,5 @@ pub fn load(path: &Path, weights: &Weights) -> Result<Sae> {
     let (w_enc, b_enc) = (parts.columns("W_enc")?, parts.latents("b_enc")?);
     let (w_dec, b_dec) = (parts.rows("W_dec")?, parts.inputs("b_dec")?);
     config.source = json;
-    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation: Activation::Relu, decode_scale: None, backend: None })
+    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation: Activation::Relu, decode_scale: None })
 }

@@ -101,6 +101,5 @@ fn build(parts: &Parts, keys: Keys, place: Place, scale: f64, activation: Activa
         b_dec,
         activation,
         decode_scale: None,
-        backend: None,
     })
 }

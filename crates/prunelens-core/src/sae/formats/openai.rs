@@ -58,7 +58,6 @@ pub fn load(path: &Path, weights: &Weights, given: &Given) -> Result<Sae> {
         b_dec: parts.inputs("pre_bias")?,
         activation,
         decode_scale: None,
-        backend: None,
     })
 }
 

@@ -99,16 +99,7 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
         warnings,
         ..parts.config(from.name, architecture, hook)
     };
-    let sae = Sae {
-        decode_scale: decode_scale(keys, weights, d_sae)?,
-        config,
-        w_enc,
-        b_enc,
-        w_dec,
-        b_dec,
-        activation,
-        backend: None,
-    };
+    let sae = Sae { decode_scale: decode_scale(keys, weights, d_sae)?, config, w_enc, b_enc, w_dec, b_dec, activation };
     match factor {
         Some(factor) => fold(sae, factor),
         None => Ok(sae),

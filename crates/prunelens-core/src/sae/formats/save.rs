@@ -181,7 +181,7 @@ mod tests {
         };
         let (w_enc, w_dec) = (matrix(0.0), matrix(1.0));
         let (b_enc, b_dec) = (vec![0.1, -0.2, 0.3, 0.4, 0.5], vec![1.0, -1.0, 0.5]);
-        Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None, backend: None }
+        Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None }
     }
 
     fn round_trip(sae: &Sae, dtype: DType) -> (Value, Sae) {

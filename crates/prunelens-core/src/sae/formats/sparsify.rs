@@ -51,7 +51,7 @@ pub fn load(dir: &Path) -> Result<Sae> {
     let (w_dec, b_dec) = (parts.rows("W_dec")?, parts.inputs("b_dec")?);
     config.source = json;
     let activation = Activation::TopK { k, rescale_by_decoder_norm: false };
-    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None, backend: None })
+    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
 }
 
 /// The folder is named after the module whose output was read. Gemma adds a norm behind its MLP and its attention, so

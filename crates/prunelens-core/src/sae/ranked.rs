@@ -1,4 +1,4 @@
-//! The ranks of one matrix, on the processor, on a card, or on both.
+//! The ranks of one matrix, on the CPU, on a GPU, or on both.
 
 use std::{
     fmt,
@@ -6,9 +6,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use prunelens_kernels::device::{Backend, DeviceRanks, Mask};
+use prunelens_kernels::{
+    Ranks, cut,
+    device::{Backend, DeviceRanks, Mask},
+};
 
-use super::{Ranks, cut};
 use crate::error::{Error, Result};
 
 /// Ranks of a matrix's weights. Made in one place, copied to the other when they are needed there.
@@ -16,16 +18,16 @@ pub struct Ranked {
     /// Weights in a comparison group.
     group: usize,
     host: OnceLock<Ranks>,
-    there: OnceLock<(Arc<dyn Backend>, DeviceRanks)>,
+    device: OnceLock<(Arc<dyn Backend>, DeviceRanks)>,
 }
 
 impl Ranked {
     pub fn on_host(ranks: Ranks, group: usize) -> Self {
-        Self { group, host: ranks.into(), there: OnceLock::new() }
+        Self { group, host: ranks.into(), device: OnceLock::new() }
     }
 
-    pub fn to_device(backend: Arc<dyn Backend>, ranks: DeviceRanks, group: usize) -> Self {
-        Self { group, host: OnceLock::new(), there: (backend, ranks).into() }
+    pub fn on_device(backend: Arc<dyn Backend>, ranks: DeviceRanks, group: usize) -> Self {
+        Self { group, host: OnceLock::new(), device: (backend, ranks).into() }
     }
 
     /// The rank that a weight must reach to be kept at a ratio.
@@ -33,9 +35,9 @@ impl Ranked {
         cut(self.group, ratio)
     }
 
-    /// All ranks, read back from the card if they were made there.
+    /// All ranks, read back from the GPU if they were made there.
     pub fn host(&self) -> Result<&Ranks> {
-        match (self.host.get(), self.there.get()) {
+        match (self.host.get(), self.device.get()) {
             (Some(ranks), _) => Ok(ranks),
             (None, Some((backend, ranks))) => {
                 let ranks = ranks.to_ranks(&**backend)?;
@@ -45,13 +47,13 @@ impl Ranked {
         }
     }
 
-    /// The mask at a ratio, for a card.
+    /// The mask at a ratio, for a GPU.
     pub fn mask(&self, backend: &Arc<dyn Backend>, ratio: f64) -> Result<Mask<'_>> {
-        let (_, ranks) = match self.there.get() {
-            Some(there) => there,
+        let (_, ranks) = match self.device.get() {
+            Some(made) => made,
             None => {
                 let ranks = DeviceRanks::new(&**backend, self.host()?)?;
-                self.there.get_or_init(|| (backend.clone(), ranks))
+                self.device.get_or_init(|| (backend.clone(), ranks))
             }
         };
         Ok(Some((ranks, self.cut(ratio))))
@@ -59,7 +61,7 @@ impl Ranked {
 
     /// Some of the ranks.
     pub fn part(&self, range: Range<usize>) -> Result<Vec<u32>> {
-        match (self.host.get(), self.there.get()) {
+        match (self.host.get(), self.device.get()) {
             (None, Some((backend, ranks))) => ranks.part(&**backend, range),
             _ => {
                 let ranks = self.host()?;
@@ -70,8 +72,8 @@ impl Ranked {
 
     /// Memory taken, in both places together.
     pub fn bytes(&self) -> u64 {
-        let (host, there) = (self.host.get(), self.there.get());
-        host.map_or(0, Ranks::bytes) + there.map_or(0, |(_, ranks)| ranks.bytes())
+        let (host, device) = (self.host.get(), self.device.get());
+        host.map_or(0, Ranks::bytes) + device.map_or(0, |(_, ranks)| ranks.bytes())
     }
 }
 

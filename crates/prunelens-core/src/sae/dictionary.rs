@@ -1,0 +1,68 @@
+//! What an SAE computes, wherever its weights lie.
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+use candle_core::{Device, Tensor};
+use prunelens_kernels::{Group, encode::Grid, ops::Ops};
+
+use super::{DeviceSae, Latents, Order, Pruning, Ranked, Sae, normalize};
+use crate::error::Result;
+
+/// Latents of some tokens, with what is needed to undo the input's normalisation.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    pub latents: Latents,
+    pub undo: normalize::Undo,
+}
+
+/// One of an SAE's two matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Enc,
+    Dec,
+}
+
+/// An SAE at work: [`Sae`] itself on the CPU, [`DeviceSae`] on a GPU. Dereferences to the weights as they were read.
+pub trait Dictionary: Send + Sync + fmt::Debug {
+    fn sae(&self) -> &Sae;
+
+    /// Where it works.
+    fn device(&self) -> &Device;
+
+    /// Bytes that it holds there beside [`sae`](Self::sae)'s own.
+    fn bytes_on_device(&self) -> u64;
+
+    /// Latents of activations `[n, d_in]`, with the SAE pruned if asked.
+    fn encode(&self, x: &Tensor, pruning: Option<&Pruning>) -> Result<Encoded>;
+
+    /// Sum over positions of the square of each pre-activation, of activations `[n, d_in]`.
+    fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>>;
+
+    /// Pre-activations of the `wanted` latents of `x` at every ratio, and for TopK the last latent chosen at each.
+    fn grid(&self, order: &Arc<Order>, x: &Tensor, wanted: &Latents) -> Result<Grid>;
+
+    /// Reconstruction `[n, d_in]` in the units of the activations, where the SAE works.
+    fn decode(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor>;
+
+    /// `f W_dec + b_dec`, still normalised: SAELens' `hook_sae_recons`.
+    fn decode_normalised(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Vec<f32>>;
+
+    /// Ranks of a matrix's weights by magnitude times the norm of whatever changes inside a group, or magnitude alone.
+    fn rank(&self, side: Side, norm: Option<&[f32]>, group: Group) -> Result<Ranked>;
+}
+
+impl Deref for dyn Dictionary + '_ {
+    type Target = Sae;
+
+    fn deref(&self) -> &Sae {
+        self.sae()
+    }
+}
+
+/// An SAE where a model works.
+pub fn place(sae: Arc<Sae>, ops: &dyn Ops) -> Result<Arc<dyn Dictionary>> {
+    Ok(match ops.backend() {
+        Some(backend) => Arc::new(DeviceSae::new(backend.clone(), sae)?),
+        None => sae,
+    })
+}

@@ -1,0 +1,243 @@
+//! On the CPU: by the loops of this crate in f32, by candle's operations in other types (which also serve a GPU that has no
+//! kernel for a type).
+
+use std::sync::Arc;
+
+use candle_core::{D, DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::{Compared, Logits, Norm, Ops, Tables};
+use crate::{
+    Act, Sparsity,
+    attention::{self, Heads},
+    columns::add_squares,
+    device::Backend,
+    error::{Error, Result},
+    losses::{kl_divergence, log_sum_exp},
+    on_cpu_f32, pointwise, ranks, with_f32,
+};
+
+#[derive(Debug)]
+pub struct Cpu;
+
+/// Sums in 16 bits overflow and lose digits: what is summed is f32, or f64 where the values are.
+fn wide(x: &Tensor) -> DType {
+    if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 }
+}
+
+fn values(tensor: Option<&Tensor>) -> Result<Option<Vec<f32>>> {
+    tensor.map(|t| with_f32(t, <[f32]>::to_vec)).transpose()
+}
+
+impl Ops for Cpu {
+    fn backend(&self) -> Option<&Arc<dyn Backend>> {
+        None
+    }
+
+    fn norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor> {
+        if on_cpu_f32(x) {
+            let (x, width, eps) = (x.contiguous()?, x.dim(D::Minus1)?, norm.eps as f32);
+            let (weight, bias) = (values(norm.weight)?, values(norm.bias)?);
+            let out = with_f32(&x, |x| match norm.centred {
+                true => pointwise::layer_norm(x, width, weight.as_deref(), bias.as_deref(), eps),
+                false => pointwise::rms_norm(x, width, weight.as_deref(), eps),
+            })?;
+            return Ok(Tensor::from_vec(out, x.shape(), x.device())?);
+        }
+        let (dtype, wide) = (x.dtype(), wide(x));
+        let x = x.to_dtype(wide)?;
+        let x = if norm.centred { x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)? } else { x };
+        let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + norm.eps)?.sqrt()?;
+        let mut x = x.broadcast_div(&scale)?;
+        if let Some(weight) = norm.weight {
+            x = x.broadcast_mul(&weight.to_dtype(wide)?)?;
+        }
+        if let Some(bias) = norm.bias {
+            x = x.broadcast_add(&bias.to_dtype(wide)?)?;
+        }
+        Ok(x.to_dtype(dtype)?)
+    }
+
+    fn activate(&self, x: Tensor, act: Act, gated: bool) -> Result<Tensor> {
+        let (n, width) = x.dims2()?;
+        if on_cpu_f32(&x) {
+            if gated && matches!(act, Act::Silu | Act::GeluTanh) {
+                let run = if act == Act::Silu { pointwise::silu_gated } else { pointwise::gelu_tanh_gated };
+                let out = with_f32(&x, |x| run(x, width / 2))?;
+                return Ok(Tensor::from_vec(out, (n, width / 2), x.device())?);
+            }
+            if !gated && matches!(act, Act::Gelu | Act::GeluTanh) {
+                let mut out = with_f32(&x, <[f32]>::to_vec)?;
+                let run = if act == Act::Gelu { pointwise::gelu } else { pointwise::gelu_tanh };
+                run(&mut out);
+                return Ok(Tensor::from_vec(out, (n, width), x.device())?);
+            }
+        }
+        let apply = |x: &Tensor| match act {
+            Act::GeluTanh => x.gelu(),
+            Act::Gelu => x.gelu_erf(),
+            Act::Silu => x.silu(),
+            Act::Relu => x.relu(),
+        };
+        if gated {
+            let half = width / 2;
+            return Ok((apply(&x.narrow(1, 0, half)?.contiguous()?)? * x.narrow(1, half, half)?)?);
+        }
+        Ok(apply(&x)?)
+    }
+
+    fn attention(
+        &self,
+        qkv: Tensor,
+        (batch, time): (usize, usize),
+        heads: Heads,
+        norms: Option<[Norm; 2]>,
+        tables: Option<Tables>,
+    ) -> Result<Tensor> {
+        if !on_cpu_f32(&qkv) {
+            return self.attention_by_candle(&qkv, (batch, time), heads, norms, tables);
+        }
+        let z = if tables.is_none() && norms.is_none() {
+            with_f32(&qkv, |qkv| attention::causal(qkv, batch, time, heads))?
+        } else {
+            let mut qkv = with_f32(&qkv, <[f32]>::to_vec)?;
+            if let Some([q, k]) = norms {
+                let (q_weight, k_weight) = (values(q.weight)?, values(k.weight)?);
+                let weights = [q_weight.as_deref().unwrap_or_default(), k_weight.as_deref().unwrap_or_default()];
+                attention::normalise(&mut qkv, heads, weights, q.eps as f32);
+            }
+            if let Some((cos, sin)) = tables {
+                with_f32(cos, |cos| with_f32(sin, |sin| attention::rotate(&mut qkv, time, heads, cos, sin)))??;
+            }
+            attention::causal(&qkv, batch, time, heads)
+        };
+        Ok(Tensor::from_vec(z, (batch * time, heads.heads * heads.width), qkv.device())?)
+    }
+
+    fn column_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
+        let mut squares = vec![0.0; x.dim(1)?];
+        with_f32(&x.to_dtype(DType::F32)?, |x| add_squares(&mut squares, x))?;
+        Ok(squares)
+    }
+
+    fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {
+        let (columns, dtype) = (weight.dim(1)?, weight.dtype());
+        if let Sparsity::NM(_, m) = sparsity
+            && (m == 0 || !columns.is_multiple_of(m))
+        {
+            return Err(Error::invalid(format!("{m} does not divide {columns} inputs; choose another n:m")));
+        }
+        let wide = weight.to_dtype(DType::F32)?.contiguous()?;
+        let values = with_f32(&wide, |w| ranks::prune_rows(w, norms, columns, sparsity))?;
+        Ok(Tensor::from_vec(values, weight.shape(), weight.device())?.to_dtype(dtype)?)
+    }
+
+    fn logits(&self, values: Tensor) -> Result<Logits> {
+        let vocab = values.dim(1)?;
+        let lse = with_f32(&values, |v| v.par_chunks(vocab).map(log_sum_exp).collect())?;
+        Ok(Logits { values, lse })
+    }
+
+    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Vec<f32>> {
+        with_f32(&logits.values, |values| {
+            let ce = |(at, target): (usize, &Option<u32>)| {
+                let (row, lse) = logits.row(values, at);
+                target.and_then(|t| row.get(t as usize)).map_or(f32::NAN, |logit| lse - logit)
+            };
+            targets.iter().enumerate().map(ce).collect()
+        })
+    }
+
+    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Compared> {
+        let kl = with_f32(&p.values, |p_values| {
+            with_f32(&q.values, |q_values| {
+                let kl = |at| {
+                    let ((p, p_lse), (q, q_lse)) = (p.row(p_values, at), q.row(q_values, at));
+                    kl_divergence(p, p_lse, q, q_lse)
+                };
+                (0..targets.len()).into_par_iter().map(kl).collect()
+            })
+        })??;
+        Ok(Compared { ce: self.cross_entropies(q, targets)?, kl })
+    }
+
+    fn await_previous(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Logits {
+    /// A row and its log-sum-exp.
+    fn row<'a>(&self, values: &'a [f32], at: usize) -> (&'a [f32], f32) {
+        let at = if self.lse.len() == 1 { 0 } else { at };
+        let vocab = values.len() / self.lse.len().max(1);
+        (&values[at * vocab..(at + 1) * vocab], self.lse[at])
+    }
+}
+
+impl Cpu {
+    fn attention_by_candle(
+        &self,
+        qkv: &Tensor,
+        (batch, time): (usize, usize),
+        heads: Heads,
+        norms: Option<[Norm; 2]>,
+        tables: Option<Tables>,
+    ) -> Result<Tensor> {
+        let Heads { heads: n_heads, kv_heads, width, scale, .. } = heads;
+        let split = |start: usize, n: usize| {
+            qkv.narrow(1, start * width, n * width)?.reshape((batch, time, n, width))?.transpose(1, 2)?.contiguous()
+        };
+        let (mut q, mut k) = (split(0, n_heads)?, split(n_heads, kv_heads)?);
+        let mut v = split(n_heads + kv_heads, kv_heads)?;
+        if let Some([q_norm, k_norm]) = norms {
+            (q, k) = (self.norm(&q, q_norm)?, self.norm(&k, k_norm)?);
+        }
+        if let Some(tables) = tables {
+            (q, k) = (rotate(&q, tables)?, rotate(&k, tables)?);
+        }
+        if kv_heads < n_heads {
+            let share = n_heads / kv_heads;
+            let spread = |x: Tensor| {
+                x.unsqueeze(2)?.expand((batch, kv_heads, share, time, width))?.reshape((batch, n_heads, time, width))
+            };
+            (k, v) = (spread(k)?, spread(v)?);
+        }
+        let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * f64::from(scale))?;
+        let wide = wide(&scores);
+        let scores = scores.to_dtype(wide)?;
+        let scores = match heads.softcap.map(f64::from) {
+            Some(cap) => ((scores / cap)?.tanh()? * cap)?,
+            None => scores,
+        };
+        let scores = scores.broadcast_add(&hidden(time, heads.window, scores.device())?.to_dtype(wide)?)?;
+        let weights = candle_nn::ops::softmax_last_dim(&scores.contiguous()?)?;
+        let z = weights.to_dtype(v.dtype())?.matmul(&v)?;
+        Ok(z.transpose(1, 2)?.reshape((batch * time, n_heads * width))?)
+    }
+}
+
+/// Rotate pairs `(i, i + half)` of the leading dimensions of `x [batch, heads, time, width]`.
+fn rotate(x: &Tensor, (cos, sin): Tables) -> Result<Tensor> {
+    let (cos, sin) = (cos.to_dtype(x.dtype())?, sin.to_dtype(x.dtype())?);
+    let (half, width) = (cos.dim(1)?, x.dim(3)?);
+    let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
+    let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+    let rest = x.narrow(3, 2 * half, width - 2 * half)?;
+    Ok(Tensor::cat(&[first, second, rest], 3)?)
+}
+
+/// Minus infinity where position `t` must not see position `s`, zero elsewhere: `[t, s]`, made where it is used.
+fn hidden(time: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
+    let places = Tensor::arange(0.0_f32, time as f32, device)?;
+    let (t, s) = (places.unsqueeze(1)?, places.unsqueeze(0)?);
+    let shown = Tensor::zeros((time, time), DType::F32, device)?;
+    let never = Tensor::full(f32::NEG_INFINITY, (time, time), device)?;
+    let mut mask = s.broadcast_gt(&t)?.where_cond(&never, &shown)?;
+    if let Some(window) = window.filter(|window| *window < time) {
+        let passed = (s + window as f64)?.broadcast_le(&t)?;
+        mask = passed.where_cond(&never, &mask)?;
+    }
+    Ok(mask)
+}

@@ -1,0 +1,91 @@
+//! One place for each operation that a CPU and a GPU do differently: [`Ops`] is implemented once for either.
+
+mod cpu;
+mod on_device;
+
+use std::{fmt, sync::Arc};
+
+use candle_core::{Device, Tensor};
+
+pub use crate::device::layers::Norm;
+use crate::{
+    Act, Sparsity,
+    attention::Heads,
+    device::{self, Backend},
+    error::Result,
+};
+
+/// Cosines and sines of rotary positions, `[time, rotated / 2]` each, in f32.
+pub type Tables<'a> = (&'a Tensor, &'a Tensor);
+
+/// Rows of logits, ready to be compared.
+#[derive(Clone, Debug)]
+pub struct Logits {
+    /// `[rows, vocab]`; a single row may stand for as many as it is compared with.
+    values: Tensor,
+    /// [`log_sum_exp`](crate::losses::log_sum_exp) of each row, where it is taken once and not in the comparison.
+    lse: Vec<f32>,
+}
+
+/// Cross-entropies of the targets, NaN where there is none, and divergences from other rows; in nats.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Compared {
+    /// Of the second rows.
+    pub ce: Vec<f32>,
+    /// `KL(first || second)`.
+    pub kl: Vec<f32>,
+}
+
+/// The operations behind a model that are more than one call of candle. Tensors lie where the implementation works.
+pub trait Ops: Send + Sync + fmt::Debug {
+    /// What runs the kernels, if that is a GPU: its memory and launches.
+    fn backend(&self) -> Option<&Arc<dyn Backend>>;
+
+    /// LayerNorm or RMS norm over the last dimension.
+    fn norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor>;
+
+    /// The activation function between an MLP's matrices, of `x [n, width]`; gated, of `[n, 2 width]`, gates first.
+    fn activate(&self, x: Tensor, act: Act, gated: bool) -> Result<Tensor>;
+
+    /// Causal attention of rows of equal length: `qkv [batch * time, (heads + 2 kv_heads) * width]` to
+    /// `z [batch * time, heads * width]`. `norms` are of each head's queries and keys.
+    fn attention(
+        &self,
+        qkv: Tensor,
+        rows: (usize, usize),
+        heads: Heads,
+        norms: Option<[Norm; 2]>,
+        tables: Option<Tables>,
+    ) -> Result<Tensor>;
+
+    /// Sum of squares of each column of `x [n, columns]`.
+    fn column_squares(&self, x: &Tensor) -> Result<Vec<f64>>;
+
+    /// A copy of weights `[rows, columns]` without those of lowest score: `|w|` times the norm of its column, or `|w|` alone.
+    fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor>;
+
+    /// Rows `[rows, vocab]` made ready.
+    fn logits(&self, values: Tensor) -> Result<Logits>;
+
+    /// Cross-entropy of each row's target, NaN where there is none in the vocabulary.
+    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Vec<f32>>;
+
+    /// `q` against `p`, a row for each target.
+    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Compared>;
+
+    /// Wait until what was launched before the last call of this is done: long work leaves others room between its parts.
+    fn await_previous(&self) -> Result<()>;
+}
+
+/// What works on a device.
+pub fn of(device: &Device) -> Result<Arc<dyn Ops>> {
+    Ok(on(device::of(device)?))
+}
+
+/// What works through a backend, or on the CPU without one.
+pub fn on(backend: Option<Arc<dyn Backend>>) -> Arc<dyn Ops> {
+    match backend {
+        Some(backend) => Arc::new(on_device::OnDevice(backend)),
+        None => Arc::new(cpu::Cpu),
+    }
+}

@@ -1,0 +1,99 @@
+//! On a GPU, by the kernels of [`device`].
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use super::{Compared, Logits, Norm, Ops, Tables, cpu::Cpu};
+use crate::{
+    Act, Sparsity,
+    attention::Heads,
+    device::{self, Backend, layers},
+    error::Result,
+};
+
+#[derive(Debug)]
+pub struct OnDevice(pub Arc<dyn Backend>);
+
+/// Weights of attention that exist at a time.
+const WEIGHTS: usize = 1 << 28;
+
+/// Whether there are kernels for this type; candle has operations for the others.
+fn has_kernels(x: &Tensor) -> bool {
+    matches!(x.dtype(), DType::F32 | DType::BF16 | DType::F16)
+}
+
+impl Ops for OnDevice {
+    fn backend(&self) -> Option<&Arc<dyn Backend>> {
+        Some(&self.0)
+    }
+
+    fn norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor> {
+        if has_kernels(x) { layers::norm(&*self.0, x, norm) } else { Cpu.norm(x, norm) }
+    }
+
+    fn activate(&self, x: Tensor, act: Act, gated: bool) -> Result<Tensor> {
+        if has_kernels(&x) { layers::activate(&*self.0, &x, act, gated) } else { Cpu.activate(x, act, gated) }
+    }
+
+    fn attention(
+        &self,
+        qkv: Tensor,
+        (batch, time): (usize, usize),
+        heads: Heads,
+        norms: Option<[Norm; 2]>,
+        tables: Option<Tables>,
+    ) -> Result<Tensor> {
+        if !has_kernels(&qkv) {
+            return Cpu.attention(qkv, (batch, time), heads, norms, tables);
+        }
+        let backend = &*self.0;
+        let [q, k, v] = layers::split_heads(backend, &qkv, (batch, time), heads, norms, tables)?;
+        let all = batch * heads.heads;
+        let [q, k, v] = [q, k, v].map(|x| x.reshape((all, time, heads.width)));
+        let (q, k, v) = (q?, k?, v?);
+        // Some heads at a time: their weights grow with the square of the text.
+        let step = (WEIGHTS / (time * time).max(1)).clamp(1, all.max(1));
+        let z = (0..all).step_by(step).map(|start| -> Result<Tensor> {
+            let part = |x: &Tensor| x.narrow(0, start, step.min(all - start));
+            let products = part(&q)?.matmul(&part(&k)?.transpose(1, 2)?)?;
+            Ok(layers::attend(backend, &products, heads)?.matmul(&part(&v)?)?)
+        });
+        let z = Tensor::cat(&z.collect::<Result<Vec<_>>>()?, 0)?.reshape((batch, heads.heads, time, heads.width))?;
+        Ok(z.transpose(1, 2)?.reshape((batch * time, heads.heads * heads.width))?)
+    }
+
+    fn column_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
+        device::column_squares(&*self.0, x)
+    }
+
+    fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {
+        device::prune(&*self.0, weight, norms, sparsity)
+    }
+
+    /// The kernel sums while it compares.
+    fn logits(&self, values: Tensor) -> Result<Logits> {
+        Ok(Logits { values, lse: Vec::new() })
+    }
+
+    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Vec<f32>> {
+        Ok(self.compare(logits, logits, targets)?.ce)
+    }
+
+    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Compared> {
+        let vocab = p.values.dim(1)?;
+        let in_vocabulary = |target: &Option<u32>| target.filter(|t| (*t as usize) < vocab);
+        let wanted: Vec<u32> = targets.iter().map(|t| in_vocabulary(t).unwrap_or(u32::MAX)).collect();
+        let found = device::losses(&*self.0, &p.values, &q.values, &wanted)?;
+        let ce =
+            |(found, target): (&device::Losses, &Option<u32>)| in_vocabulary(target).map_or(f32::NAN, |_| found.ce_q);
+        Ok(Compared {
+            ce: found.iter().zip(targets).map(ce).collect(),
+            kl: found.iter().map(|found| found.kl_div).collect(),
+        })
+    }
+
+    fn await_previous(&self) -> Result<()> {
+        self.0.await_previous()
+    }
+}
