@@ -107,26 +107,42 @@ pub fn index_json(data: &[u8]) {
     bounded(data.len() + (1 << 20), || load(path.parent().expect("a folder")));
 }
 
-/// The config of each format of SAEs, over sound weights.
+/// The config of each layout of SAEs that has one, over the sound weights of every fixture in turn.
 pub fn sae_config(data: &[u8]) {
-    const FORMATS: [(&str, &str, &str); 7] = [
-        ("gpt2/OAI-v5-32k-resid_post-gpt2/v5_32k_layer_1.pt", "cfg.json", "sae_weights.safetensors"),
-        ("gpt2/saelens-v6-gpt2/jumprelu/blocks.1.hook_resid_post", "cfg.json", "sae_weights.safetensors"),
-        ("neox/sae-neox-32x/layers.1", "cfg.json", "sae.safetensors"),
-        ("neox/saebench_neox/resid_post_layer_1/trainer_2", "config.json", "ae.pt"),
-        ("llama/Llama3_1-8B-Base-LXR-8x/Llama3_1-8B-Base-L1R-8x", "hyperparams.json", "checkpoints/final.safetensors"),
-        (
-            "llama/Llama-Scope-R1-Distill/400M-Slimpajama-400M-OpenR1-Math-220k/L1R",
-            "config.json",
-            "sae_weights.safetensors",
-        ),
-        ("gemma3/gemma-scope-2-1b-pt/resid_post/layer_2_width_16k_l0_small", "config.json", "params.safetensors"),
-    ];
+    static FOLDERS: OnceLock<Vec<(PathBuf, &str, &str)>> = OnceLock::new();
+    let folders = FOLDERS.get_or_init(|| {
+        let all = below(&fixtures().join("saes"));
+        let mut folders = Vec::new();
+        for format in &formats::FOLDERS {
+            let config = format.needs.iter().chain(format.optional).find(|name| name.ends_with(".json"));
+            let (Some(config), Some(weights)) = (config, format.needs.last()) else { continue };
+            let has = |folder: &Path, name: &str| folder.join(name).exists();
+            let is = |folder: &&PathBuf| {
+                formats::Folder::of(|name| has(folder, name)).is_some_and(|found| found.name == format.name)
+            };
+            let before = folders.len();
+            folders.extend(all.iter().filter(is).map(|folder| (folder.clone(), *config, *weights)));
+            assert!(folders.len() > before, "no fixture of {}", format.name);
+        }
+        folders
+    });
     let Some((first, data)) = data.split_first() else { return };
-    let (from, config, weights) = FORMATS[*first as usize % FORMATS.len()];
-    copy(&format!("saes/{from}/{weights}"), &format!("{from}/{weights}"));
-    let path = put(&format!("{from}/{config}"), data);
+    let (from, config, weights) = &folders[*first as usize % folders.len()];
+    let name = from.strip_prefix(fixtures()).expect("a fixture").to_string_lossy();
+    copy(&format!("{name}/{weights}"), &format!("{name}/{weights}"));
+    let path = put(&format!("{name}/{config}"), data);
     bounded(data.len() + (1 << 20), || drop(formats::load(path.parent().expect("a folder"))));
+}
+
+/// All folders under one, in order.
+fn below(dir: &Path) -> Vec<PathBuf> {
+    let mut inside: Vec<PathBuf> = fs::read_dir(dir).expect("a folder").map(|e| e.expect("an entry").path()).collect();
+    inside.sort();
+    inside
+        .into_iter()
+        .filter(|path| path.is_dir())
+        .flat_map(|path| [vec![path.clone()], below(&path)].concat())
+        .collect()
 }
 
 /// A session file.

@@ -7,6 +7,7 @@ use std::{
 
 use clap::Parser;
 use prunelens::{cli::Cli, tui::Keymap};
+use prunelens_core::sae::formats;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -129,5 +130,16 @@ fn every_page_is_in_the_index() {
     for path in pages().iter().filter(|path| path.parent().is_some_and(|folder| folder.ends_with("docs"))) {
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(name == "README.md" || index.contains(&format!("]({name})")), "docs/README.md lacks {name}");
+    }
+}
+
+#[test]
+fn every_layout_of_saes_is_in_the_table() {
+    let page = read(root().join("docs/formats.md"));
+    let table: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
+    for format in &formats::FOLDERS {
+        let files: Vec<String> = format.needs.iter().map(|name| format!("`{name}`")).collect();
+        let row = table.iter().find(|row| files.iter().all(|file| row.contains(file)) && row.contains(format.name));
+        assert!(row.is_some(), "docs/formats.md has no row with {} and {files:?}", format.name);
     }
 }

@@ -59,8 +59,9 @@ pub fn render(areas: &Areas, buffer: &mut Buffer, state: &State, theme: &Theme) 
 
 /// What is at a point of the panels.
 pub fn hit(areas: &Areas, state: &State, theme: &Theme, at: Position) -> Option<Pointed> {
-    let PanelView { panel, area, hit, .. } = PANELS.into_iter().find(|view| (view.area)(areas).contains(at))?;
-    Some(hit(area(areas), state, theme, at).unwrap_or(Pointed::Panel(panel)))
+    let areas = areas.merged(state);
+    let PanelView { panel, area, hit, .. } = PANELS.into_iter().find(|view| (view.area)(&areas).contains(at))?;
+    Some(hit(area(&areas), state, theme, at).unwrap_or(Pointed::Panel(panel)))
 }
 
 /// Parts of the Explore screen; those with no room are empty.

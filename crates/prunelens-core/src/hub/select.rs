@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{HubId, id::is_inside};
-use crate::text::shorten;
+use crate::{
+    sae::formats::{FOLDERS, Folder},
+    text::shorten,
+};
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,27 +28,6 @@ pub struct Selection {
     pub target: String,
 }
 
-/// The files of one SAE: those it needs and those that are fetched if they are there. First match first.
-const SAES: [(&[&str], &[&str]); 8] = [
-    // SAELens.
-    (&["cfg.json", "sae_weights.safetensors"], &[]),
-    // Gemma Scope.
-    (&["params.npz"], &[]),
-    // Gemma Scope 2.
-    (&["params.safetensors"], &["config.json"]),
-    // dictionary_learning.
-    (&["config.json", "ae.pt"], &[]),
-    // sparsify; its repository has a config, too.
-    (&["cfg.json", "sae.safetensors"], &[]),
-    // Llama Scope.
-    (&["hyperparams.json", "checkpoints/final.safetensors"], &["lm_config.json"]),
-    // Llama Scope R1.
-    (&["config.json", "sae_weights.safetensors"], &[]),
-    // A file without its config is at least refused with a reason.
-    (&["ae.pt"], &[]),
-];
-
-const SPARSIFY: &str = "sae.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// `has` says whether the repository, or the cache, has a file of this name.
@@ -59,9 +41,8 @@ pub fn select(kind: Kind, inside: &str, has: &dyn Fn(&str) -> bool) -> Option<Se
 fn sae(inside: &str, has: &dyn Fn(&str) -> bool) -> Option<Selection> {
     if !inside.is_empty() && has(inside) {
         // A file of a folder stands for the folder; other files are SAEs by themselves.
-        for (needed, _) in SAES {
-            let member = needed.iter().find_map(|name| folder_of_member(inside, name));
-            if let Some(found) = member.and_then(|folder| sae(folder, has)) {
+        for folder in &FOLDERS {
+            if let Some(found) = folder.containing(inside).and_then(|folder| sae(folder, has)) {
                 return Some(found);
             }
         }
@@ -69,19 +50,14 @@ fn sae(inside: &str, has: &dyn Fn(&str) -> bool) -> Option<Selection> {
         let files = config.into_iter().chain([inside.to_owned()]).collect();
         return Some(Selection { files, index: None, target: inside.to_owned() });
     }
-    let (needed, optional) = SAES.iter().find(|(needed, _)| needed.iter().all(|name| has(&join(inside, name))))?;
-    let mut files: Vec<String> = optional.iter().map(|name| join(inside, name)).filter(|name| has(name)).collect();
-    if needed.contains(&SPARSIFY) && !inside.is_empty() && has("config.json") {
-        files.push("config.json".into());
+    let folder = Folder::of(|name| has(&join(inside, name)))?;
+    let mut files: Vec<String> =
+        folder.optional.iter().map(|name| join(inside, name)).filter(|name| has(name)).collect();
+    if !inside.is_empty() {
+        files.extend(folder.repository.iter().filter(|name| has(name)).map(|name| (*name).to_owned()));
     }
-    files.extend(needed.iter().map(|name| join(inside, name)));
+    files.extend(folder.needs.iter().map(|name| join(inside, name)));
     Some(Selection { files, index: None, target: inside.to_owned() })
-}
-
-/// The folder whose member `name` this path is.
-fn folder_of_member<'a>(path: &'a str, name: &str) -> Option<&'a str> {
-    let folder = path.strip_suffix(name)?;
-    if folder.is_empty() { Some(folder) } else { folder.strip_suffix('/') }
 }
 
 fn model(kind: Kind, inside: &str, has: &dyn Fn(&str) -> bool) -> Option<Selection> {
@@ -169,8 +145,8 @@ fn place(kind: Kind, name: &str) -> Option<&str> {
     if kind != Kind::Sae {
         return (name.ends_with(".gguf") || name.ends_with(".pth")).then_some(name);
     }
-    let weights = SAES.iter().filter_map(|(needed, _)| needed.last());
-    let folder = weights.filter_map(|weights| folder_of_member(name, weights)).find(|folder| !folder.is_empty());
+    let weights = FOLDERS.iter().filter(|folder| folder.needs.last().is_some_and(|weights| name.ends_with(weights)));
+    let folder = weights.filter_map(|folder| folder.containing(name)).find(|folder| !folder.is_empty());
     folder.or_else(|| name.ends_with(".pt").then_some(name))
 }
 

@@ -9,9 +9,10 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, Tensor};
 
+pub use crate::prune::Compress;
 pub use calibration::Calibration;
 pub use models::{Models, silent};
-pub use spec::{Compress, DTYPES, DeviceSpec, Processing, SessionSpec, Source, dtype_by_name};
+pub use spec::{DTYPES, DeviceSpec, Processing, SessionSpec, Source, dtype_by_name};
 
 use crate::{
     compare::{Reader, Token, Variant},

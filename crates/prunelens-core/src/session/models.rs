@@ -5,14 +5,14 @@ use std::{path::Path, sync::Arc};
 use candle_core::Device;
 use prunelens_kernels::gpu;
 
-use super::{Calibration, Compress, DeviceSpec, SessionSpec, Source, fit::Estimate};
+use super::{Calibration, DeviceSpec, SessionSpec, Source, fit::Estimate};
 use crate::{
     demo,
     error::{Error, Result},
     hub::Kind,
     model::{Config, Model, Tokenizer},
     progress::{Listener, Progress},
-    prune::Sparsity,
+    prune::CalibrationRows,
 };
 
 /// What a command without an SAE works on.
@@ -68,16 +68,8 @@ fn fits(
     progress: Listener,
 ) -> Result<()> {
     let Some(gpu) = gpu::opened(device) else { return Ok(()) };
-    let blocks = config.block_weights();
-    let all = blocks + config.embedding_weights(Model::is_tied(path)?);
-    let pruned = match (&spec.pruned_model, &spec.compress) {
-        (Some(_), _) => all,
-        (None, Compress::None) => 0,
-        // Its weights are processed, the embeddings' too.
-        (None, Compress::Paper(_)) => blocks + config.embedding_weights(false),
-        // Any other copy made here shares everything but the matrices of the blocks.
-        (None, _) => blocks,
-    };
+    let all = config.block_weights() + config.embedding_weights(Model::is_tied(path)?);
+    let pruned = if spec.pruned_model.is_some() { all } else { spec.compress.own_weights(config) };
     let estimate = Estimate { original: all, pruned, dtype: spec.dtype, saes };
     progress(Progress { what: format!("taking {}", estimate.line(&gpu)), done: 0, total: 0, unit: "" })?;
     estimate.check(&gpu)
@@ -113,25 +105,8 @@ fn prune(
         let label = format!("pruned: {}", model.name);
         return Ok((Arc::new(model), label));
     }
-    let percent = |ratio: f64| format!("{}%", (ratio * 1000.0).round() / 10.0);
-    let pruned = match spec.compress {
-        Compress::None => return Ok((original.clone(), "not compressed".into())),
-        Compress::Wanda(ratio) => {
-            let model = original.wanda(&calibration.windows, Sparsity::Ratio(ratio), progress)?;
-            (model, format!("wanda {}", percent(ratio)))
-        }
-        Compress::WandaNM(n, m) => {
-            let model = original.wanda(&calibration.windows, Sparsity::NM(n, m), progress)?;
-            (model, format!("wanda {n}:{m}"))
-        }
-        Compress::Magnitude(ratio) => (original.magnitude(ratio, progress)?, format!("magnitude {}", percent(ratio))),
-        Compress::Paper(ratio) => {
-            let document = calibration.documents.first().and_then(|batch| batch.first());
-            let document = document.ok_or_else(|| Error::invalid("calibration has no document"))?;
-            (original.paper(document, ratio, progress)?, format!("paper {}", percent(ratio)))
-        }
-    };
-    Ok((Arc::new(pruned.0), pruned.1))
+    let rows = CalibrationRows { windows: &calibration.windows, documents: &calibration.documents };
+    Ok((spec.compress.apply(original, rows, progress)?, spec.compress.label()))
 }
 
 fn named(model: Model, source: &Source) -> Model {

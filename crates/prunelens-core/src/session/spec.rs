@@ -1,6 +1,6 @@
 //! What a session consists of, as the user asked for it: plain data from flags and session files.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr};
 
 use candle_core::DType;
 
@@ -9,6 +9,7 @@ use crate::{
     hub::{self, HubId, Kind},
     model::HookPoint,
     progress::Listener,
+    prune::Compress,
     sae::Criterion,
 };
 
@@ -41,56 +42,6 @@ impl Source {
             Self::Hub(id) => Some(id.name()),
             _ => None,
         }
-    }
-}
-
-/// How the pruned copy of the model is made.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Compress {
-    None,
-    /// Canonical Wanda, unstructured.
-    Wanda(f64),
-    /// Canonical Wanda, n of every m.
-    WandaNM(usize, usize),
-    Magnitude(f64),
-    /// What the released code of arXiv 2507.15977 does: attention only, output-side norms.
-    Paper(f64),
-}
-
-impl fmt::Display for Compress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => write!(f, "none"),
-            Self::Wanda(r) => write!(f, "wanda:{r}"),
-            Self::WandaNM(n, m) => write!(f, "wanda:{n}:{m}"),
-            Self::Magnitude(r) => write!(f, "magnitude:{r}"),
-            Self::Paper(r) => write!(f, "paper:{r}"),
-        }
-    }
-}
-
-impl FromStr for Compress {
-    type Err = Error;
-
-    fn from_str(spec: &str) -> Result<Self, Error> {
-        let ratio = |text: &str| text.parse().ok().filter(|r| (0.0..1.0).contains(r));
-        let parsed = match spec.split(':').collect::<Vec<_>>()[..] {
-            ["none"] => Some(Self::None),
-            ["wanda", n, m] => match (n.parse(), m.parse()) {
-                (Ok(n), Ok(m)) if n < m && m <= 64 => Some(Self::WandaNM(n, m)),
-                _ => None,
-            },
-            ["wanda", r] => ratio(r).map(Self::Wanda),
-            ["wanda"] => Some(Self::Wanda(0.5)),
-            ["magnitude", r] => ratio(r).map(Self::Magnitude),
-            ["paper", r] => ratio(r).map(Self::Paper),
-            _ => None,
-        };
-        parsed.ok_or_else(|| {
-            Error::Usage(format!(
-                "compression {spec:?} is not understood; expected wanda:RATIO, wanda:N:M, magnitude:RATIO, paper:RATIO (0 <= RATIO < 1) or none"
-            ))
-        })
     }
 }
 

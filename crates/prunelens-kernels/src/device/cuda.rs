@@ -4,14 +4,10 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{
     CudaDevice, CudaStorage, DType, Device, Storage, Tensor,
-    cuda_backend::{
-        CudaDType, WrapErr,
-        cudarc::driver::{
-            CudaEvent, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys::CUevent_flags,
-        },
-    },
+    cuda_backend::{CudaDType, WrapErr},
     op::BackpropOp,
 };
+use cudarc::driver::{CudaEvent, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys::CUevent_flags};
 use half::{bf16, f16};
 
 use super::{Backend, Float, Kernel, Memory, Shape};

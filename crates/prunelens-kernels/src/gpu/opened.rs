@@ -64,16 +64,11 @@ fn device(n: usize) -> candle_core::Result<Device> {
 mod cuda {
     use std::sync::Arc;
 
-    use candle_core::{
-        Device, Result, bail,
-        cuda_backend::{
-            WrapErr,
-            cudarc::driver::{
-                CudaContext,
-                result::{device::get_default_mem_pool, mem_pool},
-                sys::{CUmemPool_attribute as Attribute, CUmemoryPool},
-            },
-        },
+    use candle_core::{Device, Result, bail, cuda_backend::WrapErr};
+    use cudarc::driver::{
+        CudaContext,
+        result::{device::get_default_mem_pool, mem_pool},
+        sys::{CUmemPool_attribute as Attribute, CUmemoryPool},
     };
 
     use super::{Opened, catch_panic};

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{
-    Given,
+    Folder, Given,
     parts::Parts,
     place::{Place, digits},
 };
@@ -19,7 +19,10 @@ use crate::{
     sae::{Activation, Sae},
 };
 
-pub fn load(dir: &Path, given: &Given) -> Result<Sae> {
+pub const FORMAT: Folder =
+    Folder { name: "dictionary_learning", needs: &["ae.pt"], optional: &["config.json"], repository: &[], load };
+
+fn load(dir: &Path, given: &Given) -> Result<Sae> {
     let config_path = dir.join("config.json");
     let json = read_json(&config_path)?;
     let trainer = Keys { value: json.get("trainer").unwrap_or(&Value::Null), path: &config_path };

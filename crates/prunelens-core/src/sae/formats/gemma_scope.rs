@@ -3,14 +3,30 @@
 
 use std::path::Path;
 
-use super::{Given, parts::Parts, place::Place};
+use super::{File, Folder, Given, has, parts::Parts, place::Place};
 use crate::{
     error::{Error, Result},
     model::{HookPoint, Site, weights::Weights},
     sae::{Activation, Sae},
 };
 
-pub fn load(path: &Path, given: &Given) -> Result<Sae> {
+pub const FORMAT: Folder = Folder {
+    name: "Gemma Scope",
+    needs: &["params.npz"],
+    optional: &[],
+    repository: &[],
+    load: |dir, given| load(&dir.join("params.npz"), given),
+};
+
+/// The same file by itself.
+pub const FILE: File = File {
+    name: "Gemma Scope",
+    example: "NAME.npz",
+    is: |path, weights| has(weights, &["threshold", "b_enc", "b_dec"]) && path.extension().is_some_and(|e| e == "npz"),
+    load: |path, _, given| load(path, given),
+};
+
+fn load(path: &Path, given: &Given) -> Result<Sae> {
     let weights = Weights::open(path)?;
     // Some early files spell the matrices in lower case.
     let name = |upper: &'static str, lower: &'static str| if weights.shape(upper).is_some() { upper } else { lower };

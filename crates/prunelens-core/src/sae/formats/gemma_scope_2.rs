@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Given, parts::Parts, place::Place};
+use super::{Folder, Given, parts::Parts, place::Place};
 use crate::{
     error::{Error, Result},
     model::{
@@ -15,7 +15,10 @@ use crate::{
     sae::{Activation, Sae},
 };
 
-pub fn load(dir: &Path, given: &Given) -> Result<Sae> {
+pub const FORMAT: Folder =
+    Folder { name: "Gemma Scope 2", needs: &["params.safetensors"], optional: &["config.json"], repository: &[], load };
+
+fn load(dir: &Path, given: &Given) -> Result<Sae> {
     let config_path = dir.join("config.json");
     let json = if config_path.exists() { read_json(&config_path)? } else { Value::Null };
     let keys = Keys { value: &json, path: &config_path };

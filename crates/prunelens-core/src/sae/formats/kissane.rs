@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::parts::Parts;
+use super::{File, has, parts::Parts};
 use crate::{
     error::{Error, Result},
     model::{
@@ -13,13 +13,20 @@ use crate::{
     sae::{Activation, Sae},
 };
 
+pub const FORMAT: File = File {
+    name: "hook_z SAEs",
+    example: "NAME.pt and NAME_cfg.json",
+    is: |path, weights| has(weights, &["W_enc", "W_dec", "b_enc", "b_dec"]) && config_of(path).exists(),
+    load: |path, weights, _| load(path, weights),
+};
+
 /// The config that belongs to a file.
-pub fn config_of(path: &Path) -> PathBuf {
+fn config_of(path: &Path) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{stem}_cfg.json"))
 }
 
-pub fn load(path: &Path, weights: &Weights) -> Result<Sae> {
+fn load(path: &Path, weights: &Weights) -> Result<Sae> {
     let config_path = config_of(path);
     let json = read_json(&config_path)?;
     let keys = Keys { value: &json, path: &config_path };

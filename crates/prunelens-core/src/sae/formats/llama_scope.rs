@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::D;
 use serde_json::Value;
 
-use super::{Given, parts::Parts, place::Place};
+use super::{Folder, Given, parts::Parts, place::Place};
 use crate::{
     error::{Error, Result},
     model::{
@@ -17,7 +17,23 @@ use crate::{
     sae::{Activation, Sae, SaeConfig},
 };
 
-pub fn load(dir: &Path, given: &Given) -> Result<Sae> {
+pub const R1: Folder = Folder {
+    name: "Llama Scope R1",
+    needs: &["config.json", "sae_weights.safetensors"],
+    optional: &[],
+    repository: &[],
+    load: load_r1,
+};
+
+pub const FORMAT: Folder = Folder {
+    name: "Llama Scope",
+    needs: &["hyperparams.json", "checkpoints/final.safetensors"],
+    optional: &["lm_config.json"],
+    repository: &[],
+    load,
+};
+
+fn load(dir: &Path, given: &Given) -> Result<Sae> {
     let config_path = dir.join("hyperparams.json");
     let json = read_json(&config_path)?;
     let keys = Keys { value: &json, path: &config_path };
@@ -35,7 +51,7 @@ pub fn load(dir: &Path, given: &Given) -> Result<Sae> {
     build(&parts, keys, Place::of(dir), scale, activation, given)
 }
 
-pub fn load_r1(dir: &Path, given: &Given) -> Result<Sae> {
+fn load_r1(dir: &Path, given: &Given) -> Result<Sae> {
     let config_path = dir.join("config.json");
     let json = read_json(&config_path)?;
     let keys = Keys { value: &json, path: &config_path };

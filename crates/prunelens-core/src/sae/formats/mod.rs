@@ -49,72 +49,101 @@ pub fn load_given(path: &Path, given: &Given) -> Result<Sae> {
     Ok(sae)
 }
 
+/// Files that make a folder an SAE of one layout.
+pub struct Folder {
+    pub name: &'static str,
+    /// Together they tell the layout. The last has the weights.
+    pub needs: &'static [&'static str],
+    /// Read where they are there.
+    pub optional: &'static [&'static str],
+    /// The same, at the top of a repository of many SAEs.
+    pub repository: &'static [&'static str],
+    pub load: fn(&Path, &Given) -> Result<Sae>,
+}
+
+/// Tensors that make a file an SAE of one layout.
+pub struct File {
+    pub name: &'static str,
+    /// How it is called, for those who look for one.
+    pub example: &'static str,
+    /// Whether it is one, by its tensors and its name.
+    pub is: fn(&Path, &Weights) -> bool,
+    pub load: fn(&Path, &Weights, &Given) -> Result<Sae>,
+}
+
+/// The first that fits is taken. Loader, hub, and fuzz targets all go by these; a new layout is a file and a line here.
+pub static FOLDERS: [Folder; 7] = [
+    saelens::FORMAT,
+    sparsify::FORMAT,
+    llama_scope::FORMAT,
+    llama_scope::R1,
+    gemma_scope_2::FORMAT,
+    gemma_scope::FORMAT,
+    dictionary_learning::FORMAT,
+];
+pub static FILES: [File; 3] = [openai::FORMAT, gemma_scope::FILE, kissane::FORMAT];
+
+impl Folder {
+    /// Of the folder whose members `has` knows.
+    pub fn of(has: impl Fn(&str) -> bool) -> Option<&'static Self> {
+        FOLDERS.iter().find(|folder| folder.needs.iter().all(|name| has(name)))
+    }
+
+    /// The folder that a member's path stands for.
+    pub fn containing<'a>(&self, path: &'a str) -> Option<&'a str> {
+        self.needs.iter().find_map(|name| {
+            let folder = path.strip_suffix(name)?;
+            if folder.is_empty() { Some(folder) } else { folder.strip_suffix('/') }
+        })
+    }
+}
+
 fn folder(dir: &Path, given: &Given) -> Result<Sae> {
-    let has = |name: &str| dir.join(name).exists();
-    if has("cfg.json") && has("sae_weights.safetensors") {
-        return saelens::load(dir, given);
+    if let Some(folder) = Folder::of(|name| dir.join(name).exists()) {
+        return (folder.load)(dir, given);
     }
-    if has("cfg.json") && has("sae.safetensors") {
-        return sparsify::load(dir);
-    }
-    if has("hyperparams.json") && has("checkpoints") {
-        return llama_scope::load(dir, given);
-    }
-    if has("config.json") && has("sae_weights.safetensors") {
-        return llama_scope::load_r1(dir, given);
-    }
-    if has("params.safetensors") {
-        return gemma_scope_2::load(dir, given);
-    }
-    if has("params.npz") {
-        return gemma_scope::load(&dir.join("params.npz"), given);
-    }
-    if has("ae.pt") {
-        return dictionary_learning::load(dir, given);
-    }
-    if has("cfg.json") {
-        let what =
-            "cfg.json is there, but neither sae_weights.safetensors (SAELens) nor sae.safetensors (sparsify) beside it";
-        return Err(Error::file(dir, what));
-    }
+    let missing = |folder: &Folder| {
+        let exists = |name: &&str| dir.join(name).exists();
+        let (there, missing): (Vec<&str>, Vec<&str>) = folder.needs.iter().copied().partition(exists);
+        (!there.is_empty())
+            .then(|| format!("{} is there, but not {} ({})", there[0], missing.join(" and "), folder.name))
+    };
+    let almost: Vec<String> = FOLDERS.iter().filter_map(missing).collect();
+    let almost = if almost.is_empty() { String::new() } else { format!("; {}", almost.join("; ")) };
     let mut found: Vec<String> = std::fs::read_dir(dir)
         .map(|entries| entries.flatten().map(|e| crate::text::shorten(&e.file_name().to_string_lossy(), 40)).collect())
         .unwrap_or_default();
     found.sort();
     found.truncate(6);
-    Err(Error::file(
-        dir,
-        format!(
-            "not the folder of an SAE: found {found:?}; known are the layouts of SAELens (cfg.json), sparsify, \
-             dictionary_learning (ae.pt), Gemma Scope (params.npz, params.safetensors) and Llama Scope (hyperparams.json), \
-             and the .pt files of OpenAI and of hook_z SAEs"
-        ),
-    ))
+    let folders = FOLDERS.iter().map(|folder| format!("{} ({})", folder.name, folder.needs.join(" and ")));
+    let files = FILES.iter().map(|file| format!("{} ({})", file.name, file.example));
+    let known: Vec<String> = folders.chain(files).collect();
+    Err(Error::file(dir, format!("not the folder of an SAE: found {found:?}{almost}; known are {}", known.join(", "))))
 }
 
 fn file(path: &Path, given: &Given) -> Result<Sae> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let dir = path.parent().unwrap_or(Path::new(""));
-    match &*name {
-        "ae.pt" => return dictionary_learning::load(dir, given),
-        "cfg.json" | "config.json" | "hyperparams.json" | "sae.safetensors" | "sae_weights.safetensors" => {
-            return folder(if dir == Path::new("") { Path::new(".") } else { dir }, given);
-        }
-        _ => {}
+    let name = path.to_string_lossy();
+    // A file of a folder stands for the folder.
+    let member = FOLDERS.iter().find_map(|folder| folder.containing(&name)).map(|dir| match dir {
+        "" if path.is_absolute() => Path::new("/"),
+        "" => Path::new("."),
+        dir => Path::new(dir),
+    });
+    let is_config = path.extension().is_some_and(|e| e == "json");
+    if let Some(dir) = member.filter(|dir| is_config || Folder::of(|name| dir.join(name).exists()).is_some()) {
+        return folder(dir, given);
     }
     let weights = Weights::open(path)?;
-    let has = |names: &[&str]| names.iter().all(|name| weights.shape(name).is_some());
-    if has(&["pre_bias", "latent_bias", "encoder.weight", "decoder.weight"]) {
-        return openai::load(path, &weights, given);
-    }
-    if has(&["threshold", "b_enc", "b_dec"]) && name.ends_with(".npz") {
-        return gemma_scope::load(path, given);
-    }
-    if has(&["W_enc", "W_dec", "b_enc", "b_dec"]) && kissane::config_of(path).exists() {
-        return kissane::load(path, &weights);
+    if let Some(file) = FILES.iter().find(|file| (file.is)(path, &weights)) {
+        return (file.load)(path, &weights, given);
     }
     let some: Vec<_> = weights.names().take(6).map(|n| crate::text::shorten(n, 40)).collect();
     Err(Error::file(path, format!("not a known SAE file: its tensors are {some:?}")))
+}
+
+/// Whether a file has all these tensors.
+fn has(weights: &Weights, names: &[&str]) -> bool {
+    names.iter().all(|name| weights.shape(name).is_some())
 }
 
 /// Decoder rows of zeros are pruned ones; what is not finite was refused when read. Nothing at all in a matrix is a

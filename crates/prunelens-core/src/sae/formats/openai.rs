@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{
-    Given,
+    File, Given, has,
     parts::Parts,
     place::{Place, digits},
 };
@@ -15,7 +15,14 @@ use crate::{
     sae::{Activation, Normalize, Sae},
 };
 
-pub fn load(path: &Path, weights: &Weights, given: &Given) -> Result<Sae> {
+pub const FORMAT: File = File {
+    name: "OpenAI",
+    example: "LOCATION/autoencoders/LAYER.pt",
+    is: |_, weights| has(weights, &["pre_bias", "latent_bias", "encoder.weight", "decoder.weight"]),
+    load,
+};
+
+fn load(path: &Path, weights: &Weights, given: &Given) -> Result<Sae> {
     let parts = Parts::of_rows(weights, "encoder.weight")?;
     let extras = Value::Object(weights.extras.clone());
     let keys = Keys { value: &extras, path };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Given, parts::Parts, place::Place};
+use super::{Folder, Given, parts::Parts, place::Place};
 use crate::{
     error::{Error, Result},
     model::{
@@ -15,7 +15,10 @@ use crate::{
     sae::{Activation, Normalize, Sae, SaeConfig},
 };
 
-pub fn load(dir: &Path, given: &Given) -> Result<Sae> {
+pub const FORMAT: Folder =
+    Folder { name: "SAELens", needs: &["cfg.json", "sae_weights.safetensors"], optional: &[], repository: &[], load };
+
+fn load(dir: &Path, given: &Given) -> Result<Sae> {
     let config_path = dir.join("cfg.json");
     let json = read_json(&config_path)?;
     let weights = Weights::open(&dir.join("sae_weights.safetensors"))?;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{parts::Parts, place::Place};
+use super::{Folder, Given, parts::Parts, place::Place};
 use crate::{
     error::Result,
     model::{
@@ -14,7 +14,15 @@ use crate::{
     sae::{Activation, Sae},
 };
 
-pub fn load(dir: &Path) -> Result<Sae> {
+pub const FORMAT: Folder = Folder {
+    name: "sparsify",
+    needs: &["cfg.json", "sae.safetensors"],
+    optional: &[],
+    repository: &["config.json"],
+    load,
+};
+
+fn load(dir: &Path, _: &Given) -> Result<Sae> {
     let config_path = dir.join("cfg.json");
     let json = read_json(&config_path)?;
     let keys = Keys { value: &json, path: &config_path };
