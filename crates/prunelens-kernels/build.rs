@@ -1,4 +1,4 @@
-//! With the `cuda` feature: compiles the kernels to PTX, which the driver of the machine turns into code for its card.
+//! With the `cuda` feature: compiles the kernels to PTX, which the driver of the machine turns into code for its GPU.
 
 use std::{
     env, fs,
@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-/// The oldest cards that are supported; PTX for them loads on every later one.
+/// The oldest GPUs that are supported; PTX for them loads on every later one.
 const ARCHITECTURE: &str = "compute_80";
 const KERNELS: &str = "src/cuda";
 

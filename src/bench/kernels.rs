@@ -1,4 +1,4 @@
-//! Each kernel's time on a card beside what the same card can do: how fast it copies, and how fast it multiplies.
+//! Each kernel's time on a GPU beside what the same GPU can do: how fast it copies, and how fast it multiplies.
 
 use candle_core::{DType, Tensor};
 use prunelens_core::{
@@ -16,10 +16,10 @@ use serde::Serialize;
 
 use super::{round, shape::random};
 
-/// What was measured on a card in one run.
+/// What was measured on a GPU in one run.
 #[derive(Clone, Debug, Serialize)]
 pub struct CardFigures {
-    /// Bytes read and written together, of a copy within the card's memory.
+    /// Bytes read and written together, of a copy within the GPU's memory.
     pub copy_gb_per_s: f64,
     /// The library's matrix product of squares.
     pub f32_tflops: f64,
@@ -36,7 +36,7 @@ pub struct KernelFigures {
     pub bytes: u64,
     /// Multiplications and additions it has to do at the least; 0 where they are not the point.
     pub operations: u64,
-    /// Median, by events on the card.
+    /// Median, by events on the GPU.
     pub ms: f64,
     /// Bytes a second as a share of the copy's.
     pub of_copy: f64,
@@ -114,13 +114,13 @@ impl Bench<'_> {
 /// All kernels at some sizes, on random numbers.
 pub fn measure(backend: &dyn Backend, sizes: Sizes) -> Result<CardFigures> {
     let Sizes { d_in, d_sae, vocab, copied, side, tokens, repeats } = sizes;
-    let there = |rows: usize, columns: usize, seed: u64| -> Result<Tensor> {
+    let random_on_device = |rows: usize, columns: usize, seed: u64| -> Result<Tensor> {
         Ok(random((rows, columns), 1.0, seed)?.to_device(backend.device())?)
     };
     let numbers = Tensor::zeros(copied, DType::F32, backend.device())?;
     let copy = 8.0 * copied as f64 / median_ms(backend, repeats, || Ok(numbers.copy().map(drop)?))?;
     drop(numbers);
-    let square = there(side, side, 1)?;
+    let square = random_on_device(side, side, 1)?;
     let multiply = |x: &Tensor| -> Result<f64> {
         let ms = median_ms(backend, repeats, || Ok(x.matmul(x).map(drop)?))?;
         Ok(2.0 * (side as f64).powi(3) / ms)
@@ -130,7 +130,7 @@ pub fn measure(backend: &dyn Backend, sizes: Sizes) -> Result<CardFigures> {
     drop(square);
 
     let mut bench = Bench { backend, copy, product, repeats, done: Vec::new() };
-    let weight = there(d_sae, d_in, 2)?;
+    let weight = random_on_device(d_sae, d_in, 2)?;
     let matrix = Matrix::of(backend, &weight)?;
     let weights = d_sae * d_in;
     let norms = Buffer::from_slice(backend, &vec![1.0_f32; d_in.max(d_sae)][..d_in])?;
@@ -216,15 +216,15 @@ fn lists(bench: &mut Bench, matrix: &Matrix, ranks: &DeviceRanks, tokens: usize)
     bench.time("decode", shape.clone(), (kept, 2 * pairs * d_in), || {
         device::decode(backend, &listed, matrix, mask, &bias, None).map(drop)
     })?;
-    let there = Pairs::new(backend, &latents)?;
+    let on_device = Pairs::new(backend, &latents)?;
     let cuts: [u32; STEPS] = std::array::from_fn(|step| cut(d_in, grid_ratio(step)));
     let x = Buffer::<f32>::of(backend, &random((tokens, d_in), 1.0, 4)?.to_device(backend.device())?)?;
     let bias = Buffer::from_slice(backend, &vec![0.0_f32; d_sae])?;
-    let paths = || device::paths(backend, matrix, ranks, &bias, &x, &there, &cuts, None);
+    let paths = || device::paths(backend, matrix, ranks, &bias, &x, &on_device, &cuts, None);
     bench.time("paths", shape, (kept, 2 * pairs * d_in), || paths().map(drop))?;
     let (paths, counts) = (paths()?, vec![true; tokens]);
     bench.time("survivors", format!("{pairs} pairs x {STEPS}"), (4 * pairs * STEPS, 0), || {
-        device::survivors(backend, &paths, &there, None, &counts).map(drop)
+        device::survivors(backend, &paths, &on_device, None, &counts).map(drop)
     })
 }
 
@@ -251,10 +251,10 @@ fn between(bench: &mut Bench, d_in: usize, tokens: usize) -> Result<()> {
     let backend = bench.backend;
     let (width, n) = (64.min(d_in), (d_in / 64).max(1));
     let heads = Heads { heads: n, kv_heads: n, width, scale: 0.125, softcap: None, window: None };
-    let there = |rows, columns| -> Result<Tensor> {
+    let random_on_device = |rows, columns| -> Result<Tensor> {
         Ok(random((rows, columns), 1.0, 7)?.to_dtype(DType::BF16)?.to_device(backend.device())?)
     };
-    let (x, qkv) = (there(tokens, d_in)?, there(tokens, heads.row())?);
+    let (x, qkv) = (random_on_device(tokens, d_in)?, random_on_device(tokens, heads.row())?);
     let norm = layers::Norm { centred: false, eps: 1e-6, weight: None, bias: None };
     bench.time("norm", format!("{tokens} x {d_in}"), (4 * tokens * d_in, 0), || {
         layers::norm(backend, &x, norm).map(drop)
@@ -264,7 +264,7 @@ fn between(bench: &mut Bench, d_in: usize, tokens: usize) -> Result<()> {
     bench.time("split heads", format!("{tokens} x {}", heads.row()), (both, 0), || {
         layers::split_heads(backend, &qkv, (1, tokens), heads, None, Some((&table, &table))).map(drop)
     })?;
-    let products = there(n * tokens, tokens)?;
+    let products = random_on_device(n * tokens, tokens)?;
     bench.time("attention's weights", format!("{n} x {tokens} x {tokens}"), (4 * n * tokens * tokens, 0), || {
         layers::attend(backend, &products, heads).map(drop)
     })

@@ -82,8 +82,8 @@ pub fn run(args: &PresetsArgs) -> Result<()> {
         let presets = all(family);
         text += &format!("{:<26} {:<14} {}\n", family.pattern(), layers(family), about_size(&presets));
         text += &format!("    {}\n", family.about);
-        if let Some(there) = in_cache(family, &presets) {
-            text += &format!("    in the cache: {there}\n");
+        if let Some(cached) = in_cache(family, &presets) {
+            text += &format!("    in the cache: {cached}\n");
         }
     }
     text += "\nprunelens --session NAME opens one; prunelens session init --preset NAME writes it as a file to edit.\n";
@@ -118,12 +118,12 @@ fn readable(bytes: u64) -> String {
 }
 
 fn in_cache(family: &Family, presets: &[Listed]) -> Option<String> {
-    let there = |part: &Option<Part>| part.as_ref().is_some_and(|part| part.cached);
+    let cached = |part: &Option<Part>| part.as_ref().is_some_and(|part| part.cached);
     let layers = |of: fn(&Listed) -> &Option<Part>| -> Vec<usize> {
-        family.layers.iter().zip(presets).filter(|(_, p)| there(of(p))).map(|(layer, _)| *layer).collect()
+        family.layers.iter().zip(presets).filter(|(_, p)| cached(of(p))).map(|(layer, _)| *layer).collect()
     };
     let mut parts = Vec::new();
-    if presets.first().is_some_and(|first| there(&first.model)) {
+    if presets.first().is_some_and(|first| cached(&first.model)) {
         parts.push("the model".to_owned());
     }
     for (name, found) in [("SAEs", layers(|p| &p.sae)), ("trained SAEs", layers(|p| &p.trained_sae))] {

@@ -97,7 +97,7 @@ pub struct Gpu {
     driver_library: bool,
     driver_version: Option<String>,
     devices: Vec<String>,
-    /// Memory of each card, by the management library; null where it does not answer.
+    /// Memory of each GPU, by the management library; null where it does not answer.
     cards: Option<Vec<nvml::Card>>,
     /// What a program built with CUDA would not find, and where such files usually are.
     missing: Vec<String>,

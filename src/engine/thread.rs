@@ -249,7 +249,7 @@ fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         Prompt::read(&examples[0], session.tokens(&examples[0])?, readers, spec.ratio, spec.criterion, &mut || Ok(()))
     };
     if !session.original.device.is_cpu() {
-        // The driver fits the kernels to its card when they are first used.
+        // The driver fits the kernels to its GPU when they are first used.
         read()?;
     }
     let started = Instant::now();

@@ -143,14 +143,14 @@ impl Download<'_> {
         let (part, blob) = (self.cache.part(etag)?, self.cache.blob(etag)?);
         let folder = part.parent().unwrap_or(Path::new(""));
         fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        let there = fs::metadata(&part).map_or(0, |found| found.len());
-        let resume = there > 0 && size.is_some_and(|size| there <= size);
+        let partial = fs::metadata(&part).map_or(0, |found| found.len());
+        let resume = partial > 0 && size.is_some_and(|size| partial <= size);
         let mut arriving = first;
-        let all_there = resume && Some(there) == size;
-        if resume && !all_there {
+        let complete = resume && Some(partial) == size;
+        if resume && !complete {
             // Dropped before: an open answer that nobody reads keeps the connection.
             drop(arriving);
-            arriving = self.remote.open(self.id, self.commit, &listed.name, there)?;
+            arriving = self.remote.open(self.id, self.commit, &listed.name, partial)?;
         }
         let mut file = OpenOptions::new()
             .create(true)
@@ -158,7 +158,7 @@ impl Download<'_> {
             .append(true)
             .open(&part)
             .map_err(|e| self.unwritable(&part, &e, 0, size))?;
-        let mut at = if all_there || (resume && arriving.start == there) { there } else { 0 };
+        let mut at = if complete || (resume && arriving.start == partial) { partial } else { 0 };
         file.set_len(at).map_err(|e| Error::io(&part, e))?;
         // Large files are named by their hash.
         let mut hash = is_sha256(etag).then(Sha256::new);
@@ -168,7 +168,7 @@ impl Download<'_> {
         let mut chunk = vec![0; CHUNK];
         // To the answer's own end: only there it is known that it is not longer than announced.
         loop {
-            if all_there {
+            if complete {
                 break;
             }
             self.watch.go_on()?;

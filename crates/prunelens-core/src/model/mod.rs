@@ -4,13 +4,13 @@
 //! `config.json`, and the names of their tensors.
 
 pub mod block;
+mod chunk;
 pub mod config;
 pub mod families;
 mod gguf;
 pub mod hooks;
 pub mod layers;
 pub mod load;
-mod pace;
 pub mod pass;
 pub mod processing;
 pub mod ragged;
@@ -25,10 +25,10 @@ use candle_core::{DType, Device, Tensor};
 use prunelens_kernels::ops::Ops;
 
 pub use block::{Block, Layer, Part, Pass, Step};
+pub use chunk::tokens_at_once;
 pub use config::{Config, NormKind};
 pub use hooks::{HookPoint, Site};
 pub use layers::{Linear, Norm, Rotary};
-pub use pace::tokens_at_once;
 pub use pass::{Captured, Rows};
 pub use processing::Space;
 pub use prunelens_kernels::Act;

@@ -44,7 +44,7 @@ impl ToDevice {
         }
         let mut moved = tensor.to_dtype(self.dtype)?;
         if !moved.device().is_cpu() && !self.device.is_cpu() {
-            // From card to card by way of the processor: the two take turns for nobody, nor need they see each other.
+            // From GPU to GPU by way of the CPU: the two take turns for nobody, nor need they see each other.
             moved = moved.force_contiguous()?.to_device(&Device::Cpu)?;
         }
         let moved = moved.to_device(&self.device)?;

@@ -11,7 +11,7 @@ use crate::{
     progress::{Listener, Progress},
 };
 
-/// Positions that go through a block at a time; a card wants more at once.
+/// Positions that go through a block at a time; a GPU wants more at once.
 const BATCH_TOKENS: usize = 1024;
 const DEVICE_BATCH_TOKENS: usize = 4096;
 

@@ -85,7 +85,7 @@ impl Sae {
         format!("{size} {}{k}", self.config.architecture)
     }
 
-    /// What a card has to hold of it at most: weights, and ranks by one criterion.
+    /// What a GPU has to hold of it at most: weights, and ranks by one criterion.
     pub fn device_bytes(&self) -> u64 {
         let rank = |group: usize| if group <= usize::from(u16::MAX) + 1 { 2 } else { 4 };
         let weights = (self.d_sae() * self.d_in()) as u64;

@@ -5,29 +5,13 @@ use rayon::prelude::*;
 
 use super::{
     figures::Sums,
-    gradients::{ByLatent, Gradients, Loss, encoder_path},
-    linalg::{axpy, dot, product},
+    gradients::{ByLatent, Gradients, Loss, Matrices, encoder_path},
+    linalg::{dot, product},
     weights::Weights,
 };
 
 /// Latents held at a time, in numbers; two matrices of this size.
 const BLOCK: usize = 1 << 23;
-
-/// Gradients of both matrices in full.
-pub struct Matrices {
-    encoder: Vec<f32>,
-    decoder: Vec<f32>,
-    d_in: usize,
-}
-
-impl Matrices {
-    #[inline(always)]
-    pub fn add_to<const FMA: bool>(&self, latent: usize, encoder: &mut [f32], decoder: &mut [f32]) {
-        let range = latent * self.d_in..(latent + 1) * self.d_in;
-        axpy::<FMA>(encoder, 1.0, &self.encoder[range.clone()]);
-        axpy::<FMA>(decoder, 1.0, &self.decoder[range]);
-    }
-}
 
 /// Loss and gradients of a batch `x` (rows of `d_in`); no auxiliary loss.
 pub fn gradients(weights: &Weights, x: &[f32], loss: &Loss) -> (Sums, Gradients) {

@@ -8,7 +8,7 @@
 use prunelens_kernels::simd::dispatch;
 use rayon::prelude::*;
 
-use super::{dense, linalg::axpy, sparse, weights::Weights};
+use super::{linalg::axpy, weights::Weights};
 
 /// Weights of the loss' terms.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,10 +19,58 @@ pub struct Loss {
     pub auxiliary_k: usize,
 }
 
+/// Gradients of both matrices in full.
+pub struct Matrices {
+    pub(super) encoder: Vec<f32>,
+    pub(super) decoder: Vec<f32>,
+    pub(super) d_in: usize,
+}
+
+impl Matrices {
+    #[inline(always)]
+    pub fn add_to<const FMA: bool>(&self, latent: usize, encoder: &mut [f32], decoder: &mut [f32]) {
+        let range = latent * self.d_in..(latent + 1) * self.d_in;
+        axpy::<FMA>(encoder, 1.0, &self.encoder[range.clone()]);
+        axpy::<FMA>(decoder, 1.0, &self.decoder[range]);
+    }
+}
+
+/// A latent's activation on a token and the gradient of the loss by its pre-activation there. Rows beyond the batch
+/// stand for the auxiliary loss of row `row - batch`.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Entry {
+    pub(super) row: u32,
+    pub(super) value: f32,
+    pub(super) gradient: f32,
+}
+
+/// Gradients by latent: entries of latent j are `entries[starts[j]..starts[j + 1]]`.
+pub struct Entries {
+    pub(super) starts: Vec<usize>,
+    pub(super) entries: Vec<Entry>,
+    /// By the reconstruction: `2 (x̂ - x) / N` for each token, then the same of the auxiliary loss.
+    pub(super) by_output: Vec<f32>,
+    /// `x - b_dec`
+    pub(super) centred: Vec<f32>,
+    pub(super) d_in: usize,
+}
+
+impl Entries {
+    #[inline(always)]
+    pub fn add_to<const FMA: bool>(&self, latent: usize, encoder: &mut [f32], decoder: &mut [f32]) {
+        let batch = self.centred.len() / self.d_in;
+        for entry in &self.entries[self.starts[latent]..self.starts[latent + 1]] {
+            let row = entry.row as usize;
+            axpy::<FMA>(decoder, entry.value, &self.by_output[row * self.d_in..][..self.d_in]);
+            axpy::<FMA>(encoder, entry.gradient, &self.centred[row % batch * self.d_in..][..self.d_in]);
+        }
+    }
+}
+
 /// Gradients of `W_enc` and `W_dec`, to be read a latent at a time.
 pub enum ByLatent {
-    Sparse(sparse::Entries),
-    Dense(dense::Matrices),
+    Sparse(Entries),
+    Dense(Matrices),
 }
 
 impl ByLatent {
@@ -71,8 +119,12 @@ dispatch! {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::sparse::Selection, *};
+    use super::*;
     use crate::rng::Rng;
+    use crate::train::{
+        dense,
+        sparse::{self, Selection},
+    };
 
     const D_IN: usize = 5;
     const D_SAE: usize = 12;

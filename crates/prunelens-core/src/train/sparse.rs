@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{
     figures::Sums,
-    gradients::{ByLatent, Gradients, Loss, encoder_path},
+    gradients::{ByLatent, Entries, Entry, Gradients, Loss, encoder_path},
     linalg::{axpy, dot, product},
     select::{Scratch, top_k},
     weights::Weights,
@@ -45,38 +45,6 @@ impl Active {
     fn row(&self, row: usize) -> (std::ops::Range<usize>, &[(u32, f32)]) {
         let range = if row == 0 { 0 } else { self.ends[row - 1] }..self.ends[row];
         (range.clone(), &self.latents[range])
-    }
-}
-
-/// A latent's activation on a token and the gradient of the loss by its pre-activation there. Rows beyond the batch
-/// stand for the auxiliary loss of row `row - batch`.
-#[derive(Clone, Copy, Default)]
-struct Entry {
-    row: u32,
-    value: f32,
-    gradient: f32,
-}
-
-/// Gradients by latent: entries of latent j are `entries[starts[j]..starts[j + 1]]`.
-pub struct Entries {
-    starts: Vec<usize>,
-    entries: Vec<Entry>,
-    /// By the reconstruction: `2 (x̂ - x) / N` for each token, then the same of the auxiliary loss.
-    by_output: Vec<f32>,
-    /// `x - b_dec`
-    centred: Vec<f32>,
-    d_in: usize,
-}
-
-impl Entries {
-    #[inline(always)]
-    pub fn add_to<const FMA: bool>(&self, latent: usize, encoder: &mut [f32], decoder: &mut [f32]) {
-        let batch = self.centred.len() / self.d_in;
-        for entry in &self.entries[self.starts[latent]..self.starts[latent + 1]] {
-            let row = entry.row as usize;
-            axpy::<FMA>(decoder, entry.value, &self.by_output[row * self.d_in..][..self.d_in]);
-            axpy::<FMA>(encoder, entry.gradient, &self.centred[row % batch * self.d_in..][..self.d_in]);
-        }
     }
 }
 

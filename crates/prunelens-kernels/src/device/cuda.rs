@@ -13,7 +13,7 @@ use half::{bf16, f16};
 use super::{Backend, Float, Kernel, Memory, Shape};
 use crate::error::{Error, Result};
 
-/// PTX of each file, which the driver compiles for its card when a kernel of it is first used.
+/// PTX of each file, which the driver compiles for its GPU when a kernel of it is first used.
 const FILES: [(&str, &str); 8] = [
     ("decode", include_str!(concat!(env!("OUT_DIR"), "/decode.ptx"))),
     ("encode", include_str!(concat!(env!("OUT_DIR"), "/encode.ptx"))),

@@ -18,7 +18,7 @@ const SIDE: u64 = 64;
 /// Weights that are masked for the matrix product at a time.
 const MASKED: usize = 1 << 25;
 
-/// An encoder on a card.
+/// An encoder on a GPU.
 pub struct Encoder<'a> {
     /// `[d_sae, d_in]`.
     pub matrix: &'a Matrix,

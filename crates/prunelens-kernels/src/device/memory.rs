@@ -1,4 +1,4 @@
-//! What lies in a card's memory: arrays of numbers, and matrices with the ranks of their weights.
+//! What lies in a GPU's memory: arrays of numbers, and matrices with the ranks of their weights.
 
 use std::{any::Any, marker::PhantomData, ops::Range};
 
@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// A piece of a card's memory; given back when its owner is dropped.
+/// A piece of a GPU's memory; given back when its owner is dropped.
 pub struct Memory {
     pub address: u64,
     pub bytes: usize,
@@ -43,7 +43,7 @@ floats!(f32: F32, bf16: BF16, f16: F16);
 /// Kernels fetch up to this many bytes in one load, of which the address must be a multiple. Of all that is allocated it is.
 const ALIGNED: u64 = 16;
 
-/// Numbers of one type on a card.
+/// Numbers of one type on a GPU.
 pub struct Buffer<T> {
     memory: Memory,
     len: usize,
@@ -131,7 +131,7 @@ impl<T: Float> Buffer<T> {
         Ok(Self { memory, len: tensor.elem_count(), element: PhantomData })
     }
 
-    /// As a tensor of the card's device.
+    /// As a tensor of the GPU's device.
     pub fn into_tensor(self, backend: &dyn Backend, shape: &[usize]) -> Result<Tensor> {
         self.expect(shape.iter().product(), "a tensor")?;
         backend.tensor(self.memory, T::DTYPE, shape)
@@ -216,7 +216,7 @@ impl Values {
     }
 }
 
-/// [`Ranks`] on a card.
+/// [`Ranks`] on a GPU.
 pub enum DeviceRanks {
     U16(Buffer<u16>),
     U32(Buffer<u32>),

@@ -1,4 +1,4 @@
-//! The kernels for a GPU: what each is launched with, and what the card's memory holds.
+//! The kernels for a GPU: what each is launched with, and what the GPU's memory holds.
 //!
 //! Nothing here needs CUDA. A [`Backend`] is whatever has memory and runs the kernels of `src/cuda`: a GPU with the
 //! `cuda` feature, or in tests the same kernels compiled for the processor. Each function has a twin on the CPU, named in its
@@ -47,7 +47,7 @@ pub struct Shape {
 
 /// Threads of a block where nothing else decides.
 const THREADS: u32 = 256;
-/// Blocks along the second axis of a grid that every card takes.
+/// Blocks along the second axis of a grid that every GPU takes.
 const MOST_BLOCKS: u64 = 65_535;
 
 impl Shape {
@@ -67,7 +67,7 @@ impl Shape {
         }
     }
 
-    /// For loops over all threads of a grid: enough blocks to fill any card.
+    /// For loops over all threads of a grid: enough blocks to fill any GPU.
     fn over(len: u64) -> Result<Self> {
         Self::grid(len.div_ceil(u64::from(THREADS)).clamp(1, 1 << 16), 1, THREADS)
     }
@@ -90,7 +90,7 @@ pub trait Backend: Send + Sync {
     fn read(&self, from: &Memory, start: usize, to: &mut [u8]) -> Result<()>;
     fn clear(&self, memory: &mut Memory) -> Result<()>;
 
-    /// What a contiguous tensor of this card's device occupies; it lives as long as the memory does.
+    /// What a contiguous tensor of this GPU's device occupies; it lives as long as the memory does.
     fn memory_of(&self, tensor: &Tensor) -> Result<Memory>;
     /// Memory that was allocated here, as a tensor of as many numbers.
     fn tensor(&self, memory: Memory, dtype: DType, shape: &[usize]) -> Result<Tensor>;
@@ -101,21 +101,21 @@ pub trait Backend: Send + Sync {
     /// The arguments must be those that the kernel declares, and the memory they point to as long as it expects.
     unsafe fn launch(&self, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()>;
 
-    /// Wait until what was launched before the last call of this is done. Called between parts of long work it leaves the card
+    /// Wait until what was launched before the last call of this is done. Called between parts of long work it leaves the GPU
     /// one part to be busy with, and no more than that for others to wait for.
     fn await_previous(&self) -> Result<()>;
 
-    /// Milliseconds that the card takes for what is launched.
+    /// Milliseconds that the GPU takes for what is launched.
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64>;
 }
 
 impl fmt::Debug for dyn Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a card at {:?}", self.device().location())
+        write!(f, "a GPU at {:?}", self.device().location())
     }
 }
 
-/// The card that a device is; none for the processor.
+/// The GPU that a device is; none for the CPU.
 pub fn of(device: &Device) -> Result<Option<Arc<dyn Backend>>> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {

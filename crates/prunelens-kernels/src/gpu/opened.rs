@@ -73,7 +73,7 @@ mod cuda {
 
     use super::{Opened, catch_panic};
 
-    /// The oldest cards that the kernels are made for.
+    /// The oldest GPUs that the kernels are made for.
     const CAPABILITY: i32 = 8;
 
     /// One stream for all threads. By itself candle takes one of each thread's own, and nothing would order what one thread

@@ -70,8 +70,8 @@ pub fn make_dataset(making: &Making) -> Result<Made> {
             making.test_share
         )));
     }
-    if let Some(there) = [TRAIN, TEST, ABOUT].iter().map(|name| making.out.join(name)).find(|path| path.exists()) {
-        return Err(Error::file(there, "is there already; choose another --out, so that no data set is mixed with it"));
+    if let Some(old) = [TRAIN, TEST, ABOUT].iter().map(|name| making.out.join(name)).find(|path| path.exists()) {
+        return Err(Error::file(old, "is there already; choose another --out, so that no data set is mixed with it"));
     }
     let mut made =
         Made { about: About::default(), counts: Vec::new(), other: 0, incomplete: 0, repeated: 0, contradictory: 0 };

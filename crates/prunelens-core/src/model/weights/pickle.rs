@@ -48,6 +48,48 @@ pub struct Tensor {
     pub strides: Vec<usize>,
 }
 
+/// Instructions, as Python's `pickletools` names them.
+mod op {
+    pub const PROTO: u8 = 0x80;
+    pub const FRAME: u8 = 0x95;
+    pub const STOP: u8 = b'.';
+    pub const MARK: u8 = b'(';
+    pub const POP: u8 = b'0';
+    pub const NONE: u8 = b'N';
+    pub const NEWTRUE: u8 = 0x88;
+    pub const NEWFALSE: u8 = 0x89;
+    pub const BININT1: u8 = b'K';
+    pub const BININT2: u8 = b'M';
+    pub const BININT: u8 = b'J';
+    pub const LONG1: u8 = 0x8a;
+    pub const BINFLOAT: u8 = b'G';
+    pub const BINUNICODE: u8 = b'X';
+    pub const SHORT_BINUNICODE: u8 = 0x8c;
+    pub const EMPTY_TUPLE: u8 = b')';
+    pub const EMPTY_LIST: u8 = b']';
+    pub const EMPTY_DICT: u8 = b'}';
+    pub const TUPLE: u8 = b't';
+    pub const LIST: u8 = b'l';
+    pub const APPEND: u8 = b'a';
+    pub const APPENDS: u8 = b'e';
+    pub const DICT: u8 = b'd';
+    pub const SETITEM: u8 = b's';
+    pub const SETITEMS: u8 = b'u';
+    pub const BINPUT: u8 = b'q';
+    pub const LONG_BINPUT: u8 = b'r';
+    pub const MEMOIZE: u8 = 0x94;
+    pub const BINGET: u8 = b'h';
+    pub const LONG_BINGET: u8 = b'j';
+    pub const GLOBAL: u8 = b'c';
+    pub const STACK_GLOBAL: u8 = 0x93;
+    pub const BINPERSID: u8 = b'Q';
+    pub const REDUCE: u8 = b'R';
+    pub const NEWOBJ: u8 = 0x81;
+    pub const BUILD: u8 = b'b';
+    pub const TUPLE1: u8 = 0x85;
+    pub const TUPLE3: u8 = 0x87;
+}
+
 /// What a pickle holds.
 pub struct Pickle<'a> {
     objects: Vec<Object<'a>>,
@@ -163,27 +205,27 @@ impl<'a> Machine<'a> {
         let [op] = self.array()?;
         match op {
             // PROTO, FRAME: nothing to do.
-            0x80 => drop(self.take(1)?),
-            0x95 => drop(self.take(8)?),
-            b'.' => return Ok(false),
-            b'(' => self.stack.push(MARK),
-            b'0' => drop(self.pop()?),
-            b'N' => self.push(Object::None),
-            0x88 => self.push(Object::Bool(true)),
-            0x89 => self.push(Object::Bool(false)),
-            b'K' => {
+            op::PROTO => drop(self.take(1)?),
+            op::FRAME => drop(self.take(8)?),
+            op::STOP => return Ok(false),
+            op::MARK => self.stack.push(MARK),
+            op::POP => drop(self.pop()?),
+            op::NONE => self.push(Object::None),
+            op::NEWTRUE => self.push(Object::Bool(true)),
+            op::NEWFALSE => self.push(Object::Bool(false)),
+            op::BININT1 => {
                 let [v] = self.array()?;
                 self.push(Object::Int(v.into()));
             }
-            b'M' => {
+            op::BININT2 => {
                 let v = u16::from_le_bytes(self.array()?);
                 self.push(Object::Int(v.into()));
             }
-            b'J' => {
+            op::BININT => {
                 let v = i32::from_le_bytes(self.array()?);
                 self.push(Object::Int(v.into()));
             }
-            0x8a => {
+            op::LONG1 => {
                 let [n] = self.array()?;
                 let bytes = self.take(n.into())?;
                 if bytes.len() > 8 {
@@ -194,79 +236,79 @@ impl<'a> Machine<'a> {
                 value[..bytes.len()].copy_from_slice(bytes);
                 self.push(Object::Int(i64::from_le_bytes(value)));
             }
-            b'G' => {
+            op::BINFLOAT => {
                 let v = f64::from_be_bytes(self.array()?);
                 self.push(Object::Float(v));
             }
-            b'X' => {
+            op::BINUNICODE => {
                 let n = u32::from_le_bytes(self.array()?);
                 self.text(n as usize)?;
             }
-            0x8c => {
+            op::SHORT_BINUNICODE => {
                 let [n] = self.array()?;
                 self.text(n.into())?;
             }
-            b')' => self.push(Object::Tuple(Vec::new())),
-            b']' => self.push(Object::List(Vec::new())),
-            b'}' => self.push(Object::Dict(Vec::new())),
-            b't' => {
+            op::EMPTY_TUPLE => self.push(Object::Tuple(Vec::new())),
+            op::EMPTY_LIST => self.push(Object::List(Vec::new())),
+            op::EMPTY_DICT => self.push(Object::Dict(Vec::new())),
+            op::TUPLE => {
                 let items = self.marked()?;
                 self.push(Object::Tuple(items));
             }
-            0x85..=0x87 => {
-                let items = self.last((op - 0x84).into())?;
+            op::TUPLE1..=op::TUPLE3 => {
+                let items = self.last((op - op::TUPLE1 + 1).into())?;
                 self.push(Object::Tuple(items));
             }
-            b'l' => {
+            op::LIST => {
                 let items = self.marked()?;
                 self.push(Object::List(items));
             }
-            b'a' => {
+            op::APPEND => {
                 let items = self.last(1)?;
                 self.extend(items)?;
             }
-            b'e' => {
+            op::APPENDS => {
                 let items = self.marked()?;
                 self.extend(items)?;
             }
-            b'd' => {
+            op::DICT => {
                 let items = self.marked()?;
                 self.push(Object::Dict(Vec::new()));
                 self.set(items)?;
             }
-            b's' => {
+            op::SETITEM => {
                 let items = self.last(2)?;
                 self.set(items)?;
             }
-            b'u' => {
+            op::SETITEMS => {
                 let items = self.marked()?;
                 self.set(items)?;
             }
-            b'q' => {
+            op::BINPUT => {
                 let ([key], top) = (self.array()?, self.top()?);
                 self.memo.insert(key.into(), top);
             }
-            b'r' => {
+            op::LONG_BINPUT => {
                 let (key, top) = (u32::from_le_bytes(self.array()?), self.top()?);
                 self.memo.insert(key, top);
             }
-            0x94 => {
+            op::MEMOIZE => {
                 let (key, top) = (self.memo.len() as u32, self.top()?);
                 self.memo.insert(key, top);
             }
-            b'h' => {
+            op::BINGET => {
                 let [key] = self.array()?;
                 self.recall(key.into())?;
             }
-            b'j' => {
+            op::LONG_BINGET => {
                 let key = u32::from_le_bytes(self.array()?);
                 self.recall(key)?;
             }
-            b'c' => {
+            op::GLOBAL => {
                 let (module, name) = (self.line()?, self.line()?);
                 self.push(Object::Global(global(module, name)?));
             }
-            0x93 => {
+            op::STACK_GLOBAL => {
                 let items = self.last(2)?;
                 let (Object::Text(module), Object::Text(name)) = (self.get(items[0]), self.get(items[1])) else {
                     return Err("is damaged: a global without a name".into());
@@ -274,11 +316,11 @@ impl<'a> Machine<'a> {
                 let global = global(module, name)?;
                 self.push(Object::Global(global));
             }
-            b'Q' => self.storage()?,
+            op::BINPERSID => self.storage()?,
             // NEWOBJ makes what REDUCE does of the classes allowed here.
-            b'R' | 0x81 => self.reduce()?,
+            op::REDUCE | op::NEWOBJ => self.reduce()?,
             // BUILD: the state of an ordered dictionary (`_metadata`) is of no use here.
-            b'b' => drop(self.pop()?),
+            op::BUILD => drop(self.pop()?),
             other => return Err(format!("uses instruction {other:#04x}, which plain tensors do not need")),
         }
         Ok(true)

@@ -104,9 +104,9 @@ fn folder(dir: &Path, given: &Given) -> Result<Sae> {
     }
     let missing = |folder: &Folder| {
         let exists = |name: &&str| dir.join(name).exists();
-        let (there, missing): (Vec<&str>, Vec<&str>) = folder.needs.iter().copied().partition(exists);
-        (!there.is_empty())
-            .then(|| format!("{} is there, but not {} ({})", there[0], missing.join(" and "), folder.name))
+        let (present, missing): (Vec<&str>, Vec<&str>) = folder.needs.iter().copied().partition(exists);
+        (!present.is_empty())
+            .then(|| format!("{} is there, but not {} ({})", present[0], missing.join(" and "), folder.name))
     };
     let almost: Vec<String> = FOLDERS.iter().filter_map(missing).collect();
     let almost = if almost.is_empty() { String::new() } else { format!("; {}", almost.join("; ")) };
