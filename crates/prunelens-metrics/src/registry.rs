@@ -1,15 +1,9 @@
-//! The metric families there are, and how a job is made of a family's name and parameters.
+//! The metric families there are.
 
-use prunelens_core::{
-    error::{Error, Result},
-    session::Session,
-};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
-use super::{
-    Job, Param, ParamValue, Params,
+use crate::{
     absorption::AbsorptionJob,
     core::CoreJob,
+    metric::Family,
     ravel::RavelJob,
     scr_tpp::{Scr, Tpp},
     sparse_probing::SparseProbing,
@@ -28,103 +22,12 @@ pub const FAMILIES: &[Family] = &[
     Family::of::<RavelJob>(),
 ];
 
-/// A metric family: what it is called, what can be chosen, what it costs, and the job that begins with these choices.
-pub trait Metric: Sized {
-    /// Its name on the command line and in files: "core", "sparse_probing".
-    const NAME: &'static str;
-    /// What it measures, in one line.
-    const TITLE: &'static str;
-    /// What can be chosen, by the names of the options' fields.
-    const PARAMS: &'static [Param];
-    /// What was chosen; what was not is a default that suits the session.
-    type Options: DeserializeOwned;
-
-    /// The work ahead, for an estimate of time and memory.
-    fn cost(session: &Session, options: &Self::Options) -> Result<Cost>;
-
-    /// Prepare a job; what takes long belongs into its steps.
-    fn new(session: &Session, options: &Self::Options) -> Result<Self>;
-}
-
-/// A [`Metric`] among others, its options by name.
-#[derive(Clone, Copy, Debug)]
-pub struct Family {
-    pub name: &'static str,
-    pub title: &'static str,
-    pub params: &'static [Param],
-    /// The work ahead, for an estimate of time and memory; `None` where it cannot be told.
-    pub cost: fn(&Session, &Params) -> Result<Option<Cost>>,
-    pub make: fn(&Session, &Params) -> Result<Box<dyn Job>>,
-}
-
-impl Family {
-    pub const fn of<M: Metric + Job + 'static>() -> Self {
-        Self {
-            name: M::NAME,
-            title: M::TITLE,
-            params: M::PARAMS,
-            cost: |session, params| M::cost(session, &params.options()?).map(Some),
-            make: |session, params| Ok(Box::new(M::new(session, &params.options()?)?)),
-        }
-    }
-}
-
-/// Work ahead, in what takes time. Rough is good enough; too little is worse than too much.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
-    /// Tokens of text measured on.
-    pub tokens: u64,
-    /// Times that such a token goes through a whole model: a pass up to a hook in the middle is half a pass, one with
-    /// gradients three.
-    pub passes: f64,
-    /// Times that it is encoded and decoded by an SAE.
-    pub encodings: f64,
-    /// Multiply-adds beside these.
-    pub other: f64,
-    /// Memory it takes beyond what is loaded, in bytes.
-    pub bytes: u64,
-}
-
-/// A piece of background work: a family and its parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JobSpec {
-    pub family: String,
-    #[serde(default)]
-    pub params: Params,
-}
-
-impl JobSpec {
-    pub fn new(family: &str) -> Self {
-        Self { family: family.to_owned(), params: Params::default() }
-    }
-
-    pub fn with(mut self, name: &str, value: ParamValue) -> Self {
-        self.params.set(name, value);
-        self
-    }
-
-    /// Its family, among `families`, once its parameters fit.
-    pub fn family<'a>(&self, families: &'a [Family]) -> Result<&'a Family> {
-        let family = families.iter().find(|f| f.name == self.family).ok_or_else(|| {
-            let names: Vec<_> = families.iter().map(|f| f.name).collect();
-            Error::Usage(format!("there is no metric {:?}; there are {}", self.family, names.join(", ")))
-        })?;
-        self.params.check(family.name, family.params)?;
-        Ok(family)
-    }
-
-    /// The job, ready for its first step.
-    pub fn make(&self, families: &[Family], session: &Session) -> Result<Box<dyn Job>> {
-        (self.family(families)?.make)(session, &self.params)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::Kind;
+    use crate::{JobSpec, Kind, Metric, ParamValue, Params};
 
     #[test]
     fn families_are_told_apart_and_described() {

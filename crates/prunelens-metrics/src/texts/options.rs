@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{compare::Variant, error::Result, model::Model, sae::Criterion, session::Session};
+use prunelens_core::{compare::Variant, model::Model, sae::Criterion};
 use serde::Deserialize;
 
-use super::plan::texts_ahead;
 use crate::{
-    Cost, Extent, Kind, Param,
-    params::{CONTEXT_SIZE, CRITERION, DATA, RATIO, VARIANTS, default_context},
+    Kind, Param,
+    params::{CONTEXT_SIZE, CRITERION, DATA, RATIO, VARIANTS},
 };
 
 /// `None` and nothing named are defaults that suit the model and two CPU cores.
@@ -85,19 +84,4 @@ pub fn default_sizes(model: &Model) -> (usize, usize) {
         20_000_000..200_000_000 => (800, 400),
         _ => (400, 200),
     }
-}
-
-pub fn cost(session: &Session, options: &TextOptions, scr: bool) -> Result<Cost> {
-    let texts = texts_ahead(session, options, scr)?;
-    let context = options.context.unwrap_or(default_context(session));
-    let Extent { variants, models, before, .. } = Extent::of(session, &options.variants);
-    Ok(Cost {
-        tokens: (texts * context) as u64,
-        // Nothing after the hook is computed, and nothing is decoded.
-        passes: models * before,
-        encodings: variants / 2.0,
-        // Probes: some hundred passes over the summed-up texts, most of whose latents are 0.
-        other: variants * 400.0 * texts as f64 * session.sae.d_sae() as f64 / 4.0,
-        bytes: (options.memory.unwrap_or(MEMORY) as u64) << 20,
-    })
 }

@@ -16,7 +16,7 @@ use super::{
     unit::{Sizes, Unit},
 };
 use crate::{
-    SessionJob,
+    Cost, Extent, SessionJob,
     params::default_context,
     readers::{Names, readers},
 };
@@ -137,7 +137,7 @@ impl Plan {
 }
 
 /// Texts that a run reads, at most, and megabytes it may take; known without making it.
-pub fn texts_ahead(session: &Session, options: &TextOptions, scr: bool) -> Result<usize> {
+fn texts_ahead(session: &Session, options: &TextOptions, scr: bool) -> Result<usize> {
     let plan = Plan::new(session, options)?;
     let of = |dataset: &Dataset| match scr {
         // Two quarters count twice.
@@ -149,6 +149,22 @@ pub fn texts_ahead(session: &Session, options: &TextOptions, scr: bool) -> Resul
         }
     };
     Ok(plan.datasets.iter().map(of).sum())
+}
+
+/// The work of a run over so many texts.
+pub fn cost(session: &Session, options: &TextOptions, scr: bool) -> Result<Cost> {
+    let texts = texts_ahead(session, options, scr)?;
+    let context = options.context.unwrap_or(default_context(session));
+    let Extent { variants, models, before, .. } = Extent::of(session, &options.variants);
+    Ok(Cost {
+        tokens: (texts * context) as u64,
+        // Nothing after the hook is computed, and nothing is decoded.
+        passes: models * before,
+        encodings: variants / 2.0,
+        // Probes: some hundred passes over the summed-up texts, most of whose latents are 0.
+        other: variants * 400.0 * texts as f64 * session.sae.d_sae() as f64 / 4.0,
+        bytes: (options.memory.unwrap_or(MEMORY) as u64) << 20,
+    })
 }
 
 /// Values asked for, ascending and each once; SAEBench's files have no fields for others.
