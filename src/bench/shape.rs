@@ -99,6 +99,7 @@ pub fn model(name: &str) -> Result<Model> {
         device,
         dtype: DType::F32,
         processed: false,
+        warnings: Vec::new(),
     })
 }
 
@@ -138,6 +139,7 @@ pub fn sae(d_in: usize, d_sae: usize, hook: HookPoint, x: &Tensor, seed: u64) ->
             d_in,
             d_sae,
             hook,
+            module: None,
             normalize: Normalize::None,
             apply_b_dec_to_input: true,
             prepend_bos: true,

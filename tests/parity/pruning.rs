@@ -43,6 +43,7 @@ fn sae(activation: Activation, architecture: &'static str) -> Sae {
             d_in: D_IN,
             d_sae: D_SAE,
             hook: HookPoint { layer: 0, site: Site::ResidPost },
+            module: None,
             normalize: Normalize::LayerNorm,
             apply_b_dec_to_input: true,
             prepend_bos: true,

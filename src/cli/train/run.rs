@@ -259,6 +259,7 @@ fn finished(args: &TrainArgs, spec: &TrainSpec, state: State, model: &Model) -> 
         d_in,
         d_sae,
         hook: args.hook,
+        module: None,
         normalize: if spec.layer_norm { Normalize::LayerNorm } else { Normalize::None },
         apply_b_dec_to_input: true,
         prepend_bos: !args.tuning.no_bos,

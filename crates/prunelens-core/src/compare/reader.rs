@@ -43,6 +43,11 @@ impl Reader {
                 model.name
             )));
         }
+        if let Some(module) = &sae.config.module {
+            model.check_module(module).map_err(|why| {
+                Error::invalid(format!("the SAE {} reads {module} (hook_name): {why}", sae.config.name))
+            })?;
+        }
         let offset = model.offset(hook, space)?;
         Ok(Self { variant, model, sae, pruning, hook, space, offset })
     }

@@ -3,6 +3,7 @@
 use prunelens_kernels::Act;
 use serde_json::Value;
 
+use super::known;
 use crate::error::{Error, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,23 @@ pub struct Config {
     pub bos_token_id: Option<u32>,
     pub eos_token_id: Option<u32>,
     pub pad_token_id: Option<u32>,
+    /// The output matrix is the embedding, whatever else the file holds.
+    pub tied: bool,
+    /// Which matrices of a block have a bias.
+    pub biases: Biases,
+    /// What in the file was not read, in words.
+    pub warnings: Vec<String>,
+}
+
+/// Which matrices of a block have a bias.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Biases {
+    /// Queries, keys and values.
+    pub qkv: bool,
+    /// The output of attention.
+    pub o: bool,
+    /// Both matrices of the MLP, and its gate.
+    pub mlp: bool,
 }
 
 /// Sizes beyond these are a damaged or hostile file, not a model.
@@ -145,7 +163,7 @@ impl<'a> Keys<'a> {
     pub fn act(&self, key: &str, default: &'a str) -> Result<Act> {
         match self.str_or(key, default)? {
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Act::GeluTanh),
-            "gelu" => Ok(Act::Gelu),
+            "gelu" | "gelu_python" => Ok(Act::Gelu),
             "silu" | "swish" => Ok(Act::Silu),
             "relu" => Ok(Act::Relu),
             _ => Err(self.wrong(key, "gelu_new, gelu_pytorch_tanh, gelu, silu or relu")),
@@ -160,13 +178,53 @@ impl<'a> Keys<'a> {
         self.number(key).ok().filter(|n| *n > 0.0).map(Some).ok_or_else(|| self.wrong(key, "a number above 0"))
     }
 
-    /// Rotary settings of `dim` dimensions: `rope_theta` and `rope_scaling`, or both in `rope_parameters`.
-    pub fn rope(&self, dim: usize) -> Result<Rope> {
-        let inner = self.get("rope_parameters").or_else(|| self.get("rope_scaling"));
-        let theta_keys = self.get("rope_parameters").filter(|p| p.get("rope_theta").is_some()).unwrap_or(self.value);
+    /// A count, which may be 0.
+    pub fn count(&self, key: &str) -> Result<usize> {
+        if self.get(key).and_then(Value::as_u64) == Some(0) { Ok(0) } else { self.size(key) }
+    }
+
+    /// The window of each layer that has one: as `layer_types` says, else by the family's rule.
+    pub fn windows(
+        &self,
+        n_layers: usize,
+        window: Option<usize>,
+        rule: impl Fn(usize) -> bool,
+    ) -> Result<Vec<Option<usize>>> {
+        let Some(types) = self.get("layer_types") else {
+            return Ok((0..n_layers).map(|layer| window.filter(|_| rule(layer))).collect());
+        };
+        let kinds = "a list with \"full_attention\" or \"sliding_attention\" for each layer";
+        let types = types.as_array().filter(|types| types.len() == n_layers);
+        let types = types.ok_or_else(|| self.wrong("layer_types", kinds))?;
+        let of = |kind: &Value| match (kind.as_str(), window) {
+            (Some("full_attention"), _) => Ok(None),
+            (Some("sliding_attention"), Some(window)) => Ok(Some(window)),
+            (Some("sliding_attention"), None) => {
+                Err(self.refuse("layer_types", "some layers have a window, and no sliding_window is switched on"))
+            }
+            _ => Err(self.wrong("layer_types", kinds)),
+        };
+        types.iter().map(of).collect()
+    }
+
+    /// Rotary settings of `dim` dimensions, `share` of a head: `rope_theta` and `rope_scaling`, or both in
+    /// `rope_parameters`.
+    pub fn rope(&self, dim: usize, share: f64) -> Result<Rope> {
+        let (newer, older) = (self.get("rope_parameters"), self.get("rope_scaling"));
+        if newer.is_some() && older.is_some() {
+            return Err(self.refuse("rope_parameters", "stands beside rope_scaling, and they may disagree; keep one"));
+        }
+        let theta_keys = newer.filter(|p| p.get("rope_theta").is_some()).unwrap_or(self.value);
         let theta = Keys { value: theta_keys, ..*self }.number_or("rope_theta", 10_000.0)?;
-        let Some(inner) = inner else { return Ok(Rope { theta, dim, scaling: RopeScaling::None }) };
+        let Some(inner) = newer.or(older) else { return Ok(Rope { theta, dim, scaling: RopeScaling::None }) };
         let keys = Keys { value: inner, ..*self };
+        if !inner.is_object() {
+            return Err(self.wrong(if newer.is_some() { "rope_parameters" } else { "rope_scaling" }, "an object"));
+        }
+        known::check_rope(keys)?;
+        if keys.number_or("partial_rotary_factor", share)? != share {
+            return Err(keys.refuse("partial_rotary_factor", &format!("expected {share} of each head to be rotated")));
+        }
         let kind = keys.str_or("rope_type", keys.str_or("type", "default")?)?;
         let scaling = match kind {
             "default" => RopeScaling::None,

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::{
     Block, Linear, Model, Norm, NormKind, Part, Rotary,
-    config::{Config, Keys, Rope, RopeScaling},
+    config::{Biases, Config, Keys, Rope, RopeScaling},
     families::{self, Names},
-    gguf,
+    gguf, leftover,
     weights::{Weights, read_json},
 };
 use crate::{
@@ -87,6 +87,11 @@ impl Loader<'_> {
         let (mut weights, mut biases, mut total) = (Vec::new(), Vec::new(), 0);
         let all = matrices(self.names, self.config, part);
         let (prefix, conv1d) = (self.prefix, self.names.conv1d);
+        let biased = match part {
+            Part::Qkv => self.config.biases.qkv,
+            Part::O => self.config.biases.o,
+            Part::MlpIn | Part::MlpOut => self.config.biases.mlp,
+        };
         let block = self.names.block.replace("{}", &layer.to_string());
         let full = |name: &str| format!("{prefix}{block}{name}");
         let stored = |outputs: usize| if conv1d { [inputs, outputs] } else { [outputs, inputs] };
@@ -109,21 +114,14 @@ impl Loader<'_> {
                 }
                 self.tensor(one, &[outputs, inputs])?
             });
-            let bias = format!("{full}.bias");
-            if self.weights.shape(&bias).is_some() {
-                biases.resize(total, 0.0);
-                let one = self.read(&bias, &[outputs])?;
+            if biased {
+                let one = self.read(&format!("{full}.bias"), &[outputs])?;
                 biases.extend(if rows.is_sorted() { one } else { reorder(&one, 1, rows, total) });
             }
             total += outputs;
         }
         let weight = if weights.len() == 1 { weights.remove(0) } else { Tensor::cat(&weights, 0)? };
-        let bias = if biases.is_empty() {
-            None
-        } else {
-            biases.resize(total, 0.0);
-            Some(self.tensor(biases, &[total])?)
-        };
+        let bias = if biased { Some(self.tensor(biases, &[total])?) } else { None };
         Ok(Linear { weight, bias })
     }
 
@@ -204,12 +202,25 @@ fn matrices(names: &Names, config: &Config, part: Part) -> Vec<(&'static str, Ve
 /// What a GGUF file's metadata say, and the names of its tensors.
 fn gguf_config(file: &Path, weights: &Weights) -> Result<(Config, &'static Names)> {
     let tied = weights.shape("output.weight").is_none();
-    let (json, names) = gguf::describe(&weights.metadata, tied).map_err(|what| Error::file(file, what))?;
+    if let Some(name) =
+        ["rope_factors_long.weight", "rope_factors_short.weight"].iter().find(|n| weights.shape(n).is_some())
+    {
+        return Err(Error::file(
+            file,
+            format!("tensor {name:?}: longrope scaling of rotary positions is not supported"),
+        ));
+    }
+    let (json, names, warnings) = gguf::describe(&weights.metadata, tied).map_err(|what| Error::file(file, what))?;
     let mut config = families::config(Keys { value: &json, path: file })?;
+    config.warnings.extend(warnings);
     if let (Some(rope), Some([n])) = (&mut config.rope, weights.shape("rope_freqs.weight")) {
         // Llama 3's scaling, as llama.cpp stores it.
         rope.scaling = RopeScaling::Divisors(weights.f32("rope_freqs.weight", &[*n])?);
     }
+    // Biases are where the file has them.
+    let has = |name: &str| weights.shape(&format!("{}{name}.bias", names.block.replace("{}", "0"))).is_some();
+    let mlp = [names.mlp_in, &[names.mlp_out]].concat().into_iter().any(has);
+    config.biases = Biases { qkv: names.qkv.iter().any(|name| has(name)), o: has(names.o), mlp };
     Ok((config, names))
 }
 
@@ -267,14 +278,12 @@ impl Model {
         families::config(Keys { value: &read_json(&path)?, path: &path })
     }
 
-    /// Whether the output matrix is the embedding's, as the weights' header tells.
+    /// Whether the output matrix is the embedding's.
     pub fn is_tied(path: &Path) -> Result<bool> {
         if let Some(file) = gguf_file(path)? {
             return Ok(Weights::open(&file)?.shape("output.weight").is_none());
         }
-        let config = path.join("config.json");
-        let family = families::family(Keys { value: &read_json(&config)?, path: &config })?;
-        Ok(Weights::open_model(path)?.shape(family.names.unembed).is_none())
+        Ok(Self::config(path)?.tied)
     }
 
     /// From a parsed `config.json` (read at `config_path`) and its tensors.
@@ -290,9 +299,7 @@ impl Model {
         let keys = Keys { value: json, path: config_path };
         let (family, config) = (families::family(keys)?, families::config(keys)?);
         let names = &family.names;
-        if weights.shape(names.unembed).is_none()
-            && json.get("tie_word_embeddings").and_then(Value::as_bool) == Some(false)
-        {
+        if weights.shape(names.unembed).is_none() && !config.tied {
             return Err(Error::file(
                 weights.path(),
                 format!("tensor {:?} is missing, and config.json says that it is not tied", names.unembed),
@@ -311,7 +318,11 @@ impl Model {
         progress: Listener,
     ) -> Result<Self> {
         let has = |prefix: &&&str| weights.shape(&format!("{prefix}{}", names.embed)).is_some();
-        let prefix = names.prefixes.iter().find(has).copied().unwrap_or(names.prefixes[0]);
+        let prefix = names.prefixes.iter().find(has).copied();
+        if let (None, Some(why)) = (prefix, leftover::wrapper(names, weights.names())) {
+            return Err(Error::file(weights.path(), why));
+        }
+        let prefix = prefix.unwrap_or(names.prefixes[0]);
         let mut load = Loader { weights, names, config: &config, prefix, device, dtype, done: 0, progress };
         let embed = load.plain(names.embed, &[config.d_vocab, config.d_model])?;
         let positions = match names.positions {
@@ -320,11 +331,23 @@ impl Model {
         };
         let blocks = (0..config.n_layers).map(|layer| load.block(layer)).collect::<Result<Vec<_>>>()?;
         let ln_final = load.norm(names.ln_final, config.d_model)?;
-        let weight = if weights.shape(names.unembed).is_some() {
-            load.whole(names.unembed, &[config.d_vocab, config.d_model])?
-        } else {
-            embed.clone()
+        let mut warnings = config.warnings.clone();
+        let weight = match weights.shape(names.unembed) {
+            Some(_) if config.tied => {
+                let other = load.whole(names.unembed, &[config.d_vocab, config.d_model])?;
+                if other.ne(&embed)?.flatten_all()?.to_dtype(DType::F32)?.max(0)?.to_scalar::<f32>()? > 0.0 {
+                    warnings.push(format!(
+                        "tensor {} differs from the embedding that the config ties it to: left out, as transformers 4 does",
+                        names.unembed
+                    ));
+                }
+                embed.clone()
+            }
+            Some(_) => load.whole(names.unembed, &[config.d_vocab, config.d_model])?,
+            None => embed.clone(),
         };
+        let unused = weights.left_over().into_iter();
+        warnings.extend(leftover::look(names, unused).map_err(|why| Error::file(weights.path(), why))?);
         let rotary = |rope: &Option<Rope>| rope.as_ref().map(|rope| Rotary::new(rope, device));
         Ok(Self {
             name,
@@ -340,6 +363,7 @@ impl Model {
             unembed: Linear { weight, bias: None },
             config,
             processed: false,
+            warnings,
         })
     }
 

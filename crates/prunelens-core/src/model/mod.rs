@@ -9,7 +9,9 @@ pub mod config;
 pub mod families;
 mod gguf;
 pub mod hooks;
+pub mod known;
 pub mod layers;
+mod leftover;
 pub mod load;
 pub mod pass;
 pub mod processing;
@@ -61,6 +63,8 @@ pub struct Model {
     pub unembed: Linear,
     /// TransformerLens' default weight processing has been applied to the weights themselves.
     pub processed: bool,
+    /// What of its files was not read, in words.
+    pub warnings: Vec<String>,
 }
 
 impl Model {
@@ -88,6 +92,25 @@ impl Model {
             self.name,
             self.config.n_layers - 1
         )))
+    }
+
+    /// Whether the output of a Hugging Face module is what the hook of its place shows; else why not, in words.
+    pub fn check_module(&self, module: &str) -> std::result::Result<(), String> {
+        let block = self.blocks.first();
+        let normed = |has: fn(&Block) -> bool| block.is_some_and(has);
+        match module.rsplit('.').find(|part| !matches!(*part, "output" | "input")).unwrap_or_default() {
+            "mlp" if normed(|block| block.ln2_post.is_some()) => {
+                Err("in this model a norm follows that module; no hook shows its output".into())
+            }
+            "self_attn" | "attention" | "attn" if normed(|block| block.ln1_post.is_some()) => {
+                Err("in this model a norm follows that module; no hook shows its output".into())
+            }
+            // Gemma 2 scales behind the module, Gemma 3 inside it.
+            "embed_tokens" if self.config.embed_scale != 1.0 && self.config.family == "gemma2" => {
+                Err("in this model its output is scaled afterwards; no hook shows it".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Number of weights; a tied output matrix counts once.

@@ -35,6 +35,7 @@ impl ToDevice {
             ln_final: self.norm(&model.ln_final)?,
             unembed: self.linear(&model.unembed)?,
             processed: model.processed,
+            warnings: model.warnings.clone(),
         })
     }
 

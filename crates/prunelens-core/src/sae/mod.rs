@@ -41,6 +41,8 @@ pub struct SaeConfig {
     pub d_in: usize,
     pub d_sae: usize,
     pub hook: HookPoint,
+    /// The module whose output it reads, where the files name one of a Hugging Face model.
+    pub module: Option<String>,
     pub normalize: Normalize,
     pub apply_b_dec_to_input: bool,
     pub prepend_bos: bool,

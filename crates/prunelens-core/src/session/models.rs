@@ -54,7 +54,15 @@ impl Models {
         let original = Arc::new(original);
         let calibration = Calibration::load(spec.calibration.as_deref(), &original, &tokenizer)?;
         let (pruned, compression) = prune(spec, &original, &calibration, progress)?;
-        Ok(Self { tokenizer, original, pruned, calibration, compression, warnings: warning.into_iter().collect() })
+        let own = |model: &Arc<Model>| {
+            let of = |warning: &String| format!("{}: {warning}", model.name);
+            model.warnings.iter().map(of).collect::<Vec<_>>()
+        };
+        let mut warnings: Vec<String> = warning.into_iter().chain(own(&original)).collect();
+        if spec.pruned_model.is_some() {
+            warnings.extend(own(&pruned));
+        }
+        Ok(Self { tokenizer, original, pruned, calibration, compression, warnings })
     }
 }
 

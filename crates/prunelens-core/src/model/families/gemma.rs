@@ -1,12 +1,21 @@
 //! Gemma 2 and the text part of Gemma 3.
 
-use super::{Family, Names, llama};
+use super::{Family, Names, Table, Use, llama};
 use crate::{
     error::Result,
-    model::config::{Config, Keys, Rope, RopeScaling},
+    model::config::{Biases, Config, Keys, Rope, RopeScaling},
 };
 
-pub static GEMMA2: Family = Family { names: NAMES, config: gemma2 };
+pub static GEMMA2: Family = Family {
+    names: NAMES,
+    config: gemma2,
+    defaults: r#"{"vocab_size": 256000, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh",
+        "max_position_embeddings": 8192, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "attention_bias": false,
+        "query_pre_attn_scalar": 256, "sliding_window": 4096, "final_logit_softcapping": 30.0,
+        "attn_logit_softcapping": 50.0, "tie_word_embeddings": true}"#,
+    keys: GEMMA2_KEYS,
+};
 pub static GEMMA3: Family = Family {
     names: Names {
         // The files of models that see images, too, keep the text part under names of its own.
@@ -15,7 +24,79 @@ pub static GEMMA3: Family = Family {
         ..NAMES
     },
     config: gemma3,
+    defaults: r#"{"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh",
+        "max_position_embeddings": 131072, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "attention_bias": false,
+        "query_pre_attn_scalar": 256, "sliding_window": 4096, "rope_local_base_freq": 10000.0,
+        "tie_word_embeddings": true}"#,
+    keys: GEMMA3_KEYS,
 };
+
+const GEMMA2_KEYS: Table<'static> = &[
+    ("hidden_size", Use::Read),
+    ("intermediate_size", Use::Read),
+    ("num_hidden_layers", Use::Read),
+    ("num_attention_heads", Use::Read),
+    ("num_key_value_heads", Use::Read),
+    ("head_dim", Use::Read),
+    ("hidden_activation", Use::Read),
+    // Not read, and a warning where it says something else; see `build`.
+    ("hidden_act", Use::Read),
+    ("max_position_embeddings", Use::Read),
+    ("rms_norm_eps", Use::Read),
+    ("rope_theta", Use::Read),
+    ("rope_scaling", Use::Read),
+    ("rope_parameters", Use::Read),
+    ("attention_bias", Use::Read),
+    ("query_pre_attn_scalar", Use::Read),
+    ("sliding_window", Use::Read),
+    ("layer_types", Use::Read),
+    ("attn_logit_softcapping", Use::Read),
+    ("final_logit_softcapping", Use::Read),
+    ("partial_rotary_factor", Use::Only(&["1", "1.0"])),
+    ("use_bidirectional_attention", Use::Only(&["false"])),
+    ("sliding_window_size", Use::Unread),
+];
+
+const GEMMA3_KEYS: Table<'static> = &[
+    ("hidden_size", Use::Read),
+    ("intermediate_size", Use::Read),
+    ("num_hidden_layers", Use::Read),
+    ("num_attention_heads", Use::Read),
+    ("num_key_value_heads", Use::Read),
+    ("head_dim", Use::Read),
+    ("hidden_activation", Use::Read),
+    ("hidden_act", Use::Read),
+    ("max_position_embeddings", Use::Read),
+    ("rms_norm_eps", Use::Read),
+    ("rope_theta", Use::Read),
+    ("rope_scaling", Use::Read),
+    ("rope_local_base_freq", Use::Read),
+    ("rope_parameters", Use::Read),
+    ("attention_bias", Use::Read),
+    ("query_pre_attn_scalar", Use::Read),
+    ("sliding_window", Use::Read),
+    ("sliding_window_pattern", Use::Read),
+    // Written beside `layer_types`, and not read again.
+    ("_sliding_window_pattern", Use::Harmless),
+    ("layer_types", Use::Read),
+    // Attention of Gemma 3 has no cap in transformers, whatever the config says.
+    ("attn_logit_softcapping", Use::Unread),
+    ("final_logit_softcapping", Use::Read),
+    ("partial_rotary_factor", Use::Only(&["1", "1.0"])),
+    ("use_bidirectional_attention", Use::Only(&["false"])),
+];
+
+/// Keys of a model that sees images, beside those of its text part.
+pub const MULTIMODAL: Table<'static> = &[
+    ("text_config", Use::Read),
+    ("vision_config", Use::Harmless),
+    ("mm_tokens_per_image", Use::Harmless),
+    ("boi_token_index", Use::Harmless),
+    ("eoi_token_index", Use::Harmless),
+    ("image_token_index", Use::Harmless),
+    ("image_token_id", Use::Harmless),
+];
 
 const NAMES: Names = Names {
     ln1_post: Some("post_attention_layernorm"),
@@ -28,63 +109,51 @@ const NAMES: Names = Names {
 fn build(family: &str, keys: Keys) -> Result<Config> {
     let mut config = llama::build(family, keys)?;
     let d_head = keys.size_or("head_dim", 256)?;
-    let act = keys.str_or("hidden_activation", keys.str_or("hidden_act", "gelu_pytorch_tanh")?)?;
-    if !matches!(act, "gelu_pytorch_tanh" | "gelu") {
-        return Err(keys.refuse("hidden_activation", "expected gelu_pytorch_tanh"));
+    config.act = keys.act("hidden_activation", "gelu_pytorch_tanh")?;
+    let other = keys.str_or("hidden_act", "")?;
+    if !other.is_empty() && other != keys.str_or("hidden_activation", "gelu_pytorch_tanh")? {
+        config.warnings.push(format!(
+            "config key hidden_act = {} is not read: Gemma's activation is hidden_activation",
+            crate::text::shorten(other, 40)
+        ));
     }
-    // The libraries compute `gelu` of Gemma configs in its tanh form, too.
-    config.act = crate::model::Act::GeluTanh;
+    let attention = keys.bool_or("attention_bias", false)?;
+    config.biases = Biases { qkv: attention, o: attention, mlp: false };
     config.d_head = d_head;
     config.embed_scale = (config.d_model as f64).sqrt();
     config.attn_scale = vec![keys.number_or("query_pre_attn_scalar", 256.0)?.powf(-0.5); config.n_layers];
-    config.attn_softcap = keys.positive("attn_logit_softcapping")?;
     config.logit_softcap = keys.positive("final_logit_softcapping")?;
     Ok(config)
 }
 
-/// Whether a layer has a window: as `layer_types` says, else by the rule of the family.
-fn windows(keys: Keys, n_layers: usize, default: usize, rule: impl Fn(usize) -> bool) -> Result<Vec<Option<usize>>> {
-    let window = keys.size_or("sliding_window", default)?;
-    let types = keys.get("layer_types").and_then(|t| t.as_array());
-    let local = |layer: usize| match types.and_then(|t| t.get(layer)).and_then(|t| t.as_str()) {
-        Some(kind) => kind == "sliding_attention",
-        None => rule(layer),
-    };
-    Ok((0..n_layers).map(|layer| local(layer).then_some(window)).collect())
-}
-
 fn gemma2(keys: Keys) -> Result<Config> {
     let mut config = build("gemma2", keys)?;
-    if keys.value.get("attn_logit_softcapping").is_none() {
-        config.attn_softcap = Some(50.0);
-    }
-    if keys.value.get("final_logit_softcapping").is_none() {
-        config.logit_softcap = Some(30.0);
-    }
-    config.rope = Some(keys.rope(config.d_head)?);
+    config.attn_softcap = keys.positive("attn_logit_softcapping")?;
+    config.rope = Some(keys.rope(config.d_head, 1.0)?);
     // As the Hugging Face model: the first layer has a window, the second has none, and so on.
-    config.windows = windows(keys, config.n_layers, 4096, |layer| layer % 2 == 0)?;
+    let window = Some(keys.size("sliding_window")?);
+    config.windows = keys.windows(config.n_layers, window, |layer| layer % 2 == 0)?;
     config.check(keys.path)
 }
 
 fn gemma3(keys: Keys) -> Result<Config> {
     let mut config = build("gemma3_text", keys)?;
     let dim = config.d_head;
-    let pattern = keys.size_or("sliding_window_pattern", keys.size_or("_sliding_window_pattern", 6)?)?;
-    config.windows = windows(keys, config.n_layers, 4096, |layer| !(layer + 1).is_multiple_of(pattern))?;
+    let pattern = keys.size_or("sliding_window_pattern", 6)?;
+    let window = Some(keys.size("sliding_window")?);
+    config.windows = keys.windows(config.n_layers, window, |layer| !(layer + 1).is_multiple_of(pattern))?;
     // Newer configs keep one set of rotary settings for each kind of layer.
     let kinds = keys.get("rope_parameters").filter(|p| p.get("full_attention").is_some());
     let (global, local) = match kinds {
         Some(kinds) => {
             let of = |kind: &str, theta: f64| -> Result<Rope> {
                 let value = serde_json::json!({ "rope_theta": theta, "rope_parameters": kinds.get(kind) });
-                Keys { value: &value, path: keys.path }.rope(dim)
+                Keys { value: &value, path: keys.path }.rope(dim, 1.0)
             };
             (of("full_attention", 1_000_000.0)?, of("sliding_attention", 10_000.0)?)
         }
         None => {
-            let mut global = keys.rope(dim)?;
-            global.theta = keys.number_or("rope_theta", 1_000_000.0)?;
+            let global = keys.rope(dim, 1.0)?;
             let theta = keys.number_or("rope_local_base_freq", 10_000.0)?;
             (global, Rope { theta, dim, scaling: RopeScaling::None })
         }

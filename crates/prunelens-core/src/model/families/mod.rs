@@ -5,7 +5,14 @@ mod gpt2;
 mod llama;
 mod neox;
 
-use super::config::{Config, Keys};
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::{
+    config::{Config, Keys},
+    known::{self, Table, Use},
+};
 use crate::error::Result;
 
 /// Names of a family's tensors, without the prefix that some files carry.
@@ -66,9 +73,14 @@ pub const PLAIN: Names = Names {
     conv1d: false,
 };
 
+/// A model family: where its weights are, what its config says, and what holds where the config says nothing.
 pub struct Family {
     pub names: Names,
     pub config: fn(Keys) -> Result<Config>,
+    /// What transformers' configuration class takes for keys that are left out, as JSON. Token ids are the tokenizer's.
+    pub defaults: &'static str,
+    /// Its keys beyond those of every family.
+    pub keys: Table<'static>,
 }
 
 /// The family of a `config.json`.
@@ -92,8 +104,43 @@ pub fn family(keys: Keys) -> Result<&'static Family> {
 /// The configuration of a `config.json`; models that see images, too, keep that of their text part inside.
 pub fn config(keys: Keys) -> Result<Config> {
     let family = family(keys)?;
-    match keys.get("text_config") {
-        Some(value) if keys.str_or("model_type", "")? == "gemma3" => (family.config)(Keys { value, ..keys }),
-        _ => (family.config)(keys),
+    known::refuse_quantised(keys)?;
+    let (value, outer) = match keys.get("text_config") {
+        Some(text) if keys.str_or("model_type", "")? == "gemma3" => (text, known::check(keys, gemma::MULTIMODAL)?),
+        _ => (keys.value, Vec::new()),
+    };
+    let filled = with_defaults(value, family.defaults);
+    let mut config = (family.config)(Keys { value: &filled, ..keys })?;
+    let warnings = known::check(Keys { value, ..keys }, family.keys)?;
+    config.warnings.splice(0..0, outer.into_iter().chain(warnings));
+    Ok(config)
+}
+
+/// A config with what the library takes for keys that are left out; `null` is not left out.
+fn with_defaults<'a>(value: &'a Value, defaults: &str) -> Cow<'a, Value> {
+    let (Some(object), Ok(Value::Object(mut filled))) = (value.as_object(), serde_json::from_str(defaults)) else {
+        return Cow::Borrowed(value);
+    };
+    filled.extend(object.iter().map(|(key, value)| (key.clone(), value.clone())));
+    Cow::Owned(Value::Object(filled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_objects_of_known_keys() {
+        for name in ["gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text"] {
+            let model_type = serde_json::json!({ "model_type": name });
+            let path = std::path::Path::new("config.json");
+            let family = family(Keys { value: &model_type, path }).unwrap();
+            let defaults: Value = serde_json::from_str(family.defaults).unwrap();
+            assert_eq!(
+                known::check(Keys { value: &defaults, path }, family.keys).unwrap(),
+                Vec::<String>::new(),
+                "{name}"
+            );
+        }
     }
 }

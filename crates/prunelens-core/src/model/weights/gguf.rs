@@ -31,6 +31,11 @@ pub enum Value {
 pub struct Metadata(BTreeMap<String, Value>);
 
 impl Metadata {
+    /// All keys, and their values where they are one of the types above.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.0.get(key)
     }
@@ -98,6 +103,13 @@ impl Weights {
         }
         let data = (len - header.left).next_multiple_of(align);
         for (name, tensor) in tensors {
+            let tensor = match tensor {
+                Ok(tensor) => tensor,
+                Err(kind) => {
+                    self.unread.insert(name, kind);
+                    continue;
+                }
+            };
             let wrong = |what: &str| Error::file(path, format!("tensor {:?}: {what}", shorten(&name, 60)));
             let numbers = tensor.shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d));
             // Only whole rows are quantised.
@@ -139,6 +151,32 @@ struct Header<'a> {
     left: u64,
 }
 
+/// Types that llama.cpp knows and that are not read here.
+const UNREAD: [(u32, &str); 20] = [
+    (9, "Q8_1"),
+    (15, "Q8_K"),
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (20, "IQ4_NL"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (23, "IQ4_XS"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (29, "IQ1_M"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (39, "MXFP4"),
+    (40, "NVFP4"),
+    (41, "Q1_0"),
+];
+
+/// What a tensor is, or the name of its type where that is not read.
+type Declared = std::result::Result<Tensor, String>;
 type Parsed<T> = std::result::Result<T, String>;
 
 fn cut(_: io::Error) -> String {
@@ -184,7 +222,8 @@ impl Header<'_> {
         Ok(())
     }
 
-    fn read(&mut self) -> Parsed<(Metadata, Vec<(String, Tensor)>)> {
+    /// Of each tensor what it is, or the name of its type if that is not read.
+    fn read(&mut self) -> Parsed<(Metadata, Vec<(String, Declared)>)> {
         self.array::<4>()?;
         let version = self.u32()?;
         if !matches!(version, 2 | 3) {
@@ -255,7 +294,7 @@ impl Header<'_> {
         }
     }
 
-    fn tensor(&mut self) -> Parsed<(String, Tensor)> {
+    fn tensor(&mut self) -> Parsed<(String, Declared)> {
         let name = self.text()?;
         let n = self.u32()?;
         if n > 4 {
@@ -280,12 +319,14 @@ impl Header<'_> {
             28 => Kind::F64,
             30 => Kind::BF16,
             other => {
-                return Err(format!(
-                    "tensor {:?} has numbers of type {other}, which is not supported",
-                    shorten(&name, 60)
-                ));
+                let kind = UNREAD
+                    .iter()
+                    .find(|(id, _)| *id == other)
+                    .map(|(_, kind)| format!("{kind} (type {other} of GGUF)"));
+                self.u64()?;
+                return Ok((name, Err(kind.unwrap_or_else(|| format!("type {other} of GGUF")))));
             }
         };
-        Ok((name, Tensor { kind, shape, offset: self.u64()? }))
+        Ok((name, Ok(Tensor { kind, shape, offset: self.u64()? })))
     }
 }

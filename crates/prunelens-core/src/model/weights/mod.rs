@@ -10,8 +10,9 @@ mod safetensors;
 mod torch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 pub use bytes::Bytes;
@@ -66,6 +67,10 @@ pub struct Weights {
     path: PathBuf,
     shards: Vec<Shard>,
     entries: BTreeMap<String, Entry>,
+    /// Tensors of types that are not read, and their types' names: refused when they are asked for.
+    unread: BTreeMap<String, String>,
+    /// Tensors that somebody took.
+    taken: Mutex<HashSet<String>>,
     /// What a pickle holds beside tensors: numbers, texts, dictionaries of them.
     pub extras: Map<String, Value>,
     /// What a GGUF file says beside its tensors.
@@ -78,6 +83,8 @@ impl Weights {
             path: path.to_path_buf(),
             shards: Vec::new(),
             entries: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            taken: Mutex::default(),
             extras: Map::new(),
             metadata: gguf::Metadata::default(),
         }
@@ -104,7 +111,8 @@ impl Weights {
             let path = dir.join(file);
             all.add(&path, Bytes::open(&path)?)?;
         }
-        if let Some(missing) = map.keys().find(|name| !all.entries.contains_key(*name)) {
+        let known = |name: &String| all.entries.contains_key(name) || all.unread.contains_key(name);
+        if let Some(missing) = map.keys().find(|name| !known(name)) {
             return Err(Error::file(&index, format!("tensor {:?} is in none of the shards", shorten(missing, 80))));
         }
         Ok(all)
@@ -191,6 +199,11 @@ impl Weights {
         self.entries.keys().map(String::as_str)
     }
 
+    /// Names of the tensors whose types are not read.
+    pub fn unread(&self) -> impl Iterator<Item = &str> {
+        self.unread.keys().map(String::as_str)
+    }
+
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.entries.get(name).map(|e| e.shape.as_slice())
     }
@@ -200,8 +213,18 @@ impl Weights {
         self.entries.values().map(|e| e.len as u64).sum()
     }
 
+    /// Names of the tensors that nobody has taken.
+    pub fn left_over(&self) -> Vec<&str> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.names().chain(self.unread()).filter(|name| !taken.contains(*name)).collect()
+    }
+
     fn entry(&self, name: &str) -> Result<&Entry> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         self.entries.get(name).ok_or_else(|| {
+            if let Some(kind) = self.unread.get(name) {
+                return Error::file(&self.path, format!("tensor {name:?} is stored as {kind}, which is not supported"));
+            }
             let some: Vec<_> = self.names().take(4).map(|n| shorten(n, 60)).collect();
             Error::file(&self.path, format!("tensor {name:?} is missing; the file has {} ...", some.join(", ")))
         })
@@ -334,6 +357,71 @@ pub fn read_json(path: &Path) -> Result<serde_json::Value> {
     parse_json(path, &bytes)
 }
 
+/// JSON as Python writes it: numbers that are not finite become the texts "NaN", "Infinity" and "-Infinity", which no key
+/// that wants a number takes.
 pub fn parse_json(path: &Path, bytes: &[u8]) -> Result<serde_json::Value> {
-    serde_json::from_slice(bytes).map_err(|e| Error::file(path, format!("not valid JSON: {e}")))
+    let wrong = |e| Error::file(path, format!("not valid JSON: {e}{}", what_else(bytes)));
+    match serde_json::from_slice(bytes) {
+        Ok(value) => Ok(value),
+        Err(e) => match quote_not_finite(bytes) {
+            Some(quoted) => serde_json::from_slice(&quoted).map_err(wrong),
+            None => Err(wrong(e)),
+        },
+    }
+}
+
+/// What a file is that should have been JSON or weights, where that can be told.
+pub(crate) fn what_else(bytes: &[u8]) -> &'static str {
+    let start = bytes.trim_ascii_start();
+    if start.starts_with(b"version https://git-lfs") {
+        return "; it is a Git LFS pointer and not the file itself: run `git lfs pull`, or download the file";
+    }
+    let is = |text: &str| start.get(..text.len()).is_some_and(|found| found.eq_ignore_ascii_case(text.as_bytes()));
+    if is("<!doctype html") || is("<html") {
+        return "; it is a web page and not the file itself: download the raw file";
+    }
+    ""
+}
+
+/// The same with the words NaN and Infinity in quotes; `None` where there are none outside of texts.
+fn quote_not_finite(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (mut out, mut rest, mut found) = (Vec::with_capacity(bytes.len() + 64), bytes, false);
+    let (mut in_text, mut escaped) = (false, false);
+    while let Some((&byte, after)) = rest.split_first() {
+        let word = [&b"NaN"[..], b"Infinity", b"-Infinity"].into_iter().find(|word| !in_text && rest.starts_with(word));
+        if let Some(word) = word {
+            out.push(b'"');
+            out.extend_from_slice(word);
+            out.push(b'"');
+            (rest, found) = (&rest[word.len()..], true);
+            continue;
+        }
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ => {}
+        }
+        out.push(byte);
+        rest = after;
+    }
+    found.then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_of_python() {
+        let parse = |text: &str| parse_json(Path::new("x.json"), text.as_bytes());
+        let found = parse(r#"{"a": NaN, "b": [-Infinity, Infinity, 1.5], "c": "NaN \" Infinity"}"#).unwrap();
+        let expected = serde_json::json!({
+            "a": "NaN", "b": ["-Infinity", "Infinity", 1.5], "c": "NaN \" Infinity"
+        });
+        assert_eq!(found, expected);
+        assert!(parse("{nan}").is_err());
+        assert!(parse("version https://git-lfs.github.com/spec/v1\noid").unwrap_err().to_string().contains("LFS"));
+        assert!(parse("<!DOCTYPE html><html>").unwrap_err().to_string().contains("web page"));
+    }
 }

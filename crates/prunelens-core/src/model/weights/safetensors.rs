@@ -15,7 +15,9 @@ impl Weights {
         let read = |bytes: &[u8]| {
             SafeTensors::read_metadata(bytes).map_err(|e| {
                 let why = shorten(&e.to_string(), 200);
-                Error::file(path, format!("not a whole safetensors file ({why}); fetch it again"))
+                let what = super::what_else(&bytes[..bytes.len().min(64)]);
+                let advice = if what.is_empty() { "; fetch it again" } else { what };
+                Error::file(path, format!("not a whole safetensors file ({why}){advice}"))
             })
         };
         let (len, metadata) = match &bytes {
@@ -30,8 +32,10 @@ impl Weights {
         };
         for (name, info) in metadata.tensors() {
             let (start, end) = info.data_offsets;
-            // Types that nothing here reads are as good as absent.
-            let Some(kind) = Kind::of_safetensors(info.dtype) else { continue };
+            let Some(kind) = Kind::of_safetensors(info.dtype) else {
+                self.unread.insert(name, format!("{:?}", info.dtype));
+                continue;
+            };
             let start_in_file = 8 + len as u64 + start as u64;
             let (shard, shape) = (self.shards.len(), info.shape.clone());
             let entry = Entry { shard, kind, shape, strides: None, start: start_in_file, len: end - start };

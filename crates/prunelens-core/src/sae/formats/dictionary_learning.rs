@@ -62,7 +62,10 @@ fn load(dir: &Path, given: &Given) -> Result<Sae> {
             ));
         }
     };
-    let hook = hook(trainer).or_else(|e| given.hook.ok_or(e))?;
+    let (hook, module) = match hook(trainer) {
+        Ok(found) => found,
+        Err(e) => (given.hook.ok_or(e)?, None),
+    };
     let mut config = parts.config(Place::of(dir).name(2), architecture, hook);
     config.apply_b_dec_to_input = bias;
     let (w_enc, w_dec) = if columns {
@@ -71,25 +74,40 @@ fn load(dir: &Path, given: &Given) -> Result<Sae> {
         (parts.rows("encoder.weight")?, parts.columns("decoder.weight")?)
     };
     let (b_enc, b_dec) = (parts.latents(b_enc)?, parts.inputs(b_dec)?);
+    config.module = module;
+    // Counters of training, and thresholds and groups that inference does not look at.
+    parts.refuse_others(&["threshold", "k", "group", "active_groups", "max_groups"])?;
     config.source = json;
     Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
 }
 
-/// `submodule_name` (`resid_post_layer_3`) says more than `layer`, which is taken for the residual stream.
-fn hook(trainer: Keys) -> Result<HookPoint> {
+/// `submodule_name` says which activation; `layer` beside it is taken for the residual stream only where it is missing. It is
+/// one of dictionary_learning's own names (`resid_post_layer_3`, `mlp_1`), or the path of a module.
+fn hook(trainer: Keys) -> Result<(HookPoint, Option<String>)> {
     let name = trainer.str_or("submodule_name", "")?;
-    if let Some((site, layer)) = name.split_once("_layer_") {
-        let site = match site {
-            "resid_post" => Some(Site::ResidPost),
-            "resid_pre" => Some(Site::ResidPre),
-            "mlp_out" | "mlp" => Some(Site::MlpOut),
-            "attn_out" | "attention_out" | "attn" => Some(Site::AttnOut),
-            _ => None,
-        };
-        let hook = site.and_then(|site| Some(HookPoint { layer: digits(layer)?, site }));
-        return hook.ok_or_else(|| trainer.refuse("submodule_name", "names no known hook; give --hook"));
+    if name.is_empty() {
+        let layer = trainer.get("layer").and_then(Value::as_u64).and_then(|l| usize::try_from(l).ok());
+        let layer = layer.ok_or_else(|| trainer.refuse("layer", "expected the number of a layer; or give --hook"))?;
+        return Ok((HookPoint { layer, site: Site::ResidPost }, None));
     }
-    let layer = trainer.get("layer").and_then(Value::as_u64).and_then(|l| usize::try_from(l).ok());
-    let layer = layer.ok_or_else(|| trainer.refuse("layer", "expected the number of a layer; or give --hook"))?;
-    Ok(HookPoint { layer, site: Site::ResidPost })
+    if let Some(hook) = HookPoint::from_module(name) {
+        return Ok((hook, Some(name.to_owned())));
+    }
+    let place = name.split_once("_layer_").or_else(|| name.rsplit_once('_'));
+    let (site, module) = match place.map(|(site, _)| site) {
+        Some("resid_post" | "resid") => (Some(Site::ResidPost), None),
+        Some("resid_pre") => (Some(Site::ResidPre), None),
+        // The library hooks the module itself: in Gemma a norm follows it.
+        Some("mlp_out" | "mlp") => (Some(Site::MlpOut), Some("mlp")),
+        Some("attn_out" | "attention_out" | "attn" | "attention") => (Some(Site::AttnOut), Some("self_attn")),
+        _ => (None, None),
+    };
+    let layer = place.and_then(|(_, layer)| digits(layer).filter(|n| n.to_string() == layer));
+    match (site, layer) {
+        (Some(site), Some(layer)) => Ok((HookPoint { layer, site }, module.map(str::to_owned))),
+        _ => {
+            let why = format!("{:?} names no known hook; give --hook", crate::text::shorten(name, 60));
+            Err(trainer.refuse("submodule_name", &why))
+        }
+    }
 }

@@ -47,6 +47,7 @@ fn load(dir: &Path, given: &Given) -> Result<Sae> {
     let activation = Activation::JumpRelu { threshold: parts.latents("threshold")? };
     let (w_enc, b_enc) = (parts.columns("w_enc")?, parts.latents("b_enc")?);
     let (w_dec, b_dec) = (parts.rows("w_dec")?, parts.inputs("b_dec")?);
+    parts.refuse_others(&[])?;
     config.source = json;
     Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
 }

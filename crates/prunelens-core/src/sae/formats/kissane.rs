@@ -40,6 +40,7 @@ fn load(path: &Path, weights: &Weights) -> Result<Sae> {
     config.space = Space::Tl;
     let (w_enc, b_enc) = (parts.columns("W_enc")?, parts.latents("b_enc")?);
     let (w_dec, b_dec) = (parts.rows("W_dec")?, parts.inputs("b_dec")?);
+    parts.refuse_others(&[])?;
     config.source = json;
     Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation: Activation::Relu, decode_scale: None })
 }

@@ -9,6 +9,7 @@ mod openai;
 mod parts;
 mod place;
 mod saelens;
+mod saelens_keys;
 mod save;
 mod sparsify;
 

@@ -92,6 +92,17 @@ impl<'a> Parts<'a> {
         Err(keys.refuse(key, &format!("expected 1 to d_sae = {}", self.d_sae)))
     }
 
+    /// Refuse tensors that nobody has read, but for those with a name that begins like one of `harmless`: they would have
+    /// changed what is computed.
+    pub fn refuse_others(&self, harmless: &[&str]) -> Result<()> {
+        let left = self.weights.left_over();
+        let other = left.into_iter().find(|name| !harmless.iter().any(|known| name.starts_with(known)));
+        other.map_or(Ok(()), |name| {
+            let name = crate::text::shorten(name, 60);
+            Err(Error::file(self.weights.path(), format!("tensor {name:?} is no part of an SAE of this kind")))
+        })
+    }
+
     /// What most formats share: no normalisation, raw activations, BOS first.
     pub fn config(&self, name: String, architecture: &'static str, hook: HookPoint) -> SaeConfig {
         SaeConfig {
@@ -100,6 +111,7 @@ impl<'a> Parts<'a> {
             d_in: self.d_in,
             d_sae: self.d_sae,
             hook,
+            module: None,
             normalize: Normalize::None,
             apply_b_dec_to_input: true,
             prepend_bos: true,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Folder, Given, parts::Parts, place::Place};
+use super::{Folder, Given, parts::Parts, place::Place, saelens_keys};
 use crate::{
     error::{Error, Result},
     model::{
@@ -41,16 +41,24 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
     let json = &from.json;
     let keys = Keys { value: json, path: from.path };
     let metadata = Keys { value: json.get("metadata").unwrap_or(&Value::Null), path: from.path };
-    let parts = Parts::of_columns(weights, "W_enc")?;
-    let (d_in, d_sae) = (parts.d_in, parts.d_sae);
-    parts.check(keys, &[("d_in", d_in), ("d_sae", d_sae)])?;
     let architecture = keys.str_or("architecture", "standard")?;
     if architecture.contains("transcoder") {
         let why = "a transcoder reads one hook and writes another: it is not an autoencoder";
         return Err(keys.refuse("architecture", why));
     }
+    if !["standard", "topk", "jumprelu", "gated"].contains(&architecture) {
+        let why = format!("{:?} is not one of standard, topk, jumprelu, gated", crate::text::shorten(architecture, 40));
+        return Err(keys.refuse("architecture", &why));
+    }
+    let mut warnings = saelens_keys::check(keys)?;
+    let parts = Parts::of_columns(weights, "W_enc")?;
+    let (d_in, d_sae) = (parts.d_in, parts.d_sae);
+    parts.check(keys, &[("d_in", d_in), ("d_sae", d_sae)])?;
     let k = top_k(keys)?;
-    let hook = hook(keys, metadata).or_else(|e| from.given.hook.ok_or(e))?;
+    let (hook, module) = match hook(keys, metadata) {
+        Ok((hook, module)) => (hook, module),
+        Err(e) => (from.given.hook.ok_or(e)?, None),
+    };
     let b_dec = weights.f32("b_dec", &[d_in])?;
     let vector = |name: &str| weights.f32(name, &[d_sae]);
     let (architecture, b_enc, activation) = match (architecture, k) {
@@ -75,16 +83,11 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
             let activation = Activation::Gated { r_mag: vector("r_mag")?, b_mag: vector("b_mag")? };
             ("gated", vector("b_gate")?, activation)
         }
-        (other, _) => {
-            let other = crate::text::shorten(other, 40);
-            let why = format!("architecture {other:?} is not one of standard, topk, jumprelu, gated");
-            return Err(keys.refuse("architecture", &why));
-        }
+        _ => return Err(keys.refuse("architecture", "expected standard, topk, jumprelu or gated")),
     };
     let (w_enc, w_dec) = (parts.columns("W_enc")?, parts.rows("W_dec")?);
     let release = Release::of(&Place::of(from.folder), hook);
     let (normalize, scaled) = normalize(keys)?;
-    let mut warnings = Vec::new();
     let factor = from.given.norm_scaling_factor.or(release.norm_scaling_factor).filter(|_| scaled);
     if scaled && factor.is_none() {
         warnings.push(format!(
@@ -94,6 +97,7 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
         ));
     }
     let config = SaeConfig {
+        module,
         normalize: release.normalize.unwrap_or(normalize),
         apply_b_dec_to_input: keys.bool_or("apply_b_dec_to_input", true)?,
         prepend_bos: keys.bool_or("prepend_bos", metadata.bool_or("prepend_bos", true)?)?,
@@ -102,7 +106,9 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
         warnings,
         ..parts.config(from.name, architecture, hook)
     };
-    let sae = Sae { decode_scale: decode_scale(keys, weights, d_sae)?, config, w_enc, b_enc, w_dec, b_dec, activation };
+    let decode_scale = decode_scale(keys, weights, d_sae)?;
+    parts.refuse_others(&["sparsity"])?;
+    let sae = Sae { decode_scale, config, w_enc, b_enc, w_dec, b_dec, activation };
     match factor {
         Some(factor) => fold(sae, factor),
         None => Ok(sae),
@@ -171,7 +177,8 @@ fn top_k(keys: Keys) -> Result<Option<u64>> {
     }
 }
 
-fn hook(keys: Keys, metadata: Keys) -> Result<HookPoint> {
+/// The hook, and the module that stands for it.
+fn hook(keys: Keys, metadata: Keys) -> Result<(HookPoint, Option<String>)> {
     let head = metadata
         .get("hook_head_index")
         .or_else(|| keys.get("hook_head_index"))
@@ -180,16 +187,18 @@ fn hook(keys: Keys, metadata: Keys) -> Result<HookPoint> {
         return Err(keys.refuse("hook_head_index", "an SAE on a single head is not supported"));
     }
     // SAEs trained on a Hugging Face model name its modules.
-    if metadata.str_or("model_class_name", "")? == "AutoModelForCausalLM" {
-        let module = metadata.str_or("hook_name", "")?;
+    if metadata.str_or("model_class_name", keys.str_or("model_class_name", "")?)? == "AutoModelForCausalLM" {
+        let module = metadata.str_or("hook_name", keys.str_or("hook_name", "")?)?;
         let hook = HookPoint::from_module(module);
-        return hook.ok_or_else(|| metadata.refuse("hook_name", "names no module whose output is a hook"));
+        let hook = hook.ok_or_else(|| metadata.refuse("hook_name", "names no module whose output is a hook"))?;
+        return Ok((hook, Some(module.to_owned())));
     }
     let name = metadata.str_or("hook_name", keys.str_or("hook_name", keys.str_or("hook_point", "")?)?)?;
     if name.is_empty() {
         return Err(keys.refuse("hook_name", "missing; expected a name such as blocks.8.hook_resid_post"));
     }
-    name.parse().map_err(|e: Error| keys.refuse("hook_name", &e.to_string()))
+    let hook = name.parse().map_err(|e: Error| keys.refuse("hook_name", &e.to_string()))?;
+    Ok((hook, None))
 }
 
 /// How its input is normalised, and whether its weights are for scaled activations with a factor kept elsewhere.
@@ -237,21 +246,27 @@ fn space(keys: Keys, metadata: Keys, folder: &Path) -> Result<Space> {
     })
 }
 
-/// `scaling_factor`: all ones is as good as absent; anything else needs the config's word for it.
+/// `scaling_factor`, and in versions 4 and 5 `finetuning_scaling_factor`: all ones is as good as absent; anything else needs the config's word for it.
 fn decode_scale(keys: Keys, weights: &Weights, d_sae: usize) -> Result<Option<Vec<f32>>> {
-    if weights.shape("scaling_factor").is_none() {
-        return Ok(None);
+    let names = ["finetuning_scaling_factor", "scaling_factor"];
+    let mut found = names.into_iter().filter(|name| weights.shape(name).is_some());
+    let Some(name) = found.next() else { return Ok(None) };
+    if let Some(other) = found.next() {
+        return Err(Error::file(
+            weights.path(),
+            format!("tensors {name:?} and {other:?} are the same thing; keep one"),
+        ));
     }
-    let scale = weights.f32("scaling_factor", &[d_sae])?;
+    let scale = weights.f32(name, &[d_sae])?;
     if scale.iter().all(|s| (s - 1.0).abs() <= 1e-5) {
         return Ok(None);
     }
     if !keys.bool_or("finetuning_scaling_factor", false)? {
         return Err(keys
-            .refuse("finetuning_scaling_factor", "the file holds a scaling_factor tensor, but this key is not true"));
+            .refuse("finetuning_scaling_factor", &format!("the file holds tensor {name}, but this key is not true")));
     }
     if scale.contains(&0.0) {
-        return Err(Error::file(weights.path(), "tensor \"scaling_factor\" holds zeros"));
+        return Err(Error::file(weights.path(), "its scaling factors hold zeros"));
     }
     Ok(Some(scale))
 }

@@ -172,6 +172,7 @@ mod tests {
             d_in,
             d_sae,
             hook: hook.parse().unwrap(),
+            module: None,
             normalize: Normalize::LayerNorm,
             apply_b_dec_to_input: true,
             prepend_bos: true,

@@ -57,7 +57,9 @@ fn load(dir: &Path, _: &Given) -> Result<Sae> {
     let mut config = parts.config(Place::of(dir).name(2), "topk", hook);
     let (w_enc, b_enc) = (parts.rows("encoder.weight")?, parts.latents("encoder.bias")?);
     let (w_dec, b_dec) = (parts.rows("W_dec")?, parts.inputs("b_dec")?);
+    config.module = Some(module);
     config.source = json;
+    parts.refuse_others(&["W_skip"])?;
     let activation = Activation::TopK { k, rescale_by_decoder_norm: false };
     Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
 }
