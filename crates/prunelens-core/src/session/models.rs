@@ -59,6 +59,7 @@ impl Models {
             model.warnings.iter().map(of).collect::<Vec<_>>()
         };
         let mut warnings: Vec<String> = warning.into_iter().chain(own(&original)).collect();
+        warnings.extend(tokenizer.warnings.iter().cloned());
         if spec.pruned_model.is_some() {
             warnings.extend(own(&pruned));
         }

@@ -34,6 +34,8 @@ pub struct Tokenizer {
     pub bos: Option<u32>,
     pub eos: Option<u32>,
     pub pad: Option<u32>,
+    /// Settings beside the tokenizer that disagree with it, in words.
+    pub warnings: Vec<String>,
 }
 
 impl Tokenizer {
@@ -68,7 +70,11 @@ impl Tokenizer {
         Ok(Self::new(path, inner, settings, config))
     }
 
-    fn new(path: &Path, inner: Inner, settings: &Value, config: &Config) -> Self {
+    fn new(path: &Path, mut inner: Inner, settings: &Value, config: &Config) -> Self {
+        // Saved by a training run, perhaps; the Python stack does neither unless it is asked to, and no prompt is cut.
+        let _ = inner.with_truncation(None);
+        inner.with_padding(None);
+        let warnings = disagreements(settings, &inner);
         let byte_level = inner.get_vocab_size(true) > 0 && inner.token_to_id("Ġ").is_some();
         let keys = Keys { value: settings, path };
         let special = |key: &str, fallback: Option<u32>| {
@@ -87,6 +93,7 @@ impl Tokenizer {
             eos: eos.filter(known),
             pad: pad.filter(known),
             d_vocab: u32::try_from(config.d_vocab).unwrap_or(u32::MAX),
+            warnings,
             inner,
         }
     }
@@ -165,6 +172,41 @@ fn byte_of(c: char) -> Vec<u8> {
     }
     let byte = code.checked_sub(0x100).and_then(|n| (0..=255).filter(|b| !printable(*b)).nth(n as usize));
     byte.map_or_else(|| c.to_string().into_bytes(), |b| vec![b as u8])
+}
+
+/// What `tokenizer_config.json` says otherwise than `tokenizer.json`, which is followed.
+fn disagreements(settings: &Value, inner: &Inner) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let on = |key: &str| settings.get(key).and_then(Value::as_bool);
+    let mut warn = |what: &str| {
+        warnings
+            .push(format!("tokenizer_config.json says {what}, and tokenizer.json does not: the latter is followed"));
+    };
+    let own = inner.get_pre_tokenizer().and_then(|split| serde_json::to_value(split).ok());
+    let own = own.as_ref().and_then(|split| find(split, "add_prefix_space")).and_then(Value::as_bool);
+    if let (Some(said), Some(own)) = (on("add_prefix_space"), own)
+        && said != own
+    {
+        warn(&format!("add_prefix_space = {said}"));
+    }
+    if on("split_special_tokens") == Some(true) {
+        warn("split_special_tokens = true");
+    }
+    let added = settings.get("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten();
+    let contents = added.filter_map(|(_, token)| token.get("content")?.as_str());
+    if let Some(missing) = contents.into_iter().find(|content| inner.token_to_id(content).is_none()) {
+        warn(&format!("that {:?} is a token", shorten(missing, 40)));
+    }
+    warnings
+}
+
+/// The first value of a key, at any depth.
+fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    match value {
+        Value::Object(object) => object.get(key).or_else(|| object.values().find_map(|value| find(value, key))),
+        Value::Array(items) => items.iter().find_map(|value| find(value, key)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

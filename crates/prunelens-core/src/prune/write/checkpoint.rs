@@ -107,9 +107,12 @@ struct Rewrite<'a> {
     reports: HashMap<String, Matrix>,
 }
 
-/// `transformer.h.0...` and `h.0...` are the same tensor.
+/// `transformer.h.0...` and `h.0...` are the same tensor; models that see images have their text part under names of its own.
 fn key(name: &str) -> &str {
-    ["transformer.", "model.", "gpt_neox."].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+    ["language_model.model.", "model.language_model.", "transformer.", "model.", "gpt_neox."]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name)
 }
 
 impl<'a> Rewrite<'a> {

@@ -49,15 +49,10 @@ fn load(path: &Path, given: &Given) -> Result<Sae> {
         let scale = (parts.d_in as f64).sqrt();
         (w_enc, w_dec) = ((w_enc / scale)?, (w_dec * scale)?);
     }
-    Ok(Sae {
-        config,
-        w_enc,
-        b_enc: parts.latents("b_enc")?,
-        w_dec,
-        b_dec: parts.inputs("b_dec")?,
-        activation: Activation::JumpRelu { threshold: parts.latents("threshold")? },
-        decode_scale: None,
-    })
+    let (b_enc, b_dec) = (parts.latents("b_enc")?, parts.inputs("b_dec")?);
+    let activation = Activation::JumpRelu { threshold: parts.latents("threshold")? };
+    parts.refuse_others(&[])?;
+    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
 }
 
 fn hook(place: &Place, embedding: bool) -> Option<HookPoint> {

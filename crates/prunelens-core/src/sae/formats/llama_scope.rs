@@ -109,13 +109,7 @@ fn build(parts: &Parts, keys: Keys, place: Place, scale: f64, activation: Activa
         warnings,
         ..parts.config(place.name(1), "jumprelu", hook)
     };
-    Ok(Sae {
-        config,
-        w_enc: (w_enc * scale)?,
-        b_enc: parts.latents("encoder.bias")?,
-        w_dec: (w_dec / scale)?,
-        b_dec,
-        activation,
-        decode_scale: None,
-    })
+    let b_enc = parts.latents("encoder.bias")?;
+    parts.refuse_others(&[])?;
+    Ok(Sae { config, w_enc: (w_enc * scale)?, b_enc, w_dec: (w_dec / scale)?, b_dec, activation, decode_scale: None })
 }

@@ -57,15 +57,11 @@ fn load(path: &Path, weights: &Weights, given: &Given) -> Result<Sae> {
     config.normalize = normalize;
     config.prepend_bos = false;
     config.source = extras.clone();
-    Ok(Sae {
-        config,
-        w_enc: parts.rows("encoder.weight")?,
-        b_enc: parts.latents("latent_bias")?,
-        w_dec: parts.columns("decoder.weight")?,
-        b_dec: parts.inputs("pre_bias")?,
-        activation,
-        decode_scale: None,
-    })
+    let (w_enc, b_enc) = (parts.rows("encoder.weight")?, parts.latents("latent_bias")?);
+    let (w_dec, b_dec) = (parts.columns("decoder.weight")?, parts.inputs("pre_bias")?);
+    // When each latent last fired in training.
+    parts.refuse_others(&["stats_last_nonzero"])?;
+    Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
 }
 
 fn location(name: &str) -> Option<Site> {
