@@ -88,6 +88,7 @@ fn write_model(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
     };
     let staged = Staged::new(&output.out, output.force, folder.as_deref())?;
     let models = Models::load(spec, &mut output::listener())?;
+    output::warn(&models.warnings);
     let matrices = checkpoint::write(&checkpoint, &models.pruned, &staged, &mut interrupt::tick)?;
     let mut settings = Map::new();
     settings.insert("model".into(), json!(models.original.name));
@@ -109,6 +110,7 @@ fn write_sae(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
     let staged = Staged::new(&output.out, output.force, folder.as_deref())?;
     // The SAE trained on the pruned model has no part in this.
     let session = Session::load(&SessionSpec { trained_sae: None, ..spec.clone() }, &mut output::listener())?;
+    output::warn(&session.warnings);
     let pruning = session.pruning(spec.ratio, spec.criterion, &mut interrupt::tick)?;
     let matrices = sae::write(&files, &session.sae, &pruning, &staged, &mut interrupt::tick)?;
     let mut settings = Map::new();

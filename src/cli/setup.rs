@@ -28,7 +28,9 @@ pub fn headless(flags: impl Into<Settings>) -> Result<Resolved> {
 
 /// A session loaded for such a command.
 pub fn session(flags: impl Into<Settings>) -> Result<Session> {
-    Session::load(&headless(flags)?.spec, &mut output::listener())
+    let session = Session::load(&headless(flags)?.spec, &mut output::listener())?;
+    output::warn(&session.warnings);
+    Ok(session)
 }
 
 /// Colours and theme, the user's own among them.

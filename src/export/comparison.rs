@@ -1,6 +1,6 @@
 //! A comparison as JSON: one shape for `inspect --json` and for what the explorer exports.
 
-use prunelens_core::compare::{Comparison, Variant, View, grid_ratio};
+use prunelens_core::compare::{Comparison, Fates, Variant, View, grid_ratio};
 use prunelens_kernels::select::by_value;
 use serde_json::{Map, Value, json};
 
@@ -33,8 +33,22 @@ pub fn json(comparison: &Comparison, top: usize) -> Map<String, Value> {
         ),
         ("variants", Value::Object(variants)),
         ("survival", json!(survival)),
+        ("active", json!(comparison.fates().map(fates))),
     ];
     parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What became of the latents that fire, and the unit in which they are counted.
+fn fates(fates: Fates) -> Value {
+    json!({
+        "unit": "pairs of token and latent",
+        "original": fates.original,
+        "transfer": fates.transfer,
+        "pruned": fates.pruned,
+        "lost_to_model": fates.lost_to_model,
+        "lost_to_sae": fates.lost_to_sae,
+        "new_on_model": fates.new_on_model,
+    })
 }
 
 /// JSON has no infinities: what is not a number is null.

@@ -26,6 +26,13 @@ pub fn answer(text: &str) -> Result<()> {
     }
 }
 
+/// Things that stop nothing, to stderr, a line each: the answer on stdout stays what it is.
+pub fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {}", printable(warning));
+    }
+}
+
 /// What `work` writes, as the answer, once it is done: a failure never leaves half an answer behind.
 pub fn answer_with(work: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut text = Vec::new();

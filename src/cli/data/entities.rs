@@ -84,6 +84,7 @@ pub fn run(args: &EntitiesArgs) -> Result<()> {
     // Only the model itself is asked: nothing is pruned for this.
     let spec = SessionSpec { compress: Compress::None, pruned_model: None, ..spec };
     let models = Models::load(&spec, &mut output::listener())?;
+    output::warn(&models.warnings);
     let model = readable(&models.original)?;
     let mut line = ProgressLine::new();
     let report = &mut |done: usize, all: usize| line.line(|| format!("asking: {done} of {all} prompts"));

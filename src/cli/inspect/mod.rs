@@ -78,6 +78,7 @@ pub fn inspect(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick:
 pub fn json(session: &Session, comparison: &Comparison, top: usize) -> Value {
     let mut object = export::comparison::json(comparison, top);
     let of_session = [
+        ("warnings", json!(session.warnings)),
         ("space", json!(session.space.name())),
         (
             "models",

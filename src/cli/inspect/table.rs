@@ -65,6 +65,19 @@ fn write_table(out: &mut String, session: &Session, comparison: &Comparison) -> 
         }
         writeln!(out)?;
     }
+    if let Some(fates) = comparison.fates() {
+        writeln!(
+            out,
+            "pairs of token and latent: {} active on the original, {} on the pruned model ({} lost, {} new), {} of them left \
+             by the SAE at {}",
+            fates.original,
+            fates.transfer,
+            fates.lost_to_model,
+            fates.new_on_model,
+            fates.transfer - fates.lost_to_sae,
+            comparison.ratio
+        )?;
+    }
     writeln!(out, "\nstrongest latents of each token, by variant")?;
     for (at, token) in comparison.tokens.iter().enumerate() {
         writeln!(out, "{at:>4} {:?}", safe(&String::from_utf8_lossy(&token.piece)))?;

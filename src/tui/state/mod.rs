@@ -20,7 +20,7 @@ pub use metrics::{Layer, MetricsView, View};
 pub use panel::Panel;
 pub use prompt::{LONGEST, Prompt};
 pub use shown::{Dated, Shown};
-pub use table::{Change, Row, Sort, Table};
+pub use table::{Cause, Change, Row, Sort, Table};
 
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
 use prunelens_core::{compare::LatentDetail, sae::Criterion, session::SessionSpec};
@@ -177,6 +177,19 @@ impl State {
         if pinned.is_none() {
             self.latent = self.table.rows.first().map(|r| r.latent);
         }
+    }
+
+    /// What is shown is of a text that is not the one in the editor, and nothing is under way to change that.
+    pub fn shows_earlier_text(&self) -> bool {
+        let settled = !self.comparing() && self.follow.deadline.is_none();
+        settled && self.shown.as_ref().is_some_and(|shown| *shown.of.prompt != *self.prompt.text())
+    }
+
+    /// Nothing of a prompt that is not the wanted one stays on screen.
+    pub fn forget_shown(&mut self) {
+        (self.shown, self.detail, self.latent) = (None, None, None);
+        self.table.rows.clear();
+        self.choice = Choice::Strongest;
     }
 
     /// A number that no job has yet.

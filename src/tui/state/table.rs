@@ -30,14 +30,24 @@ impl Sort {
     }
 }
 
+/// Which pruning a latent owes its loss to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The model's: it is lost in `transfer` already.
+    Model,
+    /// The SAE's: `transfer` still has it.
+    Sae,
+}
+
 /// From `original` to `pruned`, as a share of the original.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
     Same,
     Up(f32),
-    Down(f32),
+    /// And which pruning took more of it.
+    Down(f32, Cause),
     /// Fired, and no longer does.
-    Dead,
+    Dead(Cause),
     /// Did not fire, and does now.
     New,
     /// Fires in neither.
@@ -62,14 +72,21 @@ impl Row {
 
     pub fn change(&self) -> Option<Change> {
         let (before, after) = (self.value(Variant::Original)?, self.value(Variant::Pruned)?);
+        let on_model = self.value(Variant::Transfer).unwrap_or(before);
+        let cause = match (on_model > 0.0, after > 0.0) {
+            (false, _) => Cause::Model,
+            (true, false) => Cause::Sae,
+            _ if before - on_model > on_model - after => Cause::Model,
+            _ => Cause::Sae,
+        };
         Some(match (before > 0.0, after > 0.0) {
             (false, false) => Change::Absent,
             (false, true) => Change::New,
-            (true, false) => Change::Dead,
+            (true, false) => Change::Dead(cause),
             (true, true) => match (after - before) / before {
                 share if share.abs() < 0.005 => Change::Same,
                 share if share > 0.0 => Change::Up(share),
-                share => Change::Down(-share),
+                share => Change::Down(-share, cause),
             },
         })
     }
@@ -134,11 +151,12 @@ impl Table {
         self.rows.iter().position(|r| r.latent == latent)
     }
 
-    /// Rows that fire in `transfer`, and those of them that still fire in `pruned`.
-    pub fn alive(&self) -> (usize, usize) {
+    /// Latents that fire in `original`, in `transfer`, and those of the latter that still fire in `pruned`.
+    pub fn active(&self) -> [usize; 3] {
         let fires = |r: &&Row, v| r.value(v).is_some_and(|x| x > 0.0);
-        let active = self.rows.iter().filter(|r| fires(r, Variant::Transfer));
-        (active.clone().filter(|r| fires(r, Variant::Pruned)).count(), active.count())
+        let on_model = self.rows.iter().filter(|r| fires(r, Variant::Transfer));
+        let left = on_model.clone().filter(|r| fires(r, Variant::Pruned)).count();
+        [self.rows.iter().filter(|r| fires(r, Variant::Original)).count(), on_model.count(), left]
     }
 }
 

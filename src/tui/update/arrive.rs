@@ -101,8 +101,12 @@ fn failed(state: &mut State, generation: u64, message: String) {
         state.follow.waiting = false;
         state.follow.failed = true;
         // What has come of it is all there will be.
-        if let Some(shown) = state.shown.as_mut().filter(|s| s.generation == generation) {
-            shown.complete = true;
+        let wanted = state.target().prompt;
+        match &mut state.shown {
+            Some(shown) if shown.generation == generation => shown.complete = true,
+            // The prompt was refused: what is shown is of another one, and must not stand under this one's text.
+            Some(shown) if shown.of.prompt != wanted => state.forget_shown(),
+            _ => {}
         }
     } else if state.follow.latent.as_ref().is_some_and(|(g, _)| *g == generation) {
         state.follow.latent_waiting = false;

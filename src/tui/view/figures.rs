@@ -48,7 +48,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     if area.height < 3 {
         return;
     }
-    let mut title = vec![Span::raw("this prompt")];
+    let mut title = vec![Span::raw(if state.shows_earlier_text() { "the earlier text" } else { "this prompt" })];
     if let Some(shown) = &state.shown
         && let Some(of) = shown.reconstruction[Variant::Pruned as usize].as_ref().map(|d| &d.of)
         && *of != state.target()

@@ -117,7 +117,11 @@ fn alive(state: &State, width: u16, theme: &Theme) -> Line<'static> {
     let fresh = state.shown.as_ref().is_some_and(|s| s.paths_fresh(&state.target()));
     let style = theme.style(if fresh { Role::Text } else { Role::Old });
     let text = format!("{alive} of {all}{share}");
-    let what = if text.len() + 21 <= usize::from(width) { " in this prompt" } else { "" };
+    let what = match usize::from(width).saturating_sub(text.len() + 7) {
+        27.. => " pairs of token and latent",
+        7.. => " pairs",
+        _ => "",
+    };
     Line::from(vec![Span::styled("alive ", muted), Span::styled(text, style), Span::styled(what, muted)])
 }
 
@@ -133,7 +137,7 @@ fn meaning(criterion: Criterion) -> &'static str {
 /// For low screens: number, slider and survivors.
 fn one_line(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let name = format!(" ratio {:.2} {}  ", state.ratio, state.criterion);
-    let alive = state.alive().map(|(alive, all)| format!("  alive {alive} of {all} ")).unwrap_or_default();
+    let alive = state.alive().map(|(alive, all)| format!("  {alive} of {all} pairs ")).unwrap_or_default();
     let track = skip(area, name.len() as u16);
     let track = Rect { width: track.width.saturating_sub(alive.len() as u16), ..track };
     let focused = state.focus == Panel::Ratio;

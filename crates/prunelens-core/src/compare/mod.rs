@@ -56,6 +56,45 @@ impl Comparison {
     }
 }
 
+/// How many latents fire, and what became of those that did: (token, latent) pairs of the shared dictionary, over the
+/// tokens that are not special.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fates {
+    /// Active in `original`, in `transfer` and in `pruned`.
+    pub original: usize,
+    /// The same on the pruned model, with the SAE as it was.
+    pub transfer: usize,
+    /// The same with the SAE pruned at the ratio.
+    pub pruned: usize,
+    /// Active in `original`, silent in `transfer`: lost to the pruning of the model.
+    pub lost_to_model: usize,
+    /// Active in `transfer`, silent in `pruned`: lost to the pruning of the SAE.
+    pub lost_to_sae: usize,
+    /// Silent in `original`, active in `transfer`.
+    pub new_on_model: usize,
+}
+
+impl Comparison {
+    /// `None` unless all three variants are there.
+    pub fn fates(&self) -> Option<Fates> {
+        let [original, transfer, pruned] =
+            [Variant::Original, Variant::Transfer, Variant::Pruned].map(|v| self.view(v));
+        let (original, transfer, pruned) = (original?, transfer?, pruned?);
+        let mut fates = Fates::default();
+        for (at, _) in self.tokens.iter().enumerate().filter(|(_, token)| !token.special) {
+            let [before, on_model, after] = [original, transfer, pruned].map(|view| view.latents.row(at).0);
+            let lost = |from: &[u32], to: &[u32]| from.iter().filter(|latent| !to.contains(latent)).count();
+            fates.original += before.len();
+            fates.transfer += on_model.len();
+            fates.pruned += after.len();
+            fates.lost_to_model += lost(before, on_model);
+            fates.lost_to_sae += lost(on_model, after);
+            fates.new_on_model += lost(on_model, before);
+        }
+        Some(fates)
+    }
+}
+
 /// What one variant makes of the prompt.
 #[derive(Clone, Debug)]
 pub struct View {

@@ -15,7 +15,7 @@ use crate::{
     safe,
     tui::{
         keys::action::{Action, Context},
-        state::{Change, Panel, Pointed, Row, Shown, Sort, State, Target},
+        state::{Cause, Change, Panel, Pointed, Row, Shown, Sort, State, Target},
         theme::{Role, Theme},
         view::loading,
         widgets::{self, bars, format, line_at, put, skip},
@@ -26,14 +26,13 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     if !state.has_session() {
         return loading::render(area, buffer, state, theme);
     }
-    let (alive, active) = state.table.alive();
     let dot = theme.symbol("·", "-");
     let sort = state.keymap.key_of(Action::Sort, &[Context::Explore]);
     let kept = if state.table.disordered { ", as it was" } else { "" };
     let foot = match state.table.rows.is_empty() {
         true => (String::new(), String::new()),
         false => (
-            format!("{active} active {dot} {alive} alive"),
+            counts(state.table.active(), state.ratio, area.width, dot),
             format!("{sort} {} {}{kept}", state.table.sort.name(), theme.symbol("▾", "v")),
         ),
     };
@@ -79,14 +78,26 @@ pub fn hit(area: Rect, state: &State, _: &Theme, at: Position) -> Option<Pointed
     (line < visible && row < state.table.rows.len()).then_some(Pointed::Row(row))
 }
 
+/// How many latents fire where: of what the pruned model has, the SAE leaves so many at the ratio.
+fn counts([original, on_model, left]: [usize; 3], ratio: f64, width: u16, dot: &str) -> String {
+    if width >= 96 {
+        format!(
+            "{original} latents active on the original {dot} {on_model} on the pruned model {dot} {left} of these left at {ratio:.2}"
+        )
+    } else {
+        format!("{original} original {dot} {on_model} pruned model {dot} {left} left")
+    }
+}
+
 fn title(state: &State, theme: &Theme) -> String {
     let token = state.shown.as_ref().and_then(|s| s.comparison.tokens.get(state.token));
+    let earlier = if state.shows_earlier_text() { ", of the earlier text" } else { "" };
     match token {
         _ if state.shown.is_none() => "latents".into(),
-        _ if state.table.whole => "latents, strongest of the whole prompt".into(),
+        _ if state.table.whole => format!("latents, strongest of the whole prompt{earlier}"),
         Some(token) => {
             let piece = safe::cut(&safe::piece(&token.piece, theme.ascii), 24, theme.ascii);
-            format!("latents at {} {piece}", state.token)
+            format!("latents at {} {piece}{earlier}", state.token)
         }
         None => "latents".into(),
     }
@@ -177,13 +188,14 @@ impl Drawing<'_> {
     fn change(&self, row: &Row) -> Span<'static> {
         let theme = self.theme;
         let (up, down) = (theme.symbol("▲", "+"), theme.symbol("▼", "-"));
+        let mark = |cause| if cause == Cause::Model { "mod" } else { "SAE" };
         let share = |s: f32| if s < 9.95 { format!("{:>2.0}%", s * 100.0) } else { format!("{s:>2.0}x") };
         let (text, role) = match row.change() {
             None | Some(Change::Absent) => (String::new(), Role::Muted),
             Some(Change::Same) => ("0%".into(), Role::Muted),
             Some(Change::Up(s)) => (format!("{up}{}", share(s)), Role::Gain),
-            Some(Change::Down(s)) => (format!("{down}{}", share(s)), Role::Loss),
-            Some(Change::Dead) => (format!("{}  ", theme.symbol("✗", "x")), Role::Loss),
+            Some(Change::Down(s, cause)) => (format!("{down}{} {}", share(s), mark(cause)), Role::Loss),
+            Some(Change::Dead(cause)) => (format!("{} {}", theme.symbol("✗", "x"), mark(cause)), Role::Loss),
             Some(Change::New) => (format!("{up} new"), Role::Gain),
         };
         Span::styled(format!("{text:>w$}", w = Column::CHANGE), self.style(Variant::Pruned, role))
