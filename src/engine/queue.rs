@@ -11,7 +11,7 @@ use prunelens_core::{
     session::Session,
 };
 use prunelens_metrics::{
-    Family, Job, JobSpec, Keeper, Run, Step, Store, checkpoint::millis, fit, params::CRITERION, runs,
+    Family, Job, JobSpec, Keeper, Run, Step, Store, checkpoint::millis, fingerprint, fit, params::CRITERION, runs,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -383,8 +383,9 @@ impl Queue {
                 return self.state(id, JobState::Unwritten(error.to_string()));
             }
         };
-        let mut run = Run::now(entry.spec.clone(), runs::label(session), seconds, job.table(), job.details());
-        run.files = files.clone();
+        let key = entry.spec.family(self.families).map(|family| fingerprint::of_job(family, &entry.spec, session));
+        let run = Run::now(entry.spec.clone(), runs::label(session), seconds, job.table(), job.details())
+            .written(files.clone(), key.unwrap_or_default());
         let forgotten = self.entries.remove(at).keeper.map_or(Ok(()), Keeper::forget);
         self.warn(forgotten);
         if let Some(store) = store {

@@ -313,6 +313,8 @@ pub fn run(ratio: f64, hook: &str) -> Run {
         table,
         details: Vec::new(),
         files: Vec::new(),
+        key: String::new(),
+        sha256: Vec::new(),
     }
 }
 

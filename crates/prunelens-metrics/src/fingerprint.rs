@@ -62,6 +62,11 @@ pub fn of_files(family: &Family, spec: &JobSpec) -> Value {
     Value::Object(files)
 }
 
+/// [`key`] of a job on a session.
+pub fn of_job(family: &Family, spec: &JobSpec, session: &Session) -> String {
+    key(spec, &of_session(session), &of_files(family, spec))
+}
+
 /// A name for all of it together, fit for a file.
 pub fn key(spec: &JobSpec, session: &Value, files: &Value) -> String {
     // Objects keep the order in which they were made, parameters are sorted by name.

@@ -117,8 +117,11 @@ pub fn write_results<'a>(
         let mut json = serde_json::to_vec_pretty(&file)
             .map_err(|e| Error::file(&path, format!("the results cannot be put in JSON: {e}")))?;
         json.push(b'\n');
-        set_aside(&path, &file)?;
+        // As it will be read: numbers then compare equal if they are.
+        let said = said(&json);
+        set_aside(&path, said.as_ref())?;
         write_atomic(&path, &json)?;
+        remove_copies(&path, said.as_ref());
         written.push(path);
     }
     Ok(written)
@@ -131,19 +134,12 @@ const KEPT: usize = 1000;
 
 /// Names do not tell the rows, seeds and sizes of a run: rename an earlier result that says something else, to
 /// `..._eval_results.1.json` and so on, which readers of results, SAEBench's too, pass over.
-fn set_aside(path: &Path, file: &ResultFile) -> Result<()> {
+fn set_aside(path: &Path, new: Option<&Said>) -> Result<()> {
     let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
-    let same = || {
-        let bytes = fs::read(path).ok().filter(|_| metadata.len() <= LONGEST)?;
-        let earlier: Value = serde_json::from_slice(&bytes).ok()?;
-        let said = (earlier.get("eval_config")?, earlier.get("eval_result_metrics")?);
-        Some(said == (&file.eval_config, &file.eval_result_metrics))
-    };
-    if !metadata.is_file() || same() == Some(true) {
+    if !metadata.is_file() || (new.is_some() && said_by(path).as_ref() == new) {
         return Ok(());
     }
-    let numbered = |n: usize| path.with_extension(format!("{n}.json"));
-    let free = (1..=KEPT).map(numbered).find(|at| !at.exists()).ok_or_else(|| {
+    let free = (1..=KEPT).map(|n| numbered(path, n)).find(|at| !at.exists()).ok_or_else(|| {
         Error::file(
             path,
             format!("not written: {KEPT} earlier results of this name are beside it; choose another folder"),
@@ -152,6 +148,36 @@ fn set_aside(path: &Path, file: &ResultFile) -> Result<()> {
     fs::rename(path, &free).map_err(|e| Error::io(path, e))?;
     tracing::info!("an earlier result with other settings is kept as {}", free.display());
     Ok(())
+}
+
+/// Settings and figures of a result file.
+#[derive(Debug, PartialEq)]
+struct Said {
+    config: Value,
+    figures: Value,
+}
+
+fn said(json: &[u8]) -> Option<Said> {
+    let mut value: Value = serde_json::from_slice(json).ok()?;
+    let mut take = |key: &str| Some(value.get_mut(key)?.take());
+    Some(Said { config: take("eval_config")?, figures: take("eval_result_metrics")? })
+}
+
+fn said_by(path: &Path) -> Option<Said> {
+    let small = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= LONGEST);
+    said(&fs::read(path).ok().filter(|_| small)?)
+}
+
+fn numbered(path: &Path, n: usize) -> PathBuf {
+    path.with_extension(format!("{n}.json"))
+}
+
+/// The same figures are not kept twice. One that cannot go stays; it does no harm.
+fn remove_copies(path: &Path, new: Option<&Said>) {
+    let kept = (1..=KEPT).map(|n| numbered(path, n)).filter(|at| at.exists());
+    for copy in kept.filter(|at| new.is_some() && said_by(at).as_ref() == new) {
+        let _ = fs::remove_file(copy);
+    }
 }
 
 /// The SAE's config as SAELens 6 writes it, from whatever layout it was read, with the hook at which it is used. `model`
@@ -294,13 +320,13 @@ mod tests {
         names.sort();
         let name = identity.file_name();
         let numbered = |n: usize| name.replace(".json", &format!(".{n}.json"));
-        assert_eq!(names, [numbered(1), numbered(2), name.clone()]);
+        // The first result of 8 rows went when the same was measured again.
+        assert_eq!(names, [numbered(2), name.clone()]);
         let rows = |name: &str| -> Value {
             serde_json::from_slice(&fs::read(folder.path().join("core").join(name)).unwrap()).unwrap()
         };
         assert_eq!(rows(&name)["eval_config"]["rows"], 8);
-        assert_eq!(rows(&names[0])["eval_config"]["rows"], 8);
-        assert_eq!(rows(&names[1])["eval_config"]["rows"], 16);
+        assert_eq!(rows(&names[0])["eval_config"]["rows"], 16);
     }
 
     #[test]

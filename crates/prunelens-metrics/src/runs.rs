@@ -7,6 +7,7 @@ use std::{
 };
 
 use prunelens_core::{
+    digest::sha256,
     error::{Error, Result},
     files::write_atomic,
     session::Session,
@@ -29,6 +30,12 @@ pub struct Run {
     pub details: Vec<Detail>,
     /// Result files written.
     pub files: Vec<PathBuf>,
+    /// Everything that the outcome depends on, as the name of its checkpoint has it.
+    #[serde(default)]
+    pub key: String,
+    /// Of the files, when they were written.
+    #[serde(default)]
+    pub sha256: Vec<String>,
 }
 
 /// Runs kept; older ones go.
@@ -62,6 +69,19 @@ impl Runs {
         Ok(())
     }
 
+    /// The newest run that depends on the very same things, if its files are still below `folder` and whole.
+    pub fn done(&self, key: &str, folder: &Path) -> Option<Run> {
+        let folder = fs::canonicalize(folder).ok()?;
+        let whole = |run: &Run| {
+            let same = |(path, sum): (&PathBuf, &String)| {
+                let inside = fs::canonicalize(path).is_ok_and(|path| path.starts_with(&folder));
+                inside && digest(path).as_ref() == Some(sum)
+            };
+            run.key == key && run.files.len() == run.sha256.len() && run.files.iter().zip(&run.sha256).all(same)
+        };
+        self.names().iter().filter_map(|name| read(&self.folder.join(name))).find(whole)
+    }
+
     /// The newest runs, newest first. Files that are not runs are passed over.
     pub fn recall(&self, most: usize) -> Vec<Run> {
         self.names().iter().filter_map(|name| read(&self.folder.join(name))).take(most).collect()
@@ -80,8 +100,20 @@ impl Runs {
 
 impl Run {
     pub fn now(spec: JobSpec, session: String, seconds: f64, table: MetricTable, details: Vec<Detail>) -> Self {
-        Self { when: millis(), spec, session, seconds, table, details, files: Vec::new() }
+        let (key, files, sha256) = (String::new(), Vec::new(), Vec::new());
+        Self { when: millis(), spec, session, seconds, table, details, files, key, sha256 }
     }
+
+    /// With the files that were written for it, and what it depends on.
+    pub fn written(mut self, files: Vec<PathBuf>, key: String) -> Self {
+        self.sha256 = files.iter().map(|path| digest(path).unwrap_or_default()).collect();
+        (self.files, self.key) = (files, key);
+        self
+    }
+}
+
+fn digest(path: &Path) -> Option<String> {
+    fs::read(path).ok().map(|bytes| sha256(&bytes))
 }
 
 /// What a session works on, in a few words.
@@ -134,7 +166,24 @@ mod tests {
             table,
             details: vec![Detail::table("t", ["x", "y", "z"], cells), Detail::lines("l", "x", "y", vec![line])],
             files: vec!["a.json".into()],
+            key: String::new(),
+            sha256: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_run_is_done_while_its_files_are_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = Runs::new(folder.path().join("runs"));
+        let file = folder.path().join("core.json");
+        fs::write(&file, "figures").unwrap();
+        runs.remember(&run(3).written(vec![file.clone()], "core-1".into())).unwrap();
+        assert_eq!(runs.done("core-1", folder.path()).unwrap().when, 3);
+        assert!(runs.done("core-2", folder.path()).is_none(), "another job");
+        let other = tempfile::tempdir().unwrap();
+        assert!(runs.done("core-1", other.path()).is_none(), "another folder");
+        fs::write(&file, "half").unwrap();
+        assert!(runs.done("core-1", folder.path()).is_none(), "a file that was changed");
     }
 
     #[test]

@@ -12,7 +12,9 @@ use prunelens_core::{
     model::Tick,
     session::Session,
 };
-use prunelens_metrics::{FAMILIES, Job, JobSpec, Keeper, Params, Run, Step, Store, fit, keeper::Earlier, runs};
+use prunelens_metrics::{
+    FAMILIES, Job, JobSpec, Keeper, Params, Run, Step, Store, fingerprint, fit, keeper::Earlier, runs,
+};
 use serde_json::{Map, Value, json};
 
 use super::{MetricsArgs, sessions::Sessions};
@@ -100,6 +102,12 @@ struct Measured {
 
 impl Measurement<'_> {
     fn run(&self, folder: &Path, tick: Tick) -> Result<Measured> {
+        let key = fingerprint::of_job(self.spec.family(FAMILIES)?, self.spec, self.session);
+        if let Some(run) = self.store.filter(|_| !self.restart).and_then(|store| store.runs().done(&key, folder)) {
+            let remark = "measured already, with these settings on these files; --restart measures anew".to_owned();
+            say(&format!("{}: {remark}", self.spec.family));
+            return Ok(Measured { run, resumed: Some(1.0), remarks: vec![remark] });
+        }
         let mut remarks = Vec::new();
         let mut keeper = self.claim()?;
         let Begun { mut job, worked, resumed, mut finished } = self.make(keeper.as_mut(), &mut remarks)?;
@@ -120,8 +128,7 @@ impl Measurement<'_> {
             Err(error) => return Err(self.unwritten(error, &*job, keeper.as_mut(), seconds)),
         };
         let (table, details) = (job.table(), job.details());
-        let mut run = Run::now(self.spec.clone(), runs::label(self.session), seconds, table, details);
-        run.files = files;
+        let run = Run::now(self.spec.clone(), runs::label(self.session), seconds, table, details).written(files, key);
         if let Some(store) = self.store {
             warn(store.runs().remember(&run));
         }
