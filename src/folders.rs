@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
+use prunelens_core::cache::Cache;
 
 /// Folders of this program; none of them need exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,11 @@ impl Folders {
             state: base.state_dir().unwrap_or_else(|| base.cache_dir()).join(name),
             results: base.data_dir().join(name).join("results"),
         })
+    }
+
+    /// What took long to make, `limit` bytes of it at most.
+    pub fn made(&self, limit: Option<u64>) -> Cache {
+        Cache::new(self.cache.join("made"), limit.unwrap_or(4 << 30))
     }
 
     /// A user's own theme of this name.

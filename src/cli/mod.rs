@@ -1,6 +1,7 @@
 //! The command line: one file or folder a command, with its arguments and its run.
 
 pub mod bench;
+pub mod cache;
 pub mod data;
 pub mod doctor;
 pub mod explore;
@@ -19,6 +20,7 @@ use prunelens_core::error::Result;
 
 use self::{
     bench::BenchArgs,
+    cache::CacheArgs,
     data::DataArgs,
     doctor::DoctorArgs,
     explore::ExploreArgs,
@@ -47,7 +49,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 the work failed, 2 wrong use, 130 interrupted.
-The answer goes to stdout and nothing else does; progress goes to stderr, and only if that is a terminal.";
+The answer goes to stdout and nothing else does; warnings go to stderr, and progress if that is a terminal.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -69,6 +71,8 @@ pub enum Command {
     Render(Box<RenderArgs>),
     /// List sessions that can be opened by name: models of the hub with their SAEs.
     Presets(PresetsArgs),
+    /// Show what is kept of what took long to make, or remove it.
+    Cache(CacheArgs),
     /// Write session files.
     Session(SessionFileArgs),
     /// Say what this program finds on this machine: device, memory, terminal, folders.
@@ -92,6 +96,7 @@ impl Cli {
             Command::Data(args) => data::run(&args),
             Command::Bench(args) => bench::run(&args),
             Command::Presets(args) => presets::run(&args),
+            Command::Cache(args) => cache::run(&args),
             Command::Session(args) => session_file::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Completions(args) => pages::completions(&args),

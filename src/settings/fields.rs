@@ -74,6 +74,13 @@ settings! {
         #[arg(long, value_name = "N", value_parser = values::threads())]
         #[serde(deserialize_with = "values::threads_from")]
         threads: u64 = Some("4"),
+        /// Most that is kept on disk of what took long to make, such as 500MB or 4GB [default: 4GB].
+        #[arg(long, value_name = "SIZE", value_parser = values::size_of_cache)]
+        #[serde(deserialize_with = "values::cache_size_from")]
+        cache_size: u64 = Some(r#""4GB""#),
+        /// Keep nothing of what took long to make, and use nothing that is kept.
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        no_cache: bool = Some("false"),
         /// Never touch the network: take only what is on this machine.
         #[arg(long, num_args = 0, default_missing_value = "true")]
         offline: bool = Some("false"),

@@ -28,6 +28,22 @@ pub fn factor(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Bytes, `500MB` or `4GB`.
+pub fn size_of_cache(text: &str) -> Result<u64, String> {
+    let units = [("KB", 1_u64 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("TB", 1 << 40)];
+    let parsed = units.iter().find_map(|(unit, bytes)| {
+        let number: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+        (0.0..1e6).contains(&number).then_some((number * *bytes as f64) as u64)
+    });
+    parsed.ok_or_else(|| "expected a size such as 500MB or 4GB".into())
+}
+
+/// The same in a session file.
+pub fn cache_size_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    size_of_cache(&text).map(Some).map_err(D::Error::custom)
+}
+
 /// Terminal size, `120x36`.
 pub fn size(text: &str) -> Result<(u16, u16), String> {
     let parsed = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));

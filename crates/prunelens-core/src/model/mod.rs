@@ -126,7 +126,7 @@ impl Model {
     }
 
     /// Every distinct weight tensor.
-    fn tensors(&self) -> Vec<&Tensor> {
+    pub fn tensors(&self) -> Vec<&Tensor> {
         let mut all = vec![&self.embed];
         all.extend(&self.positions);
         for block in &self.blocks {

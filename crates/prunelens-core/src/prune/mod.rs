@@ -1,5 +1,6 @@
 //! Pruning: rank once, prune at any ratio, exactly and reversibly.
 
+pub mod masks;
 pub mod model;
 pub mod norms;
 mod rules;

@@ -52,6 +52,15 @@ impl Compress {
         Ok(Arc::new(pruned))
     }
 
+    /// Whether the copy is the model with zeros in its blocks, and nothing else.
+    pub fn is_a_mask(&self) -> bool {
+        match self {
+            Self::Wanda(_) | Self::WandaNM(..) | Self::Magnitude(_) => true,
+            // Its weights are processed first.
+            Self::None | Self::Paper(_) => false,
+        }
+    }
+
     /// Weights of the copy that it does not share with a model of this config.
     pub fn own_weights(&self, config: &Config) -> u64 {
         match self {

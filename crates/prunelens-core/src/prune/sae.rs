@@ -17,6 +17,36 @@ pub struct Norms {
     pub dec: Vec<f32>,
 }
 
+impl Norms {
+    /// Numbers of each side, and the numbers themselves, with all their bits.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let lengths = [self.enc.len(), self.dec.len()].into_iter().flat_map(|n| (n as u64).to_le_bytes());
+        lengths.chain(self.enc.iter().chain(&self.dec).flat_map(|v| v.to_le_bytes())).collect()
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) gave.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (lengths, rest) = bytes.split_at_checked(16)?;
+        let [enc, dec] = [&lengths[..8], &lengths[8..]].map(|n| u64::from_le_bytes(n.try_into().unwrap_or_default()));
+        let (values, left) = rest.as_chunks::<4>();
+        if !left.is_empty() || enc.checked_add(dec)? != values.len() as u64 {
+            return None;
+        }
+        let values: Vec<f32> = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
+        let (enc, dec) = values.split_at(enc as usize);
+        Some(Self { enc: enc.to_vec(), dec: dec.to_vec() })
+    }
+
+    /// Whether there are as many as a criterion needs of an SAE.
+    pub fn fit(&self, criterion: Criterion, sae: &Sae) -> bool {
+        let sizes = match criterion {
+            Criterion::Paper => (sae.d_sae(), sae.d_in()),
+            _ => (sae.d_in(), sae.d_sae()),
+        };
+        (self.enc.len(), self.dec.len()) == sizes
+    }
+}
+
 /// Gathers the norms of one criterion, batch by batch, with the unpruned SAE.
 pub enum Gather {
     Wanda { enc: InputNorm, dec: InputNorm },

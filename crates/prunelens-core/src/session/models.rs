@@ -7,12 +7,14 @@ use prunelens_kernels::gpu;
 
 use super::{Calibration, DeviceSpec, SessionSpec, Source, fit::Estimate};
 use crate::{
+    cache::Cache,
     demo,
+    digest::sha256,
     error::{Error, Result},
     hub::Kind,
     model::{Config, Model, Tokenizer},
     progress::{Listener, Progress},
-    prune::CalibrationRows,
+    prune::{CalibrationRows, masks},
 };
 
 /// What a command without an SAE works on.
@@ -26,6 +28,8 @@ pub struct Models {
     /// "wanda 50%", "none" ...
     pub compression: String,
     pub warnings: Vec<String>,
+    /// A digest of what the pruned copy is made from, where something is kept by it.
+    pub made_of: Option<String>,
 }
 
 impl Models {
@@ -53,7 +57,12 @@ impl Models {
         };
         let original = Arc::new(original);
         let calibration = Calibration::load(spec.calibration.as_deref(), &original, &tokenizer)?;
-        let (pruned, compression) = prune(spec, &original, &calibration, progress)?;
+        let made_of = match spec.pruned_model {
+            None => key(spec, &original, &calibration),
+            Some(_) => None,
+        };
+        let (pruned, compression) = prune(spec, &original, &calibration, made_of.as_deref(), progress)?;
+        let made_of = made_of.or_else(|| spec.cache.as_ref().and_then(|_| masks::digest(&pruned)));
         let own = |model: &Arc<Model>| {
             let of = |warning: &String| format!("{}: {warning}", model.name);
             model.warnings.iter().map(of).collect::<Vec<_>>()
@@ -63,7 +72,7 @@ impl Models {
         if spec.pruned_model.is_some() {
             warnings.extend(own(&pruned));
         }
-        Ok(Self { tokenizer, original, pruned, calibration, compression, warnings })
+        Ok(Self { tokenizer, original, pruned, calibration, compression, warnings, made_of })
     }
 }
 
@@ -88,6 +97,7 @@ fn prune(
     spec: &SessionSpec,
     original: &Arc<Model>,
     calibration: &Calibration,
+    made_of: Option<&str>,
     progress: Listener,
 ) -> Result<(Arc<Model>, String)> {
     if let Some(source) = &spec.pruned_model {
@@ -115,8 +125,53 @@ fn prune(
         return Ok((Arc::new(model), label));
     }
     let rows = CalibrationRows { windows: &calibration.windows, documents: &calibration.documents };
-    Ok((spec.compress.apply(original, rows, progress)?, spec.compress.label()))
+    let make = |progress: Listener| spec.compress.apply(original, rows, progress);
+    let pruned = match (&spec.cache, made_of) {
+        (Some(cache), Some(key)) if spec.compress.is_a_mask() => kept(cache, key, spec, original, make, progress)?,
+        _ => make(progress)?,
+    };
+    Ok((pruned, spec.compress.label()))
 }
+
+/// What the pruned copy is made from: weights, rule, calibration tokens, and what rounds in sums.
+fn key(spec: &SessionSpec, original: &Model, calibration: &Calibration) -> Option<String> {
+    spec.cache.as_ref()?;
+    let made_of = (
+        env!("CARGO_PKG_VERSION"),
+        prunelens_kernels::simd::level(),
+        spec.compress.to_string(),
+        masks::digest(original)?,
+        &calibration.windows,
+        &calibration.documents,
+    );
+    serde_json::to_vec(&made_of).ok().map(|text| sha256(&text))
+}
+
+/// The pruned copy from its masks where they are kept; else it is made, and they are.
+fn kept(
+    cache: &Cache,
+    key: &str,
+    spec: &SessionSpec,
+    original: &Arc<Model>,
+    make: impl FnOnce(Listener) -> Result<Arc<Model>>,
+    progress: Listener,
+) -> Result<Arc<Model>> {
+    if let Some(bits) = cache.get(MASKS, key) {
+        match masks::apply(original, &bits) {
+            Ok(pruned) => return Ok(Arc::new(pruned)),
+            Err(error) => tracing::warn!("kept masks are of no use: {error}"),
+        }
+    }
+    let pruned = make(progress)?;
+    let about = format!("{}, {}", original.name, spec.compress.label());
+    if let Err(error) = cache.put(MASKS, key, &about, &masks::of(original, &pruned)?) {
+        tracing::warn!("what pruning decided is not kept: {error}");
+    }
+    Ok(pruned)
+}
+
+/// The kind of the cache's entries.
+const MASKS: &str = "masks";
 
 fn named(model: Model, source: &Source) -> Model {
     match source.hub_name() {

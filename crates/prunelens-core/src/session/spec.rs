@@ -5,6 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use candle_core::DType;
 
 use crate::{
+    cache::Cache,
     error::Error,
     hub::{self, HubId, Kind},
     model::HookPoint,
@@ -130,6 +131,8 @@ pub struct SessionSpec {
     pub text: Option<PathBuf>,
     /// Where results go.
     pub results: PathBuf,
+    /// Where what took long to make is kept; `None`: nowhere.
+    pub cache: Option<Cache>,
 }
 
 impl SessionSpec {
@@ -170,6 +173,7 @@ impl SessionSpec {
             hub: Err("this session has nothing from the hub".into()),
             text: None,
             results: PathBuf::from("prunelens-results"),
+            cache: None,
         }
     }
 }

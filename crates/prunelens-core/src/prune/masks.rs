@@ -1,0 +1,133 @@
+//! What a rule decided about a model, a bit a weight, so that it need not be decided again.
+
+use candle_core::{CpuStorage, DType, Storage, Tensor};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    digest::hex,
+    error::{Error, Result},
+    model::{Model, Part},
+};
+
+/// Which weights of all blocks are left, block by block and part by part: bit 1 where a weight stays.
+pub fn of(original: &Model, pruned: &Model) -> Result<Vec<u8>> {
+    let mut bits = Vec::new();
+    for (before, after) in original.blocks.iter().zip(&pruned.blocks) {
+        for part in Part::ALL {
+            let (before, after) = (&before.linear(part).weight, &after.linear(part).weight);
+            let is_zero = |tensor: &Tensor| -> Result<Vec<u8>> { Ok(tensor.flatten_all()?.eq(0.0)?.to_vec1::<u8>()?) };
+            let (before, after) = (is_zero(before)?, is_zero(after)?);
+            let byte = |(before, after): (&[u8], &[u8])| {
+                before
+                    .iter()
+                    .zip(after)
+                    .enumerate()
+                    .fold(0_u8, |bits, (at, (before, after))| bits | u8::from(*before == 1 || *after == 0) << at)
+            };
+            bits.par_extend(before.par_chunks(8).zip(after.par_chunks(8)).map(byte));
+        }
+    }
+    Ok(bits)
+}
+
+/// The model with these weights left, as [`of`] gave them.
+pub fn apply(original: &Model, bits: &[u8]) -> Result<Model> {
+    let wrong = || Error::invalid("masks of another model");
+    let mut model = original.clone();
+    let mut rest = bits;
+    for block in &mut model.blocks {
+        for part in Part::ALL {
+            let linear = block.linear_mut(part);
+            let (own, after) = rest.split_at_checked(linear.weight.elem_count().div_ceil(8)).ok_or_else(wrong)?;
+            linear.weight = masked(&linear.weight, own)?;
+            rest = after;
+        }
+    }
+    if rest.is_empty() { Ok(model) } else { Err(wrong()) }
+}
+
+fn masked(weight: &Tensor, bits: &[u8]) -> Result<Tensor> {
+    fn put<T: Copy + Default + Send + Sync>(values: &[T], bits: &[u8]) -> Vec<T> {
+        let mut out = values.to_vec();
+        out.par_chunks_mut(8).zip(bits.par_iter()).with_min_len(1 << 12).for_each(|(out, byte)| {
+            for (at, value) in out.iter_mut().enumerate() {
+                if byte >> at & 1 == 0 {
+                    *value = T::default();
+                }
+            }
+        });
+        out
+    }
+    let (storage, layout) = weight.storage_and_layout();
+    let (Storage::Cpu(values), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+        return Err(Error::invalid("masks are for weights on the CPU"));
+    };
+    let (shape, device) = (weight.shape(), weight.device());
+    Ok(match values {
+        CpuStorage::F32(v) => Tensor::from_vec(put(&v[start..end], bits), shape, device)?,
+        CpuStorage::BF16(v) => Tensor::from_vec(put(&v[start..end], bits), shape, device)?,
+        CpuStorage::F16(v) => Tensor::from_vec(put(&v[start..end], bits), shape, device)?,
+        _ => return Err(Error::invalid(format!("masks are not made for weights in {:?}", weight.dtype()))),
+    })
+}
+
+/// A digest of all that a model computes with: its config and every weight. `None` on a GPU, or in types that are not kept.
+pub fn digest(model: &Model) -> Option<String> {
+    let mut all = Sha256::new();
+    all.update(format!("{:?} {:?} {}", model.config, model.dtype, model.processed));
+    for tensor in model.tensors() {
+        all.update(format!("{:?}", tensor.shape()));
+        all.update(content(tensor)?);
+    }
+    Some(hex(&all.finalize()))
+}
+
+/// Digests of stretches of a tensor's values, one after the other: they are taken side by side. `None` as in [`digest`].
+pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {
+    const STRETCH: usize = 1 << 18;
+    fn of<T: Sync, const N: usize>(values: &[T], bytes: impl Fn(&T) -> [u8; N] + Sync) -> Vec<u8> {
+        let stretch = |values: &[T]| {
+            let mut sum = Sha256::new();
+            let mut buffer = Vec::with_capacity(N << 12);
+            for some in values.chunks(1 << 12) {
+                buffer.clear();
+                some.iter().for_each(|value| buffer.extend_from_slice(&bytes(value)));
+                sum.update(&buffer);
+            }
+            sum.finalize().to_vec()
+        };
+        values.par_chunks(STRETCH).flat_map_iter(stretch).collect()
+    }
+    if !matches!(tensor.dtype(), DType::F32 | DType::BF16 | DType::F16) {
+        return None;
+    }
+    let (storage, layout) = tensor.storage_and_layout();
+    let (start, end) = layout.contiguous_offsets()?;
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
+        Storage::Cpu(CpuStorage::BF16(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
+        Storage::Cpu(CpuStorage::F16(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prunelens_kernels::Sparsity;
+
+    use super::*;
+    use crate::demo;
+
+    #[test]
+    fn masks_give_the_pruned_model_to_the_bit() {
+        let model = demo::model(&candle_core::Device::Cpu, DType::F32, &mut |_| Ok(())).unwrap();
+        let rows = vec![vec![(1..40).collect::<Vec<u32>>()]];
+        let pruned = model.wanda(&rows, Sparsity::Ratio(0.5), &mut |_| Ok(())).unwrap();
+        let bits = of(&model, &pruned).unwrap();
+        let again = apply(&model, &bits).unwrap();
+        assert_eq!(digest(&again), digest(&pruned));
+        assert_ne!(digest(&again), digest(&model));
+        assert!(apply(&model, &bits[1..]).is_err());
+    }
+}
