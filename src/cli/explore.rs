@@ -10,7 +10,7 @@ use super::setup;
 use crate::{
     engine,
     folders::Folders,
-    settings::{Resolved, Settings},
+    settings::{self as config, Resolved, Settings},
     tui::{self, Keymap, Options},
 };
 
@@ -25,7 +25,8 @@ pub struct ExploreArgs {
 }
 
 pub fn run(args: &ExploreArgs) -> Result<()> {
-    let Resolved { spec, display, .. } = setup::settings(args.settings.clone())?;
+    let Resolved { spec, display, threads } = setup::settings(args.settings.clone())?;
+    config::start_threads(threads, true)?;
     let folders = Folders::find();
     let options = Options {
         session: spec,

@@ -9,7 +9,7 @@ use super::setup;
 use crate::{
     engine,
     folders::Folders,
-    settings::{ColorChoice, Resolved, Settings, values},
+    settings::{self as config, ColorChoice, Resolved, Settings, values},
     tui::{self, RenderOptions},
 };
 
@@ -36,7 +36,8 @@ pub struct RenderArgs {
 }
 
 pub fn run(args: &RenderArgs) -> Result<()> {
-    let Resolved { spec, mut display, .. } = setup::settings(args.settings.clone())?;
+    let Resolved { spec, mut display, threads } = setup::settings(args.settings.clone())?;
+    config::start_threads(threads, true)?;
     if display.color == ColorChoice::Auto {
         // A picture is not a terminal: it has all colours.
         display.color = ColorChoice::Truecolor;

@@ -23,7 +23,9 @@ pub fn settings(flags: impl Into<Settings>) -> Result<Resolved> {
 /// The same for commands without a screen, which Ctrl-C asks to stop.
 pub fn headless(flags: impl Into<Settings>) -> Result<Resolved> {
     interrupt::watch()?;
-    settings(flags)
+    let settings = settings(flags)?;
+    config::start_threads(settings.threads, false)?;
+    Ok(settings)
 }
 
 /// A session loaded for such a command.

@@ -178,5 +178,42 @@ pub unsafe fn limit_threads(threads: usize) {
     unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
 }
 
+/// Start the threads that tensor work is shared between; where not so many can be had, fewer, and in the end this one alone.
+/// `screen`: another thread will do the work, so that one of its own has to be there. To be called once.
+pub fn start_threads(wanted: Option<usize>, screen: bool) -> Result<()> {
+    let wanted = wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let found = threads_to_be_had(wanted);
+    let pool = rayon::ThreadPoolBuilder::new();
+    if found == 0 && screen {
+        return Err(Error::invalid("no thread can be started: the limit of processes is reached (see ulimit -u)"));
+    }
+    let threads = if found < wanted { (found / 2).max(1) } else { wanted };
+    if found < wanted {
+        tracing::warn!("only {found} of {wanted} threads can be had");
+        // candle has threads of its own beside rayon's: half for each.
+        // SAFETY: no thread is running, those that were tried have ended.
+        unsafe { limit_threads(threads) };
+    }
+    let pool = pool.num_threads(threads);
+    let pool = if found == 0 { pool.use_current_thread() } else { pool };
+    // The pool can be made only once, and whoever made it before has one.
+    let _ = pool.build_global();
+    Ok(())
+}
+
+/// How many threads start at the same time, of so many.
+fn threads_to_be_had(wanted: usize) -> usize {
+    let (hold, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Arc::new(std::sync::Mutex::new(released));
+    let start = |_| {
+        let released = released.clone();
+        let wait = move || drop(released.lock().map(|released| released.recv()));
+        std::thread::Builder::new().stack_size(64 << 10).spawn(wait).ok()
+    };
+    let started: Vec<_> = (0..wanted).map_while(start).collect();
+    drop(hold);
+    started.into_iter().filter_map(|thread| thread.join().ok()).count()
+}
+
 #[cfg(test)]
 mod tests;

@@ -10,9 +10,17 @@ use crate::error::{Error, Result};
 
 /// Write `bytes` to `path` so that the file is either the old one or the new one, whatever happens in between: the
 /// bytes go to a temporary file in the same folder, reach the disk, and only then take the name.
+///
+/// A link is followed, and what is no plain file (a device, a pipe) is written through to: neither is replaced.
 pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
-    let folder = folder_of(path);
+    let found = fs::metadata(path);
+    if found.is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let through = File::options().write(true).open(path).and_then(|mut file| file.write_all(bytes));
+        return through.map_err(|e| Error::io(path, e));
+    }
+    let followed = behind_links(path)?;
+    let (path, folder) = (followed.as_path(), folder_of(&followed));
     let written = write_beside(&folder, bytes)
         .and_then(|temporary| temporary.persist(path).map_err(|error| error.error))
         .and_then(|_| sync_folder(&folder));
@@ -39,6 +47,18 @@ pub fn create_folder(folder: impl AsRef<Path>) -> Result<()> {
     fs::create_dir_all(folder).map_err(refused)?;
     tempfile::tempfile_in(folder).map_err(refused)?;
     Ok(())
+}
+
+/// The path that a chain of links leads to, which need not exist.
+fn behind_links(path: &Path) -> Result<PathBuf> {
+    let mut at = path.to_path_buf();
+    for _ in 0..40 {
+        match fs::read_link(&at) {
+            Ok(target) => at = folder_of(&at).join(target),
+            Err(_) => return Ok(at),
+        }
+    }
+    Err(Error::file(path, "not saved: it is a link that leads back to itself"))
 }
 
 fn folder_of(path: &Path) -> PathBuf {
@@ -77,6 +97,22 @@ mod tests {
         write_atomic(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_pipes_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        write_atomic(&link, b"one").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link is still one");
+        assert_eq!(fs::read(&file).unwrap(), b"one");
+        write_atomic("/dev/null", b"one").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file(), "the device is still one");
+        let round = folder.path().join("round");
+        std::os::unix::fs::symlink("round", &round).unwrap();
+        assert!(write_atomic(&round, b"one").is_err());
     }
 
     #[test]

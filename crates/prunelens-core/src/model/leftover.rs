@@ -42,18 +42,15 @@ const OTHER_PARTS: [&str; 6] = [
     "v_head.",
 ];
 
-/// Why a file whose embedding is not found under any of a family's names cannot be read, if a wrapper is why.
-pub fn wrapper<'a>(names: &Names, mut all: impl Iterator<Item = &'a str>) -> Option<String> {
-    all.find_map(|name| {
-        let (wrapper, why) = WRAPPERS.iter().find(|(wrapper, _)| name.starts_with(wrapper))?;
-        name.ends_with(names.embed).then(|| format!("its tensors are called {wrapper}...: {why}"))
-    })
-}
-
-/// Warnings about the tensors that were not taken; an error, in words, where they say that others were meant.
-pub fn look<'a>(names: &Names, unused: impl Iterator<Item = &'a str>) -> Result<Vec<String>, String> {
-    let (mut warnings, mut biases, mut others) = (Vec::new(), Vec::new(), Vec::new());
-    for name in unused {
+/// Why the tensors of a file cannot be the model's, by their names alone: a wrapper, an adapter, compressed weights.
+pub fn refuse(names: &Names, all: &[&str]) -> Result<(), String> {
+    let plain = |name: &str| names.prefixes.iter().any(|prefix| name.strip_prefix(prefix) == Some(names.embed));
+    if !all.iter().any(|name| plain(name))
+        && let Some(why) = wrapper(names, all)
+    {
+        return Err(why);
+    }
+    for name in all {
         let shown = || shorten(name, 80);
         if name.contains("lora_") || name.contains(".base_layer.") || name.contains("modules_to_save") {
             return Err(format!(
@@ -64,6 +61,22 @@ pub fn look<'a>(names: &Names, unused: impl Iterator<Item = &'a str>) -> Result<
         if COMPRESSED.iter().any(|part| name.contains(part)) {
             return Err(format!("tensor {:?} belongs to compressed weights, which are not read yet", shown()));
         }
+    }
+    Ok(())
+}
+
+fn wrapper(names: &Names, all: &[&str]) -> Option<String> {
+    all.iter().find_map(|name| {
+        let (wrapper, why) = WRAPPERS.iter().find(|(wrapper, _)| name.starts_with(wrapper))?;
+        name.ends_with(names.embed).then(|| format!("its tensors are called {wrapper}...: {why}"))
+    })
+}
+
+/// Warnings about the tensors that were not taken.
+pub fn look<'a>(names: &Names, unused: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let (mut warnings, mut biases, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for name in unused {
+        let shown = || shorten(name, 80);
         let ends = HARMLESS_ENDS.iter().any(|end| name.ends_with(end));
         if ends || OTHER_PARTS.iter().any(|part| name.starts_with(part)) || name == names.unembed {
             continue;
@@ -81,7 +94,7 @@ pub fn look<'a>(names: &Names, unused: impl Iterator<Item = &'a str>) -> Result<
     if !others.is_empty() {
         warnings.push(format!("{} in the file and no part of the model: left out", several(&others)));
     }
-    Ok(warnings)
+    warnings
 }
 
 #[cfg(test)]
@@ -93,15 +106,15 @@ mod tests {
     fn what_is_left_over_is_told_apart() {
         let names = Names { embed: "embed_tokens.weight", unembed: "lm_head.weight", ..PLAIN };
         let look = |all: &[&str]| look(&names, all.iter().copied());
-        assert_eq!(
-            look(&["model.layers.0.self_attn.rotary_emb.inv_freq", "lm_head.weight", "score.weight"]),
-            Ok(vec![])
-        );
-        assert!(look(&["a.q_proj.lora_A.default.weight"]).unwrap_err().contains("PEFT"));
-        assert!(look(&["a.q_proj.qweight"]).unwrap_err().contains("compressed"));
-        let warnings = look(&["a.q_proj.bias", "a.k_proj.bias", "extra.weight"]).unwrap();
+        let refuse = |all: &[&str]| refuse(&names, all);
+        let harmless = ["model.layers.0.self_attn.rotary_emb.inv_freq", "lm_head.weight", "score.weight"];
+        assert!(look(&harmless).is_empty() && refuse(&harmless).is_ok());
+        assert!(refuse(&["a.q_proj.lora_A.default.weight"]).unwrap_err().contains("PEFT"));
+        assert!(refuse(&["a.q_proj.qweight"]).unwrap_err().contains("compressed"));
+        assert!(refuse(&["_orig_mod.embed_tokens.weight"]).unwrap_err().contains("torch.compile"));
+        let warnings = look(&["a.q_proj.bias", "a.k_proj.bias", "extra.weight"]);
         assert!(warnings[0].starts_with("2 tensors (a.q_proj.bias") && warnings[1].contains("extra.weight"));
-        let wrapped = wrapper(&names, ["module.model.embed_tokens.weight"].into_iter()).unwrap();
+        let wrapped = wrapper(&names, &["module.model.embed_tokens.weight"]).unwrap();
         assert!(wrapped.contains("module.") && wrapped.contains("DataParallel"));
     }
 }

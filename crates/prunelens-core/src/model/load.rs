@@ -299,6 +299,8 @@ impl Model {
         let keys = Keys { value: json, path: config_path };
         let (family, config) = (families::family(keys)?, families::config(keys)?);
         let names = &family.names;
+        let all: Vec<&str> = weights.names().chain(weights.unread()).collect();
+        leftover::refuse(names, &all).map_err(|why| Error::file(weights.path(), why))?;
         if weights.shape(names.unembed).is_none() && !config.tied {
             return Err(Error::file(
                 weights.path(),
@@ -319,9 +321,6 @@ impl Model {
     ) -> Result<Self> {
         let has = |prefix: &&&str| weights.shape(&format!("{prefix}{}", names.embed)).is_some();
         let prefix = names.prefixes.iter().find(has).copied();
-        if let (None, Some(why)) = (prefix, leftover::wrapper(names, weights.names())) {
-            return Err(Error::file(weights.path(), why));
-        }
         let prefix = prefix.unwrap_or(names.prefixes[0]);
         let mut load = Loader { weights, names, config: &config, prefix, device, dtype, done: 0, progress };
         let embed = load.plain(names.embed, &[config.d_vocab, config.d_model])?;
@@ -347,7 +346,7 @@ impl Model {
             None => embed.clone(),
         };
         let unused = weights.left_over().into_iter();
-        warnings.extend(leftover::look(names, unused).map_err(|why| Error::file(weights.path(), why))?);
+        warnings.extend(leftover::look(names, unused));
         let rotary = |rope: &Option<Rope>| rope.as_ref().map(|rope| Rotary::new(rope, device));
         Ok(Self {
             name,

@@ -94,6 +94,14 @@ impl Weights {
     pub fn open_model(dir: &Path) -> Result<Self> {
         let single = dir.join("model.safetensors");
         let index = dir.join("model.safetensors.index.json");
+        let torch = ["pytorch_model.bin", "pytorch_model.bin.index.json"].iter().any(|name| dir.join(name).exists());
+        if torch && !single.exists() && !index.exists() {
+            return Err(Error::file(
+                dir,
+                "holds its weights as PyTorch's pytorch_model.bin alone, which is a pickle and not read; load it with \
+                 transformers and call save_pretrained(FOLDER), or fetch the safetensors of the same repository",
+            ));
+        }
         if single.exists() || !index.exists() {
             return Self::open(&single);
         }
