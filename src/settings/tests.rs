@@ -29,7 +29,7 @@ fn from_file(text: &str, change: impl FnOnce(&mut SessionSettings)) -> Result<Re
 fn nothing_given_is_the_demo() {
     let spec = resolve(SessionSettings::default()).unwrap().spec;
     assert_eq!(
-        SessionSpec { results: SessionSpec::demo().results, hub: SessionSpec::demo().hub, ..spec },
+        SessionSpec { results: SessionSpec::demo().results, hub: SessionSpec::demo().hub, cache: None, ..spec },
         SessionSpec::demo()
     );
 }

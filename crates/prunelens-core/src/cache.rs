@@ -59,14 +59,17 @@ const LONGEST_HEADER: u64 = 1 << 16;
 const MOST: usize = 10_000;
 
 impl Cache {
+    /// At most `limit` bytes in `folder`, which need not exist yet.
     pub fn new(folder: impl Into<PathBuf>, limit: u64) -> Self {
         Self { folder: folder.into(), limit }
     }
 
+    /// Where the entries are.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
+    /// Bytes that all entries may take together.
     pub fn limit(&self) -> u64 {
         self.limit
     }

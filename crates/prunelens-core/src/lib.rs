@@ -31,6 +31,8 @@
 //! Other models and SAEs are named by a [`session::SessionSpec`] with a [`session::Source`]. Nothing here reads the
 //! environment, prints, or knows a command line.
 
+#![warn(missing_docs)]
+
 pub mod cache;
 pub mod compare;
 pub mod data;

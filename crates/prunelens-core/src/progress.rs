@@ -2,9 +2,12 @@
 
 use crate::error::Result;
 
+/// How far a long step of loading is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
+    /// The step, in words.
     pub what: String,
+    /// Units done.
     pub done: u64,
     /// 0: unknown.
     pub total: u64,

@@ -21,6 +21,7 @@ impl Rng {
         Self::new(seed, fnv1a(name.bytes().map(u64::from)))
     }
 
+    /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

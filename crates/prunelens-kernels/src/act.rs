@@ -7,6 +7,8 @@ pub enum Act {
     GeluTanh,
     /// GELU with the error function.
     Gelu,
+    /// `x sigmoid(x)`.
     Silu,
+    /// `max(x, 0)`.
     Relu,
 }

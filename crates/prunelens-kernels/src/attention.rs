@@ -10,8 +10,11 @@ use super::{
 /// Sizes of one attention layer. Rows are `[heads * width | kv_heads * width | kv_heads * width]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
+    /// Query heads.
     pub heads: usize,
+    /// Heads of keys and values, which divide the query heads.
     pub kv_heads: usize,
+    /// Width of a head.
     pub width: usize,
     /// Factor on the scores.
     pub scale: f32,
@@ -22,6 +25,7 @@ pub struct Heads {
 }
 
 impl Heads {
+    /// Numbers of a token's row: queries, keys and values.
     pub fn row(self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.width
     }

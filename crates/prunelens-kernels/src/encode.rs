@@ -33,11 +33,13 @@ pub enum Gate<'a> {
 pub struct Encoder<'a> {
     /// `[d_sae, d_in]`.
     pub weight: &'a [f32],
+    /// One number a latent.
     pub bias: &'a [f32],
     /// Factor on each pre-activation, bias included.
     pub scale: Option<&'a [f32]>,
     /// A weight counts only where its rank reaches the cut.
     pub mask: Option<(&'a Ranks, u32)>,
+    /// Which pre-activations become latents.
     pub gate: Gate<'a>,
 }
 

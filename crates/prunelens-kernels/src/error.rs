@@ -2,16 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
+/// What the library's functions give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What can go wrong, with what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused.
     #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A file that is not what it should be.
     #[error("{}: {what}", path.display())]
-    File { path: PathBuf, what: String },
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was expected and found, and what to do.
+        what: String,
+    },
     /// Anything the user asked for that cannot be done; the text says what to do instead.
     #[error("{0}")]
     Invalid(String),
@@ -21,19 +33,23 @@ pub enum Error {
     /// A newer request made this one pointless, or the user cancelled it.
     #[error("interrupted")]
     Interrupted,
+    /// An operation of candle failed.
     #[error("tensor computation failed: {0}{advice}", advice = advice(.0))]
     Tensor(#[from] candle_core::Error),
 }
 
 impl Error {
+    /// Reading or writing a file failed.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Self::Io { path: path.as_ref().to_path_buf(), source }
     }
 
+    /// A file holds something else than was expected.
     pub fn file(path: impl AsRef<Path>, what: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_path_buf(), what: what.into() }
     }
 
+    /// Something asked for cannot be done.
     pub fn invalid(what: impl Into<String>) -> Self {
         Self::Invalid(what.into())
     }

@@ -95,6 +95,7 @@ dispatch! {
 }
 
 dispatch! {
+    /// `x sigmoid(x)` and its slope.
     pub fn silu(x: &[f32], value: &mut [f32], slope: &mut [f32]) {
         for ((x, value), slope) in x.iter().zip(value).zip(slope) {
             let share = 1.0 / (1.0 + exp::<FMA>(-*x));
@@ -115,6 +116,7 @@ pub fn gelu(x: &[f32], value: &mut [f32], slope: &mut [f32]) {
     }
 }
 
+/// `max(x, 0)` and its slope.
 pub fn relu(x: &[f32], value: &mut [f32], slope: &mut [f32]) {
     for ((x, value), slope) in x.iter().zip(value).zip(slope) {
         *value = x.max(0.0);

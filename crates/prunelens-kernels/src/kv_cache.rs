@@ -12,7 +12,9 @@ use super::{
 /// Keys and values, `[tokens, kv_heads * width]` each.
 #[derive(Clone, Copy, Default)]
 pub struct Seen<'a> {
+    /// Keys, `[tokens, kv_heads * width]`.
     pub k: &'a [f32],
+    /// Values, `[tokens, kv_heads * width]`.
     pub v: &'a [f32],
 }
 

@@ -4,13 +4,18 @@
 /// activations in `values` (never zero).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latents {
+    /// Size of the dictionary.
     pub d_sae: usize,
+    /// Where each row's latents begin, and the end of the last.
     pub offsets: Vec<usize>,
+    /// Latents of all rows, ascending in each.
     pub indices: Vec<u32>,
+    /// Their activations.
     pub values: Vec<f32>,
 }
 
 impl Latents {
+    /// No rows yet.
     pub fn new(d_sae: usize) -> Self {
         Self { d_sae, offsets: vec![0], indices: Vec::new(), values: Vec::new() }
     }

@@ -4,6 +4,8 @@
 //! Every loop is compiled three times (AVX-512, AVX2 with FMA, baseline) and the best one the CPU has is taken when it
 //! runs, so that one binary is fast on a server and still starts on an old machine.
 
+#![warn(missing_docs)]
+
 pub mod act;
 pub mod attention;
 pub mod columns;

@@ -20,10 +20,12 @@ impl<'a> View<'a> {
         Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
+    /// Rows that follow each other.
     pub fn contiguous(data: &'a [f32], rows: usize, cols: usize) -> Self {
         Self::rows(data, rows, cols, cols)
     }
 
+    /// The transposed matrix, where it is.
     pub fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }

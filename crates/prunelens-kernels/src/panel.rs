@@ -23,6 +23,7 @@ pub fn tiles(x: &[f32], d: usize) -> Vec<f32> {
     out
 }
 
+/// Sums of a tile of tokens by a panel of weight rows.
 pub type Products = [[f32; TILE]; PANEL];
 
 /// `panel [PANEL, d]` times `tile [d, TILE]`.

@@ -15,11 +15,14 @@ pub enum Sparsity {
 /// Stored like the matrix.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ranks {
+    /// Of groups of up to 65,536 weights.
     U16(Vec<u16>),
+    /// Of larger groups.
     U32(Vec<u32>),
 }
 
 impl Ranks {
+    /// The rank of the weight at this place of the matrix.
     #[inline]
     pub fn get(&self, at: usize) -> u32 {
         match self {
@@ -28,6 +31,7 @@ impl Ranks {
         }
     }
 
+    /// Memory that they take.
     pub fn bytes(&self) -> u64 {
         match self {
             Self::U16(ranks) => 2 * ranks.len() as u64,

@@ -28,7 +28,9 @@ pub struct Header {
     pub fitted: JobSpec,
     /// What the outcome depends on beside the parameters.
     pub session: Value,
+    /// What the files that the parameters name hold.
     pub files: Value,
+    /// How far it was.
     #[serde(flatten)]
     pub known: Known,
     /// When it was written, in milliseconds since 1970; for people only.
@@ -51,7 +53,9 @@ pub struct Known {
 
 /// A header, and the state after it.
 pub struct Saved {
+    /// What the file says of itself.
     pub header: Header,
+    /// For [`Job::restore`](crate::Job::restore).
     pub state: Vec<u8>,
 }
 
@@ -68,6 +72,7 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
+    /// Files of unfinished jobs lie in `folder`.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
@@ -109,6 +114,7 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// The file, which need not exist.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -8,20 +8,28 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct Detail {
     /// What it shows, as a heading: "absorption per letter: transfer".
     pub title: String,
+    /// What there is to see.
     pub kind: DetailKind,
 }
 
+/// A table, lines, or a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DetailKind {
     /// Rows have as many cells as there are columns.
     Table {
+        /// Heads of the columns.
         columns: Vec<String>,
+        /// As many cells in each as there are columns.
         rows: Vec<Vec<Cell>>,
     },
+    /// Curves over one axis.
     Lines {
+        /// What the horizontal axis counts.
         x_label: String,
+        /// What the vertical axis counts.
         y_label: String,
+        /// One a curve.
         series: Vec<Series>,
     },
 }
@@ -30,6 +38,7 @@ pub enum DetailKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Cell {
+    /// Paragraphs.
     Text(String),
     /// NaN where undefined.
     Number(f64),
@@ -40,18 +49,21 @@ pub enum Cell {
 /// One line of a chart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
+    /// As a legend names it.
     pub name: String,
     /// Whose line it is, for its colour.
     pub variant: Option<Variant>,
     /// (x, y), x ascending; y may be NaN where undefined.
     #[serde(deserialize_with = "points")]
     pub points: Vec<(f64, f64)>,
+    /// A point of it that matters.
     pub mark: Option<Mark>,
 }
 
 /// A point of a line that matters, such as a knee.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
+    /// Where on the two axes.
     #[serde(deserialize_with = "point")]
     pub at: (f64, f64),
     /// "knee" ...
@@ -75,6 +87,7 @@ fn known((x, y): Nullable) -> (f64, f64) {
 }
 
 impl Detail {
+    /// A table with these heads.
     pub fn table<C: Into<String>>(
         title: impl Into<String>,
         columns: impl IntoIterator<Item = C>,
@@ -84,6 +97,7 @@ impl Detail {
         Self { title: title.into(), kind: DetailKind::Table { columns, rows } }
     }
 
+    /// Curves over axes of these names.
     pub fn lines(
         title: impl Into<String>,
         x_label: impl Into<String>,

@@ -17,9 +17,11 @@ use super::Cost;
 pub struct Extent {
     /// Variants measured, and models they are on.
     pub variants: f64,
+    /// How many different models they read.
     pub models: f64,
     /// Shares of a model's layers: up to the hook's block with it, and from the hook on.
     pub before: f64,
+    /// Share of a model's pass that lies behind the hook.
     pub after: f64,
 }
 
@@ -45,6 +47,7 @@ impl Extent {
 pub struct Probe {
     /// Seconds a token takes through a whole model, and through an SAE and back.
     pub pass: f64,
+    /// Seconds for a token to be encoded and decoded.
     pub encoding: f64,
     /// Multiply-adds a second, in matrix products of the SAE's size.
     pub pace: f64,
@@ -53,6 +56,7 @@ pub struct Probe {
 /// What is told of a job before it starts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Estimate {
+    /// That are measured on.
     pub tokens: u64,
     /// Times that they go through a whole model.
     pub passes: f64,
@@ -60,6 +64,7 @@ pub struct Estimate {
     pub seconds: Option<f64>,
     /// Memory it takes, and memory that is free; 0 and `None` where unknown.
     pub bytes: u64,
+    /// Memory that is free, if it is known.
     pub free: Option<u64>,
     /// What will be changed to make it fit.
     pub remark: Option<String>,
@@ -95,6 +100,7 @@ impl Probe {
         Ok(probe)
     }
 
+    /// Time and memory of this work, at the speed that was measured.
     pub fn estimate(&self, cost: &Cost) -> Estimate {
         let tokens = cost.tokens as f64;
         let seconds = tokens * (cost.passes * self.pass + cost.encodings * self.encoding) + cost.other / self.pace;

@@ -16,11 +16,14 @@ use super::{
 /// Whether a job has more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Another step follows.
     More,
+    /// Only the results have to be written.
     Done,
 }
 
 impl Step {
+    /// `More` if there is more to do.
     pub fn more_if(more: bool) -> Self {
         if more { Self::More } else { Self::Done }
     }
@@ -29,14 +32,18 @@ impl Step {
 /// How far a job is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobProgress {
+    /// Of `total`.
     pub done: u64,
+    /// In the same unit.
     pub total: u64,
+    /// What is counted: "tokens", "words".
     pub unit: &'static str,
     /// What it is doing, for people.
     pub note: String,
 }
 
 impl JobProgress {
+    /// So many of so many, and what is being done.
     pub fn new((done, total): (usize, usize), unit: &'static str, note: String) -> Self {
         Self { done: done as u64, total: total as u64, unit, note }
     }
@@ -56,6 +63,7 @@ pub trait Job {
     /// that error, and the next call takes it up again.
     fn step(&mut self, tick: Tick) -> Result<Step>;
 
+    /// How far it is.
     fn progress(&self) -> JobProgress;
 
     /// Figures so far.
@@ -95,6 +103,7 @@ pub trait Measure {
     /// Figures so far, with the same names and order from the first part to the last.
     fn table(&self) -> MetricTable;
 
+    /// What else there is to show so far.
     fn details(&self) -> Vec<Detail> {
         Vec::new()
     }
@@ -111,6 +120,7 @@ pub trait Measure {
 
 /// Work on what a session has loaded, with what its models and results are called.
 pub struct SessionJob<M> {
+    /// The work itself.
     pub run: M,
     /// In the order of the run's variants.
     pub(super) identities: Vec<Identity>,

@@ -29,14 +29,17 @@ pub struct Store {
 pub const EVERY: Duration = Duration::from_secs(10);
 
 impl Store {
+    /// In the program's state folder.
     pub fn new(folder: impl Into<std::path::PathBuf>) -> Self {
         Self { folder: folder.into(), every: EVERY }
     }
 
+    /// States of unfinished jobs.
     pub fn checkpoints(&self) -> super::Checkpoints {
         super::Checkpoints::new(self.folder.join("jobs"))
     }
 
+    /// Finished runs.
     pub fn runs(&self) -> super::Runs {
         super::Runs::new(self.folder.join("runs"))
     }
@@ -54,15 +57,18 @@ pub struct Keeper {
 
 /// A job taken up again.
 pub struct Earlier {
+    /// With its state restored.
     pub job: Box<dyn Job>,
     /// How far it was, 0 to 1, and the time of work until then.
     pub share: f64,
+    /// Time that went into it before.
     pub worked: Duration,
     /// Only its results have to be written.
     pub finished: bool,
 }
 
 impl Keeper {
+    /// For one job, saved once in so long a time.
     pub fn new(claim: Claim, fitted: JobSpec, every: Duration) -> Self {
         Self { claim: Arc::new(claim), fitted, every, next: Instant::now() + every, writing: None }
     }
@@ -122,6 +128,7 @@ impl Keeper {
         self.claim.clear()
     }
 
+    /// The checkpoint's file.
     pub fn path(&self) -> &std::path::Path {
         self.claim.path()
     }

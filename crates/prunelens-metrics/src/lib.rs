@@ -1,6 +1,8 @@
 //! Measurements as SAEBench makes them: what can be asked for, what it costs, the work in small steps, and what is kept
 //! of it. A family has a folder of its own and a line in [`registry`].
 
+#![warn(missing_docs)]
+
 pub mod absorption;
 pub mod checkpoint;
 pub mod core;

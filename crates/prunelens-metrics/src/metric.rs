@@ -29,15 +29,20 @@ pub trait Metric: Sized {
 /// A [`Metric`] among others, its options by name.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
+    /// On the command line and in files.
     pub name: &'static str,
+    /// What it measures, in one line.
     pub title: &'static str,
+    /// What can be chosen.
     pub params: &'static [Param],
     /// The work ahead, for an estimate of time and memory; `None` where it cannot be told.
     pub cost: fn(&Session, &Params) -> Result<Option<Cost>>,
+    /// Prepare a job.
     pub make: fn(&Session, &Params) -> Result<Box<dyn Job>>,
 }
 
 impl Family {
+    /// The entry of a metric.
     pub const fn of<M: Metric + Job + 'static>() -> Self {
         Self {
             name: M::NAME,
@@ -68,16 +73,20 @@ pub struct Cost {
 /// A piece of background work: a family and its parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
+    /// Name of the family.
     pub family: String,
+    /// What was chosen; defaults are left out.
     #[serde(default)]
     pub params: Params,
 }
 
 impl JobSpec {
+    /// A family with its defaults.
     pub fn new(family: &str) -> Self {
         Self { family: family.to_owned(), params: Params::default() }
     }
 
+    /// With one more parameter chosen.
     pub fn with(mut self, name: &str, value: ParamValue) -> Self {
         self.params.set(name, value);
         self

@@ -20,6 +20,7 @@ pub struct Param {
     pub name: &'static str,
     /// One sentence, for the form and for `--help`.
     pub help: &'static str,
+    /// Which values it takes.
     pub kind: Kind,
     /// What is taken where nothing is given, as a user would type it; empty where nothing is a value of its own.
     pub default: fn(&Session) -> String,
@@ -32,12 +33,16 @@ pub struct Param {
 pub enum Kind {
     /// A whole number in these bounds.
     Count {
+        /// Smallest that is taken.
         least: u64,
+        /// Largest that is taken.
         most: u64,
     },
     /// A number in these bounds.
     Number {
+        /// Smallest that is taken.
         least: f64,
+        /// Largest that is taken.
         most: f64,
     },
     /// One pruning ratio.
@@ -46,11 +51,16 @@ pub enum Kind {
     Ratios,
     /// Several whole numbers in these bounds; `2-5` stands for all from 2 to 5.
     Counts {
+        /// Smallest that is taken.
         least: u64,
+        /// Largest that is taken.
         most: u64,
     },
+    /// Some of the four variants.
     Variants,
+    /// One criterion.
     Criterion,
+    /// Some criteria.
     Criteria,
     /// One of these.
     Choice(&'static [&'static str]),
@@ -207,11 +217,16 @@ fn counts(text: &str, most: u64) -> Option<Vec<f64>> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ParamValue {
+    /// Yes or no.
     Flag(bool),
+    /// A number.
     #[serde(serialize_with = "plain")]
     Number(f64),
+    /// Some numbers.
     Numbers(Vec<f64>),
+    /// A word or a path.
     Text(String),
+    /// Some words.
     Words(Vec<String>),
 }
 
@@ -263,6 +278,7 @@ impl std::fmt::Display for ParamValue {
 pub struct Params(pub BTreeMap<String, ParamValue>);
 
 impl Params {
+    /// Choose a value, in place of an earlier one.
     pub fn set(&mut self, name: &str, value: ParamValue) {
         self.0.insert(name.to_owned(), value);
     }
@@ -305,6 +321,7 @@ pub const VARIANTS: Param = Param {
     of_session: false,
 };
 
+/// Share of the SAE's weights that are set to zero.
 pub const RATIO: Param = Param {
     name: "ratio",
     help: "Share of the pruned variant's SAE weights set to zero",
@@ -313,6 +330,7 @@ pub const RATIO: Param = Param {
     of_session: true,
 };
 
+/// By which the SAE's weights are ranked.
 pub const CRITERION: Param = Param {
     name: "criterion",
     help: "How the SAE's weights are ranked for pruning",
@@ -321,6 +339,7 @@ pub const CRITERION: Param = Param {
     of_session: true,
 };
 
+/// Where data sets lie.
 pub const DATA: Param = Param {
     name: "data",
     help: "Folder of the data sets, as `prunelens data` writes them: labelled texts, or entities for ravel",
@@ -329,6 +348,7 @@ pub const DATA: Param = Param {
     of_session: false,
 };
 
+/// Text that is measured on.
 pub const TEXT: Param = Param {
     name: "text",
     help: "Text or tokens to measure on; empty: the session's, else the built-in held-out text",
@@ -340,6 +360,7 @@ pub const TEXT: Param = Param {
 /// Tokens of a row or a text where nothing is chosen.
 pub const CONTEXT: usize = 128;
 
+/// Tokens of a text that are read.
 pub const CONTEXT_SIZE: Param = Param {
     name: "context",
     help: "Tokens in a row [default: 128, or the model's context if that is shorter]",
@@ -348,6 +369,7 @@ pub const CONTEXT_SIZE: Param = Param {
     of_session: false,
 };
 
+/// Tokens of a text that are read, unless others are asked for.
 pub fn default_context(session: &Session) -> usize {
     CONTEXT.min(session.original.config.n_ctx)
 }

@@ -58,6 +58,7 @@ pub struct Names {
 }
 
 impl Names {
+    /// What the session's models and SAEs are called.
     pub fn of(session: &Session) -> Self {
         let original = session.original.name.clone();
         let how = match &session.spec.pruned_model {
@@ -72,6 +73,7 @@ impl Names {
         vec![("original on".into(), self.original.clone()), ("others on".into(), self.pruned.clone())]
     }
 
+    /// What each reader's results are called.
     pub fn identities(&self, readers: &[Reader]) -> Vec<Identity> {
         readers.iter().map(|reader| self.identity(reader)).collect()
     }

@@ -21,9 +21,11 @@ use serde_json::{Map, Value, json};
 pub struct ResultFile {
     /// The family: "core" ...
     pub eval_type_id: &'static str,
+    /// Settings, in SAEBench's names.
     pub eval_config: Value,
     /// Shared by the files of one run.
     pub eval_id: String,
+    /// When it was measured, in milliseconds since 1970.
     pub datetime_epoch_millis: u64,
     /// Category objects of flat numbers.
     pub eval_result_metrics: Value,
@@ -31,9 +33,13 @@ pub struct ResultFile {
     pub eval_result_details: Value,
     /// What made the file.
     pub sae_bench_commit_hash: String,
+    /// Name of the SAE.
     pub sae_lens_id: String,
+    /// Name of the release it belongs to.
     pub sae_lens_release_id: String,
+    /// Version of SAELens, where one was used.
     pub sae_lens_version: Option<String>,
+    /// The SAE's config as SAELens 6 writes it.
     pub sae_cfg_dict: Value,
     /// Whatever else the family has; readers of SAEBench's files pass over it.
     pub eval_result_unstructured: Value,
@@ -55,11 +61,14 @@ pub struct Identity {
 /// What the files of one run have in common.
 #[derive(Clone, Debug)]
 pub struct RunStamp {
+    /// One for all files of a run.
     pub eval_id: String,
+    /// In milliseconds since 1970.
     pub datetime_epoch_millis: u64,
 }
 
 impl RunStamp {
+    /// A new identity, at this moment.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {

@@ -17,18 +17,25 @@ use serde_json::Value;
 /// The figures of one result file.
 #[derive(Clone, Debug)]
 pub struct ResultFigures {
+    /// The file.
     pub path: PathBuf,
     /// "core", "absorption_first_letter" ...
     pub family: String,
     /// What was measured: the release and the SAE's id, else the file's name.
     pub release: String,
+    /// Name of the model.
     pub model: Option<String>,
     /// Where the release names one.
     pub variant: Option<Variant>,
+    /// Of the SAE.
     pub architecture: Option<String>,
+    /// Size of the dictionary.
     pub d_sae: Option<u64>,
+    /// In milliseconds since 1970.
     pub when: Option<u64>,
+    /// Identity that files of one run share.
     pub run: Option<String>,
+    /// Settings of the measurement.
     pub config: Value,
     /// Category, name and value; `None` where undefined.
     pub figures: Vec<(String, String, Option<f64>)>,

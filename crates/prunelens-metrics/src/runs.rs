@@ -22,11 +22,15 @@ use crate::{Detail, MetricTable};
 pub struct Run {
     /// When it was finished, in milliseconds since 1970; for people, and to sort by.
     pub when: u64,
+    /// What was asked for.
     pub spec: JobSpec,
     /// What it was measured on, in a few words: model, pruning, SAE, hook.
     pub session: String,
+    /// Of work, over all processes.
     pub seconds: f64,
+    /// The figures.
     pub table: MetricTable,
+    /// What else there is to show.
     pub details: Vec<Detail>,
     /// Result files written.
     pub files: Vec<PathBuf>,
@@ -50,6 +54,7 @@ pub struct Runs {
 }
 
 impl Runs {
+    /// Files of finished runs lie in `folder`.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
@@ -99,6 +104,7 @@ impl Runs {
 }
 
 impl Run {
+    /// Finished at this moment, with nothing written yet.
     pub fn now(spec: JobSpec, session: String, seconds: f64, table: MetricTable, details: Vec<Detail>) -> Self {
         let (key, files, sha256) = (String::new(), Vec::new(), Vec::new());
         Self { when: millis(), spec, session, seconds, table, details, files, key, sha256 }

@@ -10,7 +10,9 @@ pub struct MetricTable {
     pub metric: String,
     /// Model, rows, mask: everything a reader needs to compare it with another table.
     pub settings: Vec<(String, String)>,
+    /// One a column.
     pub variants: Vec<Variant>,
+    /// One a figure.
     pub rows: Vec<MetricRow>,
     /// Known failure signs and broken comparability, in words.
     pub warnings: Vec<String>,
@@ -18,10 +20,12 @@ pub struct MetricTable {
     pub progress: f64,
 }
 
+/// One figure of all variants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricRow {
     /// SAEBench's category, such as `model_performance_preservation`; ours for figures SAEBench lacks.
     pub category: String,
+    /// As files name it.
     pub name: String,
     /// Whether a larger value is better, a smaller one, or neither.
     pub better: Better,
@@ -29,10 +33,14 @@ pub struct MetricRow {
     pub values: Vec<Option<f64>>,
 }
 
+/// Which way of a figure is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
+    /// The larger the better.
     Higher,
+    /// The smaller the better.
     Lower,
+    /// Neither is.
     Neither,
 }

@@ -69,6 +69,10 @@ fn legend(theme: &Theme) -> Vec<Line<'static>> {
         Span::styled("more than original, less, died; beside figures the colour says better or worse", muted),
     ]));
     lines.push(Line::from(vec![
+        Span::styled("   m s       ", theme.style(Role::Loss)),
+        Span::styled("who took it: the model's pruning (lost in transfer already), or the SAE's", muted),
+    ]));
+    lines.push(Line::from(vec![
         Span::styled("   0.861     ", theme.style(Role::Old)),
         Span::styled("of an earlier ratio or prompt: the new value is on its way", muted),
     ]));

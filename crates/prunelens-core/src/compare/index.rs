@@ -8,8 +8,11 @@ const PLACES: usize = 4;
 /// A token of the indexed rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Place {
+    /// Row of the calibration text.
     pub row: u32,
+    /// Token in the row.
     pub position: u32,
+    /// Activation of the latent there.
     pub activation: f32,
 }
 
@@ -23,6 +26,7 @@ pub struct Index {
 }
 
 impl Index {
+    /// An index of no tokens yet.
     pub fn new(d_sae: usize) -> Self {
         Self { counts: vec![0; d_sae], places: vec![Vec::new(); d_sae], tokens: 0 }
     }
@@ -46,6 +50,7 @@ impl Index {
         (self.tokens > 0).then(|| f64::from(*count) / self.tokens as f64)
     }
 
+    /// Where a latent is most active, the strongest first.
     pub fn places(&self, latent: u32) -> &[Place] {
         self.places.get(latent as usize).map_or(&[], Vec::as_slice)
     }

@@ -51,6 +51,7 @@ impl Matching {
         Ok(Self { best })
     }
 
+    /// The best match of a latent of the first dictionary.
     pub fn get(&self, latent: u32) -> Option<Match> {
         self.best.get(latent as usize).copied()
     }

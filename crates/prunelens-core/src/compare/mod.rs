@@ -28,6 +28,7 @@ pub fn grid_ratio(step: usize) -> f64 {
 /// One token of the prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
+    /// Its id in the vocabulary.
     pub id: u32,
     /// The exact bytes it stands for; may be part of a character, may hold control characters: escape before showing.
     pub piece: Vec<u8>,
@@ -38,19 +39,26 @@ pub struct Token {
 /// A prompt compared. Parts arrive in this order: latents, reconstruction figures, spliced figures, paths.
 #[derive(Clone, Debug)]
 pub struct Comparison {
+    /// The text as it was read.
     pub prompt: String,
+    /// Where the SAE reads.
     pub hook: String,
+    /// Ratio of the `pruned` variant.
     pub ratio: f64,
+    /// Criterion of the `pruned` variant.
     pub criterion: Criterion,
+    /// What the text consists of.
     pub tokens: Arc<Vec<Token>>,
     /// Those present, in the order of [`Variant::ALL`].
     pub views: Vec<View>,
+    /// Activation against ratio, once it is known.
     pub paths: Option<Arc<Paths>>,
     /// For latents of the shared dictionary that fire here: their best match in `trained`.
     pub matches: Arc<HashMap<u32, Match>>,
 }
 
 impl Comparison {
+    /// What one variant makes of the prompt, if it is part of the session.
     pub fn view(&self, variant: Variant) -> Option<&View> {
         self.views.iter().find(|v| v.variant == variant)
     }
@@ -98,9 +106,13 @@ impl Comparison {
 /// What one variant makes of the prompt.
 #[derive(Clone, Debug)]
 pub struct View {
+    /// Which model and which SAE.
     pub variant: Variant,
+    /// What fires on each token.
     pub latents: Arc<Latents>,
+    /// How good the reconstruction is, once it is known.
     pub reconstruction: Option<ReconstructionFigures>,
+    /// What the reconstruction does to the model, once it is known.
     pub splice: Option<SpliceFigures>,
 }
 
@@ -120,8 +132,11 @@ pub struct ReconstructionFigures {
 /// With the reconstruction put at the hook of the variant's own model, in nats, at all positions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SpliceFigures {
+    /// Cross-entropy of the variant's own model.
     pub ce_loss_without_sae: f64,
+    /// The same with the reconstruction at the hook.
     pub ce_loss_with_sae: f64,
+    /// Divergence from the model's own distribution, with the reconstruction at the hook.
     pub kl_div_with_sae: f64,
 }
 
@@ -129,6 +144,7 @@ pub struct SpliceFigures {
 /// or would fire in `pruned` at ratio 0, which is the same set.
 #[derive(Clone, Debug)]
 pub struct Paths {
+    /// By which weights are pruned.
     pub criterion: Criterion,
     /// Share of the prompt's active (token, latent) pairs still active, at each ratio of the grid; the first is 1.
     pub survival: Vec<f64>,
@@ -139,6 +155,7 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// Activations of a latent on a token, at each ratio of the grid.
     pub fn get(&self, token: usize, latent: u32) -> Option<&[f32; GRID]> {
         let row = self.rows.get(token)?;
         row.binary_search_by_key(&latent, |(l, _)| *l).ok().map(|at| &row[at].1)
@@ -148,7 +165,9 @@ impl Paths {
 /// Best match of a latent in another dictionary by cosine of decoder rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Match {
+    /// In the other dictionary.
     pub latent: u32,
+    /// Of the decoder rows.
     pub cosine: f32,
     /// Each is the other's best match.
     pub mutual: bool,
@@ -160,8 +179,11 @@ pub type Curve = (Vec<(f64, f32)>, Option<f64>);
 /// Everything about one latent at one token that the detail panel shows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatentDetail {
+    /// In the shared dictionary.
     pub latent: u32,
+    /// Position in the prompt.
     pub token: usize,
+    /// By which the curve prunes.
     pub criterion: Criterion,
     /// (ratio, activation) of the SAE pruned at that ratio, on the pruned model at this token; ascending ratios from 0 to 0.99.
     pub curve: Vec<(f64, f32)>,
@@ -169,6 +191,7 @@ pub struct LatentDetail {
     pub dies_at: Option<f64>,
     /// Tokens whose logits its decoder direction raises most: raw piece bytes and the logit per unit of activation.
     pub promotes: Vec<(Vec<u8>, f32)>,
+    /// Tokens whose logits its decoder direction lowers most.
     pub suppresses: Vec<(Vec<u8>, f32)>,
     /// Firing rate on the calibration text, original model and SAE.
     pub density: Option<f64>,
@@ -181,8 +204,12 @@ pub struct LatentDetail {
 /// A short text around the token on which a latent is most active.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
+    /// Text before the token.
     pub before: Vec<u8>,
+    /// The token's own text.
     pub token: Vec<u8>,
+    /// Text after it.
     pub after: Vec<u8>,
+    /// Of the latent on the token.
     pub activation: f32,
 }

@@ -33,6 +33,7 @@ struct Reading {
 
 /// A prompt read through every variant. Moving the ratio encodes anew and never runs a model up to the hook again.
 pub struct Prompt {
+    /// The text as it was read.
     pub text: String,
     tokens: Arc<Vec<Token>>,
     ids: Vec<u32>,
@@ -112,10 +113,12 @@ impl Prompt {
         self.ids.len()
     }
 
+    /// Whether there is no token.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
+    /// By which the `pruned` variant is pruned.
     pub fn criterion(&self) -> Criterion {
         self.criterion
     }

@@ -14,17 +14,23 @@ use crate::{
 /// One variant: which SAE reads which model, where, and pruned how.
 #[derive(Clone, Debug)]
 pub struct Reader {
+    /// Which of the four.
     pub variant: Variant,
+    /// The model that is read.
     pub model: Arc<Model>,
+    /// The SAE that reads it.
     pub sae: Arc<dyn Dictionary>,
     /// The SAE's own pruning, for the `pruned` variant.
     pub pruning: Option<Pruning>,
+    /// Where it reads.
     pub hook: HookPoint,
+    /// Which activations it was trained on.
     pub space: Space,
     offset: Offset,
 }
 
 impl Reader {
+    /// Refuses an SAE that does not fit the model at the hook.
     pub fn new(
         variant: Variant,
         model: Arc<Model>,
@@ -62,6 +68,7 @@ impl Reader {
         })
     }
 
+    /// Latents of activations in the SAE's space, with its pruning.
     pub fn encode(&self, x: &Tensor) -> Result<Encoded> {
         self.sae.encode(x, self.pruning.as_ref())
     }

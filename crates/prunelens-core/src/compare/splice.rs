@@ -34,6 +34,7 @@ pub struct CleanPass {
 }
 
 impl CleanPass {
+    /// The rest of the model's own pass, from the hook to the logits.
     pub fn new(model: &Model, captured: &Captured, targets: Vec<Option<u32>>, tick: Tick) -> Result<Self> {
         let last = model.finish(captured, tick)?.flatten_to(1)?;
         let n = last.dim(0)?;

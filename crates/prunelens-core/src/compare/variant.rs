@@ -20,6 +20,7 @@ impl Variant {
     /// In the order of columns on screen.
     pub const ALL: [Self; 4] = [Self::Original, Self::Transfer, Self::Pruned, Self::Trained];
 
+    /// As commands, files and screens spell it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Original => "original",

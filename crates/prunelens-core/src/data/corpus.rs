@@ -22,12 +22,14 @@ const MAX_BYTES: u64 = 2 << 30;
 pub struct TokenBatch {
     /// The tensor it came from.
     pub name: String,
+    /// Token ids, a row each.
     pub rows: Vec<Vec<u32>>,
 }
 
 /// What a text file holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Corpus {
+    /// Texts, to be tokenised.
     Texts(Vec<String>),
     /// Ids made elsewhere; used as they are.
     Tokens(Vec<TokenBatch>),

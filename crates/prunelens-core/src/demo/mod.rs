@@ -30,7 +30,9 @@ const HELD_OUT: &str = include_str!("../../demo/held_out.jsonl");
 /// The model's small files.
 pub const MODEL_FILES: [(&str, &[u8]); 3] =
     [("config.json", CONFIG), ("tokenizer.json", TOKENIZER), ("tokenizer_config.json", TOKENIZER_CONFIG)];
+/// `cfg.json` of the demo's SAE.
 pub const SAE_CONFIG: &[u8] = include_bytes!("../../demo/sae/cfg.json");
+/// Weights of the demo's SAE.
 pub const SAE_WEIGHTS: &[u8] = include_bytes!("../../demo/sae/sae_weights.safetensors");
 const TRAINED_SAE_CONFIG: &[u8] = include_bytes!("../../demo/trained_sae/cfg.json");
 const TRAINED_SAE_WEIGHTS: &[u8] = include_bytes!("../../demo/trained_sae/sae_weights.safetensors");
@@ -47,6 +49,7 @@ fn name(file: &str) -> std::path::PathBuf {
     Path::new("(demo)").join(file)
 }
 
+/// The demo's model.
 pub fn model(device: &Device, dtype: DType, progress: Listener) -> Result<Model> {
     let path = name("config.json");
     let json = parse_json(&path, CONFIG)?;
@@ -54,6 +57,7 @@ pub fn model(device: &Device, dtype: DType, progress: Listener) -> Result<Model>
     Model::from_weights("demo".into(), &path, &json, &weights, device, dtype, progress)
 }
 
+/// The demo's tokenizer.
 pub fn tokenizer(model: &Model) -> Result<Tokenizer> {
     let settings = parse_json(&name("tokenizer_config.json"), TOKENIZER_CONFIG)?;
     Tokenizer::from_bytes(&name("tokenizer.json"), TOKENIZER, &settings, &model.config)

@@ -44,6 +44,7 @@ impl HubId {
         })
     }
 
+    /// Branch, tag or commit; `main` unless another was named.
     pub fn revision(&self) -> &str {
         self.revision.as_deref().unwrap_or("main")
     }

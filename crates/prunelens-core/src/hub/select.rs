@@ -15,6 +15,7 @@ pub enum Kind {
     Model,
     /// A pruned copy, read with the tokenizer of its original.
     PrunedModel,
+    /// A sparse autoencoder.
     Sae,
 }
 

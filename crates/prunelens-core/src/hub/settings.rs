@@ -45,9 +45,11 @@ pub struct HubSettings {
     pub cache: PathBuf,
     /// Without a slash at its end.
     pub endpoint: String,
+    /// Sent to the hub itself and to nobody else.
     pub token: Option<Token>,
     /// The variable or file that the token comes from.
     pub token_source: Option<String>,
+    /// Take only what is in the cache.
     pub offline: bool,
     /// How long a server may keep silent.
     pub patience: Duration,

@@ -14,38 +14,50 @@ use crate::error::Result;
 pub enum Part {
     /// Queries, keys and values, one below the other.
     Qkv,
+    /// The output matrix of attention.
     O,
     /// Gate (if any) and input, one below the other.
     MlpIn,
+    /// The output matrix of the MLP.
     MlpOut,
 }
 
 impl Part {
+    /// In the order in which a pass meets them.
     pub const ALL: [Self; 4] = [Self::Qkv, Self::O, Self::MlpIn, Self::MlpOut];
 }
 
 /// Norms and matrices of a block. Cloning shares the tensors.
 #[derive(Clone, Debug)]
 pub struct Block {
+    /// Before attention.
     pub ln1: Norm,
+    /// Before the MLP.
     pub ln2: Norm,
     /// Of the outputs of attention and MLP (Gemma).
     pub ln1_post: Option<Norm>,
+    /// Of the outputs of the MLP (Gemma).
     pub ln2_post: Option<Norm>,
     /// Of each head's queries and keys (Gemma 3, Qwen3).
     pub qk_norms: Option<[Norm; 2]>,
+    /// Queries, keys and values, one below the other.
     pub qkv: Linear,
+    /// From `hook_z` to `hook_attn_out`.
     pub o: Linear,
+    /// Gate (if any) and input, one below the other.
     pub mlp_in: Linear,
+    /// From the activation function to `hook_mlp_out`.
     pub mlp_out: Linear,
 }
 
 impl Block {
+    /// All that there are.
     pub fn norms(&self) -> impl Iterator<Item = &Norm> {
         let posts = self.ln1_post.iter().chain(&self.ln2_post);
         [&self.ln1, &self.ln2].into_iter().chain(posts).chain(self.qk_norms.iter().flatten())
     }
 
+    /// The matrix of a part.
     pub fn linear(&self, part: Part) -> &Linear {
         match part {
             Part::Qkv => &self.qkv,
@@ -55,6 +67,7 @@ impl Block {
         }
     }
 
+    /// The matrix of a part, to be changed.
     pub fn linear_mut(&mut self, part: Part) -> &mut Linear {
         match part {
             Part::Qkv => &mut self.qkv,
@@ -99,14 +112,20 @@ pub trait Pass {
 /// A block at work: its weights, and what it needs beside them.
 #[derive(Clone, Copy)]
 pub struct Layer<'a> {
+    /// Its weights.
     pub block: &'a Block,
+    /// Its number, from 0.
     pub index: usize,
+    /// Of the model that it is part of.
     pub config: &'a Config,
+    /// Rotary positions of its queries and keys.
     pub rotary: Option<&'a Rotary>,
+    /// What works on its tensors.
     pub ops: &'a dyn Ops,
 }
 
 impl Layer<'_> {
+    /// Sizes of its attention.
     pub fn heads(&self) -> Heads {
         let config = self.config;
         Heads {

@@ -6,51 +6,77 @@ use serde_json::Value;
 use super::known;
 use crate::error::{Error, Result};
 
+/// How the residual stream is normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormKind {
+    /// Less its mean, by its standard deviation.
     LayerNorm,
+    /// By its root mean square.
     RmsNorm,
 }
 
 /// Rotary positions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
+    /// Base of the frequencies.
     pub theta: f64,
     /// Leading dimensions of a head that are rotated; the rest pass unchanged.
     pub dim: usize,
+    /// What is done to them for longer texts.
     pub scaling: RopeScaling,
 }
 
+/// Changes of the frequencies for texts longer than those of training.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RopeScaling {
+    /// Frequencies as they are.
     None,
+    /// All frequencies by one factor.
     Linear {
+        /// Divisor of the frequencies.
         factor: f64,
     },
+    /// As Llama 3: low frequencies by a factor, high ones as they are, a slope between.
     Llama3 {
+        /// Divisor of the low frequencies.
         factor: f64,
+        /// Turns over the original context up to which a frequency is low.
         low_freq_factor: f64,
+        /// Turns over the original context from which a frequency is high.
         high_freq_factor: f64,
+        /// Tokens of the context before.
         original_context: f64,
     },
     /// A divisor a pair, as GGUF files give them.
     Divisors(Vec<f32>),
 }
 
+/// What a `config.json` says of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `model_type` of `config.json`.
     pub family: String,
+    /// Blocks.
     pub n_layers: usize,
+    /// Width of the residual stream.
     pub d_model: usize,
+    /// Query heads.
     pub n_heads: usize,
+    /// Heads of keys and values.
     pub n_kv_heads: usize,
+    /// Width of a head.
     pub d_head: usize,
+    /// Width of the MLP.
     pub d_mlp: usize,
+    /// Tokens of the vocabulary.
     pub d_vocab: usize,
+    /// Longest text, in tokens.
     pub n_ctx: usize,
+    /// Of every norm on the residual stream.
     pub norm: NormKind,
+    /// Added inside the norms' root.
     pub eps: f64,
+    /// Of the MLP.
     pub act: Act,
     /// The MLP has a gate beside its input matrix.
     pub gated: bool,
@@ -70,8 +96,11 @@ pub struct Config {
     pub attn_softcap: Option<f64>,
     /// The same on logits.
     pub logit_softcap: Option<f64>,
+    /// Token that begins a text.
     pub bos_token_id: Option<u32>,
+    /// Token that ends a text.
     pub eos_token_id: Option<u32>,
+    /// Token that fills rows up.
     pub pad_token_id: Option<u32>,
     /// The output matrix is the embedding, whatever else the file holds.
     pub tied: bool,
@@ -99,12 +128,14 @@ const WIDEST: usize = 1 << 20;
 /// Typed access to a JSON object, with errors that name the key.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
+    /// The object.
     pub value: &'a Value,
     /// Where the object was read, for messages.
     pub path: &'a std::path::Path,
 }
 
 impl<'a> Keys<'a> {
+    /// The value of a key that is there and not null.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.value.get(key).filter(|v| !v.is_null())
     }
@@ -120,6 +151,7 @@ impl<'a> Keys<'a> {
         size.filter(|n| (1..=LIMIT).contains(n)).ok_or_else(|| self.wrong(key, "a size"))
     }
 
+    /// A size, or `default` where the key is not there.
     pub fn size_or(&self, key: &str, default: usize) -> Result<usize> {
         if self.get(key).is_some() { self.size(key) } else { Ok(default) }
     }
@@ -130,14 +162,17 @@ impl<'a> Keys<'a> {
         if n <= 4096 { Ok(n) } else { Err(self.wrong(key, "at most 4096 layers")) }
     }
 
+    /// A finite number.
     pub fn number(&self, key: &str) -> Result<f64> {
         self.get(key).and_then(Value::as_f64).filter(|n| n.is_finite()).ok_or_else(|| self.wrong(key, "a number"))
     }
 
+    /// A finite number, or `default` where the key is not there.
     pub fn number_or(&self, key: &str, default: f64) -> Result<f64> {
         if self.get(key).is_some() { self.number(key) } else { Ok(default) }
     }
 
+    /// True or false, or `default` where the key is not there.
     pub fn bool_or(&self, key: &str, default: bool) -> Result<bool> {
         match self.get(key) {
             None => Ok(default),
@@ -145,6 +180,7 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A text, or `default` where the key is not there.
     pub fn str_or(&self, key: &str, default: &'a str) -> Result<&'a str> {
         match self.get(key) {
             None => Ok(default),
@@ -160,6 +196,7 @@ impl<'a> Keys<'a> {
         id.map(Some).ok_or_else(|| self.wrong(key, "a token id"))
     }
 
+    /// An activation function by transformers' name.
     pub fn act(&self, key: &str, default: &'a str) -> Result<Act> {
         match self.str_or(key, default)? {
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Act::GeluTanh),
@@ -260,6 +297,7 @@ impl Config {
         matrices * self.d_vocab as u64 * self.d_model as u64
     }
 
+    /// Refuses sizes that do not fit each other.
     pub fn check(self, path: &std::path::Path) -> Result<Self> {
         let wrong = |what: String| Err(Error::file(path, what));
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {

@@ -9,18 +9,25 @@ use crate::error::Error;
 /// Where in a block an activation is read or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Site {
+    /// `hook_resid_pre`.
     ResidPre,
+    /// `hook_resid_mid`.
     ResidMid,
+    /// `hook_resid_post`.
     ResidPost,
+    /// `hook_attn_out`.
     AttnOut,
+    /// `hook_mlp_out`.
     MlpOut,
     /// Per-head attention output before `W_O`, heads flattened head-major.
     Z,
 }
 
 impl Site {
+    /// In the order of a block, `hook_z` last.
     pub const ALL: [Self; 6] = [Self::ResidPre, Self::ResidMid, Self::ResidPost, Self::AttnOut, Self::MlpOut, Self::Z];
 
+    /// As TransformerLens spells it.
     pub fn name(self) -> &'static str {
         match self {
             Self::ResidPre => "hook_resid_pre",
@@ -37,7 +44,9 @@ impl Site {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct HookPoint {
+    /// Of the block, from 0.
     pub layer: usize,
+    /// Where in the block.
     pub site: Site,
 }
 

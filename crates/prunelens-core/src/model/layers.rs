@@ -17,10 +17,12 @@ use crate::error::Result;
 pub struct Linear {
     /// `[outputs, inputs]`, contiguous.
     pub weight: Tensor,
+    /// One number an output.
     pub bias: Option<Tensor>,
 }
 
 impl Linear {
+    /// Weight and bias.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         std::iter::once(&self.weight).chain(&self.bias)
     }
@@ -74,13 +76,18 @@ impl Linear {
 /// LayerNorm or RMS norm. A weight or bias that is missing was folded into the next matrix.
 #[derive(Clone, Debug)]
 pub struct Norm {
+    /// What the row is divided by.
     pub kind: NormKind,
+    /// Added inside the root.
     pub eps: f64,
+    /// Factor on each column.
     pub weight: Option<Tensor>,
+    /// Added to each column.
     pub bias: Option<Tensor>,
 }
 
 impl Norm {
+    /// Weight and bias.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.weight.iter().chain(&self.bias)
     }
@@ -129,6 +136,7 @@ pub(super) struct Tables {
 }
 
 impl Rotary {
+    /// Nothing is computed yet.
     pub fn new(rope: &Rope, device: &Device) -> Self {
         Self { rope: Arc::new(rope.clone()), device: device.clone(), tables: Arc::default() }
     }

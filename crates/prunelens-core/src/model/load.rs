@@ -23,7 +23,9 @@ use crate::{
 pub struct CheckpointMatrix {
     /// With the prefix under which the libraries name it, such as `transformer.h.0.attn.c_attn.weight`.
     pub name: String,
+    /// Of the block.
     pub layer: usize,
+    /// Of the block's matrices.
     pub part: Part,
     /// Which rows of the part's `[outputs, inputs]` matrix, in the checkpoint's order.
     pub rows: Vec<usize>,

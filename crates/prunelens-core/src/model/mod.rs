@@ -45,21 +45,29 @@ pub type Tick<'a> = &'a mut dyn FnMut() -> Result<()>;
 /// A transformer language model. Cloning shares the tensors.
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// As users know it.
     pub name: String,
+    /// What its config says.
     pub config: Config,
+    /// Where its tensors are.
     pub device: Device,
     /// What works there.
     pub ops: Arc<dyn Ops>,
+    /// Of its weights.
     pub dtype: DType,
     /// `[d_vocab, d_model]`.
     pub embed: Tensor,
     /// Learned positions `[n_ctx, d_model]`.
     pub positions: Option<Tensor>,
+    /// Of layers without a window, or of all.
     pub rotary: Option<Rotary>,
     /// Of layers with a window, where they have their own.
     pub rotary_local: Option<Rotary>,
+    /// One after the other.
     pub blocks: Vec<Block>,
+    /// Before the output matrix.
     pub ln_final: Norm,
+    /// From the residual stream to logits.
     pub unembed: Linear,
     /// TransformerLens' default weight processing has been applied to the weights themselves.
     pub processed: bool,

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 /// A pass stopped at a hook: the activation there, and what is needed to go on.
 #[derive(Clone, Debug)]
 pub struct Captured {
+    /// Where it stopped.
     pub hook: HookPoint,
     /// `[batch, time, d_in]`, f32.
     pub acts: Tensor,
@@ -27,10 +28,12 @@ impl Captured {
         Self { hook, acts, base: None }
     }
 
+    /// Rows of tokens.
     pub fn batch(&self) -> usize {
         self.acts.dims()[0]
     }
 
+    /// Tokens in each row.
     pub fn time(&self) -> usize {
         self.acts.dims()[1]
     }
@@ -38,8 +41,11 @@ impl Captured {
 
 /// Rows of equal length, side by side.
 pub struct Rows<'t> {
+    /// Rows of tokens.
     pub batch: usize,
+    /// Tokens in each row.
     pub time: usize,
+    /// Called before each block.
     pub tick: Tick<'t>,
 }
 
@@ -58,6 +64,7 @@ impl Pass for Rows<'_> {
 
 /// What every kind of pass is made of.
 impl Model {
+    /// A block with what it needs to work.
     pub fn layer(&self, index: usize) -> Layer<'_> {
         let local = self.rotary_local.as_ref().filter(|_| self.config.windows[index].is_some());
         let rotary = local.or(self.rotary.as_ref());

@@ -23,6 +23,7 @@ pub enum Space {
 }
 
 impl Space {
+    /// As files and screens spell it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
@@ -35,6 +36,7 @@ impl Space {
 /// What to subtract from a raw activation to get it in a space, and to add to come back.
 #[derive(Clone, Debug)]
 pub enum Offset {
+    /// Nothing.
     None,
     /// `[1, d_in]`, the same for every token.
     Fixed(Tensor),
@@ -43,6 +45,7 @@ pub enum Offset {
 }
 
 impl Offset {
+    /// Whether there is one.
     pub fn is_some(&self) -> bool {
         !matches!(self, Self::None)
     }

@@ -16,10 +16,12 @@ pub struct ToDevice {
 }
 
 impl ToDevice {
+    /// Models will lie there, in this type.
     pub fn new(device: &Device, dtype: DType) -> Self {
         Self { device: device.clone(), dtype, known: HashMap::new() }
     }
 
+    /// A copy of a model there.
     pub fn model(&mut self, model: &Model) -> Result<Model> {
         Ok(Model {
             name: model.name.clone(),

@@ -2,6 +2,7 @@
 
 /// How much of the running means of gradients and of their squares is kept.
 pub const BETAS: (f64, f64) = (0.9, 0.999);
+/// Added to the root of the second moment.
 pub const EPSILON: f32 = 1e-8;
 
 /// The factors of one step, which all its values share.

@@ -15,6 +15,7 @@ const STPMAX: f64 = 1e10;
 /// When to stop, in scipy's names.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// Most iterations.
     pub maxiter: usize,
     /// Largest component of the gradient at which the search ends.
     pub gtol: f64,

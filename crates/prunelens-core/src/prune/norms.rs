@@ -10,6 +10,7 @@ pub struct InputNorm {
 }
 
 impl InputNorm {
+    /// Of no sequence yet.
     pub fn new(width: usize) -> Self {
         Self { squares: vec![0.0; width], sequences: 0 }
     }
@@ -36,6 +37,7 @@ impl InputNorm {
         self.sequences += sequences;
     }
 
+    /// The norms, a number a column.
     pub fn value(&self) -> Vec<f32> {
         let n = self.sequences.max(1) as f64;
         self.squares.iter().map(|s| (s / n).sqrt() as f32).collect()
@@ -50,6 +52,7 @@ pub struct OutputNorm {
 }
 
 impl OutputNorm {
+    /// Of no batch yet.
     pub fn new(width: usize) -> Self {
         Self { sum: vec![0.0; width], batches: 0 }
     }
@@ -60,6 +63,7 @@ impl OutputNorm {
         self.batches += 1;
     }
 
+    /// The norms, a number a column.
     pub fn value(&self) -> Vec<f32> {
         let n = self.batches.max(1) as f64;
         self.sum.iter().map(|s| (s / n) as f32).collect()

@@ -14,11 +14,13 @@ use crate::{
 /// [`model`](super::model).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Compress {
+    /// The model itself.
     None,
     /// Canonical Wanda, unstructured.
     Wanda(f64),
     /// Canonical Wanda, n of every m.
     WandaNM(usize, usize),
+    /// The smallest weights of each output row, by magnitude.
     Magnitude(f64),
     /// What the released code of arXiv 2507.15977 does: attention only, output-side norms.
     Paper(f64),

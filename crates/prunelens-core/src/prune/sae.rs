@@ -13,7 +13,9 @@ use crate::{
 /// Norms that multiply |W_enc| and |W_dec|.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Norms {
+    /// One number a column of `|W_enc|`, or a row, whichever changes inside a group.
     pub enc: Vec<f32>,
+    /// The same of `|W_dec|`.
     pub dec: Vec<f32>,
 }
 
@@ -49,8 +51,20 @@ impl Norms {
 
 /// Gathers the norms of one criterion, batch by batch, with the unpruned SAE.
 pub enum Gather {
-    Wanda { enc: InputNorm, dec: InputNorm },
-    Paper { enc: OutputNorm, dec: OutputNorm },
+    /// Of what goes into each matrix.
+    Wanda {
+        /// Of activations.
+        enc: InputNorm,
+        /// Of latents.
+        dec: InputNorm,
+    },
+    /// Of what comes out of each matrix.
+    Paper {
+        /// Of pre-activations.
+        enc: OutputNorm,
+        /// Of reconstructions.
+        dec: OutputNorm,
+    },
 }
 
 impl Gather {
@@ -84,6 +98,7 @@ impl Gather {
         Ok(())
     }
 
+    /// What was gathered so far.
     pub fn norms(&self) -> Norms {
         match self {
             Self::Wanda { enc, dec } => Norms { enc: enc.value(), dec: dec.value() },

@@ -2,24 +2,31 @@
 
 use super::Latents;
 
+/// What makes latents of pre-activations.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Activation {
+    /// `max(x, 0)`.
     Relu,
     /// `tanh(relu(x))` of SAELens up to 5.
     TanhRelu,
     /// The `k` largest of a token, those above zero. Rescaling multiplies pre-activations by the norms of the decoder rows
     /// before choosing, and divides latents by them when decoding.
     TopK {
+        /// How many of the largest are kept.
         k: usize,
+        /// Latents are scaled by the norms of their decoder rows before they are chosen.
         rescale_by_decoder_norm: bool,
     },
     /// Those above their threshold and above zero.
     JumpRelu {
+        /// One a latent: what does not pass it is zero.
         threshold: Vec<f32>,
     },
     /// `b_enc` is the gate's bias: `[pre > 0] relu((pre - b_gate) exp(r_mag) + b_mag)`.
     Gated {
+        /// Logarithm of the factor between gate and magnitude, one a latent.
         r_mag: Vec<f32>,
+        /// Bias of the magnitudes, one a latent.
         b_mag: Vec<f32>,
     },
 }

@@ -20,8 +20,10 @@ pub enum Criterion {
 }
 
 impl Criterion {
+    /// In the order in which a key goes through them.
     pub const ALL: [Self; 4] = [Self::Wanda, Self::Paper, Self::Magnitude, Self::Random];
 
+    /// As flags and files spell it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Wanda => "wanda",

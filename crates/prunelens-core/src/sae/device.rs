@@ -60,6 +60,7 @@ fn exact(tensor: &Tensor, backend: &dyn Backend) -> Result<Tensor> {
 }
 
 impl DeviceSae {
+    /// Uploads the weights.
     pub fn new(backend: Arc<dyn Backend>, sae: Arc<Sae>) -> Result<Self> {
         let upload = |values: &[f32]| Buffer::from_slice(&*backend, values);
         let floors = match &sae.activation {

@@ -11,19 +11,24 @@ use crate::error::Result;
 /// Latents of some tokens, with what is needed to undo the input's normalisation.
 #[derive(Clone, Debug)]
 pub struct Encoded {
+    /// What fires on each token.
     pub latents: Latents,
+    /// How the input was normalised.
     pub undo: normalize::Undo,
 }
 
 /// One of an SAE's two matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
+    /// `W_enc`.
     Enc,
+    /// `W_dec`.
     Dec,
 }
 
 /// An SAE at work: [`Sae`] itself on the CPU, [`DeviceSae`] on a GPU. Dereferences to the weights as they were read.
 pub trait Dictionary: Send + Sync + fmt::Debug {
+    /// The weights as they were read.
     fn sae(&self) -> &Sae;
 
     /// Where it works.

@@ -35,16 +35,23 @@ use crate::{
 /// What an SAE's file says beside its weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SaeConfig {
+    /// As users know it.
     pub name: String,
     /// The field's name of the architecture: `standard`, `topk`, `jumprelu`, `gated`.
     pub architecture: &'static str,
+    /// Width of the activations it reads.
     pub d_in: usize,
+    /// Size of the dictionary.
     pub d_sae: usize,
+    /// Where it reads.
     pub hook: HookPoint,
     /// The module whose output it reads, where the files name one of a Hugging Face model.
     pub module: Option<String>,
+    /// Of its input.
     pub normalize: Normalize,
+    /// Subtract `b_dec` from the input of the encoder.
     pub apply_b_dec_to_input: bool,
+    /// It was trained on texts with a BOS token.
     pub prepend_bos: bool,
     /// Which activations it was trained on.
     pub space: Space,
@@ -58,23 +65,29 @@ pub struct SaeConfig {
 /// [`Dictionary`].
 #[derive(Clone, Debug)]
 pub struct Sae {
+    /// What its files say of it.
     pub config: SaeConfig,
     /// `[d_sae, d_in]`.
     pub w_enc: Tensor,
+    /// One number a latent.
     pub b_enc: Vec<f32>,
     /// `[d_sae, d_in]`.
     pub w_dec: Tensor,
+    /// One number an input.
     pub b_dec: Vec<f32>,
+    /// What makes latents of pre-activations.
     pub activation: Activation,
     /// Factor on each latent when decoding (`scaling_factor` of SAELens up to 5).
     pub decode_scale: Option<Vec<f32>>,
 }
 
 impl Sae {
+    /// Width of the activations it reads.
     pub fn d_in(&self) -> usize {
         self.config.d_in
     }
 
+    /// Size of the dictionary.
     pub fn d_sae(&self) -> usize {
         self.config.d_sae
     }
@@ -94,6 +107,7 @@ impl Sae {
         weights * (2 * 4 + rank(self.d_in()) + rank(self.d_sae()))
     }
 
+    /// Memory that its weights take on the CPU.
     pub fn bytes(&self) -> u64 {
         4 * (self.w_enc.elem_count() + self.w_dec.elem_count() + self.b_enc.len() + self.b_dec.len()) as u64
     }

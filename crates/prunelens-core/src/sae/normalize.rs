@@ -4,8 +4,10 @@ use candle_core::Tensor;
 
 use crate::error::Result;
 
+/// What is done to an activation before it is encoded, and undone afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Normalize {
+    /// Nothing.
     None,
     /// `(x - mean) / (std + 1e-5)`, standard deviation with one degree of freedom less, no affine part.
     LayerNorm,

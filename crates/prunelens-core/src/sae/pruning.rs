@@ -10,6 +10,7 @@ use crate::error::Result;
 /// Ranks of an SAE's weights by one criterion. Made once; every ratio is a comparison against them.
 #[derive(Debug)]
 pub struct Order {
+    /// By which the weights were ranked.
     pub criterion: Criterion,
     /// Of `W_enc [d_sae, d_in]`.
     pub enc: Ranked,
@@ -18,6 +19,7 @@ pub struct Order {
 }
 
 impl Order {
+    /// Memory that the ranks take.
     pub fn bytes(&self) -> u64 {
         self.enc.bytes() + self.dec.bytes()
     }
@@ -31,7 +33,9 @@ pub fn grid_ratio(step: usize) -> f64 {
 /// An order at a ratio.
 #[derive(Clone, Debug)]
 pub struct Pruning {
+    /// The ranks.
     pub order: Arc<Order>,
+    /// Share of the weights that are zero.
     pub ratio: f64,
 }
 

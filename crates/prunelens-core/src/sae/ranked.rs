@@ -22,10 +22,12 @@ pub struct Ranked {
 }
 
 impl Ranked {
+    /// Made on the CPU, in groups of `group` weights.
     pub fn on_host(ranks: Ranks, group: usize) -> Self {
         Self { group, host: ranks.into(), device: OnceLock::new() }
     }
 
+    /// Made on a GPU, in groups of `group` weights.
     pub fn on_device(backend: Arc<dyn Backend>, ranks: DeviceRanks, group: usize) -> Self {
         Self { group, host: OnceLock::new(), device: (backend, ranks).into() }
     }

@@ -32,16 +32,27 @@ use crate::{
 /// Everything loaded. Cloning shares models, SAEs and ranks.
 #[derive(Clone)]
 pub struct Session {
+    /// What was asked for, with the hook filled in.
     pub spec: SessionSpec,
+    /// Of the original model; the pruned one shares it.
     pub tokenizer: Tokenizer,
+    /// The model as it was published.
     pub original: Arc<Model>,
+    /// Its compressed copy, or the original where there is none.
     pub pruned: Arc<Model>,
+    /// The pretrained SAE.
     pub sae: Arc<dyn Dictionary>,
+    /// The SAE that was trained on the pruned model.
     pub trained: Option<Arc<dyn Dictionary>>,
+    /// Where the SAEs read.
     pub hook: HookPoint,
+    /// Which activations they were trained on.
     pub space: Space,
+    /// Tokens that pruning was calibrated on.
     pub calibration: Calibration,
+    /// How the pruned copy was made, in words.
     pub compression: String,
+    /// What a user should know before trusting the figures.
     pub warnings: Vec<String>,
     /// A digest of what the pruned copy is made from, where something is kept by it.
     made_of: Option<String>,
@@ -55,6 +66,7 @@ const NORMS: &str = "norms";
 const BATCH_TOKENS: usize = 1024;
 
 impl Session {
+    /// Models and SAEs loaded, the model pruned, the SAE's weights ranked.
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
         spec.fetch(progress)?;
         // SAEs first: what is wrong with them is known before a large model is read.
@@ -207,6 +219,7 @@ impl Session {
         Variant::ALL.into_iter().filter_map(|v| self.reader(v, ratio, criterion).transpose()).collect()
     }
 
+    /// The SAE's weights ranked, at a ratio.
     pub fn pruning(&self, ratio: f64, criterion: Criterion, tick: Tick) -> Result<Pruning> {
         Ok(Pruning { order: self.order(criterion, tick)?, ratio })
     }

@@ -20,19 +20,24 @@ use crate::{
 /// What a command without an SAE works on.
 #[derive(Clone)]
 pub struct Models {
+    /// Of the original; the pruned copy shares it.
     pub tokenizer: Tokenizer,
+    /// The model as it was published.
     pub original: Arc<Model>,
     /// The same as `original` where it is not compressed.
     pub pruned: Arc<Model>,
+    /// Tokens that pruning is calibrated on.
     pub calibration: Calibration,
     /// "wanda 50%", "none" ...
     pub compression: String,
+    /// What a user should know before trusting the figures.
     pub warnings: Vec<String>,
     /// A digest of what the pruned copy is made from, where something is kept by it.
     pub made_of: Option<String>,
 }
 
 impl Models {
+    /// Load the original, and load or make its pruned copy.
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
         Self::load_beside(spec, 0, progress)
     }

@@ -19,6 +19,7 @@ use crate::{
 pub enum Source {
     /// Compiled into the program.
     Demo,
+    /// A folder or file on this machine.
     Path(PathBuf),
     /// In the hub's cache, or yet to be fetched.
     Hub(HubId),
@@ -68,6 +69,7 @@ pub enum Processing {
 }
 
 impl Processing {
+    /// As flags and files spell them.
     pub const NAMES: [(&str, Self); 4] =
         [("on", Self::On), ("off", Self::Off), ("auto", Self::Auto), ("centered", Self::Centered)];
 }
@@ -81,10 +83,14 @@ impl FromStr for Processing {
     }
 }
 
+/// Where models and SAEs work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceSpec {
+    /// A GPU if there is one, else the CPU.
     Auto,
+    /// The CPU.
     Cpu,
+    /// The GPU of this number.
     Cuda(usize),
 }
 
@@ -106,22 +112,33 @@ impl FromStr for DeviceSpec {
 /// Everything that is loaded before the first prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionSpec {
+    /// The original.
     pub model: Source,
+    /// A copy that was pruned elsewhere.
     pub pruned_model: Option<Source>,
+    /// How the pruned copy is made, unless it is given.
     pub compress: Compress,
+    /// Text or tokens; default: the built-in text.
     pub calibration: Option<PathBuf>,
     /// Default: the SAE's own.
     pub hook: Option<HookPoint>,
+    /// Trained on the original.
     pub sae: Option<Source>,
+    /// Trained on the pruned copy.
     pub trained_sae: Option<Source>,
+    /// Of the SAE's own pruning.
     pub ratio: f64,
+    /// Of the SAE's own pruning.
     pub criterion: Criterion,
+    /// Which activations the SAE reads.
     pub processing: Processing,
     /// Average-norm factor of SAEs whose files lack it.
     pub norm_scaling_factor: Option<f64>,
+    /// Where models and SAEs work.
     pub device: DeviceSpec,
     /// Of the explorer's metric jobs; default: where the models are.
     pub jobs_device: Option<DeviceSpec>,
+    /// Of the models' weights.
     pub dtype: DType,
     /// Prepend BOS as TransformerLens does.
     pub bos: bool,

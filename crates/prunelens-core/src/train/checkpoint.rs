@@ -37,18 +37,22 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// In the folder of the SAE to be, for a run with these settings.
     pub fn new(folder: &Path, settings: Value) -> Self {
         Self { path: folder.join(FILE), settings }
     }
 
+    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Whether there is one.
     pub fn exists(&self) -> bool {
         self.path.exists()
     }
 
+    /// Remove it if it is there.
     pub fn remove(&self) -> Result<()> {
         match fs::remove_file(&self.path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&self.path, e)),
@@ -56,6 +60,7 @@ impl Checkpoint {
         }
     }
 
+    /// Replace it by this state, whole or not at all.
     pub fn save(&self, state: &State) -> Result<()> {
         let (d_in, d_sae) = (state.weights.d_in, state.weights.d_sae);
         let mut tensors = Vec::new();

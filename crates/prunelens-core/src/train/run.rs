@@ -18,7 +18,9 @@ use crate::{
 /// Figures of about the last 50 steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TrainFigures {
+    /// Batches that were trained on.
     pub step: u64,
+    /// Tokens that were trained on.
     pub tokens: u64,
     /// Time spent, interruptions left out.
     pub seconds: f64,
@@ -26,7 +28,9 @@ pub struct TrainFigures {
     pub tokens_per_second: f64,
     /// `sum (x̂ - x)^2 / (N d_in)` in units of the activations (normalised ones with `layer_norm`).
     pub mse: f64,
+    /// Share of the variance of the last batches.
     pub explained_variance: f64,
+    /// Latents that fire on a token, on average.
     pub l0: f64,
     /// Share of the latents that have not fired for the time given in the settings.
     pub dead: f64,
@@ -34,6 +38,7 @@ pub struct TrainFigures {
     pub schedule: f64,
     /// Share of the budget used.
     pub progress: f64,
+    /// To the end of the budget.
     pub seconds_left: f64,
 }
 
@@ -41,11 +46,13 @@ pub struct TrainFigures {
 pub enum TrainEvent<'a> {
     /// The buffer is being filled with activations: tokens there, tokens wanted.
     Filling(usize, usize),
+    /// A batch more.
     Step(&'a TrainFigures),
 }
 
 /// Where a run may be stopped and taken up again.
 pub struct Resumable<'a> {
+    /// Where the state is kept.
     pub checkpoint: &'a Checkpoint,
     /// How often to write it.
     pub every: Duration,

@@ -12,7 +12,10 @@ use crate::error::{Error, Result};
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
     /// The k largest latents of each token (arXiv 2406.04093).
-    TopK { k: usize },
+    TopK {
+        /// Latents that fire on a token.
+        k: usize,
+    },
     /// ReLU with an L1 penalty on the latents; decoder rows keep length 1.
     Standard {
         /// Weight of the penalty, in units of activations scaled to a mean length of `sqrt(d_in)`.
@@ -45,6 +48,7 @@ impl fmt::Display for Architecture {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Budget {
+    /// So many of them.
     Tokens(u64),
     /// Wall-clock time, interruptions left out. Not reproducible to the bit.
     Minutes(f64),
@@ -64,16 +68,20 @@ impl Budget {
 /// Everything that decides the outcome of a training run, apart from the activations themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainSpec {
+    /// Which kind of SAE.
     pub architecture: Architecture,
+    /// Size of the dictionary.
     pub d_sae: usize,
     /// Each token to mean 0 and standard deviation 1, at inference as well. Otherwise one factor for all tokens brings their
     /// mean length to `sqrt(d_in)` while training; it is folded into the saved weights.
     pub layer_norm: bool,
+    /// How long.
     pub budget: Budget,
     /// Tokens a step.
     pub batch: usize,
     /// Tokens among which batches are drawn; filled anew when used up.
     pub buffer: usize,
+    /// Of Adam, at its height.
     pub learning_rate: f64,
     /// Share of the budget over which the learning rate grows to its full value.
     pub warm_up: f64,
@@ -85,10 +93,12 @@ pub struct TrainSpec {
     pub auxiliary_k: Option<usize>,
     /// A latent that has not fired for this many tokens is dead.
     pub dead_after: u64,
+    /// Of everything that is drawn.
     pub seed: u64,
 }
 
 impl TrainSpec {
+    /// SAELens' defaults for a TopK SAE.
     pub fn topk(k: usize, d_sae: usize, budget: Budget) -> Self {
         Self {
             architecture: Architecture::TopK { k },
@@ -107,6 +117,7 @@ impl TrainSpec {
         }
     }
 
+    /// SAELens' defaults for a ReLU SAE with an L1 loss.
     pub fn standard(l1: f64, d_sae: usize, budget: Budget) -> Self {
         let architecture = Architecture::Standard { l1, l1_warm_up: 0.05 };
         Self { architecture, auxiliary: 0.0, ..Self::topk(0, d_sae, budget) }

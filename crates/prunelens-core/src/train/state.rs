@@ -18,8 +18,11 @@ use crate::{
 /// State of a run between two steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
+    /// Of the SAE.
     pub weights: Weights,
+    /// Moments of the weights.
     pub adam: Adam,
+    /// Where in the text the run is.
     pub position: Position,
     /// Tokens trained on.
     pub tokens: u64,

@@ -10,6 +10,7 @@ use crate::{
 
 /// Where activations come from: groups of tokens that go through the model together.
 pub trait Activations {
+    /// Width of the activations.
     fn d_in(&self) -> usize;
 
     /// How many groups there are.
@@ -52,15 +53,18 @@ pub struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
+    /// From a place in the text on.
     pub fn new(source: &'a mut dyn Activations, spec: &'a TrainSpec, position: Position) -> Self {
         let (buffer, order) = (Vec::new(), Vec::new());
         Self { source, spec, position, scale: 1.0, buffer, order, groups: 0, epoch: None }
     }
 
+    /// Where in the text the next batch begins.
     pub fn position(&self) -> Position {
         self.position
     }
 
+    /// Factor that gives activations their average norm.
     pub fn set_scale(&mut self, scale: f32) {
         self.scale = scale;
     }

@@ -22,7 +22,9 @@ const MASKED: usize = 1 << 25;
 pub struct Encoder<'a> {
     /// `[d_sae, d_in]`.
     pub matrix: &'a Matrix,
+    /// Pruning of the matrix; `None` keeps all of it.
     pub mask: Mask<'a>,
+    /// One number a latent.
     pub bias: &'a Buffer<f32>,
     /// Factor on each pre-activation, bias included.
     pub scale: Option<&'a Buffer<f32>>,
@@ -42,6 +44,7 @@ pub enum Route {
 }
 
 impl Route {
+    /// The fastest route for so many tokens.
     pub fn of(tokens: usize) -> Self {
         if tokens <= FEW {
             Self::Few

@@ -14,8 +14,11 @@ use crate::{
 pub struct Norm<'a> {
     /// LayerNorm; else RMS norm.
     pub centred: bool,
+    /// Added to the mean square before the root is taken.
     pub eps: f64,
+    /// Factor on each column; `None` where it was folded into the next matrix.
     pub weight: Option<&'a Tensor>,
+    /// Added to each column.
     pub bias: Option<&'a Tensor>,
 }
 

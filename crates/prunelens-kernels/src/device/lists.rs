@@ -8,12 +8,16 @@ use crate::{
 
 /// Active latents per token, row-compressed as [`Latents`] are.
 pub struct Lists {
+    /// Where each row's latents begin, and the end of the last.
     pub offsets: Buffer<u64>,
+    /// Latents of all rows, ascending in each.
     pub indices: Buffer<u32>,
+    /// Their activations.
     pub values: Buffer<f32>,
 }
 
 impl Lists {
+    /// Latents on the CPU, uploaded.
     pub fn from_latents(backend: &dyn Backend, latents: &Latents) -> Result<Self> {
         let offsets: Vec<u64> = latents.offsets.iter().map(|at| *at as u64).collect();
         Ok(Self {
@@ -65,6 +69,7 @@ pub fn active(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize) -> Resul
 
 /// The k largest of each row.
 pub struct Top {
+    /// The chosen ones.
     pub latents: Latents,
     /// Per row: the k-th largest, the latest that was chosen; none if fewer than k are above zero.
     pub last: Vec<Option<u32>>,

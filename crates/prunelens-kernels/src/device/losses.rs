@@ -12,6 +12,7 @@ pub struct Losses {
     pub kl_div: f32,
     /// Cross-entropy of the target under p and under q; zero where the target is not in the vocabulary.
     pub ce_p: f32,
+    /// Cross-entropy of the target under q, zero where the target is not in the vocabulary.
     pub ce_q: f32,
 }
 

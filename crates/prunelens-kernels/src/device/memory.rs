@@ -13,8 +13,11 @@ use crate::{
 
 /// A piece of a GPU's memory; given back when its owner is dropped.
 pub struct Memory {
+    /// Where it begins on the GPU.
     pub address: u64,
+    /// Its length.
     pub bytes: usize,
+    /// What frees it when it is dropped.
     pub owner: Box<dyn Any + Send + Sync>,
 }
 
@@ -27,6 +30,7 @@ pub trait Element: Copy + Default + sealed::Sealed {}
 
 /// A number that tensors hold too.
 pub trait Float: Element {
+    /// candle's name of the type.
     const DTYPE: DType;
 }
 
@@ -59,12 +63,14 @@ impl<T: Element> Buffer<T> {
         Ok(Self { memory: backend.allocate(bytes.max(1))?, len, element: PhantomData })
     }
 
+    /// `len` zeros.
     pub fn zeros(backend: &dyn Backend, len: usize) -> Result<Self> {
         let mut buffer = Self::new(backend, len)?;
         backend.clear(&mut buffer.memory)?;
         Ok(buffer)
     }
 
+    /// Values of the CPU, uploaded.
     pub fn from_slice(backend: &dyn Backend, values: &[T]) -> Result<Self> {
         let mut buffer = Self::new(backend, values.len())?;
         if !values.is_empty() {
@@ -75,6 +81,7 @@ impl<T: Element> Buffer<T> {
         Ok(buffer)
     }
 
+    /// The values, read back.
     pub fn to_vec(&self, backend: &dyn Backend) -> Result<Vec<T>> {
         self.part(backend, 0..self.len)
     }
@@ -94,14 +101,17 @@ impl<T: Element> Buffer<T> {
         Ok(values)
     }
 
+    /// How many numbers.
     pub fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    /// Where they begin on the GPU.
     pub fn address(&self) -> u64 {
         self.memory.address
     }
@@ -145,8 +155,11 @@ pub(super) fn address<T: Element>(buffer: Option<&Buffer<T>>) -> u64 {
 
 /// Weights or logits in the type they are stored in.
 pub enum Values {
+    /// In 32 bits.
     F32(Buffer<f32>),
+    /// In bfloat16.
     Bf16(Buffer<bf16>),
+    /// In IEEE half precision.
     F16(Buffer<f16>),
 }
 
@@ -161,6 +174,7 @@ impl Values {
         }
     }
 
+    /// The same memory as a tensor of this shape.
     pub fn into_tensor(self, backend: &dyn Backend, shape: &[usize]) -> Result<Tensor> {
         match self {
             Self::F32(values) => values.into_tensor(backend, shape),
@@ -177,6 +191,7 @@ impl Values {
         }
     }
 
+    /// How many numbers.
     pub fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
@@ -185,10 +200,12 @@ impl Values {
         }
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Where they begin on the GPU.
     pub fn address(&self) -> u64 {
         match self {
             Self::F32(values) => values.address(),
@@ -218,11 +235,14 @@ impl Values {
 
 /// [`Ranks`] on a GPU.
 pub enum DeviceRanks {
+    /// Of groups of up to 65,536 weights.
     U16(Buffer<u16>),
+    /// Of larger groups.
     U32(Buffer<u32>),
 }
 
 impl DeviceRanks {
+    /// Ranks of the CPU, uploaded.
     pub fn new(backend: &dyn Backend, ranks: &Ranks) -> Result<Self> {
         Ok(match ranks {
             Ranks::U16(ranks) => Self::U16(Buffer::from_slice(backend, ranks)?),
@@ -230,6 +250,7 @@ impl DeviceRanks {
         })
     }
 
+    /// The ranks, read back.
     pub fn to_ranks(&self, backend: &dyn Backend) -> Result<Ranks> {
         Ok(match self {
             Self::U16(ranks) => Ranks::U16(ranks.to_vec(backend)?),
@@ -245,6 +266,7 @@ impl DeviceRanks {
         })
     }
 
+    /// Memory that they take.
     pub fn bytes(&self) -> u64 {
         self.width() as u64 * self.len() as u64
     }
@@ -257,6 +279,7 @@ impl DeviceRanks {
         }
     }
 
+    /// How many ranks.
     pub fn len(&self) -> usize {
         match self {
             Self::U16(ranks) => ranks.len(),
@@ -264,10 +287,12 @@ impl DeviceRanks {
         }
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Where they begin on the GPU.
     pub fn address(&self) -> u64 {
         match self {
             Self::U16(ranks) => ranks.address(),
@@ -289,8 +314,11 @@ pub type Mask<'a> = Option<(&'a DeviceRanks, u32)>;
 
 /// A matrix `[rows, columns]`.
 pub struct Matrix {
+    /// Rows of the matrix.
     pub rows: usize,
+    /// Columns of the matrix.
     pub columns: usize,
+    /// Row after row.
     pub values: Values,
 }
 
@@ -303,6 +331,7 @@ pub(super) struct Masked {
 }
 
 impl Matrix {
+    /// Refuses values that do not fill the matrix.
     pub fn new(rows: usize, columns: usize, values: Values) -> Result<Self> {
         let (expected, found) = (rows * columns, values.len());
         if expected != found {

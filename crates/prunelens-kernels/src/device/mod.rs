@@ -34,14 +34,18 @@ use crate::error::{Error, Result};
 /// A kernel's file in `src/cuda` (without its ending) and its name there.
 #[derive(Clone, Debug)]
 pub struct Kernel {
+    /// Name of the source in `src/cuda`, without its ending.
     pub file: &'static str,
+    /// Name of the function in it.
     pub name: String,
 }
 
 /// How many blocks, and threads in each.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
+    /// Along the two axes of the grid.
     pub blocks: [u32; 2],
+    /// In each block.
     pub threads: u32,
 }
 
@@ -83,11 +87,13 @@ pub trait Backend: Send + Sync {
     /// Where its tensors lie.
     fn device(&self) -> &Device;
 
+    /// Memory with anything in it.
     fn allocate(&self, bytes: usize) -> Result<Memory>;
     /// `to` is as long as `from`.
     fn write(&self, to: &mut Memory, from: &[u8]) -> Result<()>;
     /// From a byte on.
     fn read(&self, from: &Memory, start: usize, to: &mut [u8]) -> Result<()>;
+    /// Fill with zeros.
     fn clear(&self, memory: &mut Memory) -> Result<()>;
 
     /// What a contiguous tensor of this GPU's device occupies; it lives as long as the memory does.

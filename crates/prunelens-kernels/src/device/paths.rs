@@ -19,6 +19,7 @@ pub struct Pairs {
 }
 
 impl Pairs {
+    /// The (token, latent) pairs that fire, uploaded.
     pub fn new(backend: &dyn Backend, wanted: &Latents) -> Result<Self> {
         let of_row = |row: usize| std::iter::repeat_n(row as u32, wanted.row(row).0.len());
         let tokens: Vec<u32> = (0..wanted.rows()).flat_map(of_row).collect();
@@ -28,10 +29,12 @@ impl Pairs {
         })
     }
 
+    /// How many pairs.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }

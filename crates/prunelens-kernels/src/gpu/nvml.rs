@@ -9,15 +9,20 @@ use super::library::Library;
 /// What the library says of this machine.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Machine {
+    /// Version of the driver.
     pub driver: String,
     /// In the order of the bus; CUDA may number them otherwise.
     pub cards: Vec<Card>,
 }
 
+/// A GPU and its memory.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Card {
+    /// As the driver calls it.
     pub name: String,
+    /// All of its memory.
     pub total_bytes: u64,
+    /// What nobody has taken.
     pub free_bytes: u64,
     /// By every program.
     pub used_bytes: u64,

@@ -7,7 +7,9 @@ use crate::panics::catch_panic;
 /// What is known of a device once it is open.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Opened {
+    /// As the driver calls it.
     pub name: String,
+    /// All of its memory.
     pub total_bytes: u64,
     /// For this program: what it holds for later counts.
     pub free_bytes: u64,

@@ -18,12 +18,16 @@ const SILENT: f32 = 1e-8;
 /// One latent on one word.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Carrier {
+    /// In the SAE's dictionary.
     pub latent: u32,
+    /// On the word's token.
     pub activation: f32,
+    /// Of its decoder row and the letter's probe.
     pub cosine: f32,
 }
 
 impl Carrier {
+    /// What it adds along the probe.
     pub fn projection(&self) -> f64 {
         f64::from(self.activation) * f64::from(self.cosine)
     }

@@ -14,6 +14,7 @@ use crate::{
     readers::{Names, readers},
 };
 
+/// The job of this family.
 pub type AbsorptionJob = SessionJob<AbsorptionRun>;
 
 impl Metric for AbsorptionJob {

@@ -5,11 +5,14 @@ use prunelens_core::optim::lbfgs::{Options, minimise};
 /// Weights and bias.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Fit {
+    /// One a feature.
     pub weights: Vec<f64>,
+    /// Added to the weighted sum.
     pub bias: f64,
 }
 
 impl Fit {
+    /// Weighted sum and bias: positive for the class.
     pub fn score(&self, x: &[f64]) -> f64 {
         self.bias + self.weights.iter().zip(x).map(|(w, x)| w * x).sum::<f64>()
     }
@@ -18,8 +21,11 @@ impl Fit {
 /// One row of the data, or several equal ones.
 #[derive(Clone, Debug)]
 pub struct Sample {
+    /// Features.
     pub x: Vec<f64>,
+    /// It belongs to the class.
     pub positive: bool,
+    /// How many such rows this one stands for.
     pub count: f64,
 }
 

@@ -36,12 +36,17 @@ pub fn letter(class: usize) -> char {
 /// What to measure. Names are those of SAEBench's `AbsorptionEvalConfig` where it has them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AbsorptionSpec {
+    /// Of the split of words and of probes.
     pub random_seed: u64,
     /// By how much the F1 of k latents must exceed the best so far for the letter to count as split among k.
     pub f1_jump_threshold: f64,
+    /// Most latents of a k-sparse probe.
     pub max_k_value: usize,
+    /// Weight of the L1 loss of the probe that ranks latents.
     pub k_sparse_probe_l1_decay: f64,
+    /// Rows in a batch of that probe.
     pub k_sparse_probe_batch_size: usize,
+    /// Passes of that probe over the words.
     pub k_sparse_probe_num_epochs: usize,
     /// A letter counts if its ground-truth probe's F1 is above this.
     pub min_gt_probe_f1: f64,

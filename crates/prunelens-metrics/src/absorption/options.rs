@@ -21,9 +21,11 @@ pub struct AbsorptionOptions {
     pub min_letters: Option<usize>,
     /// Pruning of the `pruned` variant's SAE. Default: the session's.
     pub ratio: Option<f64>,
+    /// By which the SAE is pruned; default: the session's.
     pub criterion: Option<Criterion>,
 }
 
+/// What can be chosen.
 pub const PARAMS: &[Param] = &[VARIANTS, WORDS, MIN_LETTERS, RATIO, CRITERION];
 
 const WORDS: Param = Param {
@@ -56,6 +58,7 @@ const PROMPT: u64 = 90;
 /// Words of a large vocabulary, where all are asked for.
 const MANY: u64 = 100_000;
 
+/// The work ahead.
 pub fn cost(session: &Session, o: &AbsorptionOptions) -> Cost {
     let words = match o.words.unwrap_or_else(|| default_words(&session.original)) {
         0 => MANY.min(session.original.config.d_vocab as u64),

@@ -21,6 +21,7 @@ pub enum Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// How many rows.
     pub fn len(&self) -> usize {
         match self {
             Self::Dense(x, width) => x.len() / width,
@@ -28,10 +29,12 @@ impl Rows<'_> {
         }
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Numbers of a row.
     pub fn width(&self) -> usize {
         match self {
             Self::Dense(_, width) => *width,
@@ -56,7 +59,9 @@ impl Rows<'_> {
 /// Weights `[width, LETTERS]` and one bias a letter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
+    /// One row an input, one column a letter.
     pub weights: Vec<[f32; LETTERS]>,
+    /// One a letter.
     pub biases: [f32; LETTERS],
 }
 
@@ -77,6 +82,7 @@ impl Probe {
         Ok(Self { weights: (0..width).map(weight).collect(), biases })
     }
 
+    /// Numbers of a row that it reads.
     pub fn width(&self) -> usize {
         self.weights.len()
     }
@@ -101,14 +107,19 @@ impl Probe {
 /// How a probe is trained: Adam, binary cross-entropy with positives weighted by their rarity, an exponentially decaying rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recipe {
+    /// Rows in a batch.
     pub batch: usize,
+    /// Passes over all rows.
     pub epochs: usize,
+    /// Learning rate of the first step.
     pub start_rate: f64,
+    /// Learning rate of the last step.
     pub end_rate: f64,
     /// On the gradient, weights and biases alike.
     pub l2: f32,
     /// Times the mean over letters of the sum of absolute weights.
     pub l1: f32,
+    /// Of the order of rows.
     pub seed: u64,
 }
 
@@ -131,6 +142,7 @@ impl Recipe {
 /// A probe on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Training {
+    /// As it is trained.
     pub probe: Probe,
     first: Probe,
     second: Probe,
@@ -144,6 +156,7 @@ pub struct Training {
 const BUDGET: usize = 30_000_000;
 
 impl Training {
+    /// From a probe's weights, before the first step.
     pub fn new(start: Probe) -> Self {
         let zeros = Probe { weights: vec![[0.0; LETTERS]; start.width()], biases: [0.0; LETTERS] };
         Self { probe: start, first: zeros.clone(), second: zeros, steps: 0, epoch: 0, row: 0 }

@@ -120,6 +120,7 @@ impl Prompts {
         self.length() - self.from_end
     }
 
+    /// Words that nothing was trained on.
     pub fn test_words(&self) -> &[Word] {
         &self.words[self.training..]
     }

@@ -10,6 +10,7 @@ use super::{AbsorptionSpec, calculator::WordAbsorption, letter};
 /// One variant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AbsorptionResult {
+    /// Which of the four.
     pub variant: Variant,
     /// All letters, `a` first, as far as they are known.
     pub letters: Vec<LetterResult>,
@@ -22,6 +23,7 @@ pub struct AbsorptionResult {
 /// One letter of one variant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LetterResult {
+    /// The letter, from 0 for a.
     pub class: usize,
     /// F1 of the model's own probe for the letter, on test words.
     pub probe_f1: f64,
@@ -38,18 +40,22 @@ pub struct LetterResult {
 }
 
 impl LetterResult {
+    /// The letter itself.
     pub fn letter(&self) -> char {
         letter(self.class)
     }
 
+    /// Words whose first letter was absorbed in full.
     pub fn full(&self) -> usize {
         self.words.iter().filter(|(_, w)| w.full).count()
     }
 
+    /// Share of the words that were absorbed in full.
     pub fn full_absorption_rate(&self) -> f64 {
         self.full() as f64 / self.true_positives as f64
     }
 
+    /// Mean share of a word's probe projection that absorbing latents carry.
     pub fn mean_absorption_fraction(&self) -> f64 {
         self.words.iter().map(|(_, w)| w.fraction).sum::<f64>() / self.true_positives as f64
     }
@@ -58,11 +64,17 @@ impl LetterResult {
 /// Figures over the letters that count, under SAEBench's names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mean {
+    /// Mean over letters.
     pub mean_absorption_fraction_score: f64,
+    /// Mean over letters of the rate of full absorption.
     pub mean_full_absorption_score: f64,
+    /// Mean over letters.
     pub mean_num_split_features: f64,
+    /// Standard deviation over letters.
     pub std_dev_absorption_fraction_score: f64,
+    /// Standard deviation over letters.
     pub std_dev_full_absorption_score: f64,
+    /// Standard deviation over letters.
     pub std_dev_num_split_features: f64,
 }
 
@@ -104,7 +116,9 @@ pub struct Basis {
     pub prompts: u64,
     /// Of the model's ground-truth probe.
     pub probe: u64,
+    /// Words that probes were trained on.
     pub training_words: usize,
+    /// Words that were looked at.
     pub test_words: usize,
 }
 

@@ -136,10 +136,12 @@ impl AbsorptionRun {
         Ok(Self { spec, readers, hook, tokenizer, bos, prompts: None, groups, work, truths, current: None })
     }
 
+    /// What the run was asked to do.
     pub fn spec(&self) -> &AbsorptionSpec {
         &self.spec
     }
 
+    /// The variants that are measured.
     pub fn readers(&self) -> &[Reader] {
         &self.readers
     }

@@ -3,9 +3,13 @@
 /// Words by what a score above its limit says of them and what they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Confusion {
+    /// Told to be of the class, rightly.
     pub true_positives: usize,
+    /// Told to be of the class, wrongly.
     pub false_positives: usize,
+    /// Told not to be of the class, wrongly.
     pub false_negatives: usize,
+    /// Told not to be of the class, rightly.
     pub true_negatives: usize,
 }
 
@@ -29,14 +33,17 @@ impl Confusion {
         share(self.true_positives, self.true_positives + self.false_positives)
     }
 
+    /// Share of the class that was told.
     pub fn recall(&self) -> f64 {
         share(self.true_positives, self.true_positives + self.false_negatives)
     }
 
+    /// Harmonic mean of precision and recall.
     pub fn f1(&self) -> f64 {
         share(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
     }
 
+    /// Share of all that was told rightly.
     pub fn accuracy(&self) -> f64 {
         let right = self.true_positives + self.true_negatives;
         share(right, right + self.false_positives + self.false_negatives)

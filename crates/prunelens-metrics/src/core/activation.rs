@@ -115,14 +115,19 @@ pub struct ActivationFigures {
     pub explained_variance_legacy: f64,
     /// Mean over tokens of `|r|^2` divided by the number of tokens in the token's batch (not by d_in).
     pub mse: f64,
+    /// Mean cosine of an activation and its reconstruction.
     pub cossim: f64,
+    /// Mean norm of the activations.
     pub l2_norm_in: f64,
+    /// Mean norm of the reconstructions.
     pub l2_norm_out: f64,
     /// Mean of the ratios of norms.
     pub l2_ratio: f64,
     /// Mean over batches of mean `|out|^2` over mean `x . out`.
     pub relative_reconstruction_bias: f64,
+    /// Latents that fire on a token, on average.
     pub l0: f64,
+    /// Sum of a token's latents, on average.
     pub l1: f64,
     /// `sum |r|^2 / (tokens d_in)`.
     pub mse_per_element: f64,
@@ -140,6 +145,7 @@ pub struct DensityFigures {
 }
 
 impl ActivationSums {
+    /// Of no token yet.
     pub fn new(d_in: usize, d_sae: usize) -> Self {
         Self {
             batches: 0.0,
@@ -211,6 +217,7 @@ impl ActivationSums {
         }
     }
 
+    /// How often each latent fires.
     pub fn density(&self) -> DensityFigures {
         let counts = &self.latents;
         DensityFigures {

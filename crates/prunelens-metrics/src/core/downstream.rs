@@ -39,10 +39,15 @@ struct KlSums {
 /// Figures of the downstream part under SAEBench's names, in nats; NaN where undefined.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DownstreamFigures {
+    /// Divergence of the logits with the reconstruction at the hook, in nats.
     pub kl_div_with_sae: f64,
+    /// Divergence of the logits with zeros at the hook, in nats.
     pub kl_div_with_ablation: f64,
+    /// Cross-entropy of the model as it is.
     pub ce_loss_without_sae: f64,
+    /// Cross-entropy with the reconstruction at the hook.
     pub ce_loss_with_sae: f64,
+    /// Cross-entropy with zeros at the hook.
     pub ce_loss_with_ablation: f64,
 }
 

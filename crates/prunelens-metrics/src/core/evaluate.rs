@@ -18,17 +18,25 @@ use crate::{
 /// Figures on held-out text, with the names of the core metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
+    /// That were measured on.
     pub tokens: usize,
     /// `1 - sum |r|^2 / sum |x - mean x|^2`.
     pub explained_variance: f64,
+    /// Mean squared error of a number.
     pub mse: f64,
+    /// Latents that fire on a token, on average.
     pub l0: f64,
     /// Share of the latents that fire on none of the tokens.
     pub dead: f64,
+    /// Share of the loss by ablation that the reconstruction gives back.
     pub ce_loss_score: f64,
+    /// Cross-entropy with the reconstruction at the hook.
     pub ce_loss_with_sae: f64,
+    /// Cross-entropy of the model as it is.
     pub ce_loss_without_sae: f64,
+    /// Cross-entropy with zeros at the hook.
     pub ce_loss_with_ablation: f64,
+    /// Share of the divergence by ablation that the reconstruction gives back.
     pub kl_div_score: f64,
 }
 

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 /// Activations of one batch at the hook, in the SAE's space, and which of them count.
 pub struct Inputs {
+    /// Width of an activation.
     pub d_in: usize,
     /// Tokens of a row; the batch is whole rows.
     pub length: usize,
@@ -22,6 +23,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// Of rows of `length` tokens; `kept` are those that count.
     pub fn new(x: Vec<f32>, d_in: usize, length: usize, kept: Vec<bool>) -> Self {
         let mut sum = vec![0.0; d_in];
         for (row, _) in x.chunks_exact(d_in).zip(&kept).filter(|(_, kept)| **kept) {

@@ -20,6 +20,7 @@ use crate::{
     readers::{Names, readers},
 };
 
+/// The job of this family.
 pub type CoreJob = SessionJob<CoreRun>;
 
 impl Metric for CoreJob {

@@ -27,7 +27,9 @@ pub use run::{CoreRun, check_comparable};
 pub struct CoreSpec {
     /// Rows in a batch. `mse` and two other figures depend on it.
     pub batch_size_prompts: usize,
+    /// Batches that losses and divergences are measured on.
     pub n_eval_reconstruction_batches: usize,
+    /// Batches that reconstructions and latents are measured on.
     pub n_eval_sparsity_variance_batches: usize,
     /// Tokens in a row.
     pub context_size: usize,
@@ -51,6 +53,7 @@ impl CoreSpec {
         }
     }
 
+    /// Batches that are read in all.
     pub fn batches(&self) -> usize {
         self.n_eval_reconstruction_batches.max(self.n_eval_sparsity_variance_batches)
     }

@@ -18,16 +18,22 @@ pub struct CoreOptions {
     pub variants: Vec<Variant>,
     /// Default: the session's text, else the built-in held-out text.
     pub text: Option<PathBuf>,
+    /// Rows of tokens; default: as many as suit the machine.
     pub rows: Option<usize>,
+    /// Tokens in a row.
     pub context: Option<usize>,
+    /// Rows that are read together.
     pub batch: Option<usize>,
     /// Pruning of the `pruned` variant's SAE. Default: the session's.
     pub ratio: Option<f64>,
+    /// By which the SAE is pruned; default: the session's.
     pub criterion: Option<Criterion>,
 }
 
+/// What can be chosen.
 pub const PARAMS: &[Param] = &[VARIANTS, ROWS, CONTEXT_SIZE, BATCH_SIZE, RATIO, CRITERION, TEXT];
 
+/// How many rows of tokens are measured on.
 pub const ROWS: Param = Param {
     name: "rows",
     help: "Token rows to measure on [default: by the size of the model]",
@@ -36,6 +42,7 @@ pub const ROWS: Param = Param {
     of_session: false,
 };
 
+/// How many rows are read together.
 pub const BATCH_SIZE: Param = Param {
     name: "batch",
     help: "Rows in a batch; SAEBench's mse depends on it [default: 8]",
@@ -44,6 +51,7 @@ pub const BATCH_SIZE: Param = Param {
     of_session: false,
 };
 
+/// Rows in a batch, unless another number is asked for.
 pub const BATCH: usize = 8;
 
 /// Enough for steady figures in about a minute on two cores.
@@ -55,6 +63,7 @@ pub fn default_rows(model: &Model) -> usize {
     }
 }
 
+/// The work ahead.
 pub fn cost(session: &Session, o: &CoreOptions) -> Cost {
     let d_vocab = session.original.config.d_vocab;
     let rows = o.rows.unwrap_or_else(|| default_rows(&session.original));

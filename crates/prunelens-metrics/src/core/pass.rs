@@ -37,7 +37,9 @@ pub struct Measured {
     pub x: Vec<f32>,
     /// What became of it in the reconstructions.
     pub errors: Vec<Vec<TokenErrors>>,
+    /// Of each reader.
     pub latents: Vec<Latents>,
+    /// Of each reader, where this batch is measured for them.
     pub losses: Option<Losses>,
 }
 

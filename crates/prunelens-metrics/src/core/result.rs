@@ -12,11 +12,15 @@ use crate::Better;
 /// The core metric of one variant; NaN where undefined or not known yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CoreResult {
+    /// What the reconstruction does to the model.
     pub downstream: DownstreamFigures,
+    /// How good the reconstruction is.
     pub activation: ActivationFigures,
     /// Tokens of the rows used, masked ones included.
     pub total_tokens_eval_reconstruction: usize,
+    /// Tokens that reconstructions and latents were measured on.
     pub total_tokens_eval_sparsity_variance: usize,
+    /// How often each latent fires.
     pub density: DensityFigures,
     /// Empty until the weights have been looked at.
     pub weights: Arc<WeightFigures>,
@@ -24,9 +28,13 @@ pub struct CoreResult {
 
 /// One number of a [`CoreResult`].
 pub struct Figure {
+    /// Of SAEBench's categories.
     pub category: &'static str,
+    /// As SAEBench names it.
     pub name: &'static str,
+    /// Which way is better.
     pub better: Better,
+    /// Reads it off a result.
     pub get: fn(&CoreResult) -> f64,
 }
 

@@ -122,10 +122,12 @@ impl CoreRun {
         self
     }
 
+    /// What the run was asked to do.
     pub fn spec(&self) -> &CoreSpec {
         &self.spec
     }
 
+    /// The variants that are measured.
     pub fn readers(&self) -> &[Reader] {
         &self.readers
     }

@@ -11,10 +11,15 @@ use super::cosine::MaxCosine;
 /// One value a latent; NaN where undefined, as for a latent whose encoder is pruned away whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WeightFigures {
+    /// Of each latent.
     pub encoder_bias: Vec<f64>,
+    /// Norm of each latent's encoder column.
     pub encoder_norm: Vec<f64>,
+    /// Cosine of each latent's encoder column and decoder row.
     pub encoder_decoder_cosine_sim: Vec<f64>,
+    /// Largest cosine of each latent's encoder column with another's.
     pub max_encoder_cosine_sim: Vec<f64>,
+    /// Largest cosine of each latent's decoder row with another's.
     pub max_decoder_cosine_sim: Vec<f64>,
 }
 

@@ -15,11 +15,13 @@ use super::prompts::{Asking, Prefixes, Prompt, prompts};
 /// How much of an attribute is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
+    /// Name of the attribute.
     pub attribute: String,
     /// Entities whose label at least one template brings out.
     pub entities: usize,
     /// Prompts answered right.
     pub prompts: usize,
+    /// Prompts that the model was asked.
     pub asked: usize,
     /// Templates that bring out at least one label.
     pub templates: usize,

@@ -27,6 +27,7 @@ use crate::{
 const SELECTION: [(&str, &[&str]); 2] =
     [("city", &["Country", "Continent", "Language"]), ("nobel_prize_winner", &["Country of Birth", "Field", "Gender"])];
 
+/// The job of this family.
 pub type RavelJob = SessionJob<RavelRun>;
 
 impl Metric for RavelJob {

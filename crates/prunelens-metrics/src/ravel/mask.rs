@@ -22,6 +22,7 @@ use super::{
 /// A logit for each latent, with Adam's running means of its gradients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mask {
+    /// One a latent: a positive one lets the latent through.
     pub logits: Vec<f32>,
     first: Vec<f32>,
     second: Vec<f32>,
@@ -29,10 +30,12 @@ pub struct Mask {
 }
 
 impl Mask {
+    /// All latents half open.
     pub fn new(d_sae: usize) -> Self {
         Self::with(vec![0.0; d_sae])
     }
 
+    /// From numbers that were kept.
     pub fn with(logits: Vec<f32>) -> Self {
         let zeros = vec![0.0; logits.len()];
         Self { logits, first: zeros.clone(), second: zeros, steps: 0 }
@@ -91,6 +94,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// Latents of both texts of some pairs, at the place where they are exchanged.
     pub fn read(
         model: &Model,
         prefixes: &mut Prefixes,
@@ -183,9 +187,11 @@ fn entries(latents: &Latents, row: usize) -> impl Iterator<Item = (u32, f32)> {
 
 /// Loss of a batch with the latents mixed by `share`, its logits, and the gradient by `share`.
 pub struct Loss {
+    /// Of the batch.
     pub loss: f64,
     /// `[pairs, d_vocab]`.
     pub logits: Tensor,
+    /// Its gradient by the share of each latent that comes from the other text.
     pub by_share: Vec<f32>,
 }
 
@@ -287,17 +293,21 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<(f64, Tensor)> 
 /// Right answers and all, of cause and isolation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
+    /// Pairs whose attribute changed as it should, of so many.
     pub cause: (usize, usize),
+    /// Pairs whose other attributes stayed, of so many.
     pub isolation: (usize, usize),
 }
 
 impl Tally {
+    /// One pair: whether it is about the attribute that should change, and whether the answer was right.
     pub fn add(&mut self, cause: bool, right: bool) {
         let (rights, all) = if cause { &mut self.cause } else { &mut self.isolation };
         *rights += usize::from(right);
         *all += 1;
     }
 
+    /// Counts of other pairs added.
     pub fn merge(&mut self, other: Self) {
         for (mine, other) in [(&mut self.cause, other.cause), (&mut self.isolation, other.isolation)] {
             *mine = (mine.0 + other.0, mine.1 + other.1);
@@ -309,10 +319,12 @@ impl Tally {
         self.cause.0 as f64 / self.cause.1 as f64
     }
 
+    /// Share of the other attributes that stayed.
     pub fn isolation_score(&self) -> f64 {
         self.isolation.0 as f64 / self.isolation.1 as f64
     }
 
+    /// Mean of cause and isolation.
     pub fn disentanglement_score(&self) -> f64 {
         (self.cause_score() + self.isolation_score()) / 2.0
     }

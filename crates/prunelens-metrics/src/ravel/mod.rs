@@ -35,9 +35,13 @@ pub struct RavelSpec {
     pub train_test_split: f64,
     /// Pairs in a batch.
     pub llm_batch_size: usize,
+    /// Of Adam.
     pub learning_rate: f64,
+    /// Passes over the pairs.
     pub num_epochs: usize,
+    /// Tokens of an answer.
     pub n_generated_tokens: usize,
+    /// Of all that is drawn.
     pub random_seed: u64,
 }
 

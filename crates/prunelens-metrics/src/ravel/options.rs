@@ -19,17 +19,25 @@ pub struct RavelOptions {
     pub variants: Vec<Variant>,
     /// Folder of the entity files.
     pub data: Option<PathBuf>,
+    /// Most entities of a class.
     pub entities: Option<usize>,
+    /// Most prompts of an attribute.
     pub prompts: Option<usize>,
+    /// Pairs of an attribute.
     pub pairs: Option<usize>,
+    /// Passes over the pairs.
     pub epochs: Option<usize>,
+    /// Pairs that are read together.
     pub batch: Option<usize>,
+    /// Of all that is drawn.
     pub seed: Option<u64>,
     /// Pruning of the `pruned` variant's SAE. Default: the session's.
     pub ratio: Option<f64>,
+    /// By which the SAE is pruned; default: the session's.
     pub criterion: Option<Criterion>,
 }
 
+/// What can be chosen.
 pub const PARAMS: &[Param] = &[VARIANTS, DATA, ENTITIES, PROMPTS, PAIRS, EPOCHS, BATCH, SEED, RATIO, CRITERION];
 
 const ENTITIES: Param = Param {
@@ -94,6 +102,7 @@ const OWN_TOKENS: u64 = 12;
 /// Attributes of a class, roughly.
 const ATTRIBUTES: u64 = 3;
 
+/// The work ahead.
 pub fn cost(session: &Session, o: &RavelOptions) -> Cost {
     let spec = RavelSpec::default();
     let (prompts, pairs) = amounts(&session.original);

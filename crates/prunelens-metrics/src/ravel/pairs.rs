@@ -15,7 +15,9 @@ use super::{
 /// their class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pair {
+    /// The prompt that is changed.
     pub base: usize,
+    /// The prompt that latents are taken from.
     pub source: usize,
     /// The answer's first token before the change.
     pub before: u32,
@@ -40,7 +42,9 @@ impl Pair {
 /// The pairs of one attribute, in whole batches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pairs {
+    /// Pairs that masks are trained on.
     pub train: Vec<Pair>,
+    /// Pairs that masks are tested on.
     pub test: Vec<Pair>,
 }
 

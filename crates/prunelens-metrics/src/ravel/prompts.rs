@@ -20,14 +20,19 @@ use super::completion::is_right;
 /// One prompt. Entities, attributes and templates are named by their place in their class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
+    /// With the entity's name in place.
     pub text: String,
+    /// Its tokens.
     pub ids: Vec<u32>,
     /// The last token of the entity.
     pub at: usize,
     /// Tokens at the start that all prompts of the template have in common, fewer than `at + 1`.
     pub shared: usize,
+    /// Among the class's entities.
     pub entity: usize,
+    /// Among the class's attributes.
     pub attribute: usize,
+    /// Among the attribute's templates.
     pub template: usize,
     /// What it asks for.
     pub label: String,
@@ -38,6 +43,7 @@ pub struct Prompt {
 pub struct Answer {
     /// The first token.
     pub first: u32,
+    /// The model's answer is the attribute's value.
     pub right: bool,
 }
 
@@ -158,6 +164,7 @@ impl Prefixes {
 /// What answers are judged with.
 #[derive(Clone, Copy)]
 pub struct Asking<'a> {
+    /// Of the models.
     pub tokenizer: &'a Tokenizer,
     /// Tokens of an answer.
     pub count: usize,

@@ -31,11 +31,13 @@ use crate::{
 
 /// The prompts of one entity class.
 pub struct Class {
+    /// Such as `city`.
     pub name: String,
     /// All attributes of the class.
     pub attributes: Vec<String>,
     /// Those measured, by their place.
     pub chosen: Vec<usize>,
+    /// All that may be part of a pair.
     pub prompts: Vec<Prompt>,
 }
 
@@ -122,10 +124,12 @@ impl RavelRun {
         Ok(run)
     }
 
+    /// What the run was asked to do.
     pub fn spec(&self) -> &RavelSpec {
         &self.spec
     }
 
+    /// The variants that are measured.
     pub fn readers(&self) -> &[Reader] {
         &self.readers
     }

@@ -54,12 +54,14 @@ impl Outcome {
     };
 }
 
+/// All that a stopped run goes on from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Tells prompts, settings and variants from others.
     pub of: u64,
     /// Class by class, as far as prompts were asked.
     pub answers: Vec<Vec<Answer>>,
+    /// What is next.
     pub at: Cursor,
     /// Of the readers of the group at work.
     pub masks: Vec<Mask>,

@@ -19,6 +19,7 @@ pub struct DecoderDots {
 }
 
 impl DecoderDots {
+    /// Ranks the latents of a reader by each probe.
     pub fn new(reader: &Reader, probes: &[LinearProbe], tick: Tick) -> Result<Self> {
         const BLOCK: usize = 1024;
         let (sae, d) = (&reader.sae, reader.sae.d_in());
@@ -136,6 +137,7 @@ impl Logits {
         self.values[(text * self.levels + level) * self.probes + probe]
     }
 
+    /// Share of a draw that a probe tells rightly, with so many latents ablated.
     pub fn accuracy(&self, draw: &Draw, level: usize, probe: usize) -> f64 {
         draw.accuracy(|text| self.get(text, level, probe))
     }

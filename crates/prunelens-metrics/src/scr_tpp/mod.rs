@@ -39,6 +39,7 @@ const PARAMS: &[Param] = &params(LATENTS);
 pub struct Ablations {
     /// Ascending.
     pub n_values: Vec<usize>,
+    /// Names of the data sets.
     pub datasets: Vec<String>,
     /// The pairs of each data set.
     pub pairs: Vec<Vec<[String; 2]>>,

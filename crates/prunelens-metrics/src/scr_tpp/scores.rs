@@ -3,6 +3,7 @@
 /// One class ablated with one number of latents.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TppScore {
+    /// Intended less unintended.
     pub total: f64,
     /// What the class's own probe loses.
     pub intended: f64,

@@ -22,6 +22,7 @@ use crate::{
     },
 };
 
+/// Spurious correlation removal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scr(pub Ablations);
 
@@ -31,6 +32,7 @@ const SECOND: usize = 0;
 const CLASS: usize = 1;
 const BIASED: usize = 2;
 
+/// What is drawn for one pair of classes.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Work {
     probes: Vec<LinearProbe>,
@@ -39,7 +41,9 @@ pub struct Work {
 
 /// What all probes are tested on and effects are taken over: one draw a probe.
 pub struct Draws {
+    /// Draws that probes are trained on.
     pub train: Vec<Draw>,
+    /// Draws that probes are tested on.
     pub test: Vec<Draw>,
 }
 
@@ -57,8 +61,10 @@ impl Draws {
 /// `[data][probe]`: what each probe makes of each couple of sets.
 pub type Table = [[f64; PROBES]; PROBES];
 
+/// What probes tell, with and without ablation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accuracies {
+    /// Without ablation.
     pub clean: Table,
     /// For each probe whose latents are ablated, and each number of them.
     pub ablated: Vec<Vec<Table>>,
@@ -92,6 +98,7 @@ impl Accuracies {
         Ok(Self { clean, ablated })
     }
 
+    /// Scores at each number of ablated latents.
     pub fn result(&self, n_values: &[usize]) -> UnitResult {
         // Direction 1: without the latents of the second label, how well does the biased probe know the class?
         let directions = [(SECOND, CLASS), (CLASS, SECOND)];

@@ -21,6 +21,7 @@ use crate::{
     },
 };
 
+/// Targeted probe perturbation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tpp(pub Ablations);
 
@@ -42,6 +43,7 @@ pub struct Draws {
 }
 
 impl Draws {
+    /// Draws balanced sets for each class from these texts.
     pub fn new(train: &[Vec<usize>], test: &[Vec<usize>], n_values: usize, chance: &mut impl Permutations) -> Self {
         let mut all = |sets: &[Vec<usize>]| -> Vec<Draw> {
             (0..sets.len()).map(|class| Draw::one_against_rest(sets, class, chance)).collect()
@@ -55,6 +57,7 @@ impl Draws {
 /// Accuracies of all probes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accuracies {
+    /// Of each class's probe, without ablation.
     pub clean: Vec<f64>,
     /// Ablated class, number of latents, evaluated class.
     pub ablated: Vec<Vec<Vec<f64>>>,

@@ -27,9 +27,12 @@ pub const K_VALUES: [usize; 7] = [1, 2, 5, 10, 20, 50, 100];
 /// Probes on everything, not on a few columns.
 pub const FULL: Training = Training { epochs: 100, batch: 250, lr: 1e-2, l1_penalty: 0.0, patience: 10 };
 
+/// Probes on few latents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SparseProbing {
+    /// Numbers of latents.
     pub k_values: Vec<usize>,
+    /// Names of the data sets.
     pub datasets: Vec<String>,
     /// Real sizes: of the largest data set.
     pub sizes: Sizes,

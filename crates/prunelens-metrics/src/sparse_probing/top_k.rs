@@ -11,6 +11,7 @@ use crate::texts::{
 pub struct TopK {
     /// Ascending.
     pub columns: Vec<usize>,
+    /// On the chosen latents alone.
     pub probe: Logistic,
 }
 
@@ -32,6 +33,7 @@ pub fn fit(examples: &impl Examples, train: &Draw, k: usize) -> TopK {
 }
 
 impl TopK {
+    /// Share of a draw that is told rightly.
     pub fn accuracy(&self, examples: &impl Examples, test: &Draw) -> f64 {
         test.accuracy(|row| self.probe.score(self.columns.iter().map(|&at| f64::from(examples.value(row, at)))))
     }

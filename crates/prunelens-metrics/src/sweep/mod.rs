@@ -41,6 +41,7 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// As flags and files spell it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Masked => "masked",
@@ -52,6 +53,7 @@ impl Mode {
 /// At which ratios, by which criteria.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SweepSpec {
+    /// How losses are measured.
     pub mode: Mode,
     /// Ascending, each once, above 0: the SAE as it is belongs to every curve.
     pub ratios: Vec<f64>,
@@ -60,6 +62,7 @@ pub struct SweepSpec {
 }
 
 impl SweepSpec {
+    /// Refuses what cannot be swept.
     pub fn new(mode: Mode, ratios: &[f64], criteria: &[Criterion]) -> Result<Self> {
         if let Some(wrong) = ratios.iter().find(|r| !(0.0..1.0).contains(*r)) {
             return Err(Error::Usage(format!(

@@ -18,9 +18,11 @@ use crate::{
 pub struct SweepOptions {
     /// Those present, if none are named.
     pub variants: Vec<Variant>,
+    /// Ascending.
     pub ratios: Vec<f64>,
     /// Default: the session's.
     pub criteria: Vec<Criterion>,
+    /// How losses are measured.
     #[serde(rename = "loss")]
     pub mode: Mode,
     /// Layers to sweep, with the SAEs that the patterns give. Empty: the session's own.
@@ -33,8 +35,11 @@ pub struct SweepOptions {
     pub trained_sae: Option<PathBuf>,
     /// Default: the session's text, else the built-in held-out text.
     pub text: Option<PathBuf>,
+    /// Rows of tokens; default: as many as suit the machine.
     pub rows: Option<usize>,
+    /// Tokens in a row.
     pub context: Option<usize>,
+    /// Rows that are read together.
     pub batch: Option<usize>,
 }
 
@@ -48,6 +53,7 @@ impl SweepOptions {
     }
 }
 
+/// What can be chosen.
 pub const PARAMS: &[Param] =
     &[RATIOS_SWEPT, CRITERIA, VARIANTS, ROWS, CONTEXT_SIZE, BATCH_SIZE, LOSS, LAYERS, LAYER_SAES, LAYER_TRAINED, TEXT];
 
@@ -100,6 +106,7 @@ const LAYER_TRAINED: Param = Param {
     of_session: true,
 };
 
+/// The work ahead.
 pub fn cost(session: &Session, o: &SweepOptions) -> Cost {
     let config = &session.original.config;
     let rows = o.rows.unwrap_or_else(|| default_rows(&session.original));

@@ -61,6 +61,7 @@ struct State {
 }
 
 impl PaperRun {
+    /// Over batches of rows, each a mean of its own.
     pub fn new(readers: Vec<Reader>, batches: Vec<Vec<Vec<u32>>>) -> Result<Self> {
         if readers.is_empty() || batches.is_empty() {
             return Err(Error::invalid("a sweep needs an SAE and at least one batch of text"));
@@ -162,6 +163,7 @@ impl PaperRun {
         to_bytes(&State { batch: self.batch, group: self.group, sums: self.sums.clone() })
     }
 
+    /// Go on from the state of a run over the same data.
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
         let state: State = from_bytes(state)?;
         let fits = state.sums.len() == self.sums.len() && state.batch <= self.batches.len();

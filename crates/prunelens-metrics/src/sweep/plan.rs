@@ -23,6 +23,7 @@ pub struct SweepRows {
     pub core: CoreSpec,
     /// In masked mode of `core.context_size` tokens; in paper mode batches of documents.
     pub batches: Vec<Vec<Vec<u32>>>,
+    /// Tokens that reconstructions are not measured on.
     pub special: HashSet<u32>,
 }
 
@@ -99,6 +100,7 @@ impl LayerRun {
         Ok(Self { hook: session.hook, fixed, curves, run })
     }
 
+    /// Do the next part; false when all is done.
     pub fn step(&mut self, tick: Tick) -> Result<bool> {
         match &mut self.run {
             Run::Masked(run) => run.step(tick),
@@ -146,6 +148,7 @@ impl LayerRun {
         Ok(self.result())
     }
 
+    /// What is done, for `restore`.
     pub fn state(&self) -> Result<Vec<u8>> {
         match &self.run {
             Run::Masked(run) => run.state(),
@@ -153,6 +156,7 @@ impl LayerRun {
         }
     }
 
+    /// Go on from the state of a run over the same data, settings and variants.
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
         match &mut self.run {
             Run::Masked(run) => run.restore(state),

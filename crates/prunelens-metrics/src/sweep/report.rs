@@ -12,11 +12,15 @@ use crate::{
 
 /// What the files of one run have in common.
 pub struct Common<'a> {
+    /// What was swept.
     pub spec: &'a SweepSpec,
+    /// What was measured on.
     pub rows: &'a CoreSpec,
     /// Rows measured.
     pub documents: usize,
+    /// In which the models computed.
     pub dtype: DType,
+    /// Of the run.
     pub stamp: &'a RunStamp,
 }
 

@@ -15,17 +15,29 @@ use crate::{Better, core::CoreResult};
 /// it has no name for are `variance_explained`, `mse_per_element` and `alive`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PointFigures {
+    /// Cross-entropy of the model as it is.
     pub ce_loss_without_sae: f64,
+    /// Cross-entropy with zeros at the hook.
     pub ce_loss_with_ablation: f64,
+    /// Cross-entropy with the reconstruction at the hook.
     pub ce_loss_with_sae: f64,
+    /// Share of the loss by ablation that the reconstruction gives back.
     pub ce_loss_score: f64,
+    /// Divergence of the logits with the reconstruction at the hook, in nats.
     pub kl_div_with_sae: f64,
+    /// As SAEBench's core has it: about the mean over the batch.
     pub explained_variance: f64,
+    /// One less the ratio of all squared errors and all variance.
     pub variance_explained: f64,
+    /// Mean squared error of a token.
     pub mse: f64,
+    /// Mean squared error of a number.
     pub mse_per_element: f64,
+    /// Mean cosine of an activation and its reconstruction.
     pub cossim: f64,
+    /// Latents that fire on a token, on average.
     pub l0: f64,
+    /// Share of the dictionary that fired at least once.
     pub frac_alive: f64,
     /// Latents that fired at least once.
     pub alive: f64,
@@ -33,8 +45,11 @@ pub struct PointFigures {
 
 /// One of them.
 pub struct PointFigure {
+    /// As files and tables name it.
     pub name: &'static str,
+    /// Which way is better.
     pub better: Better,
+    /// Reads it off a point.
     pub get: fn(&PointFigures) -> f64,
 }
 
@@ -59,6 +74,7 @@ pub const FIGURES: [PointFigure; 13] = [
 pub const SHOWN: usize = 6;
 
 impl PointFigures {
+    /// Nothing was measured.
     pub const UNKNOWN: Self = Self {
         ce_loss_without_sae: f64::NAN,
         ce_loss_with_ablation: f64::NAN,
@@ -103,6 +119,7 @@ impl From<&CoreResult> for PointFigures {
 /// The pretrained SAE on the pruned model, by ratio.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
+    /// By which the SAE is pruned along the curve.
     pub criterion: Criterion,
     /// (ratio, figures), ascending; the first is the SAE as it is, at ratio 0.
     pub points: Vec<(f64, PointFigures)>,
@@ -114,6 +131,7 @@ impl Curve {
         knee(&self.points.iter().map(|(ratio, figures)| (*ratio, figures.ce_loss_with_sae)).collect::<Vec<_>>())
     }
 
+    /// The ratio from which the loss climbs.
     pub fn knee_ratio(&self) -> Option<f64> {
         self.knee().map(|at| self.points[at].0)
     }
@@ -122,6 +140,7 @@ impl Curve {
 /// One layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerResult {
+    /// Where the SAEs of the layer read.
     pub hook: HookPoint,
     /// Variants without a ratio: original, transfer, trained.
     pub fixed: Vec<(Variant, PointFigures)>,

@@ -28,6 +28,7 @@ pub enum Summary {
 /// A unit's texts on one model.
 #[derive(Debug)]
 pub struct Rows {
+    /// Width of a model's activation.
     pub width: usize,
     /// Mean activations `[texts, width]`.
     pub means: Vec<f32>,

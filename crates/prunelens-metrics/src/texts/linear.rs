@@ -8,15 +8,20 @@ use super::draws::{Draw, Permutations};
 /// `logit = w x + b`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinearProbe {
+    /// One a column.
     pub weight: Vec<f32>,
+    /// Added to the weighted sum.
     pub bias: f32,
 }
 
 /// How a probe is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Training {
+    /// Passes over the examples.
     pub epochs: usize,
+    /// Examples in a batch.
     pub batch: usize,
+    /// Of Adam.
     pub lr: f64,
     /// Factor of `sum |w|` in the loss.
     pub l1_penalty: f64,
@@ -28,24 +33,30 @@ const WEIGHT_DECAY: f64 = 0.01;
 
 /// Rows that a probe reads.
 pub trait Examples {
+    /// Numbers of a row.
     fn width(&self) -> usize;
     /// Values that are looked at for one row.
     fn cost(&self, row: usize) -> usize;
+    /// Weighted sum of a row.
     fn dot(&self, row: usize, weight: &[f32]) -> f32;
     /// `out += factor * row`.
     fn add(&self, row: usize, factor: f32, out: &mut [f32]);
     /// Every value that may not be 0, with its column.
     fn each(&self, row: usize, read: &mut dyn FnMut(usize, f32));
+    /// One number of a row.
     fn value(&self, row: usize, column: usize) -> f32;
 }
 
 /// Dense rows end to end.
 pub struct Dense<'a> {
+    /// Row after row.
     pub values: &'a [f32],
+    /// Numbers of a row.
     pub width: usize,
 }
 
 impl Dense<'_> {
+    /// The numbers of a row.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.width..(row + 1) * self.width]
     }
@@ -131,6 +142,7 @@ impl LinearProbe {
         Self { weight: (0..width).map(|_| draw()).collect(), bias: draw() }
     }
 
+    /// Positive for the class.
     pub fn logit(&self, examples: &impl Examples, row: usize) -> f64 {
         f64::from(examples.dot(row, &self.weight)) + f64::from(self.bias)
     }

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Weights and bias; positive scores are the positive class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Logistic {
+    /// One a column.
     pub weights: Vec<f64>,
+    /// Added to the weighted sum.
     pub bias: f64,
 }
 
@@ -51,6 +53,7 @@ impl Logistic {
         Self { weights: at, bias }
     }
 
+    /// Positive for the class.
     pub fn score(&self, x: impl IntoIterator<Item = f64>) -> f64 {
         self.weights.iter().zip(x).map(|(w, x)| w * x).sum::<f64>() + self.bias
     }

@@ -28,6 +28,7 @@ pub struct TextOptions {
     pub n_values: Vec<usize>,
     /// Texts for and against a class together.
     pub train_size: Option<usize>,
+    /// Texts that probes are tested on; default: by the model's size.
     pub test_size: Option<usize>,
     /// Tokens of a text that are read.
     pub context: Option<usize>,
@@ -35,6 +36,7 @@ pub struct TextOptions {
     pub memory: Option<usize>,
     /// Pruning of the `pruned` variant's SAE. Default: the session's.
     pub ratio: Option<f64>,
+    /// By which the SAE is pruned; default: the session's.
     pub criterion: Option<Criterion>,
 }
 
@@ -43,6 +45,7 @@ pub const fn params(numbers: Param) -> [Param; 10] {
     [VARIANTS, DATA, DATASETS, numbers, TRAIN_SIZE, TEST_SIZE, CONTEXT_SIZE, MEMORY_MB, RATIO, CRITERION]
 }
 
+/// Megabytes for sums of texts, unless others are asked for.
 pub const MEMORY: usize = 512;
 
 const DATASETS: Param = Param {

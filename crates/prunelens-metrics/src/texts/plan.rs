@@ -21,6 +21,7 @@ use crate::{
     readers::{Names, readers},
 };
 
+/// The job of a family on labelled texts.
 pub type TextJob<F> = SessionJob<TextsRun<F>>;
 
 const SEED: u64 = 42;
@@ -29,11 +30,13 @@ const MAX_SIZE: usize = 10_000_000;
 /// Data sets and sizes.
 pub struct Plan {
     folder: PathBuf,
+    /// With their texts.
     pub datasets: Vec<Dataset>,
     asked: Sizes,
 }
 
 impl Plan {
+    /// Reads the data sets that were asked for.
     pub fn new(session: &Session, options: &TextOptions) -> Result<Self> {
         let Some(folder) = &options.data else {
             return Err(Error::Usage(
@@ -64,6 +67,7 @@ impl Plan {
         })
     }
 
+    /// A unit for each class against the others.
     pub fn of_classes(&self, session: &Session) -> Result<Vec<Unit>> {
         let units = self.datasets.iter().map(|dataset| Unit::of_classes(dataset, &session.tokenizer, &self.asked));
         self.checked(session, units.collect::<Result<_>>()?)
@@ -92,10 +96,12 @@ impl Plan {
         Ok(units)
     }
 
+    /// Names of the data sets.
     pub fn names(&self) -> Vec<String> {
         self.datasets.iter().map(|dataset| dataset.about.name.clone()).collect()
     }
 
+    /// Texts that there really are, of those asked for.
     pub fn real_sizes(&self, units: &[Unit]) -> Sizes {
         Sizes {
             train: units.iter().map(|unit| unit.train_size).max().unwrap_or(0),
@@ -104,6 +110,7 @@ impl Plan {
         }
     }
 
+    /// The job of a family over these units.
     pub fn job<F: Family + Layout>(
         self,
         session: &Session,

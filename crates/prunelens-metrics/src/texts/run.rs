@@ -25,7 +25,9 @@ use crate::{
 pub struct Column {
     /// SAEBench's category.
     pub category: &'static str,
+    /// As files and tables name it.
     pub name: String,
+    /// Which way is better.
     pub better: Better,
 }
 
@@ -71,6 +73,7 @@ pub struct UnitResult {
 }
 
 impl UnitResult {
+    /// A figure by its name.
     pub fn get(&self, name: &str) -> Option<f64> {
         self.figures.iter().find(|(figure, _)| figure == name).map(|(_, value)| *value)
     }
@@ -147,14 +150,17 @@ impl<F: Family> TextsRun<F> {
         })
     }
 
+    /// What tells this family from the others.
     pub fn family(&self) -> &F {
         &self.family
     }
 
+    /// The variants that are measured.
     pub fn readers(&self) -> &[Reader] {
         &self.readers
     }
 
+    /// What is measured one after the other.
     pub fn units(&self) -> &[Unit] {
         &self.units
     }

@@ -15,6 +15,7 @@ type Entry = [u8; 8];
 /// Rows of `width` values, of which only those that are not 0 are kept.
 #[derive(Debug)]
 pub struct SparseRows {
+    /// Size of the dictionary.
     pub width: usize,
     /// Entries of row `r` are `spans[r].0 .. spans[r].1`, those in memory first.
     spans: Vec<(u64, u64)>,
@@ -43,10 +44,12 @@ impl SparseRows {
         Self { width, spans: vec![(0, 0); rows], memory: Vec::new(), budget, spilled: None }
     }
 
+    /// How many rows.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }

@@ -14,7 +14,9 @@ use prunelens_core::{
 /// Texts of one name, by their places among a unit's texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextSet {
+    /// Of the class, or of the pair.
     pub name: String,
+    /// Texts of the data set.
     pub rows: Vec<usize>,
 }
 
@@ -29,10 +31,13 @@ pub struct Unit {
     pub texts: Vec<Vec<u32>>,
     /// Special tokens count for nothing; true where a token is none.
     pub kept: Vec<Vec<bool>>,
+    /// Texts that probes are trained on, a set a class.
     pub train: Vec<TextSet>,
+    /// Texts that probes are tested on, a set a class.
     pub test: Vec<TextSet>,
     /// Texts for and against a class in the two parts, as SAEBench counts them.
     pub train_size: usize,
+    /// Texts in all test sets.
     pub test_size: usize,
 }
 
@@ -41,9 +46,11 @@ pub struct Unit {
 pub struct Sizes {
     /// Positives and negatives together.
     pub train: usize,
+    /// Texts that probes are tested on.
     pub test: usize,
     /// Tokens of a text that are read.
     pub context: usize,
+    /// Of the draws.
     pub seed: u64,
 }
 

@@ -18,7 +18,7 @@ pub enum Column {
 impl Column {
     /// The longest name, its mark when rows are sorted by it, and a gap.
     pub const VALUE: usize = 10;
-    pub const CHANGE: usize = 9;
+    pub const CHANGE: usize = 7;
     /// What a match needs beside the digits of a number: gap, `#`, cosine and the mark of a mutual one.
     const MATCH: usize = 8;
     /// What a number needs beside its digits: marker, `#` and gap.

@@ -188,13 +188,14 @@ impl Drawing<'_> {
     fn change(&self, row: &Row) -> Span<'static> {
         let theme = self.theme;
         let (up, down) = (theme.symbol("▲", "+"), theme.symbol("▼", "-"));
-        let mark = |cause| if cause == Cause::Model { "mod" } else { "SAE" };
+        // The model's pruning or the SAE's; see the help.
+        let mark = |cause| if cause == Cause::Model { "m" } else { "s" };
         let share = |s: f32| if s < 9.95 { format!("{:>2.0}%", s * 100.0) } else { format!("{s:>2.0}x") };
         let (text, role) = match row.change() {
             None | Some(Change::Absent) => (String::new(), Role::Muted),
             Some(Change::Same) => ("0%".into(), Role::Muted),
             Some(Change::Up(s)) => (format!("{up}{}", share(s)), Role::Gain),
-            Some(Change::Down(s, cause)) => (format!("{down}{} {}", share(s), mark(cause)), Role::Loss),
+            Some(Change::Down(s, cause)) => (format!("{down}{}{}", share(s), mark(cause)), Role::Loss),
             Some(Change::Dead(cause)) => (format!("{} {}", theme.symbol("✗", "x"), mark(cause)), Role::Loss),
             Some(Change::New) => (format!("{up} new"), Role::Gain),
         };

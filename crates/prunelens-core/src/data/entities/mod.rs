@@ -18,12 +18,14 @@ pub struct EntityClass {
     pub entities: Vec<(String, BTreeMap<String, String>)>,
     /// `train`, `val` or `test` of each entity and each template; kept for other programs, used by none here.
     pub entity_split: BTreeMap<String, String>,
+    /// Which split each template belongs to.
     pub template_split: BTreeMap<String, String>,
 }
 
 /// What can be asked of an entity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {
+    /// Name of the class, such as `city`.
     pub name: String,
     /// Texts with one `%s` for the entity, that end where the label follows.
     pub templates: Vec<String>,

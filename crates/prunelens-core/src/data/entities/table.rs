@@ -15,6 +15,7 @@ use crate::{
 /// What is wanted of a table.
 #[derive(Clone, Debug)]
 pub struct TableSpec<'a> {
+    /// Name of the class, such as `city`.
     pub class: &'a str,
     /// Column of the names.
     pub entity: &'a str,
@@ -22,6 +23,7 @@ pub struct TableSpec<'a> {
     pub attributes: &'a [String],
     /// Entities taken, from the table's start.
     pub limit: usize,
+    /// Of the draws.
     pub seed: u64,
 }
 

@@ -21,7 +21,9 @@ use crate::{
 pub struct Making {
     /// Tables of one kind, read one after the other.
     pub inputs: Vec<PathBuf>,
+    /// What is read.
     pub text: String,
+    /// Which class it belongs to.
     pub label: String,
     /// Column of the second label.
     pub spurious: Option<String>,
@@ -33,21 +35,26 @@ pub struct Making {
     pub pairs: Vec<[String; 2]>,
     /// Default: the name of `out`.
     pub name: Option<String>,
+    /// Folder to write.
     pub out: PathBuf,
     /// Share of every class that is kept for the test.
     pub test_share: f64,
+    /// Of the split into training and test texts.
     pub seed: u64,
 }
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
+    /// What the data set consists of.
     pub about: About,
     /// Training and test texts of each class.
     pub counts: Vec<(String, usize, usize)>,
     /// Rows of other classes, without a value in a column needed, and with a text that was there before.
     pub other: usize,
+    /// Rows without a text or a label.
     pub incomplete: usize,
+    /// Texts that stood there before.
     pub repeated: usize,
     /// Texts left out because another row labels them otherwise.
     pub contradictory: usize,

@@ -14,7 +14,9 @@ pub use read::read_datasets;
 /// A text with its label.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelledText {
+    /// What is read.
     pub text: String,
+    /// Which class it belongs to.
     pub label: String,
     /// A second label that goes along with the first without being it, for SCR.
     pub spurious: Option<String>,
@@ -25,9 +27,13 @@ pub struct LabelledText {
 /// One data set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
+    /// Where it was read.
     pub folder: PathBuf,
+    /// What it says of itself.
     pub about: About,
+    /// Texts that probes are trained on.
     pub train: Vec<LabelledText>,
+    /// Texts that probes are tested on.
     pub test: Vec<LabelledText>,
 }
 
@@ -47,6 +53,9 @@ pub struct About {
     pub scr_pairs: Vec<[String; 2]>,
 }
 
+/// File of the training texts.
 pub const TRAIN: &str = "train.jsonl";
+/// File of the test texts.
 pub const TEST: &str = "test.jsonl";
+/// File of what the data set says of itself.
 pub const ABOUT: &str = "dataset.json";

@@ -20,17 +20,23 @@ use crate::error::Result;
 pub struct Names {
     /// Prefixes tried in turn; the first is the one under which pruned weights are reported.
     pub prefixes: &'static [&'static str],
+    /// The embedding's matrix.
     pub embed: &'static str,
+    /// The table of learned positions, where there is one.
     pub positions: Option<&'static str>,
+    /// The norm before the output matrix.
     pub ln_final: &'static str,
     /// Output matrix; its absence means that it is tied to the embedding. Never prefixed.
     pub unembed: &'static str,
     /// `{}` is the layer.
     pub block: &'static str,
+    /// The norm before attention.
     pub ln1: &'static str,
+    /// The norm before the MLP.
     pub ln2: &'static str,
     /// Norms of the outputs of attention and MLP.
     pub ln1_post: Option<&'static str>,
+    /// The norm of the MLP's output.
     pub ln2_post: Option<&'static str>,
     /// Norms of each head's queries and keys.
     pub qk_norms: Option<[&'static str; 2]>,
@@ -42,9 +48,11 @@ pub struct Names {
     pub qkv_by_head: bool,
     /// Rows of queries and keys that are rotated together stand side by side.
     pub rotary_pairs: bool,
+    /// The output matrix of attention.
     pub o: &'static str,
     /// Matrices whose outputs follow each other: gate (if any), input.
     pub mlp_in: &'static [&'static str],
+    /// The output matrix of the MLP.
     pub mlp_out: &'static str,
     /// Matrices are stored `[in, out]`.
     pub conv1d: bool,
@@ -75,7 +83,9 @@ pub const PLAIN: Names = Names {
 
 /// A model family: where its weights are, what its config says, and what holds where the config says nothing.
 pub struct Family {
+    /// Of its tensors.
     pub names: Names,
+    /// Reads its `config.json`.
     pub config: fn(Keys) -> Result<Config>,
     /// What transformers' configuration class takes for keys that are left out, as JSON. Token ids are the tokenizer's.
     pub defaults: &'static str,

@@ -16,6 +16,7 @@ use crate::{
 /// A pass over the next tokens of some texts, stopped at a hook.
 #[derive(Clone, Debug)]
 pub struct Stopped {
+    /// Where it stopped.
     pub hook: HookPoint,
     pub(super) texts: Vec<Text>,
     pub(super) new: Vec<usize>,

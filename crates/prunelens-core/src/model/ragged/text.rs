@@ -25,6 +25,7 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// Memory of its keys and values.
     pub fn bytes(&self) -> usize {
         4 * self.blocks.iter().map(|kv| kv.k.len() + kv.v.len()).sum::<usize>()
     }

@@ -26,13 +26,17 @@ enum Alphabet {
     SentencePiece,
 }
 
+/// Text to token ids, and ids to the bytes they stand for.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: Inner,
     alphabet: Alphabet,
     d_vocab: u32,
+    /// Token that begins a text.
     pub bos: Option<u32>,
+    /// Token that ends a text.
     pub eos: Option<u32>,
+    /// Token that fills rows up.
     pub pad: Option<u32>,
     /// Settings beside the tokenizer that disagree with it, in words.
     pub warnings: Vec<String>,

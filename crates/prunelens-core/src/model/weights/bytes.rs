@@ -8,14 +8,19 @@ use std::{
 
 use crate::error::{Error, Result};
 
+/// Where a file's bytes are.
 #[derive(Debug)]
 pub enum Bytes {
+    /// On disk.
     File(File),
+    /// Compiled into the program.
     Static(&'static [u8]),
+    /// In memory.
     Memory(Vec<u8>),
 }
 
 impl Bytes {
+    /// A file on disk.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         if file.metadata().map_err(|e| Error::io(path, e))?.is_dir() {
@@ -24,6 +29,7 @@ impl Bytes {
         Ok(Self::File(file))
     }
 
+    /// How many bytes.
     pub fn size(&self) -> io::Result<u64> {
         match self {
             Self::File(file) => Ok(file.metadata()?.len()),
@@ -45,6 +51,7 @@ impl Bytes {
         Ok(())
     }
 
+    /// To be read from the beginning.
     pub fn cursor(&self) -> io::Result<Cursor<'_>> {
         Ok(Cursor { bytes: self, at: 0, len: self.size()? })
     }

@@ -18,11 +18,17 @@ use crate::{
 /// A value of the metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
+    /// Of any width.
     Int(i64),
+    /// Of either width.
     Float(f64),
+    /// True or false.
     Bool(bool),
+    /// In UTF-8.
     Text(String),
+    /// Such as a vocabulary.
     Texts(Vec<String>),
+    /// Of up to 32 bits.
     Numbers(Vec<f32>),
 }
 
@@ -36,10 +42,12 @@ impl Metadata {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
+    /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.0.get(key)
     }
 
+    /// The value, if it is a text.
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.get(key) {
             Some(Value::Text(text)) => Some(text),
@@ -47,6 +55,7 @@ impl Metadata {
         }
     }
 
+    /// The value, if it is a whole number.
     pub fn int(&self, key: &str) -> Option<i64> {
         match self.get(key) {
             Some(Value::Int(v)) => Some(*v),
@@ -54,6 +63,7 @@ impl Metadata {
         }
     }
 
+    /// The value, if it is a number.
     pub fn float(&self, key: &str) -> Option<f64> {
         match self.get(key) {
             Some(Value::Float(v)) => Some(*v),
@@ -62,6 +72,7 @@ impl Metadata {
         }
     }
 
+    /// The value, if it is true or false.
     pub fn bool(&self, key: &str) -> Option<bool> {
         match self.get(key) {
             Some(Value::Bool(v)) => Some(*v),
@@ -69,6 +80,7 @@ impl Metadata {
         }
     }
 
+    /// The value, if it is a list of texts.
     pub fn texts(&self, key: &str) -> Option<&[String]> {
         match self.get(key) {
             Some(Value::Texts(v)) => Some(v),
@@ -76,6 +88,7 @@ impl Metadata {
         }
     }
 
+    /// The value, if it is a list of numbers.
     pub fn numbers(&self, key: &str) -> Option<&[f32]> {
         match self.get(key) {
             Some(Value::Numbers(v)) => Some(v),

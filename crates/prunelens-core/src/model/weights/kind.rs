@@ -10,22 +10,34 @@ use rayon::prelude::*;
 /// How a tensor's numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Floats of 64 bits.
     F64,
+    /// Floats of 32 bits.
     F32,
+    /// IEEE half precision.
     F16,
+    /// bfloat16.
     BF16,
+    /// Integers of 64 bits.
     I64,
+    /// Integers of 32 bits.
     I32,
+    /// Integers of 16 bits.
     I16,
+    /// Integers of 8 bits.
     I8,
+    /// Integers of 32 bits without sign.
     U32,
+    /// Integers of 8 bits without sign.
     U8,
+    /// A byte each.
     Bool,
     /// Blocks of GGUF files.
     Ggml(GgmlDType),
 }
 
 impl Kind {
+    /// `None` for types that are not read.
     pub fn of_safetensors(dtype: safetensors::Dtype) -> Option<Self> {
         use safetensors::Dtype;
         Some(match dtype {

@@ -126,6 +126,7 @@ impl Weights {
         Ok(all)
     }
 
+    /// One file, of whichever kind its first bytes say.
     pub fn open(path: &Path) -> Result<Self> {
         Self::from_bytes(path, Bytes::open(path)?)
     }
@@ -135,6 +136,7 @@ impl Weights {
         Self::from_bytes(Path::new(name), Bytes::Static(bytes))
     }
 
+    /// The same from bytes; `path` stands for them in messages.
     pub fn from_bytes(path: &Path, bytes: Bytes) -> Result<Self> {
         let mut weights = Self::empty(path);
         weights.add(path, bytes)?;
@@ -194,6 +196,7 @@ impl Weights {
         Ok(())
     }
 
+    /// The file, or the folder of shards.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -203,6 +206,7 @@ impl Weights {
         self.shards.iter().map(|shard| shard.path.as_path())
     }
 
+    /// Names of the tensors that can be read.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
@@ -212,6 +216,7 @@ impl Weights {
         self.unread.keys().map(String::as_str)
     }
 
+    /// The shape of a tensor, if it is there.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.entries.get(name).map(|e| e.shape.as_slice())
     }

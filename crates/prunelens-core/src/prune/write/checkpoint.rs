@@ -20,10 +20,13 @@ use crate::{
 
 /// Where the checkpoint's files come from.
 pub enum Checkpoint {
+    /// Of a Hugging Face model.
     Folder(PathBuf),
     /// Files in memory: names and bytes, the weights apart.
     Memory {
+        /// Bytes of `model.safetensors`.
         weights: &'static [u8],
+        /// Names and bytes of the other files.
         others: Vec<(&'static str, &'static [u8])>,
     },
 }

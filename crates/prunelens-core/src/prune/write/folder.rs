@@ -61,6 +61,7 @@ impl Staged {
         Error::file(&self.out, format!("not written: {source}; nothing there has changed; {advice}"))
     }
 
+    /// Write a file of the folder to be.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let written = fs::File::create(self.file(name)).and_then(|mut file| {
             std::io::Write::write_all(&mut file, bytes)?;
@@ -69,6 +70,7 @@ impl Staged {
         written.map_err(|e| self.error(&e))
     }
 
+    /// Copy a file into the folder to be.
     pub fn copy(&self, from: &Path, name: &str) -> Result<()> {
         let bytes = fs::read(from).map_err(|e| Error::io(from, e))?;
         self.write(name, &bytes)

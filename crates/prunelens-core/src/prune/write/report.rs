@@ -5,14 +5,20 @@ use serde::Serialize;
 /// One matrix of the file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Matrix {
+    /// As the file names it.
     pub name: String,
+    /// As the file stores it.
     pub shape: Vec<usize>,
+    /// How many there are.
     pub weights: u64,
+    /// How many of them are zero.
     pub zeros: u64,
+    /// Share of zeros.
     pub sparsity: f64,
 }
 
 impl Matrix {
+    /// Counts of one matrix.
     pub fn new(name: &str, shape: &[usize], zeros: u64) -> Self {
         let weights = shape.iter().product::<usize>() as u64;
         Self { name: name.to_owned(), shape: shape.to_vec(), weights, zeros, sparsity: share(zeros, weights) }
@@ -26,20 +32,25 @@ pub struct Report {
     pub out: String,
     /// Model, SAE, rule and ratio: enough to make it again.
     pub settings: serde_json::Map<String, serde_json::Value>,
+    /// One each.
     pub matrices: Vec<Matrix>,
     /// Over these matrices.
     pub weights: u64,
+    /// In all matrices.
     pub zeros: u64,
+    /// Share of zeros in all matrices.
     pub sparsity: f64,
 }
 
 impl Report {
+    /// Of a folder, the settings it was made by, and its matrices.
     pub fn new(out: String, settings: serde_json::Map<String, serde_json::Value>, matrices: Vec<Matrix>) -> Self {
         let sum = |of: fn(&Matrix) -> u64| matrices.iter().map(of).sum();
         let (weights, zeros) = (sum(|m| m.weights), sum(|m| m.zeros));
         Self { out, settings, matrices, weights, zeros, sparsity: share(zeros, weights) }
     }
 
+    /// For people to read.
     pub fn table(&self) -> String {
         let mut rows: Vec<[String; 4]> = vec![["matrix", "shape", "zeros", "sparsity"].map(str::to_owned)];
         let row = |name: &str, shape: String, zeros: u64, sparsity: f64| {

@@ -18,15 +18,20 @@ use prunelens_kernels::Ranks;
 
 /// Where the SAE's files come from.
 pub enum SaeFiles {
+    /// Of an SAE in SAELens' layout.
     Folder(PathBuf),
     /// In memory: `cfg.json` and the weights.
     Memory {
+        /// Bytes of `cfg.json`.
         config: &'static [u8],
+        /// Bytes of `sae_weights.safetensors`.
         weights: &'static [u8],
     },
 }
 
+/// The file of the config.
 pub const CONFIG: &str = "cfg.json";
+/// The file of the weights.
 pub const WEIGHTS: &str = "sae_weights.safetensors";
 
 /// Files of an older SAE that would be read instead of, or beside, the new ones.

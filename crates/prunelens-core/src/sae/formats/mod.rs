@@ -30,6 +30,7 @@ use crate::{
 /// What a user says about an SAE where its files do not.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Given {
+    /// Where it reads.
     pub hook: Option<HookPoint>,
     /// Average-norm factor of files that need one from outside (`expected_average_only_in`).
     pub norm_scaling_factor: Option<f64>,
@@ -52,6 +53,7 @@ pub fn load_given(path: &Path, given: &Given) -> Result<Sae> {
 
 /// Files that make a folder an SAE of one layout.
 pub struct Folder {
+    /// As its makers call it.
     pub name: &'static str,
     /// Together they tell the layout. The last has the weights.
     pub needs: &'static [&'static str],
@@ -59,16 +61,19 @@ pub struct Folder {
     pub optional: &'static [&'static str],
     /// The same, at the top of a repository of many SAEs.
     pub repository: &'static [&'static str],
+    /// Reads the folder.
     pub load: fn(&Path, &Given) -> Result<Sae>,
 }
 
 /// Tensors that make a file an SAE of one layout.
 pub struct File {
+    /// As its makers call it.
     pub name: &'static str,
     /// How it is called, for those who look for one.
     pub example: &'static str,
     /// Whether it is one, by its tensors and its name.
     pub is: fn(&Path, &Weights) -> bool,
+    /// Reads the file, whose tensors are given.
     pub load: fn(&Path, &Weights, &Given) -> Result<Sae>,
 }
 
@@ -82,6 +87,7 @@ pub static FOLDERS: [Folder; 7] = [
     gemma_scope::FORMAT,
     dictionary_learning::FORMAT,
 ];
+/// The first that fits is taken.
 pub static FILES: [File; 3] = [openai::FORMAT, gemma_scope::FILE, kissane::FORMAT];
 
 impl Folder {

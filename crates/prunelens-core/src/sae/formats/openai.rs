@@ -59,8 +59,8 @@ fn load(path: &Path, weights: &Weights, given: &Given) -> Result<Sae> {
     config.source = extras.clone();
     let (w_enc, b_enc) = (parts.rows("encoder.weight")?, parts.latents("latent_bias")?);
     let (w_dec, b_dec) = (parts.columns("decoder.weight")?, parts.inputs("pre_bias")?);
-    // When each latent last fired in training.
-    parts.refuse_others(&["stats_last_nonzero"])?;
+    // Statistics of training.
+    parts.refuse_others(&["stats_last_nonzero", "latents_activation_frequency", "latents_mean_square"])?;
     Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 pub struct Place(Vec<String>);
 
 impl Place {
+    /// The names on a path, made absolute.
     pub fn of(path: &Path) -> Self {
         let full = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         Self(full.components().map(|c| c.as_os_str().to_string_lossy().into_owned()).collect())

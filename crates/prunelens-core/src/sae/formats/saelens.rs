@@ -28,11 +28,15 @@ fn load(dir: &Path, given: &Given) -> Result<Sae> {
 
 /// A parsed `cfg.json` and where it stood.
 pub struct FromConfig<'a> {
+    /// What the SAE will be called.
     pub name: String,
+    /// Of `cfg.json`, for messages.
     pub path: &'a Path,
+    /// What `cfg.json` holds.
     pub json: Value,
     /// The folder's whole path: some releases are told by it.
     pub folder: &'a Path,
+    /// What the user says besides.
     pub given: Given,
 }
 
