@@ -296,7 +296,11 @@ fn from_the_command_line() {
     let json: Value = serde_json::from_str(&both.out).unwrap();
     assert_eq!(json["sparse_probing"]["files"].as_array().unwrap().len(), 1);
     assert!(json["tpp"]["seconds"].as_f64().is_some());
-    let text = run(&["sparse_probing"], &[]).done().out;
+    // Done already: it is taken up as it is, and that is said.
+    let again = run(&["sparse_probing"], &[]);
+    assert_eq!(again.code, Some(0), "{again:#?}");
+    assert!(again.err.contains("measured already"), "{again:#?}");
+    let text = again.out;
     assert!(text.contains("sae_top_1_test_accuracy"), "{text}");
     assert!(text.contains("! speeches: 8 test texts a class"), "{text}");
 }

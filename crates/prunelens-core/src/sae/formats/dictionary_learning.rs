@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::D;
 use serde_json::Value;
 
 use super::{
@@ -69,25 +69,17 @@ fn load(dir: &Path, given: &Given) -> Result<Sae> {
     };
     let mut config = parts.config(Place::of(dir).name(2), architecture, hook);
     config.apply_b_dec_to_input = bias;
-    let (mut w_enc, mut w_dec) = if columns {
+    let (w_enc, w_dec) = if columns {
         (parts.columns("W_enc")?, parts.rows("W_dec")?)
     } else {
         (parts.rows("encoder.weight")?, parts.columns("decoder.weight")?)
     };
-    let (mut b_enc, b_dec) = (parts.latents(b_enc)?, parts.inputs(b_dec)?);
+    let (b_enc, b_dec) = (parts.latents(b_enc)?, parts.inputs(b_dec)?);
     let norms: Vec<f32> = w_dec.sqr()?.sum(D::Minus1)?.sqrt()?.to_vec1()?;
-    if class == "AutoEncoder" && norms.iter().any(|norm| (norm - 1.0).abs() > 1e-5) {
-        if norms.contains(&0.0) {
-            return Err(
-                trainer.refuse("dict_class", "a decoder row of zeros cannot be normalised, as the library does")
-            );
-        }
-        let scale = Tensor::from_slice(&norms, (norms.len(), 1), &Device::Cpu)?;
-        (w_enc, w_dec) = (w_enc.broadcast_mul(&scale)?, w_dec.broadcast_div(&scale)?);
-        b_enc.iter_mut().zip(&norms).for_each(|(bias, norm)| *bias *= norm);
+    if class == "AutoEncoder" && norms.iter().any(|norm| (norm - 1.0).abs() > 1e-3) {
         config.warnings.push(
-            "its decoder rows are brought to norm 1 and its latents scaled in turn, as dictionary_learning does when it \
-             reads an AutoEncoder; SAELens leaves both as they are"
+            "its decoder rows do not have norm 1: it is read as it is, as SAELens does; dictionary_learning's own loader brings \
+             them to norm 1 and scales the latents in turn, with the same reconstructions"
                 .into(),
         );
     }
