@@ -161,6 +161,11 @@ const MATTERS: &[&str] = &[
     "sparse",
 ];
 
+/// What a key of a family's config is, if it is known.
+pub fn of(key: &str, family: Table) -> Option<Use> {
+    COMMON.iter().chain(family).find(|(name, _)| *name == key).map(|(_, known)| *known)
+}
+
 /// Whether a key that is not known changes, by its name, what is computed.
 pub fn matters(key: &str) -> bool {
     names(key, MATTERS)

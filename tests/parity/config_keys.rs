@@ -1,0 +1,85 @@
+//! Every key of transformers' configuration classes is known to the readers, and a changed one is never passed over.
+
+use std::path::Path;
+
+use prunelens_core::model::{
+    config::Keys,
+    families,
+    known::{self, Use},
+};
+use serde_json::{Map, Value, json};
+
+/// Of each version and family: its `model_type`, and all keys with their defaults.
+fn classes() -> Vec<(String, String, Map<String, Value>)> {
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families/config_keys.json"))
+            .unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let versions = json["versions"].as_object().unwrap().iter();
+    versions
+        .flat_map(|(version, families)| {
+            let family =
+                |(name, keys): (&String, &Value)| (version.clone(), name.clone(), keys.as_object().unwrap().clone());
+            families.as_object().unwrap().iter().map(family).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn read(config: &Map<String, Value>) -> Result<Vec<String>, String> {
+    let (value, path) = (Value::Object(config.clone()), Path::new("config.json"));
+    families::config(Keys { value: &value, path }).map(|config| config.warnings).map_err(|e| e.to_string())
+}
+
+#[test]
+fn every_key_of_the_library_is_classified() {
+    let classes = classes();
+    assert_eq!(classes.len(), 16);
+    for (version, family, keys) in classes {
+        let json = json!({ "model_type": family });
+        let table = families::family(Keys { value: &json, path: Path::new("config.json") }).unwrap().keys;
+        for key in keys.keys() {
+            assert!(known::of(key, table).is_some(), "{family} of transformers {version}: key {key} is not classified");
+        }
+        assert_eq!(read(&keys), Ok(Vec::new()), "{family} of transformers {version} with its defaults");
+    }
+}
+
+#[test]
+fn a_key_that_is_left_out_is_the_librarys_default() {
+    for (version, family, keys) in classes() {
+        let json = json!({ "model_type": family });
+        let bare = Keys { value: &json, path: Path::new("config.json") };
+        let (value, path) = (Value::Object(keys), Path::new("config.json"));
+        let mut whole = families::config(Keys { value: &value, path }).unwrap();
+        // Token ids are the tokenizer's.
+        (whole.bos_token_id, whole.eos_token_id, whole.pad_token_id) = (None, None, None);
+        assert_eq!(families::config(bare).unwrap(), whole, "{family} of transformers {version}");
+    }
+}
+
+#[test]
+fn what_would_change_the_numbers_is_refused_by_name() {
+    for (_, family, keys) in classes() {
+        let json = json!({ "model_type": family });
+        let table = families::family(Keys { value: &json, path: Path::new("config.json") }).unwrap().keys;
+        let with = |key: &str, value: Value| {
+            let mut keys = keys.clone();
+            keys.insert(key.into(), value);
+            read(&keys)
+        };
+        for key in keys.keys().filter(|key| matches!(known::of(key, table), Some(Use::Only(_)))) {
+            let refusal = with(key, json!({ "odd": 7 })).unwrap_err();
+            assert!(refusal.contains(key.as_str()), "{family} {key}: {refusal}");
+        }
+        for key in ["attention_sink_window", "logit_scale", "embedding_multiplier", "qk_layernorm", "num_local_experts"]
+        {
+            let refusal = with(key, json!(3)).unwrap_err();
+            assert!(refusal.contains(key), "{family} {key}: {refusal}");
+            assert_eq!(with(key, Value::Null), Ok(Vec::new()), "{family} {key} null");
+        }
+        let warnings = with("favourite_colour", json!("blue")).unwrap();
+        assert!(warnings.len() == 1 && warnings[0].contains("favourite_colour"), "{family}: {warnings:?}");
+        let method = with("quantization_config", json!({ "quant_method": "gptq" })).unwrap_err();
+        assert!(method.contains("gptq") && method.contains("quantization_config"), "{family}: {method}");
+    }
+}
