@@ -104,7 +104,8 @@ fn being_stopped_anywhere_changes_nothing() {
                 break;
             }
         }
-        assert!(stops > 0 || patience > 7);
+        // Every step has more ticks than that: each is stopped, or all of them are shorter and none is.
+        assert!(stops > 0, "never stopped after {patience} ticks");
         assert!(same(&run.finish().unwrap(), &expected));
     }
 }

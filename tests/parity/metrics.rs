@@ -62,6 +62,22 @@ fn fixtures() {
         }
     }
     report(&families);
+    let skipped: Vec<_> = families.values().flat_map(|family| &family.skipped).collect();
+    assert!(skipped.is_empty(), "cases of families that nothing here knows: {skipped:?}");
+    if env::var_os("PRUNELENS_METRICS_FIXTURES").is_none() {
+        let counts: Vec<_> = families.iter().map(|(name, family)| (name.as_str(), family.passed)).collect();
+        let expected = [
+            ("absorption", 4),
+            ("core", 8),
+            ("export", 1),
+            ("loss_vs_sparsity", 1),
+            ("ravel", 1),
+            ("scr", 1),
+            ("sparse_probing", 2),
+            ("tpp", 2),
+        ];
+        assert_eq!(counts, expected);
+    }
     assert!(families.get("core").is_some_and(|core| core.passed > 0), "no core case passed in {}", folder.display());
     assert!(families.values().all(|f| f.failed.is_empty()), "cases failed; see above");
 }

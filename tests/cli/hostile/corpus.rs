@@ -30,6 +30,7 @@ const READERS: [(&str, Reader); 12] = [
 #[test]
 fn what_fuzzing_found() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/hostile/corpus");
+    let mut tried = 0;
     for entry in fs::read_dir(&corpus).unwrap() {
         let folder = entry.unwrap().path();
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
@@ -38,6 +39,8 @@ fn what_fuzzing_found() {
             let case = case.unwrap().path();
             println!("{}", case.display());
             read(&fs::read(&case).unwrap());
+            tried += 1;
         }
     }
+    assert!(tried >= 100, "{tried} inputs in {}", corpus.display());
 }
