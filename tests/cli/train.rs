@@ -102,7 +102,17 @@ fn a_checkpoint_of_other_settings_is_refused_by_the_key_that_differs() {
 }
 
 fn prunelens(arguments: &[&str]) -> Command {
+    // Nothing of the person's own: not their settings, their cache, or their hub.
+    static HOME: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
+    let home = HOME.get_or_init(|| tempfile::tempdir().unwrap()).path();
     let mut command = Command::cargo_bin("prunelens").unwrap();
+    for (name, _) in std::env::vars_os() {
+        let shown = name.to_string_lossy();
+        if shown.starts_with("PRUNELENS_") || shown.starts_with("HF_") || shown.starts_with("XDG_") {
+            command.env_remove(&name);
+        }
+    }
+    command.env("HOME", home);
     command.args([
         "train",
         "--text",
