@@ -43,7 +43,7 @@ pub struct TrainArgs {
     /// Stop with Ctrl-C, go on with this: needs the same settings.
     #[arg(long)]
     pub resume: bool,
-    /// Held-out text to measure the finished SAE on.
+    /// Held-out text to measure the finished SAE on [default: the last 5 % of --text, 20,000 tokens at most].
     #[arg(long, value_name = "PATH")]
     pub eval_text: Vec<PathBuf>,
     /// Print the figures as one JSON object.

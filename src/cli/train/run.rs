@@ -50,9 +50,12 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
     let bos = !args.tuning.no_bos;
     let context = context(args, model)?;
     line.line(|| "reading text".into());
-    let training = rows(&models, &texts, "--text", context, bos)?;
-    let held_out =
-        if held_out.is_empty() { None } else { Some(rows(&models, &held_out, "--eval-text", context, bos)?) };
+    let mut training = rows(&models, &texts, "--text", context, bos)?;
+    let (held_out, of) = match held_out.is_empty() {
+        true => (hold_out(&mut training, context), "the end of --text, which was not trained on"),
+        false => (rows(&models, &held_out, "--eval-text", context, bos)?, "--eval-text"),
+    };
+    let measured = (!held_out.is_empty()).then(|| format!("{} rows of {context} tokens, {of}", held_out.len()));
     let mut source = ModelActivations::new(
         model,
         args.hook,
@@ -71,6 +74,7 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
         "context": context,
         "bos": bos,
         "text": source.fingerprint(),
+        "held_out": measured,
     });
     let checkpoint = Checkpoint::new(&args.out, json!({"train": spec, "data": about}));
     check_resume(&checkpoint, args.resume)?;
@@ -96,14 +100,14 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
     write_report(&args.out, &report)?;
     checkpoint.remove()?;
     let evaluation = match held_out {
+        rows if rows.is_empty() => None,
         // What is measured is what was saved, rounded to 16 bits or not.
-        Some(rows) => {
+        rows => {
             let sae = Arc::new(formats::load(&args.out)?);
             let mut listen =
                 |done, total| line.line(|| format!("measuring  {:3.0} %", 100.0 * done as f64 / total as f64));
             Some(evaluate(model, &models.tokenizer, sae, rows, &mut listen, tick)?)
         }
-        None => None,
     };
     if let Some(evaluation) = &evaluation {
         report["held_out"] = json!(evaluation);
@@ -113,7 +117,7 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
     if args.json {
         output::answer(&output::json(&report)?)
     } else {
-        output::answer(&printable(&table(args, &figures, &evaluation)))
+        output::answer(&printable(&table(args, &figures, &evaluation, measured.as_deref())))
     }
 }
 
@@ -216,6 +220,14 @@ fn rows(models: &Models, texts: &[String], flag: &str, context: usize, bos: bool
     Ok(rows)
 }
 
+/// Rows to measure on, taken from the end of the text so that none of them is trained on; none of a text of a few rows.
+fn hold_out(training: &mut Vec<Vec<u32>>, context: usize) -> Vec<Vec<u32>> {
+    const SHARE: usize = 20;
+    const MOST_TOKENS: usize = 20_000;
+    let n = (training.len() / SHARE).min(MOST_TOKENS / context);
+    training.split_off(training.len() - n)
+}
+
 fn describe(event: &TrainEvent) -> String {
     match event {
         TrainEvent::Filling(done, total) => format!("reading activations  {done} of {total} tokens"),
@@ -292,18 +304,22 @@ fn write_report(folder: &Path, report: &Value) -> Result<()> {
     write_atomic(folder.join("training.json"), format!("{report:#}\n").as_bytes())
 }
 
-fn table(args: &TrainArgs, figures: &TrainFigures, evaluation: &Option<Evaluation>) -> String {
+fn table(args: &TrainArgs, figures: &TrainFigures, evaluation: &Option<Evaluation>, measured: Option<&str>) -> String {
     let mut lines = vec![
         format!("written: {}", args.out.display()),
         format!(
             "trained on {} tokens in {} steps, {:.0} s, {:.0} tokens/s",
             figures.tokens, figures.step, figures.seconds, figures.tokens_per_second
         ),
-        format!("{:<22} {:>10} {:>10}", "", "training", "held out"),
+        format!("{:<22} {:>10} {:>10}", "", "training", if evaluation.is_some() { "held out" } else { "" }),
     ];
     let mut row = |name: &str, trained: Option<f64>, held_out: Option<f64>| {
+        if trained.is_none() && held_out.is_none() {
+            return;
+        }
         let cell = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v:.4}"));
-        lines.push(format!("{name:<22} {:>10} {:>10}", cell(trained), cell(held_out)));
+        let held_out = if evaluation.is_some() { cell(held_out) } else { String::new() };
+        lines.push(format!("{name:<22} {:>10} {held_out:>10}", cell(trained)).trim_end().to_owned());
     };
     let held = |get: fn(&Evaluation) -> f64| evaluation.as_ref().map(get);
     row("explained variance", Some(figures.explained_variance), held(|e| e.explained_variance));
@@ -314,5 +330,11 @@ fn table(args: &TrainArgs, figures: &TrainFigures, evaluation: &Option<Evaluatio
     row("ce_loss_without_sae", None, held(|e| e.ce_loss_without_sae));
     row("ce_loss_with_sae", None, held(|e| e.ce_loss_with_sae));
     row("ce_loss_with_ablation", None, held(|e| e.ce_loss_with_ablation));
+    match measured {
+        Some(measured) => lines.push(format!(
+            "held out: {measured}; BOS and other special tokens count in the losses alone. Training figures count every token"
+        )),
+        None => lines.push("the text is too short to hold any of it out: give --eval-text".into()),
+    }
     lines.join("\n")
 }
