@@ -107,6 +107,9 @@ pub struct TuningArgs {
     /// Use that many tokens of the text, drawn at random, and go through them as often as needed.
     #[arg(long, value_name = "N")]
     pub text_tokens: Option<usize>,
+    /// Leave activations of BOS and other special tokens out of training: in many models they are hundreds of times as large.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub exclude_bos: bool,
     /// Do not put BOS tokens between documents and before rows.
     #[arg(long)]
     pub no_bos: bool,

@@ -59,7 +59,7 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
     let mut source = ModelActivations::new(
         model,
         args.hook,
-        models.tokenizer.specials(),
+        if args.tuning.exclude_bos { models.tokenizer.specials() } else { Default::default() },
         training,
         args.tuning.text_tokens.map(|tokens| tokens.div_ceil(context)),
         spec.seed,
@@ -73,6 +73,7 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
         "model_dtype": model.dtype.as_str(),
         "context": context,
         "bos": bos,
+        "exclude_bos": args.tuning.exclude_bos,
         "text": source.fingerprint(),
         "held_out": measured,
     });
@@ -332,7 +333,8 @@ fn table(args: &TrainArgs, figures: &TrainFigures, evaluation: &Option<Evaluatio
     row("ce_loss_with_ablation", None, held(|e| e.ce_loss_with_ablation));
     match measured {
         Some(measured) => lines.push(format!(
-            "held out: {measured}; BOS and other special tokens count in the losses alone. Training figures count every token"
+            "held out: {measured}; BOS and other special tokens count in the losses alone. Training figures are of {} tokens",
+            if args.tuning.exclude_bos { "ordinary" } else { "all" }
         )),
         None => lines.push("the text is too short to hold any of it out: give --eval-text".into()),
     }
