@@ -17,11 +17,17 @@ use crate::{
 
 /// Words that go first, wherever their rows are in the table.
 const FIRST: [&str; 3] = ["help", "compare", "panel"];
+/// Of the keys that turn to another view of a run.
+const VIEW: &str = "view";
 /// Words at the right end.
 const LAST: &str = "quit";
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let mut hints = state.keymap.hints(state.contexts());
+    // Keys that turn to another view are of no use where there is one.
+    if state.views().len() < 2 {
+        hints.retain(|(_, words)| *words != VIEW);
+    }
     hints.sort_by_key(|(_, words)| FIRST.iter().position(|f| f == words).unwrap_or(FIRST.len()));
     let quit = hints.iter().position(|(_, words)| *words == LAST).map(|at| hints.remove(at));
     let entry = |(keys, words): &(String, &'static str)| {
