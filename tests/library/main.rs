@@ -9,6 +9,7 @@ mod absorption;
 mod core;
 mod engine;
 mod jobs;
+mod properties;
 mod queue;
 mod ravel;
 mod sweep;
