@@ -182,15 +182,16 @@ pub unsafe fn limit_threads(threads: usize) {
 /// `screen`: another thread will do the work, so that one of its own has to be there. To be called once.
 pub fn start_threads(wanted: Option<usize>, screen: bool) -> Result<()> {
     let wanted = wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let found = threads_to_be_had(wanted);
+    // candle has threads of its own beside rayon's, and a checkpoint is written by one more.
+    let needed = 2 * wanted + 1;
+    let found = threads_to_be_had(needed);
     let pool = rayon::ThreadPoolBuilder::new();
     if found == 0 && screen {
         return Err(Error::invalid("no thread can be started: the limit of processes is reached (see ulimit -u)"));
     }
-    let threads = if found < wanted { (found / 2).max(1) } else { wanted };
-    if found < wanted {
-        tracing::warn!("only {found} of {wanted} threads can be had");
-        // candle has threads of its own beside rayon's: half for each.
+    let threads = if found < needed { (found.saturating_sub(1) / 2).max(1) } else { wanted };
+    if found < needed {
+        tracing::warn!("only {found} of {needed} threads can be had");
         // SAFETY: no thread is running, those that were tried have ended.
         unsafe { limit_threads(threads) };
     }
