@@ -12,12 +12,7 @@ use prunelens_kernels::{Group, cut, ops, ranks};
 
 /// The same cases every time: a failure is one that can be repeated.
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        rng_seed: RngSeed::Fixed(7),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { cases, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() }
 }
 
 fn floats(len: usize) -> impl Strategy<Value = Vec<f32>> {

@@ -52,7 +52,7 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
     line.line(|| "reading text".into());
     let mut training = rows(&models, &texts, "--text", context, bos)?;
     let (held_out, of) = match held_out.is_empty() {
-        true => (hold_out(&mut training, context), "the end of --text, which was not trained on"),
+        true => (hold_out(&mut training, context, args.tokens), "the end of --text, which was not trained on"),
         false => (rows(&models, &held_out, "--eval-text", context, bos)?, "--eval-text"),
     };
     let measured = (!held_out.is_empty()).then(|| format!("{} rows of {context} tokens, {of}", held_out.len()));
@@ -222,10 +222,14 @@ fn rows(models: &Models, texts: &[String], flag: &str, context: usize, bos: bool
 }
 
 /// Rows to measure on, taken from the end of the text so that none of them is trained on; none of a text of a few rows.
-fn hold_out(training: &mut Vec<Vec<u32>>, context: usize) -> Vec<Vec<u32>> {
+/// Measuring a token costs as much as training on several: a short run measures a tenth of its tokens.
+fn hold_out(training: &mut Vec<Vec<u32>>, context: usize, tokens: Option<u64>) -> Vec<Vec<u32>> {
     const SHARE: usize = 20;
     const MOST_TOKENS: usize = 20_000;
-    let n = (training.len() / SHARE).min(MOST_TOKENS / context);
+    const FEWEST_ROWS: usize = 16;
+    let budget = tokens.map_or(MOST_TOKENS, |tokens| usize::try_from(tokens / 10).unwrap_or(MOST_TOKENS));
+    let most = (MOST_TOKENS.min(budget) / context).max(FEWEST_ROWS);
+    let n = (training.len() / SHARE).min(most);
     training.split_off(training.len() - n)
 }
 
