@@ -2,10 +2,8 @@
 
 use candle_core::{CpuStorage, DType, Storage, Tensor};
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 use crate::{
-    digest::hex,
     error::{Error, Result},
     model::{Model, Part},
 };
@@ -74,13 +72,14 @@ fn masked(weight: &Tensor, bits: &[u8]) -> Result<Tensor> {
 
 /// A digest of all that a model computes with: its config and every weight. `None` on a GPU, or in types that are not kept.
 pub fn digest(model: &Model) -> Option<String> {
-    let mut all = Sha256::new();
-    all.update(format!("{:?} {:?} {}", model.config, model.dtype, model.processed));
+    // BLAKE3: whole models are read at each start, and not every processor has instructions for SHA-256.
+    let mut all = blake3::Hasher::new();
+    all.update(format!("{:?} {:?} {}", model.config, model.dtype, model.processed).as_bytes());
     for tensor in model.tensors() {
-        all.update(format!("{:?}", tensor.shape()));
-        all.update(content(tensor)?);
+        all.update(format!("{:?}", tensor.shape()).as_bytes());
+        all.update(&content(tensor)?);
     }
-    Some(hex(&all.finalize()))
+    Some(all.finalize().to_string())
 }
 
 /// Digests of stretches of a tensor's values, one after the other: they are taken side by side. `None` as in [`digest`].
@@ -88,14 +87,14 @@ pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {
     const STRETCH: usize = 1 << 18;
     fn of<T: Sync, const N: usize>(values: &[T], bytes: impl Fn(&T) -> [u8; N] + Sync) -> Vec<u8> {
         let stretch = |values: &[T]| {
-            let mut sum = Sha256::new();
-            let mut buffer = Vec::with_capacity(N << 12);
-            for some in values.chunks(1 << 12) {
+            let mut sum = blake3::Hasher::new();
+            let mut buffer = Vec::with_capacity(N << 14);
+            for some in values.chunks(1 << 14) {
                 buffer.clear();
                 some.iter().for_each(|value| buffer.extend_from_slice(&bytes(value)));
                 sum.update(&buffer);
             }
-            sum.finalize().to_vec()
+            sum.finalize().as_bytes().to_vec()
         };
         values.par_chunks(STRETCH).flat_map_iter(stretch).collect()
     }
