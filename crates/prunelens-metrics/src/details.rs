@@ -12,7 +12,7 @@ pub struct Detail {
     pub kind: DetailKind,
 }
 
-/// A table, lines, or a text.
+/// A table, or lines of a chart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DetailKind {
@@ -38,7 +38,7 @@ pub enum DetailKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Cell {
-    /// Paragraphs.
+    /// Words, as they are shown.
     Text(String),
     /// NaN where undefined.
     Number(f64),

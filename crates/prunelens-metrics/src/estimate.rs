@@ -21,7 +21,7 @@ pub struct Extent {
     pub models: f64,
     /// Shares of a model's layers: up to the hook's block with it, and from the hook on.
     pub before: f64,
-    /// Share of a model's pass that lies behind the hook.
+    /// Share of a model's layers from the hook's block on.
     pub after: f64,
 }
 

@@ -111,9 +111,9 @@ pub struct Recipe {
     pub batch: usize,
     /// Passes over all rows.
     pub epochs: usize,
-    /// Learning rate of the first step.
+    /// Learning rate of the first epoch.
     pub start_rate: f64,
-    /// Learning rate of the last step.
+    /// Learning rate that it would have after the last epoch.
     pub end_rate: f64,
     /// On the gradient, weights and biases alike.
     pub l2: f32,

@@ -13,7 +13,7 @@ pub struct Used {
     pub prompt_token_pos: i64,
     /// Prompts that went through the model together.
     pub llm_batch_size: usize,
-    /// Rows in a batch of the k-sparse probe.
+    /// Rows in a batch of the probe that ranks latents.
     pub k_sparse_probe_batch_size: usize,
     /// In which the models computed.
     pub dtype: DType,

@@ -11,7 +11,7 @@ use super::{LETTERS, letter};
 /// A token of the vocabulary that is a word, after at most one leading space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word {
-    /// The one token that the word is, with a space before it.
+    /// The one token that the word is, with its leading space if it has one.
     pub token: u32,
     /// With its leading space.
     pub text: String,

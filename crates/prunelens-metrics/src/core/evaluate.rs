@@ -18,7 +18,7 @@ use crate::{
 /// Figures on held-out text, with the names of the core metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// That were measured on.
+    /// Tokens of the rows used, masked ones included.
     pub tokens: usize,
     /// `1 - sum |r|^2 / sum |x - mean x|^2`.
     pub explained_variance: f64,

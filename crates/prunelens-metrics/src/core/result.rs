@@ -18,7 +18,7 @@ pub struct CoreResult {
     pub activation: ActivationFigures,
     /// Tokens of the rows used, masked ones included.
     pub total_tokens_eval_reconstruction: usize,
-    /// Tokens that reconstructions and latents were measured on.
+    /// The same of the rows that reconstructions and latents were measured on.
     pub total_tokens_eval_sparsity_variance: usize,
     /// How often each latent fires.
     pub density: DensityFigures,

@@ -22,7 +22,7 @@ use super::{
 /// A logit for each latent, with Adam's running means of its gradients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mask {
-    /// One a latent: a positive one lets the latent through.
+    /// One a latent: where it is positive, the latent is taken from the source.
     pub logits: Vec<f32>,
     first: Vec<f32>,
     second: Vec<f32>,
@@ -30,7 +30,7 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// All latents half open.
+    /// Half of every latent from the source, as training begins.
     pub fn new(d_sae: usize) -> Self {
         Self::with(vec![0.0; d_sae])
     }

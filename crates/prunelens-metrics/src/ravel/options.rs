@@ -21,9 +21,9 @@ pub struct RavelOptions {
     pub data: Option<PathBuf>,
     /// Most entities of a class.
     pub entities: Option<usize>,
-    /// Most prompts of an attribute.
+    /// Most prompts asked of an entity class.
     pub prompts: Option<usize>,
-    /// Pairs of an attribute.
+    /// Most cause pairs of an attribute, and as many isolation pairs.
     pub pairs: Option<usize>,
     /// Passes over the pairs.
     pub epochs: Option<usize>,

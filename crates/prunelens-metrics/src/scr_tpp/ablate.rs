@@ -19,7 +19,7 @@ pub struct DecoderDots {
 }
 
 impl DecoderDots {
-    /// Ranks the latents of a reader by each probe.
+    /// Dot products of all decoder rows of a reader's SAE with each probe.
     pub fn new(reader: &Reader, probes: &[LinearProbe], tick: Tick) -> Result<Self> {
         const BLOCK: usize = 1024;
         let (sae, d) = (&reader.sae, reader.sae.d_in());
@@ -137,7 +137,7 @@ impl Logits {
         self.values[(text * self.levels + level) * self.probes + probe]
     }
 
-    /// Share of a draw that a probe tells rightly, with so many latents ablated.
+    /// Share of a draw that a probe tells rightly, at a level of ablation as for [`get`](Self::get).
     pub fn accuracy(&self, draw: &Draw, level: usize, probe: usize) -> f64 {
         draw.accuracy(|text| self.get(text, level, probe))
     }

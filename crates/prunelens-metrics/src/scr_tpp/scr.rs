@@ -32,7 +32,7 @@ const SECOND: usize = 0;
 const CLASS: usize = 1;
 const BIASED: usize = 2;
 
-/// What is drawn for one pair of classes.
+/// Probes of a pair of classes, then figures of the SAEs.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Work {
     probes: Vec<LinearProbe>,

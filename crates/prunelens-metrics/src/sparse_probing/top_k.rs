@@ -11,7 +11,7 @@ use crate::texts::{
 pub struct TopK {
     /// Ascending.
     pub columns: Vec<usize>,
-    /// On the chosen latents alone.
+    /// On the chosen columns alone.
     pub probe: Logistic,
 }
 

@@ -25,11 +25,11 @@ pub struct PointFigures {
     pub ce_loss_score: f64,
     /// Divergence of the logits with the reconstruction at the hook, in nats.
     pub kl_div_with_sae: f64,
-    /// As SAEBench's core has it: about the mean over the batch.
+    /// SAEBench's odd formula, as in the core metric: `1 - R / (S - (S / d_in)^2)`.
     pub explained_variance: f64,
     /// One less the ratio of all squared errors and all variance.
     pub variance_explained: f64,
-    /// Mean squared error of a token.
+    /// SAEBench's: squared error of a token over the number of tokens in its batch, on average.
     pub mse: f64,
     /// Mean squared error of a number.
     pub mse_per_element: f64,

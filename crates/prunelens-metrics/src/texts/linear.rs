@@ -21,7 +21,7 @@ pub struct Training {
     pub epochs: usize,
     /// Examples in a batch.
     pub batch: usize,
-    /// Of Adam.
+    /// Learning rate of AdamW.
     pub lr: f64,
     /// Factor of `sum |w|` in the loss.
     pub l1_penalty: f64,

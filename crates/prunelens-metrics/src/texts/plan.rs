@@ -67,7 +67,7 @@ impl Plan {
         })
     }
 
-    /// A unit for each class against the others.
+    /// A unit for each data set, with all its classes.
     pub fn of_classes(&self, session: &Session) -> Result<Vec<Unit>> {
         let units = self.datasets.iter().map(|dataset| Unit::of_classes(dataset, &session.tokenizer, &self.asked));
         self.checked(session, units.collect::<Result<_>>()?)

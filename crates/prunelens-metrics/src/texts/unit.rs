@@ -14,9 +14,9 @@ use prunelens_core::{
 /// Texts of one name, by their places among a unit's texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextSet {
-    /// Of the class, or of the pair.
+    /// The class, or for SCR one of [`SCR_SETS`].
     pub name: String,
-    /// Texts of the data set.
+    /// Places of its texts among the unit's.
     pub rows: Vec<usize>,
 }
 
@@ -31,13 +31,13 @@ pub struct Unit {
     pub texts: Vec<Vec<u32>>,
     /// Special tokens count for nothing; true where a token is none.
     pub kept: Vec<Vec<bool>>,
-    /// Texts that probes are trained on, a set a class.
+    /// Texts that probes are trained on: a set a class, or for SCR its six.
     pub train: Vec<TextSet>,
-    /// Texts that probes are tested on, a set a class.
+    /// Texts that probes are tested on, in the same sets.
     pub test: Vec<TextSet>,
     /// Texts for and against a class in the two parts, as SAEBench counts them.
     pub train_size: usize,
-    /// Texts in all test sets.
+    /// Texts for and against a class in the test part.
     pub test_size: usize,
 }
 
