@@ -83,12 +83,13 @@ fn logit_effects(session: &Session, latent: u32) -> Result<(Effects, Effects)> {
 
 fn example(session: &Session, row: usize, position: usize, activation: f32) -> Option<Example> {
     let row = session.calibration.documents.iter().flatten().nth(row)?;
+    let token = session.tokenizer.piece(*row.get(position)?);
     let text = |ids: &[u32]| {
         ids.iter().filter(|id| !session.tokenizer.special(**id)).flat_map(|id| session.tokenizer.piece(*id)).collect()
     };
     Some(Example {
         before: text(&row[position.saturating_sub(BEFORE)..position]),
-        token: session.tokenizer.piece(*row.get(position)?),
+        token,
         after: text(&row[position + 1..(position + 1 + AFTER).min(row.len())]),
         activation,
     })

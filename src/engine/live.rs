@@ -198,12 +198,13 @@ impl Live {
         Ok(Estimate { remark, free: fit::free_for(session), ..probe.estimate(&cost) })
     }
 
-    /// Examples are known from now on: those of the latent on screen are missing there.
-    pub fn set_index(&mut self, index: Index) {
-        self.index = Some(index);
+    /// Examples are known from now on, or cannot be found: those of the latent on screen are missing there.
+    pub fn set_index(&mut self, index: Option<Index>) {
+        self.index = index;
         if let Err(error) = self.tell_latent() {
             tracing::warn!("{error}");
         }
+        self.send(Report::Indexed);
     }
 
     /// Everything known of the latent last asked for.
@@ -229,6 +230,7 @@ impl Live {
             }
             Due::Paths => {
                 prompt.find_paths()?;
+                prompt.find_late_paths(tick)?;
                 Due::Splice
             }
             Due::Splice if prompt.splice_next(tick)? => Due::Splice,

@@ -30,6 +30,8 @@ pub enum Report {
         generation: u64,
         detail: Arc<LatentDetail>,
     },
+    /// Examples of latents are known from now on, as far as they can be: every detail that was sent has them.
+    Indexed,
     /// A request that could not be answered, such as a prompt longer than the context.
     RequestFailed {
         generation: u64,

@@ -9,11 +9,11 @@ use std::{
 };
 
 use prunelens_core::{
-    compare::{Prompt, Variant, index::Index, matching::Matching},
+    compare::{Prompt, matching::Matching},
     demo,
     error::{Error, Result},
     sae::{Criterion, Sae},
-    session::{Session, SessionSpec, Source, token_tensor},
+    session::{Session, SessionSpec, Source},
 };
 use prunelens_metrics::{FAMILIES, Family, Param, Store};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -188,13 +188,20 @@ impl Engine {
                 }
                 None => Ok(()),
             },
-            Background::Index => index(&session, &mut || yield_to(live, &mailbox)).map(|found| live.set_index(found)),
+            Background::Index => {
+                session.index(&mut || yield_to(live, &mailbox)).map(|found| live.set_index(Some(found)))
+            }
         };
         match done {
             Ok(()) => {}
             // A command came first: again later.
             Err(Error::Interrupted) => self.background.push_front(task),
-            Err(error) => tracing::warn!("{task:?}: {error}"),
+            Err(error) => {
+                tracing::warn!("{task:?}: {error}");
+                if let Background::Index = task {
+                    live.set_index(None);
+                }
+            }
         }
     }
 }
@@ -222,21 +229,6 @@ fn yield_to(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     }
     live.serve();
     Ok(())
-}
-
-/// Where the pretrained SAE's latents fire in the calibration text on the original model.
-fn index(session: &Session, tick: prunelens_core::model::Tick) -> Result<Index> {
-    let mut index = Index::new(session.sae.d_sae());
-    let Some(reader) = session.reader(Variant::Original, 0.0, Criterion::Magnitude)? else { return Ok(index) };
-    let mut row = 0;
-    for rows in session.calibration.documents.iter().flat_map(|batch| batch.chunks(4)) {
-        let captured = reader.model.capture(&token_tensor(rows, &reader.model)?, session.hook, tick)?;
-        let encoded = reader.encode(&reader.input(&captured)?)?;
-        let counts: Vec<bool> = rows.iter().flatten().map(|id| !session.tokenizer.special(*id)).collect();
-        index.add(&encoded.latents, row, rows.first().map_or(1, Vec::len), &counts);
-        row += rows.len();
-    }
-    Ok(index)
 }
 
 /// What the header and the status line say, with the time that a short prompt takes.

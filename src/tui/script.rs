@@ -153,7 +153,7 @@ impl Player {
         if let Some(deadline) = self.state.follow.deadline {
             self.happen(Message::TimePassed(deadline.max(self.state.now)));
         }
-        while self.state.comparing() || self.state.estimating() || self.state.follow.latent_waiting {
+        while self.state.comparing() || self.state.estimating() || self.state.latent_incomplete() {
             self.take_report()?;
         }
         Ok(())

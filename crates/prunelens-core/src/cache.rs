@@ -38,7 +38,7 @@ struct Header {
 /// An entry as users see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
-    /// What it holds: "masks", "norms".
+    /// What it holds: "masks", "norms", "examples".
     pub kind: String,
     /// What it was made from, in a few words.
     pub about: String,
@@ -124,6 +124,24 @@ impl Cache {
             }
         }
         Ok(())
+    }
+
+    /// What is kept under a key if `read` takes it, else what `make` makes, which is kept from now on.
+    pub fn keep<T>(
+        &self,
+        (kind, key, about): (&str, &str, &str),
+        read: impl FnOnce(&[u8]) -> Option<T>,
+        write: impl FnOnce(&T) -> Vec<u8>,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if let Some(kept) = self.get(kind, key).and_then(|bytes| read(&bytes)) {
+            return Ok(kept);
+        }
+        let made = make()?;
+        if let Err(error) = self.put(kind, key, about, &write(&made)) {
+            tracing::warn!("{kind} are not kept: {error}");
+        }
+        Ok(made)
     }
 
     /// What is kept, the last used first.

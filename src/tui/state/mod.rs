@@ -152,6 +152,8 @@ pub struct State {
     pub shade_difference: bool,
     pub detail: Option<Arc<LatentDetail>>,
     pub detail_scroll: usize,
+    /// The texts on which latents fire are still being read.
+    pub indexing: bool,
 
     pub jobs: Vec<Job>,
     pub past: Past,
@@ -228,6 +230,7 @@ impl State {
             shade_difference: false,
             detail: None,
             detail_scroll: 0,
+            indexing: false,
             jobs: Vec::new(),
             past: Past::default(),
             metrics: MetricsView::default(),
@@ -290,6 +293,11 @@ impl State {
     /// A comparison or its figures are still on their way.
     pub fn comparing(&self) -> bool {
         self.follow.waiting || self.shown.as_ref().is_some_and(|s| !s.complete && self.follow.is_current(s.generation))
+    }
+
+    /// Something of the latent shown is still on its way; its texts are read when no job runs.
+    pub fn latent_incomplete(&self) -> bool {
+        self.follow.latent_waiting || (self.indexing && self.detail.is_some() && !self.busy_jobs())
     }
 
     /// What the job in the form will take is not known yet.

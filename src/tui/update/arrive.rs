@@ -43,6 +43,7 @@ pub fn reported(state: &mut State, report: Report) {
                 state.detail = Some(detail);
             }
         }
+        Report::Indexed => state.indexing = false,
         Report::RequestFailed { generation, message } => failed(state, generation, message),
         Report::Job { id, state: job } => job_changed(state, id, job),
         Report::JobTable { id, table, details } => {
@@ -92,6 +93,7 @@ fn ready(state: &mut State, info: Arc<SessionInfo>) {
         state.log.push(state.now, Level::Warning, warning.clone());
     }
     state.info = Some(info);
+    state.indexing = true;
     // A prompt given on the command line.
     super::typing::submit(state);
 }

@@ -1,14 +1,13 @@
-//! Inputs that fuzzing found to be worth keeping: each reader takes or refuses them, and goes on.
+//! Inputs that fuzzing found to be worth keeping: each reader takes or refuses them within its memory, and goes on.
 
 use std::{fs, path::Path};
 
+#[path = "../../../fuzz/src/bounded.rs"]
+mod bounded;
 #[path = "../../../fuzz/src/readers.rs"]
 mod readers;
 
-/// The fuzz targets watch memory here; tests only that nothing panics.
-fn bounded<T>(_: usize, read: impl FnOnce() -> T) {
-    drop(read());
-}
+use bounded::bounded;
 
 type Reader = fn(&[u8]);
 
@@ -43,4 +42,10 @@ fn what_fuzzing_found() {
         }
     }
     assert!(tried >= 100, "{tried} inputs in {}", corpus.display());
+}
+
+#[test]
+#[should_panic(expected = "bytes allocated for 8 bytes of input")]
+fn what_allocates_too_much_is_seen() {
+    bounded(8, || vec![1_u8; 65 << 20]);
 }

@@ -141,7 +141,7 @@ pub struct SpliceFigures {
 }
 
 /// Activation against ratio, for every latent of the shared dictionary that fires in `transfer` (on the pruned model)
-/// or would fire in `pruned` at ratio 0, which is the same set.
+/// or would fire in `pruned` at ratio 0, which is the same set; and for those that fired at a ratio that was looked at.
 #[derive(Clone, Debug)]
 pub struct Paths {
     /// By which weights are pruned.
@@ -150,7 +150,8 @@ pub struct Paths {
     pub survival: Vec<f64>,
     /// How many pairs are active at ratio 0.
     pub active: usize,
-    /// Per token: active latents at ratio 0, ascending, and their activation at each grid ratio.
+    /// Per token: active latents at ratio 0 and those that were seen to fire at another one, ascending, and their
+    /// activation at each grid ratio.
     pub rows: Vec<Vec<(u32, [f32; GRID])>>,
 }
 
@@ -159,6 +160,14 @@ impl Paths {
     pub fn get(&self, token: usize, latent: u32) -> Option<&[f32; GRID]> {
         let row = self.rows.get(token)?;
         row.binary_search_by_key(&latent, |(l, _)| *l).ok().map(|at| &row[at].1)
+    }
+
+    /// Paths of `(token, latent)` pairs that have none yet.
+    fn add(&mut self, found: impl Iterator<Item = ((usize, u32), [f32; GRID])>) {
+        for ((token, latent), path) in found {
+            let row = &mut self.rows[token];
+            row.insert(row.partition_point(|(l, _)| *l < latent), (latent, path));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use prunelens_kernels::{
 use super::{Curve, GRID, Paths};
 use crate::{
     error::Result,
+    model::Tick,
     sae::{Activation, Dictionary, Latents, Order, Sae, grid_ratio},
 };
 
@@ -66,28 +67,45 @@ impl PathGrid {
         Paths { criterion: order.criterion, survival, active: total, rows }
     }
 
+    /// Paths on the coarse grid of `(token, latent)` pairs that were silent at ratio 0.
+    pub fn late(
+        &self,
+        sae: &Sae,
+        order: &Order,
+        x: &Tensor,
+        pairs: &[(usize, u32)],
+        tick: Tick,
+    ) -> Result<Vec<[f32; GRID]>> {
+        let (input, _) = sae.process_input(x)?;
+        let path = |(token, latent): (usize, u32)| {
+            tick()?;
+            let terms = Terms::new(sae, order, &input[token * sae.d_in()..][..sae.d_in()], latent)?;
+            let curve = self.walk(sae, order, &terms, token, latent)?;
+            Ok(std::array::from_fn(|step| curve[step * STEPS / GRID].1))
+        };
+        pairs.iter().copied().map(path).collect()
+    }
+
     /// One latent on one token at every ratio of the fine grid, and the ratio from which it stays silent. Where the
     /// activation depends on the latent alone that ratio is exact to the last weight; a TopK SAE's choice among latents
     /// is known at the steps of the grid.
     pub fn curve(&self, sae: &Sae, order: &Order, x: &Tensor, token: usize, latent: u32) -> Result<Curve> {
         let (input, _) = sae.process_input(&x.narrow(0, token, 1)?)?;
+        let terms = Terms::new(sae, order, &input, latent)?;
+        let curve = self.walk(sae, order, &terms, token, latent)?;
+        let last_alive = curve.iter().rposition(|(_, v)| *v > 0.0);
+        let dies_at = match last_alive {
+            None => None,
+            Some(step) if step + 1 == STEPS => None,
+            Some(step) => Some(self.death(sae, order, latent, step, &terms)),
+        };
+        Ok((curve, dies_at))
+    }
+
+    /// The activation at every ratio of the fine grid.
+    fn walk(&self, sae: &Sae, order: &Order, terms: &Terms, token: usize, latent: u32) -> Result<Vec<(f64, f32)>> {
         let d = sae.d_in();
         let first = latent as usize * d;
-        let ranks = order.enc.part(first..first + d)?;
-        // Terms in the order in which they die.
-        let mut terms: Vec<(u32, f32)> =
-            with_f32(&sae.w_enc, |w| (0..d).map(|i| (ranks[i], w[first + i] * input[i])).collect())?;
-        terms.sort_unstable_by_key(|t| t.0);
-        let bias = sae.b_enc[latent as usize];
-        // left[n]: the pre-activation once the first n terms are gone.
-        let mut left = vec![bias; d + 1];
-        for n in (0..d).rev() {
-            left[n] = left[n + 1] + terms[n].1;
-        }
-        let gone = |ratio: f64| {
-            let cut = order.enc.cut(ratio);
-            terms.partition_point(|t| t.0 < cut)
-        };
         let of_decoder = sae.activation.rescales().then(|| order.dec.part(first..first + d)).transpose()?;
         let rescale = |ratio_at: f64, pre: f32| -> Result<f32> {
             let Some(ranks) = &of_decoder else { return Ok(pre) };
@@ -100,33 +118,53 @@ impl PathGrid {
         };
         let mut curve = Vec::with_capacity(STEPS);
         for step in 0..STEPS {
-            let pre = rescale(grid_ratio(step), left[gone(grid_ratio(step))])?;
+            let pre = rescale(grid_ratio(step), terms.left(order.enc.cut(grid_ratio(step))))?;
             curve.push((grid_ratio(step), self.value(sae, token, latent, pre, step)));
         }
-        let last_alive = curve.iter().rposition(|(_, v)| *v > 0.0);
-        let dies_at = match last_alive {
-            None => None,
-            Some(step) if step + 1 == STEPS => None,
-            Some(step) => Some(self.death(sae, order, latent, step, &terms, &left)),
-        };
-        Ok((curve, dies_at))
+        Ok(curve)
     }
 
     /// Between the last step at which a latent fires and the next: the ratio at which its activation ends, if that is its
     /// own doing, else the next step.
-    fn death(&self, sae: &Sae, order: &Order, latent: u32, step: usize, terms: &[(u32, f32)], left: &[f32]) -> f64 {
+    fn death(&self, sae: &Sae, order: &Order, latent: u32, step: usize, terms: &Terms) -> f64 {
         if matches!(sae.activation, Activation::TopK { .. }) {
             return grid_ratio(step + 1);
         }
         let (from, to) = (order.enc.cut(grid_ratio(step)), order.enc.cut(grid_ratio(step + 1)));
-        let dead = |cut: u32| {
-            let gone = terms.partition_point(|t| t.0 < cut);
-            sae.activation.value(latent as usize, left[gone], &sae.b_enc) == 0.0
-        };
+        let dead = |cut: u32| sae.activation.value(latent as usize, terms.left(cut), &sae.b_enc) == 0.0;
         // The last cut in between at which it still fires, plus one.
         let cut = (from..to).rev().find(|cut| !dead(*cut)).map_or(to, |cut| cut + 1);
         grid_ratio(step)
             + (grid_ratio(step + 1) - grid_ratio(step)) * f64::from(cut - from) / f64::from((to - from).max(1))
+    }
+}
+
+/// The terms of one pre-activation, in the order in which they die.
+struct Terms {
+    ranks: Vec<u32>,
+    /// The pre-activation once the first `n` terms are gone, for `n` from 0 to all of them.
+    left: Vec<f32>,
+}
+
+impl Terms {
+    /// Of a latent on a token's processed `input [d_in]`.
+    fn new(sae: &Sae, order: &Order, input: &[f32], latent: u32) -> Result<Self> {
+        let d = sae.d_in();
+        let first = latent as usize * d;
+        let ranks = order.enc.part(first..first + d)?;
+        let mut terms: Vec<(u32, f32)> =
+            with_f32(&sae.w_enc, |w| (0..d).map(|i| (ranks[i], w[first + i] * input[i])).collect())?;
+        terms.sort_unstable_by_key(|t| t.0);
+        let mut left = vec![sae.b_enc[latent as usize]; d + 1];
+        for n in (0..d).rev() {
+            left[n] = left[n + 1] + terms[n].1;
+        }
+        Ok(Self { ranks: terms.into_iter().map(|t| t.0).collect(), left })
+    }
+
+    /// The pre-activation of the weights whose ranks reach a cut.
+    fn left(&self, cut: u32) -> f32 {
+        self.left[self.ranks.partition_point(|rank| *rank < cut)]
     }
 }
 

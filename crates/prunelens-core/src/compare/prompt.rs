@@ -223,6 +223,24 @@ impl Prompt {
         Ok(())
     }
 
+    /// Paths of what fires at the live ratio and did not at 0; they stay with the others.
+    pub fn find_late_paths(&mut self, tick: Tick) -> Result<()> {
+        let pruned = self.readings.iter().find(|r| r.view.variant == Variant::Pruned);
+        let (Some(pruned), Some((grid, paths))) = (pruned, &mut self.paths) else { return Ok(()) };
+        let Some(pruning) = &pruned.reader.pruning else { return Ok(()) };
+        let latents = &pruned.encoded.latents;
+        let pairs: Vec<(usize, u32)> = (0..latents.rows())
+            .flat_map(|token| latents.row(token).0.iter().map(move |latent| (token, *latent)))
+            .filter(|(token, latent)| paths.get(*token, *latent).is_none())
+            .collect();
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let found = grid.late(&pruned.reader.sae, &pruning.order, &pruned.x, &pairs, tick)?;
+        Arc::make_mut(paths).add(pairs.into_iter().zip(found));
+        Ok(())
+    }
+
     /// Have the paths found anew, for timing.
     pub fn forget_paths(&mut self) {
         self.paths = None;

@@ -2,6 +2,7 @@
 
 pub mod calibration;
 mod fit;
+mod kept;
 pub mod models;
 pub mod spec;
 
@@ -17,15 +18,11 @@ pub use spec::{DTYPES, DeviceSpec, Processing, SessionSpec, Source, dtype_by_nam
 use crate::{
     compare::{Reader, Token, Variant},
     demo,
-    digest::sha256,
     error::{Error, Result},
     hub::Kind,
     model::{HookPoint, Model, Space, Tick, ToDevice, Tokenizer},
     progress::{Listener, Progress},
-    prune::{
-        masks,
-        sae::{Gather, Norms, rank},
-    },
+    prune::sae::{Gather, rank},
     sae::{self, Criterion, Dictionary, Order, Pruning, Sae, formats::Given, place},
 };
 
@@ -58,9 +55,6 @@ pub struct Session {
     made_of: Option<String>,
     orders: [OnceLock<Arc<Order>>; 4],
 }
-
-/// The kind of the cache's entries.
-const NORMS: &str = "norms";
 
 /// Positions that go through a model at a time when calibrating.
 const BATCH_TOKENS: usize = 1024;
@@ -241,49 +235,6 @@ impl Session {
         };
         let order = Arc::new(rank(&*self.sae, criterion, norms.as_ref(), tick)?);
         Ok(slot.get_or_init(|| order).clone())
-    }
-
-    /// The norms that a criterion needs, from the cache where they are kept.
-    fn norms(&self, criterion: Criterion, mut gather: Gather, tick: Tick) -> Result<Norms> {
-        let kept = self.spec.cache.as_ref().zip(self.norms_key(criterion));
-        if let Some((cache, key)) = &kept
-            && let Some(norms) = cache.get(NORMS, key).and_then(|bytes| Norms::from_bytes(&bytes))
-            && norms.fit(criterion, &self.sae)
-        {
-            return Ok(norms);
-        }
-        self.calibrate(criterion, &mut gather, tick)?;
-        let norms = gather.norms();
-        if let Some((cache, key)) = kept {
-            let about = format!("{}, {}, {criterion}", self.sae.config.name, self.compression);
-            if let Err(error) = cache.put(NORMS, &key, &about, &norms.to_bytes()) {
-                tracing::warn!("norms are not kept: {error}");
-            }
-        }
-        Ok(norms)
-    }
-
-    /// What the norms are made from: the model that is read, the SAE that reads it, where, and on which tokens.
-    fn norms_key(&self, criterion: Criterion) -> Option<String> {
-        let sae = [&self.sae.w_enc, &self.sae.w_dec].map(masks::content);
-        let [w_enc, w_dec] = sae;
-        let made_of = (
-            (env!("CARGO_PKG_VERSION"), prunelens_kernels::simd::level(), criterion.name()),
-            self.made_of.as_ref()?,
-            (sha256(&w_enc?), sha256(&w_dec?), &self.sae.b_enc, &self.sae.b_dec, &self.sae.decode_scale),
-            (
-                format!("{:?} {:?}", self.sae.activation, self.sae.config.normalize),
-                self.sae.config.apply_b_dec_to_input,
-            ),
-            (
-                self.hook.to_string(),
-                self.space.name(),
-                self.spec.dtype.as_str(),
-                format!("{:?}", self.original.device.location()),
-            ),
-            (&self.calibration.windows, &self.calibration.documents),
-        );
-        serde_json::to_vec(&made_of).ok().map(|text| sha256(&text))
     }
 
     fn calibrate(&self, criterion: Criterion, gather: &mut Gather, tick: Tick) -> Result<()> {

@@ -218,7 +218,9 @@ impl Drawing<'_> {
     fn path(&self, row: &Row, cells: usize, spans: &mut Vec<Span<'static>>) {
         spans.push(Span::raw("  "));
         let Some(path) = row.path else { return spans.push(Span::raw(" ".repeat(cells))) };
-        let bars = bars::spark(&path, path[0].max(f32::MIN_POSITIVE), cells, self.theme.ascii);
+        // Of what it was at ratio 0; of its own largest, where it was silent there.
+        let whole = if path[0] > 0.0 { path[0] } else { path.iter().copied().fold(f32::MIN_POSITIVE, f32::max) };
+        let bars = bars::spark(&path, whole, cells, self.theme.ascii);
         let live = (self.ratio * cells as f64) as usize;
         let fresh = self.shown.paths_fresh(self.target);
         let walked = self.theme.style(if fresh { Role::Pruned } else { Role::Old });
