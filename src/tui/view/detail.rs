@@ -101,15 +101,19 @@ impl<'a> Look<'a> {
         let at = self.shown.comparison.tokens.get(self.detail.token);
         let piece =
             at.map(|t| safe::cut(&safe::piece(&t.piece, self.theme.ascii), 12, self.theme.ascii)).unwrap_or_default();
-        let starts = self.detail.curve.first().is_some_and(|(_, v)| *v > 0.0);
+        let begins = self.detail.curve.iter().find(|(_, v)| *v > 0.0).map(|(ratio, _)| *ratio);
         let muted = self.style(Role::Muted);
-        match self.detail.dies_at {
-            Some(ratio) => Line::from(vec![
+        match (self.detail.dies_at, begins) {
+            (Some(ratio), _) => Line::from(vec![
                 Span::styled(format!("at {piece} "), muted),
                 Span::styled(format!("{} dies at {ratio:.2}", self.theme.symbol("✗", "x")), self.style(Role::Loss)),
             ]),
-            None if starts => Line::styled(format!("at {piece} never dies"), muted),
-            None => Line::styled(format!("silent at {piece}"), muted),
+            (None, Some(0.0)) => Line::styled(format!("at {piece} never dies"), muted),
+            (None, Some(ratio)) => Line::from(vec![
+                Span::styled(format!("at {piece} "), muted),
+                Span::styled(format!("{} fires from {ratio:.2}", self.theme.symbol("▲", "^")), self.style(Role::Gain)),
+            ]),
+            (None, None) => Line::styled(format!("silent at {piece}"), muted),
         }
     }
 
