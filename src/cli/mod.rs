@@ -4,7 +4,9 @@ pub mod bench;
 pub mod cache;
 pub mod data;
 pub mod doctor;
+mod edits;
 pub mod explore;
+pub mod generate;
 pub mod inspect;
 pub mod metrics;
 pub mod pages;
@@ -24,6 +26,7 @@ use self::{
     data::DataArgs,
     doctor::DoctorArgs,
     explore::ExploreArgs,
+    generate::GenerateArgs,
     inspect::InspectArgs,
     metrics::MetricsArgs,
     pages::{CompletionsArgs, ManArgs},
@@ -57,6 +60,8 @@ pub enum Command {
     Explore(Box<ExploreArgs>),
     /// Read one prompt through every variant: a table, JSON, or tensors in a file.
     Inspect(Box<InspectArgs>),
+    /// Continue a prompt with both models, and with each variant while latents are edited.
+    Generate(Box<GenerateArgs>),
     /// Write a pruned checkpoint or a pruned SAE, with a report of its sparsity.
     Prune(PruneArgs),
     /// Train an SAE on the activations of a pruned model.
@@ -90,6 +95,7 @@ impl Cli {
             Command::Explore(args) => explore::run(&args),
             Command::Render(args) => render::run(&args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::Generate(args) => generate::run(&args),
             Command::Prune(args) => prune::run(&args),
             Command::Train(args) => train::run(&args),
             Command::Metrics(args) => metrics::run(&args),

@@ -1,5 +1,7 @@
 //! `prunelens inspect`: one prompt through every variant, without a screen: a table, JSON, or tensors in a file.
 
+mod edited;
+mod prompt;
 mod save;
 mod table;
 
@@ -14,17 +16,15 @@ use prunelens_core::{
 };
 use serde_json::{Value, json};
 
-use super::setup;
+pub use prompt::PromptArgs;
+
+use super::{edits::EditArgs, setup};
 use crate::{export, interrupt, output, settings::SessionSettings};
 
 #[derive(Args, Clone, Debug)]
 pub struct InspectArgs {
-    /// The prompt; `-` reads it from stdin.
-    #[arg(value_name = "PROMPT", required_unless_present = "prompt_flag")]
-    pub prompt: Option<String>,
-    /// The same as a flag.
-    #[arg(long = "prompt", value_name = "TEXT", conflicts_with = "prompt", id = "prompt_flag")]
-    pub prompt_flag: Option<String>,
+    #[command(flatten)]
+    pub prompt: PromptArgs,
     /// Latents listed for each token in JSON.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
@@ -38,6 +38,8 @@ pub struct InspectArgs {
     #[arg(long, requires = "save")]
     pub force: bool,
     #[command(flatten)]
+    pub edits: EditArgs,
+    #[command(flatten)]
     pub session: SessionSettings,
 }
 
@@ -48,7 +50,11 @@ pub fn run(args: &InspectArgs) -> Result<()> {
 
 /// Read the prompt of `args` and print or save what was asked for.
 pub fn inspect(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick: Tick) -> Result<()> {
-    let text = args.text()?;
+    let text = args.prompt.text()?;
+    let edits = args.edits.edits();
+    if let Some(edits) = &edits {
+        edits.check(session.sae.d_sae())?;
+    }
     let spec = &session.spec;
     let tokens = session.tokens(&text)?;
     if tokens.iter().all(|t| t.special) {
@@ -60,18 +66,24 @@ pub fn inspect(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick:
     prompt.reconstruct(tick)?;
     prompt.find_paths()?;
     while prompt.splice_next(tick)? {}
+    let edited = edits.map(|edits| edited::read(&mut prompt, edits, tick)).transpose()?;
     if let Some(path) = &args.save {
-        save::save(&prompt, path, args.force, tick)?;
+        save::save(&prompt, edited.as_ref(), path, args.force, tick)?;
     }
     let matching =
         session.trained.as_ref().map(|trained| Matching::new(&*session.sae, &**trained, tick)).transpose()?;
     let comparison = prompt.comparison(matching.as_ref());
-    if args.json {
-        let text = output::json(&json(session, &comparison, args.top))?;
-        writeln!(out, "{text}").map_err(|e| Error::io("stdout", e))
+    let text = if args.json {
+        let mut object = json(session, &comparison, args.top);
+        if let Some(edited) = &edited {
+            edited::add_json(&mut object, edited, session, args.top);
+        }
+        output::json(&object)? + "\n"
     } else {
-        out.write_all(table::table(session, &comparison).as_bytes()).map_err(|e| Error::io("stdout", e))
-    }
+        let edited = edited.as_ref().map(|edited| edited::table(session, edited)).unwrap_or_default();
+        table::table(session, &comparison) + &edited
+    };
+    out.write_all(text.as_bytes()).map_err(|e| Error::io("stdout", e))
 }
 
 /// Everything about a comparison as one object.
@@ -103,16 +115,4 @@ pub fn json(session: &Session, comparison: &Comparison, top: usize) -> Value {
     ];
     object.extend(of_session.map(|(name, value)| (name.to_owned(), value)));
     Value::Object(object)
-}
-
-impl InspectArgs {
-    /// The prompt from the command line, or from standard input for `-`.
-    fn text(&self) -> Result<String> {
-        let text = self.prompt.as_deref().or(self.prompt_flag.as_deref());
-        match text {
-            Some("-") => std::io::read_to_string(std::io::stdin()).map_err(|e| Error::io("stdin", e)),
-            Some(text) => Ok(text.to_owned()),
-            None => Err(Error::Usage("a prompt is needed: prunelens inspect \"some text\"".into())),
-        }
-    }
 }

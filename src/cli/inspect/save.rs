@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use super::edited::Read;
 use candle_core::Tensor;
 use prunelens_core::{
     compare::{Prompt, Variant},
@@ -11,8 +12,9 @@ use prunelens_core::{
 };
 
 /// `tokens` I64 [T], `original.logits` and `pruned.logits` F32 [T, V], `original.acts` and `pruned.acts` F32 [T, d_in], and for
-/// each variant `variant.NAME.latents`, `.recons` and `.logits` (its reconstruction spliced into its model).
-pub fn save(prompt: &Prompt, path: &Path, force: bool, tick: Tick) -> Result<()> {
+/// each variant `variant.NAME.latents`, `.recons`, `.logits` (its reconstruction spliced into its model) and, while edits are
+/// in force, `.edited_logits`.
+pub fn save(prompt: &Prompt, edited: Option<&Read>, path: &Path, force: bool, tick: Tick) -> Result<()> {
     if path.exists() && !force {
         return Err(Error::file(path, "the file exists; choose another name, or --force to replace it"));
     }
@@ -40,6 +42,9 @@ pub fn save(prompt: &Prompt, path: &Path, force: bool, tick: Tick) -> Result<()>
         if let Some(logits) = prompt.logits(view.variant, true, tick)? {
             tensors.insert(format!("{name}.logits"), logits);
         }
+    }
+    for (variant, edited) in edited.iter().flat_map(|read| &read.variants) {
+        tensors.insert(format!("variant.{variant}.edited_logits"), edited.logits().clone());
     }
     let contiguous =
         tensors.into_iter().map(|(name, t)| Ok((name, t.to_device(&candle_core::Device::Cpu)?.contiguous()?)));

@@ -1,5 +1,6 @@
 //! One prompt through every variant, as plain data: what the panels, `inspect` and the exports all show.
 
+pub mod edited;
 pub mod figures;
 pub mod index;
 pub mod matching;

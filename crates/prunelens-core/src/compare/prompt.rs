@@ -185,6 +185,14 @@ impl Prompt {
         Ok(true)
     }
 
+    /// What a variant consists of: its reader, activations in the SAE's space, its model's pass, and that pass' end if it
+    /// was gone to.
+    pub(super) fn parts(&self, variant: Variant) -> Option<(&Reader, &Tensor, &Captured, Option<&CleanPass>)> {
+        let reading = self.readings.iter().find(|r| r.view.variant == variant)?;
+        let pass = self.pass(variant);
+        Some((&reading.reader, &reading.x, &pass.captured, pass.clean.as_ref()))
+    }
+
     /// Logits `[tokens, vocabulary]` of a variant's model, untouched or with the variant's reconstruction spliced in.
     pub fn logits(&self, variant: Variant, spliced: bool, tick: Tick) -> Result<Option<Tensor>> {
         let Some(reading) = self.readings.iter().find(|r| r.view.variant == variant) else { return Ok(None) };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use prunelens_kernels::with_f32;
 
 use super::Variant;
 use crate::{
@@ -60,7 +61,12 @@ impl Reader {
 
     /// Activations `[batch * time, d_in]` f32 where the model is, in the SAE's space.
     pub fn input(&self, captured: &Captured) -> Result<Tensor> {
-        let x = captured.acts.flatten_to(1)?;
+        self.to_space(&captured.acts.flatten_to(1)?)
+    }
+
+    /// Activations `[n, d_in]` of the model, in the SAE's space.
+    pub fn to_space(&self, acts: &Tensor) -> Result<Tensor> {
+        let x = acts.clone();
         Ok(match &self.offset {
             Offset::None => x,
             Offset::Fixed(v) => x.broadcast_sub(&v.to_device(x.device())?)?,
@@ -80,12 +86,30 @@ impl Reader {
 
     /// A reconstruction back in the model's space, shaped like the activations it stands for.
     pub fn replacement(&self, captured: &Captured, recon: &Tensor) -> Result<Tensor> {
-        let recon = recon.to_device(captured.acts.device())?;
-        let recon = match &self.offset {
-            Offset::None => recon,
-            Offset::Fixed(v) => recon.broadcast_add(&v.to_device(recon.device())?)?,
-            Offset::Mean => recon.broadcast_add(&captured.acts.flatten_to(1)?.mean_keepdim(1)?)?,
-        };
-        Ok(recon.reshape(captured.acts.shape())?)
+        let back = self.from_space(&captured.acts.flatten_to(1)?, recon)?;
+        Ok(back.reshape(captured.acts.shape())?)
+    }
+
+    /// What stands for activations `acts [n, d_in]` of the model, out of the SAE's space.
+    pub fn from_space(&self, acts: &Tensor, x: &Tensor) -> Result<Tensor> {
+        let x = x.to_device(acts.device())?;
+        Ok(match &self.offset {
+            Offset::None => x,
+            Offset::Fixed(v) => x.broadcast_add(&v.to_device(x.device())?)?,
+            Offset::Mean => x.broadcast_add(&acts.mean_keepdim(1)?)?,
+        })
+    }
+
+    /// The decoder's row of a latent `[d_in]`, with its zeros where the SAE is pruned.
+    pub fn direction(&self, latent: u32) -> Result<Vec<f32>> {
+        let d = self.sae.d_in();
+        let range = latent as usize * d..(latent as usize + 1) * d;
+        let mut row = with_f32(&self.sae.w_dec, |w| w[range.clone()].to_vec())?;
+        if let Some(pruning) = &self.pruning {
+            let cut = pruning.order.dec.cut(pruning.ratio);
+            let ranks = pruning.order.dec.part(range)?;
+            row.iter_mut().zip(ranks).filter(|(_, rank)| *rank < cut).for_each(|(w, _)| *w = 0.0);
+        }
+        Ok(row)
     }
 }

@@ -23,9 +23,14 @@ use prunelens_kernels::on_cpu_f32;
 use super::{Model, ToDevice};
 use crate::error::Result;
 
+/// Whether a model can read ragged texts as it is.
+pub fn reads_ragged(model: &Model) -> bool {
+    on_cpu_f32(&model.embed) && model.ops.backend().is_none()
+}
+
 /// The model itself if it can read ragged texts, else a copy that can: on the CPU, in f32.
 pub fn readable(model: &Arc<Model>) -> Result<Arc<Model>> {
-    if on_cpu_f32(&model.embed) && model.ops.backend().is_none() {
+    if reads_ragged(model) {
         return Ok(model.clone());
     }
     Ok(Arc::new(ToDevice::new(&Device::Cpu, DType::F32).model(model)?))

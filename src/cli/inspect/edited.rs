@@ -1,0 +1,72 @@
+//! What the variants' models predict while edits are in force.
+
+use prunelens_core::{
+    compare::{Prompt, Variant, edited::Edited, splice::mean},
+    edit::Edits,
+    error::Result,
+    model::Tick,
+    session::Session,
+};
+use serde_json::{Value, json};
+
+use crate::safe;
+
+/// Edits, and what each variant makes of them.
+pub struct Read {
+    pub edits: Edits,
+    pub variants: Vec<(Variant, Edited)>,
+}
+
+/// Next tokens of a variant in the table.
+const LISTED: usize = 5;
+
+pub fn read(prompt: &mut Prompt, edits: Edits, tick: Tick) -> Result<Read> {
+    let mut variants = Vec::new();
+    for variant in Variant::ALL {
+        if let Some(edited) = prompt.edited(variant, &edits, tick)? {
+            variants.push((variant, edited));
+        }
+    }
+    Ok(Read { edits, variants })
+}
+
+/// Under each variant `edited`, and beside the variants what was edited.
+pub fn add_json(object: &mut Value, read: &Read, session: &Session, top: usize) {
+    object["edits"] = json!(read.edits.list.iter().map(ToString::to_string).collect::<Vec<_>>());
+    object["edit_error"] = json!(read.edits.error.to_string());
+    for (variant, edited) in &read.variants {
+        let next = |next: prunelens_core::compare::edited::Next| {
+            json!({
+                "id": next.id,
+                "string": String::from_utf8_lossy(&session.tokenizer.piece(next.id)),
+                "before": next.before,
+                "after": next.after,
+            })
+        };
+        object["variants"][variant.name()]["edited"] = json!({
+            "ce_loss": finite(mean(&edited.losses.ce)),
+            "kl_div": finite(mean(&edited.losses.kl)),
+            "top": edited.top(top).into_iter().map(next).collect::<Vec<_>>(),
+        });
+    }
+}
+
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+/// CE, KL and the next tokens of each variant.
+pub fn table(session: &Session, read: &Read) -> String {
+    let edits: Vec<String> = read.edits.list.iter().map(ToString::to_string).collect();
+    let mut text = format!("\nwith {}, error term: {}\n", edits.join(" "), read.edits.error);
+    text += &format!("{:<10} {:>8} {:>8}  next token, probability after (before)\n", "", "CE", "KL");
+    for (variant, edited) in &read.variants {
+        let top = edited.top(LISTED).into_iter().map(|next| {
+            let piece = safe::piece(&session.tokenizer.piece(next.id), false);
+            format!("{piece} {:.3} ({:.3})", next.after, next.before)
+        });
+        let (ce, kl) = (mean(&edited.losses.ce), mean(&edited.losses.kl));
+        text += &format!("{:<10} {ce:>8.3} {kl:>8.3}  {}\n", variant.name(), top.collect::<Vec<_>>().join("  "));
+    }
+    text
+}
