@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{sae::Criterion, session::SessionSpec};
+use prunelens_core::{edit::Edits, sae::Criterion, session::SessionSpec};
 use prunelens_metrics::JobSpec;
 
 pub type JobId = u64;
@@ -46,6 +46,12 @@ pub enum Request {
     SetRatio { generation: u64, ratio: f64, criterion: Criterion },
     /// Details of one latent of the shared dictionary at one token.
     ShowLatent { generation: u64, latent: u32, token: usize, criterion: Criterion },
+    /// Everything that the corpus says of a latent of the shared dictionary, and of its match in `trained`.
+    Study { generation: u64, latent: u32 },
+    /// Latents that have to do with a word.
+    Find { generation: u64, word: String },
+    /// What the models say comes after a token, with these edits in force.
+    Predict { generation: u64, token: usize, edits: Edits },
     /// What a job will take.
     Estimate { generation: u64, job: JobSpec },
 }

@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Tensor};
 use prunelens_core::{
-    compare::{Example, LatentDetail, Prompt, index::Index},
+    compare::{LatentDetail, Prompt, Variant},
     error::Result,
+    index::{Index, example},
     model::Site,
     session::Session,
 };
@@ -11,9 +12,9 @@ use prunelens_kernels::{select::by_value, with_f32};
 
 /// Tokens listed as promoted and as suppressed.
 const LISTED: usize = 8;
-/// Tokens shown before and after an example's own.
-const BEFORE: usize = 12;
-const AFTER: usize = 6;
+/// Examples in the panel, and tokens before and after each one's own.
+const EXAMPLES: usize = 4;
+const AROUND: (usize, usize) = (12, 6);
 
 /// Details of a latent at a token of the prompt.
 pub fn detail(
@@ -26,7 +27,7 @@ pub fn detail(
     let (curve, dies_at) = prompt.curve(token, latent)?.unwrap_or_default();
     let (promotes, suppresses) =
         if (latent as usize) < session.sae.d_sae() { logit_effects(session, latent)? } else { Default::default() };
-    let places = index.map_or(&[][..], |index| index.places(latent));
+    let places = index.map(|index| index.strongest(Variant::Original, latent, EXAMPLES)).unwrap_or_default();
     Ok(LatentDetail {
         latent,
         token,
@@ -35,12 +36,11 @@ pub fn detail(
         dies_at,
         promotes,
         suppresses,
-        density: index.and_then(|index| index.density(latent)),
+        density: index.and_then(|index| index.density(Variant::Original, latent)),
         max_activation: places.first().map(|p| p.activation),
-        examples: places
-            .iter()
-            .filter_map(|p| example(session, p.row as usize, p.position as usize, p.activation))
-            .collect(),
+        examples: index.map_or_else(Vec::new, |index| {
+            places.iter().filter_map(|place| example(index, &session.tokenizer, place, AROUND)).collect()
+        }),
     })
 }
 
@@ -78,19 +78,5 @@ fn logit_effects(session: &Session, latent: u32) -> Result<(Effects, Effects)> {
         let mut bottom = all[..n].to_vec();
         bottom.sort_by(reversed);
         (top.iter().map(name).collect(), bottom.iter().map(name).collect())
-    })
-}
-
-fn example(session: &Session, row: usize, position: usize, activation: f32) -> Option<Example> {
-    let row = session.calibration.documents.iter().flatten().nth(row)?;
-    let token = session.tokenizer.piece(*row.get(position)?);
-    let text = |ids: &[u32]| {
-        ids.iter().filter(|id| !session.tokenizer.special(**id)).flat_map(|id| session.tokenizer.piece(*id)).collect()
-    };
-    Some(Example {
-        before: text(&row[position.saturating_sub(BEFORE)..position]),
-        token,
-        after: text(&row[position + 1..(position + 1 + AFTER).min(row.len())]),
-        activation,
     })
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use prunelens_core::{
-    compare::{Prompt, index::Index, matching::Matching},
+    compare::{Prompt, matching::Matching},
+    edit::Edits,
     error::{Error, Result},
+    index::{self, Index, Indexing},
     model::Tick,
     sae::Criterion,
     session::Session,
@@ -12,7 +14,7 @@ use prunelens_core::{
 use prunelens_metrics::{Estimate, Family, JobSpec, Probe, fit};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Report, Request, detail, mailbox::Mailbox};
+use super::{Report, Request, detail, find, mailbox::Mailbox};
 
 /// What is still due for the current prompt and ratio, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +38,15 @@ pub struct Live {
     due: Due,
     /// Filled in by work in the background.
     pub matching: Option<Matching>,
-    index: Option<Index>,
+    /// Likewise, and usable as it grows.
+    pub indexing: Option<Indexing>,
     families: &'static [Family],
     /// How fast this session is, measured when first asked for.
     probe: Option<Probe>,
     /// The latent last shown: generation, number and token.
     shown: Option<(u64, u32, usize)>,
+    /// The latent whose page was last asked for, with the generation.
+    studied: Option<(u64, u32)>,
 }
 
 impl Live {
@@ -61,8 +66,9 @@ impl Live {
             generation: 0,
             due: Due::Nothing,
             matching: None,
-            index: None,
+            indexing: None,
             shown: None,
+            studied: None,
             families,
             probe: None,
         }
@@ -94,6 +100,9 @@ impl Live {
             Request::Compare { generation, .. }
             | Request::SetRatio { generation, .. }
             | Request::ShowLatent { generation, .. }
+            | Request::Study { generation, .. }
+            | Request::Find { generation, .. }
+            | Request::Predict { generation, .. }
             | Request::Estimate { generation, .. } => *generation,
         };
         let answered = match &request {
@@ -104,6 +113,14 @@ impl Live {
             Request::ShowLatent { latent, token, criterion, .. } => {
                 self.show(&request, generation, *latent, *token, *criterion)
             }
+            Request::Study { latent, .. } => {
+                self.studied = Some((generation, *latent));
+                self.tell_page()
+            }
+            Request::Find { word, .. } => {
+                find::find(&self.session, self.index(), word).map(|hits| self.send(Report::Found { generation, hits }))
+            }
+            Request::Predict { token, edits, .. } => self.predict(&request, generation, *token, edits),
             Request::Estimate { job, .. } => self.estimate(&request, generation, job),
         };
         match answered {
@@ -198,19 +215,41 @@ impl Live {
         Ok(Estimate { remark, free: fit::free_for(session), ..probe.estimate(&cost) })
     }
 
-    /// Examples are known from now on, or cannot be found: those of the latent on screen are missing there.
-    pub fn set_index(&mut self, index: Option<Index>) {
-        self.index = index;
-        if let Err(error) = self.tell_latent() {
+    /// More is known of the corpus: what is on screen of it is missing that.
+    pub fn tell_index(&self) {
+        if let Err(error) = self.tell_latent().and_then(|()| self.tell_page()) {
             tracing::warn!("{error}");
         }
-        self.send(Report::Indexed);
+    }
+
+    fn index(&self) -> Option<&Index> {
+        self.indexing.as_ref().map(|indexing| &indexing.index)
+    }
+
+    /// The page of the latent last asked for.
+    fn tell_page(&self) -> Result<()> {
+        let (Some(index), Some((generation, latent))) = (self.index(), self.studied) else { return Ok(()) };
+        let matched = self.matching.as_ref().and_then(|matching| matching.get(latent)).map(|found| found.latent);
+        let page = index::page(index, &self.session.sae, &self.session.tokenizer, latent, matched)?;
+        self.send(Report::Page { generation, page: Arc::new(page) });
+        Ok(())
+    }
+
+    fn predict(&mut self, request: &Request, generation: u64, token: usize, edits: &Edits) -> Result<()> {
+        let mailbox = self.mailbox.clone();
+        let tick =
+            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        edits.check(self.session.sae.d_sae())?;
+        let Some(prompt) = &mut self.prompt else { return Ok(()) };
+        let predictions = prompt.predict(token, edits, &self.session.tokenizer, tick)?;
+        self.send(Report::Predictions { generation, predictions: Arc::new(predictions) });
+        Ok(())
     }
 
     /// Everything known of the latent last asked for.
     fn tell_latent(&self) -> Result<()> {
         let (Some(prompt), Some((generation, latent, token))) = (&self.prompt, self.shown) else { return Ok(()) };
-        let detail = detail::detail(&self.session, prompt, self.index.as_ref(), latent, token)?;
+        let detail = detail::detail(&self.session, prompt, self.index(), latent, token)?;
         self.send(Report::Latent { generation, detail: Arc::new(detail) });
         Ok(())
     }

@@ -13,12 +13,17 @@ struct Slots {
     compare: Option<Request>,
     ratio: Option<Request>,
     latent: Option<Request>,
+    page: Option<Request>,
+    find: Option<Request>,
+    predict: Option<Request>,
     estimate: Option<Request>,
 }
 
 impl Slots {
     fn has_request(&self) -> bool {
-        [&self.compare, &self.ratio, &self.latent, &self.estimate].into_iter().any(Option::is_some)
+        [&self.compare, &self.ratio, &self.latent, &self.page, &self.find, &self.predict, &self.estimate]
+            .into_iter()
+            .any(Option::is_some)
     }
 }
 
@@ -59,7 +64,14 @@ impl Mailbox {
     pub fn next_request(&self) -> Option<Request> {
         let mut slots = self.slots();
         let slots = &mut *slots;
-        let all = [&mut slots.compare, &mut slots.ratio, &mut slots.latent, &mut slots.estimate];
+        let all = [
+            &mut slots.compare,
+            &mut slots.ratio,
+            &mut slots.latent,
+            &mut slots.page,
+            &mut slots.predict,
+            &mut slots.estimate,
+        ];
         all.into_iter().find_map(Option::take)
     }
 
@@ -75,6 +87,9 @@ impl Mailbox {
             Request::Compare { .. } => slots.compare.is_some(),
             Request::SetRatio { .. } => slots.compare.is_some() || slots.ratio.is_some(),
             Request::ShowLatent { .. } => slots.compare.is_some() || slots.latent.is_some(),
+            Request::Study { .. } => slots.page.is_some(),
+            Request::Find { .. } => slots.find.is_some(),
+            Request::Predict { .. } => slots.compare.is_some() || slots.ratio.is_some() || slots.predict.is_some(),
             Request::Estimate { .. } => slots.has_request(),
         }
     }
@@ -111,11 +126,14 @@ impl EngineLink for std::sync::Arc<Mailbox> {
         match &request {
             Request::Compare { .. } => {
                 // Whatever was asked of the old prompt is void.
-                (slots.ratio, slots.latent) = (None, None);
+                (slots.ratio, slots.latent, slots.predict) = (None, None, None);
                 slots.compare = Some(request);
             }
             Request::SetRatio { .. } => slots.ratio = Some(request),
             Request::ShowLatent { .. } => slots.latent = Some(request),
+            Request::Study { .. } => slots.page = Some(request),
+            Request::Find { .. } => slots.find = Some(request),
+            Request::Predict { .. } => slots.predict = Some(request),
             Request::Estimate { .. } => slots.estimate = Some(request),
         }
         drop(slots);

@@ -2,6 +2,7 @@
 
 pub mod command;
 mod detail;
+mod find;
 pub mod handle;
 mod live;
 mod mailbox;
@@ -11,7 +12,7 @@ mod thread;
 
 pub use command::{Command, JobId, Request};
 pub use handle::{EngineHandle, EngineLink};
-pub use report::{FamilyInfo, JobState, ParamInfo, Report, SessionInfo, Unfinished};
+pub use report::{FamilyInfo, Hit, JobState, ParamInfo, Report, SessionInfo, Unfinished, Why};
 pub use thread::{Options, start, start_with};
 
 pub use prunelens_core::progress::Progress;

@@ -3,7 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use prunelens_core::{
-    compare::{Comparison, LatentDetail, Variant},
+    compare::{Comparison, LatentDetail, Variant, predict::Predictions},
+    index::LatentPage,
     progress::Progress,
     sae::Criterion,
 };
@@ -32,6 +33,20 @@ pub enum Report {
     },
     /// Examples of latents are known from now on, as far as they can be: every detail that was sent has them.
     Indexed,
+    /// A latent over the corpus; again as more of it is read.
+    Page {
+        generation: u64,
+        page: Arc<LatentPage>,
+    },
+    /// Latents that have to do with the word asked for.
+    Found {
+        generation: u64,
+        hits: Vec<Hit>,
+    },
+    Predictions {
+        generation: u64,
+        predictions: Arc<Predictions>,
+    },
     /// A request that could not be answered, such as a prompt longer than the context.
     RequestFailed {
         generation: u64,
@@ -120,6 +135,21 @@ pub struct ParamInfo {
     pub default: String,
 }
 
+/// A latent that was found, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    pub latent: u32,
+    pub why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Why {
+    /// It fires on the word: at so many of its places in the corpus, which is this share of all it does.
+    Fires { places: (usize, usize), share: f64 },
+    /// It raises the word's logit, in logits per unit of activation, less the mean over the vocabulary.
+    Promotes(f32),
+}
+
 /// What is loaded, for the header and the status line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionInfo {
@@ -132,6 +162,8 @@ pub struct SessionInfo {
     /// "2k topk32", "24k standard" ...
     pub sae: String,
     pub d_sae: usize,
+    /// Of the SAE's weights: what is kept about it is kept by this.
+    pub sae_digest: String,
     pub n_layers: usize,
     pub variants: Vec<Variant>,
     pub ratio: f64,

@@ -188,9 +188,7 @@ impl Engine {
                 }
                 None => Ok(()),
             },
-            Background::Index => {
-                session.index(&mut || yield_to(live, &mailbox)).map(|found| live.set_index(Some(found)))
-            }
+            Background::Index => index(live, &mailbox),
         };
         match done {
             Ok(()) => {}
@@ -199,7 +197,7 @@ impl Engine {
             Err(error) => {
                 tracing::warn!("{task:?}: {error}");
                 if let Background::Index = task {
-                    live.set_index(None);
+                    self.send(Report::Indexed);
                 }
             }
         }
@@ -231,6 +229,42 @@ fn yield_to(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     Ok(())
 }
 
+/// Rows between two words about how far an index is: often enough to watch, too seldom to cost anything.
+const NEWS: usize = 32;
+
+/// Read the corpus, or take what is known of it from the cache.
+fn index(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
+    let session = live.session.clone();
+    let mut indexing = match live.indexing.take() {
+        Some(indexing) => indexing,
+        None => session.indexing(session.spec.ratio, session.spec.criterion, &mut || yield_to(live, mailbox))?,
+    };
+    let kept = indexing.next().is_none();
+    let mut told = indexing.index.read;
+    while let Some(batch) = indexing.next() {
+        // Requests that come meanwhile see what is known so far.
+        live.indexing = Some(indexing);
+        let fired = batch.read(&mut || yield_to(live, mailbox))?;
+        let Some(grown) = live.indexing.take() else { return Ok(()) };
+        indexing = grown;
+        indexing.add(&fired);
+        if indexing.index.read >= told + NEWS {
+            told = indexing.index.read;
+            live.indexing = Some(indexing);
+            live.tell_index();
+            let Some(shown) = live.indexing.take() else { return Ok(()) };
+            indexing = shown;
+        }
+    }
+    if !kept && let Err(error) = session.keep_index(&indexing.index) {
+        tracing::warn!("examples are not kept: {error}");
+    }
+    live.indexing = Some(indexing);
+    live.tell_index();
+    live.send(Report::Indexed);
+    Ok(())
+}
+
 /// What the header and the status line say, with the time that a short prompt takes.
 fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
     let spec = &session.spec;
@@ -257,6 +291,7 @@ fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         hook: session.hook.to_string(),
         sae: session.sae.label(),
         d_sae: session.sae.d_sae(),
+        sae_digest: session.sae.digest(),
         n_layers: session.original.config.n_layers,
         variants,
         ratio: spec.ratio,

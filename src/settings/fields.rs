@@ -75,8 +75,8 @@ settings! {
         #[serde(deserialize_with = "values::threads_from")]
         threads: u64 = Some("4"),
         /// Most that is kept on disk of what took long to make, such as 500MB or 4GB [default: 4GB].
-        #[arg(long, value_name = "SIZE", value_parser = values::size_of_cache)]
-        #[serde(deserialize_with = "values::cache_size_from")]
+        #[arg(long, value_name = "SIZE", value_parser = values::size_in_bytes)]
+        #[serde(deserialize_with = "values::size_from")]
         cache_size: u64 = Some(r#""4GB""#),
         /// Keep nothing of what took long to make, and use nothing that is kept.
         #[arg(long, num_args = 0, default_missing_value = "true")]
@@ -123,6 +123,13 @@ settings! {
         /// Text or tokens for metric jobs: .txt, .jsonl ("text") or .safetensors ("tokens") [default: built in].
         #[arg(long, value_name = "FILE")]
         text: PathBuf = Some(r#""held-out.txt""#),
+        /// Text or tokens in which examples of latents are looked for [default: the calibration's].
+        #[arg(long, value_name = "FILE")]
+        corpus: PathBuf = Some(r#""corpus.jsonl""#),
+        /// Memory for what is known of that text, such as 500MB or 4GB [default: 1GB].
+        #[arg(long, value_name = "SIZE", value_parser = values::size_in_bytes)]
+        #[serde(deserialize_with = "values::size_from")]
+        memory: u64 = Some(r#""1GB""#),
         /// Folder for result files [default: see `prunelens doctor`].
         #[arg(long, value_name = "DIR")]
         results: PathBuf = Some(r#""results""#),

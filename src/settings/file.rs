@@ -80,7 +80,9 @@ impl Settings {
     /// Paths that cannot be hub ids are meant from the file's folder.
     fn resolve_paths(&mut self, folder: &Path) {
         let Self { session, display } = self;
-        for path in [&mut session.model.calibration, &mut session.text, &mut session.results].into_iter().flatten() {
+        let session = &mut *session;
+        let paths = [&mut session.model.calibration, &mut session.text, &mut session.corpus, &mut session.results];
+        for path in paths.into_iter().flatten() {
             *path = folder.join(&*path);
         }
         // A theme is a name unless it looks like a file.

@@ -107,6 +107,8 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
         hub: HubSettings::new(settings.model.offline.unwrap_or(false), environment).map_err(|e| e.to_string()),
         bos: settings.bos.unwrap_or(demo.bos),
         text: settings.text,
+        corpus: settings.corpus,
+        memory: settings.memory.unwrap_or(demo.memory),
         cache: match settings.model.no_cache {
             Some(true) => None,
             _ => Folders::find().map(|folders| folders.made(settings.model.cache_size)),

@@ -29,7 +29,7 @@ pub fn factor(text: &str) -> Result<f64, String> {
 }
 
 /// Bytes, `500MB` or `4GB`.
-pub fn size_of_cache(text: &str) -> Result<u64, String> {
+pub fn size_in_bytes(text: &str) -> Result<u64, String> {
     let units = [("KB", 1_u64 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("TB", 1 << 40)];
     let parsed = units.iter().find_map(|(unit, bytes)| {
         let number: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
@@ -39,9 +39,9 @@ pub fn size_of_cache(text: &str) -> Result<u64, String> {
 }
 
 /// The same in a session file.
-pub fn cache_size_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+pub fn size_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    size_of_cache(&text).map(Some).map_err(D::Error::custom)
+    size_in_bytes(&text).map(Some).map_err(D::Error::custom)
 }
 
 /// Terminal size, `120x36`.

@@ -6,6 +6,7 @@
 mod event;
 pub mod keys;
 pub mod options;
+mod remembered;
 mod run;
 pub mod script;
 pub mod state;

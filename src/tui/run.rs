@@ -17,6 +17,7 @@ use crate::{
     tui::{
         event::{self, Signals},
         options::{Options, first_state},
+        remembered,
         state::{Job, State},
         terminal::{self, Terminal},
         theme::Theme,
@@ -56,6 +57,11 @@ pub fn run(engine: EngineHandle, options: Options) -> Result<()> {
         state.mouse = options.mouse;
         if options.mouse {
             terminal.mouse(true)?;
+        }
+        let recalled = options.state_folder.as_ref().map(|folder| remembered::prompts(folder));
+        match recalled.unwrap_or_else(|| Ok(Vec::new())) {
+            Ok(prompts) => state.history = prompts,
+            Err(error) => tracing::warn!("{error}"),
         }
         state.first_steps = options.state_folder.as_ref().is_some_and(|f| !f.join(STEPS_TAKEN).exists());
         let mut explorer = Explorer { engine, options, themes, terminal, state, start: Instant::now(), open: true };
@@ -175,6 +181,17 @@ impl Explorer {
                     Some(Message::Copied(text.len()))
                 }
                 Effect::Export(export) => Some(Message::Exported(self.export(&export).map_err(|e| e.to_string()))),
+                Effect::RecallNames(digest) => {
+                    self.options.state_folder.as_ref().map(|folder| match remembered::names(folder, &digest) {
+                        Ok(names) => Message::Named { digest, names },
+                        Err(error) => Message::Forgotten(error.to_string()),
+                    })
+                }
+                Effect::KeepNames => self.keep(|folder, state| {
+                    let Some(info) = &state.info else { return Ok(()) };
+                    remembered::keep_names(folder, &info.sae_digest, &info.sae, &state.names)
+                }),
+                Effect::KeepPrompts => self.keep(|folder, state| remembered::keep_prompts(folder, &state.history)),
                 Effect::RememberUse => {
                     if let Some(folder) = &self.options.state_folder {
                         remember(folder);
@@ -205,6 +222,12 @@ impl Explorer {
             }
         }
         Ok(Next::Go)
+    }
+
+    /// Keep something in the state folder, if there is one.
+    fn keep(&self, write: impl FnOnce(&Path, &State) -> Result<()>) -> Option<Message> {
+        let kept = write(self.options.state_folder.as_ref()?, &self.state);
+        kept.err().map(|error| Message::Forgotten(format!("not remembered: {error}")))
     }
 
     /// Write documents and pictures of the screen side by side under a name that is free.

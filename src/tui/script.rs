@@ -153,7 +153,11 @@ impl Player {
         if let Some(deadline) = self.state.follow.deadline {
             self.happen(Message::TimePassed(deadline.max(self.state.now)));
         }
-        while self.state.comparing() || self.state.estimating() || self.state.latent_incomplete() {
+        while self.state.comparing()
+            || self.state.estimating()
+            || self.state.finding()
+            || self.state.latent_incomplete()
+        {
             self.take_report()?;
         }
         Ok(())
@@ -193,6 +197,9 @@ impl Player {
                 Effect::Copy(_)
                 | Effect::Export(_)
                 | Effect::RememberUse
+                | Effect::RecallNames(_)
+                | Effect::KeepNames
+                | Effect::KeepPrompts
                 | Effect::Clear
                 | Effect::Mouse(_)
                 | Effect::Suspend => {}

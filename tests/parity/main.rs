@@ -8,6 +8,7 @@
 mod support;
 
 mod config_keys;
+mod edits;
 mod families;
 mod formats;
 mod kernels;

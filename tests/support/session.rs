@@ -7,9 +7,13 @@ use std::{
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use prunelens::{
-    engine::{Command, EngineHandle, EngineLink, FamilyInfo, JobId, JobState, ParamInfo, Report, Request, SessionInfo},
+    engine::{
+        Command, EngineHandle, EngineLink, FamilyInfo, Hit, JobId, JobState, ParamInfo, Report, Request, SessionInfo,
+        Why,
+    },
     tui::{
         Effect, Message, State, script, start,
+        state::Overlay,
         theme::{ColorDepth, Theme},
         update,
     },
@@ -18,7 +22,10 @@ use prunelens_core::{
     compare::{
         Comparison, Example, GRID, LatentDetail, Match, Paths, ReconstructionFigures, SpliceFigures, Token, Variant,
         View, grid_ratio,
+        predict::{Candidate, Prediction, Predictions, Speaker},
     },
+    edit::Edits,
+    index::{Coactive, Corpus, Interval, LatentPage, Texts},
     sae::{Criterion, Latents},
     session::SessionSpec,
 };
@@ -42,6 +49,7 @@ pub fn info() -> SessionInfo {
         hook: "blocks.1.hook_resid_post".into(),
         sae: "2k topk32".into(),
         d_sae: 2048,
+        sae_digest: "0123".into(),
         n_layers: 4,
         variants: Variant::ALL.to_vec(),
         ratio: 0.25,
@@ -241,6 +249,74 @@ pub fn detail(latent: u32, token: usize, criterion: Criterion) -> LatentDetail {
     }
 }
 
+/// A latent over a corpus, weaker in the variants that follow.
+pub fn page(latent: u32) -> LatentPage {
+    let example = |before: &str, token: &str, after: &str, activation| Example {
+        before: before.into(),
+        token: token.into(),
+        after: after.into(),
+        activation,
+    };
+    let corpus = |variant: Variant| {
+        let scale = 1.0 - 0.2 * variant as usize as f32;
+        let texts = Texts {
+            top: vec![
+                example("of the whole of the ", " navy", " and the army were", 11.3 * scale),
+                example("men of war, and the", " fleet", " lay at anchor in", 9.7 * scale),
+            ],
+            intervals: vec![Interval {
+                from: 0.0,
+                to: 2.3 * scale,
+                share: 0.0031,
+                examples: vec![example("to raise and support", " armies", ", but no", 1.4 * scale)],
+            }],
+        };
+        let histogram = (0..50).map(|bar| (60 / (bar + 1)) as u32).collect();
+        let latent = if variant == Variant::Trained { (latent + 17) % 2048 } else { latent };
+        Corpus { latent, fires: 90 - 15 * variant as usize, mean: 2.4 * scale, max: 11.3 * scale, histogram, texts }
+    };
+    LatentPage {
+        latent,
+        rows: (24, 32),
+        tokens: 6120,
+        ratio: 0.25,
+        variants: Variant::ALL.map(|variant| (variant, corpus(variant))).to_vec(),
+        near: vec![(881, 0.71), (17, 0.52)],
+        coactive: vec![Coactive { latent: 12, cosine: 0.33 }],
+    }
+}
+
+/// What the models say after a token; an edit makes the second likeliest the first.
+pub fn predictions(token: usize, edits: &Edits) -> Predictions {
+    let said = |of: Speaker, shift: f32| {
+        let candidate = |(at, (piece, alone)): (usize, (&str, f32))| {
+            let probability = if at == 0 { alone - shift } else { alone + shift / 2.0 };
+            Candidate { id: at as u32, piece: piece.into(), probability, alone }
+        };
+        let mut top: Vec<Candidate> =
+            [(" navy", 0.41), (" army", 0.22), ("\n", 0.08)].into_iter().enumerate().map(candidate).collect();
+        top.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        Prediction { of, top, kl: shift, ce: Some(2.5 + shift) }
+    };
+    let mut list = vec![said(Speaker::Model(Variant::Original), 0.0), said(Speaker::Model(Variant::Transfer), 0.0)];
+    list.extend(Variant::ALL.map(|variant| said(Speaker::Spliced(variant), 0.02 * (1 + variant as usize) as f32)));
+    if !edits.list.is_empty() {
+        let edited = [Variant::Original, Variant::Transfer, Variant::Pruned];
+        list.extend(edited.map(|variant| said(Speaker::Edited(variant), 0.3)));
+    }
+    Predictions { token, list, between: (0..16).map(|at| at as f32 / 8.0).collect() }
+}
+
+pub fn hits(word: &str) -> Vec<Hit> {
+    match word {
+        "navy" => vec![
+            Hit { latent: 1204, why: Why::Fires { places: (7, 9), share: 0.64 } },
+            Hit { latent: 12, why: Why::Promotes(1.75) },
+        ],
+        _ => Vec::new(),
+    }
+}
+
 pub fn table(progress: f64) -> MetricTable {
     let row = |category: &str, name: &str, better, values: [f64; 4]| MetricRow {
         category: category.into(),
@@ -411,6 +487,23 @@ impl Session {
         self
     }
 
+    /// Pages, predictions and hits that were asked for.
+    pub fn answer_study(&mut self) -> &mut Self {
+        if let Some((generation, latent)) = self.state.study.asked {
+            self.report(Report::Page { generation, page: Arc::new(page(latent)) });
+        }
+        if let Some((generation, key)) = self.state.study.predicting.clone() {
+            let predictions = Arc::new(predictions(key.token, &key.edits));
+            self.report(Report::Predictions { generation, predictions });
+        }
+        if let Some(Overlay::Find(find)) = &self.state.overlay
+            && let Some((generation, word)) = find.asked.clone()
+        {
+            self.report(Report::Found { generation, hits: hits(&word) });
+        }
+        self
+    }
+
     pub fn requests(&self) -> Vec<Request> {
         let request = |e: &Effect| if let Effect::Request(r) = e { Some(r.clone()) } else { None };
         self.effects.iter().filter_map(request).collect()
@@ -456,7 +549,10 @@ impl FakeEngine {
 impl EngineLink for FakeEngine {
     fn command(&self, command: Command) {
         match command {
-            Command::Load(_) => self.report(Report::Ready(Arc::new(info()))),
+            Command::Load(_) => {
+                self.report(Report::Ready(Arc::new(info())));
+                self.report(Report::Indexed);
+            }
             Command::StartJob { id, .. } => {
                 let running = JobState::Running { done: 5, total: 8, unit: "rows", seconds: 20.0, note: String::new() };
                 self.report(Report::Job { id, state: running });
@@ -478,6 +574,16 @@ impl EngineLink for FakeEngine {
             Request::SetRatio { generation, ratio, criterion } => (generation, ratio, criterion),
             Request::Estimate { generation, .. } => {
                 return self.report(Report::Estimate { generation, estimate: Ok(estimate()) });
+            }
+            Request::Study { generation, latent } => {
+                return self.report(Report::Page { generation, page: Arc::new(page(latent)) });
+            }
+            Request::Predict { generation, token, edits } => {
+                let predictions = Arc::new(predictions(token, &edits));
+                return self.report(Report::Predictions { generation, predictions });
+            }
+            Request::Find { generation, word } => {
+                return self.report(Report::Found { generation, hits: hits(&word) });
             }
             Request::ShowLatent { generation, latent, token, criterion } => {
                 return self.report(Report::Latent { generation, detail: Arc::new(detail(latent, token, criterion)) });

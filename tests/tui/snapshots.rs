@@ -105,6 +105,43 @@ fn overlays() {
 }
 
 #[test]
+fn a_latent_in_full() {
+    let mut session = Session::explored();
+    session.keys("<enter>");
+    snapshot!("latent_reading", session, 80 x 24);
+    session.answer_study();
+    snapshot!("latent_80x24", session, 80 x 24);
+    snapshot!("latent_120x36", session, 120 x 36);
+    snapshot!("latent_200x60", session, 200 x 60);
+    session.keys("v");
+    snapshot!("latent_beside_pruned", session, 120 x 36);
+}
+
+#[test]
+fn what_the_models_say() {
+    let mut session = Session::explored();
+    session.keys("p");
+    snapshot!("predictions_asking", session, 80 x 24);
+    session.answer_study();
+    snapshot!("predictions_80x24", session, 80 x 24);
+    snapshot!("predictions_120x36", session, 120 x 36);
+    session.keys("x").answer_study();
+    snapshot!("predictions_edited", session, 120 x 36);
+    snapshot!("predictions_200x60", session, 200 x 60);
+}
+
+#[test]
+fn looking_for_latents() {
+    let mut session = Session::explored();
+    session.keys("/navy");
+    snapshot!("find_asking", session, 80 x 24);
+    session.answer_study();
+    snapshot!("find_word", session, 80 x 24);
+    session.keys("<esc>s");
+    snapshot!("steer", session, 80 x 24);
+}
+
+#[test]
 fn text_of_strangers_is_harmless() {
     let mut session = Session::ready();
     let mut info = crate::session::info();

@@ -426,3 +426,58 @@ fn escape_and_a_key_in_one_go_are_both_heard() {
     session.keys("?<alt-:>");
     assert!(matches!(session.state.overlay, Some(Overlay::Palette { .. })));
 }
+
+#[test]
+fn find_name_ablate_and_see() {
+    let mut session = Session::explored();
+    session.keys("/navy").answer_study();
+    session.keys("<enter>");
+    assert_eq!(session.state.latent, Some(1204));
+    session.keys("nships of war<enter>");
+    assert_eq!(session.state.names.get(&1204).map(String::as_str), Some("ships of war"));
+    assert!(session.effects.iter().any(|effect| matches!(effect, Effect::KeepNames)));
+    session.keys("/of war<enter>");
+    assert_eq!(session.state.latent, Some(1204), "a name is found without the engine");
+    session.keys("p").answer_study();
+    let alone = session.state.wants_predictions().unwrap();
+    assert!(session.state.study.current(&alone).is_some());
+    session.keys("x");
+    let edited = session.state.wants_predictions().unwrap();
+    assert!(
+        session.state.study.current(&edited).is_none(),
+        "what was said without the edit is not what is said with it"
+    );
+    session.answer_study();
+    assert_eq!(session.state.study.current(&edited).unwrap().list.len(), 9);
+    // Once more takes it back, and the old answer is asked for anew.
+    session.keys("x");
+    assert_eq!(session.state.wants_predictions(), Some(alone));
+}
+
+#[test]
+fn edits_that_cannot_be_read_stay_to_be_mended() {
+    let mut session = Session::explored();
+    session.keys("sset:<enter>");
+    assert!(matches!(&session.state.overlay, Some(Overlay::Edit { spec }) if spec.ends_with("=set:")));
+    session.keys("4.5@2..<enter>");
+    assert_eq!(session.state.overlay, None);
+    assert_eq!(
+        session.state.study.edits.list.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["1204=set:4.5@2.."]
+    );
+    session.keys("X");
+    assert!(session.state.study.edits.list.is_empty());
+}
+
+#[test]
+fn earlier_prompts_come_back() {
+    let mut session = Session::ready();
+    session.keys("one<enter>").answer(Part::All);
+    session.keys("<s-tab>").keys("<tab>");
+    session.state.focus = Panel::Prompt;
+    session.keys("<ctrl-l>two");
+    session.keys("<up>");
+    assert_eq!(session.state.prompt.text(), "one");
+    session.keys("<down>");
+    assert_eq!(session.state.prompt.text(), "two", "what was being typed is not lost");
+}

@@ -2,11 +2,43 @@
 
 use std::hash::{Hash, Hasher};
 
+use candle_core::{CpuStorage, DType, Storage, Tensor};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 /// SHA-256 as 64 hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// Digests of stretches of a tensor's values, one after the other: they are taken side by side. `None` on a GPU,
+/// or in types that are not kept.
+pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {
+    const STRETCH: usize = 1 << 18;
+    fn of<T: Sync, const N: usize>(values: &[T], bytes: impl Fn(&T) -> [u8; N] + Sync) -> Vec<u8> {
+        let stretch = |values: &[T]| {
+            let mut sum = blake3::Hasher::new();
+            let mut buffer = Vec::with_capacity(N << 14);
+            for some in values.chunks(1 << 14) {
+                buffer.clear();
+                some.iter().for_each(|value| buffer.extend_from_slice(&bytes(value)));
+                sum.update(&buffer);
+            }
+            sum.finalize().as_bytes().to_vec()
+        };
+        values.par_chunks(STRETCH).flat_map_iter(stretch).collect()
+    }
+    if !matches!(tensor.dtype(), DType::F32 | DType::BF16 | DType::F16) {
+        return None;
+    }
+    let (storage, layout) = tensor.storage_and_layout();
+    let (start, end) = layout.contiguous_offsets()?;
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
+        Storage::Cpu(CpuStorage::BF16(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
+        Storage::Cpu(CpuStorage::F16(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
+        _ => None,
+    }
 }
 
 /// Two hexadecimal digits a byte.

@@ -42,6 +42,7 @@ pub mod edit;
 pub mod files;
 pub mod generate;
 pub mod hub;
+pub mod index;
 pub mod model;
 pub mod optim;
 pub mod progress;

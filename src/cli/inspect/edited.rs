@@ -1,7 +1,11 @@
 //! What the variants' models predict while edits are in force.
 
 use prunelens_core::{
-    compare::{Prompt, Variant, edited::Edited, splice::mean},
+    compare::{
+        Prompt, Variant,
+        edited::{Edited, Next},
+        splice::mean,
+    },
     edit::Edits,
     error::Result,
     model::Tick,
@@ -31,11 +35,12 @@ pub fn read(prompt: &mut Prompt, edits: Edits, tick: Tick) -> Result<Read> {
 }
 
 /// Under each variant `edited`, and beside the variants what was edited.
-pub fn add_json(object: &mut Value, read: &Read, session: &Session, top: usize) {
+pub fn add_json(object: &mut Value, read: &Read, session: &Session, top: usize) -> Result<()> {
     object["edits"] = json!(read.edits.list.iter().map(ToString::to_string).collect::<Vec<_>>());
     object["edit_error"] = json!(read.edits.error.to_string());
     for (variant, edited) in &read.variants {
-        let next = |next: prunelens_core::compare::edited::Next| {
+        let end = edited.losses.kl.len().saturating_sub(1);
+        let next = |next: Next| {
             json!({
                 "id": next.id,
                 "string": String::from_utf8_lossy(&session.tokenizer.piece(next.id)),
@@ -46,9 +51,10 @@ pub fn add_json(object: &mut Value, read: &Read, session: &Session, top: usize) 
         object["variants"][variant.name()]["edited"] = json!({
             "ce_loss": finite(mean(&edited.losses.ce)),
             "kl_div": finite(mean(&edited.losses.kl)),
-            "top": edited.top(top).into_iter().map(next).collect::<Vec<_>>(),
+            "top": edited.top(end, top)?.into_iter().map(next).collect::<Vec<_>>(),
         });
     }
+    Ok(())
 }
 
 fn finite(value: f64) -> Option<f64> {
@@ -56,17 +62,18 @@ fn finite(value: f64) -> Option<f64> {
 }
 
 /// CE, KL and the next tokens of each variant.
-pub fn table(session: &Session, read: &Read) -> String {
+pub fn table(session: &Session, read: &Read) -> Result<String> {
     let edits: Vec<String> = read.edits.list.iter().map(ToString::to_string).collect();
     let mut text = format!("\nwith {}, error term: {}\n", edits.join(" "), read.edits.error);
     text += &format!("{:<10} {:>8} {:>8}  next token, probability after (before)\n", "", "CE", "KL");
     for (variant, edited) in &read.variants {
-        let top = edited.top(LISTED).into_iter().map(|next| {
+        let end = edited.losses.kl.len().saturating_sub(1);
+        let top = edited.top(end, LISTED)?.into_iter().map(|next| {
             let piece = safe::piece(&session.tokenizer.piece(next.id), false);
             format!("{piece} {:.3} ({:.3})", next.after, next.before)
         });
         let (ce, kl) = (mean(&edited.losses.ce), mean(&edited.losses.kl));
         text += &format!("{:<10} {ce:>8.3} {kl:>8.3}  {}\n", variant.name(), top.collect::<Vec<_>>().join("  "));
     }
-    text
+    Ok(text)
 }

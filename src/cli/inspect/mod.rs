@@ -76,11 +76,11 @@ pub fn inspect(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick:
     let text = if args.json {
         let mut object = json(session, &comparison, args.top);
         if let Some(edited) = &edited {
-            edited::add_json(&mut object, edited, session, args.top);
+            edited::add_json(&mut object, edited, session, args.top)?;
         }
         output::json(&object)? + "\n"
     } else {
-        let edited = edited.as_ref().map(|edited| edited::table(session, edited)).unwrap_or_default();
+        let edited = edited.as_ref().map(|edited| edited::table(session, edited)).transpose()?.unwrap_or_default();
         table::table(session, &comparison) + &edited
     };
     out.write_all(text.as_bytes()).map_err(|e| Error::io("stdout", e))

@@ -44,7 +44,7 @@ pub fn save(prompt: &Prompt, edited: Option<&Read>, path: &Path, force: bool, ti
         }
     }
     for (variant, edited) in edited.iter().flat_map(|read| &read.variants) {
-        tensors.insert(format!("variant.{variant}.edited_logits"), edited.logits().clone());
+        tensors.insert(format!("variant.{variant}.edited_logits"), edited.logits()?);
     }
     let contiguous =
         tensors.into_iter().map(|(name, t)| Ok((name, t.to_device(&candle_core::Device::Cpu)?.contiguous()?)));

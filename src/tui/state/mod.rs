@@ -1,5 +1,6 @@
 //! Everything the screen shows and remembers: plain data, without handles.
 
+mod find;
 mod follow;
 mod form;
 mod job;
@@ -8,10 +9,12 @@ mod metrics;
 mod panel;
 mod prompt;
 mod shown;
+mod study;
 mod table;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+pub use find::{Find, Found};
 pub use follow::{Follow, LatentKey, Target};
 pub use form::Form;
 pub use job::{Chosen, Job, Past};
@@ -20,6 +23,7 @@ pub use metrics::{Layer, MetricsView, View};
 pub use panel::Panel;
 pub use prompt::{LONGEST, Prompt};
 pub use shown::{Dated, Shown};
+pub use study::{PredictKey, Shade, Study};
 pub use table::{Cause, Change, Row, Sort, Table};
 
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
@@ -39,6 +43,10 @@ const SPIN: u32 = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Screen {
     Explore,
+    /// One latent in full.
+    Latent,
+    /// What the models say comes next.
+    Predictions,
     Metrics,
     Session,
     Log,
@@ -54,9 +62,16 @@ pub enum Overlay {
         query: String,
         selected: usize,
     },
-    /// Going to a latent by its number.
-    Find {
-        query: String,
+    /// Going to a latent by its number, or by what it has to do with.
+    Find(Find),
+    /// A name for a latent.
+    Name {
+        latent: u32,
+        name: String,
+    },
+    /// A change of the selected latent, as it is written.
+    Edit {
+        spec: String,
     },
     /// A job about to be started.
     Form(Form),
@@ -149,11 +164,18 @@ pub struct State {
     pub at_end: bool,
     pub latent: Option<u32>,
     pub choice: Choice,
-    pub shade_difference: bool,
+    pub shade: Shade,
     pub detail: Option<Arc<LatentDetail>>,
     pub detail_scroll: usize,
     /// The texts on which latents fire are still being read.
     pub indexing: bool,
+
+    pub study: Study,
+    /// Names that the user gave to latents of this SAE.
+    pub names: BTreeMap<u32, String>,
+    /// Earlier prompts, the last one last, and the one taken up again.
+    pub history: Vec<String>,
+    pub recalled: Option<usize>,
 
     pub jobs: Vec<Job>,
     pub past: Past,
@@ -227,7 +249,11 @@ impl State {
             at_end: true,
             latent: None,
             choice: Choice::Strongest,
-            shade_difference: false,
+            shade: Shade::default(),
+            study: Study::default(),
+            names: BTreeMap::new(),
+            history: Vec::new(),
+            recalled: None,
             detail: None,
             detail_scroll: 0,
             indexing: false,
@@ -244,12 +270,21 @@ impl State {
         use Context as C;
         match (&self.overlay, self.screen) {
             (Some(Overlay::Help { .. }), _) => &[C::List, C::Reader, C::Global, C::Always],
-            (Some(Overlay::Palette { .. } | Overlay::Find { .. } | Overlay::WriteTo { .. }), _) => {
-                &[C::List, C::Always]
-            }
+            (
+                Some(
+                    Overlay::Palette { .. }
+                    | Overlay::Find(_)
+                    | Overlay::WriteTo { .. }
+                    | Overlay::Edit { .. }
+                    | Overlay::Name { .. },
+                ),
+                _,
+            ) => &[C::List, C::Always],
             (Some(Overlay::Form(_)), _) => &[C::Form, C::Always],
             (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
             (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
+            (None, Screen::Latent) => &[C::Latent, C::Study, C::Global, C::Always],
+            (None, Screen::Predictions) => &[C::Predictions, C::Study, C::Global, C::Always],
             (None, Screen::Session | Screen::Log) => &[C::Reader, C::Global, C::Always],
             (None, Screen::Explore) if matches!(self.phase, Phase::Failed(_)) => &[C::Failed, C::Global, C::Always],
             (None, Screen::Explore) => self.focus.contexts(),
@@ -259,7 +294,14 @@ impl State {
     /// Whether letters go into a text.
     pub fn typing(&self) -> bool {
         match self.overlay {
-            Some(Overlay::Palette { .. } | Overlay::Find { .. } | Overlay::Form(_) | Overlay::WriteTo { .. }) => true,
+            Some(
+                Overlay::Palette { .. }
+                | Overlay::Find(_)
+                | Overlay::Form(_)
+                | Overlay::WriteTo { .. }
+                | Overlay::Edit { .. }
+                | Overlay::Name { .. },
+            ) => true,
             Some(_) => false,
             None => self.focus == Panel::Prompt && self.takes_text(),
         }
@@ -280,6 +322,14 @@ impl State {
         self.info.as_ref().is_some_and(|i| i.probe_ms > SLOW_MS)
     }
 
+    /// What predictions should be of, where they are on screen.
+    pub fn wants_predictions(&self) -> Option<PredictKey> {
+        let wanted = self.screen == Screen::Predictions || self.shade == Shade::Divergence;
+        let (shown, target) = (self.shown.as_ref()?, self.target());
+        let ready = wanted && shown.of == target && shown.complete;
+        ready.then(|| PredictKey { target, token: self.token, edits: self.study.edits.clone() })
+    }
+
     /// What the screen should be showing.
     pub fn target(&self) -> Target {
         Target { prompt: self.prompt.wanted.clone(), ratio: self.ratio, criterion: self.criterion }
@@ -295,9 +345,19 @@ impl State {
         self.follow.waiting || self.shown.as_ref().is_some_and(|s| !s.complete && self.follow.is_current(s.generation))
     }
 
+    /// Latents that were asked for have not come.
+    pub fn finding(&self) -> bool {
+        matches!(&self.overlay, Some(Overlay::Find(find)) if find.waiting)
+    }
+
     /// Something of the latent shown is still on its way; its texts are read when no job runs.
     pub fn latent_incomplete(&self) -> bool {
-        self.follow.latent_waiting || (self.indexing && self.detail.is_some() && !self.busy_jobs())
+        let (latent, pages) = (self.latent, self.screen == Screen::Latent);
+        let page = pages && self.study.page.as_ref().map(|page| page.latent) != latent;
+        self.follow.latent_waiting
+            || self.study.waiting
+            || page
+            || (self.indexing && self.detail.is_some() && !self.busy_jobs())
     }
 
     /// What the job in the form will take is not known yet.

@@ -9,8 +9,8 @@ use crate::{
     engine::Command,
     tui::{
         keys::{action::Action, palette},
-        state::{Choice, Level, Overlay, Panel, Phase, Pointed, Screen, State},
-        update::{effect::Effect, exports, jobs, typing},
+        state::{Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State},
+        update::{effect::Effect, exports, jobs, study, typing},
     },
 };
 
@@ -32,14 +32,20 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::KeepRunning => state.overlay = None,
         A::Suspend => effects.push(Effect::Suspend),
         A::Redraw => effects.push(Effect::Clear),
-        A::Back => back(state),
+        A::Back => back(state, effects),
         A::Help => state.overlay = Some(Overlay::Help { scroll: 0 }),
         A::Palette => state.overlay = Some(Overlay::Palette { query: String::new(), selected: 0 }),
-        A::NextPanel => cycle(state, 1),
+        A::NextPanel => {
+            if state.focus == Panel::Prompt {
+                typing::remember(state, effects);
+            }
+            cycle(state, 1);
+        }
         A::PreviousPanel => cycle(state, Panel::ALL.len() - 1),
         A::Panel(number) => panel(state, number),
         A::Submit => {
             typing::submit(state);
+            typing::remember(state, effects);
             if !state.prompt.is_blank() {
                 state.focus = Panel::Latents;
             }
@@ -49,6 +55,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
             typing::edited(state);
         }
         A::ClearPrompt => {
+            typing::remember(state, effects);
             state.prompt.set("");
             typing::edited(state);
         }
@@ -64,7 +71,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::LastLatent => move_latent(state, |_, last| last),
         A::Find => {
             if state.shown.is_some() {
-                state.overlay = Some(Overlay::Find { query: String::new() });
+                state.overlay = Some(Overlay::Find(Find::default()));
             }
         }
         A::Sort => {
@@ -76,7 +83,20 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
             state.table.whole = !state.table.whole;
             refill(state);
         }
-        A::ShadeDifference => state.shade_difference = !state.shade_difference,
+        A::Shade => state.shade = state.shade.next(),
+        A::OpenLatent => study::open(state),
+        A::PreviousLatent => study::walk(state, -1),
+        A::NextLatent => study::walk(state, 1),
+        A::TextsBeside => study::beside(state),
+        A::Pin => study::pin(state),
+        A::Predictions => study::predictions(state),
+        A::Ablate => study::ablate(state),
+        A::Edit => study::edit(state),
+        A::DropEdits => study::drop_edits(state),
+        A::ErrorTerm => study::error_term(state),
+        A::Name => study::name(state),
+        A::EarlierPrompt => typing::recall(state, true),
+        A::LaterPrompt => typing::recall(state, false),
         A::RatioDown => step_ratio(state, -0.05, effects),
         A::RatioUp => step_ratio(state, 0.05, effects),
         A::RatioFineDown => step_ratio(state, -0.01, effects),
@@ -165,7 +185,7 @@ fn nothing_yet(state: &mut State) {
 }
 
 /// Close the top layer.
-fn back(state: &mut State) {
+fn back(state: &mut State, effects: &mut Vec<Effect>) {
     state.log.dismiss();
     if state.overlay.take().is_some() {
         return;
@@ -174,6 +194,7 @@ fn back(state: &mut State) {
         state.screen = Screen::Explore;
     } else if state.focus == Panel::Prompt {
         typing::submit(state);
+        typing::remember(state, effects);
         state.focus = Panel::Latents;
     }
 }
@@ -205,7 +226,7 @@ fn move_token(state: &mut State, to: usize) {
 }
 
 /// Moving puts a table right whose order is that of earlier values; the selected latent keeps its identity.
-fn move_latent(state: &mut State, to: impl Fn(usize, usize) -> usize) {
+pub fn move_latent(state: &mut State, to: impl Fn(usize, usize) -> usize) {
     if state.table.disordered {
         refill(state);
     }
@@ -288,9 +309,16 @@ fn scroll(state: &mut State, by: isize) {
         Some(Overlay::Palette { query, selected }) => {
             *selected = moved(*selected).min(palette::find(&state.keymap, query).len().saturating_sub(1));
         }
+        Some(Overlay::Find(find)) => {
+            let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
+            let found = find.found(d_sae, &state.table.rows, &state.names).len();
+            find.selected = moved(find.selected).min(found.saturating_sub(1));
+        }
         Some(Overlay::Form(form)) => form.selected = moved(form.selected).min(form.fields.len()),
         Some(_) => {}
         None => match state.screen {
+            Screen::Latent => state.study.scroll = moved(state.study.scroll),
+            Screen::Predictions => {}
             Screen::Explore => state.detail_scroll = moved(state.detail_scroll),
             Screen::Metrics if by.unsigned_abs() > 1 => state.metrics.scroll = moved(state.metrics.scroll),
             Screen::Metrics => jobs::select(state, moved(state.metrics.row)),
@@ -306,27 +334,33 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
                 act(state, entry.action, effects);
             }
         }
-        Some(Overlay::Find { query }) => find(state, &query),
+        Some(Overlay::Find(sought)) => find(state, &sought),
+        Some(Overlay::Edit { spec }) => study::edited(state, spec),
+        Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),
         Some(Overlay::Form(form)) => jobs::start(state, form, effects),
         Some(Overlay::WriteTo { id, folder }) => jobs::write(state, id, &folder, effects),
         other => state.overlay = other,
     }
 }
 
-/// Go to a latent by number, whether it fires here or not.
-fn find(state: &mut State, query: &str) {
+/// Go to the latent chosen among those found, whether it fires here or not.
+fn find(state: &mut State, sought: &Find) {
     let d_sae = state.info.as_ref().map_or(0, |i| i.d_sae);
-    match query.parse::<u32>() {
-        Ok(latent) if (latent as usize) < d_sae => {
-            state.latent = Some(latent);
+    match sought.found(d_sae, &state.table.rows, &state.names).get(sought.selected) {
+        Some(found) => {
+            state.latent = Some(found.latent);
             state.choice = Choice::Found;
             refill(state);
         }
-        _ if query.is_empty() => {}
-        _ => state.log.push(
-            state.now,
-            Level::Warning,
-            format!("there is no latent #{query}: they go from #0 to #{}", d_sae.saturating_sub(1)),
-        ),
+        None if sought.query.is_empty() => {}
+        None => {
+            let text = match sought.number() {
+                Some(latent) => {
+                    format!("there is no latent #{latent}: they go from #0 to #{}", d_sae.saturating_sub(1))
+                }
+                None => format!("no latent was found for {:?}", sought.query.trim()),
+            };
+            state.log.push(state.now, Level::Warning, text);
+        }
     }
 }

@@ -8,11 +8,12 @@ use crate::{
     engine::{JobId, JobState, Report, SessionInfo, Unfinished},
     tui::{
         keys::action::{Action, Context},
-        state::{Choice, Job, Level, Overlay, Panel, Past, Phase, Shown, State},
+        state::{Choice, Job, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
+        update::effect::Effect,
     },
 };
 
-pub fn reported(state: &mut State, report: Report) {
+pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
     match report {
         Report::Loading(progress) => {
             let since = match &state.phase {
@@ -21,7 +22,11 @@ pub fn reported(state: &mut State, report: Report) {
             };
             state.phase = Phase::Loading { progress: Some(progress), since };
         }
-        Report::Ready(info) => ready(state, info),
+        Report::Ready(info) => {
+            state.names.clear();
+            effects.push(Effect::RecallNames(info.sae_digest.clone()));
+            ready(state, info);
+        }
         Report::LoadFailed(message) => {
             // The screen itself says it.
             state.log.push(state.now, Level::Error, message.clone());
@@ -44,6 +49,24 @@ pub fn reported(state: &mut State, report: Report) {
             }
         }
         Report::Indexed => state.indexing = false,
+        Report::Page { generation, page } => {
+            if state.study.asked.is_some_and(|(asked, _)| asked == generation) {
+                state.study.page = Some(page);
+            }
+        }
+        Report::Found { generation, hits } => {
+            if let Some(Overlay::Find(find)) = &mut state.overlay
+                && find.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
+            {
+                (find.hits, find.waiting) = (hits, false);
+            }
+        }
+        Report::Predictions { generation, predictions } => {
+            if let Some((_, key)) = state.study.predicting.clone().filter(|(asked, _)| *asked == generation) {
+                state.study.waiting = false;
+                state.study.predicted = Some((key, predictions));
+            }
+        }
         Report::RequestFailed { generation, message } => failed(state, generation, message),
         Report::Job { id, state: job } => job_changed(state, id, job),
         Report::JobTable { id, table, details } => {
@@ -94,6 +117,8 @@ fn ready(state: &mut State, info: Arc<SessionInfo>) {
     }
     state.info = Some(info);
     state.indexing = true;
+    // Pages and predictions of an earlier session are of another one.
+    state.study = Study { beside: state.study.beside, ..Study::default() };
     // A prompt given on the command line.
     super::typing::submit(state);
 }
@@ -110,6 +135,8 @@ fn failed(state: &mut State, generation: u64, message: String) {
             Some(shown) if shown.of.prompt != wanted => state.forget_shown(),
             _ => {}
         }
+    } else if state.study.predicting.as_ref().is_some_and(|(asked, _)| *asked == generation) {
+        state.study.waiting = false;
     } else if state.follow.latent.as_ref().is_some_and(|(g, _)| *g == generation) {
         state.follow.latent_waiting = false;
     } else {

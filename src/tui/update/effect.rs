@@ -30,6 +30,12 @@ pub enum Effect {
     Copy(String),
     /// Write documents and pictures to the results folder.
     Export(Export),
+    /// Names of latents of the SAE with this digest are wanted.
+    RecallNames(String),
+    /// Keep the names of latents.
+    KeepNames,
+    /// Keep the prompts.
+    KeepPrompts,
     /// The first steps were taken: do not explain them again.
     RememberUse,
     /// Clear and draw everything.

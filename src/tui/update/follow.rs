@@ -3,7 +3,7 @@
 use crate::{
     engine::Request,
     tui::{
-        state::{LatentKey, Overlay, State},
+        state::{LatentKey, Overlay, Screen, State},
         update::effect::Effect,
     },
 };
@@ -14,7 +14,45 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
     }
     ask_comparison(state, effects);
     ask_latent(state, effects);
+    ask_page(state, effects);
+    ask_predictions(state, effects);
+    ask_hits(state, effects);
     ask_estimate(state, effects);
+}
+
+/// The corpus page of the latent on its screen.
+fn ask_page(state: &mut State, effects: &mut Vec<Effect>) {
+    let Some(latent) = state.latent.filter(|_| state.screen == Screen::Latent) else { return };
+    if state.study.asked.is_some_and(|(_, asked)| asked == latent) {
+        return;
+    }
+    let generation = state.follow.advance();
+    effects.push(Effect::Request(Request::Study { generation, latent }));
+    state.study.asked = Some((generation, latent));
+}
+
+/// What is said after the selected token, once the comparison that it is of is whole.
+fn ask_predictions(state: &mut State, effects: &mut Vec<Effect>) {
+    let Some(key) = state.wants_predictions() else { return };
+    if state.study.predicting.as_ref().is_some_and(|(_, asked)| *asked == key) {
+        return;
+    }
+    let generation = state.follow.advance();
+    let (token, edits) = (key.token, key.edits.clone());
+    effects.push(Effect::Request(Request::Predict { generation, token, edits }));
+    (state.study.predicting, state.study.waiting) = (Some((generation, key)), true);
+}
+
+/// Latents that have to do with the word being looked for; a slower hand asks once, a faster one is overtaken.
+fn ask_hits(state: &mut State, effects: &mut Vec<Effect>) {
+    let Some(Overlay::Find(find)) = &mut state.overlay else { return };
+    let Some(word) = find.word().map(str::to_owned) else { return };
+    if find.asked.as_ref().is_some_and(|(_, asked)| *asked == word) {
+        return;
+    }
+    let generation = state.follow.advance();
+    effects.push(Effect::Request(Request::Find { generation, word: word.clone() }));
+    (find.asked, find.waiting) = (Some((generation, word)), true);
 }
 
 /// What the job in the form will take: asked again whenever the form says another job.

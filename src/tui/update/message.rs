@@ -1,6 +1,6 @@
 //! What may happen to the state.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use crossterm::event::KeyEvent;
 
@@ -24,6 +24,13 @@ pub enum Message {
     Reported(Box<Report>),
     /// Text was handed to the terminal's clipboard; whether it took it is not known.
     Copied(usize),
+    /// Names that were given earlier to latents of the SAE with this digest.
+    Named {
+        digest: String,
+        names: BTreeMap<u32, String>,
+    },
+    /// Something that should have been remembered was not.
+    Forgotten(String),
     Exported(Result<Vec<PathBuf>, String>),
     /// The user asked the system to end the program.
     Terminated,

@@ -7,6 +7,7 @@ mod exports;
 mod follow;
 mod jobs;
 pub mod message;
+mod study;
 mod typing;
 
 pub use effect::Effect;
@@ -56,7 +57,7 @@ fn happen(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
         Message::Resized(width, height) => state.size = (width, height),
         Message::Clicked(at) => act::clicked(state, at, effects),
         Message::Turned { over, down } => act::turned(state, over, down, effects),
-        Message::Reported(report) => arrive::reported(state, *report),
+        Message::Reported(report) => arrive::reported(state, *report, effects),
         Message::Copied(bytes) => {
             state.log.push(
                 state.now,
@@ -64,6 +65,12 @@ fn happen(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
                 format!("sent {bytes} bytes to the terminal's clipboard; e writes files"),
             );
         }
+        Message::Named { digest, names } => {
+            if state.info.as_ref().is_some_and(|info| info.sae_digest == digest) {
+                state.names = names;
+            }
+        }
+        Message::Forgotten(why) => state.log.push(state.now, Level::Warning, why),
         Message::Exported(Ok(paths)) => {
             let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
             state.log.push(state.now, Level::Info, format!("wrote {}", names.join(", ")));

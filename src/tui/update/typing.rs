@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use tui_textarea::CursorMove;
+
 use crate::{
     safe,
     tui::state::{LONGEST, Level, Overlay, Panel, Screen, State},
+    tui::update::effect::Effect,
 };
 
 /// A prompt is compared when typing pauses this long.
@@ -38,7 +41,12 @@ pub fn typed(state: &mut State, event: KeyEvent) {
             *selected = 0;
             edit(query, event.code, letter);
         }
-        Some(Overlay::Find { query }) => edit(query, event.code, letter.filter(char::is_ascii_digit)),
+        Some(Overlay::Find(find)) => {
+            find.selected = 0;
+            edit(&mut find.query, event.code, letter);
+        }
+        Some(Overlay::Edit { spec }) => edit(spec, event.code, letter),
+        Some(Overlay::Name { name, .. }) => edit(name, event.code, letter),
         Some(Overlay::WriteTo { folder, .. }) => edit_path(folder, event.code, letter),
         Some(Overlay::Form(form)) => {
             if let Some(text) = form.selected.checked_sub(1).and_then(|at| form.fields.get_mut(at)) {
@@ -83,7 +91,9 @@ pub fn pasted(state: &mut State, text: &str) {
     let takes = state.takes_text();
     match &mut state.overlay {
         Some(Overlay::Palette { query, .. }) => query.extend(text.chars().filter(|c| !c.is_control()).take(60)),
-        Some(Overlay::Find { query }) => query.extend(text.chars().filter(char::is_ascii_digit).take(10)),
+        Some(Overlay::Find(find)) => find.query.extend(text.chars().filter(|c| !c.is_control()).take(60)),
+        Some(Overlay::Name { name, .. }) => name.extend(text.chars().filter(|c| !c.is_control()).take(60)),
+        Some(Overlay::Edit { spec }) => spec.extend(text.chars().filter(|c| !c.is_control()).take(60)),
         Some(Overlay::WriteTo { folder, .. }) => paste_path(folder, &text),
         Some(Overlay::Form(form)) => {
             if let Some(field) = form.selected.checked_sub(1).and_then(|at| form.fields.get_mut(at)) {
@@ -115,6 +125,48 @@ pub fn edited(state: &mut State) {
     } else if !state.slow() {
         state.follow.deadline = Some(state.now + PAUSE);
     }
+}
+
+/// The prompt is left: it can be taken up again.
+pub fn remember(state: &mut State, effects: &mut Vec<Effect>) {
+    state.recalled = None;
+    let text = state.prompt.text();
+    if text.trim().is_empty() || state.history.last() == Some(&text) {
+        return;
+    }
+    state.history.retain(|earlier| *earlier != text);
+    state.history.push(text);
+    effects.push(Effect::KeepPrompts);
+}
+
+/// An earlier prompt in the place of this one, or a later one again. Within a prompt of several lines, lines come first.
+pub fn recall(state: &mut State, earlier: bool) {
+    let lines = state.prompt.area.lines().len();
+    let row = state.prompt.area.cursor().0;
+    let inside = if earlier { row > 0 } else { row + 1 < lines };
+    if inside {
+        let towards = if earlier { CursorMove::Up } else { CursorMove::Down };
+        return state.prompt.area.move_cursor(towards);
+    }
+    let at = match (state.recalled, earlier) {
+        (None, true) => {
+            // What is being typed is not lost: it is the newest.
+            let text = state.prompt.text();
+            let known = text.trim().is_empty() || state.history.contains(&text);
+            if !known {
+                state.history.push(text.clone());
+            }
+            state.history.iter().rposition(|earlier| *earlier != text)
+        }
+        (Some(at), true) => at.checked_sub(1),
+        (Some(at), false) => Some(at + 1).filter(|at| *at < state.history.len()),
+        (None, false) => None,
+    };
+    let Some(at) = at else { return };
+    state.recalled = Some(at);
+    let text = state.history[at].clone();
+    state.prompt.set(&text);
+    edited(state);
 }
 
 /// What is typed is what is wanted.

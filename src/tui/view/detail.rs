@@ -1,6 +1,6 @@
 //! The selected latent: its path, what it promotes, where it fires.
 
-use prunelens_core::compare::{Example, LatentDetail, Variant};
+use prunelens_core::compare::{LatentDetail, Variant};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -13,6 +13,7 @@ use crate::{
     tui::{
         state::{Panel, Shown, State},
         theme::{Role, Theme},
+        view::texts,
         widgets::{
             self,
             chart::{Chart, column_of},
@@ -31,7 +32,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     if area.height < 3 {
         return lines(area, buffer, state, theme);
     }
-    let title = state.latent.map_or("latent".to_owned(), |l| format!("#{l}"));
+    let title = state.latent.map_or("latent".to_owned(), |l| name(state, l));
     let panel = widgets::Panel::new(title, state.focus == Panel::Detail);
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
         let inside = panel.render(area, buffer, theme);
@@ -56,6 +57,14 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     }
 }
 
+/// A latent's number, and its name if it has one.
+pub fn name(state: &State, latent: u32) -> String {
+    match state.names.get(&latent) {
+        Some(name) => format!("#{latent} {}", safe::line(name)),
+        None => format!("#{latent}"),
+    }
+}
+
 /// The same in the two lines a narrow screen has for it.
 fn lines(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else { return };
@@ -65,7 +74,7 @@ fn lines(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     put(buffer, skip(line_at(area, 1), 1), look.pieces("promotes  ", &detail.promotes, usize::from(area.width)));
 }
 
-struct Look<'a> {
+pub struct Look<'a> {
     shown: &'a Shown,
     detail: &'a LatentDetail,
     theme: &'a Theme,
@@ -74,7 +83,7 @@ struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    fn new(state: &State, shown: &'a Shown, detail: &'a LatentDetail, theme: &'a Theme) -> Self {
+    pub fn new(state: &State, shown: &'a Shown, detail: &'a LatentDetail, theme: &'a Theme) -> Self {
         let fresh = state.latent == Some(detail.latent)
             && state.token == detail.token
             && state.criterion == detail.criterion
@@ -97,7 +106,7 @@ impl<'a> Look<'a> {
     }
 
     /// What becomes of it at this token.
-    fn fate(&self) -> Line<'static> {
+    pub fn fate(&self) -> Line<'static> {
         let at = self.shown.comparison.tokens.get(self.detail.token);
         let piece =
             at.map(|t| safe::cut(&safe::piece(&t.piece, self.theme.ascii), 12, self.theme.ascii)).unwrap_or_default();
@@ -117,7 +126,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn chart(&self, area: Rect, buffer: &mut Buffer, state: &State) {
+    pub fn chart(&self, area: Rect, buffer: &mut Buffer, state: &State) {
         let plot = skip(area, GUTTER);
         let levels = [Variant::Original, Variant::Transfer, Variant::Trained].map(|v| (v, self.level(v)));
         let top =
@@ -159,7 +168,7 @@ impl<'a> Look<'a> {
     }
 
     /// The ratios under the chart, the live one where it stands.
-    fn scale(&self, area: Rect, buffer: &mut Buffer, state: &State) {
+    pub fn scale(&self, area: Rect, buffer: &mut Buffer, state: &State) {
         let plot = skip(area, GUTTER);
         let muted = self.theme.style(Role::Muted);
         let live = column_of(state.ratio, plot.width);
@@ -208,12 +217,12 @@ impl<'a> Look<'a> {
         if !d.examples.is_empty() {
             lines.push(Line::default());
         }
-        lines.extend(d.examples.iter().map(|e| self.example(e, most, width)));
+        lines.extend(d.examples.iter().map(|e| texts::line(e, most, width, self.fresh, self.theme)));
         lines
     }
 
     /// As many pieces as fit.
-    fn pieces(&self, name: &'static str, pieces: &[(Vec<u8>, f32)], width: usize) -> Line<'static> {
+    pub fn pieces(&self, name: &'static str, pieces: &[(Vec<u8>, f32)], width: usize) -> Line<'static> {
         let mut text = String::new();
         let room = width.saturating_sub(name.len());
         for (piece, _) in pieces {
@@ -225,25 +234,5 @@ impl<'a> Look<'a> {
             text.push(' ');
         }
         Line::from(vec![Span::styled(name, self.style(Role::Muted)), Span::styled(text, self.style(Role::Text))])
-    }
-
-    /// A text around the token it fires on, the token in the middle third.
-    fn example(&self, example: &Example, most: f32, width: usize) -> Line<'static> {
-        let ascii = self.theme.ascii;
-        let value = format!("{:>5}  ", format::activation(example.activation));
-        let token = safe::cut(&safe::piece(&example.token, ascii), width / 3, ascii);
-        let room = width.saturating_sub(value.len() + safe::width(&token));
-        let before = safe::end(&safe::excerpt(&example.before, ascii), room / 2);
-        let after = safe::cut(&safe::excerpt(&example.after, ascii), room.saturating_sub(safe::width(&before)), ascii);
-        let share = if most > 0.0 { example.activation / most } else { 0.0 };
-        let shade = self.theme.heat.at(share).filter(|_| self.fresh);
-        let shade = shade.unwrap_or(self.style(Role::Text).add_modifier(Modifier::BOLD | Modifier::UNDERLINED));
-        let muted = self.style(Role::Muted);
-        Line::from(vec![
-            Span::styled(value, muted),
-            Span::styled(before, muted),
-            Span::styled(token, shade),
-            Span::styled(after, muted),
-        ])
     }
 }

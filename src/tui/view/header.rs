@@ -20,6 +20,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let mut left = vec![Span::styled(" prunelens ", theme.style(Role::Accent))];
     let place = match state.screen {
         Screen::Explore => None,
+        Screen::Latent => Some("latent"),
+        Screen::Predictions => Some("predictions"),
         Screen::Metrics => Some("metrics"),
         Screen::Session => Some("session"),
         Screen::Log => Some("log"),

@@ -3,12 +3,14 @@
 mod detail;
 mod explore;
 mod figures;
+mod find;
 mod footer;
 mod form;
 mod header;
 mod help;
 pub mod hit;
 mod jobs;
+mod latent;
 mod latents;
 mod loading;
 mod log;
@@ -16,10 +18,12 @@ mod metrics;
 mod overlay;
 mod palette;
 mod panels;
+mod predictions;
 mod prompt;
 mod ratio;
 mod session;
 mod status;
+mod texts;
 mod tokens;
 
 use ratatui::{
@@ -50,6 +54,8 @@ pub fn view(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Op
     let mut cursor = None;
     match state.screen {
         Screen::Explore => cursor = explore::render(area, buffer, state, theme),
+        Screen::Latent => latent::render(area, buffer, state, theme),
+        Screen::Predictions => predictions::render(area, buffer, state, theme),
         Screen::Metrics => metrics::render(area, buffer, state, theme),
         Screen::Session => session::render(area, buffer, state, theme),
         Screen::Log => log::render(area, buffer, state, theme),

@@ -12,7 +12,7 @@ use crate::{
         keys::action::{Action, Context},
         state::{Overlay, State},
         theme::{Role, Theme},
-        view::{form, help, palette},
+        view::{find, form, help, palette},
         widgets::{self, line_at, popup, put, skip},
     },
 };
@@ -24,7 +24,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
             None
         }
         Overlay::Palette { query, selected } => Some(palette::render(area, buffer, state, query, *selected, theme)),
-        Overlay::Find { query } => Some(find(area, buffer, state, query, theme)),
+        Overlay::Find(sought) => Some(find::render(area, buffer, state, sought, theme)),
+        Overlay::Name { latent, name } => Some(entry(area, buffer, &format!("name #{latent}"), name, theme)),
+        Overlay::Edit { spec } => Some(edit(area, buffer, spec, theme)),
         Overlay::Form(form) => form::render(area, buffer, state, form, theme),
         Overlay::WriteTo { folder, .. } => Some(write_to(area, buffer, folder, theme)),
         Overlay::ConfirmQuit => {
@@ -34,17 +36,24 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
     }
 }
 
-fn find(area: Rect, buffer: &mut Buffer, state: &State, query: &str, theme: &Theme) -> Position {
-    let at = popup(area, 44, 4, buffer);
-    let last = state.info.as_ref().map_or(0, |i| i.d_sae.saturating_sub(1));
-    let inside = widgets::Panel::new("find a latent", true).render(at, buffer, theme);
-    put(buffer, inside, Line::from(vec![Span::styled(" #", theme.style(Role::Key)), Span::raw(query.to_owned())]));
-    put(
-        buffer,
-        line_at(inside, 1),
-        Line::styled(format!(" a number from 0 to {last}, then Enter"), theme.style(Role::Muted)),
-    );
-    Position::new((inside.x + 2 + query.len() as u16).min(inside.right().saturating_sub(1)), inside.y)
+fn edit(area: Rect, buffer: &mut Buffer, spec: &str, theme: &Theme) -> Position {
+    let at = popup(area, 64, 5, buffer);
+    let inside = skip(widgets::Panel::new("steer a latent", true).render(at, buffer, theme), 1);
+    let shown = safe::end(&safe::line(spec), usize::from(inside.width).saturating_sub(2));
+    put(buffer, inside, Line::from(vec![Span::styled("#", theme.style(Role::Key)), Span::raw(shown.clone())]));
+    let muted = theme.style(Role::Muted);
+    put(buffer, line_at(inside, 1), Line::styled("ablate, scale:F, set:V, or add:S times its decoder row;", muted));
+    put(buffer, line_at(inside, 2), Line::styled("behind it @P for one token, @P.. from it on; then Enter", muted));
+    Position::new((inside.x + 1 + safe::width(&shown) as u16).min(inside.right().saturating_sub(1)), inside.y)
+}
+
+/// One line of text.
+fn entry(area: Rect, buffer: &mut Buffer, title: &str, text: &str, theme: &Theme) -> Position {
+    let at = popup(area, 64, 3, buffer);
+    let inside = skip(widgets::Panel::new(title.to_owned(), true).render(at, buffer, theme), 1);
+    let shown = safe::end(&safe::line(text), usize::from(inside.width).saturating_sub(2));
+    put(buffer, inside, Line::raw(shown.clone()));
+    Position::new((inside.x + safe::width(&shown) as u16).min(inside.right().saturating_sub(1)), inside.y)
 }
 
 fn write_to(area: Rect, buffer: &mut Buffer, folder: &str, theme: &Theme) -> Position {

@@ -11,7 +11,7 @@ use ratatui::{
 use crate::{
     safe,
     tui::{
-        state::{Panel, Pointed, Shown, State},
+        state::{Panel, Pointed, Shade, Shown, State},
         theme::{Role, Theme},
         widgets::{bars, format, line_at, put, put_right, skip},
     },
@@ -41,14 +41,27 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         let top = shown.strongest(latent);
         let most =
             if top > 0.0 { format!("largest {} ", format::activation(top)) } else { "silent on this prompt ".into() };
-        let notes =
-            [format!("shaded by #{latent} "), if state.shade_difference { "by its difference ".into() } else { most }];
+        let notes = match state.shade {
+            Shade::Latent => [format!("shaded by #{latent} "), most],
+            Shade::Difference => [format!("shaded by #{latent} "), "by its difference ".into()],
+            Shade::Divergence => divergence_notes(state, shown),
+        };
         for (area, note) in [original, pruned].into_iter().zip(notes) {
             if usize::from(used) + note.len() + 1 < usize::from(area.width) {
                 put_right(buffer, area, Line::styled(note, theme.style(Role::Muted)));
             }
         }
     }
+}
+
+/// How far the models are apart, and where most.
+fn divergence_notes(state: &State, shown: &Shown) -> [String; 2] {
+    let second = match state.study.between(&shown.comparison.prompt) {
+        Some(between) => format!("largest {:.2} nats ", between.iter().copied().fold(0.0, f32::max)),
+        None if shown.comparison.view(Variant::Transfer).is_none() => "there is one model ".into(),
+        None => "being read ".into(),
+    };
+    ["shaded by KL of the models ".into(), second]
 }
 
 /// The token drawn at a point of the strips.
@@ -105,7 +118,10 @@ fn strip(
     let values = |v| state.latent.and_then(|l| shown.activations(v, l)).unwrap_or_default();
     let (own, original) = (values(variant), values(Variant::Original));
     let top = state.latent.map_or(0.0, |l| shown.strongest(l));
-    let by_difference = state.shade_difference && variant == Variant::Pruned;
+    let by_difference = state.shade == Shade::Difference && variant == Variant::Pruned;
+    // One strip says how far the models are apart: the pruned one, since it is the pruned model that went there.
+    let between = state.study.between(&shown.comparison.prompt).filter(|_| state.shade == Shade::Divergence);
+    let worst = between.map_or(0.0, |between| between.iter().copied().fold(0.0, f32::max));
     let target = state.target();
     let fresh = shown.is_fresh(variant, &target);
     let mark = theme
@@ -123,7 +139,14 @@ fn strip(
             _ => Span::raw(" "),
         });
         let value = own.get(token).copied().unwrap_or(0.0);
-        let share = if top > 0.0 { value / top } else { 0.0 };
+        let share = match (state.shade, variant, between) {
+            (Shade::Divergence, Variant::Pruned, Some(between)) if worst > 0.0 => {
+                between.get(token).copied().unwrap_or(0.0) / worst
+            }
+            (Shade::Divergence, ..) => 0.0,
+            _ if top > 0.0 => value / top,
+            _ => 0.0,
+        };
         let special = shown.comparison.tokens.get(token).is_some_and(|t| t.special);
         let plain = if !fresh {
             theme.style(Role::Old)

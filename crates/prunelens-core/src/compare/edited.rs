@@ -1,13 +1,14 @@
-//! A prompt with edits in force: what the model then predicts.
+//! A prompt with edits in force: what the models then predict.
+
+use std::sync::Arc;
 
 use candle_core::Tensor;
-use prunelens_kernels::{select::by_value, with_f32};
 
-use super::{Prompt, Variant, splice::TokenLosses};
+use super::{Prompt, Variant, predict::probabilities, splice::TokenLosses};
 use crate::{
     edit::{Edits, apply},
     error::{Error, Result},
-    model::Tick,
+    model::{Model, Tick},
 };
 
 /// One variant's model, read with edits in force.
@@ -15,10 +16,10 @@ use crate::{
 pub struct Edited {
     /// Cross-entropy of the next token, and divergence of this prediction from the model's own without SAE and edits.
     pub losses: TokenLosses,
-    /// Probabilities of every token after the last position, without and with the edits.
-    before: Vec<f32>,
-    after: Vec<f32>,
-    logits: Tensor,
+    model: Arc<Model>,
+    /// Residual streams after the last block, without and with the edits, `[tokens, d_model]`.
+    before: Tensor,
+    after: Tensor,
 }
 
 /// A token that may come next.
@@ -43,43 +44,28 @@ impl Prompt {
         let Some((reader, x, captured, clean)) = self.parts(variant) else { return Ok(None) };
         let clean = clean.ok_or_else(|| Error::invalid("the model's own pass was not finished"))?;
         let edited = reader.replacement(captured, &apply(edits, reader, x, 0)?)?;
-        let last = reader.model.resume(captured, &edited, tick)?.flatten_to(1)?;
-        let losses = clean.against(&reader.model, &last, tick)?;
-        let end = last.dim(0)?.saturating_sub(1);
-        let own = reader.model.finish(captured, tick)?.flatten_to(1)?;
-        let before = probabilities(&reader.model.logits(&own.narrow(0, end, 1)?.contiguous()?)?)?;
-        let logits = reader.model.logits(&last)?;
-        let after = probabilities(&logits.narrow(0, end, 1)?.contiguous()?)?;
-        Ok(Some(Edited { losses, before, after, logits }))
+        let after = reader.model.resume(captured, &edited, tick)?.flatten_to(1)?;
+        let losses = clean.against(&reader.model, &after, tick)?;
+        Ok(Some(Edited { losses, model: reader.model.clone(), before: clean.last().clone(), after }))
     }
 }
 
 impl Edited {
+    /// Residual stream after the last block, `[tokens, d_model]`.
+    pub(super) fn last(&self) -> &Tensor {
+        &self.after
+    }
+
     /// Logits `[tokens, vocabulary]`.
-    pub fn logits(&self) -> &Tensor {
-        &self.logits
+    pub fn logits(&self) -> Result<Tensor> {
+        self.model.logits(&self.after)
     }
 
-    /// The `n` likeliest next tokens with the edits, the likeliest first.
-    pub fn top(&self, n: usize) -> Vec<Next> {
-        let mut all: Vec<(u32, f32)> = (0..).zip(self.after.iter().copied()).collect();
-        let n = n.min(all.len());
-        if n == 0 {
-            return Vec::new();
-        }
-        all.select_nth_unstable_by(n - 1, by_value);
-        all.truncate(n);
-        all.sort_by(by_value);
-        all.into_iter().map(|(id, after)| Next { id, before: self.before[id as usize], after }).collect()
+    /// The `n` likeliest tokens after a position with the edits, the likeliest first.
+    pub fn top(&self, position: usize, n: usize) -> Result<Vec<Next>> {
+        let at = |last: &Tensor| probabilities(&self.model.logits(&last.narrow(0, position, 1)?.contiguous()?)?);
+        let (before, after) = (at(&self.before)?, at(&self.after)?);
+        let next = |(id, after): (u32, f32)| Next { id, before: before[id as usize], after };
+        Ok(super::predict::likeliest(&after, n).into_iter().map(next).collect())
     }
-}
-
-/// Softmax of one row of logits, summed in f64.
-fn probabilities(logits: &Tensor) -> Result<Vec<f32>> {
-    with_f32(&logits.to_device(&candle_core::Device::Cpu)?.flatten_all()?, |logits| {
-        let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let exp: Vec<f64> = logits.iter().map(|v| f64::from(v - most).exp()).collect();
-        let sum: f64 = exp.iter().sum();
-        exp.iter().map(|e| (e / sum) as f32).collect()
-    })
 }

@@ -2,9 +2,9 @@
 
 pub mod edited;
 pub mod figures;
-pub mod index;
 pub mod matching;
 pub mod path;
+pub mod predict;
 pub mod prompt;
 pub mod reader;
 pub mod splice;

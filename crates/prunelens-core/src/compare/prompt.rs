@@ -8,7 +8,7 @@ use super::{
     Comparison, Paths, Reader, SpliceFigures, Token, Variant, View, figures,
     matching::Matching,
     path::PathGrid,
-    splice::{CleanPass, mean, next_tokens},
+    splice::{CleanPass, TokenLosses, mean, next_tokens},
 };
 use crate::{
     data::rows::check_rows,
@@ -29,6 +29,8 @@ struct Reading {
     x: Tensor,
     encoded: Encoded,
     view: View,
+    /// With the reconstruction in its model: the residual stream after the last block, and the losses.
+    spliced: Option<(Tensor, TokenLosses)>,
 }
 
 /// A prompt read through every variant. Moving the ratio encodes anew and never runs a model up to the hook again.
@@ -45,6 +47,8 @@ pub struct Prompt {
     ratio: f64,
     criterion: Criterion,
     paths: Option<(PathGrid, Arc<Paths>)>,
+    /// Divergence of the pruned model from the original at every token, once it was asked for.
+    between: Option<Vec<f32>>,
 }
 
 impl Prompt {
@@ -82,6 +86,7 @@ impl Prompt {
             ratio,
             criterion,
             paths: None,
+            between: None,
         };
         for reader in readers {
             tick()?;
@@ -89,7 +94,7 @@ impl Prompt {
             let encoded = reader.encode(&x)?;
             let latents = Arc::new(encoded.latents.clone());
             let view = View { variant: reader.variant, latents, reconstruction: None, splice: None };
-            prompt.readings.push(Reading { reader, x, encoded, view });
+            prompt.readings.push(Reading { reader, x, encoded, view, spliced: None });
         }
         Ok(prompt)
     }
@@ -134,6 +139,7 @@ impl Prompt {
             reading.encoded = reading.reader.encode(&reading.x)?;
             let latents = Arc::new(reading.encoded.latents.clone());
             reading.view = View { variant: Variant::Pruned, latents, reconstruction: None, splice: None };
+            reading.spliced = None;
         }
         Ok(())
     }
@@ -181,7 +187,8 @@ impl Prompt {
             ce_loss_with_sae: mean(&losses.ce),
             kl_div_with_sae: mean(&losses.kl),
         };
-        self.readings[at].view.splice = Some(figures);
+        let reading = &mut self.readings[at];
+        (reading.view.splice, reading.spliced) = (Some(figures), Some((last, losses)));
         Ok(true)
     }
 
@@ -191,6 +198,30 @@ impl Prompt {
         let reading = self.readings.iter().find(|r| r.view.variant == variant)?;
         let pass = self.pass(variant);
         Some((&reading.reader, &reading.x, &pass.captured, pass.clean.as_ref()))
+    }
+
+    /// A variant's reconstruction in its model, once it was put there: the residual stream after the last block, and losses.
+    pub(super) fn spliced(&self, variant: Variant) -> Option<&(Tensor, TokenLosses)> {
+        self.readings.iter().find(|r| r.view.variant == variant)?.spliced.as_ref()
+    }
+
+    /// Divergence of the pruned model from the original at every token, in nats; empty where there is one model.
+    pub fn between_models(&mut self, tick: Tick) -> Result<Vec<f32>> {
+        if let Some(between) = &self.between {
+            return Ok(between.clone());
+        }
+        self.finish_passes(tick)?;
+        let (Some(own), Some(pruned)) = (self.parts(Variant::Original), self.parts(Variant::Transfer)) else {
+            return Ok(Vec::new());
+        };
+        let between = match (own, pruned) {
+            ((a, _, _, Some(clean)), (b, _, _, Some(other))) if !Arc::ptr_eq(&a.model, &b.model) => {
+                clean.divergence((&a.model, &b.model), other, tick)?
+            }
+            _ => Vec::new(),
+        };
+        self.between = Some(between.clone());
+        Ok(between)
     }
 
     /// Logits `[tokens, vocabulary]` of a variant's model, untouched or with the variant's reconstruction spliced in.

@@ -1,9 +1,10 @@
 //! What a rule decided about a model, a bit a weight, so that it need not be decided again.
 
-use candle_core::{CpuStorage, DType, Storage, Tensor};
+use candle_core::{CpuStorage, Storage, Tensor};
 use rayon::prelude::*;
 
 use crate::{
+    digest::content,
     error::{Error, Result},
     model::{Model, Part},
 };
@@ -82,37 +83,9 @@ pub fn digest(model: &Model) -> Option<String> {
     Some(all.finalize().to_string())
 }
 
-/// Digests of stretches of a tensor's values, one after the other: they are taken side by side. `None` as in [`digest`].
-pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {
-    const STRETCH: usize = 1 << 18;
-    fn of<T: Sync, const N: usize>(values: &[T], bytes: impl Fn(&T) -> [u8; N] + Sync) -> Vec<u8> {
-        let stretch = |values: &[T]| {
-            let mut sum = blake3::Hasher::new();
-            let mut buffer = Vec::with_capacity(N << 14);
-            for some in values.chunks(1 << 14) {
-                buffer.clear();
-                some.iter().for_each(|value| buffer.extend_from_slice(&bytes(value)));
-                sum.update(&buffer);
-            }
-            sum.finalize().as_bytes().to_vec()
-        };
-        values.par_chunks(STRETCH).flat_map_iter(stretch).collect()
-    }
-    if !matches!(tensor.dtype(), DType::F32 | DType::BF16 | DType::F16) {
-        return None;
-    }
-    let (storage, layout) = tensor.storage_and_layout();
-    let (start, end) = layout.contiguous_offsets()?;
-    match &*storage {
-        Storage::Cpu(CpuStorage::F32(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
-        Storage::Cpu(CpuStorage::BF16(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
-        Storage::Cpu(CpuStorage::F16(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
     use prunelens_kernels::Sparsity;
 
     use super::*;

@@ -64,6 +64,26 @@ impl Calibration {
     }
 }
 
+/// Most rows of a corpus in which examples are looked for.
+const CORPUS_ROWS: usize = 2048;
+
+/// Rows of a text or of token rows in which examples of latents are looked for; BOS first, where the model has one.
+pub fn corpus(path: &Path, model: &Model, tokenizer: &Tokenizer) -> Result<Batch> {
+    let corpus = read_corpus(path)?;
+    let length = match &corpus {
+        Corpus::Texts(_) => LENGTH.min(model.config.n_ctx),
+        Corpus::Tokens(batches) => {
+            let shortest = batches.iter().flat_map(|batch| &batch.rows).map(Vec::len).min().unwrap_or(LENGTH);
+            shortest.min(model.config.n_ctx)
+        }
+    };
+    let rows = corpus.rows(tokenizer, model.config.d_vocab, length, true, CORPUS_ROWS)?;
+    if rows.is_empty() {
+        return Err(Error::file(path, format!("does not fill one row of {length} tokens; give more text")));
+    }
+    Ok(rows)
+}
+
 fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| "text".into(), |n| crate::text::safe(&n.to_string_lossy()))
 }

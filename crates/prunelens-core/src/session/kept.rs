@@ -1,10 +1,11 @@
 //! What a session computes over its calibration text, kept in the cache under all that it is made from.
 
-use super::{Session, token_tensor};
+use super::Session;
 use crate::{
-    compare::{Variant, index::Index},
-    digest::sha256,
+    compare::Variant,
+    digest::{content, sha256},
     error::Result,
+    index::{Index, Indexing},
     model::Tick,
     prune::{
         masks,
@@ -16,9 +17,6 @@ use crate::{
 /// Kinds of the cache's entries.
 const NORMS: &str = "norms";
 const EXAMPLES: &str = "examples";
-
-/// Rows of text that go through the model at a time, so that a request in between waits for no more.
-const ROWS: usize = 4;
 
 impl Session {
     /// The norms that a criterion needs, of the model that the pruned SAE reads.
@@ -32,28 +30,40 @@ impl Session {
         })
     }
 
-    /// Where the pretrained SAE's latents fire in the calibration text on the original model.
-    pub fn index(&self, tick: Tick) -> Result<Index> {
-        let original = self.spec.cache.as_ref().and_then(|_| masks::digest(&self.original));
-        let key = self.key(EXAMPLES, Variant::Original.name(), original);
-        let about = format!("{}, {}, {}", self.sae.config.name, self.original.name, self.calibration.label);
-        let rows = self.calibration.documents.iter().map(Vec::len).sum();
-        let read = |bytes: &[u8]| Index::from_bytes(bytes, self.sae.d_sae(), rows);
-        self.keep(EXAMPLES, key, &about, read, Index::to_bytes, || self.read_index(tick))
+    /// An index of the corpus with the SAE pruned at a ratio: the one that is kept, or one that has yet to be built.
+    pub fn indexing(&self, ratio: f64, criterion: Criterion, tick: Tick) -> Result<Indexing> {
+        self.order(criterion, tick)?;
+        let kept = self.index_key(ratio, criterion).zip(self.spec.cache.as_ref()).and_then(|(key, cache)| {
+            let sizes = Variant::ALL.map(|variant| match variant {
+                Variant::Trained => self.trained.as_ref().map(|sae| sae.d_sae()),
+                _ => Some(self.sae.d_sae()),
+            });
+            Index::from_bytes(&cache.get(EXAMPLES, &key)?, self.corpus.clone(), ratio, criterion, sizes)
+        });
+        match kept {
+            Some(index) => Ok(Indexing::kept(self, index)),
+            None => Indexing::new(self, ratio, criterion),
+        }
     }
 
-    fn read_index(&self, tick: Tick) -> Result<Index> {
-        let mut index = Index::new(self.sae.d_sae());
-        let Some(reader) = self.unpruned(Variant::Original)? else { return Ok(index) };
-        let mut row = 0;
-        for rows in self.calibration.documents.iter().flat_map(|batch| batch.chunks(ROWS)) {
-            let captured = reader.model.capture(&token_tensor(rows, &reader.model)?, self.hook, tick)?;
-            let encoded = reader.encode(&reader.input(&captured)?)?;
-            let counts: Vec<bool> = rows.iter().flatten().map(|id| !self.tokenizer.special(*id)).collect();
-            index.add(&encoded.latents, row, rows.first().map_or(1, Vec::len), &counts);
-            row += rows.len();
-        }
-        Ok(index)
+    /// Keep an index for the next session of this kind.
+    pub fn keep_index(&self, index: &Index) -> Result<()> {
+        let Some((key, cache)) = self.index_key(index.ratio, index.criterion).zip(self.spec.cache.as_ref()) else {
+            return Ok(());
+        };
+        let about = format!("{}, {}, {} rows", self.sae.config.name, self.original.name, index.read);
+        cache.put(EXAMPLES, &key, &about, &index.to_bytes())
+    }
+
+    fn index_key(&self, ratio: f64, criterion: Criterion) -> Option<String> {
+        self.spec.cache.as_ref()?;
+        let original = masks::digest(&self.original)?;
+        let trained = match &self.trained {
+            Some(sae) => Some((content(&sae.w_enc)?, content(&sae.w_dec)?, sae.b_enc.clone(), sae.b_dec.clone())),
+            None => None,
+        };
+        let with = serde_json::to_vec(&(original, ratio, self.spec.memory, trained, &*self.corpus)).ok()?;
+        self.key(EXAMPLES, &format!("{criterion} {}", sha256(&with)), self.made_of.clone())
     }
 
     fn keep<T>(
@@ -75,7 +85,7 @@ impl Session {
     /// on which tokens. `None` where nothing is kept.
     fn key(&self, kind: &str, of: &str, model: Option<String>) -> Option<String> {
         self.spec.cache.as_ref()?;
-        let [w_enc, w_dec] = [&self.sae.w_enc, &self.sae.w_dec].map(masks::content);
+        let [w_enc, w_dec] = [&self.sae.w_enc, &self.sae.w_dec].map(content);
         let made_of = (
             (env!("CARGO_PKG_VERSION"), prunelens_kernels::simd::level(), kind, of),
             model?,

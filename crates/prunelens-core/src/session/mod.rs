@@ -47,6 +47,8 @@ pub struct Session {
     pub space: Space,
     /// Tokens that pruning was calibrated on.
     pub calibration: Calibration,
+    /// Token rows in which examples of latents are looked for.
+    pub corpus: Arc<Vec<Vec<u32>>>,
     /// How the pruned copy was made, in words.
     pub compression: String,
     /// What a user should know before trusting the figures.
@@ -101,7 +103,7 @@ impl Session {
             Processing::Off => Space::Raw,
             Processing::Centered => Space::Centered,
         };
-        let Models { tokenizer, original, pruned, calibration, compression, mut warnings, made_of } = models;
+        let Models { tokenizer, original, pruned, calibration, corpus, compression, mut warnings, made_of } = models;
         if let Some(trained) = &trained
             && trained.config.hook != hook
         {
@@ -131,6 +133,7 @@ impl Session {
             hook,
             space,
             calibration,
+            corpus,
             compression,
             warnings,
             made_of,
@@ -149,6 +152,7 @@ impl Session {
             original: self.original.clone(),
             pruned: self.pruned.clone(),
             calibration: self.calibration.clone(),
+            corpus: self.corpus.clone(),
             compression: self.compression.clone(),
             warnings: Vec::new(),
             made_of: self.made_of.clone(),
@@ -169,6 +173,7 @@ impl Session {
             original,
             pruned,
             calibration: self.calibration.clone(),
+            corpus: self.corpus.clone(),
             compression: self.compression.clone(),
             warnings: Vec::new(),
             made_of: self.made_of.clone(),

@@ -28,6 +28,8 @@ pub struct Models {
     pub pruned: Arc<Model>,
     /// Tokens that pruning is calibrated on.
     pub calibration: Calibration,
+    /// Token rows in which examples of latents are looked for.
+    pub corpus: Arc<Vec<Vec<u32>>>,
     /// "wanda 50%", "none" ...
     pub compression: String,
     /// What a user should know before trusting the figures.
@@ -62,6 +64,10 @@ impl Models {
         };
         let original = Arc::new(original);
         let calibration = Calibration::load(spec.calibration.as_deref(), &original, &tokenizer)?;
+        let corpus = match &spec.corpus {
+            Some(path) => super::calibration::corpus(path, &original, &tokenizer)?,
+            None => calibration.documents.concat(),
+        };
         let made_of = match spec.pruned_model {
             None => key(spec, &original, &calibration),
             Some(_) => None,
@@ -77,7 +83,7 @@ impl Models {
         if spec.pruned_model.is_some() {
             warnings.extend(own(&pruned));
         }
-        Ok(Self { tokenizer, original, pruned, calibration, compression, warnings, made_of })
+        Ok(Self { tokenizer, original, pruned, calibration, corpus: Arc::new(corpus), compression, warnings, made_of })
     }
 }
 

@@ -47,6 +47,9 @@ impl Source {
     }
 }
 
+/// Memory for an index, if nothing is said: 1 GiB.
+pub const DEFAULT_MEMORY: u64 = 1 << 30;
+
 /// Types that a model's weights may have, by name.
 pub const DTYPES: [(&str, DType); 3] = [("f32", DType::F32), ("bf16", DType::BF16), ("f16", DType::F16)];
 
@@ -146,6 +149,10 @@ pub struct SessionSpec {
     pub hub: hub::Access,
     /// Text for metric jobs; default: the built-in held-out text.
     pub text: Option<PathBuf>,
+    /// Text or tokens in which examples of latents are looked for; default: the calibration's.
+    pub corpus: Option<PathBuf>,
+    /// Memory for the index of that text, in bytes.
+    pub memory: u64,
     /// Where results go.
     pub results: PathBuf,
     /// Where what took long to make is kept; `None`: nowhere.
@@ -189,6 +196,8 @@ impl SessionSpec {
             bos: true,
             hub: Err("this session has nothing from the hub".into()),
             text: None,
+            corpus: None,
+            memory: DEFAULT_MEMORY,
             results: PathBuf::from("prunelens-results"),
             cache: None,
         }

@@ -1,0 +1,110 @@
+//! Building an index, a few rows at a time: usable while it grows.
+
+use std::sync::Arc;
+
+use super::{Fires, Index};
+use crate::{
+    compare::{Reader, Variant},
+    error::Result,
+    model::{Captured, Model, Tick},
+    sae::{Criterion, Latents},
+    session::{Session, token_tensor},
+};
+
+/// Tokens that go through a model at a time, so that a request in between waits for no more.
+const TOKENS: usize = 1024;
+
+/// An index that grows.
+#[derive(Debug)]
+pub struct Indexing {
+    /// Empty where everything was kept from before.
+    readers: Arc<Vec<Reader>>,
+    special: Arc<std::collections::HashSet<u32>>,
+    /// Memory that it may take.
+    memory: u64,
+    /// What there is of it.
+    pub index: Index,
+}
+
+impl Indexing {
+    /// Of all of a session's variants over its corpus, with the SAE pruned at a ratio.
+    pub fn new(session: &Session, ratio: f64, criterion: Criterion) -> Result<Self> {
+        let readers = session.readers(ratio, criterion)?;
+        let mut index = Index::new(session.corpus.clone(), ratio, criterion);
+        for reader in &readers {
+            index.variants[reader.variant as usize] = Some(Fires::new(reader.sae.d_sae()));
+        }
+        Ok(Self::with(session, readers, index))
+    }
+
+    /// One that was built before.
+    pub(crate) fn kept(session: &Session, index: Index) -> Self {
+        Self::with(session, Vec::new(), index)
+    }
+
+    fn with(session: &Session, readers: Vec<Reader>, index: Index) -> Self {
+        let special = Arc::new(session.tokenizer.specials());
+        Self { readers: Arc::new(readers), special, memory: session.spec.memory, index }
+    }
+
+    /// The next rows to be read; `None` once everything is, or as much as memory is granted for.
+    pub fn next(&self) -> Option<Batch> {
+        let rest = self.index.rows.get(self.index.read..)?;
+        let length = rest.first()?.len();
+        if self.readers.is_empty() || self.index.bytes() >= self.memory {
+            return None;
+        }
+        let most = (TOKENS / length.max(1)).max(1);
+        let rows = rest.iter().take(most).take_while(|row| row.len() == length).cloned().collect();
+        Some(Batch { readers: self.readers.clone(), rows })
+    }
+
+    /// What fires in the next rows, once they are read.
+    pub fn add(&mut self, fired: &Fired) {
+        let counts: Vec<bool> = fired.rows.iter().flatten().map(|id| !self.special.contains(id)).collect();
+        for (variant, latents) in &fired.latents {
+            if let Some(fires) = &mut self.index.variants[*variant as usize] {
+                fires.add(latents, &counts);
+            }
+        }
+        self.index.tokens += counts.iter().filter(|counts| **counts).count() as u64;
+        for row in &fired.rows {
+            let end = self.index.starts.last().copied().unwrap_or_default() + row.len() as u32;
+            self.index.starts.push(end);
+        }
+        self.index.read += fired.rows.len();
+    }
+}
+
+/// Rows about to be read. It holds nothing of the index, which can be looked at meanwhile.
+#[derive(Debug)]
+pub struct Batch {
+    readers: Arc<Vec<Reader>>,
+    rows: Vec<Vec<u32>>,
+}
+
+/// What fires in some rows.
+#[derive(Debug)]
+pub struct Fired {
+    rows: Vec<Vec<u32>>,
+    latents: Vec<(Variant, Latents)>,
+}
+
+impl Batch {
+    /// Read them through every variant; each model once.
+    pub fn read(self, tick: Tick) -> Result<Fired> {
+        let mut before: Option<(Arc<Model>, Captured)> = None;
+        let mut latents = Vec::new();
+        for reader in self.readers.iter() {
+            // Variants of one model stand side by side.
+            let captured = match before.take() {
+                Some((model, captured)) if Arc::ptr_eq(&model, &reader.model) => captured,
+                _ => reader.model.capture(&token_tensor(&self.rows, &reader.model)?, reader.hook, tick)?,
+            };
+            tick()?;
+            latents.push((reader.variant, reader.encode(&reader.input(&captured)?)?.latents));
+            before = Some((reader.model.clone(), captured));
+        }
+        Ok(Fired { rows: self.rows, latents })
+    }
+}

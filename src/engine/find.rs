@@ -1,0 +1,47 @@
+//! Latents that have to do with a word: those that fire on it, and those that promote it.
+
+use candle_core::{DType, Device, Tensor};
+use prunelens_core::{error::Result, index, index::Index, model::Site, session::Session};
+use prunelens_kernels::{matmul, select::by_value, with_f32};
+
+use super::{Hit, Why};
+
+/// Hits of each kind.
+const MOST: usize = 12;
+
+pub fn find(session: &Session, index: Option<&Index>, word: &str) -> Result<Vec<Hit>> {
+    let on_word = index.map(|index| index::on_word(index, &session.tokenizer, word, MOST)).unwrap_or_default();
+    let fires = on_word
+        .into_iter()
+        .map(|found| Hit { latent: found.latent, why: Why::Fires { places: found.places, share: found.share } });
+    let mut hits: Vec<Hit> = fires.collect();
+    hits.extend(promoting(session, word)?);
+    Ok(hits)
+}
+
+/// Latents whose decoder rows raise the word's logit most, where it is one token: through the final norm's weight and the
+/// output matrix, scale and mean of the norm left out.
+fn promoting(session: &Session, word: &str) -> Result<Vec<Hit>> {
+    let ids = session.tokenizer.encode(&format!(" {}", word.trim()), false)?;
+    let ([id], model) = (&ids[..], &session.original) else { return Ok(Vec::new()) };
+    if *id as usize >= model.config.d_vocab {
+        return Ok(Vec::new());
+    }
+    let own = model.unembed.weight.narrow(0, *id as usize, 1)?;
+    let mut direction = (own - model.unembed.weight.mean_keepdim(0)?)?;
+    if let Some(weight) = &model.ln_final.weight {
+        direction = direction.broadcast_mul(weight)?;
+    }
+    if session.hook.site == Site::Z {
+        direction = direction.matmul(&model.blocks[session.hook.layer].o.weight)?;
+    }
+    let direction: Tensor = direction.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
+    let (d, d_sae) = (session.sae.d_in(), session.sae.d_sae());
+    let raised = with_f32(&session.sae.w_dec, |w| {
+        with_f32(&direction, |direction| matmul::linear(direction, w, None, d, d_sae))
+    })??;
+    let mut all: Vec<(u32, f32)> = (0..).zip(raised).collect();
+    all.sort_by(by_value);
+    all.truncate(MOST);
+    Ok(all.into_iter().map(|(latent, logit)| Hit { latent, why: Why::Promotes(logit) }).collect())
+}

@@ -1,0 +1,103 @@
+//! Looking for latents: by number, by what became of them, by a word.
+
+use std::collections::BTreeMap;
+
+use super::{Change, Row};
+use crate::engine::{Hit, Why};
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Find {
+    pub query: String,
+    pub selected: usize,
+    /// The word last asked for, and what came.
+    pub asked: Option<(u64, String)>,
+    pub waiting: bool,
+    pub hits: Vec<Hit>,
+}
+
+/// A latent found, and the reason in words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    pub latent: u32,
+    pub why: String,
+}
+
+type Fate = (&'static str, fn(&Change) -> bool);
+
+/// What may have become of a latent, as one asks for it.
+const FATES: [Fate; 4] = [
+    ("died", |change| matches!(change, Change::Dead(_))),
+    ("weakened", |change| matches!(change, Change::Down(..))),
+    ("grew", |change| matches!(change, Change::Up(_))),
+    ("new", |change| matches!(change, Change::New)),
+];
+
+impl Find {
+    /// The latent whose number is typed.
+    pub fn number(&self) -> Option<u32> {
+        self.query.trim().parse().ok()
+    }
+
+    /// The word that the engine has to look for.
+    pub fn word(&self) -> Option<&str> {
+        let word = self.query.trim();
+        (word.len() > 1 && self.number().is_none()).then_some(word)
+    }
+
+    /// Everything found so far: by number, by name, by fate on this prompt, by word.
+    pub fn found(&self, d_sae: usize, rows: &[Row], names: &BTreeMap<u32, String>) -> Vec<Found> {
+        let query = self.query.trim().to_lowercase();
+        let mut found = Vec::new();
+        if let Some(latent) = self.number().filter(|latent| (*latent as usize) < d_sae) {
+            found.push(Found { latent, why: "its number".into() });
+        }
+        if query.is_empty() {
+            return found;
+        }
+        let named = names.iter().filter(|(_, name)| name.to_lowercase().contains(&query));
+        found.extend(named.map(|(latent, name)| Found { latent: *latent, why: format!("named {name}") }));
+        for (fate, is) in FATES.iter().filter(|(fate, _)| query.len() > 2 && fate.starts_with(&query)) {
+            let fated = rows.iter().filter(|row| row.change().as_ref().is_some_and(is));
+            found.extend(fated.map(|row| Found { latent: row.latent, why: format!("{fate} on this prompt") }));
+        }
+        let current = self.asked.as_ref().is_some_and(|(_, word)| self.word() == Some(word.as_str()));
+        found.extend(
+            self.hits.iter().filter(|_| current).map(|hit| Found { latent: hit.latent, why: reason(&hit.why) }),
+        );
+        found
+    }
+}
+
+fn reason(why: &Why) -> String {
+    match why {
+        Why::Fires { places: (there, of), share } => {
+            format!("fires on {there} of {of} in the corpus, {:.0} % of all it does", share * 100.0)
+        }
+        Why::Promotes(logit) => format!("raises its logit by {logit:.2} a unit"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(query: &str) -> Find {
+        Find { query: query.into(), ..Find::default() }
+    }
+
+    #[test]
+    fn a_query_is_a_number_a_name_or_a_word() {
+        let names = BTreeMap::from([(7, "The Navy".to_owned())]);
+        let found = |query: &str| find(query).found(10, &[], &names).into_iter().map(|f| f.latent).collect::<Vec<_>>();
+        assert_eq!((found("3"), found("10"), found("navy"), found("")), (vec![3], vec![], vec![7], vec![]));
+        assert_eq!((find("12").word(), find(" war ").word(), find("a").word()), (None, Some("war"), None));
+    }
+
+    #[test]
+    fn hits_are_shown_of_the_word_they_are_of() {
+        let hits = vec![Hit { latent: 4, why: Why::Promotes(1.5) }];
+        let of = |query: &str| Find { asked: Some((1, "war".into())), hits: hits.clone(), ..find(query) };
+        assert_eq!(of("war").found(10, &[], &BTreeMap::new()).len(), 1);
+        assert_eq!(of("wars").found(10, &[], &BTreeMap::new()).len(), 0);
+    }
+}

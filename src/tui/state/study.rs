@@ -1,0 +1,87 @@
+//! What is asked beyond the prompt's table: the corpus page of a latent, predictions, and the edits in force.
+
+use std::sync::Arc;
+
+use prunelens_core::{
+    compare::{Variant, predict::Predictions},
+    edit::Edits,
+    index::LatentPage,
+};
+
+use super::Target;
+
+/// What predictions are of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PredictKey {
+    pub target: Target,
+    pub token: usize,
+    pub edits: Edits,
+}
+
+/// What a strip of tokens is shaded by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shade {
+    /// The selected latent's activation.
+    #[default]
+    Latent,
+    /// How far the pruned strip is from the original one.
+    Difference,
+    /// How far the models' predictions are apart.
+    Divergence,
+}
+
+impl Shade {
+    pub fn next(self) -> Self {
+        match self {
+            Self::Latent => Self::Difference,
+            Self::Difference => Self::Divergence,
+            Self::Divergence => Self::Latent,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Study {
+    /// The latent whose page was asked for last, and its page once it has come.
+    pub asked: Option<(u64, u32)>,
+    pub page: Option<Arc<LatentPage>>,
+    /// Another latent's page, shown beside.
+    pub pinned: Option<Arc<LatentPage>>,
+    /// Whose texts stand beside the original's.
+    pub beside: Variant,
+    pub scroll: usize,
+    /// The predictions last asked for, and the last that came, with what they are of.
+    pub predicting: Option<(u64, PredictKey)>,
+    pub waiting: bool,
+    pub predicted: Option<(PredictKey, Arc<Predictions>)>,
+    pub edits: Edits,
+}
+
+impl Default for Study {
+    fn default() -> Self {
+        Self {
+            asked: None,
+            page: None,
+            pinned: None,
+            beside: Variant::Transfer,
+            scroll: 0,
+            predicting: None,
+            waiting: false,
+            predicted: None,
+            edits: Edits::default(),
+        }
+    }
+}
+
+impl Study {
+    /// The predictions that came last, if they are of this.
+    pub fn current(&self, key: &PredictKey) -> Option<&Predictions> {
+        self.predicted.as_ref().filter(|(of, _)| of == key).map(|(_, predictions)| &**predictions)
+    }
+
+    /// Divergence of the models at each token of the prompt shown, if it is known.
+    pub fn between(&self, prompt: &str) -> Option<&[f32]> {
+        let (of, predictions) = self.predicted.as_ref()?;
+        (*of.target.prompt == *prompt && !predictions.between.is_empty()).then_some(&predictions.between)
+    }
+}

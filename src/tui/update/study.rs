@@ -1,0 +1,138 @@
+//! The latent's screen, predictions, and edits.
+
+use prunelens_core::{
+    compare::Variant,
+    edit::{Change, Edit, ErrorTerm, Positions},
+};
+
+use super::{act::move_latent, effect::Effect};
+use crate::tui::state::{Level, Overlay, Screen, State};
+
+/// The selected latent in full.
+pub fn open(state: &mut State) {
+    if state.latent.is_some() {
+        state.study.scroll = 0;
+        state.open(Screen::Latent);
+    }
+}
+
+/// The latent above or below in the table.
+pub fn walk(state: &mut State, by: isize) {
+    state.study.scroll = 0;
+    move_latent(state, |at, _| at.saturating_add_signed(by));
+}
+
+/// The next variant's texts beside the original's.
+pub fn beside(state: &mut State) {
+    let variants = state.info.as_ref().map_or(&Variant::ALL[..], |info| &info.variants);
+    let others: Vec<Variant> = variants.iter().copied().filter(|v| *v != Variant::Original).collect();
+    let at = others.iter().position(|v| *v == state.study.beside).map_or(0, |at| at + 1);
+    if let Some(next) = others.get(at % others.len().max(1)) {
+        state.study.beside = *next;
+        state.study.pinned = None;
+    }
+}
+
+pub fn pin(state: &mut State) {
+    state.study.pinned = match (&state.study.pinned, &state.study.page) {
+        (None, Some(page)) if Some(page.latent) == state.latent => {
+            let text = format!("#{} stays beside: go to another latent, or find one", page.latent);
+            state.log.push(state.now, Level::Info, text);
+            Some(page.clone())
+        }
+        _ => None,
+    };
+}
+
+pub fn predictions(state: &mut State) {
+    if state.shown.is_some() {
+        state.open(Screen::Predictions);
+    } else {
+        state.log.push(state.now, Level::Warning, "there is nothing to predict from yet: type a prompt first");
+    }
+}
+
+/// Whether the selected latent is ablated everywhere; if not, it is from now on.
+pub fn ablate(state: &mut State) {
+    let Some(latent) = state.latent else { return };
+    let edit = Edit { latent, change: Change::Ablate, at: Positions::All };
+    let edits = &mut state.study.edits.list;
+    match edits.iter().position(|e| *e == edit) {
+        Some(at) => drop(edits.remove(at)),
+        None => edits.push(edit),
+    }
+    say(state);
+}
+
+pub fn edit(state: &mut State) {
+    if let Some(latent) = state.latent {
+        state.overlay = Some(Overlay::Edit { spec: format!("{latent}=") });
+    }
+}
+
+/// An edit was written: it is in force if it can be read, else it stays to be mended.
+pub fn edited(state: &mut State, spec: String) {
+    let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
+    match spec.parse::<Edit>() {
+        Ok(edit) if (edit.latent as usize) < d_sae => {
+            state.study.edits.list.push(edit);
+            say(state);
+        }
+        Ok(edit) => {
+            let text = format!("there is no latent #{}: they go to #{}", edit.latent, d_sae.saturating_sub(1));
+            refuse(state, spec, text);
+        }
+        Err(error) => refuse(state, spec, error.to_string()),
+    }
+}
+
+fn refuse(state: &mut State, spec: String, why: String) {
+    state.log.push(state.now, Level::Warning, why);
+    state.overlay = Some(Overlay::Edit { spec });
+}
+
+/// Write a name for the selected latent; what it has is there to be changed.
+pub fn name(state: &mut State) {
+    if let Some(latent) = state.latent {
+        let name = state.names.get(&latent).cloned().unwrap_or_default();
+        state.overlay = Some(Overlay::Name { latent, name });
+    }
+}
+
+/// A name was written; an empty one takes it back.
+pub fn named(state: &mut State, latent: u32, name: &str, effects: &mut Vec<Effect>) {
+    match name.trim() {
+        "" => drop(state.names.remove(&latent)),
+        name => drop(state.names.insert(latent, name.to_owned())),
+    }
+    effects.push(Effect::KeepNames);
+}
+
+pub fn drop_edits(state: &mut State) {
+    state.study.edits.list.clear();
+    say(state);
+}
+
+pub fn error_term(state: &mut State) {
+    let error = &mut state.study.edits.error;
+    *error = match error {
+        ErrorTerm::Keep => ErrorTerm::Drop,
+        ErrorTerm::Drop => ErrorTerm::Keep,
+    };
+    say(state);
+}
+
+fn say(state: &mut State) {
+    let edits = &state.study.edits;
+    let list: Vec<String> = edits.list.iter().map(|edit| format!("#{edit}")).collect();
+    let key = state
+        .keymap
+        .key_of(crate::tui::keys::action::Action::Predictions, &[crate::tui::keys::action::Context::Global]);
+    let text = match list.is_empty() {
+        true => "no edit is in force".to_owned(),
+        false => {
+            format!("in force: {} (error term: {}); {key} shows what the models then say", list.join(", "), edits.error)
+        }
+    };
+    state.log.push(state.now, Level::Info, text);
+}

@@ -1,0 +1,217 @@
+//! The screen of one latent: its path, what it does on a corpus in every variant, and the texts on which it does it.
+
+use prunelens_core::{
+    compare::Variant,
+    index::{Corpus, LatentPage},
+};
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use crate::{
+    safe,
+    tui::{
+        state::State,
+        theme::{Role, Theme},
+        view::{
+            detail::{self, Look},
+            frame, texts,
+        },
+        widgets::{self, bars, format, line_at, put, skip},
+    },
+};
+
+/// Lines of the upper panels, and cells of the path's.
+const UPPER: u16 = 13;
+const PATH: u16 = 44;
+
+pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let middle = frame(area, buffer, state, theme);
+    let height = UPPER.min(middle.height / 2);
+    let upper = Rect { height, ..middle };
+    let lower = Rect { y: middle.y + height, height: middle.height - height, ..middle };
+    let page = state.study.page.as_deref().filter(|page| Some(page.latent) == state.latent);
+    let side = PATH.min(upper.width / 2);
+    path(Rect { width: side, ..upper }, buffer, state, theme);
+    corpus(skip(upper, side), buffer, state, page, theme);
+    let half = lower.width / 2;
+    let (left, right) = (Rect { width: half, ..lower }, skip(lower, half));
+    let Some(page) = page else {
+        let inside = widgets::Panel::new("texts", true).render(lower, buffer, theme);
+        let text = format!("{} reading the corpus", widgets::spinner(state.spin(), theme.ascii));
+        return put(
+            buffer,
+            line_at(inside, inside.height / 2),
+            Line::styled(text, theme.style(Role::Muted)).centered(),
+        );
+    };
+    let own = (page, Variant::Original);
+    let other = match &state.study.pinned {
+        Some(pinned) => (&**pinned, Variant::Original),
+        None => (page, state.study.beside),
+    };
+    let lines = [(left, own), (right, other)].map(|(area, (page, variant))| {
+        let width = usize::from(area.width).saturating_sub(4);
+        (area, page, variant, listed(page, variant, width, theme))
+    });
+    let longest = lines.iter().map(|(_, _, _, lines)| lines.len()).max().unwrap_or_default();
+    let visible = usize::from(lower.height.saturating_sub(2));
+    let first = state.study.scroll.min(longest.saturating_sub(visible));
+    for (area, page, variant, lines) in lines {
+        let name = match variant == Variant::Original && page.latent != state.latent.unwrap_or(page.latent) {
+            true => format!("#{} on {variant}, pinned", page.latent),
+            false => format!("on {variant}"),
+        };
+        let panel = widgets::Panel::new(Line::styled(name, theme.style(variant)), area.x == lower.x);
+        let inside = skip(panel.render(area, buffer, theme), 1);
+        for (at, line) in lines.into_iter().skip(first).take(visible).enumerate() {
+            put(buffer, line_at(inside, at as u16), line);
+        }
+    }
+    widgets::scrollbar(buffer, lower, longest, visible, first, theme);
+}
+
+fn path(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let name = state.latent.map_or_else(String::new, |latent| detail::name(state, latent));
+    let panel = widgets::Panel::new(name, false);
+    let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
+        panel.render(area, buffer, theme);
+        return;
+    };
+    let look = Look::new(state, shown, detail, theme);
+    let inside = panel.note(look.fate()).render(area, buffer, theme);
+    let inside = Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
+    let chart = inside.height.saturating_sub(1);
+    look.chart(Rect { height: chart, ..inside }, buffer, state);
+    look.scale(line_at(inside, chart), buffer, state);
+}
+
+/// A row a variant, then what it promotes and what is near it.
+fn corpus(area: Rect, buffer: &mut Buffer, state: &State, page: Option<&LatentPage>, theme: &Theme) {
+    let title = match page {
+        Some(page) if page.rows.0 < page.rows.1 => {
+            format!("on {} tokens, {} of {} rows", page.tokens, page.rows.0, page.rows.1)
+        }
+        Some(page) => format!("on {} tokens", page.tokens),
+        None => "on the corpus".into(),
+    };
+    let inside = widgets::Panel::new(title, false).render(area, buffer, theme);
+    let inside = skip(inside, 1);
+    let Some(page) = page else { return };
+    let muted = theme.style(Role::Muted);
+    let head = format!(
+        "{:<16}{:>9}{:>7}{:>8}{:>8}{:>8}  0 to the largest",
+        "", "fires on", "log10", "mean", "largest", "here"
+    );
+    put(buffer, inside, Line::styled(head, muted));
+    for (at, (variant, corpus)) in page.variants.iter().enumerate() {
+        put(buffer, line_at(inside, at as u16 + 1), row(state, page, *variant, corpus, inside.width, theme));
+    }
+    let width = usize::from(inside.width);
+    let mut words = Vec::new();
+    if let (Some(shown), Some(detail)) = (&state.shown, &state.detail)
+        && detail.latent == page.latent
+    {
+        let look = Look::new(state, shown, detail, theme);
+        words.push(look.pieces("promotes    ", &detail.promotes, width));
+        words.push(look.pieces("suppresses  ", &detail.suppresses, width));
+    }
+    let list = |all: &mut dyn Iterator<Item = (u32, f32)>| -> String {
+        let all: Vec<String> = all.map(|(latent, cosine)| format!("#{latent} {}", format::cosine(cosine))).collect();
+        if all.is_empty() { "none known".into() } else { all.join("   ") }
+    };
+    let near = list(&mut page.near.iter().copied());
+    let together = list(&mut page.coactive.iter().map(|other| (other.latent, other.cosine)));
+    for (name, text) in [("near it     ", near), ("fires with  ", together)] {
+        let text = safe::cut(&text, width.saturating_sub(name.len()), theme.ascii);
+        words.push(Line::from(vec![Span::styled(name, muted), Span::raw(text)]));
+    }
+    let from = page.variants.len() as u16 + 2;
+    for (at, line) in words.into_iter().enumerate() {
+        put(buffer, line_at(inside, from + at as u16), line);
+    }
+}
+
+fn row(
+    state: &State,
+    page: &LatentPage,
+    variant: Variant,
+    corpus: &Corpus,
+    width: u16,
+    theme: &Theme,
+) -> Line<'static> {
+    let name = match variant {
+        Variant::Pruned => format!("pruned {:.2}", page.ratio),
+        Variant::Trained => format!("trained #{}", corpus.latent),
+        _ => variant.name().to_owned(),
+    };
+    let density = corpus.fires as f64 / page.tokens.max(1) as f64;
+    let here = state.shown.as_ref().and_then(|shown| {
+        let value = shown.comparison.view(variant)?.latents.get(state.token, corpus.latent);
+        // The corpus has the ratio it was read at, the prompt the live one.
+        let same = variant != Variant::Pruned || shown.of.ratio == page.ratio;
+        (same && value > 0.0).then(|| format::activation(value))
+    });
+    let dot = || theme.symbol("·", ".").to_owned();
+    let fires = corpus.fires > 0;
+    let value = |value: f32| if fires { format::activation(value) } else { dot() };
+    let figures = format!(
+        "{:>9}{:>7}{:>8}{:>8}{:>8}  ",
+        if fires { format::percent(density) } else { dot() },
+        if fires { format!("{:.1}", density.log10()) } else { dot() },
+        value(corpus.mean),
+        value(corpus.max),
+        here.unwrap_or_else(dot),
+    );
+    let cells = usize::from(width).saturating_sub(16 + figures.len() + 1).min(50);
+    Line::from(vec![
+        Span::styled(format!("{name:<16}"), theme.style(variant)),
+        Span::raw(figures),
+        Span::styled(histogram(&corpus.histogram, cells, theme).concat(), theme.style(variant)),
+    ])
+}
+
+/// Bars, as many as there are cells, by the logarithm of their counts: what is rare is seen beside what is frequent.
+fn histogram(counts: &[u32], cells: usize, theme: &Theme) -> Vec<&'static str> {
+    if cells == 0 {
+        return Vec::new();
+    }
+    let merged: Vec<f32> = (0..cells)
+        .map(|cell| {
+            let ends = [cell, cell + 1].map(|at| at * counts.len() / cells);
+            counts[ends[0]..ends[1].max(ends[0] + 1).min(counts.len())].iter().map(|n| *n as f32).sum::<f32>().ln_1p()
+        })
+        .collect();
+    let most = merged.iter().copied().fold(0.0, f32::max);
+    bars::spark(&merged, most, cells, theme.ascii)
+}
+
+/// The strongest texts, then some of each interval.
+fn listed(page: &LatentPage, variant: Variant, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let muted = theme.style(Role::Muted);
+    let Some((_, corpus)) = page.variants.iter().find(|(of, _)| *of == variant) else {
+        let text = match variant {
+            Variant::Trained => "no match in trained is known",
+            _ => "there is no such variant in this session",
+        };
+        return vec![Line::styled(text, muted)];
+    };
+    if corpus.fires == 0 {
+        return vec![Line::styled("silent on all of it", muted)];
+    }
+    let line = |example| texts::line(example, corpus.max, width, true, theme);
+    let mut lines: Vec<Line> = corpus.texts.top.iter().map(line).collect();
+    for interval in corpus.texts.intervals.iter().filter(|interval| !interval.examples.is_empty()) {
+        let bounds = [interval.from, interval.to].map(format::activation);
+        let dash = theme.symbol("–", "-");
+        lines.push(Line::default());
+        lines.push(Line::styled(
+            format!("{} {dash} {}   on {} of tokens", bounds[0], bounds[1], format::percent(interval.share)),
+            theme.style(Role::Title),
+        ));
+        lines.extend(interval.examples.iter().map(line));
+    }
+    lines
+}
