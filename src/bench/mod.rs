@@ -176,7 +176,7 @@ fn from_shape(
     spec: &SessionSpec,
     tick: Tick,
 ) -> Result<Subject> {
-    let (device, _) = spec.device.open()?;
+    let (device, _) = spec.device.open(&spec.libraries)?;
     let original = shape::model(name)?;
     let hook = HookPoint { layer, site: Site::ResidPost };
     original.check_hook(hook)?;

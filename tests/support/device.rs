@@ -9,6 +9,7 @@ use std::{
 };
 
 use candle_core::{DType, Device};
+use prunelens::settings::{self, libraries};
 use prunelens_core::{
     error::Result,
     model::Model,
@@ -36,7 +37,10 @@ impl TestDevice {
     fn as_asked() -> Self {
         match std::env::var("PRUNELENS_DEVICE").as_deref() {
             Ok("stand-in") => Self::stand_in().expect("a C++ compiler"),
-            Ok(name) => Self::on(name.parse::<DeviceSpec>().unwrap().open().unwrap().0),
+            Ok(name) => {
+                let libraries = libraries::places(&settings::environment);
+                Self::on(name.parse::<DeviceSpec>().unwrap().open(&libraries).unwrap().0)
+            }
             Err(_) => Self::on(Device::Cpu),
         }
     }
