@@ -4,6 +4,7 @@
 //! Numbers are small fractions of two unless said otherwise, so that sums are exact in any order and results must be equal.
 
 mod layers;
+mod real_sizes;
 
 use std::sync::Arc;
 
@@ -27,11 +28,15 @@ use prunelens_kernels::{
     ops, ranks as order,
 };
 
-use crate::support::{floats, stand_in};
+use crate::support::{device::at_edges, floats, poison::POISON, stand_in};
+
+fn card_asked() -> bool {
+    std::env::var("PRUNELENS_DEVICE").is_ok_and(|device| device.starts_with("cuda"))
+}
 
 /// The card to test, or none with the reason printed.
 fn backend() -> Option<Arc<dyn Backend>> {
-    if std::env::var("PRUNELENS_DEVICE").is_ok_and(|device| device.starts_with("cuda")) {
+    if card_asked() {
         return gpu();
     }
     println!("on the processor: PRUNELENS_DEVICE is not cuda");
@@ -47,6 +52,18 @@ fn gpu() -> Option<Arc<dyn Backend>> {
 fn gpu() -> Option<Arc<dyn Backend>> {
     println!("skipped: PRUNELENS_DEVICE is cuda, but the tests were built without --features cuda");
     None
+}
+
+#[test]
+fn fresh_memory_is_nonsense() {
+    let Some(backend) = backend() else { return };
+    if card_asked() && std::env::var_os("PRUNELENS_POISON").is_none() {
+        println!("skipped: PRUNELENS_POISON is not set");
+        return;
+    }
+    let fresh = Buffer::<u8>::new(&*backend, 1000).unwrap().to_vec(&*backend).unwrap();
+    assert_eq!(fresh, [POISON; 1000]);
+    assert_eq!(Buffer::<u8>::zeros(&*backend, 1000).unwrap().to_vec(&*backend).unwrap(), [0; 1000]);
 }
 
 /// Numbers that repeat late, from -4 to 4 in steps of an eighth.
@@ -451,11 +468,15 @@ fn matches_of_dictionaries() {
     let want = Matching::new(&a, &b, quiet).unwrap();
     let on_device = |sae: Sae| DeviceSae::new(backend.clone(), Arc::new(sae)).unwrap();
     let got = Matching::new(&on_device(a), &on_device(b), quiet).unwrap();
+    let mut others = 0;
     for latent in 0..300 {
         let (want, got) = (want.get(latent).unwrap(), got.get(latent).unwrap());
-        assert_eq!((got.latent, got.mutual), (want.latent, want.mutual));
+        // Of two that are equally near, sums in another order may choose the other one.
+        others += usize::from((got.latent, got.mutual) != (want.latent, want.mutual));
         assert!((got.cosine - want.cosine).abs() < 1e-5);
     }
+    println!("{others} of 300 matches differ");
+    assert!(others <= at_edges(backend.device(), 300), "{others} of 300 matches differ");
 }
 
 /// No route multiplies in less than f32: numbers that need all of it, against sums in f64.

@@ -1,7 +1,8 @@
 //! Where the numbers of the reference are checked: the device in PRUNELENS_DEVICE.
 //!
 //! `cpu` is the default; `cuda` or `cuda:N` need a GPU; `stand-in` gives models and SAEs to the GPU's kernels compiled for the
-//! processor, which keeps the matrix products.
+//! processor, which keeps the matrix products. With PRUNELENS_POISON what a GPU allocates for the kernels is not what was there
+//! before, but nonsense; the stand-in's memory always is.
 
 use std::{
     path::Path,
@@ -16,9 +17,18 @@ use prunelens_core::{
     sae::{Dictionary, Sae, place},
     session::DeviceSpec,
 };
-use prunelens_kernels::ops::{self, Ops};
+use prunelens_kernels::{
+    device,
+    ops::{self, Ops},
+};
 
-use super::stand_in;
+use super::{poison::poisoned, stand_in};
+
+/// How many of some entries at an edge, weights at a cut or latents at the k-th place, may fall to the other side when sums
+/// are done in another order: none unless the matrix products are a card's.
+pub fn at_edges(device: &Device, of: usize) -> usize {
+    if device.is_cpu() { 0 } else { (of / 500).max(2) }
+}
 
 #[derive(Clone)]
 pub struct TestDevice {
@@ -46,7 +56,9 @@ impl TestDevice {
     }
 
     fn on(device: Device) -> Self {
-        Self { ops: ops::of(&device).unwrap(), device }
+        let backend = device::of(&device).unwrap();
+        let poison = std::env::var_os("PRUNELENS_POISON").is_some();
+        Self { ops: ops::on(backend.map(|backend| if poison { poisoned(backend) } else { backend })), device }
     }
 
     /// None where there is no compiler for it.
