@@ -57,6 +57,9 @@ pub struct Found {
     pub file: PathBuf,
 }
 
+pub(super) const NO_DRIVER: &str =
+    "libcuda.so.1 cannot be loaded: it comes with NVIDIA's driver (in a container: run it with its GPUs)";
+
 /// Whether the driver's library can be loaded.
 pub fn driver() -> bool {
     open_driver().is_ok()
@@ -101,10 +104,7 @@ pub fn load(places: &Places) -> Libraries {
             libraries.missing.extend(version(&driver).and_then(too_old));
             libraries.keep(&DRIVER, driver);
         }
-        Err(_) => libraries.missing.push(
-            "libcuda.so.1 cannot be loaded: it comes with NVIDIA's driver (in a container: run it with its GPUs)"
-                .into(),
-        ),
+        Err(_) => libraries.missing.push(NO_DRIVER.into()),
     }
     for needed in &TOOLKIT {
         match open(needed, places.folders()) {
