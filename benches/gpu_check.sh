@@ -156,7 +156,11 @@ compare() {
     [ -n "$python" ] || { echo "no python3 to compare with"; return 77; }
     "$python" "$root/benches/compare.py" "$results/$1-cpu.json" "$results/$1-$device.json" "${2:-0.002}"
 }
-tests() { "$bin/parity" "$1" --nocapture --test-threads 1; }
+tests() {
+    # A name that no test has is no test passed.
+    "$bin/parity" "$1" --list --format terse | grep -q ': test$' || { echo "no tests of $1 are in this build"; return 1; }
+    "$bin/parity" "$1" --nocapture --test-threads 1
+}
 alone() { CUDA_LAUNCH_BLOCKING=1 "$bin/parity" --exact "$1" --nocapture --test-threads 1; }
 # Figures: the explorer's steps, jobs, and each kernel by events beside the card's own copy and matrix product.
 bench() { "$bin/prunelens" bench --device "$device" --tokens 64 "$@"; }
