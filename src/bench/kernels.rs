@@ -14,34 +14,49 @@ use prunelens_kernels::{
 };
 use serde::Serialize;
 
-use super::{round, shape::random};
-
-/// What was measured on a GPU in one run.
-#[derive(Clone, Debug, Serialize)]
-pub struct CardFigures {
-    /// Bytes read and written together, of a copy within the GPU's memory.
-    pub copy_gb_per_s: f64,
-    /// The library's matrix product of squares.
-    pub f32_tflops: f64,
-    pub bf16_tflops: f64,
-    pub kernels: Vec<KernelFigures>,
-}
+use super::{Report, round, shape::random};
 
 /// A kernel with all that its function does around it.
 #[derive(Clone, Debug, Serialize)]
-pub struct KernelFigures {
-    pub kernel: String,
-    pub shape: String,
+struct KernelFigures<'a> {
+    kernel: &'a str,
+    shape: &'a str,
     /// What it has to read and write at the least.
-    pub bytes: u64,
+    bytes: u64,
     /// Multiplications and additions it has to do at the least; 0 where they are not the point.
-    pub operations: u64,
-    /// Median, by events on the GPU.
-    pub ms: f64,
-    /// Bytes a second as a share of the copy's.
-    pub of_copy: f64,
-    /// Operations a second as a share of the f32 product's.
-    pub of_product: f64,
+    operations: u64,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Outcome {
+    Timed {
+        /// Median, by events on the GPU.
+        ms: f64,
+        /// Bytes a second as a share of the copy's.
+        of_copy: Option<f64>,
+        /// Operations a second as a share of the f32 product's.
+        of_product: Option<f64>,
+    },
+    Failed {
+        failed: String,
+    },
+}
+
+impl KernelFigures<'_> {
+    /// Of the table for people.
+    fn line(&self) -> String {
+        let (kernel, shape) = (self.kernel, self.shape);
+        match &self.outcome {
+            Outcome::Timed { ms, of_copy, of_product } => {
+                let share = |share: &Option<f64>| share.map_or("-".into(), |share| format!("{:.1} %", 100.0 * share));
+                format!("{kernel:<30} {shape:<26} {ms:>10.3} {:>9} {:>9}", share(of_copy), share(of_product))
+            }
+            Outcome::Failed { failed } => format!("{kernel:<30} {shape:<26} failed: {failed}"),
+        }
+    }
 }
 
 /// How large everything is; the tests take less.
@@ -80,16 +95,16 @@ fn median_ms(backend: &dyn Backend, repeats: usize, mut work: impl FnMut() -> Re
 }
 
 /// Kernels timed one after the other.
-struct Bench<'a> {
+struct Bench<'a, 'b> {
     backend: &'a dyn Backend,
-    /// Bytes and operations a millisecond.
-    copy: f64,
-    product: f64,
+    /// Bytes and operations a millisecond; none where that could not be measured.
+    copy: Option<f64>,
+    product: Option<f64>,
     repeats: usize,
-    done: Vec<KernelFigures>,
+    report: &'a mut Report<'b>,
 }
 
-impl Bench<'_> {
+impl Bench<'_, '_> {
     fn time(
         &mut self,
         kernel: &str,
@@ -97,43 +112,66 @@ impl Bench<'_> {
         (bytes, operations): (usize, usize),
         work: impl FnMut() -> Result<()>,
     ) -> Result<()> {
-        let ms = median_ms(self.backend, self.repeats, work)?;
-        self.done.push(KernelFigures {
-            kernel: kernel.into(),
-            shape,
-            bytes: bytes as u64,
-            operations: operations as u64,
-            ms: round(ms),
-            of_copy: round(bytes as f64 / ms / self.copy),
-            of_product: round(operations as f64 / ms / self.product),
-        });
-        Ok(())
+        let (backend, repeats) = (self.backend, self.repeats);
+        let outcome = match self.report.attempt(kernel, || median_ms(backend, repeats, work))? {
+            Ok(ms) => {
+                let share = |work: usize, rate: Option<f64>| rate.map(|rate| round(work as f64 / ms / rate));
+                let (of_copy, of_product) = (share(bytes, self.copy), share(operations, self.product));
+                Outcome::Timed { ms: round(ms), of_copy, of_product }
+            }
+            Err(failed) => Outcome::Failed { failed },
+        };
+        let (bytes, operations) = (bytes as u64, operations as u64);
+        let figures = KernelFigures { kernel, shape: &shape, bytes, operations, outcome };
+        self.report.item(KERNELS, &figures, &figures.line())
+    }
+
+    /// Some kernels on what has to be made for them first; that may fail, too.
+    fn group(&mut self, name: &str, time: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let Err(error) = time(self) else { return Ok(()) };
+        let Err(failed) = self.report.attempt(name, || Err::<(), _>(error))? else { return Ok(()) };
+        let outcome = Outcome::Failed { failed };
+        let figures = KernelFigures { kernel: name, shape: "", bytes: 0, operations: 0, outcome };
+        self.report.item(KERNELS, &figures, &figures.line())
     }
 }
 
-/// All kernels at some sizes, on random numbers.
-pub fn measure(backend: &dyn Backend, sizes: Sizes) -> Result<CardFigures> {
-    let Sizes { d_in, d_sae, vocab, copied, side, tokens, repeats } = sizes;
-    let random_on_device = |rows: usize, columns: usize, seed: u64| -> Result<Tensor> {
-        Ok(random((rows, columns), 1.0, seed)?.to_device(backend.device())?)
-    };
-    let numbers = Tensor::zeros(copied, DType::F32, backend.device())?;
-    let copy = 8.0 * copied as f64 / median_ms(backend, repeats, || Ok(numbers.copy().map(drop)?))?;
-    drop(numbers);
-    let square = random_on_device(side, side, 1)?;
-    let multiply = |x: &Tensor| -> Result<f64> {
-        let ms = median_ms(backend, repeats, || Ok(x.matmul(x).map(drop)?))?;
-        Ok(2.0 * (side as f64).powi(3) / ms)
-    };
-    let product = multiply(&square)?;
-    let bf16 = multiply(&square.to_dtype(DType::BF16)?)?;
-    drop(square);
+/// Of the list in the report.
+const KERNELS: &str = "kernels";
 
-    let mut bench = Bench { backend, copy, product, repeats, done: Vec::new() };
-    let weight = random_on_device(d_sae, d_in, 2)?;
+/// What the GPU copies and multiplies, then all kernels at some sizes, on random numbers.
+pub fn measure(backend: &dyn Backend, sizes: Sizes, report: &mut Report) -> Result<()> {
+    let Sizes { d_in, d_sae, vocab, copied, side, tokens, repeats } = sizes;
+    // Bytes read and written together, of a copy within the GPU's memory.
+    let copy = report.made("copy_gb_per_s", || {
+        let numbers = Tensor::zeros(copied, DType::F32, backend.device())?;
+        Ok(8.0 * copied as f64 / median_ms(backend, repeats, || Ok(numbers.copy().map(drop)?))?)
+    })?;
+    copy.map_or(Ok(()), |copy| report.figure("copy_gb_per_s", round(copy / 1e6)))?;
+    // The library's matrix product of squares.
+    let mut product = |name: &str, dtype: DType| {
+        let rate = report.made(name, || {
+            let x = random((side, side), 1.0, 1)?.to_device(backend.device())?.to_dtype(dtype)?;
+            Ok(2.0 * (side as f64).powi(3) / median_ms(backend, repeats, || Ok(x.matmul(&x).map(drop)?))?)
+        })?;
+        rate.map_or(Ok(()), |rate| report.figure(name, round(rate / 1e9))).map(|()| rate)
+    };
+    let f32_product = product("f32_tflops", DType::F32)?;
+    product("bf16_tflops", DType::BF16)?;
+    report.line(&format!("{:<30} {:<26} {:>10} {:>9} {:>9}", "kernel", "shape", "ms", "of copy", "of f32"))?;
+    let mut bench = Bench { backend, copy, product: f32_product, repeats, report };
+    bench.group("kernels of an SAE", |bench| dictionary(bench, d_in, d_sae, tokens))?;
+    bench.group("kernels between products", |bench| between(bench, d_in, tokens))?;
+    bench.group("kernels of logits", |bench| logits(bench, tokens, vocab))
+}
+
+/// What works on a matrix of an SAE.
+fn dictionary(bench: &mut Bench, d_in: usize, d_sae: usize, tokens: usize) -> Result<()> {
+    let backend = bench.backend;
+    let weight = random((d_sae, d_in), 1.0, 2)?.to_device(backend.device())?;
     let matrix = Matrix::of(backend, &weight)?;
     let weights = d_sae * d_in;
-    let norms = Buffer::from_slice(backend, &vec![1.0_f32; d_in.max(d_sae)][..d_in])?;
+    let norms = Buffer::from_slice(backend, &vec![1.0_f32; d_in])?;
     let both = format!("{d_sae} x {d_in}");
     let ranked = (2 + 4) * weights;
     bench.time("ranks of rows", both.clone(), (ranked, 0), || {
@@ -156,19 +194,11 @@ pub fn measure(backend: &dyn Backend, sizes: Sizes) -> Result<CardFigures> {
         bench.time(&format!("row norms {name}"), both.clone(), (masked, 2 * weights), || {
             device::row_norms(backend, matrix, mask).map(drop)
         })?;
-        encoders(&mut bench, matrix, &ranks, tokens)?;
+        bench.group(&format!("encoders of {name}"), |bench| encoders(bench, matrix, &ranks, tokens))?;
     }
     drop(narrow);
-    lists(&mut bench, &matrix, &ranks, tokens)?;
-    pruning(&mut bench, &weight)?;
-    between(&mut bench, d_in, tokens)?;
-    logits(&mut bench, tokens, vocab)?;
-    Ok(CardFigures {
-        copy_gb_per_s: round(copy / 1e6),
-        f32_tflops: round(product / 1e9),
-        bf16_tflops: round(bf16 / 1e9),
-        kernels: bench.done,
-    })
+    bench.group("kernels of latents", |bench| lists(bench, &matrix, &ranks, tokens))?;
+    bench.group("kernels of pruning", |bench| pruning(bench, &weight))
 }
 
 /// The masked encoder by every route, around the numbers of tokens at which the route changes.
@@ -278,18 +308,4 @@ fn logits(bench: &mut Bench, tokens: usize, vocab: usize) -> Result<()> {
     bench.time("losses", format!("{tokens} x {vocab}"), (8 * tokens * vocab, 0), || {
         device::losses(backend, &p, &q, &targets).map(drop)
     })
-}
-
-/// A table for people.
-pub fn table(figures: &CardFigures) -> String {
-    let mut lines = vec![
-        format!("{:<30} {} GB/s", "copy", figures.copy_gb_per_s),
-        format!("{:<30} {} TFLOPS in f32, {} in bf16", "matrix product", figures.f32_tflops, figures.bf16_tflops),
-        format!("{:<30} {:<26} {:>10} {:>9} {:>9}", "kernel", "shape", "ms", "of copy", "of f32"),
-    ];
-    lines.extend(figures.kernels.iter().map(|k| {
-        let share = |share: f64| format!("{:.1} %", 100.0 * share);
-        format!("{:<30} {:<26} {:>10.3} {:>9} {:>9}", k.kernel, k.shape, k.ms, share(k.of_copy), share(k.of_product))
-    }));
-    lines.join("\n")
 }

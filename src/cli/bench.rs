@@ -18,13 +18,16 @@ pub struct BenchArgs {
     /// Layer the SAE reads, with --shape [default: 8].
     #[arg(long, value_name = "L", requires = "shape")]
     pub layer: Option<usize>,
-    /// Latents of the SAE, with --shape [default: 24576].
-    #[arg(long, value_name = "N", requires = "shape")]
-    pub d_sae: Option<usize>,
+    /// Latents of the SAE, with --shape; several with commas between them [default: 24576].
+    #[arg(long, value_name = "N", requires = "shape", value_delimiter = ',')]
+    pub d_sae: Vec<usize>,
     /// Tokens of the prompt [default: 32].
     #[arg(long, value_name = "T")]
     pub tokens: Option<usize>,
-    /// Print one JSON object.
+    /// Leave out the pruning of a whole model, which is timed on a GPU with --shape.
+    #[arg(long, requires = "shape")]
+    pub no_wanda: bool,
+    /// Print one JSON object for each number of latents, on a line that grows as parts are measured.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -33,8 +36,10 @@ pub struct BenchArgs {
 
 pub fn run(args: &BenchArgs) -> Result<()> {
     let spec = setup::headless(args.session.clone())?.spec;
-    let BenchArgs { shape, layer, d_sae, tokens, json, .. } = args.clone();
-    let options = Options { shape, layer, d_sae, tokens, json };
+    let BenchArgs { shape, layer, d_sae, no_wanda, tokens, json, .. } = args.clone();
+    let options = Options { shape, layer, d_sae, no_wanda, tokens, json };
     let session = || Session::load(&spec, &mut output::listener());
-    output::answer_with(|out| bench::run(&options, &spec, session, bench::first_frame, out, &mut interrupt::tick))
+    output::answer_as_it_comes(|out| {
+        bench::run(&options, &spec, session, bench::first_frame, out, &mut interrupt::tick)
+    })
 }

@@ -23,13 +23,12 @@ pub struct DoctorArgs {
 }
 
 pub fn run(args: &DoctorArgs) -> Result<()> {
-    let session = if args.load {
-        Some(setup::session(args.session.clone())?)
+    let report = if args.load {
+        let session = setup::session(args.session.clone())?;
+        Report::find(Some(&session), &session.spec.libraries)
     } else {
-        setup::settings(Settings::default())?;
-        None
+        Report::find(None, &setup::settings(Settings::default())?.spec.libraries)
     };
-    let report = Report::find(session.as_ref());
     if args.json {
         return output::answer(&output::json(&report)?);
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use prunelens_kernels::gpu::{libraries, nvml};
+use prunelens_kernels::gpu::{Places, libraries, nvml};
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -99,13 +99,16 @@ pub struct Gpu {
     devices: Vec<String>,
     /// Memory of each GPU, by the management library; null where it does not answer.
     cards: Option<Vec<nvml::Card>>,
-    /// What a program built with CUDA would not find, and where such files usually are.
+    /// The driver's and CUDA's libraries, as they were found.
+    libraries: Vec<libraries::Found>,
+    /// What a program built with CUDA would not find, and what to do about it.
     missing: Vec<String>,
 }
 
 impl Gpu {
-    pub fn find() -> Self {
+    pub fn find(places: &Places) -> Self {
         let machine = nvml::read();
+        let libraries = libraries::load(places);
         let driver = machine.as_ref().map(|machine| machine.driver.clone());
         Self {
             built_with_cuda: cfg!(feature = "cuda"),
@@ -113,7 +116,8 @@ impl Gpu {
             driver_version: driver_version().or(driver),
             devices: devices(),
             cards: machine.map(|machine| machine.cards),
-            missing: libraries::missing(),
+            libraries: libraries.found,
+            missing: libraries.missing,
         }
     }
 
@@ -135,6 +139,8 @@ impl Gpu {
         lines.push(("cuda", built.into()));
         // Of no interest where the program could not use them.
         if self.built_with_cuda {
+            let library = |found: &libraries::Found| format!("{}: {}", found.name, found.file.display());
+            lines.extend(self.libraries.iter().map(|found| ("library", library(found))));
             lines.extend(self.missing.iter().map(|missing| ("missing", missing.clone())));
         }
         lines

@@ -4,6 +4,7 @@ mod machine;
 mod terminal;
 
 use prunelens_core::{hub::HubSettings, session::Session};
+use prunelens_kernels::gpu;
 use serde::Serialize;
 
 use crate::{folders::Folders, process::status_mb, settings as config};
@@ -87,12 +88,12 @@ struct Places {
 
 impl Report {
     /// With what uses memory, where a session is loaded.
-    pub fn find(session: Option<&Session>) -> Self {
+    pub fn find(session: Option<&Session>, libraries: &gpu::Places) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             cpu: machine::Cpu::find(),
             memory: machine::Memory::find(),
-            gpu: machine::Gpu::find(),
+            gpu: machine::Gpu::find(libraries),
             terminal: terminal::Terminal::find(),
             folders: Folders::find().map(|folders| Places {
                 log: folders.log_file().display().to_string(),

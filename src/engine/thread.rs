@@ -207,7 +207,7 @@ impl Engine {
 /// A copy of the session for metric jobs, if they are to run on another device.
 fn for_jobs(session: &Session) -> Result<Option<Session>> {
     let Some(spec) = session.spec.jobs_device else { return Ok(None) };
-    let (device, _) = spec.open()?;
+    let (device, _) = spec.open(&session.spec.libraries)?;
     if device.location() == session.original.device.location() {
         return Ok(None);
     }

@@ -40,11 +40,42 @@ pub fn answer_with(work: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()
     answer(&String::from_utf8_lossy(&text))
 }
 
+/// The same while `work` goes on: what it writes is there at once. It ends early for a reader who has gone.
+pub fn answer_as_it_comes(work: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    struct Stdout {
+        reader_gone: bool,
+    }
+    impl Write for Stdout {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let written = std::io::stdout().write(bytes);
+            self.reader_gone |= written.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
+            written
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            let flushed = std::io::stdout().flush();
+            self.reader_gone |= flushed.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
+            flushed
+        }
+    }
+    let mut out = Stdout { reader_gone: false };
+    let done = work(&mut out);
+    if out.reader_gone { Ok(()) } else { done }
+}
+
 /// JSON, indented. Characters that a terminal would act on are written as JSON escapes, which mean the same.
 pub fn json(value: &impl Serialize) -> Result<String> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| Error::invalid(format!("cannot write JSON: {e}")))?;
+    serde_json::to_string_pretty(value).map(escaped).map_err(|e| Error::invalid(format!("cannot write JSON: {e}")))
+}
+
+/// The same on one line.
+pub fn json_line(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map(escaped).map_err(|e| Error::invalid(format!("cannot write JSON: {e}")))
+}
+
+fn escaped(text: String) -> String {
     if !text.contains(|c| c != '\n' && is_unsafe(c)) {
-        return Ok(text);
+        return text;
     }
     let mut out = String::with_capacity(text.len() + 64);
     for c in text.chars() {
@@ -56,7 +87,7 @@ pub fn json(value: &impl Serialize) -> Result<String> {
             out.push(c);
         }
     }
-    Ok(out)
+    out
 }
 
 /// Several lines fit to show: unsafe characters as escapes, newlines kept. File names, tokens and tensor names may hold

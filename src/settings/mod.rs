@@ -3,6 +3,7 @@
 
 mod fields;
 mod file;
+pub mod libraries;
 mod template;
 pub mod values;
 
@@ -102,6 +103,7 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
             Some(device) => device,
             None => parsed(environment, "PRUNELENS_DEVICE")?.unwrap_or(demo.device),
         },
+        libraries: libraries::places(environment),
         jobs_device: settings.jobs_device,
         dtype: settings.model.dtype.unwrap_or(demo.dtype),
         hub: HubSettings::new(settings.model.offline.unwrap_or(false), environment).map_err(|e| e.to_string()),

@@ -4,11 +4,15 @@
 //! Numbers are small fractions of two unless said otherwise, so that sums are exact in any order and results must be equal.
 
 mod layers;
+mod real_sizes;
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use prunelens::bench::kernels::{Sizes, measure};
+use prunelens::bench::{
+    Report,
+    kernels::{Sizes, measure},
+};
 use prunelens_core::{
     compare::matching::Matching,
     prune::Sparsity,
@@ -24,11 +28,15 @@ use prunelens_kernels::{
     ops, ranks as order,
 };
 
-use crate::support::{floats, stand_in};
+use crate::support::{device::at_edges, floats, poison::POISON, stand_in};
+
+fn card_asked() -> bool {
+    std::env::var("PRUNELENS_DEVICE").is_ok_and(|device| device.starts_with("cuda"))
+}
 
 /// The card to test, or none with the reason printed.
 fn backend() -> Option<Arc<dyn Backend>> {
-    if std::env::var("PRUNELENS_DEVICE").is_ok_and(|device| device.starts_with("cuda")) {
+    if card_asked() {
         return gpu();
     }
     println!("on the processor: PRUNELENS_DEVICE is not cuda");
@@ -44,6 +52,18 @@ fn gpu() -> Option<Arc<dyn Backend>> {
 fn gpu() -> Option<Arc<dyn Backend>> {
     println!("skipped: PRUNELENS_DEVICE is cuda, but the tests were built without --features cuda");
     None
+}
+
+#[test]
+fn fresh_memory_is_nonsense() {
+    let Some(backend) = backend() else { return };
+    if card_asked() && std::env::var_os("PRUNELENS_POISON").is_none() {
+        println!("skipped: PRUNELENS_POISON is not set");
+        return;
+    }
+    let fresh = Buffer::<u8>::new(&*backend, 1000).unwrap().to_vec(&*backend).unwrap();
+    assert_eq!(fresh, [POISON; 1000]);
+    assert_eq!(Buffer::<u8>::zeros(&*backend, 1000).unwrap().to_vec(&*backend).unwrap(), [0; 1000]);
 }
 
 /// Numbers that repeat late, from -4 to 4 in steps of an eighth.
@@ -396,14 +416,20 @@ fn losses_of_logits() {
 fn figures_of_a_card() {
     let Some(backend) = backend() else { return };
     let sizes = Sizes { d_in: 36, d_sae: 100, vocab: 50, copied: 1000, side: 8, tokens: 8, repeats: 1 };
-    let figures = measure(&*backend, sizes).unwrap();
-    assert!(figures.copy_gb_per_s > 0.0 && figures.f32_tflops >= 0.0 && figures.bf16_tflops >= 0.0);
-    let kernels: Vec<&str> = figures.kernels.iter().map(|k| k.kernel.as_str()).collect();
+    let mut out = Vec::new();
+    let mut report = Report::new(&mut out, true);
+    measure(&*backend, sizes, &mut report).unwrap();
+    assert_eq!(report.end().unwrap(), [] as [String; 0]);
+    let figures: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert!(figures["copy_gb_per_s"].as_f64().unwrap() > 0.0, "{figures}");
+    assert!(figures["f32_tflops"].is_number() && figures["bf16_tflops"].is_number(), "{figures}");
+    let kernels = figures["kernels"].as_array().unwrap();
+    let names: Vec<&str> = kernels.iter().map(|k| k["kernel"].as_str().unwrap()).collect();
     let few = ["encode f32, Few (taken)", "encode bf16, Few (taken)"];
     for name in ["ranks of rows", "top 40", "decode", "paths", "prune 2:4", "norm", "losses"].into_iter().chain(few) {
-        assert!(kernels.contains(&name), "{name} is not among {kernels:?}");
+        assert!(names.contains(&name), "{name} is not among {names:?}");
     }
-    assert!(figures.kernels.iter().all(|k| k.ms > 0.0 && k.bytes > 0 && k.of_copy.is_finite()));
+    assert!(kernels.iter().all(|k| k["ms"].as_f64().is_some_and(|ms| ms > 0.0) && k["bytes"].as_u64() > Some(0)));
 }
 
 /// A tensor that begins anywhere in another is read from where loads of several numbers can be.
@@ -442,11 +468,15 @@ fn matches_of_dictionaries() {
     let want = Matching::new(&a, &b, quiet).unwrap();
     let on_device = |sae: Sae| DeviceSae::new(backend.clone(), Arc::new(sae)).unwrap();
     let got = Matching::new(&on_device(a), &on_device(b), quiet).unwrap();
+    let mut others = 0;
     for latent in 0..300 {
         let (want, got) = (want.get(latent).unwrap(), got.get(latent).unwrap());
-        assert_eq!((got.latent, got.mutual), (want.latent, want.mutual));
+        // Of two that are equally near, sums in another order may choose the other one.
+        others += usize::from((got.latent, got.mutual) != (want.latent, want.mutual));
         assert!((got.cosine - want.cosine).abs() < 1e-5);
     }
+    println!("{others} of 300 matches differ");
+    assert!(others <= at_edges(backend.device(), 300), "{others} of 300 matches differ");
 }
 
 /// No route multiplies in less than f32: numbers that need all of it, against sums in f64.

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod device;
+pub mod poison;
 #[cfg(unix)]
 pub mod screen;
 pub mod stand_in;

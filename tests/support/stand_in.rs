@@ -12,6 +12,8 @@ use half::{bf16, f16};
 use prunelens_core::error::Result;
 use prunelens_kernels::device::{Backend, Kernel, Memory, Shape};
 
+use super::poison::poisoned;
+
 type Launch = unsafe extern "C" fn(*mut c_void, *const u32, u32, *const u64);
 
 /// The library and its launcher; blocks share static memory, so one launch runs at a time.
@@ -23,17 +25,34 @@ pub struct StandIn {
 
 /// Where the library was built, or why it could not be.
 fn build() -> Result<PathBuf, String> {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kernels-{}.so", std::process::id()));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/stand_in/card.cpp");
-    if !source.is_file() {
-        return Err(format!("{} is not on this machine", source.display()));
+    // The tests may run elsewhere than they were built, without the folders of the build.
+    let out = std::env::temp_dir().join(format!("prunelens-kernels-{}.so", std::process::id()));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = root.join("tests/support/stand_in/card.cpp");
+    for path in [&source, &root.join("crates/prunelens-kernels/src/cuda")] {
+        if !path.exists() {
+            return Err(format!("{} is not on this machine", path.display()));
+        }
     }
     let flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wno-unknown-pragmas", "-shared", "-fPIC"];
     let output = Command::new("c++").args(flags).arg("-o").arg(&out).arg(source).output();
     let output = output.map_err(|e| format!("no C++ compiler (c++): {e}"))?;
-    // A compiler that is there must take them: anything else is a fault of the kernels.
+    if !output.status.success() && !compiles_at_all() {
+        return Err("the C++ compiler (c++) compiles nothing: its headers may be missing".into());
+    }
+    // A compiler that works must take them: anything else is a fault of the kernels.
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(out)
+}
+
+/// Whether it compiles what needs nothing but the standard library.
+fn compiles_at_all() -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("nothing.cpp");
+    std::fs::write(&source, "#include <cmath>\nfloat f(float x) { return std::sqrt(x); }\n").unwrap();
+    let flags = ["-std=c++17", "-shared", "-fPIC", "-o"];
+    let compile = Command::new("c++").args(flags).arg(folder.path().join("nothing.so")).arg(&source).output();
+    compile.is_ok_and(|output| output.status.success())
 }
 
 fn open() -> Result<StandIn, String> {
@@ -55,7 +74,7 @@ fn open() -> Result<StandIn, String> {
 pub fn stand_in() -> Option<Arc<dyn Backend>> {
     static BUILT: OnceLock<Result<Arc<StandIn>, String>> = OnceLock::new();
     match BUILT.get_or_init(|| open().map(Arc::new)) {
-        Ok(backend) => Some(backend.clone()),
+        Ok(backend) => Some(poisoned(backend.clone())),
         Err(why) => {
             let needed = std::env::var_os("PRUNELENS_NEEDS_COMPILER").is_some();
             assert!(!needed, "PRUNELENS_NEEDS_COMPILER is set, and the kernels cannot be compiled: {why}");
@@ -110,8 +129,8 @@ impl Backend for StandIn {
     }
 
     fn allocate(&self, bytes: usize) -> Result<Memory> {
-        // What was never written must not look like zeros. Eight bytes at a time, so that every number is aligned.
-        let mut owner = vec![0xabab_abab_abab_abab_u64; bytes.div_ceil(8)];
+        // Eight bytes at a time, so that every number is aligned.
+        let mut owner = vec![0_u64; bytes.div_ceil(8)];
         Ok(Memory { address: owner.as_mut_ptr() as u64, bytes, owner: Box::new(owner) })
     }
 

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use candle_core::Device;
-use prunelens_kernels::gpu;
+use prunelens_kernels::gpu::{self, Places};
 
 use super::{Calibration, DeviceSpec, SessionSpec, Source, fit::Estimate};
 use crate::{
@@ -46,7 +46,7 @@ impl Models {
 
     /// Beside so many bytes of SAEs and ranks that the device has to hold too.
     pub fn load_beside(spec: &SessionSpec, saes: u64, progress: Listener) -> Result<Self> {
-        let (device, warning) = spec.device.open()?;
+        let (device, warning) = spec.device.open(&spec.libraries)?;
         let (original, tokenizer) = match spec.model.locate(Kind::Model, &spec.hub, progress)? {
             None => {
                 let model = demo::model(&device, spec.dtype, progress)?;
@@ -192,20 +192,21 @@ fn named(model: Model, source: &Source) -> Model {
 }
 
 impl DeviceSpec {
-    /// The device asked for, and a warning if `auto` could not take the better one.
-    pub fn open(self) -> Result<(Device, Option<String>)> {
+    /// The device asked for, and a warning if `auto` could not take the better one. A GPU's libraries are looked for on the
+    /// loader's path, and in these places.
+    pub fn open(self, libraries: &Places) -> Result<(Device, Option<String>)> {
         let built = cfg!(feature = "cuda");
         match self {
             Self::Cpu => Ok((Device::Cpu, None)),
             Self::Auto if !built => Ok((Device::Cpu, None)),
-            Self::Auto => match gpu::open(0) {
+            Self::Auto => match gpu::open(0, libraries) {
                 Ok(device) => Ok((device, None)),
                 Err(why) => Ok((Device::Cpu, Some(format!("no GPU is used: {why}")))),
             },
             Self::Cuda(_) if !built => Err(Error::invalid(
                 "this program was built without CUDA; build it with --features cuda, or use --device cpu",
             )),
-            Self::Cuda(n) => match gpu::open(n) {
+            Self::Cuda(n) => match gpu::open(n, libraries) {
                 Ok(device) => Ok((device, None)),
                 Err(why) => Err(Error::invalid(format!("--device cuda:{n}: {why}; or use --device cpu"))),
             },

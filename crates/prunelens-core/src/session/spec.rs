@@ -3,6 +3,7 @@
 use std::{path::PathBuf, str::FromStr};
 
 use candle_core::DType;
+use prunelens_kernels::gpu::Places;
 
 use crate::{
     cache::Cache,
@@ -139,6 +140,8 @@ pub struct SessionSpec {
     pub norm_scaling_factor: Option<f64>,
     /// Where models and SAEs work.
     pub device: DeviceSpec,
+    /// Where NVIDIA's libraries may be, besides the loader's path.
+    pub libraries: Places,
     /// Of the explorer's metric jobs; default: where the models are.
     pub jobs_device: Option<DeviceSpec>,
     /// Of the models' weights.
@@ -191,6 +194,7 @@ impl SessionSpec {
             processing: Processing::Auto,
             norm_scaling_factor: None,
             device: DeviceSpec::Auto,
+            libraries: Places::default(),
             jobs_device: None,
             dtype: DType::F32,
             bos: true,

@@ -1,41 +1,83 @@
-//! The libraries that a GPU needs at run time, and where they usually are.
+//! The libraries that a GPU needs at run time: found, loaded, and kept loaded.
+//!
+//! Their bindings look for them by name. A library that is loaded already is found by the name that it gives itself (its
+//! SONAME) wherever it lies, so what is not on the loader's path is loaded from its file first.
 
 use std::{
     ffi::{CStr, c_int},
-    fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use super::library::Library;
+use serde::Serialize;
 
-/// The driver's library comes with the driver, and with nothing else.
-const DRIVER: &CStr = c"libcuda.so.1";
+use super::{library::Library, places::Places};
 
-/// The toolkit's: any of the names will do, the last is what to look for. Their bindings take the first that loads.
-const TOOLKIT: [&[&CStr]; 3] = [
-    &[c"libcublas.so", c"libcublas.so.13"],
-    &[c"libcublasLt.so", c"libcublasLt.so.13"],
+/// A library by its names.
+struct Needed {
+    /// What it calls itself, and what its file is called in every folder that has it.
+    name: &'static CStr,
+    /// What its bindings try before: a toolkit's folder has this name too.
+    first: &'static CStr,
+    /// A function of it, by which its file is known.
+    function: &'static CStr,
+}
+
+/// The driver's library comes with the driver, and with nothing else. A toolkit's `libcuda.so` is a stub.
+const DRIVER: Needed = Needed { name: c"libcuda.so.1", first: c"libcuda.so.1", function: c"cuInit" };
+
+/// The toolkit's, each after those that it needs itself.
+const TOOLKIT: [Needed; 3] = [
+    Needed { name: c"libcublasLt.so.13", first: c"libcublasLt.so", function: c"cublasLtCreate" },
+    Needed { name: c"libcublas.so.13", first: c"libcublas.so", function: c"cublasCreate_v2" },
     // CUDA 13 ships version 10 of this one.
-    &[c"libcurand.so", c"libcurand.so.10"],
+    Needed { name: c"libcurand.so.10", first: c"libcurand.so", function: c"curandCreateGenerator" },
 ];
 
-/// Where installers put the toolkit's libraries.
-const FOLDERS: [&str; 4] =
-    ["/usr/local/cuda/lib64", "/usr/local/cuda-13/lib64", "/usr/lib/x86_64-linux-gnu", "/opt/cuda/lib64"];
+/// Where containers and Windows' Linux keep the driver's libraries, without telling the loader.
+const DRIVERS: [&str; 3] = ["/usr/local/nvidia/lib64", "/usr/lib64-nvidia", "/usr/lib/wsl/lib"];
 
 /// The oldest CUDA that a driver must know, as it numbers them: the kernels in this program are of that version.
 const CUDA: c_int = 13_000;
 
-/// Whether the driver's library can be loaded.
-pub fn driver() -> bool {
-    Library::open(DRIVER).is_some()
+/// What a GPU needs, as far as this machine has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Libraries {
+    /// Each library that is loaded now.
+    pub found: Vec<Found>,
+    /// What is missing, one sentence each: empty where a GPU can be used.
+    pub missing: Vec<String>,
 }
 
-/// The newest CUDA that the driver knows; none without a driver.
-fn version() -> Option<c_int> {
-    let library = Library::open(DRIVER)?;
+/// A library and the file that it was loaded from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// Its name, without a version.
+    pub name: String,
+    /// With the version behind its name, if the name has one.
+    pub file: PathBuf,
+}
+
+pub(super) const NO_DRIVER: &str =
+    "libcuda.so.1 cannot be loaded: it comes with NVIDIA's driver (in a container: run it with its GPUs)";
+
+/// Whether the driver's library can be loaded.
+pub fn driver() -> bool {
+    open_driver().is_ok()
+}
+
+fn open_driver() -> Result<Library, String> {
+    open(&DRIVER, driver_folders())
+}
+
+/// Where the driver's libraries may be that the loader does not find.
+pub(super) fn driver_folders() -> impl Iterator<Item = PathBuf> {
+    DRIVERS.iter().map(PathBuf::from)
+}
+
+/// The newest CUDA that the driver knows.
+fn version(driver: &Library) -> Option<c_int> {
     // SAFETY: the type is that of cuda.h.
-    let ask = unsafe { library.function::<unsafe extern "C" fn(*mut c_int) -> c_int>(c"cuDriverGetVersion")? };
+    let ask = unsafe { driver.function::<unsafe extern "C" fn(*mut c_int) -> c_int>(c"cuDriverGetVersion")? };
     let mut version = 0;
     // SAFETY: a place for one number; it may be asked before anything else is.
     (unsafe { ask(&raw mut version) } == 0).then_some(version)
@@ -52,44 +94,122 @@ fn too_old(version: c_int) -> Option<String> {
     })
 }
 
-/// What cannot be loaded, one sentence each: empty where a GPU can be used.
-pub fn missing() -> Vec<String> {
-    let driver = (!driver()).then(|| {
-        "libcuda.so.1 cannot be loaded: it comes with NVIDIA's driver (in a container: run it with its GPUs)".to_owned()
-    });
-    let absent = TOOLKIT.iter().filter(|names| names.iter().all(|name| Library::open(name).is_none()));
-    let toolkit = absent.filter_map(|names| names.last()?.to_str().ok()).map(|name| advice(name, found(name)));
-    driver.into_iter().chain(version().and_then(too_old)).chain(toolkit).collect()
-}
-
-/// Where a file lies that the loader does not find.
-fn found(name: &str) -> Option<PathBuf> {
-    FOLDERS.iter().map(PathBuf::from).find(|folder| fs::metadata(folder.join(name)).is_ok_and(|file| file.is_file()))
-}
-
-fn advice(name: &str, found: Option<PathBuf>) -> String {
-    match found {
-        Some(folder) => {
-            format!("{name} cannot be loaded: it is in {}, put that into LD_LIBRARY_PATH", folder.display())
+/// Load what a GPU needs, for as long as the program runs. Without a driver nothing is looked for at a cost.
+pub fn load(places: &Places) -> Libraries {
+    let mut libraries = Libraries::default();
+    let driver = open_driver();
+    let places = Places { python: places.python.clone().filter(|_| driver.is_ok()), ..places.clone() };
+    match driver {
+        Ok(driver) => {
+            libraries.missing.extend(version(&driver).and_then(too_old));
+            libraries.keep(&DRIVER, driver);
         }
-        None => format!(
-            "{name} of CUDA 13 cannot be loaded: such files are usually in {}, or in nvidia/cu13/lib of a Python \
-             environment; put the folder into LD_LIBRARY_PATH",
-            FOLDERS[0]
-        ),
+        Err(_) => libraries.missing.push(NO_DRIVER.into()),
     }
+    for needed in &TOOLKIT {
+        match open(needed, places.folders()) {
+            Ok(library) => libraries.keep(needed, library),
+            Err(why) => libraries.missing.push(why),
+        }
+    }
+    libraries
+}
+
+impl Libraries {
+    fn keep(&mut self, needed: &Needed, library: Library) {
+        let name = needed.first.to_string_lossy();
+        // Where the loader has it under a link, the version is behind the name of the file itself.
+        let file = library.file(needed.function).map(|file| file.canonicalize().unwrap_or(file));
+        self.found.push(Found {
+            name: name.split('.').next().unwrap_or_default().to_owned(),
+            file: file.unwrap_or_else(|| Path::new(&*name).to_owned()),
+        });
+        library.keep();
+    }
+}
+
+/// As its bindings will find it; else from the first of the folders whose file can be loaded.
+fn open(needed: &Needed, folders: impl Iterator<Item = PathBuf>) -> Result<Library, String> {
+    if let Ok(library) = Library::open(needed.first).or_else(|_| Library::open(needed.name)) {
+        return Ok(library);
+    }
+    let name = needed.name.to_string_lossy();
+    let mut refused = None;
+    for file in folders.map(|folder| folder.join(&*name)).filter(|file| file.is_file()) {
+        match Library::open_file(&file) {
+            Ok(library) => return Ok(library),
+            Err(why) => _ = refused.get_or_insert((file, why)),
+        }
+    }
+    Err(match refused {
+        Some((file, why)) => format!("{} cannot be loaded: {why}", file.display()),
+        None => format!(
+            "{name} of CUDA 13 is neither on the loader's path, nor in CUDA_HOME, nor under /usr/local/cuda, nor among the \
+             packages of Python: in the Python environment in use `pip install 'nvidia-cublas==13.*' 'nvidia-curand==10.*'` is enough"
+        ),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, process::Command};
+
     use super::*;
 
+    /// A library with one function, compiled with what else the compiler is told.
+    fn compile(file: &Path, name: &str, function: &str, more: &[&str]) {
+        let source = file.with_extension("c");
+        fs::write(&source, format!("int {function}(void) {{ return 7; }}\n")).unwrap();
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-Wl,--no-as-needed"]).arg(format!("-Wl,-soname,{name}"));
+        assert!(cc.arg("-o").arg(file).arg(source).args(more).status().unwrap().success());
+    }
+
+    /// As cuBLAS and cuBLASLt are to each other, in a folder that the loader does not know.
+    #[cfg(target_os = "linux")]
     #[test]
-    fn advice_names_the_file_and_the_folder() {
-        let text = advice("libcublas.so.13", Some("/opt/cuda/lib64".into()));
-        assert!(text.contains("libcublas.so.13") && text.contains("/opt/cuda/lib64"), "{text}");
-        let text = advice("libcurand.so.10", None);
-        assert!(text.contains("/usr/local/cuda/lib64") && text.contains("LD_LIBRARY_PATH"), "{text}");
+    fn a_library_loaded_from_its_file_is_found_by_its_name() {
+        if Command::new("cc").arg("--version").output().is_err() {
+            println!("skipped: no C compiler (cc)");
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let [broken, folder] = ["broken", "whole"].map(|name| home.path().join(name));
+        fs::create_dir(&broken).unwrap();
+        fs::create_dir(&folder).unwrap();
+        let (lt, blas) = (folder.join("libprunelensLt.so.13"), folder.join("libprunelens.so.13"));
+        compile(&lt, "libprunelensLt.so.13", "prunelens_lt", &[]);
+        compile(&blas, "libprunelens.so.13", "prunelens_blas", &[lt.to_str().unwrap()]);
+        fs::write(broken.join("libprunelens.so.13"), "no library").unwrap();
+        let needed = |name, first, function| Needed { name, first, function };
+        let needs_lt = needed(c"libprunelens.so.13", c"libprunelens.so", c"prunelens_blas");
+        let folders = || [home.path().join("none"), broken.clone(), folder.clone()].into_iter();
+
+        assert!(Library::open(c"libprunelens.so.13").is_err(), "the loader does not know the folder");
+        let why = open(&needs_lt, folders()).err().unwrap();
+        assert!(why.contains("broken/libprunelens.so.13 cannot be loaded"), "{why}");
+        // What it needs itself is loaded first, from the same folder.
+        let lt = open(&needed(c"libprunelensLt.so.13", c"libprunelensLt.so", c"prunelens_lt"), folders()).unwrap();
+        let mut libraries = Libraries::default();
+        libraries.keep(&needed(c"libprunelensLt.so.13", c"libprunelensLt.so", c"prunelens_lt"), lt);
+        let blas = open(&needs_lt, folders()).unwrap();
+        libraries.keep(&needs_lt, blas);
+        let want = ["libprunelensLt", "libprunelens"].map(|name| Found {
+            name: name.into(),
+            file: folder.canonicalize().unwrap().join(format!("{name}.so.13")),
+        });
+        assert_eq!(libraries.found, want);
+        // And then, as the bindings look for it.
+        let again = Library::open(c"libprunelens.so.13").unwrap();
+        assert_eq!(again.file(c"prunelens_blas"), Some(folder.join("libprunelens.so.13")));
+        assert!(Library::open(c"libprunelens.so").is_err(), "its other name is not what it calls itself");
+    }
+
+    #[test]
+    fn what_is_nowhere_is_named_with_what_to_do() {
+        let needed = Needed { name: c"libprunelens-none.so.13", first: c"libprunelens-none.so", function: c"none" };
+        let why = open(&needed, std::iter::empty()).err().unwrap();
+        assert!(why.contains("libprunelens-none.so.13 of CUDA 13") && why.contains("pip install"), "{why}");
     }
 
     #[test]
@@ -103,7 +223,8 @@ mod tests {
     #[test]
     fn without_a_driver_the_driver_is_named_first() {
         if !driver() {
-            assert!(missing()[0].starts_with("libcuda.so.1"));
+            let missing = load(&Places::default()).missing;
+            assert!(missing[0].starts_with("libcuda.so.1"), "{missing:?}");
         }
     }
 }

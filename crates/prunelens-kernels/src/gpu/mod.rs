@@ -6,5 +6,7 @@ pub mod libraries;
 mod library;
 pub mod nvml;
 mod opened;
+mod places;
 
 pub use opened::{Opened, open, opened, release};
+pub use places::Places;

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 use serde::Serialize;
 
-use super::library::Library;
+use super::{libraries::driver_folders, library::Library};
 
 /// What the library says of this machine.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -58,7 +58,8 @@ const TEXT: usize = 128;
 
 /// None where there is no driver, or it does not answer.
 pub fn read() -> Option<Machine> {
-    let library = Library::open(c"libnvidia-ml.so.1")?;
+    let known = || driver_folders().find_map(|folder| Library::open_file(&folder.join("libnvidia-ml.so.1")).ok());
+    let library = Library::open(c"libnvidia-ml.so.1").ok().or_else(known)?;
     // SAFETY: the types are those of nvml.h.
     let (init, shutdown) =
         unsafe { (library.function::<Simple>(c"nvmlInit_v2")?, library.function::<Simple>(c"nvmlShutdown")?) };

@@ -2,6 +2,7 @@
 
 use candle_core::Device;
 
+use super::{Places, libraries};
 use crate::panics::catch_panic;
 
 /// What is known of a device once it is open.
@@ -22,10 +23,14 @@ impl Opened {
     }
 }
 
-/// Open GPU `n`, or say why it cannot be. What is missing is looked for first: the bindings may panic without it, and
-/// already to put their own error into words takes the driver.
-pub fn open(n: usize) -> Result<Device, String> {
-    let missing = super::libraries::missing();
+/// Open GPU `n`, or say why it cannot be. Its libraries are loaded first, from wherever they are: the bindings look on the
+/// loader's path alone and may panic without them, and already to put their own error into words takes the driver.
+pub fn open(n: usize, places: &Places) -> Result<Device, String> {
+    // The toolkit's take long to load: not where they are of no use.
+    if !libraries::driver() {
+        return Err(libraries::NO_DRIVER.into());
+    }
+    let missing = libraries::load(places).missing;
     if !missing.is_empty() {
         return Err(missing.join("; "));
     }
