@@ -15,3 +15,4 @@ mod metrics;
 mod oracles;
 mod pruning;
 mod reference;
+mod training;
