@@ -203,8 +203,9 @@ fn the_command_writes_an_sae_and_its_figures() {
 fn every_kind_is_written_as_it_is_used() {
     for (kind, saved, flags) in [
         ("standard", "standard", ["--l1", "0.5"].as_slice()),
-        ("batchtopk", "jumprelu", &["--k", "3.5"]),
-        ("matryoshka", "jumprelu", &["--widths", "8,24"]),
+        // So few steps are not enough for a mean over a hundred of them.
+        ("batchtopk", "jumprelu", &["--k", "3.5", "--threshold-rate", "0.2"]),
+        ("matryoshka", "jumprelu", &["--widths", "8,24", "--threshold-rate", "0.2"]),
         ("gated", "gated", &["--l1", "0.5"]),
         ("jumprelu", "jumprelu", &["--l0", "0.1", "--bandwidth", "0.2"]),
     ] {

@@ -64,8 +64,8 @@ pub struct TrainSpec {
 }
 
 impl TrainSpec {
-    /// Settings to begin from. `topk` and `standard` keep decoder rows at length 1, which at small budgets explains more
-    /// and leaves fewer latents dead; the other kinds train as SAELens 6 does.
+    /// Settings to begin from. `topk` and `standard` keep decoder rows at length 1 and cut no gradients; the other kinds
+    /// train as SAELens 6 does.
     pub fn new(architecture: Architecture, d_sae: usize, budget: Budget) -> Self {
         let house = matches!(architecture, Architecture::TopK { .. } | Architecture::Standard { .. });
         let auxiliary = match architecture.has_auxiliary() {
