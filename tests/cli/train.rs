@@ -10,13 +10,27 @@ use prunelens_core::{
     model::Model,
     sae::formats,
     train::{
-        Budget, Resumable, State, TrainEvent, TrainSpec, activations::ModelActivations, checkpoint::Checkpoint, train,
+        Architecture, Batch, Budget, Jump, Resumable, State, TrainEvent, TrainSpec, activations::ModelActivations,
+        checkpoint::Checkpoint, train,
     },
 };
 use serde_json::{Value, json};
 
 fn spec() -> TrainSpec {
     TrainSpec { batch: 64, buffer: 300, dead_after: 500, ..TrainSpec::topk(4, 48, Budget::Tokens(3000)) }
+}
+
+/// One of each kind.
+fn kinds() -> Vec<Architecture> {
+    let batch = Batch::new(3.5);
+    vec![
+        Architecture::TopK { k: 4 },
+        Architecture::Standard { l1: 0.1, l1_warm_up: 0.05 },
+        Architecture::BatchTopK(batch),
+        Architecture::Matryoshka { batch, widths: vec![6, 20, 48] },
+        Architecture::Gated { l1: 0.5, l1_warm_up: 0.1 },
+        Architecture::JumpRelu(Jump { l0: 0.1, pull: 0.01, ..Jump::default() }),
+    ]
 }
 
 /// The demo's model and rows of its calibration text.
@@ -72,7 +86,9 @@ fn train_in_pieces(spec: &TrainSpec, model: &Model, stop: u64, cache: u64) -> St
 #[test]
 fn stopping_and_going_on_changes_nothing() {
     let model = model();
-    for spec in [spec(), TrainSpec { batch: 64, buffer: 300, ..TrainSpec::standard(0.1, 48, Budget::Tokens(3000)) }] {
+    for kind in kinds() {
+        let spec =
+            TrainSpec { batch: 64, buffer: 300, dead_after: 500, ..TrainSpec::new(kind, 48, Budget::Tokens(3000)) };
         let whole = train(&spec, &mut activations(&model, 0), None, &mut |_| {}, &mut || Ok(())).unwrap().0;
         // Buffers end at other places than pieces do, and kept activations are those the model gives again.
         same(&whole, &train_in_pieces(&spec, &model, 7, 1 << 30));
@@ -124,8 +140,9 @@ fn prunelens(arguments: &[&str]) -> Command {
         "--d-sae",
         "64",
     ]);
+    let chooses = !["standard", "gated", "jumprelu"].iter().any(|kind| arguments.contains(kind));
     for default in [["--hook", "blocks.1.hook_resid_post"], ["--k", "4"], ["--context", "64"]] {
-        if !arguments.contains(&default[0]) {
+        if !arguments.contains(&default[0]) && (chooses || default[0] != "--k") {
             command.args(default);
         }
     }
@@ -183,6 +200,40 @@ fn the_command_writes_an_sae_and_its_figures() {
 }
 
 #[test]
+fn every_kind_is_written_as_it_is_used() {
+    for (kind, saved, flags) in [
+        ("standard", "standard", ["--l1", "0.5"].as_slice()),
+        // So few steps are not enough for a mean over a hundred of them.
+        ("batchtopk", "jumprelu", &["--k", "3.5", "--threshold-rate", "0.2"]),
+        ("matryoshka", "jumprelu", &["--widths", "8,24", "--threshold-rate", "0.2"]),
+        ("gated", "gated", &["--l1", "0.5"]),
+        ("jumprelu", "jumprelu", &["--l0", "0.1", "--bandwidth", "0.2"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("sae");
+        let arguments = ["--architecture", kind, "--out", out.to_str().unwrap(), "--tokens", "4000", "--json"];
+        let result = prunelens(&[&arguments, flags].concat())
+            .args(["--compress", "none", "--eval-text", "crates/prunelens-core/demo/held_out.jsonl"])
+            .output()
+            .unwrap();
+        assert!(result.status.success(), "{kind}: {}", String::from_utf8_lossy(&result.stderr));
+        let report: Value = serde_json::from_slice(&result.stdout).unwrap();
+        assert!(report["settings"]["architecture"][kind].is_object(), "{kind}: {}", report["settings"]);
+        let config = json_file(&out.join("cfg.json"));
+        assert_eq!(config["architecture"], saved, "{kind}");
+        // What is measured is what was saved: a wrong threshold or scale would show.
+        let (trained, held_out) = (&report["training"], &report["held_out"]);
+        let number = |of: &Value, name: &str| of[name].as_f64().unwrap();
+        let [trained_l0, l0] = [trained, held_out].map(|of| number(of, "l0"));
+        assert!(l0 < 2.5 * trained_l0 && trained_l0 < 2.5 * l0, "{kind}: L0 {trained_l0}, held out {l0}");
+        assert!(number(held_out, "explained_variance") > 0.1, "{kind}: {held_out}");
+        for row in formats::load(&out).unwrap().w_dec.to_vec2::<f32>().unwrap() {
+            assert!((row.iter().map(|w| w * w).sum::<f32>().sqrt() - 1.0).abs() < 1e-4, "{kind}: rows have length 1");
+        }
+    }
+}
+
+#[test]
 fn impossible_requests_are_refused_before_work_begins() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
@@ -195,6 +246,20 @@ fn impossible_requests_are_refused_before_work_begins() {
     assert_eq!(refused(&[]).0, 2, "a budget is needed");
     let (code, message) = refused(&["--tokens", "100", "--k", "65"]);
     assert!(code == 2 && message.contains("k is 65"), "{message}");
+    for (flags, expected) in [
+        (["--architecture", "topk", "--k", "2.5"].as_slice(), "--k 2.5: topk takes a whole number"),
+        (&["--architecture", "gated", "--l0", "2"], "--l0 is for jumprelu; --architecture is gated"),
+        (&["--l1", "2"], "--l1 is for standard, gated; --architecture is topk"),
+        (&["--architecture", "matryoshka", "--widths", "24,8"], "the widths are [24, 8, 64]"),
+        (&["--architecture", "batchtopk", "--threshold-rate", "2"], "the rate of the threshold is 2"),
+        (&["--architecture", "jumprelu", "--l0-loss", "quadratic"], "needs --target-l0"),
+        (&["--architecture", "jumprelu", "--target-l0", "4"], "--target-l0 is for --l0-loss quadratic"),
+        (&["--architecture", "jumprelu", "--bandwidth", "0"], "the bandwidth is 0"),
+        (&["--clip=-1"], "the length that gradients are cut to is -1"),
+    ] {
+        let (code, message) = refused(&[&["--tokens", "100"], flags].concat());
+        assert!(code == 2 && message.contains(expected), "{flags:?}: {message}");
+    }
     let (_, message) = refused(&["--tokens", "100", "--resume"]);
     assert!(message.contains("no checkpoint"), "{message}");
     let (_, message) = refused(&["--tokens", "100", "--hook", "blocks.9.hook_resid_post"]);

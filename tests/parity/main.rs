@@ -16,3 +16,4 @@ mod metrics;
 mod oracles;
 mod pruning;
 mod reference;
+mod training;

@@ -1,6 +1,7 @@
 //! `prunelens train`.
 
 mod run;
+mod spec;
 
 use std::path::PathBuf;
 
@@ -28,9 +29,12 @@ pub struct TrainArgs {
     /// Kind of SAE.
     #[arg(long, value_name = "NAME", default_value = "topk")]
     pub architecture: ArchitectureName,
-    /// Latents of a token that may fire, for topk.
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    pub k: usize,
+    /// Latents that fire on a token, for topk, batchtopk and matryoshka; of the last two on average [default: 32].
+    #[arg(long, value_name = "N")]
+    pub k: Option<f64>,
+    /// How many of the first latents reconstruct alone as well, ascending, for matryoshka [default: a sixteenth and a quarter].
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    pub widths: Option<Vec<usize>>,
     /// Number of latents [default: 8 for each dimension of the activations].
     #[arg(long, value_name = "N")]
     pub d_sae: Option<usize>,
@@ -63,6 +67,36 @@ pub enum ArchitectureName {
     TopK,
     /// ReLU with an L1 penalty.
     Standard,
+    /// The largest latents of a batch; saved as jumprelu.
+    #[value(name = "batchtopk")]
+    BatchTopK,
+    /// Latents above thresholds that are learnt.
+    #[value(name = "jumprelu")]
+    JumpRelu,
+    /// One part of a latent says whether it fires, another how strongly.
+    Gated,
+    /// batchtopk whose first latents reconstruct alone as well; saved as jumprelu.
+    Matryoshka,
+}
+
+/// Sparsity losses of jumprelu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SparsityName {
+    /// The number of active latents.
+    Step,
+    /// The tanh of each latent.
+    Tanh,
+    /// The square of how far their number is from --target-l0.
+    Quadratic,
+}
+
+/// Lengths of the decoder's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DecoderName {
+    /// All 1.
+    Unit,
+    /// Any, as SAELens 6 trains them.
+    Free,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -83,15 +117,52 @@ pub struct TuningArgs {
     /// Share of the budget at the end over which it falls to 0.
     #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
     pub decay: f64,
-    /// Weight of the L1 penalty, for standard; activations are scaled to a mean length of sqrt(d_in).
-    #[arg(long, value_name = "WEIGHT", default_value_t = 5.0)]
-    pub l1: f64,
-    /// Share of the budget over which the L1 penalty rises.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
-    pub l1_warm_up: f64,
-    /// Weight of the auxiliary loss, in which dead latents reconstruct the error, for topk; 0: none.
-    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0 / 32.0)]
-    pub auxiliary: f64,
+    /// Weight of the L1 penalty; activations are scaled to a mean length of sqrt(d_in) [default: standard 5, gated 1].
+    #[arg(long, value_name = "WEIGHT")]
+    pub l1: Option<f64>,
+    /// Share of the budget over which the L1 penalty rises [default: standard 0.05, gated 0].
+    #[arg(long, value_name = "SHARE")]
+    pub l1_warm_up: Option<f64>,
+    /// Weight of the sparsity loss of jumprelu [default: 1].
+    #[arg(long, value_name = "WEIGHT")]
+    pub l0: Option<f64>,
+    /// Share of the budget over which it rises [default: 0].
+    #[arg(long, value_name = "SHARE")]
+    pub l0_warm_up: Option<f64>,
+    /// Which sparsity loss jumprelu has [default: step].
+    #[arg(long, value_name = "NAME")]
+    pub l0_loss: Option<SparsityName>,
+    /// Latents wanted on a token, for --l0-loss quadratic.
+    #[arg(long, value_name = "N")]
+    pub target_l0: Option<f64>,
+    /// Factor on latents inside the tanh of --l0-loss tanh [default: 4].
+    #[arg(long, value_name = "FACTOR")]
+    pub tanh_scale: Option<f64>,
+    /// What the thresholds of jumprelu begin at [default: 0.01].
+    #[arg(long, value_name = "VALUE")]
+    pub threshold: Option<f64>,
+    /// Width of the band around a threshold that its gradient is estimated in, for jumprelu [default: 0.05].
+    #[arg(long, value_name = "WIDTH")]
+    pub bandwidth: Option<f64>,
+    /// Let that estimate reach the encoder too, for jumprelu.
+    #[arg(long)]
+    pub ste_to_input: bool,
+    /// Weight of the loss that pulls dead latents up to their thresholds, for jumprelu [default: 0].
+    #[arg(long, value_name = "WEIGHT")]
+    pub dead_pull: Option<f64>,
+    /// Share of each step in the threshold that batchtopk and matryoshka are saved with [default: 0.01].
+    #[arg(long, value_name = "SHARE")]
+    pub threshold_rate: Option<f64>,
+    /// Lengths of the decoder's rows [default: unit for topk and standard, free for the others].
+    #[arg(long, value_name = "NAME")]
+    pub decoder: Option<DecoderName>,
+    /// Cut longer gradients to this length; 0: never [default: 1 for the kinds whose decoder is free by default, else 0].
+    #[arg(long, value_name = "LENGTH")]
+    pub clip: Option<f64>,
+    /// Weight of the auxiliary loss, in which dead latents reconstruct the error, for topk, batchtopk and matryoshka; 0: none
+    /// [default: topk 1/32, else 1].
+    #[arg(long, value_name = "WEIGHT")]
+    pub auxiliary: Option<f64>,
     /// Dead latents that take part for each token [default: half the dimensions of the activations].
     #[arg(long, value_name = "N")]
     pub auxiliary_k: Option<usize>,

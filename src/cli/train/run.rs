@@ -14,18 +14,18 @@ use prunelens_core::{
     files::{create_folder, write_atomic},
     model::{Model, Space, Tick},
     progress::Progress,
-    sae::{Activation, Normalize, Sae, SaeConfig, formats},
+    sae::{Normalize, Sae, SaeConfig, formats},
     session::{Models, SessionSpec},
     text::safe,
     train::{
-        Architecture, Budget, Resumable, State, TrainEvent, TrainFigures, TrainSpec, activations::ModelActivations,
-        checkpoint::Checkpoint, spec::default_learning_rate, train,
+        Resumable, State, TrainEvent, TrainFigures, TrainSpec, activations::ModelActivations, checkpoint::Checkpoint,
+        train,
     },
 };
 use prunelens_metrics::core::evaluate::{Evaluation, evaluate};
 use serde_json::{Map, Value, json};
 
-use super::{ArchitectureName, TrainArgs};
+use super::{TrainArgs, spec::train_spec};
 use crate::output::{self, ProgressLine, printable};
 
 /// Tokens in a row unless the user or the model says otherwise.
@@ -44,7 +44,7 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
     })?;
     let model = &models.pruned;
     model.check_hook(args.hook)?;
-    let spec = train_spec(args, model.d_in(args.hook.site));
+    let spec = train_spec(args, model.d_in(args.hook.site))?;
     spec.check(model.d_in(args.hook.site))?;
 
     let bos = !args.tuning.no_bos;
@@ -96,7 +96,7 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
 
     let mut report = json!({"settings": spec, "data": about, "text_tokens": epoch, "training": figures});
     let sae = Arc::new(finished(args, &spec, state, model)?);
-    let metadata = metadata(args, model, context, &report);
+    let metadata = metadata(args, &spec, model, context, &report);
     formats::save(&sae, &args.out, args.tuning.save_dtype, metadata)?;
     write_report(&args.out, &report)?;
     checkpoint.remove()?;
@@ -135,34 +135,6 @@ fn check_resume(checkpoint: &Checkpoint, resume: bool) -> Result<()> {
         (true, false) => Err(Error::Usage(format!("there is no checkpoint {path} to resume from; leave --resume out"))),
         (false, true) => Err(Error::Usage(format!("{path} is of a stopped run; add --resume to go on, or delete it"))),
         _ => Ok(()),
-    }
-}
-
-fn train_spec(args: &TrainArgs, d_in: usize) -> TrainSpec {
-    let tuning = &args.tuning;
-    let d_sae = args.d_sae.unwrap_or(8 * d_in);
-    let budget = match (args.tokens, args.minutes) {
-        (Some(tokens), _) => Budget::Tokens(tokens),
-        (None, minutes) => Budget::Minutes(minutes.unwrap_or_default()),
-    };
-    let (architecture, auxiliary) = match args.architecture {
-        ArchitectureName::TopK => (Architecture::TopK { k: args.k }, tuning.auxiliary),
-        ArchitectureName::Standard => (Architecture::Standard { l1: tuning.l1, l1_warm_up: tuning.l1_warm_up }, 0.0),
-    };
-    TrainSpec {
-        architecture,
-        d_sae,
-        layer_norm: tuning.layer_norm,
-        budget,
-        batch: tuning.batch,
-        buffer: tuning.buffer.max(tuning.batch),
-        learning_rate: tuning.lr.unwrap_or_else(|| default_learning_rate(d_sae)),
-        warm_up: tuning.warm_up,
-        decay: tuning.decay,
-        auxiliary,
-        auxiliary_k: tuning.auxiliary_k,
-        dead_after: tuning.dead_after,
-        seed: tuning.seed,
     }
 }
 
@@ -260,19 +232,12 @@ fn clock(seconds: f64) -> String {
 
 /// The SAE as others read it: for activations as the model gives them.
 fn finished(args: &TrainArgs, spec: &TrainSpec, state: State, model: &Model) -> Result<Sae> {
-    let mut weights = state.weights;
-    if !spec.layer_norm {
-        weights.unscale(state.scale);
-    }
+    let (weights, activation) = state.finish(spec);
     let (d_in, d_sae) = (weights.d_in, weights.d_sae);
     let matrix = |values: Vec<f32>| Tensor::from_vec(values, (d_sae, d_in), &candle_core::Device::Cpu);
-    let activation = match spec.architecture {
-        Architecture::TopK { k } => Activation::TopK { k, rescale_by_decoder_norm: false },
-        Architecture::Standard { .. } => Activation::Relu,
-    };
     let config = SaeConfig {
         name: args.out.file_name().map_or_else(|| "sae".into(), |n| safe(&n.to_string_lossy())),
-        architecture: spec.architecture.name(),
+        architecture: spec.architecture.saved_as(),
         d_in,
         d_sae,
         hook: args.hook,
@@ -295,12 +260,13 @@ fn finished(args: &TrainArgs, spec: &TrainSpec, state: State, model: &Model) -> 
     })
 }
 
-fn metadata(args: &TrainArgs, model: &Model, context: usize, report: &Value) -> Map<String, Value> {
+fn metadata(args: &TrainArgs, spec: &TrainSpec, model: &Model, context: usize, report: &Value) -> Map<String, Value> {
     let names: Vec<_> = args.text.iter().filter_map(|p| p.file_name()).map(|n| safe(&n.to_string_lossy())).collect();
     let mut out = Map::new();
     out.insert("model_name".into(), model.name.clone().into());
     out.insert("context_size".into(), context.into());
     out.insert("dataset_path".into(), names.join(", ").into());
+    out.insert("training_architecture".into(), spec.architecture.trained_as().into());
     out.insert("prunelens".into(), report.clone());
     out
 }

@@ -1,16 +1,19 @@
-//! Adam on the weights of an SAE, keeping decoder rows at length 1.
+//! Adam on the weights of an SAE.
 
 use prunelens_kernels::simd::dispatch;
 use rayon::prelude::*;
 
 use super::{
-    gradients::{ByLatent, Gradients},
-    linalg::{axpy, dot},
+    gradients::Gradients,
+    kind::Decoder,
     weights::{Weights, normalize},
 };
 
 const BETAS: (f64, f64) = (0.9, 0.999);
 const EPSILON: f32 = 1e-8;
+
+/// What PyTorch adds to the length that gradients are cut by.
+const CLIP_EPSILON: f64 = 1e-6;
 
 /// Running means of one tensor's gradients and of their squares.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,28 +36,42 @@ pub struct Adam {
     pub b_enc: Moments,
     pub w_dec: Moments,
     pub b_dec: Moments,
+    pub vectors: Vec<Moments>,
 }
 
 /// Factors of one step.
 #[derive(Clone, Copy)]
 struct Step {
+    /// On gradients: below 1 where they are cut.
+    factor: f32,
     rate: f32,
     /// Inverse of `1 - beta2^t`.
     second_correction: f32,
 }
 
 impl Adam {
-    pub fn new(d_in: usize, d_sae: usize) -> Self {
-        let [matrix, latents, input] = [d_in * d_sae, d_sae, d_in].map(Moments::zeros);
-        Self { steps: 0, w_enc: matrix.clone(), b_enc: latents, w_dec: matrix, b_dec: input }
+    pub fn new(weights: &Weights) -> Self {
+        let Weights { d_in, d_sae, vectors, .. } = weights;
+        let [matrix, latents, input] = [d_in * d_sae, *d_sae, *d_in].map(Moments::zeros);
+        let vectors = vec![latents.clone(); vectors.len()];
+        Self { steps: 0, w_enc: matrix.clone(), b_enc: latents, w_dec: matrix, b_dec: input, vectors }
     }
 
-    /// One step down `gradients`. Of a decoder row's gradient only the part across the row counts.
-    pub fn step(&mut self, weights: &mut Weights, gradients: &Gradients, learning_rate: f64) {
+    /// One step down `gradients`, cut to the length `clip`.
+    pub fn step(
+        &mut self,
+        weights: &mut Weights,
+        gradients: &Gradients,
+        learning_rate: f64,
+        decoder: Decoder,
+        clip: Option<f64>,
+    ) {
         const BLOCK: usize = 16;
         self.steps += 1;
         let t = self.steps as f64;
         let step = Step {
+            factor: clip.map_or(1.0, |clip| (clip / (gradients.length(weights, decoder) + CLIP_EPSILON)).min(1.0))
+                as f32,
             rate: (learning_rate / (1.0 - BETAS.0.powf(t))) as f32,
             second_correction: (1.0 / (1.0 - BETAS.1.powf(t))) as f32,
         };
@@ -70,11 +87,13 @@ impl Adam {
         );
         columns.into_par_iter().enumerate().for_each(|(at, (enc, enc_m, enc_v, dec, dec_m, dec_v))| {
             let encoder = Rows { weights: enc, first: enc_m, second: enc_v };
-            let decoder = Rows { weights: dec, first: dec_m, second: dec_v };
-            update(step, &gradients.latents, at * BLOCK, d_in, encoder, decoder);
+            let rows = Rows { weights: dec, first: dec_m, second: dec_v };
+            update(step, gradients, at * BLOCK, d_in, decoder, encoder, rows);
         });
         step.apply(&mut weights.b_enc, &mut self.b_enc.first, &mut self.b_enc.second, &gradients.b_enc);
         step.apply(&mut weights.b_dec, &mut self.b_dec.first, &mut self.b_dec.second, &gradients.b_dec);
+        let vectors = weights.vectors.iter_mut().zip(&mut self.vectors).zip(&gradients.vectors);
+        vectors.for_each(|((w, moments), g)| step.apply(w, &mut moments.first, &mut moments.second, g));
     }
 }
 
@@ -87,20 +106,20 @@ struct Rows<'a> {
 
 dispatch! {
     /// Step the encoder and decoder rows of some latents, the first of which is `first`.
-    fn update(step: Step, gradients: &ByLatent, first: usize, d_in: usize, encoder: Rows<'_>, decoder: Rows<'_>) {
+    fn update(
+        step: Step, gradients: &Gradients, first: usize, d_in: usize, decoder: Decoder, encoder: Rows<'_>, rows: Rows<'_>,
+    ) {
         let (mut by_encoder, mut by_decoder) = (vec![0.0; d_in], vec![0.0; d_in]);
         for row in 0..encoder.weights.len() / d_in {
-            let range = row * d_in..(row + 1) * d_in;
-            by_encoder.fill(0.0);
-            by_decoder.fill(0.0);
-            gradients.add_to::<FMA>(first + row, &mut by_encoder, &mut by_decoder);
-            let at = range.clone();
-            step.apply(&mut encoder.weights[at.clone()], &mut encoder.first[at.clone()], &mut encoder.second[at], &by_encoder);
-            let weights = &mut decoder.weights[range.clone()];
-            let along = dot::<FMA>(&by_decoder, weights);
-            axpy::<FMA>(&mut by_decoder, -along, weights);
-            step.apply(weights, &mut decoder.first[range.clone()], &mut decoder.second[range], &by_decoder);
-            normalize(weights);
+            let at = row * d_in..(row + 1) * d_in;
+            let weights = &mut rows.weights[at.clone()];
+            gradients.row::<FMA>(first + row, decoder, weights, &mut by_encoder, &mut by_decoder);
+            step.apply(weights, &mut rows.first[at.clone()], &mut rows.second[at.clone()], &by_decoder);
+            if decoder == Decoder::Unit {
+                normalize(weights);
+            }
+            let weights = &mut encoder.weights[at.clone()];
+            step.apply(weights, &mut encoder.first[at.clone()], &mut encoder.second[at], &by_encoder);
         }
     }
 }
@@ -110,6 +129,7 @@ impl Step {
     fn apply(self, weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32]) {
         let (keep_first, keep_second) = (BETAS.0 as f32, BETAS.1 as f32);
         for (((w, m), v), g) in weights.iter_mut().zip(first).zip(second).zip(gradients) {
+            let g = self.factor * g;
             *m = keep_first * *m + (1.0 - keep_first) * g;
             *v = keep_second * *v + (1.0 - keep_second) * g * g;
             *w -= self.rate * *m / ((*v * self.second_correction).sqrt() + EPSILON);

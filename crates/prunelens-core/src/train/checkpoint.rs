@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::{
     adam::{Adam, Moments},
     figures::Sums,
-    spec::first_difference,
+    kind::Architecture,
+    spec::{TrainSpec, first_difference},
     state::State,
     stream::Position,
     weights::Weights,
@@ -61,10 +62,10 @@ impl Checkpoint {
     }
 
     /// Replace it by this state, whole or not at all.
-    pub fn save(&self, state: &State) -> Result<()> {
+    pub fn save(&self, spec: &TrainSpec, state: &State) -> Result<()> {
         let (d_in, d_sae) = (state.weights.d_in, state.weights.d_sae);
         let mut tensors = Vec::new();
-        for (name, values) in floats(state) {
+        for (name, values) in floats(&spec.architecture, state) {
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             tensors.push((name.clone(), Dtype::F32, shape(&name, d_in, d_sae), bytes));
         }
@@ -81,8 +82,9 @@ impl Checkpoint {
         write_atomic(&self.path, &safetensors::serialize(views, Some(metadata)).map_err(refused)?)
     }
 
-    /// Read it back for a run of `d_in` and `d_sae`; refuses one made with other settings and names what differs.
-    pub fn load(&self, d_in: usize, d_sae: usize) -> Result<State> {
+    /// Read it back for a run on activations of `d_in`; refuses one made with other settings and names what differs.
+    pub fn load(&self, spec: &TrainSpec, d_in: usize) -> Result<State> {
+        let d_sae = spec.d_sae;
         let broken = |what: String| Error::file(&self.path, format!("{what}; delete it and start again"));
         let bytes = fs::read(&self.path).map_err(|e| Error::io(&self.path, e))?;
         let unreadable = |e| broken(format!("not a whole checkpoint ({})", shorten(&format!("{e}"), 200)));
@@ -124,6 +126,7 @@ impl Checkpoint {
         let moments = |name: &str| -> Result<Moments> {
             Ok(Moments { first: floats(&format!("first.{name}"))?, second: floats(&format!("second.{name}"))? })
         };
+        let vectors = spec.architecture.vectors();
         let numbers = integers("numbers", NUMBERS + Sums::new(d_in).to_row().len())?;
         let (numbers, recent) = numbers.split_at(NUMBERS);
         let recent: Vec<f64> = recent.iter().map(|bits| f64::from_bits(*bits)).collect();
@@ -136,6 +139,7 @@ impl Checkpoint {
                 b_enc: floats(b_enc)?,
                 w_dec: floats(w_dec)?,
                 b_dec: floats(b_dec)?,
+                vectors: vectors.iter().map(|name| floats(name)).collect::<Result<_>>()?,
             },
             adam: Adam {
                 steps: numbers[0],
@@ -143,11 +147,13 @@ impl Checkpoint {
                 b_enc: moments(b_enc)?,
                 w_dec: moments(w_dec)?,
                 b_dec: moments(b_dec)?,
+                vectors: vectors.iter().map(|name| moments(name)).collect::<Result<_>>()?,
             },
             tokens: numbers[1],
             position: Position { group: numbers[2], batch: numbers[3] },
             seconds: f64::from_bits(numbers[4]),
             scale: f64::from_bits(numbers[5]) as f32,
+            threshold: f64::from_bits(numbers[6]),
             last_fired: integers("last_fired", d_sae)?,
             recent: Sums::from_row(&recent, d_in).ok_or_else(|| broken("its figures do not fit".into()))?,
         })
@@ -157,21 +163,25 @@ impl Checkpoint {
 const PARTS: [&str; 4] = ["W_enc", "b_enc", "W_dec", "b_dec"];
 
 /// Single numbers before those of the figures.
-const NUMBERS: usize = 6;
+const NUMBERS: usize = 7;
 
 /// All single numbers as 64 bits each, so that they come back exactly.
 fn numbers(state: &State) -> Vec<u64> {
     let Position { group, batch } = state.position;
-    let exact = [state.seconds, f64::from(state.scale)].into_iter().chain(state.recent.to_row()).map(f64::to_bits);
+    let exact = [state.seconds, f64::from(state.scale), state.threshold]
+        .into_iter()
+        .chain(state.recent.to_row())
+        .map(f64::to_bits);
     [state.adam.steps, state.tokens, group, batch].into_iter().chain(exact).collect()
 }
 
-fn floats(state: &State) -> Vec<(String, &[f32])> {
+fn floats<'a>(architecture: &Architecture, state: &'a State) -> Vec<(String, &'a [f32])> {
     let State { weights: w, adam, .. } = state;
-    let weights = [&w.w_enc, &w.b_enc, &w.w_dec, &w.b_dec];
-    let moments = [&adam.w_enc, &adam.b_enc, &adam.w_dec, &adam.b_dec];
-    let mut all: Vec<(String, &[f32])> = PARTS.iter().zip(weights).map(|(p, w)| ((*p).to_owned(), &w[..])).collect();
-    for (part, Moments { first, second }) in PARTS.iter().zip(moments) {
+    let weights = [&w.w_enc, &w.b_enc, &w.w_dec, &w.b_dec].into_iter().chain(&w.vectors);
+    let moments = [&adam.w_enc, &adam.b_enc, &adam.w_dec, &adam.b_dec].into_iter().chain(&adam.vectors);
+    let parts = || PARTS.iter().chain(architecture.vectors());
+    let mut all: Vec<(String, &[f32])> = parts().zip(weights).map(|(p, w)| ((*p).to_owned(), &w[..])).collect();
+    for (part, Moments { first, second }) in parts().zip(moments) {
         all.push((format!("first.{part}"), first));
         all.push((format!("second.{part}"), second));
     }
@@ -180,9 +190,9 @@ fn floats(state: &State) -> Vec<(String, &[f32])> {
 
 fn shape(name: &str, d_in: usize, d_sae: usize) -> Vec<usize> {
     match name.rsplit('.').next().unwrap_or(name) {
-        "b_enc" => vec![d_sae],
+        "W_enc" | "W_dec" => vec![d_sae, d_in],
         "b_dec" => vec![d_in],
-        _ => vec![d_sae, d_in],
+        _ => vec![d_sae],
     }
 }
 
@@ -193,8 +203,12 @@ mod tests {
     use super::*;
     use crate::train::{Budget, TrainSpec};
 
+    fn spec() -> TrainSpec {
+        TrainSpec::new(Architecture::Gated { l1: 0.5, l1_warm_up: 0.0 }, 6, Budget::Tokens(100))
+    }
+
     fn state() -> State {
-        let spec = TrainSpec::topk(2, 6, Budget::Tokens(100));
+        let spec = spec();
         let mut state = State::new(&spec, 4, 0.1, &[0.5; 16]);
         let x: Vec<f32> = (0..80).map(|i| (i as f32 * 0.37).sin()).collect();
         (0..3).for_each(|_| state.step(&spec, &x, 0.5).unwrap());
@@ -207,8 +221,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let checkpoint = Checkpoint::new(folder.path(), json!({"lr": 1e-3 / 3.0}));
         assert!(!checkpoint.exists());
-        checkpoint.save(&state()).unwrap();
-        assert_eq!(checkpoint.load(4, 6).unwrap(), state());
+        checkpoint.save(&spec(), &state()).unwrap();
+        assert_eq!(checkpoint.load(&spec(), 4).unwrap(), state());
         checkpoint.remove().unwrap();
         checkpoint.remove().unwrap();
         assert!(!checkpoint.exists());
@@ -218,11 +232,11 @@ mod tests {
     fn other_settings_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let settings = |lr: f64, hook: &str| Checkpoint::new(folder.path(), json!({"train": {"lr": lr}, "hook": hook}));
-        settings(0.1, "a").save(&state()).unwrap();
-        assert!(settings(0.1, "a").load(4, 6).is_ok());
-        let message = settings(0.2, "a").load(4, 6).unwrap_err().to_string();
+        settings(0.1, "a").save(&spec(), &state()).unwrap();
+        assert!(settings(0.1, "a").load(&spec(), 4).is_ok());
+        let message = settings(0.2, "a").load(&spec(), 4).unwrap_err().to_string();
         assert!(message.contains("train.lr = 0.1, but 0.2"), "{message}");
-        let message = settings(0.1, "b").load(4, 6).unwrap_err().to_string();
+        let message = settings(0.1, "b").load(&spec(), 4).unwrap_err().to_string();
         assert!(message.contains("hook"), "{message}");
     }
 
@@ -230,12 +244,12 @@ mod tests {
     fn damaged_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let checkpoint = Checkpoint::new(folder.path(), json!({}));
-        checkpoint.save(&state()).unwrap();
-        assert!(checkpoint.load(5, 6).unwrap_err().to_string().contains("expected"));
+        checkpoint.save(&spec(), &state()).unwrap();
+        assert!(checkpoint.load(&spec(), 5).unwrap_err().to_string().contains("expected"));
         let bytes = fs::read(checkpoint.path()).unwrap();
         fs::write(checkpoint.path(), &bytes[..bytes.len() - 9]).unwrap();
-        assert!(checkpoint.load(4, 6).unwrap_err().to_string().contains("not a whole checkpoint"));
+        assert!(checkpoint.load(&spec(), 4).unwrap_err().to_string().contains("not a whole checkpoint"));
         fs::write(checkpoint.path(), b"").unwrap();
-        assert!(checkpoint.load(4, 6).is_err());
+        assert!(checkpoint.load(&spec(), 4).is_err());
     }
 }

@@ -10,10 +10,12 @@ pub struct Sums {
     pub squared_input: f64,
     /// Number of active latents.
     pub active: f64,
-    /// Sum of all latents.
-    pub l1: f64,
-    /// Sum over tokens of the auxiliary error `|ê - e|^2`.
+    /// Sum of the penalty for latents that fire, with its weight.
+    pub penalty: f64,
+    /// Sum of what dead latents are taught by, with its weight; of a gated SAE, of the gates' own reconstruction.
     pub auxiliary: f64,
+    /// Sum of `|x̂ - x|^2` of the reconstructions by the first latents alone.
+    pub inner: f64,
     /// Sum of `x`.
     pub input: Vec<f64>,
 }
@@ -46,6 +48,11 @@ impl Sums {
         self.squared_error / (self.tokens * self.input.len() as f64)
     }
 
+    /// All terms of the loss, for a token.
+    pub fn loss(&self) -> f64 {
+        (self.squared_error + self.penalty + self.auxiliary + self.inner) / self.tokens
+    }
+
     pub fn l0(&self) -> f64 {
         self.active / self.tokens
     }
@@ -64,13 +71,14 @@ impl Sums {
         (input.len() == d_in).then_some(sums)
     }
 
-    fn scalars(&self) -> [f64; 6] {
-        [self.tokens, self.squared_error, self.squared_input, self.active, self.l1, self.auxiliary]
+    fn scalars(&self) -> [f64; 7] {
+        let Self { tokens, squared_error, squared_input, active, penalty, auxiliary, inner, .. } = *self;
+        [tokens, squared_error, squared_input, active, penalty, auxiliary, inner]
     }
 
-    fn scalars_mut(&mut self) -> [&mut f64; 6] {
-        let Self { tokens, squared_error, squared_input, active, l1, auxiliary, .. } = self;
-        [tokens, squared_error, squared_input, active, l1, auxiliary]
+    fn scalars_mut(&mut self) -> [&mut f64; 7] {
+        let Self { tokens, squared_error, squared_input, active, penalty, auxiliary, inner, .. } = self;
+        [tokens, squared_error, squared_input, active, penalty, auxiliary, inner]
     }
 }
 

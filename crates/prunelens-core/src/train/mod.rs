@@ -3,10 +3,15 @@
 pub mod activations;
 mod adam;
 pub mod checkpoint;
+mod choose;
 mod dense;
 mod figures;
+mod gated;
 mod gradients;
+mod jumprelu;
+pub mod kind;
 mod linalg;
+mod relu;
 pub mod run;
 mod select;
 mod sparse;
@@ -15,6 +20,7 @@ mod state;
 pub mod stream;
 mod weights;
 
+pub use kind::{Architecture, Batch, Decoder, Jump, Sparsity};
 pub use run::{Resumable, TrainEvent, TrainFigures, train};
-pub use spec::{Architecture, Budget, TrainSpec};
+pub use spec::{Budget, TrainSpec};
 pub use state::State;

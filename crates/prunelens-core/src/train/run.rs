@@ -75,7 +75,7 @@ pub fn train(
     spec.check(d_in)?;
     let start = Instant::now();
     let resumed = match resumable {
-        Some(r) if r.resume => Some(r.checkpoint.load(d_in, spec.d_sae)?),
+        Some(r) if r.resume => Some(r.checkpoint.load(spec, d_in)?),
         _ => None,
     };
     let position = resumed.as_ref().map_or(Position::default(), |state| state.position);
@@ -97,7 +97,7 @@ pub fn train(
         let mut fill = |done, total| listen(TrainEvent::Filling(done, total));
         if let Err(error) = tick().and_then(|()| stream.fetch(&mut batch, &mut fill, tick)) {
             if let (Error::Interrupted, Some(r)) = (&error, resumable) {
-                r.checkpoint.save(&state)?;
+                r.checkpoint.save(spec, &state)?;
             }
             return Err(error);
         }
@@ -106,7 +106,7 @@ pub fn train(
         state.position = stream.position();
         listen(TrainEvent::Step(&figures(spec, &state, seconds_before, tokens_before)));
         if let Some(r) = resumable.filter(|r| saved.elapsed() >= r.every) {
-            r.checkpoint.save(&state)?;
+            r.checkpoint.save(spec, &state)?;
             saved = Instant::now();
         }
     }

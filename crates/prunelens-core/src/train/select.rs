@@ -10,30 +10,20 @@ pub struct Scratch {
     candidates: Vec<(u32, f32)>,
 }
 
-/// Append the `k` largest positive values of `row` to `out` with their positions, which ascend. Among equal values the
-/// lowest positions are taken. For bodies of `dispatch!`; loops are plain because closures handed to iterators may be
-/// compiled apart, for the baseline CPU.
+/// The least value above zero that counts as one.
+pub const POSITIVE: f32 = f32::MIN_POSITIVE;
+
+/// Append the `k` largest values of `row` to `out`, of those not below `least`, with their positions, which ascend. Among
+/// equal values the lowest positions are taken. For bodies of `dispatch!`; loops are plain because closures handed to
+/// iterators may be compiled apart, for the baseline CPU.
 #[inline(always)]
-pub fn top_k(row: &[f32], k: usize, scratch: &mut Scratch, out: &mut Vec<(u32, f32)>) {
+pub fn top_k(row: &[f32], k: usize, least: f32, scratch: &mut Scratch, out: &mut Vec<(u32, f32)>) {
     if k == 0 {
         return;
     }
     let Scratch { maxima, candidates } = scratch;
-    let bound = bound(row, k, maxima);
     candidates.clear();
-    for (group, values) in row.chunks(GROUP).enumerate() {
-        let mut any = false;
-        for value in values {
-            any |= *value >= bound;
-        }
-        if any {
-            for (at, value) in values.iter().enumerate() {
-                if *value >= bound {
-                    candidates.push(((group * GROUP + at) as u32, *value));
-                }
-            }
-        }
-    }
+    at_least(row, bound(row, k, least, maxima), candidates);
     if candidates.len() > k {
         candidates.select_nth_unstable_by(k - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         candidates.truncate(k);
@@ -42,13 +32,31 @@ pub fn top_k(row: &[f32], k: usize, scratch: &mut Scratch, out: &mut Vec<(u32, f
     out.extend_from_slice(candidates);
 }
 
-/// A positive value that the `k` largest reach if they are positive: of the maxima of disjoint groups the k-th largest.
+/// Append the values of `row` that are not below `bound` to `out` with their positions. For bodies of `dispatch!`.
+#[inline(always)]
+pub fn at_least(row: &[f32], bound: f32, out: &mut Vec<(u32, f32)>) {
+    for (group, values) in row.chunks(GROUP).enumerate() {
+        let mut any = false;
+        for value in values {
+            any |= *value >= bound;
+        }
+        if any {
+            for (at, value) in values.iter().enumerate() {
+                if *value >= bound {
+                    out.push(((group * GROUP + at) as u32, *value));
+                }
+            }
+        }
+    }
+}
+
+/// A value that the `k` largest reach unless they are below `least`: of the maxima of disjoint groups the k-th largest.
 /// Group `g` has the elements `g`, `g + n`, `g + 2 n` ... of `n` groups, which makes the maxima a few passes over vectors.
 #[inline(always)]
-fn bound(row: &[f32], k: usize, maxima: &mut Vec<f32>) -> f32 {
+fn bound(row: &[f32], k: usize, least: f32, maxima: &mut Vec<f32>) -> f32 {
     let n = row.len() / GROUP;
     if n < k {
-        return f32::MIN_POSITIVE;
+        return least;
     }
     maxima.clear();
     maxima.extend_from_slice(&row[..n]);
@@ -58,7 +66,7 @@ fn bound(row: &[f32], k: usize, maxima: &mut Vec<f32>) -> f32 {
         }
     }
     let (_, kth, _) = maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-    kth.max(f32::MIN_POSITIVE)
+    kth.max(least)
 }
 
 #[cfg(test)]
@@ -66,8 +74,8 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
 
-    fn by_sorting(row: &[f32], k: usize) -> Vec<(u32, f32)> {
-        let mut all: Vec<_> = (0..).zip(row.iter().copied()).filter(|(_, v)| *v > 0.0).collect();
+    fn by_sorting(row: &[f32], k: usize, least: f32) -> Vec<(u32, f32)> {
+        let mut all: Vec<_> = (0..).zip(row.iter().copied()).filter(|(_, v)| *v >= least).collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         all.truncate(k);
         all.sort_by_key(|(i, _)| *i);
@@ -82,9 +90,11 @@ mod tests {
             for coarse in [false, true] {
                 let draw = |rng: &mut Rng| if coarse { rng.below(5) as f32 - 1.0 } else { rng.normal() as f32 };
                 let row: Vec<f32> = (0..n).map(|_| draw(&mut rng)).collect();
-                let mut out = Vec::new();
-                top_k(&row, k, &mut scratch, &mut out);
-                assert_eq!(out, by_sorting(&row, k), "{n} {k} {coarse}");
+                for least in [POSITIVE, f32::NEG_INFINITY] {
+                    let mut out = Vec::new();
+                    top_k(&row, k, least, &mut scratch, &mut out);
+                    assert_eq!(out, by_sorting(&row, k, least), "{n} {k} {coarse} {least}");
+                }
             }
         }
     }

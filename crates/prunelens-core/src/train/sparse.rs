@@ -1,201 +1,210 @@
-//! Loss and gradients where few latents fire: past the encoder's matrix product, all work is on active latents only.
+//! Loss and gradients where few latents fire: past the encoder's matrix product, all work is on lists of them.
 
-use prunelens_kernels::{matmul::View, simd::dispatch};
+use prunelens_kernels::simd::dispatch;
 use rayon::prelude::*;
 
 use super::{
+    choose::{Choice, Chosen, PART, choose},
     figures::Sums,
-    gradients::{ByLatent, Entries, Entry, Gradients, Loss, encoder_path},
-    linalg::{axpy, dot, product},
-    select::{Scratch, top_k},
-    weights::Weights,
+    gradients::{ByLatent, Entries, Entry, Gradients, Outcome, Task, encoder_path},
+    linalg::{axpy, dot},
 };
 
-/// Which latents of a token fire.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Selection {
-    /// Of the positive ones the k largest.
-    TopK(usize),
-    Positive,
+/// The loss that teaches dead latents.
+#[derive(Clone, Copy, Debug)]
+pub struct Auxiliary {
+    pub weight: f32,
+    /// Dead latents that take part for each token.
+    pub k: usize,
 }
 
-/// Tokens that one thread takes at a time. Sums are formed per part and then in order, so that results do not depend on
-/// which thread did what.
-const PART: usize = 32;
+impl Auxiliary {
+    pub const NONE: Self = Self { weight: 0.0, k: 0 };
+}
 
-/// Pre-activations computed at a time, in numbers: enough for fast products, small enough to stay in the cache.
-const BLOCK: usize = 1 << 21;
-
-/// What one part's tokens gave: active latents row by row with their gradients.
+/// What one part's tokens gave.
 struct Part {
     sums: Sums,
-    main: Active,
-    auxiliary: Active,
+    /// By the pre-activations of the chosen latents, and of the dead ones.
+    by_main: Vec<f32>,
+    by_dead: Vec<f32>,
 }
 
-/// Active latents of some tokens, row-compressed.
-#[derive(Default)]
-struct Active {
-    ends: Vec<usize>,
-    latents: Vec<(u32, f32)>,
-    gradients: Vec<f32>,
+/// The losses of a batch.
+struct Losses<'a> {
+    task: &'a Task<'a>,
+    /// Ends of the sets of latents that reconstruct alone, with all before them; the last has all latents.
+    widths: &'a [usize],
+    l1: f32,
+    auxiliary: f32,
+    /// Inverse lengths of the decoder's rows: latents were chosen, and come, times the lengths.
+    shrink: Vec<f32>,
 }
 
-impl Active {
-    fn row(&self, row: usize) -> (std::ops::Range<usize>, &[(u32, f32)]) {
-        let range = if row == 0 { 0 } else { self.ends[row - 1] }..self.ends[row];
-        (range.clone(), &self.latents[range])
+/// Loss and gradients of a batch. The first latents up to each of `widths` reconstruct alone as well; the last width is all.
+pub fn gradients(task: &Task, choice: Choice, widths: &[usize], l1: f32, auxiliary: Auxiliary) -> Outcome {
+    let (d_in, batch) = (task.weights.d_in, task.tokens());
+    let with_dead = !task.dead.is_empty() && auxiliary.weight > 0.0 && auxiliary.k > 0;
+    let dead_k = if with_dead { auxiliary.k.min(task.dead.len()) } else { 0 };
+    let share = if with_dead { dead_k as f32 / auxiliary.k as f32 } else { 0.0 };
+    let losses = Losses {
+        task,
+        widths,
+        l1,
+        auxiliary: auxiliary.weight * share,
+        shrink: task.lengths.iter().map(|length| if *length > 0.0 { 1.0 / length } else { 0.0 }).collect(),
+    };
+    let centred = task.centred();
+    let chosen = choose(task, &centred, choice, dead_k);
+
+    let planes = widths.len() + usize::from(with_dead);
+    let mut by_output = vec![0.0; planes * task.x.len()];
+    let mut rows: Vec<Vec<&mut [f32]>> = (0..chosen.len()).map(|_| Vec::with_capacity(planes)).collect();
+    if !task.x.is_empty() {
+        for plane in by_output.chunks_mut(task.x.len()) {
+            plane.chunks_mut(PART * d_in).zip(&mut rows).for_each(|(plane, rows)| rows.push(plane));
+        }
     }
-}
-
-/// Loss and gradients of a batch `x` (rows of `d_in`). `dead` lists latents that may take part in the auxiliary loss.
-pub fn gradients(weights: &Weights, x: &[f32], selection: Selection, loss: &Loss, dead: &[u32]) -> (Sums, Gradients) {
-    let Weights { d_in, d_sae, .. } = *weights;
-    let batch = x.len() / d_in;
-    let dead = if loss.auxiliary > 0.0 && loss.auxiliary_k > 0 { dead } else { &[] };
-    let task = Task { weights, selection, loss, dead, batch };
-
-    let mut centred = x.to_vec();
-    centred.par_chunks_mut(d_in).for_each(|row| row.iter_mut().zip(&weights.b_dec).for_each(|(x, b)| *x -= b));
-    let mut by_output = vec![0.0; x.len() * if dead.is_empty() { 1 } else { 2 }];
-    let (by_main, by_auxiliary) = by_output.split_at_mut(x.len());
-
-    let block = (BLOCK / d_sae / PART * PART).clamp(PART, batch.max(PART));
-    let mut pre = vec![0.0; block.min(batch) * d_sae];
-    let mut parts = Vec::with_capacity(batch.div_ceil(PART));
-    for first in (0..batch).step_by(block) {
-        let rows = block.min(batch - first);
-        let range = first * d_in..(first + rows) * d_in;
-        let pre = &mut pre[..rows * d_sae];
-        let encoder = View::contiguous(&weights.w_enc, d_sae, d_in).t();
-        product(pre, d_sae, View::contiguous(&centred[range.clone()], rows, d_in), encoder, false);
-        let auxiliary = if dead.is_empty() { &mut [][..] } else { &mut by_auxiliary[range.clone()] };
-        // Without an auxiliary loss there is nothing to write: each part gets an empty slice.
-        let mut auxiliary: Vec<&mut [f32]> = auxiliary.chunks_mut(PART * d_in).collect();
-        auxiliary.resize_with(rows.div_ceil(PART), Default::default);
-        parts.par_extend(
-            pre.par_chunks_mut(PART * d_sae)
-                .zip(x[range.clone()].par_chunks(PART * d_in))
-                .zip(by_main[range].par_chunks_mut(PART * d_in))
-                .zip(auxiliary)
-                .map(|(((pre, x), main), auxiliary)| part(&task, pre, x, main, auxiliary)),
-        );
-    }
+    let work = chosen.par_iter().zip(task.x.par_chunks(PART * d_in)).zip(&mut rows);
+    let parts: Vec<Part> = work.map(|((chosen, x), by_output)| part(&losses, chosen, x, by_output)).collect();
 
     let mut sums = Sums::new(d_in);
     parts.iter().for_each(|part| sums.add(&part.sums));
-    let (starts, entries) = by_latent(&parts, d_sae, batch);
-    let b_enc: Vec<f32> =
-        starts.windows(2).map(|at| entries[at[0]..at[1]].iter().map(|entry| entry.gradient).sum()).collect();
-    let mut fired = vec![false; d_sae];
-    parts.iter().flat_map(|part| &part.main.latents).for_each(|(latent, _)| fired[*latent as usize] = true);
-    let b_dec = encoder_path(&by_output[..x.len()], &b_enc, weights);
+    let (starts, entries) = by_latent(&losses, &chosen, &parts);
+    let of_latent = |sum: fn(&Entry) -> f32| -> Vec<f32> {
+        starts.windows(2).map(|at| entries[at[0]..at[1]].iter().map(sum).sum()).collect()
+    };
+    let b_enc = of_latent(|entry| entry.gradient);
+    let by_length = match l1 > 0.0 {
+        true => of_latent(|entry| entry.value).into_iter().map(|sum| sum * l1 / batch as f32).collect(),
+        false => vec![0.0; b_enc.len()],
+    };
+    let mut fired = vec![false; b_enc.len()];
+    chosen.iter().flat_map(|part| &part.main.latents).for_each(|(latent, _)| fired[*latent as usize] = true);
+    let least = chosen.iter().flat_map(|part| &part.main.latents).map(|(_, value)| *value).reduce(f32::min);
+    let b_dec = encoder_path(&by_output[..task.x.len()], &b_enc, task.weights);
     let latents = ByLatent::Sparse(Entries { starts, entries, by_output, centred, d_in });
-    (sums, Gradients { b_enc, b_dec, fired, latents })
-}
-
-struct Task<'a> {
-    weights: &'a Weights,
-    selection: Selection,
-    loss: &'a Loss,
-    dead: &'a [u32],
-    batch: usize,
+    let gradients = Gradients { b_enc, b_dec, vectors: Vec::new(), by_length, fired, latents };
+    Outcome { sums, gradients, least }
 }
 
 dispatch! {
-    fn part(task: &Task<'_>, pre: &mut [f32], x: &[f32], by_main: &mut [f32], by_auxiliary: &mut [f32]) -> Part {
-        task.part::<FMA>(pre, x, by_main, by_auxiliary)
+    fn part(losses: &Losses<'_>, chosen: &Chosen, x: &[f32], by_output: &mut [&mut [f32]]) -> Part {
+        losses.part::<FMA>(chosen, x, by_output)
     }
 }
 
-impl Task<'_> {
-    /// Choose the latents of some tokens, reconstruct, and go back to the pre-activations.
+impl Losses<'_> {
+    /// Reconstruct some tokens, and go back to the pre-activations. Of `by_output`, plane p gets the gradients by the
+    /// reconstructions that latents from the p-th set have a part in, the last one those of the dead latents.
     #[inline(always)]
-    fn part<const FMA: bool>(&self, pre: &mut [f32], x: &[f32], by_main: &mut [f32], by_auxiliary: &mut [f32]) -> Part {
-        let Weights { d_in, d_sae, .. } = *self.weights;
-        let mut part = Part { sums: Sums::new(d_in), main: Active::default(), auxiliary: Active::default() };
-        let mut scratch = Scratch::default();
-        let mut dead_pre = vec![0.0; self.dead.len()];
-        let mut chosen = Vec::new();
-        let scale = 2.0 / self.batch as f32;
-        let mut input = vec![0.0f32; d_in];
-        let tokens = pre.chunks_exact_mut(d_sae).zip(x.chunks_exact(d_in)).zip(by_main.chunks_exact_mut(d_in));
-        for (token, ((pre, x), error)) in tokens.enumerate() {
-            pre.iter_mut().zip(&self.weights.b_enc).for_each(|(p, b)| *p += b);
-            let Active { ends, latents, gradients } = &mut part.main;
-            match self.selection {
-                Selection::TopK(k) => top_k(pre, k, &mut scratch, latents),
-                Selection::Positive => positive(pre, latents),
+    fn part<const FMA: bool>(&self, chosen: &Chosen, x: &[f32], by_output: &mut [&mut [f32]]) -> Part {
+        let (d_in, batch) = (self.task.weights.d_in, self.task.tokens() as f32);
+        let mut part = Part { sums: Sums::new(d_in), by_main: Vec::new(), by_dead: Vec::new() };
+        let (planes, dead) = by_output.split_at_mut(self.widths.len());
+        let scale = 2.0 / batch;
+        let (mut input, mut error) = (vec![0.0f32; d_in], vec![0.0f32; d_in]);
+        for (token, x) in x.chunks_exact(d_in).enumerate() {
+            let at = token * d_in..(token + 1) * d_in;
+            let active = &chosen.main.latents[chosen.main.row(token)];
+            for ((e, x), b) in error.iter_mut().zip(x).zip(&self.task.weights.b_dec) {
+                *e = b - x;
             }
-            let active = &latents[ends.last().copied().unwrap_or(0)..];
-            ends.push(latents.len());
-
-            error.iter_mut().zip(x).zip(&self.weights.b_dec).for_each(|((e, x), b)| *e = b - x);
-            self.decode::<FMA>(active, error);
+            let mut rest = active;
+            for (plane, width) in planes.iter_mut().zip(self.widths) {
+                let (set, after) = rest.split_at(count_below(rest, *width));
+                self.decode::<FMA>(set, &mut error);
+                plane[at.clone()].copy_from_slice(&error);
+                part.sums.inner += f64::from(dot::<FMA>(&error, &error));
+                rest = after;
+            }
+            let squared_error = f64::from(dot::<FMA>(&error, &error));
+            part.sums.inner -= squared_error;
+            part.sums.squared_error += squared_error;
+            part.sums.squared_input += f64::from(dot::<FMA>(x, x));
             part.sums.tokens += 1.0;
             part.sums.active += active.len() as f64;
-            part.sums.squared_error += f64::from(dot::<FMA>(error, error));
-            part.sums.squared_input += f64::from(dot::<FMA>(x, x));
-            part.sums.l1 += active.iter().map(|(_, value)| f64::from(*value)).sum::<f64>();
-            input.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
-
-            if !self.dead.is_empty() {
-                dead_pre.iter_mut().zip(self.dead).for_each(|(value, latent)| *value = pre[*latent as usize]);
-                chosen.clear();
-                top_k(&dead_pre, self.loss.auxiliary_k, &mut scratch, &mut chosen);
-                let Active { ends, latents, gradients } = &mut part.auxiliary;
-                latents.extend(chosen.iter().map(|(at, value)| (self.dead[*at as usize], *value)));
-                let active = &latents[ends.last().copied().unwrap_or(0)..];
-                ends.push(latents.len());
-                // e = x - x̂ is `-error`; the auxiliary error is ê - e.
-                let auxiliary = &mut by_auxiliary[token * d_in..][..d_in];
-                auxiliary.copy_from_slice(error);
-                self.decode::<FMA>(active, auxiliary);
-                part.sums.auxiliary += f64::from(dot::<FMA>(auxiliary, auxiliary));
-                auxiliary.iter_mut().for_each(|e| *e *= scale * self.loss.auxiliary);
-                self.back::<FMA>(active, auxiliary, 0.0, gradients);
+            if self.l1 > 0.0 {
+                for &(latent, value) in active {
+                    part.sums.penalty +=
+                        f64::from(self.l1 * value * self.task.lengths[latent as usize] * self.shrink_of(latent));
+                }
             }
-            error.iter_mut().for_each(|e| *e *= scale);
-            self.back::<FMA>(active, error, self.loss.l1 / self.batch as f32, gradients);
+            for (sum, x) in input.iter_mut().zip(x) {
+                *sum += x;
+            }
+            if let Some(plane) = dead.first_mut() {
+                let active = &chosen.dead.latents[chosen.dead.row(token)];
+                // e = x - x̂ is `-error`; the auxiliary error is ê - e.
+                let auxiliary = &mut plane[at.clone()];
+                auxiliary.copy_from_slice(&error);
+                self.decode::<FMA>(active, auxiliary);
+                part.sums.auxiliary += f64::from(self.auxiliary) * f64::from(dot::<FMA>(auxiliary, auxiliary));
+                for e in auxiliary.iter_mut() {
+                    *e *= scale * self.auxiliary;
+                }
+                self.back::<FMA>(active, auxiliary, 0.0, &mut part.by_dead);
+            }
+            for p in (0..planes.len()).rev() {
+                let (before, later) = planes.split_at_mut(p + 1);
+                let plane = &mut before[p][at.clone()];
+                for e in plane.iter_mut() {
+                    *e *= scale;
+                }
+                if let Some(later) = later.first() {
+                    for (e, later) in plane.iter_mut().zip(&later[at.clone()]) {
+                        *e += later;
+                    }
+                }
+            }
+            let mut rest = active;
+            for (plane, width) in planes.iter().zip(self.widths) {
+                let (set, after) = rest.split_at(count_below(rest, *width));
+                self.back::<FMA>(set, &plane[at.clone()], self.l1 / batch, &mut part.by_main);
+                rest = after;
+            }
         }
         part.sums.input.iter_mut().zip(&input).for_each(|(sum, x)| *sum = f64::from(*x));
         part
     }
 
     #[inline(always)]
+    fn shrink_of(&self, latent: u32) -> f32 {
+        self.shrink[latent as usize]
+    }
+
+    #[inline(always)]
     fn decode<const FMA: bool>(&self, active: &[(u32, f32)], out: &mut [f32]) {
-        let d_in = self.weights.d_in;
+        let d_in = self.task.weights.d_in;
         for &(latent, value) in active {
-            axpy::<FMA>(out, value, &self.weights.w_dec[latent as usize * d_in..][..d_in]);
+            let row = &self.task.weights.w_dec[latent as usize * d_in..][..d_in];
+            axpy::<FMA>(out, value * self.shrink_of(latent), row);
         }
     }
 
-    /// Gradients by the active latents, given those by the output.
+    /// Gradients by the active latents' pre-activations, given those by the output.
     #[inline(always)]
     fn back<const FMA: bool>(&self, active: &[(u32, f32)], by_output: &[f32], l1: f32, gradients: &mut Vec<f32>) {
-        let d_in = self.weights.d_in;
+        let d_in = self.task.weights.d_in;
         // A plain loop: closures handed to iterators may be compiled apart, for the baseline CPU.
         for &(latent, _) in active {
-            let row = &self.weights.w_dec[latent as usize * d_in..][..d_in];
-            gradients.push(dot::<FMA>(by_output, row) + l1);
+            let row = &self.task.weights.w_dec[latent as usize * d_in..][..d_in];
+            gradients.push(dot::<FMA>(by_output, row) + l1 * self.task.lengths[latent as usize]);
         }
     }
 }
 
+/// How many of `active`, which ascend, are below `width`.
 #[inline(always)]
-fn positive(pre: &[f32], out: &mut Vec<(u32, f32)>) {
-    for (latent, value) in pre.iter().enumerate() {
-        if *value > 0.0 {
-            out.push((latent as u32, *value));
-        }
-    }
+fn count_below(active: &[(u32, f32)], width: usize) -> usize {
+    active.partition_point(|(latent, _)| (*latent as usize) < width)
 }
 
 /// Sort all active latents by latent, tokens in order within each.
-fn by_latent(parts: &[Part], d_sae: usize, batch: usize) -> (Vec<usize>, Vec<Entry>) {
-    let all = || parts.iter().map(|p| (0, &p.main)).chain(parts.iter().map(|p| (batch, &p.auxiliary)));
+fn by_latent(losses: &Losses, chosen: &[Chosen], parts: &[Part]) -> (Vec<usize>, Vec<Entry>) {
+    let (d_sae, batch) = (losses.task.weights.d_sae, losses.task.tokens());
     let mut starts = vec![0; d_sae + 1];
-    for (_, active) in all() {
+    for active in chosen.iter().flat_map(|part| [&part.main, &part.dead]) {
         active.latents.iter().for_each(|(latent, _)| starts[*latent as usize + 1] += 1);
     }
     for latent in 0..d_sae {
@@ -203,12 +212,20 @@ fn by_latent(parts: &[Part], d_sae: usize, batch: usize) -> (Vec<usize>, Vec<Ent
     }
     let mut entries = vec![Entry::default(); starts[d_sae]];
     let mut next = starts.clone();
-    for (part, (base, active)) in (0..parts.len()).cycle().zip(all()) {
+    let main = chosen.iter().zip(parts).map(|(chosen, part)| (&chosen.main, &part.by_main));
+    let dead = chosen.iter().zip(parts).map(|(chosen, part)| (&chosen.dead, &part.by_dead));
+    let all = main.map(|of| (of, false)).enumerate().chain(dead.map(|of| (of, true)).enumerate());
+    for (part, ((active, gradients), dead)) in all {
         for token in 0..active.ends.len() {
-            let (range, latents) = active.row(token);
-            for (&(latent, value), &gradient) in latents.iter().zip(&active.gradients[range]) {
+            let range = active.row(token);
+            for (&(latent, value), &gradient) in active.latents[range.clone()].iter().zip(&gradients[range]) {
+                let plane = match dead {
+                    true => losses.widths.len(),
+                    false => losses.widths.partition_point(|width| *width <= latent as usize),
+                };
+                let row = plane * batch + part * PART + token;
                 let at = &mut next[latent as usize];
-                entries[*at] = Entry { row: (base + part * PART + token) as u32, value, gradient };
+                entries[*at] = Entry { row: row as u32, value: value * losses.shrink_of(latent), gradient };
                 *at += 1;
             }
         }

@@ -1,48 +1,10 @@
 //! What to train and how: plain data.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::kind::{Architecture, Decoder};
 use crate::error::{Error, Result};
-
-/// Kind of SAE.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Architecture {
-    /// The k largest latents of each token (arXiv 2406.04093).
-    TopK {
-        /// Latents that fire on a token.
-        k: usize,
-    },
-    /// ReLU with an L1 penalty on the latents; decoder rows keep length 1.
-    Standard {
-        /// Weight of the penalty, in units of activations scaled to a mean length of `sqrt(d_in)`.
-        l1: f64,
-        /// Share of the budget over which the penalty grows to its full weight.
-        l1_warm_up: f64,
-    },
-}
-
-impl Architecture {
-    /// As `cfg.json` spells it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::TopK { .. } => "topk",
-            Self::Standard { .. } => "standard",
-        }
-    }
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TopK { k } => write!(f, "topk{k}"),
-            Self::Standard { .. } => write!(f, "standard"),
-        }
-    }
-}
 
 /// How long to train.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,6 +49,10 @@ pub struct TrainSpec {
     pub warm_up: f64,
     /// Share of the budget at the end over which it falls to 0.
     pub decay: f64,
+    /// Whether the decoder's rows keep length 1.
+    pub decoder: Decoder,
+    /// Gradients of all weights together that are longer are cut to this length.
+    pub clip: Option<f64>,
     /// Weight of the auxiliary loss: dead latents reconstruct what the live ones leave (0: none).
     pub auxiliary: f64,
     /// How many dead latents may do so for each token; half of `d_in` if not given.
@@ -98,10 +64,17 @@ pub struct TrainSpec {
 }
 
 impl TrainSpec {
-    /// SAELens' defaults for a TopK SAE.
-    pub fn topk(k: usize, d_sae: usize, budget: Budget) -> Self {
+    /// Settings to begin from. `topk` and `standard` keep decoder rows at length 1 and cut no gradients; the other kinds
+    /// train as SAELens 6 does.
+    pub fn new(architecture: Architecture, d_sae: usize, budget: Budget) -> Self {
+        let house = matches!(architecture, Architecture::TopK { .. } | Architecture::Standard { .. });
+        let auxiliary = match architecture.has_auxiliary() {
+            true if house => 1.0 / 32.0,
+            true => 1.0,
+            false => 0.0,
+        };
         Self {
-            architecture: Architecture::TopK { k },
+            architecture,
             d_sae,
             layer_norm: false,
             budget,
@@ -110,39 +83,28 @@ impl TrainSpec {
             learning_rate: default_learning_rate(d_sae),
             warm_up: 0.01,
             decay: 0.2,
-            auxiliary: 1.0 / 32.0,
+            decoder: if house { Decoder::Unit } else { Decoder::Free },
+            clip: (!house).then_some(1.0),
+            auxiliary,
             auxiliary_k: None,
             dead_after: 200_000,
             seed: 0,
         }
     }
 
-    /// SAELens' defaults for a ReLU SAE with an L1 loss.
+    /// Settings for a TopK SAE.
+    pub fn topk(k: usize, d_sae: usize, budget: Budget) -> Self {
+        Self::new(Architecture::TopK { k }, d_sae, budget)
+    }
+
+    /// Settings for a ReLU SAE with an L1 loss.
     pub fn standard(l1: f64, d_sae: usize, budget: Budget) -> Self {
-        let architecture = Architecture::Standard { l1, l1_warm_up: 0.05 };
-        Self { architecture, auxiliary: 0.0, ..Self::topk(0, d_sae, budget) }
+        Self::new(Architecture::Standard { l1, l1_warm_up: 0.05 }, d_sae, budget)
     }
 
     /// Refuse what cannot be trained, naming the setting.
     pub fn check(&self, d_in: usize) -> Result<()> {
-        let share = |name: &str, value: f64| match (0.0..=1.0).contains(&value) {
-            true => Ok(()),
-            false => Err(Error::Usage(format!("{name} is {value}; expected a share of the budget, 0 to 1"))),
-        };
-        let positive = |name: &str, value: f64| match value.is_finite() && value > 0.0 {
-            true => Ok(()),
-            false => Err(Error::Usage(format!("{name} is {value}; expected a positive number"))),
-        };
-        match self.architecture {
-            Architecture::TopK { k } if k == 0 || k > self.d_sae => {
-                return Err(Error::Usage(format!("k is {k}; expected 1 to the number of latents, {}", self.d_sae)));
-            }
-            Architecture::TopK { .. } => {}
-            Architecture::Standard { l1, l1_warm_up } => {
-                positive("the L1 coefficient", l1)?;
-                share("the warm-up of L1", l1_warm_up)?;
-            }
-        }
+        self.architecture.check(self.d_sae, self.batch)?;
         // Two weight matrices with two moments each must fit in memory, with room to spare on common machines.
         match self.d_sae.checked_mul(d_in) {
             Some(1..=MAX_WEIGHTS) => {}
@@ -166,21 +128,36 @@ impl TrainSpec {
         positive("the learning rate", self.learning_rate)?;
         share("the warm-up", self.warm_up)?;
         share("the decay", self.decay)?;
+        if let Some(clip) = self.clip {
+            positive("the length that gradients are cut to", clip)?;
+        }
         if !(0.0..=1e3).contains(&self.auxiliary) {
             return Err(Error::Usage(format!("the auxiliary coefficient is {}; expected 0 to 1000", self.auxiliary)));
         }
         Ok(())
     }
 
-    /// Factors of the learning rate and of the L1 coefficient when `progress` (0 to 1) of the budget is used.
+    /// Factors of the learning rate and of the penalty when `progress` (0 to 1) of the budget is used.
     pub fn schedule(&self, progress: f64) -> (f64, f64) {
         let ramp = |share: f64| if share > 0.0 { (progress / share).min(1.0) } else { 1.0 };
         let fall = if self.decay > 0.0 { ((1.0 - progress) / self.decay).clamp(0.0, 1.0) } else { 1.0 };
-        let l1 = match self.architecture {
-            Architecture::TopK { .. } => 0.0,
-            Architecture::Standard { l1_warm_up, .. } => ramp(l1_warm_up),
-        };
-        (ramp(self.warm_up) * fall, l1)
+        (ramp(self.warm_up) * fall, ramp(self.architecture.warm_up()))
+    }
+}
+
+/// Refuse what is not a share of the budget.
+pub(super) fn share(name: &str, value: f64) -> Result<()> {
+    match (0.0..=1.0).contains(&value) {
+        true => Ok(()),
+        false => Err(Error::Usage(format!("{name} is {value}; expected a share of the budget, 0 to 1"))),
+    }
+}
+
+/// Refuse what is not a positive number.
+pub(super) fn positive(name: &str, value: f64) -> Result<()> {
+    match value.is_finite() && value > 0.0 {
+        true => Ok(()),
+        false => Err(Error::Usage(format!("{name} is {value}; expected a positive number"))),
     }
 }
 

@@ -2,17 +2,23 @@
 
 use super::{
     adam::Adam,
+    choose::Choice,
     dense,
     figures::Sums,
-    gradients::{Gradients, Loss},
-    sparse::{self, Selection},
-    spec::{Architecture, TrainSpec},
+    gated::Gated,
+    gradients::{Outcome, Task},
+    jumprelu::JumpRelu,
+    kind::{Architecture, Batch},
+    relu::Relu,
+    sparse::{self, Auxiliary},
+    spec::TrainSpec,
     stream::Position,
     weights::Weights,
 };
 use crate::{
     error::{Error, Result},
     rng::Rng,
+    sae::Activation,
 };
 
 /// State of a run between two steps.
@@ -30,6 +36,8 @@ pub struct State {
     pub seconds: f64,
     /// Factor between the activations and what is trained on.
     pub scale: f32,
+    /// Running mean of the least latent above zero, of kinds that choose among a batch; begins at 0.
+    pub threshold: f64,
     /// For each latent, `tokens` when it last fired.
     pub last_fired: Vec<u64>,
     /// Sums that forget: figures of about the last `RECENT` steps.
@@ -48,13 +56,16 @@ const SPARSE: f64 = 1.0 / 32.0;
 impl State {
     /// Begin, given activations already multiplied by `scale`.
     pub fn new(spec: &TrainSpec, d_in: usize, scale: f32, sample: &[f32]) -> Self {
+        let weights = Weights::init(d_in, spec.d_sae, sample, &mut Rng::new(spec.seed, INIT));
+        let weights = weights.init_for(&spec.architecture, spec.decoder);
         Self {
-            weights: Weights::init(d_in, spec.d_sae, sample, &mut Rng::new(spec.seed, INIT)),
-            adam: Adam::new(d_in, spec.d_sae),
+            adam: Adam::new(&weights),
+            weights,
             position: Position::default(),
             tokens: 0,
             seconds: 0.0,
             scale,
+            threshold: 0.0,
             last_fired: vec![0; spec.d_sae],
             recent: Sums::new(d_in),
         }
@@ -63,8 +74,8 @@ impl State {
     /// One step on the batch `x`, with `progress` (0 to 1) of the budget used.
     pub fn step(&mut self, spec: &TrainSpec, x: &[f32], progress: f64) -> Result<()> {
         let d_in = self.weights.d_in;
-        let (rate, l1) = spec.schedule(progress);
-        let (sums, gradients) = self.gradients(spec, x, l1);
+        let (rate, penalty) = spec.schedule(progress);
+        let Outcome { sums, gradients, least } = self.gradients(spec, x, penalty);
         if !(sums.squared_error.is_finite() && gradients.b_dec.iter().all(|g| g.is_finite())) {
             return Err(Error::invalid(format!(
                 "training diverged at step {}, after {} tokens: the loss is no longer a number; lower --lr, now {}",
@@ -73,7 +84,17 @@ impl State {
                 spec.learning_rate
             )));
         }
-        self.adam.step(&mut self.weights, &gradients, spec.learning_rate * rate);
+        self.adam.step(&mut self.weights, &gradients, spec.learning_rate * rate, spec.decoder, spec.clip);
+        match (&spec.architecture, least) {
+            // Below zero a threshold would let negative pre-activations through.
+            (Architecture::JumpRelu(_), _) => {
+                self.weights.vectors.iter_mut().flatten().for_each(|threshold| *threshold = threshold.max(0.0));
+            }
+            (Architecture::BatchTopK(batch) | Architecture::Matryoshka { batch, .. }, Some(least)) => {
+                self.threshold += batch.threshold_rate * (f64::from(least) - self.threshold);
+            }
+            _ => {}
+        }
         self.tokens += (x.len() / d_in) as u64;
         for (last, _) in self.last_fired.iter_mut().zip(&gradients.fired).filter(|(_, fired)| **fired) {
             *last = self.tokens;
@@ -83,22 +104,43 @@ impl State {
         Ok(())
     }
 
-    fn gradients(&self, spec: &TrainSpec, x: &[f32], l1_factor: f64) -> (Sums, Gradients) {
+    /// Each kind is a choice of latents or a rule for them, and its loss.
+    fn gradients(&self, spec: &TrainSpec, x: &[f32], warmth: f64) -> Outcome {
+        let (lengths, dead) = (self.weights.lengths(spec.decoder), self.dead(spec));
+        let task = Task { weights: &self.weights, lengths: &lengths, x, dead: &dead };
         let auxiliary_k = spec.auxiliary_k.unwrap_or(self.weights.d_in / 2);
-        let mut loss = Loss { l1: 0.0, auxiliary: spec.auxiliary as f32, auxiliary_k };
-        let selection = match spec.architecture {
-            Architecture::TopK { k } => Selection::TopK(k),
-            Architecture::Standard { l1, .. } => {
-                loss.l1 = (l1 * l1_factor) as f32;
-                // Few latents are known to fire only once there is a past; without one, all may.
-                let few = self.recent.l0() < SPARSE * spec.d_sae as f64;
-                if !few {
-                    return dense::gradients(&self.weights, x, &loss);
-                }
-                Selection::Positive
+        let auxiliary = Auxiliary { weight: spec.auxiliary as f32, k: auxiliary_k };
+        let among_batch = |batch: &Batch| Choice::Batch((batch.k * task.tokens() as f64) as usize);
+        let all = [spec.d_sae];
+        match &spec.architecture {
+            Architecture::TopK { k } => sparse::gradients(&task, Choice::Token(*k), &all, 0.0, auxiliary),
+            Architecture::BatchTopK(batch) => sparse::gradients(&task, among_batch(batch), &all, 0.0, auxiliary),
+            Architecture::Matryoshka { batch, widths } => {
+                sparse::gradients(&task, among_batch(batch), widths, 0.0, auxiliary)
             }
+            Architecture::Standard { l1, .. } => {
+                let l1 = (l1 * warmth) as f32;
+                // Few latents are known to fire only once there is a past; without one, all may.
+                match self.recent.l0() < SPARSE * spec.d_sae as f64 {
+                    true => sparse::gradients(&task, Choice::Positive, &all, l1, Auxiliary::NONE),
+                    false => dense::gradients(&task, &Relu { l1 }),
+                }
+            }
+            Architecture::Gated { l1, .. } => dense::gradients(&task, &Gated::new(&self.weights, (l1 * warmth) as f32)),
+            Architecture::JumpRelu(jump) => dense::gradients(&task, &JumpRelu::new(&task, jump, warmth as f32)),
+        }
+    }
+
+    /// The SAE for activations as they come, with decoder rows of length 1, and its activation.
+    pub fn finish(self, spec: &TrainSpec) -> (Weights, Activation) {
+        let factor = if spec.layer_norm { 1.0 } else { self.scale };
+        // A running mean that began at 0 is too small by what 0 still weighs in it. SAELens, with longer runs, leaves it.
+        let rate = match &spec.architecture {
+            Architecture::BatchTopK(batch) | Architecture::Matryoshka { batch, .. } => batch.threshold_rate,
+            _ => 1.0,
         };
-        sparse::gradients(&self.weights, x, selection, &loss, &self.dead(spec))
+        let threshold = self.threshold / (1.0 - (1.0 - rate).powf(self.adam.steps.max(1) as f64));
+        self.weights.finish(&spec.architecture, spec.decoder, factor, threshold)
     }
 
     /// Latents that have not fired for long.
