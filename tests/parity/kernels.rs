@@ -9,16 +9,12 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use prunelens::bench::kernels::{Sizes, measure};
-use prunelens_core::{
-    compare::matching::Matching,
-    prune::Sparsity,
-    sae::{DeviceSae, Latents, Sae},
-};
+use prunelens_core::{compare::matching::Matching, prune::Sparsity, sae::Latents};
 use prunelens_kernels::{
     Group, Ranks,
     columns::add_squares,
     cut,
-    device::{self, Backend, Buffer, DeviceRanks, Lists, Matrix, Pairs, Route, Values},
+    device::{self, Backend, Buffer, DeviceRanks, Largest, Lists, Matrix, Pairs, Route, Values},
     encode::{self, Encoder, Gate, STEPS},
     losses::{kl_divergence, log_sum_exp},
     ops, ranks as order,
@@ -424,6 +420,53 @@ fn parts_of_tensors() {
     }
 }
 
+/// Blocks of a table taken in any order, with many equal numbers, negative ones, none at all, and zeros of both signs.
+#[test]
+fn largest_numbers_of_a_table() {
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
+    for (n, m) in [(1, 1), (70, 300), (300, 70), (129, 129)] {
+        let mut table = eighths(n * m, 3);
+        table.iter_mut().step_by(11).for_each(|v| *v = -0.0);
+        table.iter_mut().skip(5).step_by(13).for_each(|v| *v = f32::NAN);
+        table.chunks_mut(m).skip(2).step_by(40).for_each(|row| row.iter_mut().for_each(|v| *v = -v.abs() - 1.0));
+        let there = tensor(backend, "f32", &table, m);
+        // A table of things with themselves is symmetric, and here its diagonal has the largest number.
+        let own: Vec<f32> =
+            (0..n * n).map(|i| if i / n == i % n { 99.0 } else { ((i / n) * (i % n) % 7) as f32 }).collect();
+        let own_there = tensor(backend, "f32", &own, n);
+        let [rows, columns, both] = [n, m, n].map(|len| Largest::new(backend, len).unwrap());
+        let (high, wide) = (n.div_ceil(2), m.div_ceil(3));
+        for row in (0..n).step_by(high).rev() {
+            let high = high.min(n - row);
+            for column in (0..m).step_by(wide) {
+                let block = there.narrow(0, row, high).unwrap().narrow(1, column, wide.min(m - column)).unwrap();
+                device::raise_largest(backend, &block, (row, column), &rows, Some(&columns)).unwrap();
+            }
+            let block = own_there.narrow(0, row, high).unwrap().narrow(1, row, n - row).unwrap();
+            device::raise_largest(backend, &block, (row, row), &both, None).unwrap();
+        }
+        // The first among equals; what is no number is passed over.
+        let largest = |values: &mut dyn Iterator<Item = f32>| {
+            (0..).zip(values).filter(|(_, v)| !v.is_nan()).fold(None, |best: Option<(u32, f32)>, (at, v)| match best {
+                Some((_, other)) if other >= v => best,
+                _ => Some((at, v)),
+            })
+        };
+        let of_rows: Vec<_> = table.chunks(m).map(|row| largest(&mut row.iter().copied())).collect();
+        let of_columns: Vec<_> =
+            (0..m).map(|column| largest(&mut table.iter().skip(column).step_by(m).copied())).collect();
+        let without_itself =
+            |i: usize| (0..n).map(move |j| (i, j)).map(|(i, j)| if i == j { f32::NAN } else { own[i * n + j] });
+        let of_both: Vec<_> = (0..n).map(|i| largest(&mut without_itself(i))).collect();
+        assert_eq!(rows.found(backend).unwrap(), of_rows, "{n}x{m}");
+        assert_eq!(columns.found(backend).unwrap(), of_columns, "{n}x{m}");
+        assert_eq!(both.found(backend).unwrap(), of_both, "{n}");
+        // Beyond the table.
+        assert!(device::raise_largest(backend, &there, (1, 0), &rows, Some(&columns)).is_err());
+    }
+}
+
 /// Dictionaries matched where they lie.
 #[test]
 fn matches_of_dictionaries() {
@@ -439,9 +482,8 @@ fn matches_of_dictionaries() {
     };
     let (a, b) = (sae(1), sae(40));
     let quiet = &mut || Ok(());
-    let want = Matching::new(&a, &b, quiet).unwrap();
-    let on_device = |sae: Sae| DeviceSae::new(backend.clone(), Arc::new(sae)).unwrap();
-    let got = Matching::new(&on_device(a), &on_device(b), quiet).unwrap();
+    let want = Matching::new(&a, &b, &*ops::on(None), quiet).unwrap();
+    let got = Matching::new(&a, &b, &*ops::on(Some(backend)), quiet).unwrap();
     for latent in 0..300 {
         let (want, got) = (want.get(latent).unwrap(), got.get(latent).unwrap());
         assert_eq!((got.latent, got.mutual), (want.latent, want.mutual));

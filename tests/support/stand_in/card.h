@@ -200,6 +200,13 @@ T atomicAdd(T* at, T value) {
     return before;
 }
 
+template <class T>
+T atomicMax(T* at, T value) {
+    T before = *at;
+    if (value > before) *at = value;
+    return before;
+}
+
 inline float __uint_as_float(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);

@@ -13,6 +13,7 @@ mod lists;
 mod losses;
 mod mask;
 mod memory;
+mod nearest;
 mod paths;
 mod prune;
 
@@ -26,6 +27,7 @@ pub use lists::{Lists, Top, active, top_k};
 pub use losses::{Losses, losses};
 pub use mask::{mask, row_norms};
 pub use memory::{Buffer, DeviceRanks, Element, Float, Mask, Matrix, Memory, Values};
+pub use nearest::{Largest, raise_largest};
 pub use paths::{Pairs, paths, survivors};
 pub use prune::{column_squares, prune, ranks};
 
