@@ -361,28 +361,52 @@ fn pruned_weights() {
 fn losses_of_logits() {
     let Some(backend) = backend() else { return };
     let backend = &*backend;
-    for (name, rows, width) in [("f32", 1, 1), ("f32", 3, 1023), ("bf16", 2, 5000), ("f16", 2, 257), ("f32", 1, 50_257)]
-    {
-        let (p, q) = (eighths(rows * width, 1), eighths(rows * width, 2));
-        // The last row has no target.
-        let targets: Vec<u32> = (0..rows)
-            .map(|row| if row > 0 && row + 1 == rows { u32::MAX } else { (row * 31 % width) as u32 })
-            .collect();
-        let (p_there, q_there) = (tensor(backend, name, &p, width), tensor(backend, name, &q, width));
-        let got = device::losses(backend, &p_there, &q_there, &targets).unwrap();
-        // One row of q for all.
-        let first = q_there.narrow(0, 0, 1).unwrap();
-        let beside_first = device::losses(backend, &p_there, &first, &targets).unwrap();
-        let all_first = first.broadcast_as(p_there.shape()).unwrap().contiguous().unwrap();
-        assert_eq!(beside_first, device::losses(backend, &p_there, &all_first, &targets).unwrap());
-        for (row, got) in got.iter().enumerate() {
-            let (p, q) = (&p[row * width..][..width], &q[row * width..][..width]);
-            let (p_lse, q_lse) = (log_sum_exp(p), log_sum_exp(q));
-            let at = targets[row] as usize;
-            let ce = |lse: f32, logits: &[f32]| logits.get(at).map_or(0.0, |logit| lse - logit);
-            let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
-            assert!(close(got.kl_div, kl_divergence(p, p_lse, q, q_lse)), "{name} {rows}x{width} {got:?}");
-            assert!(close(got.ce_p, ce(p_lse, p)) && close(got.ce_q, ce(q_lse, q)), "{name} {rows}x{width} {got:?}");
+    // Widths with and without loads of several numbers; rising logits correct every sum at every step.
+    let rising =
+        |len: usize, width: usize| (0..len).map(|i| (i % width / 64) as f32 / 8.0 + 20.0).collect::<Vec<f32>>();
+    let sizes =
+        [("f32", 1, 1), ("f32", 3, 1023), ("f32", 2, 4100), ("bf16", 2, 5000), ("f16", 2, 257), ("f16", 3, 256)];
+    for (name, rows, width) in sizes.into_iter().chain([("f32", 1, 50_257), ("bf16", 2, 8), ("f32", 2, 40_960)]) {
+        for (p, cap) in [
+            (eighths(rows * width, 1), None),
+            (eighths(rows * width, 1), Some(2.5)),
+            (rising(rows * width, width), None),
+        ] {
+            // What the type holds.
+            let stored = |values: &[f32]| floats(&tensor(backend, name, values, width));
+            let (p, q) = (stored(&p), stored(&eighths(rows * width, 2)));
+            // The last row has no target.
+            let targets: Vec<u32> = (0..rows)
+                .map(|row| if row > 0 && row + 1 == rows { u32::MAX } else { (row * 31 % width) as u32 })
+                .collect();
+            let (p_there, q_there) = (tensor(backend, name, &p, width), tensor(backend, name, &q, width));
+            let losses = |p: Option<&Tensor>, q: &Tensor| {
+                device::compare(backend, p, q, cap, &targets).unwrap().to_vec(backend).unwrap()
+            };
+            let got = losses(Some(&p_there), &q_there);
+            // One row of q for all.
+            let first = q_there.narrow(0, 0, 1).unwrap();
+            let all_first = first.broadcast_as(p_there.shape()).unwrap().contiguous().unwrap();
+            assert_eq!(losses(Some(&p_there), &first), losses(Some(&p_there), &all_first));
+            // Nothing lies between a row and itself; without other rows there are cross-entropies alone.
+            assert!(losses(Some(&q_there), &q_there).iter().all(|row| row.kl_div == 0.0 && row.ce_p == row.ce_q));
+            let alone = losses(None, &q_there);
+            assert!(alone.iter().zip(&got).all(|(a, b)| (a.kl_div, a.ce_p, a.ce_q) == (0.0, 0.0, b.ce_q)));
+            let capped = |row: &[f32]| -> Vec<f32> {
+                row.iter().map(|v| cap.map_or(*v, |cap| cap as f32 * (v / cap as f32).tanh())).collect()
+            };
+            for (row, got) in got.iter().enumerate() {
+                let (p, q) = (capped(&p[row * width..][..width]), capped(&q[row * width..][..width]));
+                let (p_lse, q_lse) = (log_sum_exp(&p), log_sum_exp(&q));
+                let at = targets[row] as usize;
+                let ce = |lse: f32, logits: &[f32]| logits.get(at).map_or(0.0, |logit| lse - logit);
+                let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+                assert!(close(got.kl_div, kl_divergence(&p, p_lse, &q, q_lse)), "{name} {rows}x{width} {got:?}");
+                assert!(
+                    close(got.ce_p, ce(p_lse, &p)) && close(got.ce_q, ce(q_lse, &q)),
+                    "{name} {rows}x{width} {got:?}"
+                );
+            }
         }
     }
 }

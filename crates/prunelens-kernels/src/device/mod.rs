@@ -24,7 +24,7 @@ use candle_core::{DType, Device, Tensor};
 pub use decode::decode;
 pub use encode::{Encoder, Route, encode};
 pub use lists::{Lists, Top, active, top_k};
-pub use losses::{Losses, losses};
+pub use losses::{DeviceLosses, Losses, compare, losses};
 pub use mask::{mask, row_norms};
 pub use memory::{Buffer, DeviceRanks, Element, Float, Mask, Matrix, Memory, Values};
 pub use nearest::{Largest, raise_largest};
