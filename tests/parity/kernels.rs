@@ -328,11 +328,19 @@ fn long_groups_take_wide_ranks() {
 fn sums_of_squares() {
     let Some(backend) = backend() else { return };
     let backend = &*backend;
-    for (name, rows, columns) in [("f32", 5, 3), ("bf16", 1, 300), ("f16", 37, 65)] {
+    // Columns with and without loads of several numbers, rows of one block and of many.
+    for (name, rows, columns) in
+        [("f32", 5, 3), ("bf16", 1, 300), ("f16", 37, 65), ("f32", 200, 132), ("bf16", 1000, 264), ("f16", 33, 2048)]
+    {
         let x = eighths(rows * columns, 6);
         let mut want = vec![0.0; columns];
         add_squares(&mut want, &x);
-        assert_eq!(device::column_squares(backend, &tensor(backend, name, &x, columns)).unwrap(), want);
+        let there = tensor(backend, name, &x, columns);
+        assert_eq!(device::column_squares(backend, &there).unwrap(), want, "{name} {rows}x{columns}");
+        // Onto what was summed before.
+        let sums = Buffer::from_slice(backend, &want).unwrap();
+        device::add_column_squares(backend, &there, &sums).unwrap();
+        assert!(sums.to_vec(backend).unwrap().iter().zip(&want).all(|(twice, once)| *twice == 2.0 * once));
     }
 }
 

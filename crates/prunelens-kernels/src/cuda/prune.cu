@@ -92,25 +92,44 @@ __device__ void ranks(const W* weight, const float* norms, u64 groups, u32 len, 
 FOR_WEIGHTS_AND_RANKS(ENTRY)
 #undef ENTRY
 
-// Sum of squares of each column of `x [rows, columns]`. A block takes 32 columns; its eight warps take rows in turn, and
-// what they found is added in their order.
-template <class W>
-__device__ void column_squares(const W* x, u64 rows, u64 columns, double* out) {
+// Sums of squares of the columns of `x [rows, columns]`, over some rows a block: `parts [gridDim.y, columns]`. A lane takes
+// `N` neighbouring columns in one load, a warp 32 times as many; the eight warps of a block take rows in turn, and what they
+// found is added in their order. `N` divides the columns.
+template <u32 N, class W>
+__device__ void column_squares(const W* x, u64 rows, u64 columns, double* parts) {
     __shared__ double of_warp[WARPS][WARP];
     u32 lane = threadIdx.x % WARP;
     u32 warp = threadIdx.x / WARP;
-    u64 column = (u64)blockIdx.x * WARP + lane;
-    double sum = 0.0;
+    u64 column = ((u64)blockIdx.x * WARP + lane) * N;
+    u64 count = (rows + gridDim.y - 1) / gridDim.y;
+    u64 end = (blockIdx.y + 1) * count < rows ? (blockIdx.y + 1) * count : rows;
+    double sums[N] = {};
     if (column < columns)
-        for (u64 row = warp; row < rows; row += WARPS) {
-            double value = widen(x[row * columns + column]);
-            sum += value * value;
+        for (u64 row = blockIdx.y * count + warp; row < end; row += WARPS) {
+            Several<W, N> values = several<N>(x, row * columns + column);
+            for (u32 i = 0; i < N; i++) {
+                double value = widen(values.at[i]);
+                sums[i] += value * value;
+            }
         }
-    of_warp[warp][lane] = sum;
-    __syncthreads();
-    if (warp != 0 || column >= columns) return;
-    for (u32 other = 1; other < WARPS; other++) sum += of_warp[other][lane];
-    out[column] = sum;
+    for (u32 i = 0; i < N; i++) {
+        __syncthreads();
+        of_warp[warp][lane] = sums[i];
+        __syncthreads();
+        if (warp != 0 || column >= columns) continue;
+        double sum = sums[i];
+        for (u32 other = 1; other < WARPS; other++) sum += of_warp[other][lane];
+        parts[blockIdx.y * columns + column + i] = sum;
+    }
+}
+
+// Add the parts of each column in their order, and the whole to what was summed before.
+extern "C" __global__ void add_parts(const double* parts, u64 count, u64 columns, double* sums) {
+    for (u64 column = first_index(); column < columns; column += index_step()) {
+        double sum = 0.0;
+        for (u64 part = 0; part < count; part++) sum += parts[part * columns + column];
+        sums[column] += sum;
+    }
 }
 
 // Weights without the `n` lowest scores of every `m` consecutive ones: a thread takes a weight and counts those that go
@@ -137,8 +156,11 @@ __device__ void few_of_many(const W* weight, const float* norms, u64 len, u64 co
 
 #define ENTRY(NAME, W)                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                  \
-        column_squares_##NAME(const W* x, u64 rows, u64 columns, double* out) {                                        \
-        column_squares(x, rows, columns, out);                                                                         \
+        column_squares_##NAME(const W* x, u64 rows, u64 columns, u32 several, double* parts) {                         \
+        if (several)                                                                                                   \
+            column_squares<16 / sizeof(W)>(x, rows, columns, parts);                                                   \
+        else                                                                                                           \
+            column_squares<1>(x, rows, columns, parts);                                                                \
     }                                                                                                                  \
     extern "C" __global__ void few_of_many_##NAME(const W* weight, const float* norms, u64 len, u64 columns, u32 n,    \
                                                   u32 m, W* out) {                                                     \

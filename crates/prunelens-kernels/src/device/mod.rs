@@ -29,7 +29,7 @@ pub use mask::{mask, row_norms};
 pub use memory::{Buffer, DeviceRanks, Element, Float, Mask, Matrix, Memory, Values};
 pub use nearest::{Largest, raise_largest};
 pub use paths::{Pairs, paths, survivors};
-pub use prune::{column_squares, prune, ranks};
+pub use prune::{add_column_squares, column_squares, prune, ranks};
 
 use crate::error::{Error, Result};
 

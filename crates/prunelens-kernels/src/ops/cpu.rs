@@ -10,7 +10,6 @@ use super::{Compared, Later, Logits, Norm, Ops, Tables, softcap};
 use crate::{
     Act, Sparsity,
     attention::{self, Heads},
-    columns::add_squares,
     device::Backend,
     error::{Error, Result},
     losses::{kl_divergence, log_sum_exp},
@@ -112,12 +111,6 @@ impl Ops for Cpu {
             attention::causal(&qkv, batch, time, heads)
         };
         Ok(Tensor::from_vec(z, (batch * time, heads.heads * heads.width), qkv.device())?)
-    }
-
-    fn column_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
-        let mut squares = vec![0.0; x.dim(1)?];
-        with_f32(&x.to_dtype(DType::F32)?, |x| add_squares(&mut squares, x))?;
-        Ok(squares)
     }
 
     fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {

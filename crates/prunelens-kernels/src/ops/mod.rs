@@ -63,9 +63,6 @@ pub trait Ops: Send + Sync + fmt::Debug {
         tables: Option<Tables>,
     ) -> Result<Tensor>;
 
-    /// Sum of squares of each column of `x [n, columns]`.
-    fn column_squares(&self, x: &Tensor) -> Result<Vec<f64>>;
-
     /// A copy of weights `[rows, columns]` without those of lowest score: `|w|` times the norm of its column, or `|w|` alone.
     fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor>;
 

@@ -63,10 +63,6 @@ impl Ops for OnDevice {
         Ok(z.transpose(1, 2)?.reshape((batch * time, heads.heads * heads.width))?)
     }
 
-    fn column_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
-        device::column_squares(&*self.0, x)
-    }
-
     fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {
         device::prune(&*self.0, weight, norms, sparsity)
     }
