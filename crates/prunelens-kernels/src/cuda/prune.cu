@@ -6,6 +6,24 @@
 constexpr u32 DIGITS = 256;
 constexpr u32 THREADS = 256;
 constexpr u32 WARPS = THREADS / WARP;
+// Keys that a thread moves between two meetings of its block.
+constexpr u32 TURNS = 4;
+
+// The sum of the counts of all threads before this one; a block has one thread for each digit.
+__device__ u32 sum_before(u32 count) {
+    __shared__ u32 of_warp[WARPS];
+    u32 lane = threadIdx.x % WARP;
+    u32 sum = count;
+    for (u32 step = 1; step < WARP; step *= 2) {
+        u32 below = __shfl_up_sync(ALL_LANES, sum, step);
+        if (lane >= step) sum += below;
+    }
+    if (lane == WARP - 1) of_warp[threadIdx.x / WARP] = sum;
+    __syncthreads();
+    for (u32 warp = 0; warp < threadIdx.x / WARP; warp++) sum += of_warp[warp];
+    __syncthreads();
+    return sum - count;
+}
 
 // One block ranks one group at a time: a stable sort of the scores by their four bytes, the last byte first. A score is not
 // negative, so its bits order like the number, and equal scores keep the order of their indices.
@@ -15,10 +33,12 @@ constexpr u32 WARPS = THREADS / WARP;
 template <class W, class R>
 __device__ void ranks(const W* weight, const float* norms, u64 groups, u32 len, u64 group_stride, u64 stride, u32* keys,
                       u32* places, R* out) {
+    // Where the next key of each digit goes; and of each digit, how many keys the warps before have in the part at hand.
     __shared__ u32 starts[DIGITS];
     __shared__ u32 of_warp[WARPS][DIGITS];
     u32 lane = threadIdx.x % WARP;
     u32 warp = threadIdx.x / WARP;
+    u32 lower = (1u << lane) - 1;
     u64 scratch = (u64)blockIdx.x * 2 * len;
     for (u64 group = blockIdx.x; group < groups; group += gridDim.x) {
         u32* from_keys = keys + scratch;
@@ -35,39 +55,50 @@ __device__ void ranks(const W* weight, const float* norms, u64 groups, u32 len, 
         for (u32 shift = 0; shift < 32; shift += 8) {
             starts[threadIdx.x] = 0;
             __syncthreads();
-            for (u32 i = threadIdx.x; i < len; i += THREADS) atomicAdd(&starts[(from_keys[i] >> shift) & (DIGITS - 1)], 1u);
-            __syncthreads();
-            if (threadIdx.x == 0) {
-                u32 total = 0;
-                for (u32 digit = 0; digit < DIGITS; digit++) {
-                    u32 count = starts[digit];
-                    starts[digit] = total;
-                    total += count;
-                }
-            }
-            __syncthreads();
             for (u32 start = 0; start < len; start += THREADS) {
                 u32 i = start + threadIdx.x;
-                bool inside = i < len;
-                u32 key = inside ? from_keys[i] : 0;
-                // Beyond the end: a digit that no key has.
-                u32 digit = inside ? (key >> shift) & (DIGITS - 1) : DIGITS;
+                // Beyond the end: a digit that no key has. Many keys of a warp share a digit, and are counted together.
+                u32 digit = i < len ? (from_keys[i] >> shift) & (DIGITS - 1) : DIGITS;
+                u32 like = __match_any_sync(ALL_LANES, digit);
+                if (i < len && (like & lower) == 0) atomicAdd(&starts[digit], (u32)__popc(like));
+            }
+            __syncthreads();
+            starts[threadIdx.x] = sum_before(starts[threadIdx.x]);
+            // A warp takes `TURNS` times 32 neighbouring keys.
+            for (u32 start = 0; start < len; start += THREADS * TURNS) {
                 for (u32 w = 0; w < WARPS; w++) of_warp[w][threadIdx.x] = 0;
                 __syncthreads();
-                u32 like = __match_any_sync(ALL_LANES, digit);
-                u32 before = __popc(like & ((1u << lane) - 1));
-                if (inside && before == 0) of_warp[warp][digit] = __popc(like);
-                __syncthreads();
-                if (inside) {
-                    u32 to = starts[digit] + before;
-                    for (u32 w = 0; w < warp; w++) to += of_warp[w][digit];
-                    to_keys[to] = key;
-                    to_places[to] = from_places[i];
+                u32 first = start + warp * WARP * TURNS + lane;
+                u32 key[TURNS];
+                // How many keys of the same digit this warp has before each.
+                u32 before[TURNS];
+                for (u32 turn = 0; turn < TURNS; turn++) {
+                    u32 i = first + turn * WARP;
+                    key[turn] = i < len ? from_keys[i] : 0;
+                    u32 digit = i < len ? (key[turn] >> shift) & (DIGITS - 1) : DIGITS;
+                    u32 like = __match_any_sync(ALL_LANES, digit);
+                    u32 found = i < len ? of_warp[warp][digit] : 0;
+                    before[turn] = found + __popc(like & lower);
+                    __syncwarp();
+                    if (i < len && (like & lower) == 0) of_warp[warp][digit] = found + __popc(like);
+                    __syncwarp();
                 }
                 __syncthreads();
-                u32 total = 0;
-                for (u32 w = 0; w < WARPS; w++) total += of_warp[w][threadIdx.x];
-                starts[threadIdx.x] += total;
+                u32 next = starts[threadIdx.x];
+                for (u32 w = 0; w < WARPS; w++) {
+                    u32 count = of_warp[w][threadIdx.x];
+                    of_warp[w][threadIdx.x] = next;
+                    next += count;
+                }
+                starts[threadIdx.x] = next;
+                __syncthreads();
+                for (u32 turn = 0; turn < TURNS; turn++) {
+                    u32 i = first + turn * WARP;
+                    if (i >= len) continue;
+                    u32 to = of_warp[warp][(key[turn] >> shift) & (DIGITS - 1)] + before[turn];
+                    to_keys[to] = key[turn];
+                    to_places[to] = from_places[i];
+                }
                 __syncthreads();
             }
             u32* spare = from_keys;
@@ -84,7 +115,7 @@ __device__ void ranks(const W* weight, const float* norms, u64 groups, u32 len, 
 }
 
 #define ENTRY(NAME, W, R)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(256)                                                                  \
+    extern "C" __global__ void __launch_bounds__(256, 4)                                                               \
         ranks_##NAME(const W* weight, const float* norms, u64 groups, u32 len, u64 group_stride, u64 stride,           \
                      u32* keys, u32* places, R* out) {                                                                 \
         ranks(weight, norms, groups, len, group_stride, stride, keys, places, out);                                    \

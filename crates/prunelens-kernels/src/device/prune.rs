@@ -10,7 +10,7 @@ use crate::{
 
 /// Groups that are sorted at the same time, and the scratch memory they may take together.
 const GROUPS: usize = 2048;
-const SCRATCH: usize = 1 << 28;
+const SCRATCH: usize = 1 << 29;
 
 /// Ranks of weights `[rows, columns]` by their magnitude times the norm of what changes inside a group (magnitude alone
 /// without norms). As [`ranks`](crate::ranks::ranks).
