@@ -181,7 +181,7 @@ impl Engine {
             Background::Match => match &session.trained {
                 Some(trained) => {
                     let tick = &mut || yield_to(live, &mailbox);
-                    Matching::new(&*session.sae, &**trained, tick).map(|found| {
+                    Matching::new(&*session.sae, &**trained, &*session.original.ops, tick).map(|found| {
                         live.matching = Some(found);
                         live.tell();
                     })

@@ -13,16 +13,12 @@ use prunelens::bench::{
     Report,
     kernels::{Sizes, measure},
 };
-use prunelens_core::{
-    compare::matching::Matching,
-    prune::Sparsity,
-    sae::{DeviceSae, Latents, Sae},
-};
+use prunelens_core::{compare::matching::Matching, prune::Sparsity, sae::Latents};
 use prunelens_kernels::{
     Group, Ranks,
     columns::add_squares,
     cut,
-    device::{self, Backend, Buffer, DeviceRanks, Lists, Matrix, Pairs, Route, Values},
+    device::{self, Backend, Buffer, DeviceRanks, Largest, Lists, Matrix, Pairs, Route, Values},
     encode::{self, Encoder, Gate, STEPS},
     losses::{kl_divergence, log_sum_exp},
     ops, ranks as order,
@@ -352,11 +348,19 @@ fn long_groups_take_wide_ranks() {
 fn sums_of_squares() {
     let Some(backend) = backend() else { return };
     let backend = &*backend;
-    for (name, rows, columns) in [("f32", 5, 3), ("bf16", 1, 300), ("f16", 37, 65)] {
+    // Columns with and without loads of several numbers, rows of one block and of many.
+    for (name, rows, columns) in
+        [("f32", 5, 3), ("bf16", 1, 300), ("f16", 37, 65), ("f32", 200, 132), ("bf16", 1000, 264), ("f16", 33, 2048)]
+    {
         let x = eighths(rows * columns, 6);
         let mut want = vec![0.0; columns];
         add_squares(&mut want, &x);
-        assert_eq!(device::column_squares(backend, &tensor(backend, name, &x, columns)).unwrap(), want);
+        let there = tensor(backend, name, &x, columns);
+        assert_eq!(device::column_squares(backend, &there).unwrap(), want, "{name} {rows}x{columns}");
+        // Onto what was summed before.
+        let sums = Buffer::from_slice(backend, &want).unwrap();
+        device::add_column_squares(backend, &there, &sums).unwrap();
+        assert!(sums.to_vec(backend).unwrap().iter().zip(&want).all(|(twice, once)| *twice == 2.0 * once));
     }
 }
 
@@ -385,28 +389,52 @@ fn pruned_weights() {
 fn losses_of_logits() {
     let Some(backend) = backend() else { return };
     let backend = &*backend;
-    for (name, rows, width) in [("f32", 1, 1), ("f32", 3, 1023), ("bf16", 2, 5000), ("f16", 2, 257), ("f32", 1, 50_257)]
-    {
-        let (p, q) = (eighths(rows * width, 1), eighths(rows * width, 2));
-        // The last row has no target.
-        let targets: Vec<u32> = (0..rows)
-            .map(|row| if row > 0 && row + 1 == rows { u32::MAX } else { (row * 31 % width) as u32 })
-            .collect();
-        let (p_there, q_there) = (tensor(backend, name, &p, width), tensor(backend, name, &q, width));
-        let got = device::losses(backend, &p_there, &q_there, &targets).unwrap();
-        // One row of q for all.
-        let first = q_there.narrow(0, 0, 1).unwrap();
-        let beside_first = device::losses(backend, &p_there, &first, &targets).unwrap();
-        let all_first = first.broadcast_as(p_there.shape()).unwrap().contiguous().unwrap();
-        assert_eq!(beside_first, device::losses(backend, &p_there, &all_first, &targets).unwrap());
-        for (row, got) in got.iter().enumerate() {
-            let (p, q) = (&p[row * width..][..width], &q[row * width..][..width]);
-            let (p_lse, q_lse) = (log_sum_exp(p), log_sum_exp(q));
-            let at = targets[row] as usize;
-            let ce = |lse: f32, logits: &[f32]| logits.get(at).map_or(0.0, |logit| lse - logit);
-            let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
-            assert!(close(got.kl_div, kl_divergence(p, p_lse, q, q_lse)), "{name} {rows}x{width} {got:?}");
-            assert!(close(got.ce_p, ce(p_lse, p)) && close(got.ce_q, ce(q_lse, q)), "{name} {rows}x{width} {got:?}");
+    // Widths with and without loads of several numbers; rising logits correct every sum at every step.
+    let rising =
+        |len: usize, width: usize| (0..len).map(|i| (i % width / 64) as f32 / 8.0 + 20.0).collect::<Vec<f32>>();
+    let sizes =
+        [("f32", 1, 1), ("f32", 3, 1023), ("f32", 2, 4100), ("bf16", 2, 5000), ("f16", 2, 257), ("f16", 3, 256)];
+    for (name, rows, width) in sizes.into_iter().chain([("f32", 1, 50_257), ("bf16", 2, 8), ("f32", 2, 40_960)]) {
+        for (p, cap) in [
+            (eighths(rows * width, 1), None),
+            (eighths(rows * width, 1), Some(2.5)),
+            (rising(rows * width, width), None),
+        ] {
+            // What the type holds.
+            let stored = |values: &[f32]| floats(&tensor(backend, name, values, width));
+            let (p, q) = (stored(&p), stored(&eighths(rows * width, 2)));
+            // The last row has no target.
+            let targets: Vec<u32> = (0..rows)
+                .map(|row| if row > 0 && row + 1 == rows { u32::MAX } else { (row * 31 % width) as u32 })
+                .collect();
+            let (p_there, q_there) = (tensor(backend, name, &p, width), tensor(backend, name, &q, width));
+            let losses = |p: Option<&Tensor>, q: &Tensor| {
+                device::compare(backend, p, q, cap, &targets).unwrap().to_vec(backend).unwrap()
+            };
+            let got = losses(Some(&p_there), &q_there);
+            // One row of q for all.
+            let first = q_there.narrow(0, 0, 1).unwrap();
+            let all_first = first.broadcast_as(p_there.shape()).unwrap().contiguous().unwrap();
+            assert_eq!(losses(Some(&p_there), &first), losses(Some(&p_there), &all_first));
+            // Nothing lies between a row and itself; without other rows there are cross-entropies alone.
+            assert!(losses(Some(&q_there), &q_there).iter().all(|row| row.kl_div == 0.0 && row.ce_p == row.ce_q));
+            let alone = losses(None, &q_there);
+            assert!(alone.iter().zip(&got).all(|(a, b)| (a.kl_div, a.ce_p, a.ce_q) == (0.0, 0.0, b.ce_q)));
+            let capped = |row: &[f32]| -> Vec<f32> {
+                row.iter().map(|v| cap.map_or(*v, |cap| cap as f32 * (v / cap as f32).tanh())).collect()
+            };
+            for (row, got) in got.iter().enumerate() {
+                let (p, q) = (capped(&p[row * width..][..width]), capped(&q[row * width..][..width]));
+                let (p_lse, q_lse) = (log_sum_exp(&p), log_sum_exp(&q));
+                let at = targets[row] as usize;
+                let ce = |lse: f32, logits: &[f32]| logits.get(at).map_or(0.0, |logit| lse - logit);
+                let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+                assert!(close(got.kl_div, kl_divergence(&p, p_lse, &q, q_lse)), "{name} {rows}x{width} {got:?}");
+                assert!(
+                    close(got.ce_p, ce(p_lse, &p)) && close(got.ce_q, ce(q_lse, &q)),
+                    "{name} {rows}x{width} {got:?}"
+                );
+            }
         }
     }
 }
@@ -450,6 +478,53 @@ fn parts_of_tensors() {
     }
 }
 
+/// Blocks of a table taken in any order, with many equal numbers, negative ones, none at all, and zeros of both signs.
+#[test]
+fn largest_numbers_of_a_table() {
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
+    for (n, m) in [(1, 1), (70, 300), (300, 70), (129, 129)] {
+        let mut table = eighths(n * m, 3);
+        table.iter_mut().step_by(11).for_each(|v| *v = -0.0);
+        table.iter_mut().skip(5).step_by(13).for_each(|v| *v = f32::NAN);
+        table.chunks_mut(m).skip(2).step_by(40).for_each(|row| row.iter_mut().for_each(|v| *v = -v.abs() - 1.0));
+        let there = tensor(backend, "f32", &table, m);
+        // A table of things with themselves is symmetric, and here its diagonal has the largest number.
+        let own: Vec<f32> =
+            (0..n * n).map(|i| if i / n == i % n { 99.0 } else { ((i / n) * (i % n) % 7) as f32 }).collect();
+        let own_there = tensor(backend, "f32", &own, n);
+        let [rows, columns, both] = [n, m, n].map(|len| Largest::new(backend, len).unwrap());
+        let (high, wide) = (n.div_ceil(2), m.div_ceil(3));
+        for row in (0..n).step_by(high).rev() {
+            let high = high.min(n - row);
+            for column in (0..m).step_by(wide) {
+                let block = there.narrow(0, row, high).unwrap().narrow(1, column, wide.min(m - column)).unwrap();
+                device::raise_largest(backend, &block, (row, column), &rows, Some(&columns)).unwrap();
+            }
+            let block = own_there.narrow(0, row, high).unwrap().narrow(1, row, n - row).unwrap();
+            device::raise_largest(backend, &block, (row, row), &both, None).unwrap();
+        }
+        // The first among equals; what is no number is passed over.
+        let largest = |values: &mut dyn Iterator<Item = f32>| {
+            (0..).zip(values).filter(|(_, v)| !v.is_nan()).fold(None, |best: Option<(u32, f32)>, (at, v)| match best {
+                Some((_, other)) if other >= v => best,
+                _ => Some((at, v)),
+            })
+        };
+        let of_rows: Vec<_> = table.chunks(m).map(|row| largest(&mut row.iter().copied())).collect();
+        let of_columns: Vec<_> =
+            (0..m).map(|column| largest(&mut table.iter().skip(column).step_by(m).copied())).collect();
+        let without_itself =
+            |i: usize| (0..n).map(move |j| (i, j)).map(|(i, j)| if i == j { f32::NAN } else { own[i * n + j] });
+        let of_both: Vec<_> = (0..n).map(|i| largest(&mut without_itself(i))).collect();
+        assert_eq!(rows.found(backend).unwrap(), of_rows, "{n}x{m}");
+        assert_eq!(columns.found(backend).unwrap(), of_columns, "{n}x{m}");
+        assert_eq!(both.found(backend).unwrap(), of_both, "{n}");
+        // Beyond the table.
+        assert!(device::raise_largest(backend, &there, (1, 0), &rows, Some(&columns)).is_err());
+    }
+}
+
 /// Dictionaries matched where they lie.
 #[test]
 fn matches_of_dictionaries() {
@@ -465,9 +540,8 @@ fn matches_of_dictionaries() {
     };
     let (a, b) = (sae(1), sae(40));
     let quiet = &mut || Ok(());
-    let want = Matching::new(&a, &b, quiet).unwrap();
-    let on_device = |sae: Sae| DeviceSae::new(backend.clone(), Arc::new(sae)).unwrap();
-    let got = Matching::new(&on_device(a), &on_device(b), quiet).unwrap();
+    let want = Matching::new(&a, &b, &*ops::on(None), quiet).unwrap();
+    let got = Matching::new(&a, &b, &*ops::on(Some(backend)), quiet).unwrap();
     let mut others = 0;
     for latent in 0..300 {
         let (want, got) = (want.get(latent).unwrap(), got.get(latent).unwrap());

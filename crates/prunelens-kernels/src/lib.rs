@@ -18,6 +18,7 @@ pub mod kv_cache;
 pub mod latents;
 pub mod losses;
 pub mod matmul;
+pub mod nearest;
 pub mod ops;
 pub mod panel;
 pub mod panics;

@@ -70,8 +70,9 @@ pub fn inspect(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick:
     if let Some(path) = &args.save {
         save::save(&prompt, edited.as_ref(), path, args.force, tick)?;
     }
-    let matching =
-        session.trained.as_ref().map(|trained| Matching::new(&*session.sae, &**trained, tick)).transpose()?;
+    let matching = (session.trained.as_ref())
+        .map(|trained| Matching::new(&*session.sae, &**trained, &*session.original.ops, tick))
+        .transpose()?;
     let comparison = prompt.comparison(matching.as_ref());
     let text = if args.json {
         let mut object = json(session, &comparison, args.top);

@@ -19,6 +19,9 @@ namespace losses_file {
 namespace mask_file {
 #include "../../../crates/prunelens-kernels/src/cuda/mask.cu"
 }
+namespace nearest_file {
+#include "../../../crates/prunelens-kernels/src/cuda/nearest.cu"
+}
 namespace paths_file {
 #include "../../../crates/prunelens-kernels/src/cuda/paths.cu"
 }

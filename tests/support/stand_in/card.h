@@ -170,9 +170,17 @@ T __shfl_down_sync(uint32_t, T value, uint32_t step) {
 }
 
 template <class T>
+T __shfl_up_sync(uint32_t, T value, uint32_t step) {
+    uint32_t lane = threadIdx.x % 32;
+    return card::exchange(value, lane >= step ? lane - step : lane);
+}
+
+template <class T>
 T __shfl_sync(uint32_t, T value, uint32_t lane) {
     return card::exchange(value, lane);
 }
+
+inline void __syncwarp() { card::give(0); }
 
 // The lanes for which `holds(value of the lane)`.
 template <class T, class F>
@@ -197,6 +205,13 @@ template <class T>
 T atomicAdd(T* at, T value) {
     T before = *at;
     *at += value;
+    return before;
+}
+
+template <class T>
+T atomicMax(T* at, T value) {
+    T before = *at;
+    if (value > before) *at = value;
     return before;
 }
 

@@ -1,7 +1,7 @@
 //! Cross-entropy and KL divergence with a reconstruction put at the hook.
 
 use candle_core::Tensor;
-use prunelens_kernels::ops::{Compared, Logits};
+use prunelens_kernels::ops::{Compared, Later, Logits};
 
 use crate::{
     error::{Error, Result},
@@ -17,9 +17,10 @@ pub struct TokenLosses {
     pub kl: Vec<f32>,
 }
 
-/// Logits in memory at a time, in values: bounds the chunk whatever the vocabulary. A GPU wants more at once.
+/// Logits in memory at a time, in values: bounds the chunk whatever the vocabulary. A GPU wants more at once: 512 positions of
+/// a vocabulary of 256,000.
 const CHUNK_VALUES: usize = 1 << 22;
-const DEVICE_CHUNK_VALUES: usize = 1 << 25;
+const DEVICE_CHUNK_VALUES: usize = 1 << 27;
 
 /// Positions at a time where two models are compared.
 const ROWS_BETWEEN: usize = 32;
@@ -47,7 +48,7 @@ impl CleanPass {
         }
         tick()?;
         let logits = logits(model, &last, 0, n)?;
-        let ce = model.ops.cross_entropies(&logits, &targets)?;
+        let ce = model.ops.cross_entropies(&logits, &targets)?()?;
         Ok(Self { last, logits: Some(logits), targets, ce })
     }
 
@@ -81,7 +82,9 @@ impl CleanPass {
             return found.pop().ok_or_else(|| Error::invalid("no losses for a spliced pass"));
         };
         tick()?;
-        compare(model, clean, &logits(model, last, 0, last.dim(0)?)?, &self.targets)
+        let logits = logits(model, last, 0, last.dim(0)?)?;
+        let Compared { ce, kl } = model.ops.compare(clean, &logits, &self.targets)?()?;
+        Ok(TokenLosses { ce, kl })
     }
 }
 
@@ -97,46 +100,64 @@ pub fn losses(
     tick: Tick,
 ) -> Result<(Vec<f32>, Vec<TokenLosses>)> {
     let n = clean.dim(0)?;
-    let flops = (2 * model.config.d_model * model.config.d_vocab) as f64;
-    let values = if model.device.is_cpu() { CHUNK_VALUES } else { DEVICE_CHUNK_VALUES };
-    let rows = (values / model.config.d_vocab).min(tokens_at_once(flops, &model.device)).clamp(16, 512);
+    let rows = positions_at_once(model);
     let constant = |other: &&Tensor| if other.dim(0)? == 1 { logits(model, other, 0, 1).map(Some) } else { Ok(None) };
     let constant: Vec<Option<Logits>> = others.iter().map(constant).collect::<Result<_>>()?;
-    let mut clean_ce = Vec::with_capacity(n);
-    let mut all = vec![TokenLosses::default(); others.len()];
+    // Asked for at the end, so that a GPU never waits for whoever reads them.
+    let mut clean_ce = Vec::new();
+    let mut all: Vec<_> = others.iter().map(|_| Vec::new()).collect();
     for start in (0..n).step_by(rows) {
         tick()?;
         let len = rows.min(n - start);
         let targets = &targets[start..start + len];
         let clean = logits(model, clean, start, len)?;
         tick()?;
-        clean_ce.extend(model.ops.cross_entropies(&clean, targets)?);
+        clean_ce.push(model.ops.cross_entropies(&clean, targets)?);
         for ((other, constant), losses) in others.iter().zip(&constant).zip(&mut all) {
             tick()?;
-            let found = match constant {
-                Some(constant) => compare(model, &clean, constant, targets)?,
+            losses.push(match constant {
+                Some(constant) => model.ops.compare(&clean, constant, targets)?,
                 None => {
                     let other = logits(model, other, start, len)?;
                     tick()?;
-                    compare(model, &clean, &other, targets)?
+                    model.ops.compare(&clean, &other, targets)?
                 }
-            };
-            losses.ce.extend(found.ce);
-            losses.kl.extend(found.kl);
+            });
+            model.ops.await_previous()?;
         }
     }
-    Ok((clean_ce, all))
+    let mut ce = Vec::with_capacity(n);
+    for part in clean_ce {
+        ce.extend(part()?);
+    }
+    let whole = |parts: Vec<Later<Compared>>| {
+        let mut losses = TokenLosses::default();
+        for part in parts {
+            let Compared { ce, kl } = part()?;
+            losses.ce.extend(ce);
+            losses.kl.extend(kl);
+        }
+        Ok(losses)
+    };
+    Ok((ce, all.into_iter().map(whole).collect::<Result<_>>()?))
+}
+
+/// Positions whose logits exist at the same time, of two passes.
+pub fn positions_at_once(model: &Model) -> usize {
+    let vocab = model.config.d_vocab.max(1);
+    let most = if model.device.is_cpu() {
+        let flops = (2 * model.config.d_model * vocab) as f64;
+        (CHUNK_VALUES / vocab).min(tokens_at_once(flops, &model.device))
+    } else {
+        DEVICE_CHUNK_VALUES / vocab
+    };
+    most.clamp(16, 512)
 }
 
 /// Logits of some positions.
 fn logits(model: &Model, last: &Tensor, start: usize, len: usize) -> Result<Logits> {
-    model.ops.logits(model.logits(&last.narrow(0, start, len)?.contiguous()?)?.contiguous()?)
-}
-
-/// Losses of other logits against clean ones.
-fn compare(model: &Model, clean: &Logits, other: &Logits, targets: &[Option<u32>]) -> Result<TokenLosses> {
-    let Compared { ce, kl } = model.ops.compare(clean, other, targets)?;
-    Ok(TokenLosses { ce, kl })
+    let logits = model.uncapped_logits(&last.narrow(0, start, len)?.contiguous()?)?;
+    model.ops.logits(logits.contiguous()?, model.config.logit_softcap)
 }
 
 /// The token that follows each position of rows of equal length; none at a row's end.

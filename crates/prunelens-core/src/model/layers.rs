@@ -112,14 +112,6 @@ pub(super) fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
     tensor.as_ref().map(|t| with_f32(t, <[f32]>::to_vec)).transpose()
 }
 
-/// `cap tanh(x / cap)`.
-pub fn softcap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
-    Ok(match cap {
-        Some(cap) => ((x / cap)?.tanh()? * cap)?,
-        None => x,
-    })
-}
-
 /// Rotary positions. Tables grow with the longest text read: contexts of whole books are possible but rare.
 #[derive(Clone, Debug)]
 pub struct Rotary {

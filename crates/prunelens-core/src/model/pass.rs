@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use candle_core::{DType, Tensor};
+use prunelens_kernels::ops::softcap;
 
 use super::{
     Model, Norm, Tick,
@@ -188,8 +189,12 @@ impl Model {
         let mut shape = last.dims().to_vec();
         let width = shape.pop().unwrap_or(0);
         shape.push(self.config.d_vocab);
-        let x = self.ln_final.forward(&last.reshape(((), width))?, &*self.ops)?;
-        let logits = self.unembed.forward(&x)?.to_dtype(DType::F32)?;
-        Ok(super::layers::softcap(logits, self.config.logit_softcap)?.reshape(shape)?)
+        let logits = self.uncapped_logits(&last.reshape(((), width))?)?.to_dtype(DType::F32)?;
+        Ok(softcap(logits, self.config.logit_softcap)?.reshape(shape)?)
+    }
+
+    /// Final norm and output matrix of `last [n, d_model]`, in the type that the model computes in.
+    pub(crate) fn uncapped_logits(&self, last: &Tensor) -> Result<Tensor> {
+        self.unembed.forward(&self.ln_final.forward(last, &*self.ops)?)
     }
 }

@@ -2,7 +2,7 @@
 //! arXiv 2507.15977 does.
 
 use candle_core::Tensor;
-use prunelens_kernels::ops::Ops;
+use prunelens_kernels::{columns::ColumnSquares, ops::Ops};
 
 use super::{Sparsity, norms::InputNorm};
 use crate::{
@@ -19,8 +19,7 @@ const DEVICE_BATCH_TOKENS: usize = 4096;
 struct Inputs<'a> {
     rows: Rows<'a>,
     /// One for each part, in their order.
-    norms: &'a mut [InputNorm],
-    ops: &'a dyn Ops,
+    squares: &'a mut [ColumnSquares],
 }
 
 impl Pass for Inputs<'_> {
@@ -30,8 +29,7 @@ impl Pass for Inputs<'_> {
 
     fn meet(&mut self, step: Step, x: &Tensor) -> Result<()> {
         let Step::Input(part) = step else { return Ok(()) };
-        self.norms[part as usize].add_squares(&self.ops.column_squares(x)?, self.rows.batch);
-        Ok(())
+        Ok(self.squares[part as usize].add(x)?)
     }
 
     fn tick(&mut self) -> Result<()> {
@@ -66,20 +64,22 @@ impl Model {
         if streams.is_empty() {
             return Err(Error::invalid("calibration needs at least one row of tokens"));
         }
+        let sequences = streams.iter().map(|(_, rows)| rows).sum();
         for layer in 0..self.config.n_layers {
-            let mut norms: Vec<InputNorm> = Part::ALL
-                .iter()
-                .map(|part| Ok(InputNorm::new(model.blocks[layer].linear(*part).weight.dim(1)?)))
-                .collect::<Result<_>>()?;
+            let squares =
+                |part: &Part| ColumnSquares::new(&*self.ops, model.blocks[layer].linear(*part).weight.dim(1)?);
+            let mut squares: Vec<ColumnSquares> = Part::ALL.iter().map(squares).collect::<Result<_>>()?;
             for (stream, batch) in &streams {
                 report(progress, "pruning the model (wanda)", layer, self)?;
                 let (batch, time) = (*batch, stream.dim(0)? / batch);
                 let rows = Rows { batch, time, tick: &mut || Ok(()) };
-                model.layer(layer).forward(stream, &mut Inputs { rows, norms: &mut norms, ops: &*self.ops })?;
+                model.layer(layer).forward(stream, &mut Inputs { rows, squares: &mut squares })?;
+                self.ops.await_previous()?;
             }
-            for part in Part::ALL {
+            for (part, squares) in Part::ALL.into_iter().zip(squares) {
+                let norm = InputNorm::of(squares.to_vec()?, sequences).value();
                 let linear = model.blocks[layer].linear_mut(part);
-                linear.weight = self.ops.prune(&linear.weight, Some(&norms[part as usize].value()), sparsity)?;
+                linear.weight = self.ops.prune(&linear.weight, Some(&norm), sparsity)?;
             }
             if layer + 1 < self.config.n_layers {
                 for (stream, batch) in &mut streams {
@@ -151,5 +151,7 @@ fn by_head(weight: &Tensor, norm: &[f32], d_head: usize, ratio: f64, ops: &dyn O
 }
 
 fn column_norms(x: &Tensor, ops: &dyn Ops) -> Result<Vec<f32>> {
-    Ok(ops.column_squares(x)?.into_iter().map(|s| s.sqrt() as f32).collect())
+    let mut squares = ColumnSquares::new(ops, x.dim(1)?)?;
+    squares.add(x)?;
+    Ok(squares.to_vec()?.into_iter().map(|s| s.sqrt() as f32).collect())
 }

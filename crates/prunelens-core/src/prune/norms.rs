@@ -15,15 +15,14 @@ impl InputNorm {
         Self { squares: vec![0.0; width], sequences: 0 }
     }
 
+    /// Of sums of squares of each column over all positions of `sequences` sequences.
+    pub fn of(squares: Vec<f64>, sequences: usize) -> Self {
+        Self { squares, sequences }
+    }
+
     /// Rows of all positions of `sequences` sequences.
     pub fn add(&mut self, rows: &[f32], sequences: usize) {
         add_squares(&mut self.squares, rows);
-        self.sequences += sequences;
-    }
-
-    /// Sums of squares of each column over all positions of `sequences` sequences.
-    pub fn add_squares(&mut self, squares: &[f64], sequences: usize) {
-        self.squares.iter_mut().zip(squares).for_each(|(sum, s)| *sum += s);
         self.sequences += sequences;
     }
 

@@ -85,6 +85,18 @@ __device__ T block_sum(T value) {
     return total;
 }
 
+// The largest number of a block of whole warps, in every thread.
+__device__ inline float block_max(float value) {
+    __shared__ float of_warp[WARP];
+    for (u32 step = WARP / 2; step > 0; step /= 2) value = fmaxf(value, __shfl_down_sync(ALL_LANES, value, step));
+    __syncthreads();
+    if (threadIdx.x % WARP == 0) of_warp[threadIdx.x / WARP] = value;
+    __syncthreads();
+    float max = of_warp[0];
+    for (u32 warp = 1; warp < blockDim.x / WARP; warp++) max = fmaxf(max, of_warp[warp]);
+    return max;
+}
+
 // How many threads of the block before this one have the flag set; the number in the whole block goes to `total`.
 __device__ inline u32 flags_before(bool flag, u32& total) {
     __shared__ u32 of_warp[WARP];

@@ -6,6 +6,24 @@
 constexpr u32 DIGITS = 256;
 constexpr u32 THREADS = 256;
 constexpr u32 WARPS = THREADS / WARP;
+// Keys that a thread moves between two meetings of its block.
+constexpr u32 TURNS = 4;
+
+// The sum of the counts of all threads before this one; a block has one thread for each digit.
+__device__ u32 sum_before(u32 count) {
+    __shared__ u32 of_warp[WARPS];
+    u32 lane = threadIdx.x % WARP;
+    u32 sum = count;
+    for (u32 step = 1; step < WARP; step *= 2) {
+        u32 below = __shfl_up_sync(ALL_LANES, sum, step);
+        if (lane >= step) sum += below;
+    }
+    if (lane == WARP - 1) of_warp[threadIdx.x / WARP] = sum;
+    __syncthreads();
+    for (u32 warp = 0; warp < threadIdx.x / WARP; warp++) sum += of_warp[warp];
+    __syncthreads();
+    return sum - count;
+}
 
 // One block ranks one group at a time: a stable sort of the scores by their four bytes, the last byte first. A score is not
 // negative, so its bits order like the number, and equal scores keep the order of their indices.
@@ -15,10 +33,12 @@ constexpr u32 WARPS = THREADS / WARP;
 template <class W, class R>
 __device__ void ranks(const W* weight, const float* norms, u64 groups, u32 len, u64 group_stride, u64 stride, u32* keys,
                       u32* places, R* out) {
+    // Where the next key of each digit goes; and of each digit, how many keys the warps before have in the part at hand.
     __shared__ u32 starts[DIGITS];
     __shared__ u32 of_warp[WARPS][DIGITS];
     u32 lane = threadIdx.x % WARP;
     u32 warp = threadIdx.x / WARP;
+    u32 lower = (1u << lane) - 1;
     u64 scratch = (u64)blockIdx.x * 2 * len;
     for (u64 group = blockIdx.x; group < groups; group += gridDim.x) {
         u32* from_keys = keys + scratch;
@@ -35,39 +55,50 @@ __device__ void ranks(const W* weight, const float* norms, u64 groups, u32 len, 
         for (u32 shift = 0; shift < 32; shift += 8) {
             starts[threadIdx.x] = 0;
             __syncthreads();
-            for (u32 i = threadIdx.x; i < len; i += THREADS) atomicAdd(&starts[(from_keys[i] >> shift) & (DIGITS - 1)], 1u);
-            __syncthreads();
-            if (threadIdx.x == 0) {
-                u32 total = 0;
-                for (u32 digit = 0; digit < DIGITS; digit++) {
-                    u32 count = starts[digit];
-                    starts[digit] = total;
-                    total += count;
-                }
-            }
-            __syncthreads();
             for (u32 start = 0; start < len; start += THREADS) {
                 u32 i = start + threadIdx.x;
-                bool inside = i < len;
-                u32 key = inside ? from_keys[i] : 0;
-                // Beyond the end: a digit that no key has.
-                u32 digit = inside ? (key >> shift) & (DIGITS - 1) : DIGITS;
+                // Beyond the end: a digit that no key has. Many keys of a warp share a digit, and are counted together.
+                u32 digit = i < len ? (from_keys[i] >> shift) & (DIGITS - 1) : DIGITS;
+                u32 like = __match_any_sync(ALL_LANES, digit);
+                if (i < len && (like & lower) == 0) atomicAdd(&starts[digit], (u32)__popc(like));
+            }
+            __syncthreads();
+            starts[threadIdx.x] = sum_before(starts[threadIdx.x]);
+            // A warp takes `TURNS` times 32 neighbouring keys.
+            for (u32 start = 0; start < len; start += THREADS * TURNS) {
                 for (u32 w = 0; w < WARPS; w++) of_warp[w][threadIdx.x] = 0;
                 __syncthreads();
-                u32 like = __match_any_sync(ALL_LANES, digit);
-                u32 before = __popc(like & ((1u << lane) - 1));
-                if (inside && before == 0) of_warp[warp][digit] = __popc(like);
-                __syncthreads();
-                if (inside) {
-                    u32 to = starts[digit] + before;
-                    for (u32 w = 0; w < warp; w++) to += of_warp[w][digit];
-                    to_keys[to] = key;
-                    to_places[to] = from_places[i];
+                u32 first = start + warp * WARP * TURNS + lane;
+                u32 key[TURNS];
+                // How many keys of the same digit this warp has before each.
+                u32 before[TURNS];
+                for (u32 turn = 0; turn < TURNS; turn++) {
+                    u32 i = first + turn * WARP;
+                    key[turn] = i < len ? from_keys[i] : 0;
+                    u32 digit = i < len ? (key[turn] >> shift) & (DIGITS - 1) : DIGITS;
+                    u32 like = __match_any_sync(ALL_LANES, digit);
+                    u32 found = i < len ? of_warp[warp][digit] : 0;
+                    before[turn] = found + __popc(like & lower);
+                    __syncwarp();
+                    if (i < len && (like & lower) == 0) of_warp[warp][digit] = found + __popc(like);
+                    __syncwarp();
                 }
                 __syncthreads();
-                u32 total = 0;
-                for (u32 w = 0; w < WARPS; w++) total += of_warp[w][threadIdx.x];
-                starts[threadIdx.x] += total;
+                u32 next = starts[threadIdx.x];
+                for (u32 w = 0; w < WARPS; w++) {
+                    u32 count = of_warp[w][threadIdx.x];
+                    of_warp[w][threadIdx.x] = next;
+                    next += count;
+                }
+                starts[threadIdx.x] = next;
+                __syncthreads();
+                for (u32 turn = 0; turn < TURNS; turn++) {
+                    u32 i = first + turn * WARP;
+                    if (i >= len) continue;
+                    u32 to = of_warp[warp][(key[turn] >> shift) & (DIGITS - 1)] + before[turn];
+                    to_keys[to] = key[turn];
+                    to_places[to] = from_places[i];
+                }
                 __syncthreads();
             }
             u32* spare = from_keys;
@@ -84,7 +115,7 @@ __device__ void ranks(const W* weight, const float* norms, u64 groups, u32 len, 
 }
 
 #define ENTRY(NAME, W, R)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(256)                                                                  \
+    extern "C" __global__ void __launch_bounds__(256, 4)                                                               \
         ranks_##NAME(const W* weight, const float* norms, u64 groups, u32 len, u64 group_stride, u64 stride,           \
                      u32* keys, u32* places, R* out) {                                                                 \
         ranks(weight, norms, groups, len, group_stride, stride, keys, places, out);                                    \
@@ -92,25 +123,44 @@ __device__ void ranks(const W* weight, const float* norms, u64 groups, u32 len, 
 FOR_WEIGHTS_AND_RANKS(ENTRY)
 #undef ENTRY
 
-// Sum of squares of each column of `x [rows, columns]`. A block takes 32 columns; its eight warps take rows in turn, and
-// what they found is added in their order.
-template <class W>
-__device__ void column_squares(const W* x, u64 rows, u64 columns, double* out) {
+// Sums of squares of the columns of `x [rows, columns]`, over some rows a block: `parts [gridDim.y, columns]`. A lane takes
+// `N` neighbouring columns in one load, a warp 32 times as many; the eight warps of a block take rows in turn, and what they
+// found is added in their order. `N` divides the columns.
+template <u32 N, class W>
+__device__ void column_squares(const W* x, u64 rows, u64 columns, double* parts) {
     __shared__ double of_warp[WARPS][WARP];
     u32 lane = threadIdx.x % WARP;
     u32 warp = threadIdx.x / WARP;
-    u64 column = (u64)blockIdx.x * WARP + lane;
-    double sum = 0.0;
+    u64 column = ((u64)blockIdx.x * WARP + lane) * N;
+    u64 count = (rows + gridDim.y - 1) / gridDim.y;
+    u64 end = (blockIdx.y + 1) * count < rows ? (blockIdx.y + 1) * count : rows;
+    double sums[N] = {};
     if (column < columns)
-        for (u64 row = warp; row < rows; row += WARPS) {
-            double value = widen(x[row * columns + column]);
-            sum += value * value;
+        for (u64 row = blockIdx.y * count + warp; row < end; row += WARPS) {
+            Several<W, N> values = several<N>(x, row * columns + column);
+            for (u32 i = 0; i < N; i++) {
+                double value = widen(values.at[i]);
+                sums[i] += value * value;
+            }
         }
-    of_warp[warp][lane] = sum;
-    __syncthreads();
-    if (warp != 0 || column >= columns) return;
-    for (u32 other = 1; other < WARPS; other++) sum += of_warp[other][lane];
-    out[column] = sum;
+    for (u32 i = 0; i < N; i++) {
+        __syncthreads();
+        of_warp[warp][lane] = sums[i];
+        __syncthreads();
+        if (warp != 0 || column >= columns) continue;
+        double sum = sums[i];
+        for (u32 other = 1; other < WARPS; other++) sum += of_warp[other][lane];
+        parts[blockIdx.y * columns + column + i] = sum;
+    }
+}
+
+// Add the parts of each column in their order, and the whole to what was summed before.
+extern "C" __global__ void add_parts(const double* parts, u64 count, u64 columns, double* sums) {
+    for (u64 column = first_index(); column < columns; column += index_step()) {
+        double sum = 0.0;
+        for (u64 part = 0; part < count; part++) sum += parts[part * columns + column];
+        sums[column] += sum;
+    }
 }
 
 // Weights without the `n` lowest scores of every `m` consecutive ones: a thread takes a weight and counts those that go
@@ -137,8 +187,11 @@ __device__ void few_of_many(const W* weight, const float* norms, u64 len, u64 co
 
 #define ENTRY(NAME, W)                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                  \
-        column_squares_##NAME(const W* x, u64 rows, u64 columns, double* out) {                                        \
-        column_squares(x, rows, columns, out);                                                                         \
+        column_squares_##NAME(const W* x, u64 rows, u64 columns, u32 several, double* parts) {                         \
+        if (several)                                                                                                   \
+            column_squares<16 / sizeof(W)>(x, rows, columns, parts);                                                   \
+        else                                                                                                           \
+            column_squares<1>(x, rows, columns, parts);                                                                \
     }                                                                                                                  \
     extern "C" __global__ void few_of_many_##NAME(const W* weight, const float* norms, u64 len, u64 columns, u32 n,    \
                                                   u32 m, W* out) {                                                     \

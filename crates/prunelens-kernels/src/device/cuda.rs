@@ -14,12 +14,13 @@ use super::{Backend, Float, Kernel, Memory, Shape};
 use crate::error::{Error, Result};
 
 /// PTX of each file, which the driver compiles for its GPU when a kernel of it is first used.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("decode", include_str!(concat!(env!("OUT_DIR"), "/decode.ptx"))),
     ("encode", include_str!(concat!(env!("OUT_DIR"), "/encode.ptx"))),
     ("layers", include_str!(concat!(env!("OUT_DIR"), "/layers.ptx"))),
     ("losses", include_str!(concat!(env!("OUT_DIR"), "/losses.ptx"))),
     ("mask", include_str!(concat!(env!("OUT_DIR"), "/mask.ptx"))),
+    ("nearest", include_str!(concat!(env!("OUT_DIR"), "/nearest.ptx"))),
     ("paths", include_str!(concat!(env!("OUT_DIR"), "/paths.ptx"))),
     ("prune", include_str!(concat!(env!("OUT_DIR"), "/prune.ptx"))),
     ("select", include_str!(concat!(env!("OUT_DIR"), "/select.ptx"))),

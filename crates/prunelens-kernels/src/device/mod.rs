@@ -13,6 +13,7 @@ mod lists;
 mod losses;
 mod mask;
 mod memory;
+mod nearest;
 mod paths;
 mod prune;
 
@@ -23,11 +24,12 @@ use candle_core::{DType, Device, Tensor};
 pub use decode::decode;
 pub use encode::{Encoder, Route, encode};
 pub use lists::{Lists, Top, active, top_k};
-pub use losses::{Losses, losses};
+pub use losses::{DeviceLosses, Losses, compare, losses};
 pub use mask::{mask, row_norms};
 pub use memory::{Buffer, DeviceRanks, Element, Float, Mask, Matrix, Memory, Values};
+pub use nearest::{Largest, raise_largest};
 pub use paths::{Pairs, paths, survivors};
-pub use prune::{column_squares, prune, ranks};
+pub use prune::{add_column_squares, column_squares, prune, ranks};
 
 use crate::error::{Error, Result};
 

@@ -10,7 +10,7 @@ use crate::{
 
 /// Groups that are sorted at the same time, and the scratch memory they may take together.
 const GROUPS: usize = 2048;
-const SCRATCH: usize = 1 << 28;
+const SCRATCH: usize = 1 << 29;
 
 /// Ranks of weights `[rows, columns]` by their magnitude times the norm of what changes inside a group (magnitude alone
 /// without norms). As [`ranks`](crate::ranks::ranks).
@@ -60,24 +60,42 @@ pub fn ranks(
     Ok(out)
 }
 
-/// Columns of a block, and rows that it adds at the same time.
-const SIDE: u32 = 32;
-const LINES: u32 = 8;
+/// Lanes of a warp side by side, and rows that a block reads at the same time.
+const SIDE: usize = 32;
+const LINES: usize = 8;
+/// Blocks that keep any GPU busy.
+const BUSY: usize = 1024;
 
-/// Sum of squares of each column of `x [.., columns]`. Twin: `columns::add_squares`.
+/// Sum of squares of each column of `x [.., columns]`, read back. Twin: `columns::add_squares`.
 pub fn column_squares(backend: &dyn Backend, x: &Tensor) -> Result<Vec<f64>> {
+    let sums = Buffer::zeros(backend, x.dims().last().copied().unwrap_or(0))?;
+    add_column_squares(backend, x, &sums)?;
+    sums.to_vec(backend)
+}
+
+/// Add the squares of each column of `x [.., columns]` to sums that stay where they are.
+pub fn add_column_squares(backend: &dyn Backend, x: &Tensor, sums: &Buffer<f64>) -> Result<()> {
     let columns = x.dims().last().copied().unwrap_or(0);
-    let rows = x.elem_count() / columns.max(1);
-    let x = Values::of(backend, x)?;
-    let out = Buffer::<f64>::new(backend, columns)?;
-    if columns > 0 {
-        let arguments = [x.address(), rows as u64, columns as u64, out.address()];
-        let kernel = Kernel { file: "prune", name: format!("column_squares_{}", x.name()) };
-        let blocks = columns.div_ceil(SIDE as usize);
-        // SAFETY: the kernel's arguments; one number a column.
-        unsafe { backend.launch(kernel, Shape::rows(blocks, SIDE * LINES)?, &arguments)? };
+    sums.expect(columns, "sums of columns")?;
+    if x.elem_count() == 0 {
+        return Ok(());
     }
-    out.to_vec(backend)
+    let rows = x.elem_count() / columns;
+    let x = Values::of(backend, x)?;
+    // As many columns as a load fetches, where that divides them.
+    let several = if columns.is_multiple_of(16 / x.width()) { 16 / x.width() } else { 1 };
+    let across = columns.div_ceil(SIDE * several);
+    let down = (BUSY / across).clamp(1, rows.div_ceil(2 * LINES));
+    let parts = Buffer::<f64>::new(backend, down * columns)?;
+    let arguments = [x.address(), rows as u64, columns as u64, u64::from(several > 1), parts.address()];
+    let kernel = Kernel { file: "prune", name: format!("column_squares_{}", x.name()) };
+    let shape = Shape::grid(across as u64, down as u64, (SIDE * LINES) as u32)?;
+    // SAFETY: the kernel's arguments; one number a column and row of blocks.
+    unsafe { backend.launch(kernel, shape, &arguments)? };
+    let arguments = [parts.address(), down as u64, columns as u64, sums.address()];
+    let kernel = Kernel { file: "prune", name: "add_parts".into() };
+    // SAFETY: the kernel's arguments; lengths are those of above.
+    unsafe { backend.launch(kernel, Shape::over(columns as u64)?, &arguments) }
 }
 
 /// A copy of weights `[rows, columns]` without those of lowest score: |w| times the norm of its column, or |w| alone.

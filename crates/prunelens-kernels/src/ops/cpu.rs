@@ -6,11 +6,10 @@ use std::sync::Arc;
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::{Compared, Logits, Norm, Ops, Tables};
+use super::{Compared, Later, Logits, Norm, Ops, Tables, softcap};
 use crate::{
     Act, Sparsity,
     attention::{self, Heads},
-    columns::add_squares,
     device::Backend,
     error::{Error, Result},
     losses::{kl_divergence, log_sum_exp},
@@ -114,12 +113,6 @@ impl Ops for Cpu {
         Ok(Tensor::from_vec(z, (batch * time, heads.heads * heads.width), qkv.device())?)
     }
 
-    fn column_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
-        let mut squares = vec![0.0; x.dim(1)?];
-        with_f32(&x.to_dtype(DType::F32)?, |x| add_squares(&mut squares, x))?;
-        Ok(squares)
-    }
-
     fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {
         let (columns, dtype) = (weight.dim(1)?, weight.dtype());
         if let Sparsity::NM(_, m) = sparsity
@@ -132,23 +125,19 @@ impl Ops for Cpu {
         Ok(Tensor::from_vec(values, weight.shape(), weight.device())?.to_dtype(dtype)?)
     }
 
-    fn logits(&self, values: Tensor) -> Result<Logits> {
+    fn logits(&self, values: Tensor, cap: Option<f64>) -> Result<Logits> {
         let vocab = values.dim(1)?;
+        let values = softcap(values.to_dtype(DType::F32)?, cap)?;
         let lse = with_f32(&values, |v| v.par_chunks(vocab).map(log_sum_exp).collect())?;
-        Ok(Logits { values, lse })
+        Ok(Logits { values, cap: None, lse })
     }
 
-    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Vec<f32>> {
-        with_f32(&logits.values, |values| {
-            let ce = |(at, target): (usize, &Option<u32>)| {
-                let (row, lse) = logits.row(values, at);
-                target.and_then(|t| row.get(t as usize)).map_or(f32::NAN, |logit| lse - logit)
-            };
-            targets.iter().enumerate().map(ce).collect()
-        })
+    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Later<Vec<f32>>> {
+        let found = logits.cross_entropies(targets)?;
+        Ok(Box::new(|| Ok(found)))
     }
 
-    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Compared> {
+    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Later<Compared>> {
         let kl = with_f32(&p.values, |p_values| {
             with_f32(&q.values, |q_values| {
                 let kl = |at| {
@@ -158,7 +147,8 @@ impl Ops for Cpu {
                 (0..targets.len()).into_par_iter().map(kl).collect()
             })
         })??;
-        Ok(Compared { ce: self.cross_entropies(q, targets)?, kl })
+        let found = Compared { ce: q.cross_entropies(targets)?, kl };
+        Ok(Box::new(|| Ok(found)))
     }
 
     fn await_previous(&self) -> Result<()> {
@@ -167,6 +157,16 @@ impl Ops for Cpu {
 }
 
 impl Logits {
+    fn cross_entropies(&self, targets: &[Option<u32>]) -> Result<Vec<f32>> {
+        with_f32(&self.values, |values| {
+            let ce = |(at, target): (usize, &Option<u32>)| {
+                let (row, lse) = self.row(values, at);
+                target.and_then(|t| row.get(t as usize)).map_or(f32::NAN, |logit| lse - logit)
+            };
+            targets.iter().enumerate().map(ce).collect()
+        })
+    }
+
     /// A row and its log-sum-exp.
     fn row<'a>(&self, values: &'a [f32], at: usize) -> (&'a [f32], f32) {
         let at = if self.lse.len() == 1 { 0 } else { at };
@@ -206,10 +206,7 @@ impl Cpu {
         let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * f64::from(scale))?;
         let wide = wide(&scores);
         let scores = scores.to_dtype(wide)?;
-        let scores = match heads.softcap.map(f64::from) {
-            Some(cap) => ((scores / cap)?.tanh()? * cap)?,
-            None => scores,
-        };
+        let scores = softcap(scores, heads.softcap.map(f64::from))?;
         let scores = scores.broadcast_add(&hidden(time, heads.window, scores.device())?.to_dtype(wide)?)?;
         let weights = candle_nn::ops::softmax_last_dim(&scores.contiguous()?)?;
         let z = weights.to_dtype(v.dtype())?.matmul(&v)?;

@@ -18,11 +18,16 @@ use crate::{
 /// Cosines and sines of rotary positions, `[time, rotated / 2]` each, in f32.
 pub type Tables<'a> = (&'a Tensor, &'a Tensor);
 
+/// What is still being computed on a GPU; to ask for it is to wait.
+pub type Later<T> = Box<dyn FnOnce() -> Result<T> + Send>;
+
 /// Rows of logits, ready to be compared.
 #[derive(Clone, Debug)]
 pub struct Logits {
     /// `[rows, vocab]`; a single row may stand for as many as it is compared with.
     values: Tensor,
+    /// What is still to be put on every logit where it is read.
+    cap: Option<f64>,
     /// [`log_sum_exp`](crate::losses::log_sum_exp) of each row, where it is taken once and not in the comparison.
     lse: Vec<f32>,
 }
@@ -58,23 +63,28 @@ pub trait Ops: Send + Sync + fmt::Debug {
         tables: Option<Tables>,
     ) -> Result<Tensor>;
 
-    /// Sum of squares of each column of `x [n, columns]`.
-    fn column_squares(&self, x: &Tensor) -> Result<Vec<f64>>;
-
     /// A copy of weights `[rows, columns]` without those of lowest score: `|w|` times the norm of its column, or `|w|` alone.
     fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor>;
 
-    /// Rows `[rows, vocab]` made ready.
-    fn logits(&self, values: Tensor) -> Result<Logits>;
+    /// Rows `[rows, vocab]` made ready, with a model's cap if it has one.
+    fn logits(&self, values: Tensor, cap: Option<f64>) -> Result<Logits>;
 
     /// Cross-entropy of each row's target, NaN where there is none in the vocabulary.
-    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Vec<f32>>;
+    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Later<Vec<f32>>>;
 
     /// `q` against `p`, a row for each target.
-    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Compared>;
+    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Later<Compared>>;
 
     /// Wait until what was launched before the last call of this is done: long work leaves others room between its parts.
     fn await_previous(&self) -> Result<()>;
+}
+
+/// `cap tanh(x / cap)`.
+pub fn softcap(x: Tensor, cap: Option<f64>) -> Result<Tensor> {
+    Ok(match cap {
+        Some(cap) => ((x / cap)?.tanh()? * cap)?,
+        None => x,
+    })
 }
 
 /// What works on a device.

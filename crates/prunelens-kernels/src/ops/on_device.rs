@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::{Compared, Logits, Norm, Ops, Tables, cpu::Cpu};
+use super::{Compared, Later, Logits, Norm, Ops, Tables, cpu::Cpu};
 use crate::{
     Act, Sparsity,
     attention::Heads,
@@ -63,37 +63,45 @@ impl Ops for OnDevice {
         Ok(z.transpose(1, 2)?.reshape((batch * time, heads.heads * heads.width))?)
     }
 
-    fn column_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
-        device::column_squares(&*self.0, x)
-    }
-
     fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {
         device::prune(&*self.0, weight, norms, sparsity)
     }
 
-    /// The kernel sums while it compares.
-    fn logits(&self, values: Tensor) -> Result<Logits> {
-        Ok(Logits { values, lse: Vec::new() })
+    /// The kernel caps and sums while it compares.
+    fn logits(&self, values: Tensor, cap: Option<f64>) -> Result<Logits> {
+        let values = if has_kernels(&values) { values } else { values.to_dtype(DType::F32)? };
+        Ok(Logits { values, cap, lse: Vec::new() })
     }
 
-    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Vec<f32>> {
-        Ok(self.compare(logits, logits, targets)?.ce)
+    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Later<Vec<f32>>> {
+        let found = self.losses(None, logits, targets)?;
+        Ok(Box::new(|| Ok(found()?.ce)))
     }
 
-    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Compared> {
-        let vocab = p.values.dim(1)?;
-        let in_vocabulary = |target: &Option<u32>| target.filter(|t| (*t as usize) < vocab);
-        let wanted: Vec<u32> = targets.iter().map(|t| in_vocabulary(t).unwrap_or(u32::MAX)).collect();
-        let found = device::losses(&*self.0, &p.values, &q.values, &wanted)?;
-        let ce =
-            |(found, target): (&device::Losses, &Option<u32>)| in_vocabulary(target).map_or(f32::NAN, |_| found.ce_q);
-        Ok(Compared {
-            ce: found.iter().zip(targets).map(ce).collect(),
-            kl: found.iter().map(|found| found.kl_div).collect(),
-        })
+    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Later<Compared>> {
+        self.losses(Some(p), q, targets)
     }
 
     fn await_previous(&self) -> Result<()> {
         self.0.await_previous()
+    }
+}
+
+impl OnDevice {
+    fn losses(&self, p: Option<&Logits>, q: &Logits, targets: &[Option<u32>]) -> Result<Later<Compared>> {
+        let vocab = q.values.dim(1)?;
+        let in_vocabulary = |target: &Option<u32>| target.filter(|t| (*t as usize) < vocab);
+        let targets: Vec<Option<u32>> = targets.iter().map(in_vocabulary).collect();
+        let wanted: Vec<u32> = targets.iter().map(|t| t.unwrap_or(u32::MAX)).collect();
+        let losses = device::compare(&*self.0, p.map(|p| &p.values), &q.values, q.cap, &wanted)?;
+        let backend = self.0.clone();
+        Ok(Box::new(move || {
+            let found = losses.to_vec(&*backend)?;
+            let ce = |(found, target): (&device::Losses, &Option<u32>)| target.map_or(f32::NAN, |_| found.ce_q);
+            Ok(Compared {
+                ce: found.iter().zip(&targets).map(ce).collect(),
+                kl: found.iter().map(|found| found.kl_div).collect(),
+            })
+        }))
     }
 }

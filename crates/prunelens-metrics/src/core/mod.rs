@@ -4,7 +4,6 @@
 //! measured at once: they share the rows, the passes of their model, and the figures of weights they have in common.
 
 pub mod activation;
-pub mod cosine;
 pub mod downstream;
 pub mod evaluate;
 pub mod inputs;

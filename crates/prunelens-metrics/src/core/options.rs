@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{compare::Variant, model::Model, sae::Criterion, session::Session};
+use prunelens_core::{
+    compare::{Variant, splice::positions_at_once},
+    model::Model,
+    sae::Criterion,
+    session::Session,
+};
 use serde::Deserialize;
 
 use crate::{
@@ -79,6 +84,14 @@ pub fn cost(session: &Session, o: &CoreOptions) -> Cost {
         // Cosines of all latents with all others, for encoder and decoder.
         other: 2.0 * variants * d_in as f64 * (d_sae as f64).powi(2),
         // A batch's activations and reconstructions; logits and pre-activations of the rows that go together.
-        bytes: 4 * at_once * d_in * (2 + variants as u64) + 4 * context as u64 * (4 * d_vocab as u64 + 2 * d_sae),
+        bytes: 4 * at_once * d_in * (2 + variants as u64)
+            + 16 * logits_at_once(session, context) * d_vocab as u64
+            + 8 * context as u64 * d_sae,
     }
+}
+
+/// Positions whose logits are in memory together, at most.
+pub fn logits_at_once(session: &Session, context: usize) -> u64 {
+    let model = &session.original;
+    (if model.device.is_cpu() { context } else { positions_at_once(model) }) as u64
 }

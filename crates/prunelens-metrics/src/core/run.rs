@@ -191,11 +191,11 @@ impl CoreRun {
                     Activation::Gated { b_mag, .. } => b_mag,
                     _ => &sae.b_enc,
                 };
-                task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias, reader.sae.device(), tick)?)
+                task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias, &*reader.model.ops, tick)?)
             }
         };
         if !run.step(tick)? {
-            task.done = Some(Arc::new(run.figures()));
+            task.done = Some(Arc::new(run.figures()?));
             task.run = None;
         }
         Ok(())

@@ -1,12 +1,10 @@
 //! Figures of an SAE's weights alone, one value a latent.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use prunelens_core::{error::Result, model::Tick};
-use prunelens_kernels::with_f32;
+use prunelens_kernels::{nearest::Nearest, ops::Ops, with_f32};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-
-use super::cosine::MaxCosine;
 
 /// One value a latent; NaN where undefined, as for a latent whose encoder is pruned away whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,14 +26,14 @@ const BLOCKS: usize = 8;
 
 /// The work of computing them, resumable after every block of the two cosine tables.
 pub struct WeightRun {
-    encoder: MaxCosine,
-    decoder: MaxCosine,
+    encoder: Nearest,
+    decoder: Nearest,
     figures: WeightFigures,
 }
 
 impl WeightRun {
-    /// `w_enc` and `w_dec` are `[d_sae, d_in]`: a latent is a row of both. The tables are taken on a device.
-    pub fn new(w_enc: &Tensor, w_dec: &Tensor, b_enc: &[f32], device: &Device, tick: Tick) -> Result<Self> {
+    /// `w_enc` and `w_dec` are `[d_sae, d_in]`: a latent is a row of both. The tables are taken where `ops` works.
+    pub fn new(w_enc: &Tensor, w_dec: &Tensor, b_enc: &[f32], ops: &dyn Ops, tick: Tick) -> Result<Self> {
         let (d_sae, d_in) = w_enc.dims2()?;
         let cosine = |enc: &[f32], dec: &[f32]| {
             let norm = dot(enc, enc).sqrt();
@@ -49,11 +47,11 @@ impl WeightRun {
         })??;
         tick()?;
         let encoder_bias = if b_enc.is_empty() { vec![0.0; d_sae] } else { b_enc.iter().map(|&b| b.into()).collect() };
-        let encoder = MaxCosine::new(w_enc, device)?;
+        let encoder = Nearest::new(ops, w_enc, None)?;
         tick()?;
         Ok(Self {
             encoder,
-            decoder: MaxCosine::new(w_dec, device)?,
+            decoder: Nearest::new(ops, w_dec, None)?,
             figures: WeightFigures { encoder_bias, encoder_norm, encoder_decoder_cosine_sim, ..Default::default() },
         })
     }
@@ -71,11 +69,12 @@ impl WeightRun {
     }
 
     /// The figures, once [`step`](Self::step) has nothing left to do.
-    pub fn figures(&self) -> WeightFigures {
-        let mut figures = self.figures.clone();
-        figures.max_encoder_cosine_sim = self.encoder.values();
-        figures.max_decoder_cosine_sim = self.decoder.values();
-        figures
+    pub fn figures(&self) -> Result<WeightFigures> {
+        Ok(WeightFigures {
+            max_encoder_cosine_sim: largest(&self.encoder)?,
+            max_decoder_cosine_sim: largest(&self.decoder)?,
+            ..self.figures.clone()
+        })
     }
 
     /// Blocks done and blocks in all.
@@ -85,14 +84,22 @@ impl WeightRun {
     }
 }
 
+/// One value a vector: NaN where there is no other vector.
+fn largest(search: &Nearest) -> Result<Vec<f64>> {
+    Ok(search.of_vectors()?.into_iter().map(|found| found.map_or(f64::NAN, |(_, cosine)| cosine.into())).collect())
+}
+
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use candle_core::Device;
     use prunelens_core::error::Error;
+    use prunelens_kernels::ops;
+
+    use super::*;
 
     fn tensor(values: &[f32]) -> Tensor {
         Tensor::from_slice(values, (values.len() / 2, 2), &Device::Cpu).unwrap()
@@ -101,12 +108,12 @@ mod tests {
     #[test]
     fn norms_cosines_and_dead_latents() {
         let (enc, dec) = (tensor(&[3.0, 4.0, 0.0, 0.0, 0.0, 2.0]), tensor(&[1.0, 0.0, 0.0, 1.0, 0.6, 0.8]));
-        let mut run = WeightRun::new(&enc, &dec, &[0.5, -1.0, 0.0], &Device::Cpu, &mut || Ok(())).unwrap();
+        let mut run = WeightRun::new(&enc, &dec, &[0.5, -1.0, 0.0], &*ops::on(None), &mut || Ok(())).unwrap();
         // Stopped after its first block it goes on from there.
         assert!(matches!(run.step(&mut || Err(Error::Interrupted)), Err(Error::Interrupted)));
         assert_eq!(run.progress(), (1, 2));
         while run.step(&mut || Ok(())).unwrap() {}
-        let figures = run.figures();
+        let figures = run.figures().unwrap();
         assert_eq!(figures.encoder_bias, [0.5, -1.0, 0.0]);
         assert_eq!(figures.encoder_norm, [5.0, 0.0, 2.0]);
         let cosine = &figures.encoder_decoder_cosine_sim;
@@ -117,7 +124,7 @@ mod tests {
             assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6), "{found:?}");
         }
         assert_eq!(
-            WeightRun::new(&enc, &dec, &[], &Device::Cpu, &mut || Ok(())).unwrap().figures.encoder_bias,
+            WeightRun::new(&enc, &dec, &[], &*ops::on(None), &mut || Ok(())).unwrap().figures.encoder_bias,
             [0.0; 3]
         );
     }

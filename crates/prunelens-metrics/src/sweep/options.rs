@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Mode, RATIOS};
 use crate::{
     Cost, Extent, Kind, Param,
-    core::options::{BATCH, BATCH_SIZE, ROWS, default_rows},
+    core::options::{BATCH, BATCH_SIZE, ROWS, default_rows, logits_at_once},
     params::{CONTEXT_SIZE, TEXT, VARIANTS, default_context},
 };
 
@@ -128,7 +128,7 @@ pub fn cost(session: &Session, o: &SweepOptions) -> Cost {
         // The residual stream of each point; sums of each latent; logits of the rows that go together; ranks.
         bytes: 4 * (batch * context) as u64 * d_in
             + points as u64 * (24 * d_sae + 4 * context as u64 * d_in)
-            + 12 * context as u64 * config.d_vocab as u64
+            + 12 * logits_at_once(session, context) * config.d_vocab as u64
             + 4 * d_in * d_sae * criteria as u64,
     }
 }

@@ -139,7 +139,7 @@ fn gradients_are_finite_differences() {
                     let last = last.squeeze(0).unwrap().narrow(0, whole.len() - 1, 1).unwrap();
                     let logits =
                         double.unembed.forward(&double.ln_final.forward(&last, &*double.ops).unwrap()).unwrap();
-                    let logits = crate::model::layers::softcap(logits, double.config.logit_softcap).unwrap();
+                    let logits = prunelens_kernels::ops::softcap(logits, double.config.logit_softcap).unwrap();
                     let product = (logits.squeeze(0).unwrap() * weights.to_dtype(DType::F64).unwrap()).unwrap();
                     product.sum_all().unwrap().to_scalar::<f64>().unwrap()
                 };
