@@ -541,7 +541,7 @@ fn matches_of_dictionaries() {
     let (a, b) = (sae(1), sae(40));
     let quiet = &mut || Ok(());
     let want = Matching::new(&a, &b, &*ops::on(None), quiet).unwrap();
-    let got = Matching::new(&a, &b, &*ops::on(Some(backend)), quiet).unwrap();
+    let got = Matching::new(&a, &b, &*ops::on(Some(backend.clone())), quiet).unwrap();
     let mut others = 0;
     for latent in 0..300 {
         let (want, got) = (want.get(latent).unwrap(), got.get(latent).unwrap());

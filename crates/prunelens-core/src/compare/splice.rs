@@ -22,9 +22,6 @@ pub struct TokenLosses {
 const CHUNK_VALUES: usize = 1 << 22;
 const DEVICE_CHUNK_VALUES: usize = 1 << 27;
 
-/// Positions at a time where two models are compared.
-const ROWS_BETWEEN: usize = 32;
-
 /// Clean logits are kept up to this many values; longer prompts compute them again when they are needed.
 const KEPT_VALUES: usize = 1 << 25;
 
@@ -60,12 +57,13 @@ impl CleanPass {
     /// Divergence of another model's clean pass over the same prompt from this one, at every position.
     pub fn divergence(&self, (model, other_model): (&Model, &Model), other: &Self, tick: Tick) -> Result<Vec<f32>> {
         let mut kl = Vec::with_capacity(self.targets.len());
-        for start in (0..self.targets.len()).step_by(ROWS_BETWEEN) {
+        let rows = positions_at_once(model);
+        for start in (0..self.targets.len()).step_by(rows) {
             tick()?;
-            let len = ROWS_BETWEEN.min(self.targets.len() - start);
+            let len = rows.min(self.targets.len() - start);
             let own = logits(model, &self.last, start, len)?;
             let theirs = logits(other_model, &other.last, start, len)?;
-            kl.extend(compare(model, &own, &theirs, &self.targets[start..start + len])?.kl);
+            kl.extend(model.ops.compare(&own, &theirs, &self.targets[start..start + len])?()?.kl);
         }
         Ok(kl)
     }
