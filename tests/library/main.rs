@@ -6,6 +6,7 @@
 mod support;
 
 mod absorption;
+mod atlas;
 mod core;
 mod engine;
 mod jobs;

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod atlas;
 mod config_keys;
 mod edits;
 mod families;

@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 pub mod absorption;
+pub mod atlas;
 pub mod checkpoint;
 pub mod core;
 pub mod details;

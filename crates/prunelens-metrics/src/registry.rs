@@ -2,6 +2,7 @@
 
 use crate::{
     absorption::AbsorptionJob,
+    atlas::AtlasJob,
     core::CoreJob,
     metric::Family,
     ravel::RavelJob,
@@ -20,6 +21,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of::<TextJob<Scr>>(),
     Family::of::<TextJob<Tpp>>(),
     Family::of::<RavelJob>(),
+    Family::of::<AtlasJob>(),
 ];
 
 #[cfg(test)]
@@ -75,6 +77,7 @@ mod tests {
         check_options::<TextJob<Scr>>();
         check_options::<TextJob<Tpp>>();
         check_options::<RavelJob>();
+        check_options::<AtlasJob>();
         let params = Params::default();
         assert!(params.options::<<SweepJob as Metric>::Options>().is_ok(), "nothing has to be chosen");
     }

@@ -1,11 +1,14 @@
 //! The RAVEL case, and the layout of its files.
 
 use candle_core::{Device, Tensor};
-use prunelens_core::{compare::Reader, model::ragged::readable};
+use prunelens_core::{
+    compare::Reader,
+    model::ragged::{cross_entropy, readable},
+};
 use prunelens_metrics::ravel::{
     RavelSpec,
     completion::is_right,
-    mask::{Inputs, Mask, Tally, answers, by_mask, cross_entropy, first_tokens, loss, temperature, train_step},
+    mask::{Inputs, Mask, Tally, answers, by_mask, first_tokens, loss, temperature, train_step},
     pairs::Pair,
     prompts::{Prefixes, Prompt},
     report::{Circumstances, result_file},

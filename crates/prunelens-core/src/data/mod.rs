@@ -2,6 +2,7 @@
 
 pub mod corpus;
 pub mod entities;
+pub mod frame;
 pub mod labelled;
 mod parquet;
 mod record;

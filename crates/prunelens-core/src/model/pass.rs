@@ -20,13 +20,20 @@ pub struct Captured {
     /// `[batch, time, d_in]`, f32.
     pub acts: Tensor,
     /// The residual stream that the hook's activation will be added to, for hooks beside it.
-    base: Option<Tensor>,
+    pub(super) base: Option<Tensor>,
 }
 
 impl Captured {
     /// An activation `[batch, time, d_model]` of the residual stream itself.
     pub fn of_stream(hook: HookPoint, acts: Tensor) -> Self {
         Self { hook, acts, base: None }
+    }
+
+    /// One of the rows, as if it had been read alone.
+    pub fn row(&self, at: usize) -> Result<Self> {
+        let time = self.time();
+        let base = self.base.as_ref().map(|base| base.narrow(0, at * time, time)).transpose()?;
+        Ok(Self { hook: self.hook, acts: self.acts.narrow(0, at, 1)?, base })
     }
 
     /// Rows of tokens.

@@ -18,13 +18,9 @@ impl Sae {
         if g.dims() != [latents.rows(), d] {
             return Err(Error::invalid(format!("a gradient {:?} for {} reconstructions", g.dims(), latents.rows())));
         }
-        let norms = self.decoder_norms(pruning)?;
+        let factors = self.decode_factors(pruning)?;
         let mask = pruning.map(Pruning::dec).transpose()?;
-        let scale = |latent: usize| match (&norms, &self.decode_scale) {
-            (Some(norms), _) => 1.0 / norms[latent],
-            (None, Some(scale)) => scale[latent],
-            (None, None) => 1.0,
-        };
+        let factor = |latent: usize| factors.as_ref().map_or(1.0, |factors| factors[latent]);
         with_f32(&g.contiguous()?, |g| {
             with_f32(&self.w_dec, |w| {
                 let rows = (0..latents.rows()).into_par_iter().flat_map_iter(|row| {
@@ -34,7 +30,7 @@ impl Sae {
                         let latent = *latent as usize;
                         keep(w, mask, latent * d..(latent + 1) * d, &mut kept);
                         let along: f32 = kept.iter().zip(g).map(|(w, g)| w * g).sum();
-                        along * encoded.undo.factor(row) * scale(latent)
+                        along * encoded.undo.factor(row) * factor(latent)
                     };
                     latents.row(row).0.iter().map(slope).collect::<Vec<_>>()
                 });

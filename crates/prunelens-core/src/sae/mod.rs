@@ -178,6 +178,12 @@ impl Sae {
         }
     }
 
+    /// What each latent is multiplied by before its decoder row, where that is not 1.
+    pub fn decode_factors(&self, pruning: Option<&Pruning>) -> Result<Option<Vec<f32>>> {
+        let norms = self.decoder_norms(pruning)?;
+        Ok(norms.map(|norms| norms.iter().map(|norm| 1.0 / norm).collect()).or_else(|| self.decode_scale.clone()))
+    }
+
     /// Norms of the decoder rows at a ratio, for the SAEs that rescale by them.
     pub fn decoder_norms(&self, pruning: Option<&Pruning>) -> Result<Option<Vec<f32>>> {
         if !self.activation.rescales() {

@@ -3,15 +3,15 @@
 use candle_core::Tensor;
 use prunelens_core::{
     compare::Reader,
-    error::{Error, Result},
+    error::Result,
     model::{
         Captured, HookPoint, Model, Tick,
-        ragged::{Stopped, likeliest},
+        ragged::{Stopped, cross_entropy, likeliest},
     },
     optim::adam::{BETAS, EPSILON},
     sae::{Encoded, Latents},
 };
-use prunelens_kernels::{losses::log_sum_exp, with_f32};
+use prunelens_kernels::with_f32;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -271,23 +271,6 @@ pub fn unchanged_answers(
     let logits = model.last_logits(&last, &lengths)?;
     let said = model.continue_texts(texts, &logits, count, end, tick)?;
     Ok((logits, said))
-}
-
-/// Mean cross-entropy of rows of logits, and its gradient by them.
-pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<(f64, Tensor)> {
-    let (n, vocab) = logits.dims2()?;
-    if n != targets.len() || targets.iter().any(|t| *t as usize >= vocab) {
-        return Err(Error::invalid(format!("{} targets for {n} rows of {vocab} logits", targets.len())));
-    }
-    let mut g = with_f32(&logits.contiguous()?, <[f32]>::to_vec)?;
-    let mut loss = 0.0;
-    for (row, target) in g.chunks_mut(vocab).zip(targets) {
-        let (total, target) = (log_sum_exp(row), *target as usize);
-        loss += f64::from(total) - f64::from(row[target]);
-        row.iter_mut().for_each(|v| *v = (*v - total).exp() / n as f32);
-        row[target] -= 1.0 / n as f32;
-    }
-    Ok((loss / n as f64, Tensor::from_vec(g, (n, vocab), logits.device())?))
 }
 
 /// Right answers and all, of cause and isolation.

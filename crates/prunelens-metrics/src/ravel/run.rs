@@ -9,13 +9,13 @@ use prunelens_core::{
     compare::{Reader, Variant},
     digest::{Fnv1a, fnv1a_of},
     error::{Error, Result},
-    model::{HookPoint, Model, Site, Tick, Tokenizer},
+    model::{HookPoint, Model, Site, Tick, Tokenizer, ragged::cross_entropy},
     rng::Rng,
 };
 
 use super::{
     RavelSpec,
-    mask::{Inputs, Mask, answers, cross_entropy, first_tokens, temperature, train_step, unchanged_answers},
+    mask::{Inputs, Mask, answers, first_tokens, temperature, train_step, unchanged_answers},
     pairs::{Pair, Pairs, pairs},
     prompts::{Answer, Asking, Prefixes, Prompt, known},
     report::{Circumstances, result_file},

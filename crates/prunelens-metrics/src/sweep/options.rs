@@ -59,7 +59,7 @@ pub const PARAMS: &[Param] =
 
 const RATIOS_SWEPT: Param = Param {
     name: "ratios",
-    help: "Ratios to sweep, with commas between [default: 0.1 to 0.95 in nine steps]",
+    help: "Ratios, with commas between [default: 0.1 to 0.95 in nine steps; atlas: 0 to 0.9 in ten]",
     kind: Kind::Ratios,
     default: |_| RATIOS.map(|ratio| ratio.to_string()).join(","),
     of_session: false,

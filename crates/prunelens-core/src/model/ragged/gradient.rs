@@ -20,7 +20,7 @@ use crate::{
 
 /// A pass from a hook to the logits after each text's last token, ready to be gone back.
 pub struct Trace<'a> {
-    model: &'a Model,
+    pub(super) model: &'a Model,
     stopped: &'a Stopped,
     kept: Kept,
     /// `[tokens, d_model]`, after the last block.
@@ -49,6 +49,16 @@ impl Model {
     pub fn last_logits(&self, last: &Tensor, new: &[usize]) -> Result<Tensor> {
         self.logits(&at_ends(last, new)?)
     }
+
+    /// Through output matrix, soft cap and final norm: the gradient by rows `x` of the residual stream after the last block,
+    /// from the one by the `logits` that they give.
+    pub(super) fn logits_vjp(&self, x: &Tensor, logits: &Tensor, by_logits: &Tensor) -> Result<Tensor> {
+        let g = match self.config.logit_softcap {
+            Some(cap) => (by_logits * (logits / cap)?.sqr()?.affine(-1.0, 1.0)?)?,
+            None => by_logits.clone(),
+        };
+        self.ln_final.vjp(x, &self.unembed.vjp(&g)?)
+    }
 }
 
 /// Rows of the last token of each text.
@@ -59,9 +69,14 @@ fn at_ends(x: &Tensor, new: &[usize]) -> Result<Tensor> {
 
 impl Trace<'_> {
     /// The gradient by the activation at the hook, `[tokens, d_in]`, from the one by [`logits`](Self::logits).
-    pub fn vjp(mut self, by_logits: &Tensor, tick: Tick) -> Result<Tensor> {
+    pub fn vjp(self, by_logits: &Tensor, tick: Tick) -> Result<Tensor> {
+        let g = self.by_last(by_logits)?;
+        self.back(g, tick)
+    }
+
+    /// The same from the gradient by the residual stream after the last block, `[tokens, d_model]`.
+    pub(super) fn back(mut self, mut g: Tensor, tick: Tick) -> Result<Tensor> {
         let (model, stopped) = (self.model, self.stopped);
-        let mut g = self.by_last(by_logits)?;
         let hook = stopped.hook;
         for layer in (hook.layer + 1..model.config.n_layers).rev() {
             tick()?;
@@ -83,15 +98,10 @@ impl Trace<'_> {
         }
     }
 
-    /// Through output matrix, soft cap and final norm, to all tokens.
+    /// From the logits after each text's last token to all tokens.
     fn by_last(&self, by_logits: &Tensor) -> Result<Tensor> {
         let (model, new) = (self.model, &self.stopped.new);
-        let g = match model.config.logit_softcap {
-            Some(cap) => (by_logits * (&self.logits / cap)?.sqr()?.affine(-1.0, 1.0)?)?,
-            None => by_logits.clone(),
-        };
-        let g = model.unembed.vjp(&g)?;
-        let g = model.ln_final.vjp(&at_ends(&self.last, new)?, &g)?;
+        let g = model.logits_vjp(&at_ends(&self.last, new)?, &self.logits, by_logits)?;
         let width = model.config.d_model;
         let mut all = vec![0.0; self.last.elem_count()];
         with_f32(&g, |g| {

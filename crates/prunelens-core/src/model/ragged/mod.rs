@@ -4,6 +4,7 @@
 
 mod generate;
 mod gradient;
+mod loss;
 mod pass;
 mod reading;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod text;
 
 pub use generate::likeliest;
 pub use gradient::Trace;
+pub use loss::cross_entropy;
 pub use pass::Stopped;
 pub use text::{Prefix, Text};
 

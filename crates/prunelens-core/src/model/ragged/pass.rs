@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{HookPoint, Model, Site, Tick},
+    model::{Captured, HookPoint, Model, Site, Tick},
 };
 
 /// A pass over the next tokens of some texts, stopped at a hook.
@@ -28,6 +28,20 @@ pub struct Stopped {
 }
 
 impl Stopped {
+    /// Rows that a [`readable`](super::readable) model read to a hook side by side: texts without a beginning in common. What
+    /// they leave before the hook is not kept, so that a gradient can be taken and no text read on.
+    pub fn at(captured: &Captured) -> Result<Self> {
+        let (batch, time) = (captured.batch(), captured.time());
+        Ok(Self {
+            hook: captured.hook,
+            texts: vec![Text::default(); batch],
+            new: vec![time; batch],
+            positions: (0..batch).flat_map(|_| 0..time).collect(),
+            acts: captured.acts.flatten_to(1)?.contiguous()?,
+            base: captured.base.clone(),
+        })
+    }
+
     /// Where the tokens of each text end among those of all.
     pub fn ends(&self) -> Vec<usize> {
         ends(&self.new)

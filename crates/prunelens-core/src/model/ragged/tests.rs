@@ -164,3 +164,52 @@ fn gradients_are_finite_differences() {
         }
     }
 }
+
+#[test]
+fn the_loss_of_a_row_goes_back_to_the_hook() {
+    for family in FAMILIES {
+        let (single, double) = (model(family, DType::F32), model(family, DType::F64));
+        let read = [ids(11, 5), ids(11, 6)];
+        let both = Tensor::new(read.concat(), &Device::Cpu).unwrap().reshape((2, 11)).unwrap();
+        // The last token predicts nothing, and one in the middle does not count.
+        let target = |t: usize| (t < 10 && t != 4).then(|| read[1][t + 1]);
+        let targets: Vec<Option<u32>> = (0..11).map(target).collect();
+        for hook in hooks(&single) {
+            let row = single.capture(&both, hook, &mut quiet).unwrap().row(1).unwrap();
+            let stopped = Stopped::at(&row).unwrap();
+            let trace = single.trace(&stopped, &stopped.acts, &mut quiet).unwrap();
+            let (found_loss, found) = trace.loss_vjp(&targets, &mut quiet).unwrap();
+            let captured = double.capture(&rows(&read[1]), hook, &mut quiet).unwrap();
+            let loss = |acts: &Tensor| {
+                let last = double.resume(&captured, acts, &mut quiet).unwrap().squeeze(0).unwrap();
+                let x = double.ln_final.forward(&last, &*double.ops).unwrap();
+                let logits = double.unembed.forward(&x).unwrap();
+                let logits = crate::model::layers::softcap(logits, double.config.logit_softcap).unwrap();
+                let logits = logits.to_vec2::<f64>().unwrap();
+                let ce = |(logits, target): (&Vec<f64>, &Option<u32>)| {
+                    let total = logits.iter().map(|v| v.exp()).sum::<f64>().ln();
+                    target.map(|target| total - logits[target as usize])
+                };
+                logits.iter().zip(&targets).filter_map(ce).sum::<f64>()
+            };
+            let acts = captured.acts.to_dtype(DType::F64).unwrap();
+            let want = loss(&acts);
+            assert!((found_loss - want).abs() < 1e-5 * want, "{family} {hook}: {found_loss}, expected {want}");
+            let width = found.dim(1).unwrap();
+            for (token, column) in [(0, 1), (4, 0), (5, width - 1), (9, 3)] {
+                let mut values = acts.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                let step = 1e-5 * (1.0 + values[token * width + column].abs());
+                let mut moved = |by: f64| {
+                    values[token * width + column] += by;
+                    loss(&Tensor::from_slice(&values, acts.shape(), &Device::Cpu).unwrap())
+                };
+                let want = (moved(step) - moved(-2.0 * step)) / (2.0 * step);
+                let got = f64::from(found.get(token).unwrap().get(column).unwrap().to_scalar::<f32>().unwrap());
+                assert!(
+                    (got - want).abs() < 2e-4 + 1e-3 * want.abs(),
+                    "{family} {hook} {token} {column}: {got}, {want}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The atlas as files: `atlas.parquet`, `atlas.safetensors`, and `atlas.json`, which says what they are of.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use prunelens_core::{
+    data::frame::Frame,
+    digest::sha256,
+    error::{Error, Result},
+    files::{create_folder, write_atomic},
+};
+use serde_json::Value;
+
+/// The table's files; the summary is written last, so that it never stands beside others than its own.
+const TABLES: [&str; 2] = ["atlas.parquet", "atlas.safetensors"];
+const SUMMARY: &str = "atlas.json";
+/// Earlier atlases kept beside a new one.
+const KEPT: usize = 1000;
+
+/// Write them into `folder`. An atlas there that says something else is kept under names with a number.
+pub fn write(folder: &Path, frame: &Frame, mut summary: Value) -> Result<Vec<PathBuf>> {
+    let tables = [frame.to_parquet()?, frame.to_safetensors()?];
+    summary["sha256"] = TABLES.iter().zip(&tables).map(|(name, bytes)| (*name, sha256(bytes))).collect();
+    let path = folder.join(SUMMARY);
+    let mut said = serde_json::to_vec_pretty(&summary)
+        .map_err(|e| Error::file(&path, format!("the summary cannot be put in JSON: {e}")))?;
+    said.push(b'\n');
+    create_folder(folder)?;
+    set_aside(folder, &said)?;
+    for (name, bytes) in TABLES.iter().zip(&tables) {
+        write_atomic(folder.join(name), bytes)?;
+    }
+    write_atomic(&path, &said)?;
+    Ok(TABLES.iter().map(|name| folder.join(name)).chain([path]).collect())
+}
+
+/// Rename an earlier atlas of other settings or figures to `atlas.1.parquet` and so on.
+fn set_aside(folder: &Path, said: &[u8]) -> Result<()> {
+    let earlier = folder.join(SUMMARY);
+    let same = fs::metadata(&earlier).is_ok_and(|found| found.len() == said.len() as u64)
+        && fs::read(&earlier).is_ok_and(|found| found == said);
+    let all = || TABLES.into_iter().chain([SUMMARY]).map(|name| folder.join(name)).filter(|path| path.is_file());
+    if same || all().next().is_none() {
+        return Ok(());
+    }
+    let free = |n: &usize| TABLES.into_iter().chain([SUMMARY]).all(|name| !numbered(&folder.join(name), *n).exists());
+    let n = (1..=KEPT).find(free).ok_or_else(|| {
+        let what = format!("not written: {KEPT} earlier atlases are beside it; choose another folder");
+        Error::file(&earlier, what)
+    })?;
+    for path in all() {
+        fs::rename(&path, numbered(&path, n)).map_err(|e| Error::io(&path, e))?;
+    }
+    tracing::info!("an earlier atlas is kept as {}", numbered(&earlier, n).display());
+    Ok(())
+}
+
+fn numbered(path: &Path, n: usize) -> PathBuf {
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    path.with_extension(format!("{n}.{ending}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_atlas_of_something_else_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let frame = |value: f64| Frame { numbers: vec![("a".into(), vec![value])], words: Vec::new() };
+        for value in [1.0, 1.0, 2.0, 2.0, 3.0] {
+            let files = write(folder.path(), &frame(value), json!({ "rows": 1 })).unwrap();
+            assert_eq!(files.len(), 3);
+        }
+        let mut names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let numbered =
+            |n: &str| TABLES.into_iter().chain([SUMMARY]).map(move |name| name.replacen('.', n, 1)).collect();
+        let mut expected: Vec<String> = [".1.", ".2.", "."].into_iter().flat_map::<Vec<String>, _>(numbered).collect();
+        expected.sort();
+        assert_eq!(names, expected);
+        let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+        assert_eq!(read(TABLES[1]), frame(3.0).to_safetensors().unwrap());
+        assert_eq!(read("atlas.1.safetensors"), frame(1.0).to_safetensors().unwrap());
+        let said: Value = serde_json::from_slice(&read("atlas.1.json")).unwrap();
+        assert_eq!(said["sha256"][TABLES[0]], sha256(&read("atlas.1.parquet")));
+    }
+}

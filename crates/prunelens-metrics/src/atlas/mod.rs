@@ -1,0 +1,44 @@
+//! The whole dictionary over a corpus: for every latent of the SAE what becomes of it when the model, and the SAE itself, are
+//! pruned. One row a latent, one column a figure; `docs/atlas.md` defines each.
+//!
+//! Activations are captured once a model; every variant and every ratio is an encode of them. All statistics are streamed: what
+//! is held does not grow with the text, but for the tokens that each latent fires on.
+
+mod columns;
+pub mod fate;
+mod files;
+mod importance;
+pub mod job;
+mod moments;
+pub mod options;
+mod read;
+mod readers;
+mod scaling;
+mod summary;
+mod sums;
+mod tokens;
+mod top;
+mod weights;
+
+pub use fate::Fate;
+pub use job::AtlasJob;
+pub use options::AtlasOptions;
+
+/// Ratios if none are chosen.
+pub const RATIOS: [f64; 10] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+
+/// What an atlas is asked to do.
+#[derive(Clone, Debug, PartialEq)]
+struct Spec {
+    /// At which the SAE's mass is measured; ascending.
+    ratios: Vec<f64>,
+    /// Of the `pruned` variant.
+    ratio: f64,
+    criterion: prunelens_core::sae::Criterion,
+    /// Rows that are read together.
+    batch: usize,
+    /// Tokens in a row.
+    context: usize,
+    /// Where the text comes from.
+    dataset: String,
+}

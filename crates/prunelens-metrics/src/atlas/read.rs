@@ -1,0 +1,167 @@
+//! Some token rows through both models and all SAEs: everything the atlas sums up.
+
+use std::{collections::HashSet, sync::Arc};
+
+use candle_core::Tensor;
+use prunelens_core::{
+    compare::Reader,
+    error::Result,
+    model::{Tick, tokens_at_once},
+    sae::{Encoded, Latents},
+    session::token_tensor,
+};
+use prunelens_kernels::with_f32;
+
+use super::{
+    importance::Gradient,
+    readers::Readers,
+    scaling::{Scaling, Targets},
+};
+
+/// What came of some rows; of counted positions only, in their order.
+pub struct Batch {
+    /// The token at each position.
+    pub tokens: Vec<u32>,
+    /// Special tokens that were left out.
+    pub masked: usize,
+    pub original: Latents,
+    pub transfer: Latents,
+    pub pruned: Latents,
+    pub trained: Option<Latents>,
+    /// Mass of each latent at each ratio.
+    pub grid: Vec<Vec<f64>>,
+    /// Of each activation in `original`, the gradient of the loss by it.
+    pub slopes: Vec<f32>,
+    /// Of each activation in `original`.
+    pub scaling: Vec<Scaling>,
+    pub loss: f64,
+    pub predicted: usize,
+}
+
+impl Batch {
+    /// Read rows of equal length; positions of tokens in `special` are read, but not counted.
+    pub fn read(readers: &Readers, rows: &[Vec<u32>], special: &HashSet<u32>, tick: Tick) -> Result<Self> {
+        let ids = rows.concat();
+        let counts: Vec<bool> = ids.iter().map(|id| !special.contains(id)).collect();
+        let at: Vec<u32> = counts.iter().zip(0..).filter(|(counts, _)| **counts).map(|(_, at)| at).collect();
+        let (original, transfer) = (&readers.original, &readers.transfer);
+        let captured = original.model.capture(&token_tensor(rows, &original.model)?, original.hook, tick)?;
+        let pruned = if Arc::ptr_eq(&original.model, &transfer.model) {
+            captured.clone()
+        } else {
+            transfer.model.capture(&token_tensor(rows, &transfer.model)?, transfer.hook, tick)?
+        };
+        let traced = if Arc::ptr_eq(&original.model, &readers.traced) {
+            captured.clone()
+        } else {
+            readers.traced.capture(&token_tensor(rows, &readers.traced)?, original.hook, tick)?
+        };
+        let gradient = Gradient::of(&readers.traced, &traced, rows, &counts, tick)?;
+        let d_sae = original.sae.d_sae();
+        let mut batch = Self {
+            masked: ids.len() - at.len(),
+            tokens: at.iter().map(|at| ids[*at as usize]).collect(),
+            original: Latents::new(d_sae),
+            transfer: Latents::new(d_sae),
+            pruned: Latents::new(d_sae),
+            trained: readers.trained.as_ref().map(|reader| Latents::new(reader.sae.d_sae())),
+            grid: vec![vec![0.0; d_sae]; readers.grid.len()],
+            slopes: Vec::new(),
+            scaling: Vec::new(),
+            loss: gradient.loss,
+            predicted: gradient.predicted,
+        };
+        if !at.is_empty() {
+            let counted =
+                |x: &Tensor| -> Result<Tensor> { Ok(x.index_select(&Tensor::new(at.as_slice(), x.device())?, 0)?) };
+            let inputs = Inputs {
+                original: counted(&original.input(&captured)?)?,
+                pruned: counted(&transfer.input(&pruned)?)?,
+                trained: readers.trained.as_ref().map(|reader| counted(&reader.input(&pruned)?)).transpose()?,
+                gradient: counted(&gradient.by_acts)?,
+            };
+            batch.encode(readers, &inputs, tick)?;
+        }
+        Ok(batch)
+    }
+
+    /// A few positions at a time, so that a wide SAE does not keep the user waiting.
+    fn encode(&mut self, readers: &Readers, inputs: &Inputs, tick: Tick) -> Result<()> {
+        let (n, d_in) = inputs.original.dims2()?;
+        let chunk = tokens_at_once((2 * d_in * readers.original.sae.d_sae()) as f64, readers.original.sae.device());
+        for start in (0..n).step_by(chunk) {
+            let part = inputs.part(start, chunk.min(n - start))?;
+            self.compare(readers, &part, tick)?;
+            tick()?;
+            let live = readers.pruned.encode(&part.pruned)?.latents;
+            self.pruned.extend(&live);
+            for (reader, masses) in readers.grid.iter().zip(&mut self.grid) {
+                if ratio(reader) == ratio(&readers.pruned) {
+                    add(masses, &live);
+                    continue;
+                }
+                tick()?;
+                add(masses, &reader.encode(&part.pruned)?.latents);
+            }
+            if let (Some(reader), Some(latents), Some(x)) = (&readers.trained, &mut self.trained, &part.trained) {
+                tick()?;
+                latents.extend(&reader.encode(x)?.latents);
+            }
+        }
+        Ok(())
+    }
+
+    /// The unpruned SAE on both models.
+    fn compare(&mut self, readers: &Readers, part: &Inputs, tick: Tick) -> Result<()> {
+        let of = |reader: &Reader, x: &Tensor| -> Result<(Encoded, Vec<f32>)> {
+            let encoded = reader.encode(x)?;
+            let recon = with_f32(&reader.decode(&encoded)?, <[f32]>::to_vec)?;
+            Ok((encoded, recon))
+        };
+        tick()?;
+        let (original, recon) = of(&readers.original, &part.original)?;
+        tick()?;
+        let (transfer, other_recon) = of(&readers.transfer, &part.pruned)?;
+        tick()?;
+        let (x, other_x) = (with_f32(&part.original, <[f32]>::to_vec)?, with_f32(&part.pruned, <[f32]>::to_vec)?);
+        let targets = Targets { x: [&x, &other_x], recon: [&recon, &other_recon] };
+        let sae = readers.original.sae.sae();
+        self.scaling.extend(Scaling::of(sae, &readers.weights, &original, &targets)?);
+        tick()?;
+        self.slopes.extend(sae.decode_vjp(&original, None, &part.gradient)?);
+        self.original.extend(&original.latents);
+        self.transfer.extend(&transfer.latents);
+        Ok(())
+    }
+}
+
+/// Activations at the hook, in each SAE's space, and the gradient by the original's: `[n, d_in]` each.
+struct Inputs {
+    original: Tensor,
+    pruned: Tensor,
+    trained: Option<Tensor>,
+    gradient: Tensor,
+}
+
+impl Inputs {
+    fn part(&self, start: usize, len: usize) -> Result<Self> {
+        let part = |x: &Tensor| -> Result<Tensor> { Ok(x.narrow(0, start, len)?.contiguous()?) };
+        Ok(Self {
+            original: part(&self.original)?,
+            pruned: part(&self.pruned)?,
+            trained: self.trained.as_ref().map(part).transpose()?,
+            gradient: part(&self.gradient)?,
+        })
+    }
+}
+
+fn ratio(reader: &Reader) -> Option<f64> {
+    reader.pruning.as_ref().map(|pruning| pruning.ratio)
+}
+
+fn add(masses: &mut [f64], latents: &Latents) {
+    for (latent, value) in latents.indices.iter().zip(&latents.values) {
+        // What is not above 0 is no firing.
+        masses[*latent as usize] += f64::from(value.max(0.0));
+    }
+}

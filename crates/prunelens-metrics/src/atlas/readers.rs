@@ -1,0 +1,64 @@
+//! Which SAE reads which model in an atlas.
+
+use std::sync::Arc;
+
+use prunelens_core::{
+    compare::{Reader, Variant, matching::Matching},
+    error::{Error, Result},
+    model::{Model, Tick, ragged::readable},
+    sae::Pruning,
+    session::Session,
+};
+
+use super::{Spec, weights::Weights};
+
+/// All that reads, and what is known of the SAEs before any text is read.
+pub struct Readers {
+    pub original: Reader,
+    pub transfer: Reader,
+    pub pruned: Reader,
+    pub trained: Option<Reader>,
+    /// The SAE pruned at each ratio, on the pruned model.
+    pub grid: Vec<Reader>,
+    /// The original model, for gradients: itself, or its copy on the CPU in f32.
+    pub traced: Arc<Model>,
+    /// Best matches in the trained SAE.
+    pub matching: Option<Matching>,
+    pub weights: Weights,
+}
+
+impl Readers {
+    /// Ranks the SAE's weights and matches its latents: not quick for a wide one.
+    pub fn new(session: &Session, spec: &Spec, tick: Tick) -> Result<Self> {
+        let pruning = session.pruning(spec.ratio, spec.criterion, tick)?;
+        let reader = |variant| {
+            let found = session.reader(variant, spec.ratio, spec.criterion)?;
+            found.ok_or_else(|| Error::invalid(format!("variant {variant} is not part of this session")))
+        };
+        let pruned = reader(Variant::Pruned)?;
+        let at = |&ratio: &f64| {
+            let mut reader = pruned.clone();
+            reader.pruning = Some(Pruning { order: pruning.order.clone(), ratio });
+            reader
+        };
+        let trained = session.reader(Variant::Trained, spec.ratio, spec.criterion)?;
+        let matching = trained.as_ref().map(|trained| Matching::new(&*pruned.sae, &*trained.sae, tick)).transpose()?;
+        tick()?;
+        Ok(Self {
+            original: reader(Variant::Original)?,
+            transfer: reader(Variant::Transfer)?,
+            grid: spec.ratios.iter().map(at).collect(),
+            traced: readable(&session.original)?,
+            weights: Weights::new(pruned.sae.sae(), &pruning)?,
+            matching,
+            pruned,
+            trained,
+        })
+    }
+
+    /// The latent of the trained SAE that stands for each of the original.
+    pub fn matches(&self) -> Vec<u32> {
+        let Some(matching) = &self.matching else { return Vec::new() };
+        (0..self.original.sae.d_sae() as u32).filter_map(|latent| Some(matching.get(latent)?.latent)).collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! The atlas of every latent against columns that the Python stack gave, by brute force in float64.
+//!
+//! Walks `index.json` of the folder in `PRUNELENS_ATLAS_FIXTURES` (default `tests/fixtures/atlas`) with the flags that stand
+//! there, through the program itself.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use prunelens_core::data::read_records;
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::support::{Place, fixtures, read_json};
+
+type Columns = BTreeMap<String, Vec<f64>>;
+
+fn columns(path: &Path) -> Columns {
+    let bytes = fs::read(path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let values = |view: safetensors::tensor::TensorView| {
+        assert_eq!(view.dtype(), safetensors::Dtype::F64);
+        view.data().as_chunks::<8>().0.iter().map(|v| f64::from_le_bytes(*v)).collect()
+    };
+    tensors.tensors().into_iter().map(|(name, view)| (name, values(view))).collect()
+}
+
+fn words<'a>(list: &'a Value) -> impl Iterator<Item = &'a str> {
+    list.as_array().unwrap().iter().map(|word| word.as_str().unwrap())
+}
+
+/// Relative and absolute: those of the longest group that the name begins with.
+fn tolerance(tolerances: &Value, name: &str) -> (f64, f64) {
+    if words(&tolerances["exact"]).any(|exact| exact == name) {
+        return (0.0, 0.0);
+    }
+    let groups = tolerances["groups"].as_object().unwrap();
+    let group =
+        groups.iter().filter(|(group, _)| name.starts_with(group.as_str())).max_by_key(|(group, _)| group.len());
+    let found = group.map_or(&tolerances["default"], |(_, found)| found);
+    (found["rtol"].as_f64().unwrap(), found["atol"].as_f64().unwrap())
+}
+
+#[test]
+fn columns_are_those_of_the_python_stack() {
+    let folder = env::var_os("PRUNELENS_ATLAS_FIXTURES").map_or_else(|| fixtures().join("atlas"), PathBuf::from);
+    let index = read_json(&folder.join("index.json"));
+    let mut failed = Vec::new();
+    let mut compared = 0;
+    for case in index["cases"].as_array().unwrap() {
+        let id = case["id"].as_str().unwrap();
+        let place = Place::new();
+        let out = place.path("out");
+        let mut command = place.command();
+        command.current_dir(&folder).args(["metrics", "atlas"]).args(words(&case["flags"])).args(words(&case["atlas"]));
+        let ran = command.arg("--out").arg(&out).output().unwrap();
+        assert!(ran.status.success(), "{id}: {}", String::from_utf8_lossy(&ran.stderr));
+
+        let (found, expected) =
+            (columns(&out.join("atlas.safetensors")), columns(&folder.join(case["expected"].as_str().unwrap())));
+        assert!(found.keys().eq(expected.keys()), "{id}: {:?}", found.keys());
+        for (name, expected) in &expected {
+            let (relative, absolute) = tolerance(&index["tolerances"], name);
+            assert_eq!(found[name].len(), expected.len(), "{id} {name}");
+            for (latent, (found, expected)) in found[name].iter().zip(expected).enumerate() {
+                compared += 1;
+                let same = found.is_nan() && expected.is_nan();
+                if !same && !((found - expected).abs() <= absolute + relative * expected.abs()) {
+                    failed.push(format!("{id} {name} {latent}: {found}, expected {expected}"));
+                }
+            }
+        }
+
+        let said = read_json(&out.join("atlas.json"));
+        for name in ["rows", "positions", "masked", "predicted"] {
+            assert_eq!(said[name], case["sums"][name], "{id} {name}");
+        }
+        let (loss, expected) = (said["ce_loss"].as_f64().unwrap(), case["sums"]["ce_loss"].as_f64().unwrap());
+        assert!((loss - expected).abs() < 1e-5 * expected, "{id}: loss {loss}, expected {expected}");
+        same_in_parquet(&out, &found);
+    }
+    let shown = failed.iter().take(40).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failed.is_empty(), "{} of {compared}:\n{shown}", failed.len());
+    assert!(compared > 5000, "only {compared} numbers were compared");
+}
+
+/// Numbers to the bit, null for NaN; and a word for each latent.
+fn same_in_parquet(out: &Path, columns: &Columns) {
+    let mut names: Vec<&str> = columns.keys().map(String::as_str).collect();
+    names.push("fate");
+    let records = read_records(&out.join("atlas.parquet"), &names).unwrap();
+    for (latent, record) in records.iter().enumerate() {
+        for (value, name) in record.values.iter().zip(&names[..columns.len()]) {
+            let read = value.as_ref().map_or(f64::NAN, |value| value.parse::<f64>().unwrap());
+            let expected = columns[*name][latent];
+            assert!(read == expected || (read.is_nan() && expected.is_nan()), "{name} {latent}: {read}, {expected}");
+        }
+        assert!(record.values.last().unwrap().as_ref().is_some_and(|fate| !fate.is_empty()));
+    }
+    assert!(columns.values().all(|values| values.len() == records.len()));
+}
