@@ -1,11 +1,13 @@
-//! `prunelens inspect`: one prompt through every variant, without a screen: a table, JSON, or tensors in a file.
+//! `prunelens inspect`: one prompt through every variant, without a screen: a table, JSON, or tensors in a file; or what a model's
+//! files hold.
 
+mod model;
 mod save;
 mod table;
 
 use std::{io::Write, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use prunelens_core::{
     compare::{Comparison, Prompt, matching::Matching},
     error::{Error, Result},
@@ -14,11 +16,15 @@ use prunelens_core::{
 };
 use serde_json::{Value, json};
 
+use self::model::InspectModelArgs;
 use super::setup;
 use crate::{export, interrupt, output, settings::SessionSettings};
 
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct InspectArgs {
+    #[command(subcommand)]
+    pub target: Option<InspectTarget>,
     /// The prompt; `-` reads it from stdin.
     #[arg(value_name = "PROMPT", required_unless_present = "prompt_flag")]
     pub prompt: Option<String>,
@@ -41,7 +47,17 @@ pub struct InspectArgs {
     pub session: SessionSettings,
 }
 
+#[derive(Clone, Debug, Subcommand)]
+pub enum InspectTarget {
+    /// Say how a model's files hold its weights: scheme, bits a weight and zeros of each matrix. (A prompt of this one word
+    /// goes to --prompt.)
+    Model(InspectModelArgs),
+}
+
 pub fn run(args: &InspectArgs) -> Result<()> {
+    if let Some(InspectTarget::Model(args)) = &args.target {
+        return model::run(args);
+    }
     let session = setup::session(args.session.clone())?;
     output::answer_with(|out| inspect(&session, args, out, &mut interrupt::tick))
 }
