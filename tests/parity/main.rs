@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod compressed;
 mod config_keys;
 mod families;
 mod formats;
