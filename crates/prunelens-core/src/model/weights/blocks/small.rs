@@ -63,7 +63,7 @@ pub(super) fn tq1_0(block: &[u8], out: &mut [f32]) {
         for power in [1_u8, 3, 9, 27, 81].into_iter().take(numbers) {
             for (code, out) in codes.iter().zip(out.by_ref()) {
                 let turned = u16::from(code.wrapping_mul(power));
-                *out = scale * (f32::from(turned * 3 >> 8) - 1.0);
+                *out = scale * (f32::from((turned * 3) >> 8) - 1.0);
             }
         }
     }

@@ -69,7 +69,7 @@ struct Int8 {
 impl Dequantise for Int8 {
     fn values(&self, stored: &Stored) -> Result<Vec<f32>> {
         // 1 / 127 as the library writes it; the order of the two products is its own, too.
-        const STEP: f32 = 7.874_015_7e-3;
+        const STEP: f32 = 7.874_016e-3;
         let (codes, scales) = (stored.bytes(&self.weight)?, stored.floats(&self.scb)?);
         Ok(self.grid.fill(|row, at, out| {
             let codes = &codes[row * out.len()..];
