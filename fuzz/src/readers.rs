@@ -99,6 +99,30 @@ pub fn model_config(data: &[u8]) {
     bounded(data.len() + (1 << 20), || load(path.parent().expect("a folder")));
 }
 
+/// The tiny folders of each scheme of quantised weights.
+const SCHEMES: [&str; 6] = ["gptq", "awq", "ct", "fp8", "bnb", "mlx"];
+
+/// A folder of a scheme with one of its two files spoilt; the first byte says which scheme.
+fn quantised(data: &[u8], spoilt: &str, sound: &str) {
+    let Some((first, data)) = data.split_first() else { return };
+    let scheme = SCHEMES[*first as usize % SCHEMES.len()];
+    let place = format!("quantised-{spoilt}/{scheme}");
+    copy(&format!("../compressed/rejects/sound-{scheme}/{sound}"), &format!("{place}/{sound}"));
+    let path = put(&format!("{place}/{spoilt}"), data);
+    // Two bits become four bytes.
+    bounded(16 * data.len() + (1 << 20), || load(path.parent().expect("a folder")));
+}
+
+/// The config of each scheme of quantised weights in turn, over sound tensors.
+pub fn quantised_config(data: &[u8]) {
+    quantised(data, "config.json", "model.safetensors");
+}
+
+/// Their tensors, under a sound config.
+pub fn quantised_tensors(data: &[u8]) {
+    quantised(data, "model.safetensors", "config.json");
+}
+
 /// The index of shards.
 pub fn index_json(data: &[u8]) {
     copy("models/llama/model.safetensors", "index/model-00001-of-00001.safetensors");

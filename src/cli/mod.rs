@@ -58,11 +58,12 @@ The answer goes to stdout and nothing else does; warnings go to stderr, and prog
 pub enum Command {
     /// Open the explorer (what no command does, too).
     Explore(Box<ExploreArgs>),
-    /// Read one prompt through every variant: a table, JSON, or tensors in a file.
+    /// Read one prompt through every variant: a table, JSON, or tensors in a file; or say what a model's files hold.
     Inspect(Box<InspectArgs>),
     /// Continue a prompt with both models, and with each variant while latents are edited.
     Generate(Box<GenerateArgs>),
-    /// Write a pruned checkpoint or a pruned SAE, with a report of its sparsity.
+    /// Write a compressed checkpoint or a pruned SAE, with a report of its sparsity.
+    #[command(visible_alias = "compress")]
     Prune(PruneArgs),
     /// Train an SAE on the activations of a pruned model.
     Train(Box<TrainArgs>),

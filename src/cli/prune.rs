@@ -7,7 +7,7 @@ use prunelens_core::{
     demo,
     error::{Error, Result},
     hub::Kind,
-    prune::write::{Checkpoint, Matrix, Report, SaeFiles, Staged, checkpoint, sae},
+    prune::write::{Change, Checkpoint, Copy, Matrix, Report, SaeFiles, Staged, checkpoint, sae},
     session::{Compress, Models, Session, SessionSpec},
 };
 use serde_json::{Map, Value, json};
@@ -27,7 +27,7 @@ pub struct PruneArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum PruneTarget {
-    /// Write a copy of the model with its weights pruned by --compress.
+    /// Write a copy of the model with its weights compressed by --compress; with none, as plain floats.
     Model(Box<PruneModelArgs>),
     /// Write a copy of the SAE with its weights pruned by --ratio and --criterion.
     Sae(Box<PruneSaeArgs>),
@@ -76,10 +76,9 @@ const REPORT: &str = "pruning.json";
 /// A copy of the model.
 fn write_model(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
     if spec.pruned_model.is_some() {
-        return Err(Error::Usage("prune model makes the pruned model itself; leave out --pruned-model".into()));
-    }
-    if spec.compress == Compress::None {
-        return Err(Error::Usage("nothing to prune: --compress is none".into()));
+        return Err(Error::Usage(
+            "prune model makes the compressed model itself; leave out --compressed-model (--pruned-model)".into(),
+        ));
     }
     let folder = spec.model.locate(Kind::Model, &spec.hub, &mut output::listener())?;
     let checkpoint = match &folder {
@@ -89,12 +88,22 @@ fn write_model(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
     let staged = Staged::new(&output.out, output.force, folder.as_deref())?;
     let models = Models::load(spec, &mut output::listener())?;
     output::warn(&models.warnings);
-    let matrices = checkpoint::write(&checkpoint, &models.pruned, &staged, &mut interrupt::tick)?;
+    let copy = Copy { change: change(&spec.compress), dtype: spec.dtype };
+    let matrices = checkpoint::write(&checkpoint, &models.pruned, copy, &staged, &mut interrupt::tick)?;
     let mut settings = Map::new();
     settings.insert("model".into(), json!(models.original.name));
     settings.insert("compress".into(), json!(spec.compress.to_string()));
     settings.insert("calibration".into(), json!(models.calibration.label));
     finish(staged, settings, matrices, output, checkpoint::is_weight_file)
+}
+
+/// What a rule changes of the weights.
+fn change(compress: &Compress) -> Change {
+    match compress {
+        Compress::None => Change::Nothing,
+        _ if compress.is_a_mask() => Change::Zeros,
+        _ => Change::Values,
+    }
 }
 
 /// A copy of the SAE.

@@ -52,8 +52,9 @@ settings! {
         /// Original model: a Hugging Face folder, or a hub id such as openai-community/gpt2 [default: the demo].
         #[arg(long, value_name = "PATH-or-ID")]
         model: PathBuf = Some(r#""models/gpt2""#),
-        /// A model pruned elsewhere, instead of --compress.
-        #[arg(long, value_name = "PATH-or-ID", conflicts_with = "compress")]
+        /// A model compressed elsewhere, pruned or quantised, instead of --compress.
+        #[arg(long = "compressed-model", visible_alias = "pruned-model", value_name = "PATH-or-ID", conflicts_with = "compress")]
+        #[serde(alias = "compressed-model")]
         pruned_model: PathBuf = Some(r#""models/gpt2-pruned""#),
         /// How to prune the model: wanda:RATIO, wanda:N:M, magnitude:RATIO, paper:RATIO or none [default: wanda:0.5].
         #[arg(long, value_name = "SPEC")]

@@ -136,7 +136,7 @@ impl Sources {
         let pick = |flag, given, in_file| pick(flag, given, in_file, &file.folder);
         Ok(Self {
             model: pick("--model", &flags.model.model, &lines.model.model)?,
-            pruned_model: pick("--pruned-model", &flags.model.pruned_model, &lines.model.pruned_model)?,
+            pruned_model: pick("--compressed-model", &flags.model.pruned_model, &lines.model.pruned_model)?,
             sae: pick("--sae", &flags.sae, &lines.sae)?,
             trained_sae: pick("--trained-sae", &flags.trained_sae, &lines.trained_sae)?,
         })

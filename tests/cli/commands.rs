@@ -97,7 +97,7 @@ fn wrong_use_is_code_2() {
         (&["--tl-processing", "maybe"], &["on", "off", "auto"]),
         (&["--threads", "0"], &["--threads"]),
         (&["--hook", "layer 3"], &["layer 3", "blocks.LAYER.SITE"]),
-        (&["--pruned-model", "x", "--compress", "none"], &["--pruned-model", "--compress"]),
+        (&["--pruned-model", "x", "--compress", "none"], &["--compressed-model", "--compress"]),
     ];
     for (args, words) in cases {
         place.run(args).refused(2, words);

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use half::bf16;
 use prunelens_core::{
     error::Result,
-    model::{Model, Part},
+    model::{Model, Opened, Part},
     progress::Progress,
     prune::sae::apply,
     sae::formats,
@@ -230,12 +230,47 @@ fn refusals_come_before_the_work_and_change_nothing() {
     prune(&["--out", "full"]).refused(1, &["full: the folder holds files already", "--force"]);
     prune(&["--out", "full/file"]).refused(1, &["full/file: is a file"]);
     prune(&["--out", "full/file/below"]).refused(1, &["full/file/below: cannot be written"]);
-    prune(&["--out", "x", "--compress", "none"]).refused(2, &["nothing to prune"]);
     prune(&["--out", "x", "--pruned-model", text(&model)]).refused(2, &["--pruned-model"]);
     place.run(["prune", "sae", "--model", text(&model), "--out", "x"]).refused(2, &["--sae"]);
     assert!(!place.path("x").exists());
     assert_eq!(fs::read(model.join("model.safetensors")).unwrap(), before);
     assert_eq!(fs::read(place.path("full/file")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_quantised_model_is_written_as_plain_floats() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/compressed/models");
+    for (name, changed) in [("gptq-w3-g32-asym-v1", "rtn:int8"), ("gguf-iq/model.gguf", "magnitude:0.5")] {
+        let (place, source) = (Place::new(), models.join(name));
+        let out = place.path("plain");
+        let compress = |spec: &str, out: &Path| {
+            let args = ["compress", "model", "--model", text(&source), "--compress", spec, "--out", text(out)];
+            place.run(args).done();
+        };
+        compress("none", &out);
+        let (packed, plain) = (Opened::open(&source).unwrap(), Opened::open(&out).unwrap());
+        assert!(!packed.is_plain() && plain.is_plain());
+        let (before, after) = (packed.parameters().unwrap(), plain.parameters().unwrap());
+        assert_eq!(before.len(), after.len());
+        for parameter in &before {
+            let same = after.iter().find(|other| other.stored == parameter.published).unwrap();
+            let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            let (before, after) = (packed.values(parameter).unwrap(), plain.values(same).unwrap());
+            assert!(bits(before) == bits(after), "{name}: {}", parameter.published);
+        }
+        // What a rule makes of it is what the session makes of it.
+        let out = place.path("changed");
+        compress(changed, &out);
+        let expected = Models::load(&spec(&source, changed), &mut quiet).unwrap().pruned;
+        for (a, b) in expected.blocks.iter().zip(&load(&out).blocks) {
+            Part::ALL
+                .iter()
+                .for_each(|part| assert_eq!(values(&a.linear(*part).weight), values(&b.linear(*part).weight)));
+        }
+        let ran = place.run(["inspect", "model", text(&source), "--json"]).done().json();
+        assert!(ran["bits_per_weight"].as_f64().unwrap() < 5.0 && ran["matrices"].as_array().unwrap().len() > 7);
+        place.run(["inspect", "model", text(&out)]).done();
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod support;
 
 mod atlas;
+mod compressed;
 mod config_keys;
 mod edits;
 mod families;

@@ -1,13 +1,15 @@
-//! `prunelens inspect`: one prompt through every variant, without a screen: a table, JSON, or tensors in a file.
+//! `prunelens inspect`: one prompt through every variant, without a screen: a table, JSON, or tensors in a file; or what a model's
+//! files hold.
 
 mod edited;
+mod model;
 mod prompt;
 mod save;
 mod table;
 
 use std::{io::Write, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use prunelens_core::{
     compare::{Comparison, Prompt, matching::Matching},
     error::{Error, Result},
@@ -18,11 +20,15 @@ use serde_json::{Value, json};
 
 pub use prompt::PromptArgs;
 
+use self::model::InspectModelArgs;
 use super::{edits::EditArgs, setup};
 use crate::{export, interrupt, output, settings::SessionSettings};
 
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct InspectArgs {
+    #[command(subcommand)]
+    pub target: Option<InspectTarget>,
     #[command(flatten)]
     pub prompt: PromptArgs,
     /// Latents listed for each token in JSON.
@@ -43,7 +49,17 @@ pub struct InspectArgs {
     pub session: SessionSettings,
 }
 
+#[derive(Clone, Debug, Subcommand)]
+pub enum InspectTarget {
+    /// Say how a model's files hold its weights: scheme, bits a weight and zeros of each matrix. (A prompt of this one word
+    /// goes to --prompt.)
+    Model(InspectModelArgs),
+}
+
 pub fn run(args: &InspectArgs) -> Result<()> {
+    if let Some(InspectTarget::Model(args)) = &args.target {
+        return model::run(args);
+    }
     let session = setup::session(args.session.clone())?;
     output::answer_with(|out| inspect(&session, args, out, &mut interrupt::tick))
 }

@@ -11,7 +11,7 @@ use bounded::bounded;
 
 type Reader = fn(&[u8]);
 
-const READERS: [(&str, Reader); 12] = [
+const READERS: [(&str, Reader); 14] = [
     ("safetensors", readers::weights),
     ("npz", readers::weights),
     ("torch", readers::weights),
@@ -19,6 +19,8 @@ const READERS: [(&str, Reader); 12] = [
     ("state_dict", readers::state_dict),
     ("model_config", readers::model_config),
     ("index_json", readers::index_json),
+    ("quantised_config", readers::quantised_config),
+    ("quantised_tensors", readers::quantised_tensors),
     ("sae_config", readers::sae_config),
     ("session", readers::session),
     ("theme", readers::theme),

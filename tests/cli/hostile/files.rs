@@ -12,7 +12,7 @@ fn missing_files() {
     load(&place, "openai-community/gpt2".as_ref(), &sae, &[])
         .refused(1, &["openai-community/gpt2", "cannot be reached", "local folder"]);
     load(&place, &fixture(GPT2), &place.path("nowhere"), &[]).refused(1, &["--sae", "nowhere: no such file or folder"]);
-    load(&place, &fixture(GPT2), &sae, &["--pruned-model", "nowhere"]).refused(1, &["--pruned-model nowhere"]);
+    load(&place, &fixture(GPT2), &sae, &["--pruned-model", "nowhere"]).refused(1, &["--compressed-model nowhere"]);
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
         let place = Place::new();
         let model = place.copy(GPT2, "model");

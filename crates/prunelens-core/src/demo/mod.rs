@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     error::Result,
     model::{
-        Model, Tokenizer,
+        Model, Opened, Tokenizer,
         weights::{Weights, parse_json},
     },
     progress::Listener,
@@ -54,7 +54,7 @@ pub fn model(device: &Device, dtype: DType, progress: Listener) -> Result<Model>
     let path = name("config.json");
     let json = parse_json(&path, CONFIG)?;
     let weights = Weights::from_static("(demo)/model.safetensors", WEIGHTS)?;
-    Model::from_weights("demo".into(), &path, &json, &weights, device, dtype, progress)
+    Model::build(Opened::new("demo".into(), &path, json, weights)?, device, dtype, progress)
 }
 
 /// The demo's tokenizer.

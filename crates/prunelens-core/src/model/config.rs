@@ -3,7 +3,7 @@
 use prunelens_kernels::Act;
 use serde_json::Value;
 
-use super::known;
+use super::{Part, known};
 use crate::error::{Error, Result};
 
 /// How the residual stream is normalised.
@@ -119,6 +119,17 @@ pub struct Biases {
     pub o: bool,
     /// Both matrices of the MLP, and its gate.
     pub mlp: bool,
+}
+
+impl Biases {
+    /// Whether this part's matrices have one.
+    pub fn of(self, part: Part) -> bool {
+        match part {
+            Part::Qkv => self.qkv,
+            Part::O => self.o,
+            Part::MlpIn | Part::MlpOut => self.mlp,
+        }
+    }
 }
 
 /// Sizes beyond these are a damaged or hostile file, not a model.

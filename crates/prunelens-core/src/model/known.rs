@@ -33,8 +33,9 @@ const COMMON: Table<'static> = &[
     ("bos_token_id", Read),
     ("eos_token_id", Read),
     ("pad_token_id", Read),
-    // Refused by `refuse_quantised`, with the method's name.
+    // Read by `weights::quantised`, which refuses what it does not know by its name.
     ("quantization_config", Read),
+    ("quantization", Read),
     ("is_encoder_decoder", Only(&["false"])),
     ("add_cross_attention", Only(&["false"])),
     ("pruned_heads", Only(&["{}"])),
@@ -226,17 +227,4 @@ pub fn look(keys: Keys, tables: &[Table], matters: &[&str]) -> Result<Vec<String
         }
     }
     Ok(warnings)
-}
-
-/// Weights that are stored in another way than as they are computed with.
-pub fn refuse_quantised(keys: Keys) -> Result<()> {
-    let Some(config) = keys.get("quantization_config") else { return Ok(()) };
-    let method = config.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed");
-    let method = shorten(method, 40);
-    Err(keys.refuse(
-        "quantization_config",
-        &format!(
-            "its weights are compressed by {method}, which is not read yet; use the folder before compression, or GGUF"
-        ),
-    ))
 }

@@ -13,23 +13,6 @@ const WRAPPERS: [(&str, &str); 5] = [
     ("_forward_module.", "saved from inside a trainer's wrapper: save the model itself"),
 ];
 
-/// Parts of names of weights that are stored in another way than they are computed with.
-const COMPRESSED: [&str; 13] = [
-    ".qweight",
-    ".qzeros",
-    ".g_idx",
-    ".scales",
-    ".SCB",
-    ".absmax",
-    ".quant_map",
-    ".quant_state",
-    ".weight_packed",
-    ".weight_scale",
-    ".weight_zero_point",
-    ".input_scale",
-    "weight_scale_inv",
-];
-
 /// Buffers that older versions of the libraries saved, and the parts of models that see images.
 const HARMLESS_ENDS: [&str; 6] =
     ["inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "position_ids"];
@@ -42,7 +25,7 @@ const OTHER_PARTS: [&str; 6] = [
     "v_head.",
 ];
 
-/// Why the tensors of a file cannot be the model's, by their names alone: a wrapper, an adapter, compressed weights.
+/// Why the tensors of a file cannot be the model's, by their names alone: a wrapper, an adapter.
 pub fn refuse(names: &Names, all: &[&str]) -> Result<(), String> {
     let plain = |name: &str| names.prefixes.iter().any(|prefix| name.strip_prefix(prefix) == Some(names.embed));
     if !all.iter().any(|name| plain(name))
@@ -57,9 +40,6 @@ pub fn refuse(names: &Names, all: &[&str]) -> Result<(), String> {
                 "tensor {:?} is a LoRA adapter's (PEFT) that is not merged: call merge_and_unload() and save again",
                 shown()
             ));
-        }
-        if COMPRESSED.iter().any(|part| name.contains(part)) {
-            return Err(format!("tensor {:?} belongs to compressed weights, which are not read yet", shown()));
         }
     }
     Ok(())
@@ -110,7 +90,6 @@ mod tests {
         let harmless = ["model.layers.0.self_attn.rotary_emb.inv_freq", "lm_head.weight", "score.weight"];
         assert!(look(&harmless).is_empty() && refuse(&harmless).is_ok());
         assert!(refuse(&["a.q_proj.lora_A.default.weight"]).unwrap_err().contains("PEFT"));
-        assert!(refuse(&["a.q_proj.qweight"]).unwrap_err().contains("compressed"));
         assert!(refuse(&["_orig_mod.embed_tokens.weight"]).unwrap_err().contains("torch.compile"));
         let warnings = look(&["a.q_proj.bias", "a.k_proj.bias", "extra.weight"]);
         assert!(warnings[0].starts_with("2 tensors (a.q_proj.bias") && warnings[1].contains("extra.weight"));

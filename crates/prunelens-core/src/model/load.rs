@@ -1,20 +1,20 @@
 //! Hugging Face directories to [`Model`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use prunelens_kernels::{matmul::transpose, ops};
-use serde_json::Value;
 
 use super::{
-    Block, Linear, Model, Norm, NormKind, Part, Rotary,
-    config::{Biases, Config, Keys, Rope, RopeScaling},
+    Block, Linear, Model, Norm, NormKind, Opened, Part, Rotary,
+    config::{Config, Keys, Rope},
     families::{self, Names},
-    gguf, leftover,
+    leftover,
+    opened::gguf_file,
     weights::{Weights, read_json},
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     progress::{Listener, Progress},
 };
 
@@ -89,11 +89,7 @@ impl Loader<'_> {
         let (mut weights, mut biases, mut total) = (Vec::new(), Vec::new(), 0);
         let all = matrices(self.names, self.config, part);
         let (prefix, conv1d) = (self.prefix, self.names.conv1d);
-        let biased = match part {
-            Part::Qkv => self.config.biases.qkv,
-            Part::O => self.config.biases.o,
-            Part::MlpIn | Part::MlpOut => self.config.biases.mlp,
-        };
+        let biased = self.config.biases.of(part);
         let block = self.names.block.replace("{}", &layer.to_string());
         let full = |name: &str| format!("{prefix}{block}{name}");
         let stored = |outputs: usize| if conv1d { [inputs, outputs] } else { [outputs, inputs] };
@@ -156,7 +152,7 @@ impl Loader<'_> {
 }
 
 /// Inputs of a part's matrix.
-fn inputs(config: &Config, part: Part) -> usize {
+pub(super) fn inputs(config: &Config, part: Part) -> usize {
     match part {
         Part::Qkv | Part::MlpIn => config.d_model,
         Part::O => config.n_heads * config.d_head,
@@ -165,7 +161,7 @@ fn inputs(config: &Config, part: Part) -> usize {
 }
 
 /// Names of the checkpoint's matrices that make up a part, and the places of their rows in it.
-fn matrices(names: &Names, config: &Config, part: Part) -> Vec<(&'static str, Vec<usize>)> {
+pub(super) fn matrices(names: &Names, config: &Config, part: Part) -> Vec<(&'static str, Vec<usize>)> {
     let (q, kv) = (config.n_heads * config.d_head, config.n_kv_heads * config.d_head);
     let sizes: Vec<(&str, usize)> = match (part, names.qkv) {
         (Part::Qkv, [fused]) if names.qkv_by_head => {
@@ -201,54 +197,8 @@ fn matrices(names: &Names, config: &Config, part: Part) -> Vec<(&'static str, Ve
     sizes.iter().zip(starts).map(|((name, n), start)| (*name, (start..start + n).collect())).collect()
 }
 
-/// What a GGUF file's metadata say, and the names of its tensors.
-fn gguf_config(file: &Path, weights: &Weights) -> Result<(Config, &'static Names)> {
-    let tied = weights.shape("output.weight").is_none();
-    if let Some(name) =
-        ["rope_factors_long.weight", "rope_factors_short.weight"].iter().find(|n| weights.shape(n).is_some())
-    {
-        return Err(Error::file(
-            file,
-            format!("tensor {name:?}: longrope scaling of rotary positions is not supported"),
-        ));
-    }
-    let (json, names, warnings) = gguf::describe(&weights.metadata, tied).map_err(|what| Error::file(file, what))?;
-    let mut config = families::config(Keys { value: &json, path: file })?;
-    config.warnings.extend(warnings);
-    if let (Some(rope), Some([n])) = (&mut config.rope, weights.shape("rope_freqs.weight")) {
-        // Llama 3's scaling, as llama.cpp stores it.
-        rope.scaling = RopeScaling::Divisors(weights.f32("rope_freqs.weight", &[*n])?);
-    }
-    // Biases are where the file has them.
-    let has = |name: &str| weights.shape(&format!("{}{name}.bias", names.block.replace("{}", "0"))).is_some();
-    let mlp = [names.mlp_in, &[names.mlp_out]].concat().into_iter().any(has);
-    config.biases = Biases { qkv: names.qkv.iter().any(|name| has(name)), o: has(names.o), mlp };
-    Ok((config, names))
-}
-
-/// The GGUF file that a path means: itself, or the only one in a folder without `config.json`.
-pub(super) fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
-    let is_gguf = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
-    if path.is_file() {
-        if is_gguf(path) {
-            return Ok(Some(path.to_path_buf()));
-        }
-        return Err(Error::file(path, "expected a Hugging Face folder or a .gguf file"));
-    }
-    if path.join("config.json").exists() || !path.is_dir() {
-        return Ok(None);
-    }
-    let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, e))?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| is_gguf(p)).collect();
-    match files.len() {
-        0 => Ok(None),
-        1 => Ok(files.pop()),
-        n => Err(Error::file(path, format!("holds {n} .gguf files; name the one to read"))),
-    }
-}
-
 /// Rows of `width` values, each put at its place (less `base`).
-fn reorder(values: &[f32], width: usize, places: &[usize], base: usize) -> Vec<f32> {
+pub(super) fn reorder(values: &[f32], width: usize, places: &[usize], base: usize) -> Vec<f32> {
     let mut out = vec![0.0; values.len()];
     for (row, place) in values.chunks(width).zip(places) {
         out[(place - base) * width..][..width].copy_from_slice(row);
@@ -259,22 +209,13 @@ fn reorder(values: &[f32], width: usize, places: &[usize], base: usize) -> Vec<f
 impl Model {
     /// From a Hugging Face directory (`config.json` and `model.safetensors`, or its shards) or a GGUF file.
     pub fn load(path: &Path, device: &Device, dtype: DType, progress: Listener) -> Result<Self> {
-        let name = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        let name = name.file_name().map_or("model".into(), |n| crate::text::safe(&n.to_string_lossy()));
-        if let Some(file) = gguf_file(path)? {
-            let weights = Weights::open(&file)?;
-            let (config, names) = gguf_config(&file, &weights)?;
-            return Self::build(name, config, names, &weights, device, dtype, progress);
-        }
-        let config_path = path.join("config.json");
-        let json = read_json(&config_path)?;
-        Self::from_weights(name, &config_path, &json, &Weights::open_model(path)?, device, dtype, progress)
+        Self::build(Opened::open(path)?, device, dtype, progress)
     }
 
     /// The configuration alone, without the weights.
     pub fn config(path: &Path) -> Result<Config> {
-        if let Some(file) = gguf_file(path)? {
-            return Ok(gguf_config(&file, &Weights::open(&file)?)?.0);
+        if gguf_file(path)?.is_some() {
+            return Ok(Opened::open(path)?.config);
         }
         let path = path.join("config.json");
         families::config(Keys { value: &read_json(&path)?, path: &path })
@@ -288,43 +229,11 @@ impl Model {
         Ok(Self::config(path)?.tied)
     }
 
-    /// From a parsed `config.json` (read at `config_path`) and its tensors.
-    pub fn from_weights(
-        name: String,
-        config_path: &Path,
-        json: &Value,
-        weights: &Weights,
-        device: &Device,
-        dtype: DType,
-        progress: Listener,
-    ) -> Result<Self> {
-        let keys = Keys { value: json, path: config_path };
-        let (family, config) = (families::family(keys)?, families::config(keys)?);
-        let names = &family.names;
-        let all: Vec<&str> = weights.names().chain(weights.unread()).collect();
-        leftover::refuse(names, &all).map_err(|why| Error::file(weights.path(), why))?;
-        if weights.shape(names.unembed).is_none() && !config.tied {
-            return Err(Error::file(
-                weights.path(),
-                format!("tensor {:?} is missing, and config.json says that it is not tied", names.unembed),
-            ));
-        }
-        Self::build(name, config, names, weights, device, dtype, progress)
-    }
-
-    fn build(
-        name: String,
-        config: Config,
-        names: &Names,
-        weights: &Weights,
-        device: &Device,
-        dtype: DType,
-        progress: Listener,
-    ) -> Result<Self> {
-        let has = |prefix: &&&str| weights.shape(&format!("{prefix}{}", names.embed)).is_some();
-        let prefix = names.prefixes.iter().find(has).copied();
-        let prefix = prefix.unwrap_or(names.prefixes[0]);
-        let mut load = Loader { weights, names, config: &config, prefix, device, dtype, done: 0, progress };
+    /// From files that were opened.
+    pub fn build(opened: Opened, device: &Device, dtype: DType, progress: Listener) -> Result<Self> {
+        let prefix = opened.prefix();
+        let Opened { name, config, weights, names, .. } = opened;
+        let mut load = Loader { weights: &weights, names, config: &config, prefix, device, dtype, done: 0, progress };
         let embed = load.plain(names.embed, &[config.d_vocab, config.d_model])?;
         let positions = match names.positions {
             Some(name) => Some(load.plain(name, &[config.n_ctx, config.d_model])?),
@@ -333,6 +242,7 @@ impl Model {
         let blocks = (0..config.n_layers).map(|layer| load.block(layer)).collect::<Result<Vec<_>>>()?;
         let ln_final = load.norm(names.ln_final, config.d_model)?;
         let mut warnings = config.warnings.clone();
+        warnings.extend(weights.notes.iter().cloned());
         let weight = match weights.shape(names.unembed) {
             Some(_) if config.tied => {
                 let other = load.whole(names.unembed, &[config.d_vocab, config.d_model])?;
@@ -347,7 +257,8 @@ impl Model {
             Some(_) => load.whole(names.unembed, &[config.d_vocab, config.d_model])?,
             None => embed.clone(),
         };
-        let unused = weights.left_over().into_iter();
+        // Quantisers write biases of zeros for matrices that have none.
+        let unused = weights.left_over().into_iter().filter(|name| !weights.is_zero_bias(name));
         warnings.extend(leftover::look(names, unused));
         let rotary = |rope: &Option<Rope>| rope.as_ref().map(|rope| Rotary::new(rope, device));
         Ok(Self {

@@ -6,14 +6,10 @@ use prunelens_kernels::{columns::ColumnSquares, ops::Ops};
 
 use super::{Sparsity, norms::InputNorm};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     model::{Layer, Model, Part, Pass, Rows, Step},
     progress::{Listener, Progress},
 };
-
-/// Positions that go through a block at a time; a GPU wants more at once.
-const BATCH_TOKENS: usize = 1024;
-const DEVICE_BATCH_TOKENS: usize = 4096;
 
 /// A pass that sums the squares of what each matrix of a block multiplies.
 struct Inputs<'a> {
@@ -48,22 +44,7 @@ impl Model {
     /// equal length in each.
     pub fn wanda(&self, batches: &[Vec<Vec<u32>>], sparsity: Sparsity, progress: Listener) -> Result<Self> {
         let mut model = self.clone();
-        let at_once = if self.device.is_cpu() { BATCH_TOKENS } else { DEVICE_BATCH_TOKENS };
-        // Residual streams, and the rows in each.
-        let mut streams = Vec::new();
-        for rows in batches {
-            let time = rows.first().map_or(0, Vec::len);
-            if time == 0 || rows.iter().any(|r| r.len() != time) {
-                return Err(Error::invalid("calibration needs rows of tokens, of equal length in each batch"));
-            }
-            for rows in rows.chunks((at_once / time).max(1)) {
-                let tokens = Tensor::from_vec(rows.concat(), (rows.len(), time), &self.device)?;
-                streams.push((self.embed(&tokens)?, rows.len()));
-            }
-        }
-        if streams.is_empty() {
-            return Err(Error::invalid("calibration needs at least one row of tokens"));
-        }
+        let mut streams = self.streams(batches)?.0;
         let sequences = streams.iter().map(|(_, rows)| rows).sum();
         for layer in 0..self.config.n_layers {
             let squares =

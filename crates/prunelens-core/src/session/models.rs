@@ -113,7 +113,7 @@ fn prune(
 ) -> Result<(Arc<Model>, String)> {
     if let Some(source) = &spec.pruned_model {
         let Some(path) = source.locate(Kind::PrunedModel, &spec.hub, progress)? else {
-            return Err(Error::Usage("--pruned-model needs a folder".into()));
+            return Err(Error::Usage("--compressed-model needs a folder or file".into()));
         };
         let state_dict = path.extension().is_some_and(|e| e == "pth" || e == "pt");
         if state_dict && path.is_file() {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{
     config::{Config, Keys},
     known::{self, Table, Use},
+    weights::check_method,
 };
 use crate::error::Result;
 
@@ -114,7 +115,7 @@ pub fn family(keys: Keys) -> Result<&'static Family> {
 /// The configuration of a `config.json`; models that see images, too, keep that of their text part inside.
 pub fn config(keys: Keys) -> Result<Config> {
     let family = family(keys)?;
-    known::refuse_quantised(keys)?;
+    check_method(keys)?;
     let (value, outer) = match keys.get("text_config") {
         Some(text) if keys.str_or("model_type", "")? == "gemma3" => (text, known::check(keys, gemma::MULTIMODAL)?),
         _ => (keys.value, Vec::new()),

@@ -46,7 +46,7 @@ impl Tokenizer {
     /// `tokenizer.json`, with the special tokens of `tokenizer_config.json` or else of the model's config. Beside a GGUF file
     /// it may be missing: then the vocabulary in that file is taken.
     pub fn load(path: &Path, config: &Config) -> Result<Self> {
-        let gguf = super::load::gguf_file(path)?;
+        let gguf = super::opened::gguf_file(path)?;
         let dir = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
         let path = dir.join("tokenizer.json");
         if let Some(file) = gguf.filter(|_| !path.exists()) {
@@ -121,6 +121,20 @@ impl Tokenizer {
             .encode_fast(text, true)
             .map_err(|e| Error::invalid(format!("the text cannot be tokenized: {}", shorten(&e.to_string(), 200))))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// As `tokenizer.json` and `tokenizer_config.json`.
+    pub fn to_json(&self) -> Result<(String, String)> {
+        let wrong = |e: &dyn std::fmt::Display| Error::invalid(format!("the tokenizer cannot be written: {e}"));
+        let token = |id: Option<u32>| id.and_then(|id| self.inner.id_to_token(id));
+        let settings = serde_json::json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": token(self.bos),
+            "eos_token": token(self.eos),
+            "pad_token": token(self.pad),
+        });
+        let settings = serde_json::to_string_pretty(&settings).map_err(|e| wrong(&e))?;
+        Ok((self.inner.to_string(true).map_err(|e| wrong(&e))?, settings))
     }
 
     /// The exact bytes that a token stands for; may be part of a character.

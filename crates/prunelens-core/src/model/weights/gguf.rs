@@ -1,5 +1,5 @@
 //! GGUF headers: metadata and the places of tensors, each count checked against what is left of the file before anything
-//! is allocated. Blocks are dequantised by candle.
+//! is allocated. Blocks are dequantised by candle, those that it does not know by `blocks`.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
 
 use candle_core::quantized::GgmlDType;
 
-use super::{Bytes, Entry, Kind, Shard, Weights, bytes::Cursor};
+use super::{Bytes, Entry, Kind, Shard, Weights, blocks::Blocks, bytes::Cursor};
 use crate::{
     error::{Error, Result},
     text::shorten,
@@ -165,28 +165,8 @@ struct Header<'a> {
 }
 
 /// Types that llama.cpp knows and that are not read here.
-const UNREAD: [(u32, &str); 20] = [
-    (9, "Q8_1"),
-    (15, "Q8_K"),
-    (16, "IQ2_XXS"),
-    (17, "IQ2_XS"),
-    (18, "IQ3_XXS"),
-    (19, "IQ1_S"),
-    (20, "IQ4_NL"),
-    (21, "IQ3_S"),
-    (22, "IQ2_S"),
-    (23, "IQ4_XS"),
-    (24, "I8"),
-    (25, "I16"),
-    (26, "I32"),
-    (27, "I64"),
-    (29, "IQ1_M"),
-    (34, "TQ1_0"),
-    (35, "TQ2_0"),
-    (39, "MXFP4"),
-    (40, "NVFP4"),
-    (41, "Q1_0"),
-];
+const UNREAD: [(u32, &str); 7] =
+    [(9, "Q8_1"), (15, "Q8_K"), (24, "I8"), (25, "I16"), (26, "I32"), (27, "I64"), (41, "Q1_0")];
 
 /// What a tensor is, or the name of its type where that is not read.
 type Declared = std::result::Result<Tensor, String>;
@@ -331,14 +311,17 @@ impl Header<'_> {
             14 => Kind::Ggml(GgmlDType::Q6K),
             28 => Kind::F64,
             30 => Kind::BF16,
-            other => {
-                let kind = UNREAD
-                    .iter()
-                    .find(|(id, _)| *id == other)
-                    .map(|(_, kind)| format!("{kind} (type {other} of GGUF)"));
-                self.u64()?;
-                return Ok((name, Err(kind.unwrap_or_else(|| format!("type {other} of GGUF")))));
-            }
+            other => match Blocks::of(other) {
+                Some(blocks) => Kind::Blocks(blocks),
+                None => {
+                    let kind = UNREAD
+                        .iter()
+                        .find(|(id, _)| *id == other)
+                        .map(|(_, kind)| format!("{kind} (type {other} of GGUF)"));
+                    self.u64()?;
+                    return Ok((name, Err(kind.unwrap_or_else(|| format!("type {other} of GGUF")))));
+                }
+            },
         };
         Ok((name, Ok(Tensor { kind, shape, offset: self.u64()? })))
     }

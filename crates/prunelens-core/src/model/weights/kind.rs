@@ -7,6 +7,8 @@ use candle_core::{
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
+use super::blocks::Blocks;
+
 /// How a tensor's numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -18,6 +20,8 @@ pub enum Kind {
     F16,
     /// bfloat16.
     BF16,
+    /// Floats of 8 bits, 4 of them the exponent: numbers only beside their scales.
+    F8E4M3,
     /// Integers of 64 bits.
     I64,
     /// Integers of 32 bits.
@@ -34,6 +38,8 @@ pub enum Kind {
     Bool,
     /// Blocks of GGUF files.
     Ggml(GgmlDType),
+    /// Blocks of GGUF files that candle does not read.
+    Blocks(&'static Blocks),
 }
 
 impl Kind {
@@ -45,6 +51,7 @@ impl Kind {
             Dtype::F32 => Self::F32,
             Dtype::F16 => Self::F16,
             Dtype::BF16 => Self::BF16,
+            Dtype::F8_E4M3 => Self::F8E4M3,
             Dtype::I64 => Self::I64,
             Dtype::I32 => Self::I32,
             Dtype::I16 => Self::I16,
@@ -62,10 +69,16 @@ impl Kind {
             Self::F64 | Self::I64 => 8,
             Self::F32 | Self::I32 | Self::U32 => 4,
             Self::F16 | Self::BF16 | Self::I16 => 2,
-            Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::F8E4M3 | Self::I8 | Self::U8 | Self::Bool => 1,
             Self::Ggml(dtype) => {
                 let block = dtype.block_size();
                 return n.is_multiple_of(block).then(|| (n / block).checked_mul(dtype.type_size())).flatten();
+            }
+            Self::Blocks(blocks) => {
+                return n
+                    .is_multiple_of(blocks.numbers)
+                    .then(|| (n / blocks.numbers).checked_mul(blocks.bytes))
+                    .flatten();
             }
         };
         n.checked_mul(width)
@@ -79,6 +92,7 @@ impl Kind {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
             Self::Ggml(dtype) => return blocks(dtype, bytes),
+            Self::Blocks(blocks) => return Some(blocks.floats(bytes)),
             _ => return None,
         };
         let mut values = vec![0.0_f32; bytes.len() / width];
@@ -118,8 +132,20 @@ impl Kind {
             Self::I8 => each(bytes, |b| i8::from_le_bytes(b).into()),
             Self::U32 => each(bytes, |b| u32::from_le_bytes(b).into()),
             Self::U8 | Self::Bool => each(bytes, |b: [u8; 1]| b[0].into()),
-            Self::F64 | Self::F32 | Self::F16 | Self::BF16 | Self::Ggml(_) => return None,
+            Self::F64 | Self::F32 | Self::F16 | Self::BF16 | Self::F8E4M3 | Self::Ggml(_) | Self::Blocks(_) => {
+                return None;
+            }
         })
+    }
+}
+
+impl Kind {
+    /// "Q4_K", "BF16": as GGUF files call it.
+    pub fn of_gguf(self) -> String {
+        match self {
+            Self::Ggml(dtype) => format!("{dtype:?}").replace('K', "_K"),
+            other => format!("{other:?}"),
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Tensors of files, read one by one: safetensors (one file, shards with an index, or bytes compiled into the program),
 //! PyTorch's `.pt` and `.pth`, NumPy's `.npz` and GGUF. What a file is, its first bytes say.
 
+mod blocks;
 mod bytes;
 pub mod gguf;
 mod kind;
 mod npz;
 mod pickle;
+mod quantised;
 mod safetensors;
 mod torch;
 
@@ -21,6 +23,7 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 pub use kind::Kind;
 use prunelens_kernels::pointwise::all_finite;
+pub use quantised::{Quantised, check_method};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
@@ -69,6 +72,12 @@ pub struct Weights {
     entries: BTreeMap<String, Entry>,
     /// Tensors of types that are not read, and their types' names: refused when they are asked for.
     unread: BTreeMap<String, String>,
+    /// Weights that are stored as other tensors, by the names they are asked for.
+    packed: BTreeMap<String, quantised::Packed>,
+    /// Those other tensors.
+    parts: BTreeMap<String, Entry>,
+    /// What users should know of how the weights are stored.
+    pub notes: Vec<String>,
     /// Tensors that somebody took.
     taken: Mutex<HashSet<String>>,
     /// What a pickle holds beside tensors: numbers, texts, dictionaries of them.
@@ -84,6 +93,9 @@ impl Weights {
             shards: Vec::new(),
             entries: BTreeMap::new(),
             unread: BTreeMap::new(),
+            packed: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            notes: Vec::new(),
             taken: Mutex::default(),
             extras: Map::new(),
             metadata: gguf::Metadata::default(),
@@ -101,6 +113,12 @@ impl Weights {
                 "holds its weights as PyTorch's pytorch_model.bin alone, which is a pickle and not read; load it with \
                  transformers and call save_pretrained(FOLDER), or fetch the safetensors of the same repository",
             ));
+        }
+        if !single.exists()
+            && !index.exists()
+            && let Some(other) = only_file(dir)
+        {
+            return Self::open(&other);
         }
         if single.exists() || !index.exists() {
             return Self::open(&single);
@@ -208,7 +226,7 @@ impl Weights {
 
     /// Names of the tensors that can be read.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+        self.entries.keys().chain(self.packed.keys()).map(String::as_str)
     }
 
     /// Names of the tensors whose types are not read.
@@ -218,12 +236,18 @@ impl Weights {
 
     /// The shape of a tensor, if it is there.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.entries.get(name).map(|e| e.shape.as_slice())
+        let packed = self.packed.get(name).map(|packed| packed.shape.as_slice());
+        packed.or_else(|| self.entries.get(name).map(|e| e.shape.as_slice()))
+    }
+
+    /// The type of a plain tensor, and its bits.
+    pub fn stored(&self, name: &str) -> Option<(String, u64)> {
+        self.entries.get(name).map(|entry| (entry.kind.of_gguf(), 8 * entry.len as u64))
     }
 
     /// Bytes of all tensors.
     pub fn bytes(&self) -> u64 {
-        self.entries.values().map(|e| e.len as u64).sum()
+        self.entries.values().chain(self.parts.values()).map(|e| e.len as u64).sum()
     }
 
     /// Names of the tensors that nobody has taken.
@@ -232,8 +256,12 @@ impl Weights {
         self.names().chain(self.unread()).filter(|name| !taken.contains(*name)).collect()
     }
 
-    fn entry(&self, name: &str) -> Result<&Entry> {
+    fn take(&self, name: &str) {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        self.take(name);
         self.entries.get(name).ok_or_else(|| {
             if let Some(kind) = self.unread.get(name) {
                 return Error::file(&self.path, format!("tensor {name:?} is stored as {kind}, which is not supported"));
@@ -243,17 +271,22 @@ impl Weights {
         })
     }
 
-    fn raw(&self, name: &str) -> Result<(Vec<u8>, &Entry)> {
-        let entry = self.entry(name)?;
+    /// The bytes of a tensor.
+    fn read(&self, entry: &Entry) -> Result<Vec<u8>> {
         let shard = &self.shards[entry.shard];
         let mut bytes = vec![0; entry.len];
         shard.bytes.read_at(&mut bytes, entry.start).map_err(|e| Error::io(&shard.path, e))?;
-        Ok((bytes, entry))
+        Ok(bytes)
     }
 
     /// Refuse a tensor that is missing or of another shape, before anything of its size is made.
     pub fn expect(&self, name: &str, shape: &[usize]) -> Result<()> {
-        self.check(name, shape).map(drop)
+        let Some(packed) = self.packed.get(name) else { return self.check(name, shape).map(drop) };
+        self.take(name);
+        if packed.shape == shape {
+            return Ok(());
+        }
+        Err(Error::file(&self.path, format!("tensor {name:?}: expected shape {shape:?}, found {:?}", packed.shape)))
     }
 
     fn check(&self, name: &str, shape: &[usize]) -> Result<&Entry> {
@@ -267,6 +300,10 @@ impl Weights {
 
     /// Values of a tensor of the given shape as f32; 16-bit types are widened, values must be finite.
     pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        if let Some(packed) = self.packed.get(name) {
+            self.expect(name, shape)?;
+            return self.dequantise(packed);
+        }
         let entry = self.check(name, shape)?;
         let shard = &self.shards[entry.shard];
         let values = if entry.kind == Kind::F32 && cfg!(target_endian = "little") {
@@ -291,9 +328,9 @@ impl Weights {
 
     /// A tensor of the given shape in a type of floats, converted part by part: nothing else of its size is made.
     pub fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
-        let entry = self.check(name, shape)?;
-        let narrow = entry.strides.is_none() && matches!(dtype, DType::BF16 | DType::F16);
-        if !narrow {
+        let packed = self.packed.contains_key(name);
+        let narrow = matches!(dtype, DType::BF16 | DType::F16);
+        if packed || !narrow || self.check(name, shape)?.strides.is_some() {
             let values = self.f32(name, shape)?;
             // By value: on the CPU in f32 this takes the buffer over.
             return Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?);
@@ -328,14 +365,30 @@ impl Weights {
         Ok(values)
     }
 
+    /// Whether a tensor is a bias without effect.
+    pub fn is_zero_bias(&self, name: &str) -> bool {
+        let Some(shape) = self.shape(name).filter(|_| name.ends_with(".bias")) else { return false };
+        self.f32(name, shape).is_ok_and(|values| values.iter().all(|value| *value == 0.0))
+    }
+
     /// Integer tensor of any width and shape.
     pub fn integers(&self, name: &str) -> Result<(Vec<i64>, Vec<usize>)> {
-        let (bytes, entry) = self.raw(name)?;
+        let entry = self.entry(name)?;
+        let bytes = self.read(entry)?;
         let values = entry.kind.integers(&bytes).filter(|_| entry.strides.is_none()).ok_or_else(|| {
             Error::file(&self.path, format!("tensor {name:?}: expected integers, found {:?}", entry.kind))
         })?;
         Ok((values, entry.shape.clone()))
     }
+}
+
+/// The file of weights of a folder that has one alone under a name of its own, as GPTQ's writers gave them.
+fn only_file(dir: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(dir).ok()?;
+    let files =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    let mut files: Vec<PathBuf> = files.take(2).collect();
+    if files.len() == 1 { files.pop() } else { None }
 }
 
 fn finite(path: &Path, name: &str, values: &[f32]) -> Result<()> {

@@ -1,4 +1,4 @@
-//! A pruned model as a Hugging Face folder: the source's files, with its weight files rewritten.
+//! A compressed model as a Hugging Face folder: the source's files, with its weight files rewritten.
 
 use std::{
     collections::HashMap,
@@ -9,13 +9,18 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::TensorInfo;
 
 use super::{
+    dequantised,
     folder::Staged,
     report::Matrix,
     tensors::{Floats, TensorFile},
 };
 use crate::{
     error::{Error, Result},
-    model::{Model, Tick, load::CheckpointMatrix, weights::Weights},
+    model::{
+        Model, Opened, Tick, Tokenizer,
+        load::CheckpointMatrix,
+        weights::{Weights, parse_json},
+    },
 };
 
 /// Where the checkpoint's files come from.
@@ -32,6 +37,10 @@ pub enum Checkpoint {
 }
 
 const WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+/// Files that say how weights are quantised; the copy's are not.
+const QUANTISERS: [&str; 2] = ["quantize_config.json", "quant_config.json"];
 const INDEX: &str = "model.safetensors.index.json";
 
 /// Small files that belong to a checkpoint: config, tokenizer, licence.
@@ -44,36 +53,86 @@ pub fn is_weight_file(name: &str) -> bool {
     name == INDEX || (name.starts_with("model") && name.ends_with(".safetensors"))
 }
 
+/// What a rule changes of the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing: the files are written anew, dequantised if they were not plain.
+    Nothing,
+    /// Some become zero; all others keep their bits.
+    Zeros,
+    /// Any number may become another.
+    Values,
+}
+
+/// How the copy is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Copy {
+    /// Of the weights.
+    pub change: Change,
+    /// Of weights whose bits are not the source's.
+    pub dtype: DType,
+}
+
+/// Sees each tensor's name, description and bytes, and may change the bytes.
+pub(super) type Edit<'a> = &'a mut dyn FnMut(&str, &TensorInfo, &mut [u8]) -> Result<()>;
+
 /// Write `pruned`, made of the model that `checkpoint` holds, and say how sparse its matrices are.
-pub fn write(checkpoint: &Checkpoint, pruned: &Model, staged: &Staged, tick: Tick) -> Result<Vec<Matrix>> {
-    let mut rewrite = Rewrite::new(pruned)?;
-    let mut files = Vec::new();
+pub fn write(checkpoint: &Checkpoint, pruned: &Model, copy: Copy, staged: &Staged, tick: Tick) -> Result<Vec<Matrix>> {
+    let mut rewrite = Rewrite::new(pruned, copy.change)?;
+    let opened = checkpoint.open()?;
     match checkpoint {
-        Checkpoint::Folder(dir) if dir.is_file() => {
-            return Err(Error::file(dir, "a GGUF file cannot be rewritten; prune the model's Hugging Face folder"));
-        }
-        Checkpoint::Folder(dir) => {
-            for path in Weights::open_model(dir)?.files() {
-                files.push((file_name(path), TensorFile::open(path)?));
-            }
-            companions(dir, staged)?;
-        }
-        Checkpoint::Memory { weights, others } => {
-            files.push((WEIGHTS.to_owned(), TensorFile::from_static(WEIGHTS, weights)?));
-            others.iter().try_for_each(|(name, bytes)| staged.write(name, bytes))?;
-        }
+        Checkpoint::Folder(dir) => companions(dir, staged)?,
+        Checkpoint::Memory { others, .. } => others.iter().try_for_each(|(name, bytes)| staged.write(name, bytes))?,
     }
+    let mut edit = |name: &str, info: &TensorInfo, bytes: &mut [u8]| rewrite.tensor(name, info, bytes);
+    // Processed weights are written into the source's own tensors, biases too.
+    let same_files = opened.is_plain() && (copy.change != Change::Values || pruned.processed);
+    if !same_files {
+        dequantised::write(&opened, copy.dtype, WEIGHTS, staged, tick, &mut edit)?;
+        if let Checkpoint::Folder(path) = checkpoint
+            && !staged.file(TOKENIZER).exists()
+        {
+            let (tokenizer, settings) = Tokenizer::load(path, &opened.config)?.to_json()?;
+            staged.write(TOKENIZER, tokenizer.as_bytes())?;
+            staged.write("tokenizer_config.json", settings.as_bytes())?;
+        }
+        return rewrite.finish();
+    }
+    let files: Vec<(String, TensorFile)> = match checkpoint {
+        Checkpoint::Folder(_) => {
+            let open = |path: &Path| Ok((file_name(path), TensorFile::open(path)?));
+            opened.weights.files().map(open).collect::<Result<_>>()?
+        }
+        Checkpoint::Memory { weights, .. } => vec![(WEIGHTS.to_owned(), TensorFile::from_static(WEIGHTS, weights)?)],
+    };
     for (name, file) in files {
         let mut edit = |name: &str, info: &TensorInfo, bytes: &mut [u8]| {
             tick()?;
-            rewrite.tensor(name, info, bytes)
+            edit(name, info, bytes)
         };
         file.copy(&staged.file(&name), &mut edit)?.map_err(|e| staged.error(&e))?;
     }
     rewrite.finish()
 }
 
-fn companions(dir: &Path, staged: &Staged) -> Result<()> {
+impl Checkpoint {
+    fn open(&self) -> Result<Opened> {
+        match self {
+            Self::Folder(dir) => Opened::open(dir),
+            Self::Memory { weights, others } => {
+                let config = others.iter().find(|(name, _)| *name == CONFIG).map_or(&b"{}"[..], |(_, bytes)| bytes);
+                let path = Path::new(CONFIG);
+                Opened::new("demo".into(), path, parse_json(path, config)?, Weights::from_static(WEIGHTS, weights)?)
+            }
+        }
+    }
+}
+
+/// Beside a GGUF file only a tokenizer is the model's.
+fn companions(source: &Path, staged: &Staged) -> Result<()> {
+    let gguf = source.is_file() || !source.join(CONFIG).exists();
+    let dir = if source.is_dir() { source } else { source.parent().unwrap_or(Path::new("")) };
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     for entry in std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))? {
         let entry = entry.map_err(|e| Error::io(dir, e))?;
         let path = entry.path();
@@ -86,6 +145,8 @@ fn companions(dir: &Path, staged: &Staged) -> Result<()> {
             && COMPANIONS.contains(&extension)
             && !name.starts_with('.')
             && !other_weights
+            && !QUANTISERS.contains(&name.as_str())
+            && (!gguf || name.starts_with("tokenizer"))
         {
             staged.copy(&path, &name)?;
         }
@@ -100,6 +161,7 @@ fn file_name(path: &Path) -> String {
 /// Which values of the checkpoint's tensors change.
 struct Rewrite<'a> {
     model: &'a Model,
+    change: Change,
     /// By name without the prefix that some files leave out.
     matrices: HashMap<String, CheckpointMatrix>,
     /// Of norms inside the blocks, likewise.
@@ -119,10 +181,11 @@ fn key(name: &str) -> &str {
 }
 
 impl<'a> Rewrite<'a> {
-    fn new(model: &'a Model) -> Result<Self> {
+    fn new(model: &'a Model, change: Change) -> Result<Self> {
         let matrices = model.checkpoint_matrices()?;
         Ok(Self {
             model,
+            change,
             matrices: matrices.into_iter().map(|m| (key(&m.name).to_owned(), m)).collect(),
             norms: model.checkpoint_norms()?.iter().map(|name| key(name).to_owned()).collect(),
             norm_offset: model.norm_offset()?,
@@ -141,11 +204,13 @@ impl<'a> Rewrite<'a> {
             .ok_or_else(|| Error::invalid(format!("tensor {name:?}: expected floats, found {:?}", info.dtype)))?;
         match matrix {
             Some(matrix) if kind == "weight" => {
-                let weight = Part { weight: self.weight(matrix)?, matrix, inputs: self.inputs(matrix)? };
-                if self.model.processed {
-                    floats.put(bytes, |at| weight.at(at));
-                } else {
-                    floats.zero(bytes, |at| weight.at(at) == 0.0);
+                if self.change != Change::Nothing {
+                    let weight = Part { weight: self.weight(matrix)?, matrix, inputs: self.inputs(matrix)? };
+                    if self.model.processed || self.change == Change::Values {
+                        floats.put(bytes, |at| weight.at(at));
+                    } else {
+                        floats.zero(bytes, |at| weight.at(at) == 0.0);
+                    }
                 }
                 self.reports.insert(key(name).to_owned(), Matrix::new(name, &info.shape, floats.zeros(bytes)));
             }

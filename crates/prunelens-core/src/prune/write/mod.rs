@@ -1,12 +1,13 @@
 //! Pruned checkpoints and SAEs as files, with a report of their sparsity.
 
 pub mod checkpoint;
+mod dequantised;
 mod folder;
 mod report;
 pub mod sae;
 mod tensors;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Change, Checkpoint, Copy};
 pub use folder::Staged;
 pub use report::{Matrix, Report};
 pub use sae::SaeFiles;

@@ -23,9 +23,6 @@ enum Bytes {
     Static(&'static [u8]),
 }
 
-/// Sees each tensor's name, description and bytes, and may change the bytes.
-pub type Edit<'a> = &'a mut dyn FnMut(&str, &TensorInfo, &mut [u8]) -> Result<()>;
-
 /// A file to copy, its header read.
 pub struct TensorFile {
     path: PathBuf,
@@ -52,7 +49,7 @@ impl TensorFile {
     }
 
     /// Copy to `target`, tensor by tensor. The inner error is the target's.
-    pub fn copy(&self, target: &Path, edit: Edit) -> Result<io::Result<()>> {
+    pub fn copy(&self, target: &Path, edit: super::checkpoint::Edit) -> Result<io::Result<()>> {
         let mut file = match File::create(target) {
             Ok(file) => BufWriter::new(file),
             Err(e) => return Ok(Err(e)),

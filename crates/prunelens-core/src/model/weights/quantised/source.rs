@@ -1,0 +1,122 @@
+//! Which scheme a folder's weights are stored by, and where that is said.
+
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use super::{SCHEMES, Scheme, Stored};
+use crate::{
+    error::Result,
+    model::{config::Keys, weights::read_json},
+    text::shorten,
+};
+
+/// What a scheme opens: what is said of it, and the file's tensors.
+pub(super) struct Source<'a> {
+    pub config: Keys<'a>,
+    pub stored: Stored<'a>,
+}
+
+/// What is said of a scheme, and where.
+pub(super) struct Said<'a> {
+    value: Cow<'a, Value>,
+    pub path: PathBuf,
+}
+
+impl Said<'_> {
+    pub fn keys(&self) -> Keys<'_> {
+        Keys { value: &self.value, path: &self.path }
+    }
+}
+
+/// Files that say it in older folders, and whose they are where they name no method.
+const FILES: [&str; 2] = ["quantize_config.json", "quant_config.json"];
+
+/// The scheme of a folder, if its config or a file beside it names one.
+pub(super) fn scheme<'a>(config: Keys<'a>, dir: Option<&Path>) -> Result<Option<(&'static Scheme, Said<'a>)>> {
+    if let Some(value) = config.get("quantization_config").or_else(|| config.get("quantization")) {
+        let said = Said { value: Cow::Borrowed(value), path: config.path.to_path_buf() };
+        return Ok(Some((named(said.keys(), "mlx")?, said)));
+    }
+    for file in FILES {
+        let Some(path) = dir.map(|dir| dir.join(file)).filter(|path| path.exists()) else { continue };
+        let said = Said { value: Cow::Owned(read_json(&path)?), path };
+        let awq = ["w_bit", "zero_point", "version"].iter().any(|key| said.keys().get(key).is_some());
+        return Ok(Some((named(said.keys(), if awq { "awq" } else { "gptq" })?, said)));
+    }
+    Ok(None)
+}
+
+/// The scheme that a quantisation config names, or what it is where it names none.
+fn named(keys: Keys, unnamed: &str) -> Result<&'static Scheme> {
+    let method = keys.str_or("quant_method", unnamed)?;
+    // auto-round writes the layouts of others, and says which.
+    let method = match (method, keys.str_or("packing_format", "")?) {
+        ("auto-round" | "intel/auto-round", "auto_round:auto_gptq") => "gptq",
+        ("auto-round" | "intel/auto-round", "auto_round:auto_awq") => "awq",
+        _ => method,
+    };
+    let known = SCHEMES.iter().find(|scheme| scheme.methods.contains(&method));
+    known.ok_or_else(|| {
+        let known: Vec<_> = SCHEMES.iter().flat_map(|scheme| scheme.methods).copied().collect();
+        keys.refuse(
+            "quant_method",
+            &format!(
+                "its weights are compressed by {}, which is not read; expected {}, or take the folder before compression",
+                shorten(method, 40),
+                known.join(", ")
+            ),
+        )
+    })
+}
+
+/// Refuse a config whose weights are compressed in a way that is not read.
+pub fn check_method(config: Keys) -> Result<()> {
+    scheme(config, None).map(drop)
+}
+
+impl<'a> Source<'a> {
+    /// Bits of a code, by whichever of its names the config uses.
+    pub fn bits(&self, allowed: &[u64]) -> Result<u32> {
+        bits(self.config, allowed)
+    }
+
+    /// Refuse a key that has another value than these.
+    pub fn only(&self, key: &str, allowed: &[Value]) -> Result<()> {
+        match self.config.get(key) {
+            Some(value) if !allowed.contains(value) => {
+                let found = shorten(&value.to_string(), 60);
+                let expected = json!(allowed).to_string();
+                Err(self.config.refuse(key, &format!("{found} is not read; expected one of {expected}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `bits`, one of those that a layout can hold.
+pub(super) fn bits(keys: Keys, allowed: &[u64]) -> Result<u32> {
+    let key = if keys.get("bits").is_some() { "bits" } else { "w_bit" };
+    let found = keys.get(key).and_then(Value::as_u64).filter(|bits| allowed.contains(bits));
+    let expected = || {
+        let found = keys.get(key).map_or("nothing".into(), |v| shorten(&v.to_string(), 40));
+        keys.refuse(key, &format!("expected bits of a code among {allowed:?}, found {found}"))
+    };
+    found.map(|bits| bits as u32).ok_or_else(expected)
+}
+
+/// `group_size`: how many inputs share a scale; `None` for all of a row.
+pub(super) fn group_size(keys: Keys) -> Result<Option<usize>> {
+    let key = if keys.get("group_size").is_some() { "group_size" } else { "q_group_size" };
+    match super::signed(keys, key) {
+        Some(-1) => Ok(None),
+        Some(n) if (1..=1 << 24).contains(&n) => Ok(Some(n as usize)),
+        _ => {
+            let found = keys.get(key).map_or("nothing".into(), |v| shorten(&v.to_string(), 40));
+            Err(keys.refuse(key, &format!("expected a group size, or -1 for whole rows, found {found}")))
+        }
+    }
+}
