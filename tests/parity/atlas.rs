@@ -27,7 +27,7 @@ fn columns(path: &Path) -> Columns {
     tensors.tensors().into_iter().map(|(name, view)| (name, values(view))).collect()
 }
 
-fn words<'a>(list: &'a Value) -> impl Iterator<Item = &'a str> {
+fn words(list: &Value) -> impl Iterator<Item = &str> {
     list.as_array().unwrap().iter().map(|word| word.as_str().unwrap())
 }
 
@@ -67,7 +67,8 @@ fn columns_are_those_of_the_python_stack() {
             for (latent, (found, expected)) in found[name].iter().zip(expected).enumerate() {
                 compared += 1;
                 let same = found.is_nan() && expected.is_nan();
-                if !same && !((found - expected).abs() <= absolute + relative * expected.abs()) {
+                let near = (found - expected).abs() <= absolute + relative * expected.abs();
+                if !same && !near {
                     failed.push(format!("{id} {name} {latent}: {found}, expected {expected}"));
                 }
             }

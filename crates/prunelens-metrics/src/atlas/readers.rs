@@ -42,7 +42,9 @@ impl Readers {
             reader
         };
         let trained = session.reader(Variant::Trained, spec.ratio, spec.criterion)?;
-        let matching = trained.as_ref().map(|trained| Matching::new(&*pruned.sae, &*trained.sae, tick)).transpose()?;
+        let matching = (trained.as_ref())
+            .map(|trained| Matching::new(&*pruned.sae, &*trained.sae, &*session.original.ops, tick))
+            .transpose()?;
         tick()?;
         Ok(Self {
             original: reader(Variant::Original)?,

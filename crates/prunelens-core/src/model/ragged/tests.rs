@@ -184,7 +184,7 @@ fn the_loss_of_a_row_goes_back_to_the_hook() {
                 let last = double.resume(&captured, acts, &mut quiet).unwrap().squeeze(0).unwrap();
                 let x = double.ln_final.forward(&last, &*double.ops).unwrap();
                 let logits = double.unembed.forward(&x).unwrap();
-                let logits = crate::model::layers::softcap(logits, double.config.logit_softcap).unwrap();
+                let logits = prunelens_kernels::ops::softcap(logits, double.config.logit_softcap).unwrap();
                 let logits = logits.to_vec2::<f64>().unwrap();
                 let ce = |(logits, target): (&Vec<f64>, &Option<u32>)| {
                     let total = logits.iter().map(|v| v.exp()).sum::<f64>().ln();
