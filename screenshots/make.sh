@@ -23,6 +23,8 @@ draw explore-16-colours.svg 120x36 "$start" --color 16
 draw explore-ascii.txt 120x36 "$start" --color none --ascii
 draw narrow.svg 80x24 "$start"
 draw whole-prompt.svg 120x36 '2<wait>w<wait>]]]<wait>'
+draw latent.svg 120x36 '1<wait><down><down><wait><enter><wait>'
+draw predictions.svg 120x36 '1<wait><down><down><wait>xp<wait>'
 draw help.svg 120x36 '1<wait>?'
 draw metrics.svg 120x36 '1<wait>m<enter><job>'
 draw form.svg 120x36 '1<wait>m<wait>'

@@ -130,7 +130,7 @@ settings! {
         /// Memory for what is known of that text, such as 500MB or 4GB [default: 1GB].
         #[arg(long, value_name = "SIZE", value_parser = values::size_in_bytes)]
         #[serde(deserialize_with = "values::size_from")]
-        memory: u64 = Some(r#""1GB""#),
+        corpus_memory: u64 = Some(r#""1GB""#),
         /// Folder for result files [default: see `prunelens doctor`].
         #[arg(long, value_name = "DIR")]
         results: PathBuf = Some(r#""results""#),

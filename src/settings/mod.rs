@@ -110,7 +110,7 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
         bos: settings.bos.unwrap_or(demo.bos),
         text: settings.text,
         corpus: settings.corpus,
-        memory: settings.memory.unwrap_or(demo.memory),
+        memory: settings.corpus_memory.unwrap_or(demo.memory),
         cache: match settings.model.no_cache {
             Some(true) => None,
             _ => Folders::find().map(|folders| folders.made(settings.model.cache_size)),

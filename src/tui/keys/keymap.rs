@@ -226,7 +226,14 @@ fn hints_pair(action: Action) -> bool {
     use Action as A;
     matches!(
         action,
-        A::TokenRight | A::LatentDown | A::ScrollDown | A::RatioUp | A::RatioFineUp | A::ViewNext | A::ValueNext
+        A::TokenRight
+            | A::LatentDown
+            | A::NextLatent
+            | A::ScrollDown
+            | A::RatioUp
+            | A::RatioFineUp
+            | A::ViewNext
+            | A::ValueNext
     )
 }
 

@@ -127,7 +127,7 @@ fn say(state: &mut State) {
     let list: Vec<String> = edits.list.iter().map(|edit| format!("#{edit}")).collect();
     let key = state
         .keymap
-        .key_of(crate::tui::keys::action::Action::Predictions, &[crate::tui::keys::action::Context::Global]);
+        .key_of(crate::tui::keys::action::Action::Predictions, &[crate::tui::keys::action::Context::Explore]);
     let text = match list.is_empty() {
         true => "no edit is in force".to_owned(),
         false => {

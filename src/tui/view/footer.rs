@@ -9,7 +9,7 @@ use ratatui::{
 use crate::{
     safe,
     tui::{
-        state::State,
+        state::{Screen, State},
         theme::{Role, Theme},
         widgets::{put, put_right},
     },
@@ -19,6 +19,8 @@ use crate::{
 const FIRST: [&str; 3] = ["help", "compare", "panel"];
 /// Of the keys that turn to another view of a run.
 const VIEW: &str = "view";
+/// Of the keys that move from panel to panel.
+const PANEL: &str = "panel";
 /// Words at the right end.
 const LAST: &str = "quit";
 
@@ -27,6 +29,10 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     // Keys that turn to another view are of no use where there is one.
     if state.views().len() < 2 {
         hints.retain(|(_, words)| *words != VIEW);
+    }
+    // Explore alone has panels to go through.
+    if state.screen != Screen::Explore && state.overlay.is_none() {
+        hints.retain(|(_, words)| *words != PANEL);
     }
     hints.sort_by_key(|(_, words)| FIRST.iter().position(|f| f == words).unwrap_or(FIRST.len()));
     let quit = hints.iter().position(|(_, words)| *words == LAST).map(|at| hints.remove(at));

@@ -10,22 +10,21 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use crate::{
-    safe,
-    tui::{
-        state::State,
-        theme::{Role, Theme},
-        view::{
-            detail::{self, Look},
-            frame, texts,
-        },
-        widgets::{self, bars, format, line_at, put, skip},
+use crate::tui::{
+    state::State,
+    theme::{Role, Theme},
+    view::{
+        detail::{self, Look},
+        frame, texts,
     },
+    widgets::{self, bars, format, line_at, put, skip},
 };
 
 /// Lines of the upper panels, and cells of the path's.
 const UPPER: u16 = 13;
 const PATH: u16 = 44;
+/// Cells from which a variant's row has all of its figures.
+const WIDE: u16 = 58;
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let middle = frame(area, buffer, state, theme);
@@ -101,10 +100,12 @@ fn corpus(area: Rect, buffer: &mut Buffer, state: &State, page: Option<&LatentPa
     let inside = skip(inside, 1);
     let Some(page) = page else { return };
     let muted = theme.style(Role::Muted);
-    let head = format!(
-        "{:<16}{:>9}{:>7}{:>8}{:>8}{:>8}  0 to the largest",
-        "", "fires on", "log10", "mean", "largest", "here"
-    );
+    let head = match inside.width < WIDE {
+        true => format!("{:<15}{:>8}{:>7}{:>7}", "", "fires on", "most", "here"),
+        false => {
+            format!("{:<16}{:>9}{:>7}{:>8}{:>8}{:>8}  histogram", "", "fires on", "log10", "mean", "largest", "here")
+        }
+    };
     put(buffer, inside, Line::styled(head, muted));
     for (at, (variant, corpus)) in page.variants.iter().enumerate() {
         put(buffer, line_at(inside, at as u16 + 1), row(state, page, *variant, corpus, inside.width, theme));
@@ -118,14 +119,21 @@ fn corpus(area: Rect, buffer: &mut Buffer, state: &State, page: Option<&LatentPa
         words.push(look.pieces("promotes    ", &detail.promotes, width));
         words.push(look.pieces("suppresses  ", &detail.suppresses, width));
     }
+    // As many as fit whole.
     let list = |all: &mut dyn Iterator<Item = (u32, f32)>| -> String {
-        let all: Vec<String> = all.map(|(latent, cosine)| format!("#{latent} {}", format::cosine(cosine))).collect();
-        if all.is_empty() { "none known".into() } else { all.join("   ") }
+        let mut text = String::new();
+        for (latent, cosine) in all {
+            let one = format!("#{latent} {}   ", format::cosine(cosine));
+            if text.len() + one.trim_end().len() + 12 > width {
+                break;
+            }
+            text += &one;
+        }
+        if text.is_empty() { "none known".into() } else { text }
     };
     let near = list(&mut page.near.iter().copied());
     let together = list(&mut page.coactive.iter().map(|other| (other.latent, other.cosine)));
     for (name, text) in [("near it     ", near), ("fires with  ", together)] {
-        let text = safe::cut(&text, width.saturating_sub(name.len()), theme.ascii);
         words.push(Line::from(vec![Span::styled(name, muted), Span::raw(text)]));
     }
     let from = page.variants.len() as u16 + 2;
@@ -157,13 +165,21 @@ fn row(
     let dot = || theme.symbol("·", ".").to_owned();
     let fires = corpus.fires > 0;
     let value = |value: f32| if fires { format::activation(value) } else { dot() };
+    let here = here.unwrap_or_else(dot);
+    let density_text = if fires { format::percent(density) } else { dot() };
+    if width < WIDE {
+        return Line::from(vec![
+            Span::styled(format!("{name:<15}"), theme.style(variant)),
+            Span::raw(format!("{density_text:>8}{:>7}{here:>7}", value(corpus.max))),
+        ]);
+    }
     let figures = format!(
         "{:>9}{:>7}{:>8}{:>8}{:>8}  ",
-        if fires { format::percent(density) } else { dot() },
+        density_text,
         if fires { format!("{:.1}", density.log10()) } else { dot() },
         value(corpus.mean),
         value(corpus.max),
-        here.unwrap_or_else(dot),
+        here,
     );
     let cells = usize::from(width).saturating_sub(16 + figures.len() + 1).min(50);
     Line::from(vec![

@@ -25,6 +25,8 @@ use crate::{
 
 /// Least cells of a block.
 const BLOCK: u16 = 27;
+/// Least cells of a bar.
+const LEAST_BAR: usize = 8;
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let middle = frame(area, buffer, state, theme);
@@ -138,7 +140,8 @@ fn line(candidate: &Candidate, of: Speaker, width: u16, fresh: bool, theme: &The
         c if c > 0.0 => (format!("{}{:.3}", theme.symbol("▲", "+"), c), Role::Gain),
         c => (format!("{}{:.3}", theme.symbol("▼", "-"), -c), Role::Loss),
     };
-    let cells = usize::from(width).saturating_sub(12 + 6 + 8);
+    // A bar of a few cells says nothing that the number does not.
+    let cells = Some(usize::from(width).saturating_sub(12 + 6 + 8)).filter(|cells| *cells >= LEAST_BAR).unwrap_or(0);
     Line::from(vec![
         Span::styled(format!("{piece}{pad}"), style(Role::Text)),
         Span::styled(format!("{:.3} ", candidate.probability), style(Role::Text)),
