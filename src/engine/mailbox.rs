@@ -69,6 +69,7 @@ impl Mailbox {
             &mut slots.ratio,
             &mut slots.latent,
             &mut slots.page,
+            &mut slots.find,
             &mut slots.predict,
             &mut slots.estimate,
         ];
@@ -174,6 +175,26 @@ mod tests {
         mailbox.request(ratio(3));
         assert_eq!(mailbox.next_request(), Some(compare(2)));
         assert_eq!(mailbox.next_request(), Some(ratio(3)));
+    }
+
+    #[test]
+    fn every_kind_that_waits_is_served() {
+        let mailbox = Arc::new(Mailbox::default());
+        let job = prunelens_metrics::JobSpec::new("core");
+        for request in [
+            compare(1),
+            ratio(2),
+            Request::ShowLatent { generation: 3, latent: 0, token: 0, criterion: Criterion::Wanda },
+            Request::Study { generation: 4, latent: 0 },
+            Request::Find { generation: 5, word: "navy".into() },
+            Request::Predict { generation: 6, token: 0, edits: prunelens_core::edit::Edits::default() },
+            Request::Estimate { generation: 7, job },
+        ] {
+            mailbox.request(request.clone());
+            assert!(mailbox.has_request());
+            assert_eq!(mailbox.next_request(), Some(request));
+            assert!(!mailbox.has_request());
+        }
     }
 
     #[test]

@@ -376,7 +376,8 @@ impl State {
 
     /// Something on screen moves by itself.
     pub fn animating(&self) -> bool {
-        matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || self.comparing()
+        let asked = self.comparing() || self.finding() || self.study.waiting;
+        matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || asked
     }
 
     /// The frame that spinners are at.

@@ -137,6 +137,10 @@ fn failed(state: &mut State, generation: u64, message: String) {
         }
     } else if state.study.predicting.as_ref().is_some_and(|(asked, _)| *asked == generation) {
         state.study.waiting = false;
+    } else if let Some(Overlay::Find(find)) = &mut state.overlay
+        && find.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
+    {
+        find.waiting = false;
     } else if state.follow.latent.as_ref().is_some_and(|(g, _)| *g == generation) {
         state.follow.latent_waiting = false;
     } else {
