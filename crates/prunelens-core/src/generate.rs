@@ -6,14 +6,14 @@ use candle_core::Tensor;
 use candle_transformers::generation::{LogitsProcessor, Sampling};
 
 use crate::{
-    compare::Reader,
-    edit::{Edits, apply},
+    compare::{Reader, apply},
+    data::token_tensor,
+    edit::Edits,
     error::{Error, Result},
     model::{
         HookPoint, Model, Site, Tick,
         ragged::{Text, likeliest, reads_ragged},
     },
-    session::token_tensor,
 };
 
 /// How the next token is chosen.

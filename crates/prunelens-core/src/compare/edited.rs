@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{Prompt, Variant, predict::probabilities, splice::TokenLosses};
+use super::{Prompt, Variant, apply, predict::probabilities, splice::TokenLosses};
 use crate::{
-    edit::{Edits, apply},
+    edit::Edits,
     error::{Error, Result},
     model::{Model, Tick},
 };

@@ -13,4 +13,4 @@ pub use corpus::{Corpus, TokenBatch, read_corpus, read_texts, read_tokens};
 pub use labelled::{Dataset, LabelledText, read_datasets};
 pub use record::Record;
 pub use records::read_records;
-pub use rows::{encode_ids, first_rows, rows};
+pub use rows::{encode_ids, first_rows, rows, token_tensor};

@@ -1,8 +1,10 @@
 //! Documents packed into token rows of one length.
 
+use candle_core::Tensor;
+
 use crate::{
     error::{Error, Result},
-    model::Tokenizer,
+    model::{Model, Tokenizer},
 };
 
 /// Characters tokenised first for each token wanted. Text needs fewer; where it does not, more is taken.
@@ -72,6 +74,12 @@ pub fn encode_ids(rows: &[Vec<u32>]) -> Result<(Vec<u32>, usize)> {
         return Err(Error::invalid("token rows must be of one length, at least 1"));
     }
     Ok((rows.concat(), length))
+}
+
+/// Rows of equal length as `[rows, length]` on the model's device.
+pub fn token_tensor(rows: &[Vec<u32>], model: &Model) -> Result<Tensor> {
+    let (ids, length) = encode_ids(rows)?;
+    Ok(Tensor::from_vec(ids, (rows.len(), length), &model.device)?)
 }
 
 struct Packer {

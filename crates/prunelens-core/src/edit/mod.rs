@@ -4,10 +4,8 @@
 //! which they are listed. The model goes on from `x + decode(f') - decode(f)`, which keeps what the SAE misses (SAELens'
 //! error term), or from `decode(f')`. What is added comes last: `S W_dec[J]`, a multiple of the decoder's row.
 
-mod apply;
 mod spec;
 
-pub use apply::apply;
 pub use spec::{Change, Edit, ErrorTerm, Positions};
 
 /// Edits in force together.

@@ -1,14 +1,14 @@
 //! Building an index, a few rows at a time: usable while it grows.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{Fires, Index};
 use crate::{
     compare::{Reader, Variant},
+    data::token_tensor,
     error::Result,
     model::{Captured, Model, Tick},
     sae::{Criterion, Latents},
-    session::{Session, token_tensor},
 };
 
 /// Tokens that go through a model at a time, so that a request in between waits for no more.
@@ -19,7 +19,7 @@ const TOKENS: usize = 1024;
 pub struct Indexing {
     /// Empty where everything was kept from before.
     readers: Arc<Vec<Reader>>,
-    special: Arc<std::collections::HashSet<u32>>,
+    special: HashSet<u32>,
     /// Memory that it may take.
     memory: u64,
     /// What there is of it.
@@ -27,24 +27,24 @@ pub struct Indexing {
 }
 
 impl Indexing {
-    /// Of all of a session's variants over its corpus, with the SAE pruned at a ratio.
-    pub fn new(session: &Session, ratio: f64, criterion: Criterion) -> Result<Self> {
-        let readers = session.readers(ratio, criterion)?;
-        let mut index = Index::new(session.corpus.clone(), ratio, criterion);
+    /// Of what these readers find in a corpus, in so many bytes at most; tokens that are `special` are counted nowhere.
+    pub fn new(
+        readers: Vec<Reader>,
+        corpus: Arc<Vec<Vec<u32>>>,
+        (ratio, criterion): (f64, Criterion),
+        special: HashSet<u32>,
+        memory: u64,
+    ) -> Self {
+        let mut index = Index::new(corpus, ratio, criterion);
         for reader in &readers {
             index.variants[reader.variant as usize] = Some(Fires::new(reader.sae.d_sae()));
         }
-        Ok(Self::with(session, readers, index))
+        Self { readers: Arc::new(readers), special, memory, index }
     }
 
-    /// One that was built before.
-    pub(crate) fn kept(session: &Session, index: Index) -> Self {
-        Self::with(session, Vec::new(), index)
-    }
-
-    fn with(session: &Session, readers: Vec<Reader>, index: Index) -> Self {
-        let special = Arc::new(session.tokenizer.specials());
-        Self { readers: Arc::new(readers), special, memory: session.spec.memory, index }
+    /// One that was built before: there is nothing left to read.
+    pub fn kept(index: Index) -> Self {
+        Self { readers: Arc::default(), special: HashSet::new(), memory: 0, index }
     }
 
     /// The next rows to be read; `None` once everything is, or as much as memory is granted for.

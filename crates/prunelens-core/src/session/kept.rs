@@ -41,8 +41,12 @@ impl Session {
             Index::from_bytes(&cache.get(EXAMPLES, &key)?, self.corpus.clone(), ratio, criterion, sizes)
         });
         match kept {
-            Some(index) => Ok(Indexing::kept(self, index)),
-            None => Indexing::new(self, ratio, criterion),
+            Some(index) => Ok(Indexing::kept(index)),
+            None => {
+                let (corpus, special) = (self.corpus.clone(), self.tokenizer.specials());
+                let readers = self.readers(ratio, criterion)?;
+                Ok(Indexing::new(readers, corpus, (ratio, criterion), special, self.spec.memory))
+            }
         }
     }
 

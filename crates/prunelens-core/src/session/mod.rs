@@ -8,9 +8,9 @@ pub mod spec;
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 
-pub use crate::prune::Compress;
+pub use crate::{data::token_tensor, prune::Compress};
 pub use calibration::Calibration;
 pub use models::{Models, silent};
 pub use spec::{DTYPES, DeviceSpec, Processing, SessionSpec, Source, dtype_by_name};
@@ -298,12 +298,6 @@ impl Session {
         }
         all
     }
-}
-
-/// Rows of equal length as `[rows, length]` on the model's device.
-pub fn token_tensor(rows: &[Vec<u32>], model: &Model) -> Result<Tensor> {
-    let (ids, length) = crate::data::encode_ids(rows)?;
-    Ok(Tensor::from_vec(ids, (rows.len(), length), &model.device)?)
 }
 
 /// The pretrained SAE, and the one trained on the pruned model if there is one.

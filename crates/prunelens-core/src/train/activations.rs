@@ -6,11 +6,11 @@ use prunelens_kernels::with_f32;
 
 use super::stream::Activations;
 use crate::{
+    data::token_tensor,
     digest::fnv1a,
     error::Result,
     model::{HookPoint, Model, Tick},
     rng::Rng,
-    session::token_tensor,
 };
 
 /// Tokens that go through the model together: enough for fast products, few enough to answer Ctrl-C soon.

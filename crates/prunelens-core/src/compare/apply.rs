@@ -2,9 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::{Change, Edits, ErrorTerm};
+use super::Reader;
 use crate::{
-    compare::Reader,
+    edit::{Change, Edits, ErrorTerm},
     error::Result,
     sae::{Encoded, Latents},
 };
