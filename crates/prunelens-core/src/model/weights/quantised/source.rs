@@ -103,7 +103,7 @@ pub(super) fn bits(keys: Keys, allowed: &[u64]) -> Result<u32> {
     let found = keys.get(key).and_then(Value::as_u64).filter(|bits| allowed.contains(bits));
     let expected = || {
         let found = keys.get(key).map_or("nothing".into(), |v| shorten(&v.to_string(), 40));
-        keys.refuse(key, &format!("expected bits of a code among {allowed:?}, found {found}"))
+        keys.refuse(key, &format!("expected bits of a code among {allowed:?} in quantization_config, found {found}"))
     };
     found.map(|bits| bits as u32).ok_or_else(expected)
 }
@@ -116,7 +116,10 @@ pub(super) fn group_size(keys: Keys) -> Result<Option<usize>> {
         Some(n) if (1..=1 << 24).contains(&n) => Ok(Some(n as usize)),
         _ => {
             let found = keys.get(key).map_or("nothing".into(), |v| shorten(&v.to_string(), 40));
-            Err(keys.refuse(key, &format!("expected a group size, or -1 for whole rows, found {found}")))
+            Err(keys.refuse(
+                key,
+                &format!("expected a group size in quantization_config, or -1 for whole rows, found {found}"),
+            ))
         }
     }
 }
