@@ -46,13 +46,14 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
             format!("edits: {}{error}", safe::cut(&list.join(", "), usize::from(area.width / 2), theme.ascii))
         }
     };
-    let current = state.wants_predictions().and_then(|key| state.study.current(&key).cloned());
+    let key = state.wants_predictions();
+    let current = key.as_ref().and_then(|key| state.study.current(key));
     let fresh = current.is_some();
     // What was said last stays, dimmed, until the new is there.
-    let earlier = state.study.predicted.as_ref().map(|(_, predictions)| (**predictions).clone());
+    let earlier = state.study.predicted.as_ref().map(|(_, predictions)| &**predictions);
     let note = if fresh { String::new() } else { widgets::spinner(state.spin(), theme.ascii).to_owned() };
     let panel = widgets::Panel::new(piece.unwrap_or_else(|| "predictions".into()), true).note(note);
-    let panel = panel.foot(in_force, worst(current.as_ref(), state, theme));
+    let panel = panel.foot(in_force, worst(current, state, theme));
     let inside = skip(panel.render(rest, buffer, theme), 1);
     let Some(predictions) = current.or(earlier) else {
         let text = if state.shown.is_none() { "type a prompt first" } else { "asking the models" };
@@ -62,7 +63,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
             Line::styled(text, theme.style(Role::Muted)).centered(),
         );
     };
-    blocks(inside, buffer, &predictions, fresh, theme);
+    blocks(inside, buffer, predictions, fresh, theme);
 }
 
 /// Where the models differ most.
