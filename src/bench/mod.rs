@@ -2,6 +2,7 @@
 
 mod first_frame;
 pub mod kernels;
+mod knobs;
 mod report;
 mod shape;
 
@@ -18,9 +19,9 @@ use prunelens_core::{
     model::{HookPoint, Model, Site, Space, Tick, ToDevice},
     prune::{
         Sparsity,
-        sae::{Norms, rank},
+        sae::{Norms, order},
     },
-    sae::{Criterion, Order, Pruning, place},
+    sae::{Criterion, Knob, Order, Pruning, Setting, place},
     session::{Session, SessionSpec},
 };
 use prunelens_kernels::gpu;
@@ -42,7 +43,7 @@ struct Subject {
     readers: Vec<Reader>,
     tokens: Vec<Token>,
     norms: Option<Norms>,
-    criterion: Criterion,
+    setting: Setting,
     special: std::collections::HashSet<u32>,
 }
 
@@ -175,11 +176,12 @@ impl Shaped {
         let sae = |seed| place(Arc::new(shape::sae(d_in, d_sae, *hook, &self.x, seed)?), &*original.ops);
         let (sae, trained) = (sae(3)?, sae(4)?);
         let norms = Norms { enc: vec![1.0; d_in], dec: vec![1.0; d_sae] };
-        let order = Arc::new(rank(&*sae, Criterion::Wanda, Some(&norms), tick)?);
+        let setting = Knob::Ratio(Criterion::Wanda).at(0.25);
+        let order = Arc::new(order(&*sae, setting.knob, Some(&norms), None, tick)?);
         let reader = |variant: Variant| {
             let model = if variant.on_pruned_model() { pruned } else { original };
             let sae = if variant == Variant::Trained { &trained } else { &sae };
-            let pruning = (variant == Variant::Pruned).then(|| Pruning { order: order.clone(), ratio: 0.25 });
+            let pruning = (variant == Variant::Pruned).then(|| Pruning { order: order.clone(), at: 0.25 });
             Reader::new(variant, model.clone(), sae.clone(), pruning, *hook, Space::Raw)
         };
         Ok(Subject {
@@ -187,7 +189,7 @@ impl Shaped {
             readers: Variant::ALL.into_iter().map(reader).collect::<Result<_>>()?,
             tokens: self.tokens.clone(),
             norms: Some(norms),
-            criterion: Criterion::Wanda,
+            setting,
             special: std::iter::once(0).collect(),
         })
     }
@@ -203,10 +205,10 @@ fn from_session(session: &Session, n_tokens: usize) -> Result<Subject> {
         ids[..n_tokens].iter().map(|id| Token { id: *id, piece: Vec::new(), special: session.tokenizer.special(*id) });
     Ok(Subject {
         on: format!("{} ({})", session.original.name, session.compression),
-        readers: session.readers(spec.ratio, spec.criterion)?,
+        readers: session.readers(session.setting)?,
         tokens: tokens.collect(),
         norms: None,
-        criterion: spec.criterion,
+        setting: session.setting,
         special: session.tokenizer.specials(),
     })
 }
@@ -252,12 +254,19 @@ fn measure(
     report.figure("first_frame_ms", first_frame_ms)?;
     report.figure("load_s", load_s.map(round))?;
     steps(subject, &order, report, tick)?;
+    knobs::measure(subject, report, tick)?;
 
     // Ranks of both matrices, norms given.
     let sae = &transfer.sae;
     report.part("rank_s", || {
         let ms = median_ms(3, || {
-            let order = rank(&**sae, subject.criterion, subject.norms.as_ref(), &mut || Ok(()))?;
+            let order = prunelens_core::prune::sae::order(
+                &**sae,
+                subject.setting.knob,
+                subject.norms.as_ref(),
+                None,
+                &mut || Ok(()),
+            )?;
             // Ranks made on a GPU may still be under way.
             sae.device().synchronize()?;
             drop(order);
@@ -282,10 +291,15 @@ fn measure(
     report.figure("resident_mb", status_mb("VmRSS:"))
 }
 
+/// The prompt through all variants.
+fn read(subject: &Subject, tick: Tick) -> Result<Prompt> {
+    Prompt::read("", subject.tokens.clone(), subject.readers.clone(), subject.setting, tick)
+}
+
 /// The explorer's steps on a prompt.
 fn steps(subject: &Subject, order: &Arc<Order>, report: &mut Report, tick: Tick) -> Result<()> {
-    let read =
-        |tick: Tick| Prompt::read("", subject.tokens.clone(), subject.readers.clone(), 0.25, subject.criterion, tick);
+    let read = |tick: Tick| read(subject, tick);
+    let scale = order.knob.scale(subject.readers[0].sae.d_in());
     // The first one of all: on a GPU its kernels are loaded, too.
     let started = Instant::now();
     let Some(mut prompt) = report.made("first_prompt_ms", || read(tick))? else { return Ok(()) };
@@ -295,7 +309,7 @@ fn steps(subject: &Subject, order: &Arc<Order>, report: &mut Report, tick: Tick)
     let mut step = 0;
     let mut next = || {
         step = (step + 7) % 90;
-        Pruning { order: order.clone(), ratio: 0.05 + step as f64 / 100.0 }
+        Pruning { order: order.clone(), at: scale.nearest(0.05 + step as f64 / 100.0) }
     };
     // A new ratio to all latents, sorted.
     report.part("slider_latents_ms", || {

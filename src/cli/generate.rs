@@ -9,6 +9,7 @@ use prunelens_core::{
     error::{Error, Result},
     generate::{Choice, Continuation},
     model::{Model, Tick},
+    sae::Knob,
     session::Session,
 };
 use serde_json::{Map, Value, json};
@@ -74,9 +75,9 @@ fn generate(session: &Session, args: &GenerateArgs, choice: Choice, out: &mut dy
     }
     let mut variants = Vec::new();
     if let Some(edits) = edits {
-        session.order(session.spec.criterion, tick)?;
+        session.order(session.setting.knob, tick)?;
         // The trained SAE's latents have other numbers.
-        for reader in session.readers(session.spec.ratio, session.spec.criterion)? {
+        for reader in session.readers(session.setting)? {
             if reader.variant != Variant::Trained {
                 let (name, model) = (reader.variant.to_string(), reader.model.clone());
                 variants.push(Writer { name, model, edits: Some((reader, edits.clone())) });
@@ -128,7 +129,7 @@ fn object(session: &Session, args: &GenerateArgs, ids: &[u32], models: &[Answer]
         let one = |(name, tokens): &Answer| (name.clone(), json!({ "tokens": tokens, "text": words(session, tokens) }));
         answers.iter().map(one).collect()
     };
-    json!({
+    let mut object = json!({
         "prompt": { "tokens": ids, "text": words(session, ids) },
         "hook": session.hook.to_string(),
         "ratio": session.spec.ratio,
@@ -141,7 +142,14 @@ fn object(session: &Session, args: &GenerateArgs, ids: &[u32], models: &[Answer]
         "models": each(models),
         "variants": each(variants),
         "warnings": session.warnings,
-    })
+    });
+    if !matches!(session.setting.knob, Knob::Ratio(_))
+        && let Some(object) = object.as_object_mut()
+    {
+        ["ratio", "criterion"].iter().for_each(|name| drop(object.remove(*name)));
+        object.extend(session.setting.entries().into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
+    object
 }
 
 fn table(session: &Session, prompt: &str, models: &[Answer], variants: &[Answer]) -> String {

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{edit::Edits, sae::Criterion, session::SessionSpec};
+use prunelens_core::{
+    edit::Edits,
+    sae::{Knob, Setting},
+    session::SessionSpec,
+};
 use prunelens_metrics::JobSpec;
 
 pub type JobId = u64;
@@ -40,12 +44,12 @@ pub enum Command {
 /// Every answer carries the generation of the request it answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// A new prompt, with the ratio to show it at.
-    Compare { generation: u64, text: String, ratio: f64, criterion: Criterion },
-    /// The same prompt at another ratio or by another criterion.
-    SetRatio { generation: u64, ratio: f64, criterion: Criterion },
+    /// A new prompt, with the setting to show it at.
+    Compare { generation: u64, text: String, setting: Setting },
+    /// The same prompt at another setting of the knob, or of another knob.
+    Turn { generation: u64, setting: Setting },
     /// Details of one latent of the shared dictionary at one token.
-    ShowLatent { generation: u64, latent: u32, token: usize, criterion: Criterion },
+    ShowLatent { generation: u64, latent: u32, token: usize, knob: Knob },
     /// Everything that the corpus says of a latent of the shared dictionary, and of its match in `trained`.
     Study { generation: u64, latent: u32 },
     /// Latents that have to do with a word.

@@ -8,7 +8,7 @@ use prunelens_core::{
     error::{Error, Result},
     index::{self, Index, Indexing},
     model::Tick,
-    sae::Criterion,
+    sae::{Knob, Setting},
     session::Session,
 };
 use prunelens_metrics::{Estimate, Family, JobSpec, Probe, fit};
@@ -16,7 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Report, Request, detail, find, mailbox::Mailbox};
 
-/// What is still due for the current prompt and ratio, in this order.
+/// What is still due for the current prompt and setting, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     Reconstruction,
@@ -98,7 +98,7 @@ impl Live {
     fn answer(&mut self, request: Request) {
         let generation = match &request {
             Request::Compare { generation, .. }
-            | Request::SetRatio { generation, .. }
+            | Request::Turn { generation, .. }
             | Request::ShowLatent { generation, .. }
             | Request::Study { generation, .. }
             | Request::Find { generation, .. }
@@ -106,13 +106,9 @@ impl Live {
             | Request::Estimate { generation, .. } => *generation,
         };
         let answered = match &request {
-            Request::Compare { text, ratio, criterion, .. } => {
-                self.read(&request, generation, text, *ratio, *criterion)
-            }
-            Request::SetRatio { ratio, criterion, .. } => self.set_ratio(&request, generation, *ratio, *criterion),
-            Request::ShowLatent { latent, token, criterion, .. } => {
-                self.show(&request, generation, *latent, *token, *criterion)
-            }
+            Request::Compare { text, setting, .. } => self.read(&request, generation, text, *setting),
+            Request::Turn { setting, .. } => self.turn(&request, generation, *setting),
+            Request::ShowLatent { latent, token, knob, .. } => self.show(&request, generation, *latent, *token, *knob),
             Request::Study { latent, .. } => {
                 self.studied = Some((generation, *latent));
                 self.tell_page()
@@ -130,7 +126,7 @@ impl Live {
         }
     }
 
-    fn read(&mut self, request: &Request, generation: u64, text: &str, ratio: f64, criterion: Criterion) -> Result<()> {
+    fn read(&mut self, request: &Request, generation: u64, text: &str, setting: Setting) -> Result<()> {
         // Until the new prompt is read nothing more is said about the old one.
         self.due = Due::Nothing;
         (self.prompt, self.shown) = (None, None);
@@ -139,20 +135,20 @@ impl Live {
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
         let session = self.session.clone();
         let tokens = session.tokens(text)?;
-        self.rank(criterion, tick)?;
-        let readers = session.readers(ratio, criterion)?;
-        self.prompt = Some(Prompt::read(text, tokens, readers, ratio, criterion, tick)?);
+        self.rank(setting.knob, tick)?;
+        let readers = session.readers(setting)?;
+        self.prompt = Some(Prompt::read(text, tokens, readers, setting, tick)?);
         (self.generation, self.due) = (generation, Due::Reconstruction);
         self.tell();
         Ok(())
     }
 
-    fn set_ratio(&mut self, request: &Request, generation: u64, ratio: f64, criterion: Criterion) -> Result<()> {
+    fn turn(&mut self, request: &Request, generation: u64, setting: Setting) -> Result<()> {
         let mailbox = self.mailbox.clone();
         let tick =
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
-        self.rank(criterion, tick)?;
-        let pruning = self.session.pruning(ratio, criterion, tick)?;
+        self.rank(setting.knob, tick)?;
+        let pruning = self.session.pruning(setting, tick)?;
         let Some(prompt) = &mut self.prompt else { return Ok(()) };
         prompt.set_pruning(pruning)?;
         (self.generation, self.due) = (generation, Due::Reconstruction);
@@ -160,25 +156,18 @@ impl Live {
         Ok(())
     }
 
-    /// Ranks by a criterion that is used for the first time; they change what the session holds.
-    fn rank(&self, criterion: Criterion, tick: prunelens_core::model::Tick) -> Result<()> {
-        if !self.session.is_ranked(criterion) {
-            self.session.order(criterion, tick)?;
+    /// What a knob that is turned for the first time needs to know; it changes what the session holds.
+    fn rank(&self, knob: Knob, tick: Tick) -> Result<()> {
+        if !self.session.is_ranked(knob) {
+            self.session.order(knob, tick)?;
             self.send(Report::Memory(super::memory(&self.session)));
         }
         Ok(())
     }
 
-    fn show(
-        &mut self,
-        request: &Request,
-        generation: u64,
-        latent: u32,
-        token: usize,
-        criterion: Criterion,
-    ) -> Result<()> {
+    fn show(&mut self, request: &Request, generation: u64, latent: u32, token: usize, knob: Knob) -> Result<()> {
         let Some(prompt) = &mut self.prompt else { return Ok(()) };
-        if prompt.criterion() != criterion {
+        if prompt.setting().knob != knob {
             return Ok(());
         }
         prompt.find_paths()?;

@@ -11,7 +11,7 @@ use super::{Command, EngineLink, JobId, Request};
 struct Slots {
     control: VecDeque<Command>,
     compare: Option<Request>,
-    ratio: Option<Request>,
+    turn: Option<Request>,
     latent: Option<Request>,
     page: Option<Request>,
     find: Option<Request>,
@@ -21,7 +21,7 @@ struct Slots {
 
 impl Slots {
     fn has_request(&self) -> bool {
-        [&self.compare, &self.ratio, &self.latent, &self.page, &self.find, &self.predict, &self.estimate]
+        [&self.compare, &self.turn, &self.latent, &self.page, &self.find, &self.predict, &self.estimate]
             .into_iter()
             .any(Option::is_some)
     }
@@ -66,7 +66,7 @@ impl Mailbox {
         let slots = &mut *slots;
         let all = [
             &mut slots.compare,
-            &mut slots.ratio,
+            &mut slots.turn,
             &mut slots.latent,
             &mut slots.page,
             &mut slots.find,
@@ -86,11 +86,11 @@ impl Mailbox {
         let slots = self.slots();
         match request {
             Request::Compare { .. } => slots.compare.is_some(),
-            Request::SetRatio { .. } => slots.compare.is_some() || slots.ratio.is_some(),
+            Request::Turn { .. } => slots.compare.is_some() || slots.turn.is_some(),
             Request::ShowLatent { .. } => slots.compare.is_some() || slots.latent.is_some(),
             Request::Study { .. } => slots.page.is_some(),
             Request::Find { .. } => slots.find.is_some(),
-            Request::Predict { .. } => slots.compare.is_some() || slots.ratio.is_some() || slots.predict.is_some(),
+            Request::Predict { .. } => slots.compare.is_some() || slots.turn.is_some() || slots.predict.is_some(),
             Request::Estimate { .. } => slots.has_request(),
         }
     }
@@ -127,10 +127,10 @@ impl EngineLink for std::sync::Arc<Mailbox> {
         match &request {
             Request::Compare { .. } => {
                 // Whatever was asked of the old prompt is void.
-                (slots.ratio, slots.latent, slots.predict) = (None, None, None);
+                (slots.turn, slots.latent, slots.predict) = (None, None, None);
                 slots.compare = Some(request);
             }
-            Request::SetRatio { .. } => slots.ratio = Some(request),
+            Request::Turn { .. } => slots.turn = Some(request),
             Request::ShowLatent { .. } => slots.latent = Some(request),
             Request::Study { .. } => slots.page = Some(request),
             Request::Find { .. } => slots.find = Some(request),
@@ -147,34 +147,34 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use prunelens_core::sae::Criterion;
+    use prunelens_core::sae::Knob;
 
-    fn ratio(generation: u64) -> Request {
-        Request::SetRatio { generation, ratio: 0.1, criterion: Criterion::Wanda }
+    fn turn(generation: u64) -> Request {
+        Request::Turn { generation, setting: Knob::Bits.at(4.0) }
     }
 
     fn compare(generation: u64) -> Request {
-        Request::Compare { generation, text: "a".into(), ratio: 0.1, criterion: Criterion::Wanda }
+        Request::Compare { generation, text: "a".into(), setting: Knob::Bits.at(4.0) }
     }
 
     #[test]
     fn the_latest_of_a_kind_wins() {
         let mailbox = Arc::new(Mailbox::default());
-        mailbox.request(ratio(1));
-        mailbox.request(ratio(2));
-        assert!(mailbox.outdates(&ratio(0)) && !mailbox.outdates(&compare(0)));
-        assert_eq!(mailbox.next_request(), Some(ratio(2)));
+        mailbox.request(turn(1));
+        mailbox.request(turn(2));
+        assert!(mailbox.outdates(&turn(0)) && !mailbox.outdates(&compare(0)));
+        assert_eq!(mailbox.next_request(), Some(turn(2)));
         assert_eq!(mailbox.next_request(), None);
     }
 
     #[test]
     fn a_new_prompt_voids_what_was_asked_of_the_old_one() {
         let mailbox = Arc::new(Mailbox::default());
-        mailbox.request(ratio(1));
+        mailbox.request(turn(1));
         mailbox.request(compare(2));
-        mailbox.request(ratio(3));
+        mailbox.request(turn(3));
         assert_eq!(mailbox.next_request(), Some(compare(2)));
-        assert_eq!(mailbox.next_request(), Some(ratio(3)));
+        assert_eq!(mailbox.next_request(), Some(turn(3)));
     }
 
     #[test]
@@ -183,8 +183,8 @@ mod tests {
         let job = prunelens_metrics::JobSpec::new("core");
         for request in [
             compare(1),
-            ratio(2),
-            Request::ShowLatent { generation: 3, latent: 0, token: 0, criterion: Criterion::Wanda },
+            turn(2),
+            Request::ShowLatent { generation: 3, latent: 0, token: 0, knob: Knob::Bits },
             Request::Study { generation: 4, latent: 0 },
             Request::Find { generation: 5, word: "navy".into() },
             Request::Predict { generation: 6, token: 0, edits: prunelens_core::edit::Edits::default() },

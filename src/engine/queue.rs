@@ -8,10 +8,15 @@ use std::{
 
 use prunelens_core::{
     error::{Error, Result},
+    sae::Dial,
     session::Session,
 };
 use prunelens_metrics::{
-    Family, Job, JobSpec, Keeper, Run, Step, Store, checkpoint::millis, fingerprint, fit, params::CRITERION, runs,
+    Family, Job, JobSpec, Keeper, Run, Step, Store,
+    checkpoint::millis,
+    fingerprint, fit,
+    params::{CRITERION, KNOB},
+    runs,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -237,8 +242,9 @@ impl Queue {
             None => {
                 // Ranks by a criterion that is used for the first time take a while; they are the session's, not the job's.
                 if let Some(criterion) = spec.params.get::<String>(CRITERION.name)? {
+                    let knob = spec.params.get::<Dial>(KNOB.name)?.unwrap_or(session.setting.into()).knob();
                     let tick = &mut || self.attend(id, live, mailbox, session, served);
-                    session.order(criterion.parse()?, tick)?;
+                    session.order(knob.by(criterion.parse()?), tick)?;
                 }
                 self.make(id, session)?
             }

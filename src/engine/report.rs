@@ -6,7 +6,7 @@ use prunelens_core::{
     compare::{Comparison, LatentDetail, Variant, predict::Predictions},
     index::LatentPage,
     progress::Progress,
-    sae::Criterion,
+    sae::{Criterion, Setting},
 };
 use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run};
 
@@ -162,11 +162,14 @@ pub struct SessionInfo {
     /// "2k topk32", "24k standard" ...
     pub sae: String,
     pub d_sae: usize,
+    /// Width of what it reads.
+    pub d_in: usize,
     /// Of the SAE's weights: what is kept about it is kept by this.
     pub sae_digest: String,
     pub n_layers: usize,
     pub variants: Vec<Variant>,
-    pub ratio: f64,
+    /// What the slider turns, and where it stands at first.
+    pub setting: Setting,
     pub criterion: Criterion,
     pub criteria: Vec<Criterion>,
     /// Longest prompt in tokens, BOS included.

@@ -237,7 +237,7 @@ fn index(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     let session = live.session.clone();
     let mut indexing = match live.indexing.take() {
         Some(indexing) => indexing,
-        None => session.indexing(session.spec.ratio, session.spec.criterion, &mut || yield_to(live, mailbox))?,
+        None => session.indexing(session.setting, &mut || yield_to(live, mailbox))?,
     };
     let kept = indexing.next().is_none();
     let mut told = indexing.index.read;
@@ -269,10 +269,10 @@ fn index(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
 fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
     let spec = &session.spec;
     let examples = demo::EXAMPLES.map(String::from).to_vec();
-    let variants = session.readers(spec.ratio, spec.criterion)?.iter().map(|r| r.variant).collect();
+    let variants = session.readers(session.setting)?.iter().map(|r| r.variant).collect();
     let read = || {
-        let readers = session.readers(spec.ratio, spec.criterion)?;
-        Prompt::read(&examples[0], session.tokens(&examples[0])?, readers, spec.ratio, spec.criterion, &mut || Ok(()))
+        let readers = session.readers(session.setting)?;
+        Prompt::read(&examples[0], session.tokens(&examples[0])?, readers, session.setting, &mut || Ok(()))
     };
     if !session.original.device.is_cpu() {
         // The driver fits the kernels to its GPU when they are first used.
@@ -291,10 +291,11 @@ fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         hook: session.hook.to_string(),
         sae: session.sae.label(),
         d_sae: session.sae.d_sae(),
+        d_in: session.sae.d_in(),
         sae_digest: session.sae.digest(),
         n_layers: session.original.config.n_layers,
         variants,
-        ratio: spec.ratio,
+        setting: session.setting,
         criterion: spec.criterion,
         criteria: Criterion::ALL.to_vec(),
         context: session.original.config.n_ctx,

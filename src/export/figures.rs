@@ -2,7 +2,10 @@
 
 use std::{fmt::Write, sync::Arc};
 
-use prunelens_core::compare::{Comparison, Variant};
+use prunelens_core::{
+    compare::{Comparison, Variant},
+    sae::{Knob, Setting},
+};
 use prunelens_metrics::MetricTable;
 use serde_json::{Value, json};
 
@@ -84,13 +87,12 @@ impl Figures {
     pub fn markdown(&self) -> String {
         let c = &*self.comparison;
         let mut out = format!(
-            "**{}**, {}, SAE {} at `{}`, pruned to {} by {}\n\n> {}\n\n",
+            "**{}**, {}, SAE {} at `{}`, {}\n\n> {}\n\n",
             safe::line(&self.model),
             safe::line(&self.compression),
             safe::line(&self.sae),
             c.hook,
-            c.ratio,
-            c.criterion,
+            pruned_to(c.setting),
             safe::line(&c.prompt)
         );
         let variants: Vec<Variant> = c.views.iter().map(|v| v.variant).collect();
@@ -101,6 +103,14 @@ impl Figures {
             let _ = write!(out, "\n{}", table::markdown(metrics));
         }
         out
+    }
+}
+
+/// What was done to the SAE that is compressed as its model was.
+fn pruned_to(setting: Setting) -> String {
+    match setting.knob {
+        Knob::Ratio(criterion) => format!("pruned to {} by {criterion}", setting.at),
+        _ => format!("compressed alike: {}", setting.words()),
     }
 }
 

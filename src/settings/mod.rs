@@ -95,6 +95,7 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
         compress,
         calibration: settings.model.calibration,
         hook: settings.hook,
+        knob: settings.knob.unwrap_or(demo.knob),
         ratio: settings.ratio.unwrap_or(demo.ratio),
         criterion: settings.criterion.unwrap_or(demo.criterion),
         processing: settings.tl_processing.unwrap_or(demo.processing),

@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use prunelens::engine::{self, Command, EngineHandle, JobSpec, JobState, Report, Request};
 use prunelens_core::{
     compare::{Comparison, Variant},
-    sae::Criterion,
+    sae::{Criterion, Knob, Setting},
     session::SessionSpec,
 };
 
 /// Far beyond what any step takes; reached only when an answer never comes.
 const DEADLINE: Duration = Duration::from_secs(300);
+const KNOB: Knob = Knob::Ratio(Criterion::Wanda);
 const PROMPT: &str = "The army and the navy of the United States are";
 
 struct Engine {
@@ -47,13 +48,13 @@ impl Engine {
     }
 
     fn compare(&mut self, generation: u64) -> Arc<Comparison> {
-        let (ratio, criterion) = (0.25, Criterion::Wanda);
-        self.handle.request(Request::Compare { generation, text: PROMPT.into(), ratio, criterion });
+        let setting = KNOB.at(0.25);
+        self.handle.request(Request::Compare { generation, text: PROMPT.into(), setting });
         self.complete(generation)
     }
 
     fn set_ratio(&self, generation: u64, ratio: f64) {
-        self.handle.request(Request::SetRatio { generation, ratio, criterion: Criterion::Wanda });
+        self.handle.request(Request::Turn { generation, setting: KNOB.at(ratio) });
     }
 
     /// The complete answer to a request.
@@ -94,6 +95,34 @@ fn a_prompt_is_answered_in_parts_and_the_ratio_is_reversible() {
 }
 
 #[test]
+fn every_knob_is_answered_and_reversible() {
+    let results = tempfile::tempdir().unwrap();
+    let mut engine = Engine::on_demo(results.path());
+    let first = engine.compare(1);
+    let latents = |c: &Comparison, v| c.view(v).unwrap().latents.clone();
+    let mut generation = 1;
+    let mut turned = |engine: &mut Engine, setting: Setting| {
+        generation += 1;
+        engine.handle.request(Request::Turn { generation, setting });
+        engine.complete(generation)
+    };
+    for knob in [Knob::Bits, Knob::Rank, Knob::Latents(Criterion::Wanda)] {
+        let scale = knob.scale(128);
+        let untouched = turned(&mut engine, knob.at(scale.untouched()));
+        assert_eq!(latents(&untouched, Variant::Pruned), latents(&first, Variant::Transfer), "{knob}");
+        let middle = turned(&mut engine, knob.at(scale.start()));
+        assert_ne!(latents(&middle, Variant::Pruned), latents(&untouched, Variant::Pruned), "{knob}");
+        let paths = middle.paths.clone().unwrap();
+        assert_eq!((paths.knob, paths.grid.clone()), (knob, scale.grid()));
+        turned(&mut engine, knob.at(scale.moved(scale.start(), 2, false)));
+        let back = turned(&mut engine, knob.at(scale.start()));
+        assert_eq!(latents(&back, Variant::Pruned), latents(&middle, Variant::Pruned), "{knob}");
+    }
+    let back = turned(&mut engine, KNOB.at(0.25));
+    assert_eq!(latents(&back, Variant::Pruned), latents(&first, Variant::Pruned));
+}
+
+#[test]
 fn of_many_ratios_the_last_is_answered() {
     let results = tempfile::tempdir().unwrap();
     let mut engine = Engine::on_demo(results.path());
@@ -101,7 +130,7 @@ fn of_many_ratios_the_last_is_answered() {
     for generation in 2..=60 {
         engine.set_ratio(generation, generation as f64 / 100.0);
     }
-    assert_eq!(engine.complete(60).ratio, 0.6);
+    assert_eq!(engine.complete(60).setting.at, 0.6);
 }
 
 #[test]
@@ -110,7 +139,7 @@ fn a_latent_is_shown_with_its_curve() {
     let mut engine = Engine::on_demo(results.path());
     let comparison = engine.compare(1);
     let (latent, token) = (comparison.view(Variant::Transfer).unwrap().latents.row(4).0[0], 4);
-    engine.handle.request(Request::ShowLatent { generation: 2, latent, token, criterion: Criterion::Wanda });
+    engine.handle.request(Request::ShowLatent { generation: 2, latent, token, knob: KNOB });
     let detail = engine.until(|report| match report {
         Report::Latent { generation: 2, detail } => Some(detail),
         _ => None,
@@ -154,8 +183,7 @@ fn what_cannot_be_read_is_said() {
     let results = tempfile::tempdir().unwrap();
     let mut engine = Engine::on_demo(results.path());
     let text = "word ".repeat(1000);
-    let (ratio, criterion) = (0.25, Criterion::Wanda);
-    engine.handle.request(Request::Compare { generation: 1, text, ratio, criterion });
+    engine.handle.request(Request::Compare { generation: 1, text, setting: KNOB.at(0.25) });
     let message = engine.until(|report| match report {
         Report::RequestFailed { generation: 1, message } => Some(message),
         _ => None,

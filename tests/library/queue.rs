@@ -10,7 +10,7 @@ use prunelens::engine::{self, Command, EngineHandle, JobId, JobState, Options, R
 use prunelens_core::{
     error::{Error, Result},
     model::Tick,
-    sae::Criterion,
+    sae::{Criterion, Knob},
     session::{Compress, SessionSpec},
 };
 use prunelens_metrics::{
@@ -330,8 +330,8 @@ fn the_person_and_other_commands_are_served_within_a_step() {
     let place = Place::new();
     let mut engine = Engine::start(&place);
     engine.start_job(1, JobSpec::new("endless"));
-    let (text, criterion) = ("The army and the navy".into(), Criterion::Magnitude);
-    engine.handle.request(Request::Compare { generation: 1, text, ratio: 0.25, criterion });
+    let (text, setting) = ("The army and the navy".into(), Knob::Ratio(Criterion::Magnitude).at(0.25));
+    engine.handle.request(Request::Compare { generation: 1, text, setting });
     engine.until(|report| matches!(report, Report::Comparison { generation: 1, .. }).then_some(()));
     engine.start_job(2, count(5));
     engine.state(2, |s| *s == JobState::Queued);

@@ -21,12 +21,12 @@ use prunelens::{
 use prunelens_core::{
     compare::{
         Comparison, Example, GRID, LatentDetail, Match, Paths, ReconstructionFigures, SpliceFigures, Token, Variant,
-        View, grid_ratio,
+        View,
         predict::{Candidate, Prediction, Predictions, Speaker},
     },
     edit::Edits,
     index::{Coactive, Corpus, Interval, LatentPage, Texts},
-    sae::{Criterion, Latents},
+    sae::{Criterion, Knob, Latents, Setting},
     session::SessionSpec,
 };
 use prunelens_metrics::{
@@ -49,10 +49,11 @@ pub fn info() -> SessionInfo {
         hook: "blocks.1.hook_resid_post".into(),
         sae: "2k topk32".into(),
         d_sae: 2048,
+        d_in: 128,
         sae_digest: "0123".into(),
         n_layers: 4,
         variants: Variant::ALL.to_vec(),
-        ratio: 0.25,
+        setting: SETTING,
         criterion: Criterion::Wanda,
         criteria: Criterion::ALL.to_vec(),
         context: 256,
@@ -150,7 +151,11 @@ pub enum Part {
     All,
 }
 
-pub fn comparison(prompt: &str, ratio: f64, criterion: Criterion, part: Part) -> Comparison {
+/// Where the stand-in's slider stands at first.
+pub const SETTING: Setting = Setting { knob: Knob::Ratio(Criterion::Wanda), at: 0.25 };
+
+pub fn comparison(prompt: &str, setting: Setting, part: Part) -> Comparison {
+    let ratio = setting.knob.scale(128).position(setting.at);
     let tokens = tokens(prompt);
     let n = tokens.len();
     let view = |variant: Variant| {
@@ -185,10 +190,9 @@ pub fn comparison(prompt: &str, ratio: f64, criterion: Criterion, part: Part) ->
     Comparison {
         prompt: prompt.into(),
         hook: "blocks.1.hook_resid_post".into(),
-        ratio,
-        criterion,
+        setting,
         views: Variant::ALL.map(view).to_vec(),
-        paths: (part >= Part::All).then(|| Arc::new(paths(n, criterion))),
+        paths: (part >= Part::All).then(|| Arc::new(paths(n, setting.knob))),
         matches: Arc::new(matches()),
         tokens: Arc::new(tokens),
     }
@@ -204,24 +208,32 @@ fn matches() -> HashMap<u32, Match> {
         .collect()
 }
 
-fn paths(n: usize, criterion: Criterion) -> Paths {
+fn paths(n: usize, knob: Knob) -> Paths {
+    let scale = knob.scale(128);
+    let grid = scale.grid();
+    let place = |step: usize| scale.position(grid[step]);
     let full = latents(n, |_, v| v * 0.95, 0);
     let row = |token: usize| {
         let (indices, values) = full.row(token);
         let path = |(&latent, &value): (&u32, &f32)| {
-            (latent, std::array::from_fn::<f32, GRID, _>(|step| at_ratio(value, latent, grid_ratio(step))))
+            (
+                latent,
+                std::array::from_fn::<f32, GRID, _>(|step| {
+                    if step < grid.len() { at_ratio(value, latent, place(step)) } else { 0.0 }
+                }),
+            )
         };
         indices.iter().zip(values).map(path).collect::<Vec<_>>()
     };
     let rows: Vec<_> = (0..n).map(row).collect();
     let active = full.indices.len();
-    let survival = (0..GRID)
+    let survival = (0..grid.len())
         .map(|step| rows.iter().flatten().filter(|(_, path)| path[step] > 0.0).count() as f64 / active as f64)
         .collect();
-    Paths { criterion, survival, active, rows }
+    Paths { knob, grid, survival, active, rows }
 }
 
-pub fn detail(latent: u32, token: usize, criterion: Criterion) -> LatentDetail {
+pub fn detail(latent: u32, token: usize, knob: Knob) -> LatentDetail {
     let at = LATENTS.iter().position(|(l, _)| *l == latent);
     let full = at.map_or(0.0, |at| LATENTS[at].1 * strength(token, at) * 0.95);
     let pieces = |words: &[&str]| words.iter().map(|w| (w.as_bytes().to_vec(), 1.5)).collect();
@@ -231,11 +243,12 @@ pub fn detail(latent: u32, token: usize, criterion: Criterion) -> LatentDetail {
         after: after.into(),
         activation,
     };
+    let scale = knob.scale(128);
     LatentDetail {
         latent,
         token,
-        criterion,
-        curve: (0..=99).map(|p| f64::from(p) / 100.0).map(|r| (r, at_ratio(full, latent, r))).collect(),
+        knob,
+        curve: scale.fine().into_iter().map(|at| (at, at_ratio(full, latent, scale.position(at)))).collect(),
         dies_at: (full > 0.0 && death(latent) < 1.0).then(|| death(latent)),
         promotes: pieces(&[" navy", " forces", " army", " ships", " fleet", " troops"]),
         suppresses: pieces(&[" she", " miss", " her", "\n", " tea"]),
@@ -279,7 +292,7 @@ pub fn page(latent: u32) -> LatentPage {
         latent,
         rows: (24, 32),
         tokens: 6120,
-        ratio: 0.25,
+        setting: SETTING,
         variants: Variant::ALL.map(|variant| (variant, corpus(variant))).to_vec(),
         near: vec![(881, 0.71), (17, 0.52)],
         coactive: vec![Coactive { latent: 12, cosine: 0.33 }],
@@ -469,7 +482,7 @@ impl Session {
     /// Answer the comparison asked for, and the latent that is then asked for.
     pub fn answer(&mut self, part: Part) -> &mut Self {
         let (generation, target) = self.state.follow.asked.clone().expect("nothing was asked");
-        let comparison = Arc::new(comparison(&target.prompt, target.ratio, target.criterion, part));
+        let comparison = Arc::new(comparison(&target.prompt, target.setting, part));
         let mut effects = std::mem::take(&mut self.effects);
         self.report(Report::Comparison { generation, comparison, complete: part == Part::All });
         effects.append(&mut self.effects);
@@ -481,7 +494,7 @@ impl Session {
     pub fn answer_latent(&mut self) -> &mut Self {
         while self.state.follow.latent_waiting {
             let (generation, key) = self.state.follow.latent.clone().unwrap();
-            let detail = Arc::new(detail(key.latent, key.token, key.criterion));
+            let detail = Arc::new(detail(key.latent, key.token, key.knob));
             self.report(Report::Latent { generation, detail });
         }
         self
@@ -566,12 +579,12 @@ impl EngineLink for FakeEngine {
 
     fn request(&self, request: Request) {
         let mut prompt = self.prompt.lock().unwrap();
-        let (generation, ratio, criterion) = match request {
-            Request::Compare { generation, text, ratio, criterion } => {
+        let (generation, setting) = match request {
+            Request::Compare { generation, text, setting } => {
                 *prompt = text;
-                (generation, ratio, criterion)
+                (generation, setting)
             }
-            Request::SetRatio { generation, ratio, criterion } => (generation, ratio, criterion),
+            Request::Turn { generation, setting } => (generation, setting),
             Request::Estimate { generation, .. } => {
                 return self.report(Report::Estimate { generation, estimate: Ok(estimate()) });
             }
@@ -585,12 +598,12 @@ impl EngineLink for FakeEngine {
             Request::Find { generation, word } => {
                 return self.report(Report::Found { generation, hits: hits(&word) });
             }
-            Request::ShowLatent { generation, latent, token, criterion } => {
-                return self.report(Report::Latent { generation, detail: Arc::new(detail(latent, token, criterion)) });
+            Request::ShowLatent { generation, latent, token, knob } => {
+                return self.report(Report::Latent { generation, detail: Arc::new(detail(latent, token, knob)) });
             }
         };
         for part in [Part::Latents, Part::All] {
-            let comparison = Arc::new(comparison(&prompt, ratio, criterion, part));
+            let comparison = Arc::new(comparison(&prompt, setting, part));
             self.report(Report::Comparison { generation, comparison, complete: part == Part::All });
         }
     }

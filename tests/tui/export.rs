@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use prunelens::export::Figures;
-use prunelens_core::sae::Criterion;
 
-use crate::session::{PROMPT, Part, comparison, table};
+use crate::session::{PROMPT, Part, SETTING, comparison, table};
 
 fn figures(part: Part) -> Figures {
     Figures {
         model: "demo".into(),
         compression: "wanda 50%".into(),
         sae: "2k topk32".into(),
-        comparison: Arc::new(comparison(PROMPT, 0.25, Criterion::Wanda, part)),
+        comparison: Arc::new(comparison(PROMPT, SETTING, part)),
         tables: vec![Arc::new(table(1.0))],
     }
 }

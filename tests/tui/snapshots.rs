@@ -46,7 +46,7 @@ fn explore_without_trained_sae() {
     session.report(Report::Ready(Arc::new(info)));
     session.keys("1");
     let (generation, target) = session.state.follow.asked.clone().unwrap();
-    let mut comparison = crate::session::comparison(&target.prompt, target.ratio, target.criterion, Part::All);
+    let mut comparison = crate::session::comparison(&target.prompt, target.setting, Part::All);
     comparison.views.pop();
     comparison.matches = Arc::default();
     session.report(Report::Comparison { generation, comparison: Arc::new(comparison), complete: true });
@@ -150,7 +150,7 @@ fn text_of_strangers_is_harmless() {
     session.report(Report::Ready(Arc::new(info)));
     session.keys("1");
     let (generation, target) = session.state.follow.asked.clone().unwrap();
-    let mut comparison = crate::session::comparison(&target.prompt, target.ratio, target.criterion, Part::All);
+    let mut comparison = crate::session::comparison(&target.prompt, target.setting, Part::All);
     let tokens = Arc::make_mut(&mut comparison.tokens);
     for (token, piece) in tokens.iter_mut().skip(1).zip([
         "\u{1b}[31m",
@@ -238,6 +238,16 @@ fn colours_of_explore() {
     // The ratio has moved, the answer has not come: what depends on it is old.
     session.keys("]");
     insta::assert_snapshot!("styles_old", styled(&draw(120, 36, &session.state, &dark()).0));
+}
+
+#[test]
+fn other_knobs_say_what_they_turn() {
+    let mut session = Session::explored();
+    for knob in ["bits", "rank", "latents"] {
+        session.keys("a");
+        session.answer(Part::All);
+        insta::assert_snapshot!(format!("knob_{knob}"), screen(&session.state, 120, 36, &dark()));
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn ratios(session: &Session) -> Vec<f64> {
     session
         .requests()
         .into_iter()
-        .filter_map(|r| if let Request::SetRatio { ratio, .. } = r { Some(ratio) } else { None })
+        .filter_map(|r| if let Request::Turn { setting, .. } = r { Some(setting.at) } else { None })
         .collect()
 }
 
@@ -98,7 +98,7 @@ fn emptying_the_prompt_asks_for_nothing() {
 fn dragging_asks_at_once_then_only_when_answered_and_ends_at_rest() {
     let mut session = Session::explored();
     session.keys("]]]]");
-    assert_eq!(session.state.ratio, 0.45);
+    assert_eq!(session.state.setting().at, 0.45);
     assert_eq!(ratios(&session), [0.3]);
     session.effects.clear();
     session.answer(Part::Latents);
@@ -112,13 +112,42 @@ fn dragging_asks_at_once_then_only_when_answered_and_ends_at_rest() {
 fn the_ratio_has_bounds_and_comes_back_exactly() {
     let mut session = Session::explored();
     session.keys(&"]".repeat(40));
-    assert_eq!(session.state.ratio, 0.99);
+    assert_eq!(session.state.setting().at, 0.99);
     session.keys(&"[".repeat(40));
-    assert_eq!(session.state.ratio, 0.0);
+    assert_eq!(session.state.setting().at, 0.0);
     session.keys("}}}{{{]][[");
-    assert_eq!(session.state.ratio, 0.0);
+    assert_eq!(session.state.setting().at, 0.0);
     session.keys("]]0");
-    assert_eq!(session.state.ratio, 0.0);
+    assert_eq!(session.state.setting().at, 0.0);
+}
+
+#[test]
+fn each_knob_has_its_steps_and_keeps_its_place() {
+    let mut session = Session::explored();
+    let words = |session: &Session| session.state.setting().to_string();
+    session.keys("a");
+    assert_eq!((words(&session), ratios(&session)), ("4 bits".into(), vec![4.0]));
+    session.answer(Part::All);
+    // A bit a step, coarse or fine, to the ends and back.
+    session.keys("]}");
+    assert_eq!(words(&session), "2 bits");
+    session.keys("]0");
+    assert_eq!(words(&session), "32 bits");
+    session.keys("]");
+    assert_eq!(words(&session), "8 bits");
+    // Nothing is ranked: the criterion is said to be of no account, and stays.
+    session.keys("c");
+    assert!(session.state.log.entries.last().unwrap().text.contains("bits has no criterion"));
+    session.keys("a]");
+    assert_eq!(words(&session), "rank 59");
+    session.keys("[");
+    assert_eq!(words(&session), "rank 64");
+    session.keys("ac");
+    assert_eq!(words(&session), "0.25 of latents paper");
+    session.keys("a");
+    assert_eq!(words(&session), "0.25 paper");
+    session.keys("a");
+    assert_eq!(words(&session), "8 bits");
 }
 
 #[test]
@@ -126,9 +155,9 @@ fn answers_to_earlier_requests_are_dropped() {
     let mut session = Session::explored();
     let (old, target) = session.state.follow.asked.clone().unwrap();
     session.keys("]");
-    let comparison = crate::session::comparison(&target.prompt, 0.7, target.criterion, Part::All);
+    let comparison = crate::session::comparison(&target.prompt, target.setting.knob.at(0.7), Part::All);
     session.report(Report::Comparison { generation: old, comparison: Arc::new(comparison), complete: true });
-    assert_eq!(session.state.shown.as_ref().unwrap().of.ratio, 0.25);
+    assert_eq!(session.state.shown.as_ref().unwrap().of.setting.at, 0.25);
     assert!(session.state.follow.waiting);
 }
 
@@ -140,7 +169,7 @@ fn old_figures_stay_until_new_ones_come() {
     let target = session.state.target();
     assert!(shown.is_fresh(Variant::Pruned, &target));
     let pruned = shown.reconstruction[Variant::Pruned as usize].as_ref().unwrap();
-    assert_eq!(pruned.of.ratio, 0.25);
+    assert_eq!(pruned.of.setting.at, 0.25);
     assert!(!pruned.is_fresh(Variant::Pruned, &target));
     assert!(shown.reconstruction[Variant::Original as usize].as_ref().unwrap().is_fresh(Variant::Original, &target));
     session.answer(Part::All);
@@ -285,7 +314,7 @@ fn letters_belong_to_the_prompt_while_it_has_the_focus() {
     session.keys("quick [m]");
     assert!(!session.leaves());
     assert_eq!(session.state.prompt.text(), "quick [m]");
-    assert_eq!(session.state.ratio, 0.25);
+    assert_eq!(session.state.setting().at, 0.25);
     assert!(session.keys("<esc>q").leaves());
 }
 
@@ -318,9 +347,9 @@ fn arrows_slide_in_the_ratio_panel_only() {
     let mut session = Session::explored();
     let token = session.state.token;
     session.keys("5<right><right>");
-    assert_eq!((session.state.ratio, session.state.token), (0.27, token));
+    assert_eq!((session.state.setting().at, session.state.token), (0.27, token));
     session.keys("3<right>");
-    assert_eq!((session.state.ratio, session.state.token), (0.27, token + 1));
+    assert_eq!((session.state.setting().at, session.state.token), (0.27, token + 1));
 }
 
 #[test]
@@ -338,7 +367,7 @@ fn escape_closes_the_top_layer() {
 fn commands_are_found_and_run() {
     let mut session = Session::explored();
     session.keys(":crit<enter>");
-    assert_eq!((session.state.criterion, session.state.overlay.clone()), (Criterion::Paper, None));
+    assert_eq!((session.state.knobs.criterion(), session.state.overlay.clone()), (Criterion::Paper, None));
     session.keys("1<ctrl-p>log<enter>");
     assert_eq!(session.state.screen, Screen::Log);
 }

@@ -168,7 +168,6 @@ mod tests {
     use super::*;
     use crate::{
         compare::Variant,
-        sae::Criterion,
         session::{Session, SessionSpec},
     };
 
@@ -182,7 +181,7 @@ mod tests {
 
     fn continued(session: &Session, edits: &[&str], choice: Choice, whole: bool) -> Vec<u32> {
         let tick: Tick = &mut || Ok(());
-        let reader = session.reader(Variant::Pruned, 0.25, Criterion::Wanda).unwrap().unwrap();
+        let reader = session.reader(Variant::Pruned, session.setting).unwrap().unwrap();
         let edits = Edits { list: edits.iter().map(|e| e.parse().unwrap()).collect(), ..Edits::default() };
         let model = reader.model.clone();
         let ids = ids(session);

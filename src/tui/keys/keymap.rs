@@ -313,6 +313,6 @@ mod tests {
     fn hints_join_pairs() {
         let hints = Keymap::default().hints(&[Context::Explore, Context::Global, Context::Always]);
         assert!(hints.contains(&("←→".into(), "token")), "{hints:?}");
-        assert!(hints.contains(&("[ ]".into(), "ratio")), "{hints:?}");
+        assert!(hints.contains(&("[ ]".into(), "knob")), "{hints:?}");
     }
 }

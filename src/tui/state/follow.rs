@@ -2,21 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use prunelens_core::sae::Criterion;
+use prunelens_core::sae::{Knob, Setting};
 
 /// What a comparison is of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     pub prompt: Arc<str>,
-    pub ratio: f64,
-    pub criterion: Criterion,
+    pub setting: Setting,
 }
 
 /// What the details of a latent are of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatentKey {
     pub prompt: Arc<str>,
-    pub criterion: Criterion,
+    pub knob: Knob,
     pub latent: u32,
     pub token: usize,
 }

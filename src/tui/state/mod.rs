@@ -4,6 +4,7 @@ mod find;
 mod follow;
 mod form;
 mod job;
+mod knobs;
 mod log;
 mod metrics;
 mod panel;
@@ -18,6 +19,7 @@ pub use find::{Find, Found};
 pub use follow::{Follow, LatentKey, Target};
 pub use form::Form;
 pub use job::{Chosen, Job, Past};
+pub use knobs::Knobs;
 pub use log::{Entry, Level, Log};
 pub use metrics::{Layer, MetricsView, View};
 pub use panel::Panel;
@@ -27,7 +29,7 @@ pub use study::{PredictKey, Shade, Study};
 pub use table::{Cause, Change, Row, Sort, Table};
 
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
-use prunelens_core::{compare::LatentDetail, sae::Criterion, session::SessionSpec};
+use prunelens_core::{compare::LatentDetail, sae::Setting, session::SessionSpec};
 
 use crate::{
     engine::{GPU, PROCESS},
@@ -90,7 +92,8 @@ pub enum Pointed {
     Token(usize),
     /// A row of the table of latents.
     Row(usize),
-    Ratio(f64),
+    /// A place of the slider, 0 to 1.
+    Slider(f64),
     /// A row of the list of jobs and runs.
     Job(usize),
     /// One of the views of the chosen run.
@@ -154,8 +157,7 @@ pub struct State {
     pub focus: Panel,
 
     pub prompt: Prompt,
-    pub ratio: f64,
-    pub criterion: Criterion,
+    pub knobs: Knobs,
     pub follow: Follow,
     pub shown: Option<Shown>,
     pub table: Table,
@@ -232,8 +234,7 @@ impl State {
             mouse: false,
             first_steps: false,
             log_file: None,
-            ratio: spec.ratio,
-            criterion: spec.criterion,
+            knobs: Knobs::new(spec.first_setting(), spec.criterion, 1),
             spec: Arc::new(spec),
             phase: Phase::Loading { progress: None, since: Duration::ZERO },
             info: None,
@@ -332,7 +333,7 @@ impl State {
 
     /// What the screen should be showing.
     pub fn target(&self) -> Target {
-        Target { prompt: self.prompt.wanted.clone(), ratio: self.ratio, criterion: self.criterion }
+        Target { prompt: self.prompt.wanted.clone(), setting: self.setting() }
     }
 
     /// The prompt as typed differs from the one compared and nothing is under way: Enter would compare it.
@@ -408,10 +409,15 @@ impl State {
         self.memory.iter().find(|(name, _)| name == whole).map(|(_, bytes)| *bytes)
     }
 
-    /// Pairs of the prompt that are active at ratio 0, and how many of them are at the ratio set now.
+    /// What the slider turns, and where it stands.
+    pub fn setting(&self) -> Setting {
+        self.knobs.setting()
+    }
+
+    /// Pairs of the prompt that are active in the untouched SAE, and how many of them are at the setting now.
     pub fn alive(&self) -> Option<(usize, usize)> {
         let paths = self.shown.as_ref()?.paths.as_ref()?;
-        let at = self.ratio * paths.survival.len() as f64;
+        let at = self.knobs.position() * paths.survival.len() as f64;
         let low = *paths.survival.get(at as usize).or(paths.survival.last())?;
         let high = paths.survival.get(at as usize + 1).copied().unwrap_or(0.0);
         let share = low + (high - low) * at.fract();

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeSet, collections::HashMap};
 
-use prunelens_core::compare::{GRID, Match, Variant};
+use prunelens_core::compare::{Match, Variant};
 
 use crate::tui::state::Shown;
 
@@ -61,8 +61,8 @@ pub struct Row {
     /// Activations in the order of [`Variant::ALL`]; `None` where there is no such variant or no match in it.
     pub values: [Option<f32>; 4],
     pub matched: Option<Match>,
-    /// Activation at each ratio of the grid.
-    pub path: Option<[f32; GRID]>,
+    /// Activation at each setting of the grid.
+    pub path: Option<Vec<f32>>,
 }
 
 impl Row {
@@ -188,9 +188,9 @@ fn row(shown: &Shown, latent: u32, tokens: &[usize]) -> Row {
         Some(tokens.iter().map(|&t| view.latents.get(t, latent)).fold(0.0, f32::max))
     };
     let matched = shown.comparison.matches.get(&latent).copied();
-    let mut path: Option<[f32; GRID]> = None;
+    let mut path: Option<Vec<f32>> = None;
     for values in tokens.iter().filter_map(|&t| shown.current_paths()?.get(t, latent)) {
-        let path = path.get_or_insert([0.0; GRID]);
+        let path = path.get_or_insert_with(|| vec![0.0; values.len()]);
         path.iter_mut().zip(values).for_each(|(most, &v)| *most = most.max(v));
     }
     let [original, transfer, pruned] = SHARED.map(|v| largest(v, latent));

@@ -1,9 +1,6 @@
 //! What each action does.
 
-use prunelens_core::{
-    compare::Variant,
-    sae::{Criterion, MAX_RATIO},
-};
+use prunelens_core::{compare::Variant, sae::Criterion};
 
 use crate::{
     engine::Command,
@@ -97,11 +94,12 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::Name => study::name(state),
         A::EarlierPrompt => typing::recall(state, true),
         A::LaterPrompt => typing::recall(state, false),
-        A::RatioDown => step_ratio(state, -0.05, effects),
-        A::RatioUp => step_ratio(state, 0.05, effects),
-        A::RatioFineDown => step_ratio(state, -0.01, effects),
-        A::RatioFineUp => step_ratio(state, 0.01, effects),
-        A::RatioZero => set_ratio(state, 0.0, effects),
+        A::RatioDown => turn(state, -1, false, effects),
+        A::RatioUp => turn(state, 1, false, effects),
+        A::RatioFineDown => turn(state, -1, true, effects),
+        A::RatioFineUp => turn(state, 1, true, effects),
+        A::RatioZero => set(state, state.knobs.scale().untouched(), effects),
+        A::Knob => next_knob(state),
         A::Criterion => next_criterion(state),
         A::ScrollUp => scroll(state, -1),
         A::ScrollDown => scroll(state, 1),
@@ -248,9 +246,9 @@ pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
             state.focus = Panel::Latents;
             move_latent(state, |_, _| row);
         }
-        Pointed::Ratio(ratio) => {
+        Pointed::Slider(place) => {
             state.focus = Panel::Ratio;
-            set_ratio(state, ratio, effects);
+            set(state, state.knobs.scale().nearest(place), effects);
         }
         Pointed::Job(row) => jobs::select(state, row),
         Pointed::View(view) => jobs::show_view(state, view),
@@ -265,7 +263,7 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
         Pointed::Panel(panel) => panel.wheel(),
         Pointed::Token(_) => Panel::Tokens.wheel(),
         Pointed::Row(_) => Panel::Latents.wheel(),
-        Pointed::Ratio(_) => Panel::Ratio.wheel(),
+        Pointed::Slider(_) => Panel::Ratio.wheel(),
         Pointed::Job(_) | Pointed::Field(_) => [Action::ScrollUp, Action::ScrollDown],
         Pointed::View(_) => [Action::ViewPrevious, Action::ViewNext],
         Pointed::Measured => [Action::PageUp, Action::PageDown],
@@ -280,25 +278,36 @@ fn refill(state: &mut State) {
     }
 }
 
-fn step_ratio(state: &mut State, by: f64, effects: &mut Vec<Effect>) {
-    set_ratio(state, state.ratio + by, effects);
+/// Turn the knob by steps, away from the untouched SAE or back.
+fn turn(state: &mut State, steps: i32, fine: bool, effects: &mut Vec<Effect>) {
+    set(state, state.knobs.scale().moved(state.setting().at, steps, fine), effects);
 }
 
-fn set_ratio(state: &mut State, ratio: f64, effects: &mut Vec<Effect>) {
+fn set(state: &mut State, at: f64, effects: &mut Vec<Effect>) {
     if !super::ready(state) {
         return;
     }
-    // Whole percents, so that going up and down comes back to the same value.
-    state.ratio = ((ratio * 100.0).round() / 100.0).clamp(0.0, MAX_RATIO);
+    state.knobs.set(at);
     if std::mem::take(&mut state.first_steps) {
         effects.push(Effect::RememberUse);
     }
 }
 
+fn next_knob(state: &mut State) {
+    if super::ready(state) {
+        state.knobs.next();
+    }
+}
+
 fn next_criterion(state: &mut State) {
+    let knob = state.setting().knob;
+    if knob.criterion().is_none() {
+        let text = format!("{} has no criterion: {}", knob.name(), knob.meaning());
+        return state.log.push(state.now, Level::Info, text);
+    }
     let criteria = state.info.as_ref().map_or(&Criterion::ALL[..], |i| &i.criteria);
-    if let Some(at) = criteria.iter().position(|&c| c == state.criterion) {
-        state.criterion = criteria[(at + 1) % criteria.len()];
+    if let Some(at) = criteria.iter().position(|&c| c == state.knobs.criterion()) {
+        state.knobs.by(criteria[(at + 1) % criteria.len()]);
     }
 }
 

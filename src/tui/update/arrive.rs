@@ -8,7 +8,7 @@ use crate::{
     engine::{JobId, JobState, Report, SessionInfo, Unfinished},
     tui::{
         keys::action::{Action, Context},
-        state::{Choice, Job, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
+        state::{Choice, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
         update::effect::Effect,
     },
 };
@@ -109,8 +109,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
 
 fn ready(state: &mut State, info: Arc<SessionInfo>) {
     state.phase = Phase::Ready;
-    state.ratio = info.ratio;
-    state.criterion = info.criterion;
+    state.knobs = Knobs::new(info.setting, info.criterion, info.d_in);
     state.memory = info.memory.clone();
     for warning in &info.warnings {
         state.log.push(state.now, Level::Warning, warning.clone());

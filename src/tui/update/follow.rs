@@ -67,7 +67,7 @@ fn ask_estimate(state: &mut State, effects: &mut Vec<Effect>) {
     (form.asked, form.waiting) = (Some((generation, job)), true);
 }
 
-/// A new prompt goes out at once and makes the running comparison stale; a new ratio waits until the previous answer
+/// A new prompt goes out at once and makes the running comparison stale; a new setting waits until the previous answer
 /// has begun to arrive, so that every frame is followed by the newest value.
 fn ask_comparison(state: &mut State, effects: &mut Vec<Effect>) {
     let target = state.target();
@@ -84,14 +84,14 @@ fn ask_comparison(state: &mut State, effects: &mut Vec<Effect>) {
         return;
     }
     let generation = follow.advance();
-    let (ratio, criterion) = (target.ratio, target.criterion);
+    let setting = target.setting;
     effects.push(Effect::Request(if same_prompt {
-        Request::SetRatio { generation, ratio, criterion }
+        Request::Turn { generation, setting }
     } else {
         // The engine reads another prompt now: what was asked about the old one will not be answered.
         follow.latent = None;
         follow.latent_waiting = false;
-        Request::Compare { generation, text: target.prompt.to_string(), ratio, criterion }
+        Request::Compare { generation, text: target.prompt.to_string(), setting }
     }));
     follow.waiting = true;
     follow.failed = false;
@@ -101,18 +101,18 @@ fn ask_comparison(state: &mut State, effects: &mut Vec<Effect>) {
 fn ask_latent(state: &mut State, effects: &mut Vec<Effect>) {
     let (Some(latent), Some(shown)) = (state.latent, &state.shown) else { return };
     let target = state.target();
-    // The engine answers for the prompt and criterion it holds.
-    let held = shown.of.prompt == target.prompt && shown.of.criterion == target.criterion;
+    // The engine answers for the prompt and knob it holds.
+    let held = shown.of.prompt == target.prompt && shown.of.setting.knob == target.setting.knob;
     if !held || state.follow.latent_waiting {
         return;
     }
-    let key = LatentKey { prompt: target.prompt, criterion: state.criterion, latent, token: state.token };
+    let key = LatentKey { prompt: target.prompt, knob: target.setting.knob, latent, token: state.token };
     if state.follow.latent.as_ref().is_some_and(|(_, k)| *k == key) {
         return;
     }
     let generation = state.follow.advance();
-    let (token, criterion) = (state.token, state.criterion);
-    effects.push(Effect::Request(Request::ShowLatent { generation, latent, token, criterion }));
+    let (token, knob) = (state.token, target.setting.knob);
+    effects.push(Effect::Request(Request::ShowLatent { generation, latent, token, knob }));
     state.follow.latent = Some((generation, key));
     state.follow.latent_waiting = true;
 }

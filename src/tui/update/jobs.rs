@@ -19,7 +19,7 @@ pub fn open_form(state: &mut State) {
     let Some(info) = &state.info else { return };
     let last = state.jobs.last().map(|job| job.spec.family.as_str());
     let family = info.families.iter().position(|f| Some(f.name) == last).unwrap_or(0);
-    state.overlay = Form::new(family, info, state.ratio, state.criterion).map(Overlay::Form);
+    state.overlay = Form::new(family, info, &state.knobs).map(Overlay::Form);
 }
 
 /// Another value of the field, or another family.
@@ -34,7 +34,7 @@ pub fn turn_value(state: &mut State, forward: bool) {
     }
     let n = info.families.len().max(1);
     let next = (form.family + if forward { 1 } else { n - 1 }) % n;
-    if let Some(new) = Form::new(next, &info, state.ratio, state.criterion) {
+    if let Some(new) = Form::new(next, &info, &state.knobs) {
         *form = new;
     }
 }

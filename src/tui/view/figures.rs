@@ -53,7 +53,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         && let Some(of) = shown.reconstruction[Variant::Pruned as usize].as_ref().map(|d| &d.of)
         && *of != state.target()
     {
-        title.push(Span::styled(format!(" at {:.2} {}", of.ratio, of.criterion), theme.style(Role::Old)));
+        title.push(Span::styled(format!(" at {}", of.setting), theme.style(Role::Old)));
     }
     let note = if state.comparing() { spinner(state.spin(), theme.ascii) } else { "" };
     let inside = widgets::Panel::new(title, state.focus == Panel::Figures).note(note).render(area, buffer, theme);

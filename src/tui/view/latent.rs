@@ -3,6 +3,7 @@
 use prunelens_core::{
     compare::Variant,
     index::{Corpus, LatentPage},
+    sae::{Knob, Setting},
 };
 use ratatui::{
     buffer::Buffer,
@@ -84,7 +85,7 @@ fn path(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let inside = Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
     let chart = inside.height.saturating_sub(1);
     look.chart(Rect { height: chart, ..inside }, buffer, state);
-    look.scale(line_at(inside, chart), buffer, state);
+    look.axis(line_at(inside, chart), buffer, state);
 }
 
 /// A row a variant, then what it promotes and what is near it.
@@ -142,6 +143,14 @@ fn corpus(area: Rect, buffer: &mut Buffer, state: &State, page: Option<&LatentPa
     }
 }
 
+/// In as few cells as there are.
+fn short(setting: Setting) -> String {
+    match setting.knob {
+        Knob::Latents(_) => format!("{:.2}", setting.at),
+        _ => setting.value(),
+    }
+}
+
 fn row(
     state: &State,
     page: &LatentPage,
@@ -151,15 +160,15 @@ fn row(
     theme: &Theme,
 ) -> Line<'static> {
     let name = match variant {
-        Variant::Pruned => format!("pruned {:.2}", page.ratio),
+        Variant::Pruned => format!("pruned {}", short(page.setting)),
         Variant::Trained => format!("trained #{}", corpus.latent),
         _ => variant.name().to_owned(),
     };
     let density = corpus.fires as f64 / page.tokens.max(1) as f64;
     let here = state.shown.as_ref().and_then(|shown| {
         let value = shown.comparison.view(variant)?.latents.get(state.token, corpus.latent);
-        // The corpus has the ratio it was read at, the prompt the live one.
-        let same = variant != Variant::Pruned || shown.of.ratio == page.ratio;
+        // The corpus has the setting it was read at, the prompt the live one.
+        let same = variant != Variant::Pruned || shown.of.setting == page.setting;
         (same && value > 0.0).then(|| format::activation(value))
     });
     let dot = || theme.symbol("·", ".").to_owned();

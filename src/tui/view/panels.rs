@@ -8,7 +8,7 @@ use ratatui::{
 use crate::tui::{
     state::{Panel, Pointed, State},
     theme::Theme,
-    view::{detail, figures, latents, prompt, ratio, tokens},
+    view::{detail, figures, latents, prompt, slider, tokens},
 };
 
 /// A row of the table of panels.
@@ -34,7 +34,7 @@ const PANELS: [PanelView; Panel::ALL.len()] = [
     PanelView { panel: Panel::Tokens, area: |a| a.tokens, render: Plain(tokens::render), hit: tokens::hit },
     PanelView { panel: Panel::Latents, area: |a| a.latents, render: Plain(latents::render), hit: latents::hit },
     PanelView { panel: Panel::Detail, area: |a| a.detail, render: Plain(detail::render), hit: whole },
-    PanelView { panel: Panel::Ratio, area: |a| a.ratio, render: Plain(ratio::render), hit: ratio::hit },
+    PanelView { panel: Panel::Ratio, area: |a| a.ratio, render: Plain(slider::render), hit: slider::hit },
     PanelView { panel: Panel::Figures, area: |a| a.figures, render: Plain(figures::render), hit: whole },
 ];
 

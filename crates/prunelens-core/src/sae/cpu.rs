@@ -6,11 +6,13 @@ use candle_core::{Device, Tensor};
 use prunelens_kernels::{
     Group,
     columns::add_squares,
-    encode::{self, Grid, STEPS},
-    ranks, with_f32,
+    encode::{self, Encoder, Grid, STEPS},
+    ranks,
+    select::by_value,
+    with_f32,
 };
 
-use super::{Dictionary, Encoded, Latents, Order, Pruning, Ranked, Sae, Side, grid_ratio};
+use super::{Activation, Dictionary, Encoded, Latents, Order, Plan, Pruning, Ranked, Sae, Side};
 use crate::error::Result;
 
 impl Dictionary for Sae {
@@ -28,6 +30,7 @@ impl Dictionary for Sae {
 
     fn encode(&self, x: &Tensor, pruning: Option<&Pruning>) -> Result<Encoded> {
         let (x, undo) = self.process_input(x)?;
+        let x = self.turned(x, pruning);
         let mut latents = self.with_encoder(pruning, |encoder| encoder.encode(&x))?;
         self.activation.finish(&mut latents, &self.b_enc);
         Ok(Encoded { latents, undo })
@@ -43,15 +46,26 @@ impl Dictionary for Sae {
     }
 
     fn grid(&self, order: &Arc<Order>, x: &Tensor, wanted: &Latents) -> Result<Grid> {
-        let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc.cut(grid_ratio(step)));
+        let settings = order.knob.scale(self.d_in()).fine();
         let (input, _) = self.process_input(x)?;
+        let at = |at: f64| Pruning { order: order.clone(), at };
+        let Some(ranking) = order.enc.ranking(self.d_in())? else {
+            return stepwise(self, &input, wanted, settings.into_iter().map(at));
+        };
+        let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc.cut(settings[step]));
         let mut scales = Vec::new();
-        for step in 0..if self.activation.rescales() { STEPS } else { 0 } {
-            let pruning = Pruning { order: order.clone(), ratio: grid_ratio(step) };
-            scales.extend(self.decoder_norms(Some(&pruning))?.unwrap_or_default());
+        for setting in settings.iter().take(if self.activation.rescales() { STEPS } else { 0 }) {
+            scales.extend(self.decoder_norms(Some(&at(*setting)))?.unwrap_or_default());
         }
-        let (scales, ranks) = ((!scales.is_empty()).then_some(scales.as_slice()), order.enc.host()?);
-        self.with_encoder(None, |encoder| encoder.grid(&input, wanted, ranks, &cuts, scales))
+        let scales = (!scales.is_empty()).then_some(scales.as_slice());
+        let Plan::Factors(factors) = &order.enc else {
+            return self.with_encoder(None, |encoder| encoder.grid(&input, wanted, ranking, &cuts, scales));
+        };
+        let input = factors.turn(&input, self.d_in());
+        self.with_encoder(None, |encoder| {
+            let turned = Encoder { weight: &factors.scores, ..encoder };
+            turned.grid(&input, wanted, ranking, &cuts, scales)
+        })
     }
 
     fn decode(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor> {
@@ -64,8 +78,15 @@ impl Dictionary for Sae {
     fn decode_normalised(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Vec<f32>> {
         let norms = self.decoder_norms(pruning)?;
         let divisor = norms.or_else(|| self.decode_scale.as_ref().map(|s| s.iter().map(|v| 1.0 / v).collect()));
-        let mask = pruning.map(Pruning::dec).transpose()?;
-        with_f32(&self.w_dec, |w| encode::decode(&encoded.latents, w, mask, &self.b_dec, divisor.as_deref()))
+        self.matrix(Side::Dec, pruning, |matrix| {
+            let decode =
+                |bias: &[f32]| encode::decode(&encoded.latents, matrix.weight, matrix.kept, bias, divisor.as_deref());
+            match matrix.basis {
+                None => decode(&self.b_dec),
+                // In the basis, and back from there.
+                Some((factors, _)) => factors.back(&decode(&vec![0.0; self.d_in()]), &self.b_dec),
+            }
+        })
     }
 
     fn rank(&self, side: Side, norm: Option<&[f32]>, group: Group) -> Result<Ranked> {
@@ -78,4 +99,27 @@ impl Dictionary for Sae {
         })?;
         Ok(Ranked::on_host(ranks, group.len(rows, cols)))
     }
+}
+
+/// A grid by an encoding at each setting, for knobs whose steps share no terms.
+fn stepwise(sae: &Sae, input: &[f32], wanted: &Latents, settings: impl Iterator<Item = Pruning>) -> Result<Grid> {
+    let mut grid = Grid { paths: vec![[0.0; STEPS]; wanted.indices.len()], last: Vec::new() };
+    let k = match sae.activation {
+        Activation::TopK { k, .. } => Some(k),
+        _ => None,
+    };
+    grid.last.resize(if k.is_some() { wanted.rows() } else { 0 }, [None; STEPS]);
+    for (step, pruning) in settings.enumerate() {
+        let latents = sae.with_encoder(Some(&pruning), |encoder| encoder.encode(input))?;
+        for token in 0..wanted.rows() {
+            for at in wanted.offsets[token]..wanted.offsets[token + 1] {
+                grid.paths[at][step] = latents.get(token, wanted.indices[at]);
+            }
+            let (indices, values) = latents.row(token);
+            if k == Some(indices.len()) {
+                grid.last[token][step] = indices.iter().copied().zip(values.iter().copied()).max_by(by_value);
+            }
+        }
+    }
+    Ok(grid)
 }

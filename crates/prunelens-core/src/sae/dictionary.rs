@@ -43,7 +43,7 @@ pub trait Dictionary: Send + Sync + fmt::Debug {
     /// Sum over positions of the square of each pre-activation, of activations `[n, d_in]`.
     fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>>;
 
-    /// Pre-activations of the `wanted` latents of `x` at every ratio, and for TopK the last latent chosen at each.
+    /// Pre-activations of the `wanted` latents of `x` at every setting of a curve, and for TopK the last latent chosen at each.
     fn grid(&self, order: &Arc<Order>, x: &Tensor, wanted: &Latents) -> Result<Grid>;
 
     /// Reconstruction `[n, d_in]` in the units of the activations, where the SAE works.

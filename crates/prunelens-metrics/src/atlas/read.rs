@@ -156,7 +156,7 @@ impl Inputs {
 }
 
 fn ratio(reader: &Reader) -> Option<f64> {
-    reader.pruning.as_ref().map(|pruning| pruning.ratio)
+    reader.pruning.as_ref().map(|pruning| pruning.at)
 }
 
 fn add(masses: &mut [f64], latents: &Latents) {

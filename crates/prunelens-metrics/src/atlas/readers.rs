@@ -18,7 +18,7 @@ pub struct Readers {
     pub transfer: Reader,
     pub pruned: Reader,
     pub trained: Option<Reader>,
-    /// The SAE pruned at each ratio, on the pruned model.
+    /// The SAE at each setting of the grid, on the pruned model.
     pub grid: Vec<Reader>,
     /// The original model, for gradients: itself, or its copy on the CPU in f32.
     pub traced: Arc<Model>,
@@ -30,18 +30,18 @@ pub struct Readers {
 impl Readers {
     /// Ranks the SAE's weights and matches its latents: not quick for a wide one.
     pub fn new(session: &Session, spec: &Spec, tick: Tick) -> Result<Self> {
-        let pruning = session.pruning(spec.ratio, spec.criterion, tick)?;
+        let pruning = session.pruning(spec.setting, tick)?;
         let reader = |variant| {
-            let found = session.reader(variant, spec.ratio, spec.criterion)?;
+            let found = session.reader(variant, spec.setting)?;
             found.ok_or_else(|| Error::invalid(format!("variant {variant} is not part of this session")))
         };
         let pruned = reader(Variant::Pruned)?;
-        let at = |&ratio: &f64| {
+        let at = |&at: &f64| {
             let mut reader = pruned.clone();
-            reader.pruning = Some(Pruning { order: pruning.order.clone(), ratio });
+            reader.pruning = Some(Pruning { order: pruning.order.clone(), at });
             reader
         };
-        let trained = session.reader(Variant::Trained, spec.ratio, spec.criterion)?;
+        let trained = session.reader(Variant::Trained, spec.setting)?;
         let matching = (trained.as_ref())
             .map(|trained| Matching::new(&*pruned.sae, &*trained.sae, &*session.original.ops, tick))
             .transpose()?;

@@ -32,7 +32,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let foot = match state.table.rows.is_empty() {
         true => (String::new(), String::new()),
         false => (
-            counts(state.table.active(), state.ratio, area.width, dot),
+            counts(state.table.active(), &state.setting().value(), area.width, dot),
             format!("{sort} {} {}{kept}", state.table.sort.name(), theme.symbol("▾", "v")),
         ),
     };
@@ -50,8 +50,14 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let first = widgets::offset(selected.unwrap_or(0), rows.len(), visible);
     for (at, row) in rows.iter().enumerate().skip(first).take(visible) {
         let line = line_at(body, (at - first) as u16);
-        let drawing =
-            Drawing { shown, target: &target, theme, digits, selected: selected == Some(at), ratio: state.ratio };
+        let drawing = Drawing {
+            shown,
+            target: &target,
+            theme,
+            digits,
+            selected: selected == Some(at),
+            place: state.knobs.position(),
+        };
         put(buffer, line, drawing.line(row, &columns));
         if drawing.selected {
             widgets::select(buffer, line, theme);
@@ -78,11 +84,11 @@ pub fn hit(area: Rect, state: &State, _: &Theme, at: Position) -> Option<Pointed
     (line < visible && row < state.table.rows.len()).then_some(Pointed::Row(row))
 }
 
-/// How many latents fire where: of what the pruned model has, the SAE leaves so many at the ratio.
-fn counts([original, on_model, left]: [usize; 3], ratio: f64, width: u16, dot: &str) -> String {
+/// How many latents fire where: of what the pruned model has, the SAE leaves so many at the setting.
+fn counts([original, on_model, left]: [usize; 3], setting: &str, width: u16, dot: &str) -> String {
     if width >= 96 {
         format!(
-            "{original} latents active on the original {dot} {on_model} on the pruned model {dot} {left} of these left at {ratio:.2}"
+            "{original} latents active on the original {dot} {on_model} on the pruned model {dot} {left} of these left at {setting}"
         )
     } else {
         format!("{original} original {dot} {on_model} pruned model {dot} {left} left")
@@ -146,7 +152,8 @@ struct Drawing<'a> {
     theme: &'a Theme,
     digits: usize,
     selected: bool,
-    ratio: f64,
+    /// Where the slider stands.
+    place: f64,
 }
 
 impl Drawing<'_> {
@@ -214,14 +221,14 @@ impl Drawing<'_> {
         )
     }
 
-    /// Bright up to the live ratio: that much of the path has been walked.
+    /// Bright up to the live setting: that much of the path has been walked.
     fn path(&self, row: &Row, cells: usize, spans: &mut Vec<Span<'static>>) {
         spans.push(Span::raw("  "));
-        let Some(path) = row.path else { return spans.push(Span::raw(" ".repeat(cells))) };
-        // Of what it was at ratio 0; of its own largest, where it was silent there.
+        let Some(path) = &row.path else { return spans.push(Span::raw(" ".repeat(cells))) };
+        // Of what it was in the untouched SAE; of its own largest, where it was silent there.
         let whole = if path[0] > 0.0 { path[0] } else { path.iter().copied().fold(f32::MIN_POSITIVE, f32::max) };
-        let bars = bars::spark(&path, whole, cells, self.theme.ascii);
-        let live = (self.ratio * cells as f64) as usize;
+        let bars = bars::spark(path, whole, cells, self.theme.ascii);
+        let live = (self.place * cells as f64) as usize;
         let fresh = self.shown.paths_fresh(self.target);
         let walked = self.theme.style(if fresh { Role::Pruned } else { Role::Old });
         let ahead = self.theme.style(if fresh { Role::Muted } else { Role::Old });
