@@ -55,6 +55,8 @@ pub struct Session {
     pub warnings: Vec<String>,
     /// A digest of what the pruned copy is made from, where something is kept by it.
     made_of: Option<String>,
+    /// A digest of the original's weights, where one was taken at loading.
+    pub digest: Option<String>,
     orders: [OnceLock<Arc<Order>>; 4],
 }
 
@@ -103,7 +105,8 @@ impl Session {
             Processing::Off => Space::Raw,
             Processing::Centered => Space::Centered,
         };
-        let Models { tokenizer, original, pruned, calibration, corpus, compression, mut warnings, made_of } = models;
+        let Models { tokenizer, original, pruned, calibration, corpus, compression, mut warnings, made_of, digest } =
+            models;
         if let Some(trained) = &trained
             && trained.config.hook != hook
         {
@@ -137,6 +140,7 @@ impl Session {
             compression,
             warnings,
             made_of,
+            digest,
             orders: Default::default(),
         };
         // Width and layer are checked before anything is computed.
@@ -156,6 +160,7 @@ impl Session {
             compression: self.compression.clone(),
             warnings: Vec::new(),
             made_of: self.made_of.clone(),
+            digest: self.digest.clone(),
         };
         Self::new(&SessionSpec { hook: None, ..self.spec.clone() }, models, sae, trained)
     }
@@ -177,6 +182,7 @@ impl Session {
             compression: self.compression.clone(),
             warnings: Vec::new(),
             made_of: self.made_of.clone(),
+            digest: self.digest.clone(),
         };
         let read = |sae: &Arc<dyn Dictionary>| Arc::new(sae.sae().clone());
         Self::new(&self.spec, models, read(&self.sae), self.trained.as_ref().map(read))
