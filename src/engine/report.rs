@@ -159,11 +159,15 @@ pub struct SessionInfo {
     /// "wanda 50%", "none" ...
     pub compression: String,
     pub hook: String,
+    /// The hook's, from 0.
+    pub layer: usize,
     /// "2k topk32", "24k standard" ...
     pub sae: String,
     pub d_sae: usize,
     /// Of the SAE's weights: what is kept about it is kept by this.
     pub sae_digest: String,
+    /// Of everything whose digest is known, by what it is: "model", "sae" ...
+    pub digests: Vec<(String, String)>,
     pub n_layers: usize,
     pub variants: Vec<Variant>,
     pub ratio: f64,
