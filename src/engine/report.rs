@@ -159,6 +159,8 @@ pub struct SessionInfo {
     /// "wanda 50%", "none" ...
     pub compression: String,
     pub hook: String,
+    /// The hook's, from 0.
+    pub layer: usize,
     /// "2k topk32", "24k standard" ...
     pub sae: String,
     pub d_sae: usize,
@@ -166,6 +168,8 @@ pub struct SessionInfo {
     pub d_in: usize,
     /// Of the SAE's weights: what is kept about it is kept by this.
     pub sae_digest: String,
+    /// Of everything whose digest is known, by what it is: "model", "sae" ...
+    pub digests: Vec<(String, String)>,
     pub n_layers: usize,
     pub variants: Vec<Variant>,
     /// What the slider turns, and where it stands at first.

@@ -281,6 +281,7 @@ fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
     let started = Instant::now();
     read()?;
     let probe_ms = started.elapsed().as_secs_f64() * 1e3;
+    let sae_digest = session.sae.digest();
     Ok(SessionInfo {
         model: match &spec.model {
             Source::Demo => "demo".into(),
@@ -289,10 +290,12 @@ fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         parameters: session.original.parameters(),
         compression: session.compression.clone(),
         hook: session.hook.to_string(),
+        layer: session.hook.layer,
         sae: session.sae.label(),
         d_sae: session.sae.d_sae(),
         d_in: session.sae.d_in(),
-        sae_digest: session.sae.digest(),
+        digests: digests(session, &sae_digest),
+        sae_digest,
         n_layers: session.original.config.n_layers,
         variants,
         setting: session.setting,
@@ -308,6 +311,15 @@ fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         probe_ms,
         warnings: session.warnings.clone(),
     })
+}
+
+/// By what they are of.
+fn digests(session: &Session, sae: &str) -> Vec<(String, String)> {
+    let trained = session.trained.as_ref().map(|sae| sae.digest());
+    [("model", session.digest.clone()), ("sae", Some(sae.to_owned())), ("trained-sae", trained)]
+        .into_iter()
+        .filter_map(|(name, digest)| Some((name.to_owned(), digest?)))
+        .collect()
 }
 
 /// A family's form, filled in for this session.

@@ -1,4 +1,4 @@
-//! What is on screen, for other programs: figures as JSON, CSV and Markdown, the screen as SVG, text and a recording.
+//! What is on screen, for others: figures as JSON, CSV and Markdown, a view as HTML, the screen as SVG, text and a recording.
 
 pub mod cast;
 pub mod color;
@@ -6,6 +6,7 @@ pub mod comparison;
 pub mod details;
 mod figures;
 mod files;
+pub mod html;
 mod runs;
 pub mod svg;
 pub mod table;

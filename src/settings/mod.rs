@@ -18,7 +18,7 @@ use prunelens_core::{
 use crate::folders::Folders;
 
 pub use fields::{ColorChoice, DisplaySettings, Key, ModelSettings, SessionSettings, Settings, keys};
-pub use file::SessionFile;
+pub use file::{LONGEST, SessionFile, VIEW};
 pub use template::session_file;
 
 /// The settings of a command, with none left open.

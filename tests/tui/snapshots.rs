@@ -18,7 +18,7 @@ use ratatui::{
 
 use crate::session::{Part, Session, dark, theme};
 
-fn screen(state: &State, width: u16, height: u16, theme: &Theme) -> String {
+pub fn screen(state: &State, width: u16, height: u16, theme: &Theme) -> String {
     export::text::text(&draw(width, height, state, theme).0)
 }
 
@@ -30,11 +30,15 @@ macro_rules! snapshot {
 
 #[test]
 fn explore() {
-    let session = Session::explored();
+    let mut session = Session::explored();
     snapshot!("explore_120x36", session, 120 x 36);
     snapshot!("explore_80x24", session, 80 x 24);
     snapshot!("explore_60x16", session, 60 x 16);
     snapshot!("explore_200x60", session, 200 x 60);
+    session.state.size = (250, 60);
+    let now = session.state.now.as_millis() as u64;
+    session.time(now).answer_study();
+    snapshot!("explore_250x60", session, 250 x 60);
     snapshot!("too_small", session, 40 x 12);
 }
 
@@ -237,6 +241,8 @@ fn colours_of_explore() {
     insta::assert_snapshot!("styles_fresh", styled(&draw(120, 36, &session.state, &dark()).0));
     // The ratio has moved, the answer has not come: what depends on it is old.
     session.keys("]");
+    let later = session.state.now.as_millis() as u64 + 1000;
+    session.time(later);
     insta::assert_snapshot!("styles_old", styled(&draw(120, 36, &session.state, &dark()).0));
 }
 

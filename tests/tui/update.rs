@@ -82,7 +82,7 @@ fn an_empty_prompt_offers_examples_by_number() {
     session.keys("2");
     assert_eq!(compare(&session).as_deref(), Some("Four score and seven years ago"));
     assert_eq!(session.state.focus, Panel::Latents);
-    session.keys("1");
+    session.keys("1").time(9000);
     assert_eq!(session.state.focus, Panel::Prompt, "with a prompt, digits go to panels");
 }
 
@@ -332,7 +332,7 @@ fn key_releases_are_ignored() {
 #[test]
 fn tab_goes_round_the_panels() {
     let mut session = Session::explored();
-    session.keys("1");
+    session.keys("1").time(9000);
     for panel in Panel::ALL {
         assert_eq!(session.state.focus, panel);
         session.keys("<tab>");
@@ -346,9 +346,9 @@ fn tab_goes_round_the_panels() {
 fn arrows_slide_in_the_ratio_panel_only() {
     let mut session = Session::explored();
     let token = session.state.token;
-    session.keys("5<right><right>");
+    session.keys("5").time(8000).keys("<right><right>");
     assert_eq!((session.state.setting().at, session.state.token), (0.27, token));
-    session.keys("3<right>");
+    session.keys("3").time(9000).keys("<right>");
     assert_eq!((session.state.setting().at, session.state.token), (0.27, token + 1));
 }
 
@@ -378,7 +378,7 @@ fn figures_are_copied_and_exported() {
     session.keys("y");
     assert!(matches!(&session.effects[..], [Effect::Copy(text)] if text.contains(PROMPT) && text.contains("| l0 |")));
     session.keys("e");
-    assert!(matches!(&session.effects[..], [Effect::Export(export)] if export.documents.len() == 3));
+    assert!(matches!(&session.effects[..], [Effect::Export(export)] if export.documents.len() == 4));
     session.send(Message::Exported(Err("results: no space left on device".into())));
     assert!(session.state.log.status().unwrap().text.contains("no space"));
     let mut session = Session::ready();
@@ -422,6 +422,7 @@ fn a_crash_of_the_engine_leaves_what_is_shown() {
 #[test]
 fn nothing_moves_when_nothing_works() {
     let mut session = Session::explored();
+    session.time(1000);
     assert_eq!(session.state.next_wake(), None);
     session.state.redraw = false;
     session.time(99_000);

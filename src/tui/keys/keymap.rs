@@ -53,6 +53,7 @@ const NAMED: &[(&str, &str, KeyCode)] = &[
     ("pagedown", "PgDn", KeyCode::PageDown),
     ("backspace", "Backspace", KeyCode::Backspace),
     ("delete", "Del", KeyCode::Delete),
+    ("f1", "F1", KeyCode::F(1)),
     ("space", "Space", KeyCode::Char(' ')),
     ("lt", "<", KeyCode::Char('<')),
     ("gt", ">", KeyCode::Char('>')),
@@ -188,13 +189,13 @@ impl Keymap {
             .unwrap_or_default()
     }
 
-    /// Footer entries of these contexts: keys and words. Neighbours with the same words become one.
-    pub fn hints(&self, chain: &[Context]) -> Vec<(String, &'static str)> {
+    /// Footer entries of these contexts, of what does something: keys and words. Neighbours with the same words become one.
+    pub fn hints(&self, chain: &[Context], offers: impl Fn(Action) -> bool) -> Vec<(String, &'static str)> {
         let mut hints: Vec<(String, &'static str)> = Vec::new();
         for (spec, keys) in self.rows() {
             let (Some(words), Some(&key)) = (spec.hint, keys.first()) else { continue };
             // A key that a nearer context takes does something else here.
-            if !chain.contains(&spec.context) || self.action(chain, key) != Some(spec.action) {
+            if !chain.contains(&spec.context) || self.action(chain, key) != Some(spec.action) || !offers(spec.action) {
                 continue;
             }
             match hints.iter_mut().find(|(_, w)| *w == words) {
@@ -311,7 +312,7 @@ mod tests {
 
     #[test]
     fn hints_join_pairs() {
-        let hints = Keymap::default().hints(&[Context::Explore, Context::Global, Context::Always]);
+        let hints = Keymap::default().hints(&[Context::Explore, Context::Global, Context::Always], |_| true);
         assert!(hints.contains(&("←→".into(), "token")), "{hints:?}");
         assert!(hints.contains(&("[ ]".into(), "knob")), "{hints:?}");
     }

@@ -1,5 +1,7 @@
 //! Everything the screen shows and remembers: plain data, without handles.
 
+mod count;
+mod explained;
 mod find;
 mod follow;
 mod form;
@@ -7,26 +9,35 @@ mod job;
 mod knobs;
 mod log;
 mod metrics;
+mod offers;
+mod overlay;
 mod panel;
 mod prompt;
+mod saved;
 mod shown;
 mod study;
 mod table;
+mod tour;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+pub use count::{Count, MOST};
+pub use explained::Explained;
 pub use find::{Find, Found};
-pub use follow::{Follow, LatentKey, Target};
+pub use follow::{Follow, GRACE, LatentKey, Target};
 pub use form::Form;
 pub use job::{Chosen, Job, Past};
 pub use knobs::Knobs;
 pub use log::{Entry, Level, Log};
 pub use metrics::{Layer, MetricsView, View};
+pub use overlay::{Ask, Overlay};
 pub use panel::Panel;
 pub use prompt::{LONGEST, Prompt};
+pub use saved::SavedView;
 pub use shown::{Dated, Shown};
 pub use study::{PredictKey, Shade, Study};
 pub use table::{Cause, Change, Row, Sort, Table};
+pub use tour::{STEPS, Tour};
 
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
 use prunelens_core::{compare::LatentDetail, sae::Setting, session::SessionSpec};
@@ -38,6 +49,9 @@ use crate::{
 
 /// Beyond this many milliseconds a comparison waits for Enter.
 pub const SLOW_MS: f64 = 500.0;
+
+/// From so many columns on, predictions stand beside the figures.
+pub const PREDICTIONS_FROM: u16 = 240;
 
 /// Frames of a spinner in a second.
 const SPIN: u32 = 5;
@@ -52,37 +66,6 @@ pub enum Screen {
     Metrics,
     Session,
     Log,
-}
-
-/// What lies over the screen.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Overlay {
-    Help {
-        scroll: usize,
-    },
-    Palette {
-        query: String,
-        selected: usize,
-    },
-    /// Going to a latent by its number, or by what it has to do with.
-    Find(Find),
-    /// A name for a latent.
-    Name {
-        latent: u32,
-        name: String,
-    },
-    /// A change of the selected latent, as it is written.
-    Edit {
-        spec: String,
-    },
-    /// A job about to be started.
-    Form(Form),
-    /// Another folder for results that could not be written.
-    WriteTo {
-        id: JobId,
-        folder: String,
-    },
-    ConfirmQuit,
 }
 
 /// What the mouse points at.
@@ -100,6 +83,8 @@ pub enum Pointed {
     View(usize),
     /// The panel under the list.
     Measured,
+    /// Anything that scrolls.
+    Scrolled,
     /// A row of the form.
     Field(usize),
 }
@@ -155,6 +140,8 @@ pub struct State {
     pub screen: Screen,
     pub overlay: Option<Overlay>,
     pub focus: Panel,
+    /// Digits that the next move is to be repeated by.
+    pub count: Option<Count>,
 
     pub prompt: Prompt,
     pub knobs: Knobs,
@@ -175,6 +162,17 @@ pub struct State {
     pub study: Study,
     /// Names that the user gave to latents of this SAE.
     pub names: BTreeMap<u32, String>,
+    /// What others say that latents of this SAE are, and who.
+    pub explained: Arc<Explained>,
+    /// What was left last time, until it is taken up.
+    pub offered: Option<Arc<SavedView>>,
+    /// A view to open as soon as the session is loaded, and one whose prompt is being compared.
+    pub opening: Option<Arc<SavedView>>,
+    pub restoring: Option<Arc<SavedView>>,
+    /// The guide, while there is one.
+    pub tour: Option<Tour>,
+    /// The file that the screen is being recorded to.
+    pub recording: Option<String>,
     /// Earlier prompts, the last one last, and the one taken up again.
     pub history: Vec<String>,
     pub recalled: Option<usize>,
@@ -218,6 +216,15 @@ impl State {
         self.choice = Choice::Strongest;
     }
 
+    /// What a latent is called, and by whom if it was not the person here.
+    pub fn called(&self, latent: u32) -> Option<(&str, Option<&str>)> {
+        let own = self.names.get(&latent).map(|name| (name.as_str(), None));
+        own.or_else(|| {
+            let text = self.explained.texts.get(&latent)?;
+            Some((text.as_str(), Some(self.explained.from.as_str())))
+        })
+    }
+
     /// A number that no job has yet.
     pub fn next_job(&self) -> JobId {
         self.jobs.iter().map(|j| j.id + 1).max().unwrap_or(1)
@@ -242,6 +249,7 @@ impl State {
             screen: Screen::Explore,
             overlay: None,
             focus: Panel::Prompt,
+            count: None,
             prompt: Prompt::default(),
             follow: Follow::default(),
             shown: None,
@@ -253,6 +261,12 @@ impl State {
             shade: Shade::default(),
             study: Study::default(),
             names: BTreeMap::new(),
+            explained: Arc::default(),
+            offered: None,
+            opening: None,
+            restoring: None,
+            tour: None,
+            recording: None,
             history: Vec::new(),
             recalled: None,
             detail: None,
@@ -276,6 +290,7 @@ impl State {
                     Overlay::Palette { .. }
                     | Overlay::Find(_)
                     | Overlay::WriteTo { .. }
+                    | Overlay::Ask { .. }
                     | Overlay::Edit { .. }
                     | Overlay::Name { .. },
                 ),
@@ -300,6 +315,7 @@ impl State {
                 | Overlay::Find(_)
                 | Overlay::Form(_)
                 | Overlay::WriteTo { .. }
+                | Overlay::Ask { .. }
                 | Overlay::Edit { .. }
                 | Overlay::Name { .. },
             ) => true,
@@ -325,7 +341,8 @@ impl State {
 
     /// What predictions should be of, where they are on screen.
     pub fn wants_predictions(&self) -> Option<PredictKey> {
-        let wanted = self.screen == Screen::Predictions || self.shade == Shade::Divergence;
+        let beside = self.screen == Screen::Explore && self.size.0 >= PREDICTIONS_FROM;
+        let wanted = beside || self.screen == Screen::Predictions || self.shade == Shade::Divergence;
         let (shown, target) = (self.shown.as_ref()?, self.target());
         let ready = wanted && shown.of == target && shown.complete;
         ready.then(|| PredictKey { target, token: self.token, edits: self.study.edits.clone() })
@@ -334,6 +351,24 @@ impl State {
     /// What the screen should be showing.
     pub fn target(&self) -> Target {
         Target { prompt: self.prompt.wanted.clone(), setting: self.setting() }
+    }
+
+    /// Whether something stands for what is wanted, or for what was until just now.
+    pub fn fresh(&self, holds: impl Fn(&Target) -> bool) -> bool {
+        holds(&self.target()) || self.follow.left.iter().any(|(left, _)| holds(left))
+    }
+
+    /// The details on screen are those of the selected latent and token.
+    pub fn detailed(&self) -> bool {
+        let same = |detail: &Arc<LatentDetail>| {
+            self.latent == Some(detail.latent) && self.token == detail.token && self.setting().knob == detail.knob
+        };
+        !self.follow.latent_waiting && self.detail.as_ref().is_some_and(same)
+    }
+
+    /// They are, or they are on their way and were until just now.
+    pub fn detail_fresh(&self) -> bool {
+        self.detailed() || self.follow.behind.is_some_and(|since| since + GRACE > self.now)
     }
 
     /// The prompt as typed differs from the one compared and nothing is under way: Enter would compare it.
@@ -392,7 +427,13 @@ impl State {
             let period = Duration::from_secs(1) / SPIN;
             period * (self.spin() as u32 + 1)
         });
-        tick.into_iter().chain(self.follow.deadline).min()
+        let ages = self.follow.ages().filter(|at| *at > self.now);
+        tick.into_iter().chain(self.follow.deadline).chain(ages).chain(self.count_due()).min()
+    }
+
+    /// When a digit does what it does by itself.
+    pub fn count_due(&self) -> Option<Duration> {
+        self.count?.alone.map(|(_, due)| due)
     }
 
     /// Memory of the whole process where the system tells it, else of what is known.

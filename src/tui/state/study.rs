@@ -47,6 +47,8 @@ pub struct Study {
     pub page: Option<Arc<LatentPage>>,
     /// Another latent's page, shown beside.
     pub pinned: Option<Arc<LatentPage>>,
+    /// A latent that is to stand beside, whose page has not come.
+    pub pinning: Option<u32>,
     /// Whose texts stand beside the original's.
     pub beside: Variant,
     pub scroll: usize,
@@ -63,6 +65,7 @@ impl Default for Study {
             asked: None,
             page: None,
             pinned: None,
+            pinning: None,
             beside: Variant::Transfer,
             scroll: 0,
             predicting: None,

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Steps a ramp is cut into; more cannot be told apart on small areas.
-const STEPS: usize = 24;
+const STEPS: usize = 9;
 
 /// Backgrounds from one end of a scale to the other, each with text that is readable on it.
 #[derive(Clone, Debug, Default)]

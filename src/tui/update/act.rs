@@ -6,8 +6,8 @@ use crate::{
     engine::Command,
     tui::{
         keys::{action::Action, palette},
-        state::{Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State},
-        update::{effect::Effect, exports, jobs, study, typing},
+        state::{Ask, Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State, Tour},
+        update::{effect::Effect, exports, jobs, resume, study, typing},
     },
 };
 
@@ -155,12 +155,47 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
             Some(export) => effects.push(Effect::Export(export)),
             None => nothing_yet(state),
         },
+        A::Tour => {
+            state.tour = match state.tour {
+                None => Some(Tour::at(0)),
+                // It has been seen to its end.
+                Some(_) if state.toured() => None,
+                Some(tour) => Some(Tour { hidden: !tour.hidden, ..tour }),
+            }
+        }
+        A::TourNext => {
+            state.tour = state.tour.map(|tour| Tour::at(tour.step + 1));
+        }
+        A::TakeUp => resume::take_up(state),
+        A::SaveView if state.shown.is_none() => nothing_yet(state),
+        A::SaveView => ask(state, Ask::SaveView),
+        A::Explanations => ask(state, Ask::Explanations),
+        A::Record if state.recording.is_some() => effects.push(Effect::Record(None)),
+        A::Record => ask(state, Ask::Record),
         A::Retry => {
             if matches!(state.phase, Phase::Failed(_)) {
                 state.phase = Phase::Loading { progress: None, since: state.now };
                 effects.push(Effect::Command(Command::Load(Box::new(state.spec.as_ref().clone()))));
             }
         }
+    }
+}
+
+fn ask(state: &mut State, what: Ask) {
+    if super::ready(state) {
+        state.overlay = Some(Overlay::Ask { what, text: String::new() });
+    }
+}
+
+/// A name was given, in the box or behind the command.
+fn answered(state: &mut State, what: Ask, text: &str, effects: &mut Vec<Effect>) {
+    let text = text.trim();
+    match what {
+        _ if text.is_empty() => state.overlay = Some(Overlay::Ask { what, text: String::new() }),
+        Ask::SaveView if state.shown.is_none() => nothing_yet(state),
+        Ask::SaveView => effects.push(Effect::SaveView(text.to_owned())),
+        Ask::Explanations => effects.push(Effect::Explain(text.into())),
+        Ask::Record => effects.push(Effect::Record(Some(text.to_owned()))),
     }
 }
 
@@ -253,7 +288,7 @@ pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
         Pointed::Job(row) => jobs::select(state, row),
         Pointed::View(view) => jobs::show_view(state, view),
         Pointed::Field(row) => jobs::select_field(state, row),
-        Pointed::Measured => {}
+        Pointed::Measured | Pointed::Scrolled => {}
     }
 }
 
@@ -264,7 +299,7 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
         Pointed::Token(_) => Panel::Tokens.wheel(),
         Pointed::Row(_) => Panel::Latents.wheel(),
         Pointed::Slider(_) => Panel::Ratio.wheel(),
-        Pointed::Job(_) | Pointed::Field(_) => [Action::ScrollUp, Action::ScrollDown],
+        Pointed::Job(_) | Pointed::Field(_) | Pointed::Scrolled => [Action::ScrollUp, Action::ScrollDown],
         Pointed::View(_) => [Action::ViewPrevious, Action::ViewNext],
         Pointed::Measured => [Action::PageUp, Action::PageDown],
     };
@@ -320,7 +355,7 @@ fn scroll(state: &mut State, by: isize) {
         }
         Some(Overlay::Find(find)) => {
             let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
-            let found = find.found(d_sae, &state.table.rows, &state.names).len();
+            let found = find.found(d_sae, &state.table.rows, &state.names, &state.explained).len();
             find.selected = moved(find.selected).min(found.saturating_sub(1));
         }
         Some(Overlay::Form(form)) => form.selected = moved(form.selected).min(form.fields.len()),
@@ -339,13 +374,25 @@ fn scroll(state: &mut State, by: isize) {
 fn accept(state: &mut State, effects: &mut Vec<Effect>) {
     match state.overlay.take() {
         Some(Overlay::Palette { query, selected }) => {
-            if let Some(entry) = palette::find(&state.keymap, &query).get(selected) {
+            let asked = palette::with_argument(&query).and_then(|(action, argument)| {
+                let what = match action {
+                    Action::SaveView => Ask::SaveView,
+                    Action::Explanations => Ask::Explanations,
+                    Action::Record if state.recording.is_none() => Ask::Record,
+                    _ => return None,
+                };
+                Some((what, argument))
+            });
+            if let Some((what, argument)) = asked {
+                answered(state, what, argument, effects);
+            } else if let Some(entry) = palette::find(&state.keymap, &query).get(selected) {
                 act(state, entry.action, effects);
             }
         }
         Some(Overlay::Find(sought)) => find(state, &sought),
         Some(Overlay::Edit { spec }) => study::edited(state, spec),
         Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),
+        Some(Overlay::Ask { what, text }) => answered(state, what, &text, effects),
         Some(Overlay::Form(form)) => jobs::start(state, form, effects),
         Some(Overlay::WriteTo { id, folder }) => jobs::write(state, id, &folder, effects),
         other => state.overlay = other,
@@ -355,7 +402,7 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
 /// Go to the latent chosen among those found, whether it fires here or not.
 fn find(state: &mut State, sought: &Find) {
     let d_sae = state.info.as_ref().map_or(0, |i| i.d_sae);
-    match sought.found(d_sae, &state.table.rows, &state.names).get(sought.selected) {
+    match sought.found(d_sae, &state.table.rows, &state.names, &state.explained).get(sought.selected) {
         Some(found) => {
             state.latent = Some(found.latent);
             state.choice = Choice::Found;

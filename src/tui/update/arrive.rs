@@ -24,6 +24,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
         }
         Report::Ready(info) => {
             state.names.clear();
+            state.explained = Arc::default();
             effects.push(Effect::RecallNames(info.sae_digest.clone()));
             ready(state, info);
         }
@@ -51,6 +52,9 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
         Report::Indexed => state.indexing = false,
         Report::Page { generation, page } => {
             if state.study.asked.is_some_and(|(asked, _)| asked == generation) {
+                if state.study.pinning.take_if(|latent| *latent == page.latent).is_some() {
+                    state.study.pinned = Some(page.clone());
+                }
                 state.study.page = Some(page);
             }
         }
@@ -118,8 +122,11 @@ fn ready(state: &mut State, info: Arc<SessionInfo>) {
     state.indexing = true;
     // Pages and predictions of an earlier session are of another one.
     state.study = Study { beside: state.study.beside, ..Study::default() };
-    // A prompt given on the command line.
+    // A prompt given on the command line, or a view.
     super::typing::submit(state);
+    if let Some(view) = state.opening.take() {
+        super::resume::begin(state, view);
+    }
 }
 
 fn failed(state: &mut State, generation: u64, message: String) {
@@ -166,6 +173,7 @@ fn compared(state: &mut State, generation: u64, comparison: Arc<Comparison>, com
     }
     state.shown = Some(shown);
     state.fill(same_prompt);
+    super::resume::compared(state);
 }
 
 /// Jobs that can go on: rows of their own, above what is started from now on.

@@ -22,7 +22,9 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
 
 /// The corpus page of the latent on its screen.
 fn ask_page(state: &mut State, effects: &mut Vec<Effect>) {
-    let Some(latent) = state.latent.filter(|_| state.screen == Screen::Latent) else { return };
+    // One that is to stand beside the others comes first.
+    let wanted = state.study.pinning.or(state.latent);
+    let Some(latent) = wanted.filter(|_| state.screen == Screen::Latent) else { return };
     if state.study.asked.is_some_and(|(_, asked)| asked == latent) {
         return;
     }

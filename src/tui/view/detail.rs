@@ -28,6 +28,9 @@ use crate::{
 /// Cells left of the chart, for its scale; the slider under it leaves as many.
 pub const GUTTER: u16 = 6;
 
+/// Lines of the chart, at most.
+const CHART: u16 = 10;
+
 /// Lines of words under the chart, examples left out.
 const WORDS: u16 = 4;
 
@@ -35,7 +38,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     if area.height < 3 {
         return lines(area, buffer, state, theme);
     }
-    let title = state.latent.map_or("latent".to_owned(), |l| name(state, l));
+    let title = titled(state);
     let panel = widgets::Panel::new(title, state.focus == Panel::Detail);
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
         let inside = panel.render(area, buffer, theme);
@@ -49,8 +52,16 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let look = Look::new(state, shown, detail, theme);
     let inside = panel.note(look.fate()).render(area, buffer, theme);
     let inside = Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
-    let words = look.words(usize::from(inside.width));
-    let chart = inside.height.saturating_sub(1 + (words.len() as u16).max(WORDS)).clamp(inside.height.min(4), 10);
+    let width = usize::from(inside.width);
+    let (mut words, texts) = (look.words(width), look.whole_texts(width));
+    // Texts stand in full where there is room for them beside a chart of its usual height.
+    let room = usize::from(inside.height.saturating_sub(CHART + 1));
+    if words.len() + texts.len() < room {
+        words.extend(texts);
+    } else {
+        words.extend(look.texts(width));
+    }
+    let chart = inside.height.saturating_sub(1 + (words.len() as u16).max(WORDS)).clamp(inside.height.min(4), CHART);
     look.chart(Rect { height: chart, ..inside }, buffer, state);
     look.axis(line_at(inside, chart), buffer, state);
     let rest = Rect { y: inside.y + chart + 1, height: inside.height.saturating_sub(chart + 1), ..inside };
@@ -60,10 +71,17 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     }
 }
 
-/// A latent's number, and its name if it has one.
+/// The latent that the panel is of: the selected one, or for a moment still the one before.
+pub fn titled(state: &State) -> String {
+    let before = state.detail.as_ref().map(|detail| detail.latent).filter(|_| state.detail_fresh());
+    before.or(state.latent).map_or("latent".to_owned(), |latent| name(state, latent))
+}
+
+/// A latent's number, and what it is called, by whom if by others.
 pub fn name(state: &State, latent: u32) -> String {
-    match state.names.get(&latent) {
-        Some(name) => format!("#{latent} {}", safe::line(name)),
+    match state.called(latent) {
+        Some((name, None)) => format!("#{latent} {}", safe::line(name)),
+        Some((text, Some(from))) => format!("#{latent} {} ({})", safe::line(text), safe::line(from)),
         None => format!("#{latent}"),
     }
 }
@@ -89,11 +107,8 @@ pub struct Look<'a> {
 
 impl<'a> Look<'a> {
     pub fn new(state: &State, shown: &'a Shown, detail: &'a LatentDetail, theme: &'a Theme) -> Self {
-        let fresh = state.latent == Some(detail.latent)
-            && state.token == detail.token
-            && state.setting().knob == detail.knob
-            && !state.follow.latent_waiting;
-        Self { shown, detail, theme, fresh, scale: detail.knob.scale(state.knobs.scale().d_in) }
+        let scale = detail.knob.scale(state.knobs.scale().d_in);
+        Self { shown, detail, theme, fresh: state.detail_fresh(), scale }
     }
 
     fn style(&self, role: impl Into<Role>) -> Style {
@@ -239,12 +254,26 @@ impl<'a> Look<'a> {
             }
             None => Line::styled("not matched in trained", muted),
         });
-        let most = d.examples.iter().map(|e| e.activation).fold(0.0, f32::max);
         if !d.examples.is_empty() {
             lines.push(Line::default());
         }
-        lines.extend(d.examples.iter().map(|e| texts::line(e, most, width, self.fresh, self.theme)));
         lines
+    }
+
+    fn most(&self) -> f32 {
+        self.detail.examples.iter().map(|e| e.activation).fold(0.0, f32::max)
+    }
+
+    /// A line each.
+    fn texts(&self, width: usize) -> Vec<Line<'static>> {
+        let line = |example| texts::line(example, self.most(), width, self.fresh, self.theme);
+        self.detail.examples.iter().map(line).collect()
+    }
+
+    /// As many lines as they have.
+    fn whole_texts(&self, width: usize) -> Vec<Line<'static>> {
+        let lines = |example| texts::whole(example, self.most(), width, self.fresh, self.theme);
+        self.detail.examples.iter().flat_map(lines).collect()
     }
 
     /// As many pieces as fit.

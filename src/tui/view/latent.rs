@@ -74,8 +74,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
 }
 
 fn path(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    let name = state.latent.map_or_else(String::new, |latent| detail::name(state, latent));
-    let panel = widgets::Panel::new(name, false);
+    let panel = widgets::Panel::new(detail::titled(state), false);
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
         panel.render(area, buffer, theme);
         return;

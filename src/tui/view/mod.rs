@@ -25,6 +25,7 @@ mod slider;
 mod status;
 mod texts;
 mod tokens;
+mod tour;
 
 use ratatui::{
     buffer::Buffer,
@@ -60,6 +61,7 @@ pub fn view(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Op
         Screen::Session => session::render(area, buffer, state, theme),
         Screen::Log => log::render(area, buffer, state, theme),
     }
+    tour::render(area, buffer, state, theme);
     if state.overlay.is_some() {
         cursor = overlay::render(area, buffer, state, theme);
     }

@@ -6,9 +6,9 @@ use ratatui::{
 };
 
 use crate::tui::{
-    state::{Panel, Pointed, State},
+    state::{PREDICTIONS_FROM, Panel, Pointed, State},
     theme::Theme,
-    view::{detail, figures, latents, prompt, slider, tokens},
+    view::{detail, figures, latents, predictions, prompt, slider, tokens},
 };
 
 /// A row of the table of panels.
@@ -47,6 +47,9 @@ fn whole(_: Rect, _: &State, _: &Theme, _: Position) -> Option<Pointed> {
 pub fn render(areas: &Areas, buffer: &mut Buffer, state: &State, theme: &Theme) -> Option<Position> {
     let areas = areas.merged(state);
     let mut cursor = None;
+    if !areas.predictions.is_empty() {
+        predictions::beside(areas.predictions, buffer, state, theme);
+    }
     for PanelView { area, render, .. } in PANELS {
         match (area(&areas), render) {
             (area, _) if area.is_empty() => {}
@@ -57,11 +60,20 @@ pub fn render(areas: &Areas, buffer: &mut Buffer, state: &State, theme: &Theme) 
     cursor
 }
 
+/// Cells that the figures of four variants take.
+const FIGURES: u16 = 72;
+
 /// What is at a point of the panels.
 pub fn hit(areas: &Areas, state: &State, theme: &Theme, at: Position) -> Option<Pointed> {
     let areas = areas.merged(state);
     let PanelView { panel, area, hit, .. } = PANELS.into_iter().find(|view| (view.area)(&areas).contains(at))?;
     Some(hit(area(&areas), state, theme, at).unwrap_or(Pointed::Panel(panel)))
+}
+
+/// The ratio over which the slider is held, however far from it the mouse is.
+pub fn slid(areas: &Areas, state: &State, at: Position) -> Option<Pointed> {
+    let area = areas.merged(state).ratio;
+    (!area.is_empty()).then(|| slider::slid(area, at.x))
 }
 
 /// Parts of the Explore screen; those with no room are empty.
@@ -74,6 +86,8 @@ pub struct Areas {
     /// The selected latent: a panel, or lines under the table where the screen is narrow.
     pub detail: Rect,
     pub figures: Rect,
+    /// What the models say, beside the figures of a very wide screen.
+    pub predictions: Rect,
     pub ratio: Rect,
     pub first_steps: Rect,
     pub status: Rect,
@@ -129,6 +143,10 @@ fn arrange(area: Rect, prompt: u16, first_steps: bool) -> Areas {
         let side = (area.width / 3).clamp(40, 80);
         (areas.latents, areas.detail) = split(rest, side);
         (areas.figures, areas.ratio) = split(below, side);
+        if area.width >= PREDICTIONS_FROM && below.height >= 8 {
+            let room = areas.figures.width.saturating_sub(FIGURES);
+            (areas.figures, areas.predictions) = split(areas.figures, room);
+        }
     } else {
         areas.detail = bottom(2.min(rest.height / 4), &mut rest);
         areas.latents = rest;
@@ -166,7 +184,7 @@ mod tests {
 
     #[test]
     fn parts_never_leave_the_screen_or_overlap() {
-        for width in (1..=200).step_by(7) {
+        for width in (1..=290).step_by(7) {
             for height in 1..=60 {
                 let area = Rect::new(0, 0, width, height);
                 let a = arrange(area, 3, true);
@@ -177,6 +195,7 @@ mod tests {
                     a.latents,
                     a.detail,
                     a.figures,
+                    a.predictions,
                     a.ratio,
                     a.first_steps,
                     a.status,

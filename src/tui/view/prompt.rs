@@ -24,7 +24,8 @@ const EXAMPLES: usize = 3;
 pub fn height(state: &State, width: u16, height: u16) -> u16 {
     if state.prompt.is_blank() {
         let examples = state.info.as_ref().map_or(0, |i| i.examples.len().min(EXAMPLES)) as u16;
-        return if height >= 22 { 1 + examples } else { 1 };
+        let offer = u16::from(state.offered.is_some() && state.info.is_some());
+        return if height >= 22 { 1 + examples + offer } else { 1 };
     }
     let most = if height >= 30 { 4 } else { 2 };
     let lines = Lines::new(state, width.saturating_sub(4));
@@ -67,6 +68,15 @@ fn examples(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme, focus
     for (at, example) in examples.enumerate() {
         let key = Span::styled(format!(" {} ", at + 1), theme.style(Role::Key));
         put(buffer, line_at(area, at as u16 + 1), Line::from(vec![key, Span::raw(safe::line(example))]));
+    }
+    if let (Some(view), Some(info)) = (&state.offered, &state.info) {
+        let key = Span::styled(" 0 ", theme.style(Role::Key));
+        let muted = |text: String| Span::styled(text, theme.style(Role::Muted));
+        let about = format!("  as you left it: {}", view.summary());
+        let room = usize::from(area.width).saturating_sub(4 + safe::width(&about));
+        let prompt = safe::cut(&safe::line(&view.prompt), room, theme.ascii);
+        let row = line_at(area, info.examples.len().min(EXAMPLES) as u16 + 1);
+        put(buffer, row, Line::from(vec![key, Span::raw(prompt), muted(about)]));
     }
 }
 

@@ -40,11 +40,21 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
 
 /// The place of the slider at a point of the panel, where its slider and histogram are.
 pub fn hit(area: Rect, _: &State, _: &Theme, at: Position) -> Option<Pointed> {
-    let plot = Rect { x: area.x + 2 + GUTTER, width: area.width.saturating_sub(4 + GUTTER), ..area };
-    let last = f64::from(plot.width.saturating_sub(1).max(1));
+    let plot = plot(area);
     let lines = if area.height >= 8 { 3 } else { 2 };
     let on = (plot.x..plot.right()).contains(&at.x) && (area.y + 1..=area.y + lines).contains(&at.y);
-    (area.height >= 3 && on).then(|| Pointed::Slider(f64::from(at.x - plot.x) / last))
+    (area.height >= 3 && on).then(|| slid(area, at.x))
+}
+
+/// The place of the slider at a column, or at the end that is nearer.
+pub fn slid(area: Rect, x: u16) -> Pointed {
+    let plot = plot(area);
+    let last = plot.width.saturating_sub(1).max(1);
+    Pointed::Slider(f64::from(x.saturating_sub(plot.x).min(last)) / f64::from(last))
+}
+
+fn plot(area: Rect) -> Rect {
+    Rect { x: area.x + 2 + GUTTER, width: area.width.saturating_sub(4 + GUTTER), ..area }
 }
 
 /// How many of the prompt's active latents die at each step of the grid, on the slider's scale.
@@ -62,7 +72,7 @@ fn histogram(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let counted = deaths.len().saturating_sub(1);
     let most = deaths.iter().take(counted).copied().fold(0.0, f32::max);
     let plot = skip(area, GUTTER);
-    let fresh = shown.paths_fresh(&state.target());
+    let fresh = state.fresh(|target| shown.paths_fresh(target));
     let live = column_of(state.knobs.position(), plot.width);
     for row in 0..plot.height {
         let spans = (0..plot.width).map(|x| {
@@ -135,7 +145,7 @@ fn alive(state: &State, width: u16, theme: &Theme) -> Line<'static> {
     let muted = theme.style(Role::Muted);
     let Some((alive, all)) = state.alive() else { return Line::default() };
     let share = if all > 0 { format!(" ({})", format::percent(alive as f64 / all as f64)) } else { String::new() };
-    let fresh = state.shown.as_ref().is_some_and(|s| s.paths_fresh(&state.target()));
+    let fresh = state.shown.as_ref().is_some_and(|s| state.fresh(|target| s.paths_fresh(target)));
     let style = theme.style(if fresh { Role::Text } else { Role::Old });
     let text = format!("{alive} of {all}{share}");
     let what = match usize::from(width).saturating_sub(text.len() + 7) {

@@ -122,8 +122,7 @@ fn strip(
     // One strip says how far the models are apart: the pruned one, since it is the pruned model that went there.
     let between = state.study.between(&shown.comparison.prompt).filter(|_| state.shade == Shade::Divergence);
     let worst = between.map_or(0.0, |between| between.iter().copied().fold(0.0, f32::max));
-    let target = state.target();
-    let fresh = shown.is_fresh(variant, &target);
+    let fresh = state.fresh(|target| shown.is_fresh(variant, target));
     let mark = theme
         .style(if state.focus == Panel::Tokens { Role::BorderFocus } else { Role::Accent })
         .add_modifier(Modifier::BOLD);

@@ -57,6 +57,8 @@ pub struct Session {
     made_of: Option<String>,
     /// What the slider turns, and where it stands at first.
     pub setting: Setting,
+    /// A digest of the original's weights, where one was taken at loading.
+    pub digest: Option<String>,
     orders: [OnceLock<Arc<Order>>; Knob::SLOTS],
 }
 
@@ -105,7 +107,8 @@ impl Session {
             Processing::Off => Space::Raw,
             Processing::Centered => Space::Centered,
         };
-        let Models { tokenizer, original, pruned, calibration, corpus, compression, mut warnings, made_of } = models;
+        let Models { tokenizer, original, pruned, calibration, corpus, compression, mut warnings, made_of, digest } =
+            models;
         if let Some(trained) = &trained
             && trained.config.hook != hook
         {
@@ -142,6 +145,7 @@ impl Session {
             warnings,
             made_of,
             setting,
+            digest,
             orders: Default::default(),
         };
         // Width and layer are checked before anything is computed.
@@ -161,6 +165,7 @@ impl Session {
             compression: self.compression.clone(),
             warnings: Vec::new(),
             made_of: self.made_of.clone(),
+            digest: self.digest.clone(),
         };
         Self::new(&SessionSpec { hook: None, ..self.spec.clone() }, models, sae, trained)
     }
@@ -182,6 +187,7 @@ impl Session {
             compression: self.compression.clone(),
             warnings: Vec::new(),
             made_of: self.made_of.clone(),
+            digest: self.digest.clone(),
         };
         let read = |sae: &Arc<dyn Dictionary>| Arc::new(sae.sae().clone());
         Self::new(&self.spec, models, read(&self.sae), self.trained.as_ref().map(read))

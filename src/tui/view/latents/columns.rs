@@ -6,6 +6,8 @@ use prunelens_core::compare::{GRID, Variant};
 pub enum Column {
     /// Marker and number.
     Latent,
+    /// What it is called, in so many cells.
+    Name(usize),
     Value(Variant),
     /// From original to pruned.
     Change,
@@ -23,12 +25,16 @@ impl Column {
     const MATCH: usize = 8;
     /// What a number needs beside its digits: marker, `#` and gap.
     const LATENT: usize = 5;
+    /// Cells of a name.
+    const LEAST_NAME: usize = 14;
+    const MOST_NAME: usize = 44;
     /// Cells of a path where space is scarce.
     const SHORT_PATH: usize = 8;
 
     pub fn width(self, digits: usize) -> usize {
         match self {
             Self::Latent => Self::LATENT + digits,
+            Self::Name(cells) => cells,
             Self::Value(_) => Self::VALUE,
             Self::Change => Self::CHANGE,
             Self::Match => Self::MATCH + digits,
@@ -43,7 +49,7 @@ pub fn digits(d_sae: usize) -> usize {
 }
 
 /// Columns for variants present, in reading order. What matters least goes first where space is scarce.
-pub fn columns(width: u16, variants: &[Variant], digits: usize) -> Vec<Column> {
+pub fn columns(width: u16, variants: &[Variant], digits: usize, named: bool) -> Vec<Column> {
     let has = |v: &Variant| variants.contains(v);
     let mut all = vec![Column::Latent];
     all.extend([Variant::Original, Variant::Transfer, Variant::Pruned].into_iter().filter(has).map(Column::Value));
@@ -71,6 +77,10 @@ pub fn columns(width: u16, variants: &[Variant], digits: usize) -> Vec<Column> {
     {
         *cells = GRID;
     }
+    let left = width.saturating_sub(used(&all));
+    if named && left >= Column::LEAST_NAME {
+        all.insert(1, Column::Name(left.min(Column::MOST_NAME)));
+    }
     all
 }
 
@@ -83,7 +93,7 @@ mod tests {
         for width in 56..200 {
             for variants in [&Variant::ALL[..], &Variant::ALL[..3], &Variant::ALL[..1]] {
                 for digits in [4, 6] {
-                    let columns = columns(width, variants, digits);
+                    let columns = columns(width, variants, digits, width % 2 == 0);
                     let used: usize = columns.iter().map(|c| c.width(digits)).sum();
                     assert!(used <= usize::from(width), "{width}: {columns:?}");
                 }
@@ -94,7 +104,9 @@ mod tests {
     #[test]
     fn the_usual_panel_shows_everything() {
         // 78 cells: the panel of a screen 120 wide.
-        assert_eq!(columns(78, &Variant::ALL, digits(2048)).len(), 8);
-        assert!(columns(78, &Variant::ALL, digits(131_072)).len() >= 7);
+        assert_eq!(columns(78, &Variant::ALL, digits(2048), true).len(), 8);
+        assert!(columns(78, &Variant::ALL, digits(131_072), true).len() >= 7);
+        // A screen 200 wide has room for names.
+        assert_eq!(columns(132, &Variant::ALL, digits(2048), true)[1], Column::Name(42));
     }
 }

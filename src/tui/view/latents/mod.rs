@@ -15,7 +15,7 @@ use crate::{
     safe,
     tui::{
         keys::action::{Action, Context},
-        state::{Cause, Change, Panel, Pointed, Row, Shown, Sort, State, Target},
+        state::{Cause, Change, Panel, Pointed, Row, Sort, State},
         theme::{Role, Theme},
         view::loading,
         widgets::{self, bars, format, line_at, put, skip},
@@ -41,9 +41,14 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let Some(shown) = &state.shown else { return empty(inside, buffer, state, theme) };
     let rows = &state.table.rows;
     let digits = digits(state.info.as_ref().map_or(0, |i| i.d_sae));
-    let columns = columns(inside.width, &shown.comparison.views.iter().map(|v| v.variant).collect::<Vec<_>>(), digits);
-    let target = state.target();
+    let variants: Vec<Variant> = shown.comparison.views.iter().map(|v| v.variant).collect();
+    let named = rows.iter().any(|row| state.called(row.latent).is_some());
+    let columns = columns(inside.width, &variants, digits, named);
+    let fresh = Variant::ALL.map(|variant| state.fresh(|target| shown.is_fresh(variant, target)));
+    let paths_fresh = state.fresh(|target| shown.paths_fresh(target));
     put(buffer, inside, heads(&columns, digits, state, theme));
+    let before = columns.iter().take_while(|column| !matches!(column, Column::Change)).chain([&Column::Change]);
+    let own = before.map(|column| column.width(digits)).sum::<usize>() as u16;
     let body = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
     let visible = usize::from(body.height);
     let selected = state.latent.and_then(|l| state.table.position(l));
@@ -51,8 +56,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     for (at, row) in rows.iter().enumerate().skip(first).take(visible) {
         let line = line_at(body, (at - first) as u16);
         let drawing = Drawing {
-            shown,
-            target: &target,
+            name: state.called(row.latent),
+            fresh,
+            paths_fresh,
             theme,
             digits,
             selected: selected == Some(at),
@@ -60,7 +66,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         };
         put(buffer, line, drawing.line(row, &columns));
         if drawing.selected {
-            widgets::select(buffer, line, theme);
+            // What stands behind is of another SAE, or of other ratios; and a move need not draw it again.
+            widgets::select(buffer, Rect { width: own.min(line.width), ..line }, theme);
         }
     }
     if rows.is_empty() {
@@ -137,6 +144,7 @@ fn heads(columns: &[Column], digits: usize, state: &State, theme: &Theme) -> Lin
     };
     let spans = columns.iter().map(|&column| match column {
         Column::Latent => Span::styled(format!("  {:<w$}", "latent", w = column.width(digits) - 2), muted),
+        Column::Name(cells) => Span::styled(format!("{:<cells$}", "name"), muted),
         Column::Value(v) => head(v.name(), Some(Sort::By(v)), Column::VALUE, theme.style(v)),
         Column::Change => head(theme.symbol("Δ", "diff"), Some(Sort::Difference), Column::CHANGE, muted),
         Column::Match => Span::styled(format!("  {:<w$}", "match", w = column.width(digits) - 2), muted),
@@ -147,10 +155,13 @@ fn heads(columns: &[Column], digits: usize, state: &State, theme: &Theme) -> Lin
 
 /// What the cells of one row need to know.
 struct Drawing<'a> {
-    shown: &'a Shown,
-    target: &'a Target,
+    /// In the order of [`Variant::ALL`].
+    fresh: [bool; 4],
+    paths_fresh: bool,
     theme: &'a Theme,
     digits: usize,
+    /// What the row's latent is called, and by whom if by others.
+    name: Option<(&'a str, Option<&'a str>)>,
     selected: bool,
     /// Where the slider stands.
     place: f64,
@@ -169,6 +180,7 @@ impl Drawing<'_> {
                         self.style(Variant::Original, Role::Text),
                     ));
                 }
+                Column::Name(cells) => spans.push(self.name(cells)),
                 Column::Value(variant) => spans.push(self.value(row, variant)),
                 Column::Change => spans.push(self.change(row)),
                 Column::Match => spans.push(self.matched(row)),
@@ -180,7 +192,19 @@ impl Drawing<'_> {
 
     /// A role's style, or that of old figures where the variant's have not come yet.
     fn style(&self, variant: Variant, role: Role) -> Style {
-        self.theme.style(if self.shown.is_fresh(variant, self.target) { role } else { Role::Old })
+        self.theme.style(if self.fresh[variant as usize] { role } else { Role::Old })
+    }
+
+    /// Own names in the text's colour, those of others muted.
+    fn name(&self, cells: usize) -> Span<'static> {
+        let (text, role) = match self.name {
+            None => ("", Role::Muted),
+            Some((text, None)) => (text, Role::Text),
+            Some((text, Some(_))) => (text, Role::Muted),
+        };
+        let text = safe::cut(&safe::line(text), cells.saturating_sub(1), self.theme.ascii);
+        let pad = " ".repeat(cells.saturating_sub(safe::width(&text)));
+        Span::styled(format!("{text}{pad}"), self.theme.style(role))
     }
 
     fn value(&self, row: &Row, variant: Variant) -> Span<'static> {
@@ -229,9 +253,8 @@ impl Drawing<'_> {
         let whole = if path[0] > 0.0 { path[0] } else { path.iter().copied().fold(f32::MIN_POSITIVE, f32::max) };
         let bars = bars::spark(path, whole, cells, self.theme.ascii);
         let live = (self.place * cells as f64) as usize;
-        let fresh = self.shown.paths_fresh(self.target);
-        let walked = self.theme.style(if fresh { Role::Pruned } else { Role::Old });
-        let ahead = self.theme.style(if fresh { Role::Muted } else { Role::Old });
+        let walked = self.theme.style(if self.paths_fresh { Role::Pruned } else { Role::Old });
+        let ahead = self.theme.style(if self.paths_fresh { Role::Muted } else { Role::Old });
         let cut = (live + 1).min(cells);
         spans.push(Span::styled(bars[..cut].concat(), walked));
         spans.push(Span::styled(bars[cut..].concat(), ahead));
