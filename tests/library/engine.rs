@@ -107,7 +107,8 @@ fn every_knob_is_answered_and_reversible() {
         engine.complete(generation)
     };
     for knob in [Knob::Bits, Knob::Rank, Knob::Latents(Criterion::Wanda)] {
-        let scale = knob.scale(128);
+        // The width of what the demo's SAE reads.
+        let scale = knob.scale(192);
         let untouched = turned(&mut engine, knob.at(scale.untouched()));
         assert_eq!(latents(&untouched, Variant::Pruned), latents(&first, Variant::Transfer), "{knob}");
         let middle = turned(&mut engine, knob.at(scale.start()));

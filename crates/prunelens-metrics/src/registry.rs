@@ -57,6 +57,7 @@ mod tests {
                 Kind::Variants => "pruned,original".into(),
                 Kind::Criterion | Kind::Criteria => "random".into(),
                 Kind::Choice(names) => names[names.len() - 1].into(),
+                Kind::Knob => "bits:4".into(),
                 Kind::Flag => "yes".into(),
                 Kind::Path | Kind::Words => "a".into(),
             };

@@ -294,7 +294,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::Panel(2), "panel-2", "Tokens", "Go to the tokens; while the prompt is empty, take its second example", C::Global, &["2"], None),
     row(A::Panel(3), "panel-3", "Latents", "Go to the table of latents; while the prompt is empty, take its third example", C::Global, &["3"], None),
     row(A::Panel(4), "panel-4", "Latent", "Go to the panel of the selected latent", C::Global, &["4"], None),
-    row(A::Panel(5), "panel-5", "Ratio", "Go to the ratio slider", C::Global, &["5"], None),
+    row(A::Panel(5), "panel-5", "Ratio", "Go to the slider", C::Global, &["5"], None),
     row(A::Panel(6), "panel-6", "Figures", "Go to the figures of this prompt", C::Global, &["6"], None),
     row(A::Palette, "commands", "Commands", "Find and run any command", C::Global, &[":"], Some("commands")),
     row(A::Help, "help", "Help", "All keys, and how to read the screen", C::Global, &["?"], Some("help")),

@@ -40,7 +40,11 @@ pub use table::{Cause, Change, Row, Sort, Table};
 pub use tour::{STEPS, Tour};
 
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
-use prunelens_core::{compare::LatentDetail, sae::Setting, session::SessionSpec};
+use prunelens_core::{
+    compare::{LatentDetail, Paths},
+    sae::Setting,
+    session::SessionSpec,
+};
 
 use crate::{
     engine::{GPU, PROCESS},
@@ -457,7 +461,9 @@ impl State {
 
     /// Pairs of the prompt that are active in the untouched SAE, and how many of them are at the setting now.
     pub fn alive(&self) -> Option<(usize, usize)> {
-        let paths = self.shown.as_ref()?.paths.as_ref()?;
+        // What is known of another knob says nothing of this one.
+        let same = |paths: &&Arc<Paths>| paths.knob.name() == self.setting().knob.name();
+        let paths = self.shown.as_ref()?.paths.as_ref().filter(same)?;
         let at = self.knobs.position() * paths.survival.len() as f64;
         let low = *paths.survival.get(at as usize).or(paths.survival.last())?;
         let high = paths.survival.get(at as usize + 1).copied().unwrap_or(0.0);

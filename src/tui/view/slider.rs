@@ -1,6 +1,11 @@
 //! The slider: what its knob leaves of the SAE, and at which settings latents die.
 
-use prunelens_core::sae::{Knob, Setting};
+use std::sync::Arc;
+
+use prunelens_core::{
+    compare::Paths,
+    sae::{Knob, Setting},
+};
 use ratatui::{
     buffer::Buffer,
     layout::{Position, Rect},
@@ -61,7 +66,9 @@ fn plot(area: Rect) -> Rect {
 fn histogram(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     put(buffer, line_at(area, area.height.saturating_sub(1)), Line::styled("die", theme.style(Role::Muted)));
     let Some(shown) = &state.shown else { return };
-    let Some(paths) = &shown.paths else { return };
+    // What is known of another knob has other places.
+    let same = |paths: &&Arc<Paths>| paths.knob.name() == state.setting().knob.name();
+    let Some(paths) = shown.paths.as_ref().filter(same) else { return };
     let deaths: Vec<f32> = paths
         .survival
         .iter()
@@ -116,8 +123,8 @@ fn kept(state: &State, theme: &Theme) -> Line<'static> {
     let Setting { knob, at } = state.setting();
     let left = match knob {
         Knob::Ratio(_) | Knob::Latents(_) => format!("{:.0} %", (1.0 - at) * 100.0),
-        Knob::Bits => format!("{at} bit"),
-        Knob::Rank => format!("{at}/{}", state.knobs.scale().d_in),
+        Knob::Bits => format!("{at} bits "),
+        Knob::Rank => format!("{at}/{} ", state.knobs.scale().d_in),
     };
     let [coarse, fine] = state.knobs.scale().steps();
     let mut spans = vec![

@@ -122,7 +122,9 @@ impl DeviceSae {
 
     /// The SAE on the CPU, for the settings that have no kernel of their own here: all but ratios.
     fn elsewhere(&self, pruning: Option<&Pruning>) -> Option<&Sae> {
-        pruning.filter(|pruning| !matches!(pruning.order.enc, Plan::Ranks(_))).map(|_| &*self.sae)
+        pruning
+            .filter(|pruning| !matches!(pruning.order.enc, Plan::Ranks(_)) && !pruning.is_untouched(&self.sae))
+            .map(|_| &*self.sae)
     }
 
     /// As [`Sae::decoder_norms`].
