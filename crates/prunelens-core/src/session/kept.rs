@@ -1,5 +1,7 @@
 //! What a session computes over its calibration text, kept in the cache under all that it is made from.
 
+use std::sync::Arc;
+
 use super::Session;
 use crate::{
     compare::Variant,
@@ -48,6 +50,18 @@ impl Session {
                 Ok(Indexing::new(readers, corpus, (ratio, criterion), special, self.spec.memory))
             }
         }
+    }
+
+    /// The `pruned` variant alone over the rows that an index was read from, at another ratio; the whole index, where one
+    /// was kept at that ratio.
+    pub fn indexing_pruned(&self, rows: &[Vec<u32>], ratio: f64, criterion: Criterion, tick: Tick) -> Result<Indexing> {
+        let whole = self.indexing(ratio, criterion, tick)?;
+        if whole.is_kept() {
+            return Ok(whole);
+        }
+        let readers = self.reader(Variant::Pruned, ratio, criterion)?.into_iter().collect();
+        let special = self.tokenizer.specials();
+        Ok(Indexing::new(readers, Arc::new(rows.to_vec()), (ratio, criterion), special, self.spec.memory))
     }
 
     /// Keep an index for the next session of this kind.
