@@ -6,6 +6,7 @@ pub mod comparison;
 pub mod details;
 mod figures;
 mod files;
+pub mod pair;
 mod runs;
 pub mod svg;
 pub mod table;

@@ -3,9 +3,11 @@
 mod find;
 mod follow;
 mod form;
+mod generation;
 mod job;
 mod log;
 mod metrics;
+mod pair;
 mod panel;
 mod prompt;
 mod shown;
@@ -17,13 +19,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 pub use find::{Find, Found};
 pub use follow::{Follow, LatentKey, Target};
 pub use form::Form;
+pub use generation::{Continued, FIELDS, Generation, GenerationForm, New};
 pub use job::{Chosen, Job, Past};
 pub use log::{Entry, Level, Log};
 pub use metrics::{Layer, MetricsView, View};
+pub use pair::Pair;
 pub use panel::Panel;
 pub use prompt::{LONGEST, Prompt};
 pub use shown::{Dated, Shown};
-pub use study::{PredictKey, Shade, Study};
+pub use study::{PageKey, PredictKey, Shade, Study};
 pub use table::{Cause, Change, Row, Sort, Table};
 
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
@@ -47,6 +51,8 @@ pub enum Screen {
     Latent,
     /// What the models say comes next.
     Predictions,
+    /// The prompt continued by both models.
+    Generation,
     Metrics,
     Session,
     Log,
@@ -73,6 +79,8 @@ pub enum Overlay {
     Edit {
         spec: String,
     },
+    /// How to continue the prompt.
+    Generation(GenerationForm),
     /// A job about to be started.
     Form(Form),
     /// Another folder for results that could not be written.
@@ -158,6 +166,8 @@ pub struct State {
     pub criterion: Criterion,
     pub follow: Follow,
     pub shown: Option<Shown>,
+    /// A second prompt beside the first.
+    pub pair: Option<Pair>,
     pub table: Table,
     pub token: usize,
     /// The selected token is the last one, whatever is typed.
@@ -171,6 +181,7 @@ pub struct State {
     pub indexing: bool,
 
     pub study: Study,
+    pub generation: Generation,
     /// Names that the user gave to latents of this SAE.
     pub names: BTreeMap<u32, String>,
     /// Earlier prompts, the last one last, and the one taken up again.
@@ -197,7 +208,7 @@ impl State {
     pub fn fill(&mut self, keep: bool) {
         let Some(shown) = &self.shown else { return };
         let pinned = self.latent.filter(|_| self.choice != Choice::Strongest || keep);
-        self.table.fill(shown, self.token, pinned, keep);
+        self.table.fill(shown, self.pair.as_ref(), self.token, pinned, keep);
         if pinned.is_none() {
             self.latent = self.table.rows.first().map(|r| r.latent);
         }
@@ -244,6 +255,7 @@ impl State {
             prompt: Prompt::default(),
             follow: Follow::default(),
             shown: None,
+            pair: None,
             table: Table::default(),
             token: 0,
             at_end: true,
@@ -251,6 +263,7 @@ impl State {
             choice: Choice::Strongest,
             shade: Shade::default(),
             study: Study::default(),
+            generation: Generation::default(),
             names: BTreeMap::new(),
             history: Vec::new(),
             recalled: None,
@@ -280,11 +293,12 @@ impl State {
                 ),
                 _,
             ) => &[C::List, C::Always],
-            (Some(Overlay::Form(_)), _) => &[C::Form, C::Always],
+            (Some(Overlay::Form(_) | Overlay::Generation(_)), _) => &[C::Form, C::Always],
             (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
             (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
             (None, Screen::Latent) => &[C::Latent, C::Study, C::Global, C::Always],
             (None, Screen::Predictions) => &[C::Predictions, C::Study, C::Global, C::Always],
+            (None, Screen::Generation) => &[C::Generation, C::Study, C::Global, C::Always],
             (None, Screen::Session | Screen::Log) => &[C::Reader, C::Global, C::Always],
             (None, Screen::Explore) if matches!(self.phase, Phase::Failed(_)) => &[C::Failed, C::Global, C::Always],
             (None, Screen::Explore) => self.focus.contexts(),
@@ -298,6 +312,7 @@ impl State {
                 Overlay::Palette { .. }
                 | Overlay::Find(_)
                 | Overlay::Form(_)
+                | Overlay::Generation(_)
                 | Overlay::WriteTo { .. }
                 | Overlay::Edit { .. }
                 | Overlay::Name { .. },
@@ -376,7 +391,8 @@ impl State {
 
     /// Something on screen moves by itself.
     pub fn animating(&self) -> bool {
-        let asked = self.comparing() || self.finding() || self.study.waiting;
+        let second = self.pair.as_ref().is_some_and(|pair| pair.waiting);
+        let asked = second || self.comparing() || self.finding() || self.study.waiting || self.generation.going;
         matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || asked
     }
 
@@ -391,7 +407,8 @@ impl State {
             let period = Duration::from_secs(1) / SPIN;
             period * (self.spin() as u32 + 1)
         });
-        tick.into_iter().chain(self.follow.deadline).min()
+        let resting = self.study.resting.as_ref().map(|(_, at)| *at);
+        tick.into_iter().chain(self.follow.deadline).chain(resting).min()
     }
 
     /// Memory of the whole process where the system tells it, else of what is known.

@@ -1,9 +1,12 @@
 //! What is on screen, for files and the clipboard.
 
 use crate::{
-    export::{Figures, RunFigures},
+    export::{
+        Figures, RunFigures,
+        pair::{PairFigures, PairRow},
+    },
     tui::{
-        state::{Screen, State},
+        state::{Row, Screen, State},
         update::effect::{Export, Picture},
     },
 };
@@ -17,6 +20,21 @@ fn figures(state: &State) -> Option<Figures> {
         sae: info.sae.clone(),
         comparison: shown.comparison.clone(),
         tables: state.jobs.iter().filter_map(|j| j.table.clone()).collect(),
+        pair: pair(state),
+    })
+}
+
+/// The table of two prompts.
+fn pair(state: &State) -> Option<PairFigures> {
+    let (pair, first) = (state.pair.as_ref()?, state.shown.as_ref()?);
+    let second = pair.shown.as_ref()?;
+    let row = |row: &Row| Some(PairRow { latent: row.latent, first: row.values, second: row.second? });
+    let tokens = if state.table.whole { None } else { Some((state.token, pair.beside(state.token)?)) };
+    Some(PairFigures {
+        second: second.comparison.clone(),
+        tokens,
+        variants: first.comparison.views.iter().map(|view| view.variant).collect(),
+        rows: state.table.rows.iter().filter_map(row).collect(),
     })
 }
 

@@ -5,8 +5,10 @@ mod arrive;
 pub mod effect;
 mod exports;
 mod follow;
+mod generation;
 mod jobs;
 pub mod message;
+mod pair;
 mod study;
 mod typing;
 

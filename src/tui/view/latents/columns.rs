@@ -7,6 +7,8 @@ pub enum Column {
     /// Marker and number.
     Latent,
     Value(Variant),
+    /// In two prompts, and from the first to the second.
+    Pair(Variant),
     /// From original to pruned.
     Change,
     /// The latent's best match in `trained`.
@@ -19,6 +21,8 @@ impl Column {
     /// The longest name, its mark when rows are sorted by it, and a gap.
     pub const VALUE: usize = 10;
     pub const CHANGE: usize = 7;
+    /// A variant's name or its value in the first prompt, its value in the second, and the difference.
+    pub const PAIR: [usize; 3] = [9, 6, 7];
     /// What a match needs beside the digits of a number: gap, `#`, cosine and the mark of a mutual one.
     const MATCH: usize = 8;
     /// What a number needs beside its digits: marker, `#` and gap.
@@ -30,6 +34,7 @@ impl Column {
         match self {
             Self::Latent => Self::LATENT + digits,
             Self::Value(_) => Self::VALUE,
+            Self::Pair(_) => Self::PAIR.iter().sum(),
             Self::Change => Self::CHANGE,
             Self::Match => Self::MATCH + digits,
             Self::Path(cells) => 2 + cells,
@@ -60,11 +65,7 @@ pub fn columns(width: u16, variants: &[Variant], digits: usize) -> Vec<Column> {
         Column::Value(Variant::Transfer),
         Column::Path(Column::SHORT_PATH),
     ];
-    for column in expendable {
-        if used(&all) > width {
-            all.retain(|c| *c != column);
-        }
-    }
+    drop_to_fit(&mut all, &expendable, width, digits);
     // A wide table shows every step of the grid.
     if used(&all) + GRID - Column::SHORT_PATH <= width
         && let Some(Column::Path(cells)) = all.last_mut()
@@ -72,6 +73,23 @@ pub fn columns(width: u16, variants: &[Variant], digits: usize) -> Vec<Column> {
         *cells = GRID;
     }
     all
+}
+
+/// Columns of two prompts.
+pub fn of_pair(width: u16, variants: &[Variant], digits: usize) -> Vec<Column> {
+    let mut all = vec![Column::Latent];
+    all.extend(Variant::ALL.into_iter().filter(|v| variants.contains(v)).map(Column::Pair));
+    let expendable = [Variant::Trained, Variant::Transfer].map(Column::Pair);
+    drop_to_fit(&mut all, &expendable, usize::from(width), digits);
+    all
+}
+
+fn drop_to_fit(all: &mut Vec<Column>, expendable: &[Column], width: usize, digits: usize) {
+    for column in expendable {
+        if all.iter().map(|c| c.width(digits)).sum::<usize>() > width {
+            all.retain(|c| c != column);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -84,8 +102,10 @@ mod tests {
             for variants in [&Variant::ALL[..], &Variant::ALL[..3], &Variant::ALL[..1]] {
                 for digits in [4, 6] {
                     let columns = columns(width, variants, digits);
-                    let used: usize = columns.iter().map(|c| c.width(digits)).sum();
-                    assert!(used <= usize::from(width), "{width}: {columns:?}");
+                    for columns in [columns, of_pair(width, variants, digits)] {
+                        let used: usize = columns.iter().map(|c| c.width(digits)).sum();
+                        assert!(used <= usize::from(width), "{width}: {columns:?}");
+                    }
                 }
             }
         }
@@ -96,5 +116,7 @@ mod tests {
         // 78 cells: the panel of a screen 120 wide.
         assert_eq!(columns(78, &Variant::ALL, digits(2048)).len(), 8);
         assert!(columns(78, &Variant::ALL, digits(131_072)).len() >= 7);
+        assert_eq!(of_pair(78, &Variant::ALL, digits(2048)).len(), 4, "both prompts in all variants of the one SAE");
+        assert_eq!(of_pair(118, &Variant::ALL, digits(2048)).len(), 5);
     }
 }

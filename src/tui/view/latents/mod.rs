@@ -2,7 +2,7 @@
 
 mod columns;
 
-use columns::{Column, columns, digits};
+use columns::{Column, columns, digits, of_pair};
 use prunelens_core::compare::Variant;
 use ratatui::{
     buffer::Buffer,
@@ -15,7 +15,7 @@ use crate::{
     safe,
     tui::{
         keys::action::{Action, Context},
-        state::{Cause, Change, Panel, Pointed, Row, Shown, Sort, State, Target},
+        state::{Cause, Change, Pair, Panel, Pointed, Row, Shown, Sort, State, Target},
         theme::{Role, Theme},
         view::loading,
         widgets::{self, bars, format, line_at, put, skip},
@@ -41,7 +41,11 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let Some(shown) = &state.shown else { return empty(inside, buffer, state, theme) };
     let rows = &state.table.rows;
     let digits = digits(state.info.as_ref().map_or(0, |i| i.d_sae));
-    let columns = columns(inside.width, &shown.comparison.views.iter().map(|v| v.variant).collect::<Vec<_>>(), digits);
+    let variants: Vec<Variant> = shown.comparison.views.iter().map(|v| v.variant).collect();
+    let columns = match state.pair {
+        Some(_) => of_pair(inside.width, &variants, digits),
+        None => columns(inside.width, &variants, digits),
+    };
     let target = state.target();
     put(buffer, inside, heads(&columns, digits, state, theme));
     let body = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
@@ -50,8 +54,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let first = widgets::offset(selected.unwrap_or(0), rows.len(), visible);
     for (at, row) in rows.iter().enumerate().skip(first).take(visible) {
         let line = line_at(body, (at - first) as u16);
-        let drawing =
-            Drawing { shown, target: &target, theme, digits, selected: selected == Some(at), ratio: state.ratio };
+        let selected = selected == Some(at);
+        let pair = state.pair.as_ref();
+        let drawing = Drawing { shown, pair, target: &target, theme, digits, selected, ratio: state.ratio };
         put(buffer, line, drawing.line(row, &columns));
         if drawing.selected {
             widgets::select(buffer, line, theme);
@@ -94,12 +99,23 @@ fn title(state: &State, theme: &Theme) -> String {
     let earlier = if state.shows_earlier_text() { ", of the earlier text" } else { "" };
     match token {
         _ if state.shown.is_none() => "latents".into(),
+        _ if state.table.whole && state.pair.is_some() => format!("latents, strongest of each prompt{earlier}"),
         _ if state.table.whole => format!("latents, strongest of the whole prompt{earlier}"),
         Some(token) => {
-            let piece = safe::cut(&safe::piece(&token.piece, theme.ascii), 24, theme.ascii);
-            format!("latents at {} {piece}{earlier}", state.token)
+            let short = |piece: &[u8]| safe::cut(&safe::piece(piece, theme.ascii), 24, theme.ascii);
+            format!("latents at {} {}{}{earlier}", state.token, short(&token.piece), beside(state, short))
         }
         None => "latents".into(),
+    }
+}
+
+/// The token of the second prompt that stands beside the selected one.
+fn beside(state: &State, short: impl Fn(&[u8]) -> String) -> String {
+    let Some(pair) = &state.pair else { return String::new() };
+    let Some(shown) = &pair.shown else { return ", the second prompt is being read".into() };
+    match pair.beside(state.token).and_then(|at| Some((at, shown.comparison.tokens.get(at)?))) {
+        Some((at, token)) => format!(" and at {at} {}", short(&token.piece)),
+        None => ", which has nothing beside it".into(),
     }
 }
 
@@ -129,19 +145,38 @@ fn heads(columns: &[Column], digits: usize, state: &State, theme: &Theme) -> Lin
         let text = if sorted { format!("{text}{down}") } else { text.to_owned() };
         Span::styled(format!("{text:>width$}"), style)
     };
-    let spans = columns.iter().map(|&column| match column {
-        Column::Latent => Span::styled(format!("  {:<w$}", "latent", w = column.width(digits) - 2), muted),
-        Column::Value(v) => head(v.name(), Some(Sort::By(v)), Column::VALUE, theme.style(v)),
-        Column::Change => head(theme.symbol("Δ", "diff"), Some(Sort::Difference), Column::CHANGE, muted),
-        Column::Match => Span::styled(format!("  {:<w$}", "match", w = column.width(digits) - 2), muted),
-        Column::Path(cells) => Span::styled(format!("  {:<cells$}", "path"), muted),
-    });
-    Line::from_iter(spans)
+    let mut spans = Vec::new();
+    for &column in columns {
+        match column {
+            Column::Latent => {
+                spans.push(Span::styled(format!("  {:<w$}", "latent", w = column.width(digits) - 2), muted))
+            }
+            Column::Value(v) => spans.push(head(v.name(), Some(Sort::By(v)), Column::VALUE, theme.style(v))),
+            Column::Pair(v) => {
+                let [first, second, between] = Column::PAIR;
+                let by = (v == Variant::Original).then_some(Sort::Difference);
+                spans.push(head(v.name(), Some(Sort::By(v)), first, theme.style(v)));
+                spans.push(Span::styled(format!("{:>second$}", "2nd"), theme.style(v)));
+                // A cell is left before the next variant's name.
+                spans.push(head(theme.symbol("Δ", "diff"), by, between - 1, muted));
+                spans.push(Span::raw(" "));
+            }
+            Column::Change => {
+                spans.push(head(theme.symbol("Δ", "diff"), Some(Sort::Difference), Column::CHANGE, muted))
+            }
+            Column::Match => {
+                spans.push(Span::styled(format!("  {:<w$}", "match", w = column.width(digits) - 2), muted))
+            }
+            Column::Path(cells) => spans.push(Span::styled(format!("  {:<cells$}", "path"), muted)),
+        }
+    }
+    Line::from(spans)
 }
 
 /// What the cells of one row need to know.
 struct Drawing<'a> {
     shown: &'a Shown,
+    pair: Option<&'a Pair>,
     target: &'a Target,
     theme: &'a Theme,
     digits: usize,
@@ -162,7 +197,11 @@ impl Drawing<'_> {
                         self.style(Variant::Original, Role::Text),
                     ));
                 }
-                Column::Value(variant) => spans.push(self.value(row, variant)),
+                Column::Value(variant) => {
+                    let style = |role| self.style(variant, role);
+                    spans.push(self.value(row.value(variant), Column::VALUE, style));
+                }
+                Column::Pair(variant) => self.pair(row, variant, &mut spans),
                 Column::Change => spans.push(self.change(row)),
                 Column::Match => spans.push(self.matched(row)),
                 Column::Path(cells) => self.path(row, cells, &mut spans),
@@ -176,13 +215,31 @@ impl Drawing<'_> {
         self.theme.style(if self.shown.is_fresh(variant, self.target) { role } else { Role::Old })
     }
 
-    fn value(&self, row: &Row, variant: Variant) -> Span<'static> {
-        let (text, role) = match row.value(variant) {
+    fn value(&self, value: Option<f32>, width: usize, style: impl Fn(Role) -> Style) -> Span<'static> {
+        let (text, role) = match value {
             None => ("-".to_owned(), Role::Muted),
             Some(v) if v > 0.0 => (format::activation(v), Role::Text),
             Some(_) => (self.theme.symbol("·", ".").to_owned(), Role::Muted),
         };
-        Span::styled(format!("{text:>w$}", w = Column::VALUE), self.style(variant, role))
+        Span::styled(format!("{text:>width$}"), style(role))
+    }
+
+    /// In the first prompt, in the second, and from the one to the other.
+    fn pair(&self, row: &Row, variant: Variant, spans: &mut Vec<Span<'static>>) {
+        let [first, second, between] = Column::PAIR;
+        let fresh = self.pair.is_some_and(|pair| {
+            pair.shown.as_ref().is_some_and(|shown| shown.is_fresh(variant, &pair.target(self.target)))
+        });
+        let of_second = |role| self.theme.style(if fresh { role } else { Role::Old });
+        spans.push(self.value(row.value(variant), first, |role| self.style(variant, role)));
+        spans.push(self.value(row.second.and_then(|values| values[variant as usize]), second, of_second));
+        let (text, role) = match row.between(variant) {
+            Some(d) if d > 0.0 => (format!("{}{}", self.theme.symbol("▲", "+"), format::activation(d)), Role::Gain),
+            Some(d) if d < 0.0 => (format!("{}{}", self.theme.symbol("▼", "-"), format::activation(-d)), Role::Loss),
+            _ => (String::new(), Role::Muted),
+        };
+        let style = if fresh { self.style(variant, role) } else { of_second(role) };
+        spans.push(Span::styled(format!("{text:>between$}"), style));
     }
 
     fn change(&self, row: &Row) -> Span<'static> {
