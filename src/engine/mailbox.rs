@@ -12,18 +12,20 @@ struct Slots {
     control: VecDeque<Command>,
     compare: Option<Request>,
     turn: Option<Request>,
+    beside: Option<Request>,
     latent: Option<Request>,
     page: Option<Request>,
     find: Option<Request>,
     predict: Option<Request>,
+    generate: Option<Request>,
     estimate: Option<Request>,
 }
 
 impl Slots {
     fn has_request(&self) -> bool {
-        [&self.compare, &self.turn, &self.latent, &self.page, &self.find, &self.predict, &self.estimate]
-            .into_iter()
-            .any(Option::is_some)
+        let first = [&self.compare, &self.turn, &self.beside, &self.latent, &self.page];
+        let then = [&self.find, &self.predict, &self.generate, &self.estimate];
+        first.into_iter().chain(then).any(Option::is_some)
     }
 }
 
@@ -67,10 +69,12 @@ impl Mailbox {
         let all = [
             &mut slots.compare,
             &mut slots.turn,
+            &mut slots.beside,
             &mut slots.latent,
             &mut slots.page,
             &mut slots.find,
             &mut slots.predict,
+            &mut slots.generate,
             &mut slots.estimate,
         ];
         all.into_iter().find_map(Option::take)
@@ -87,17 +91,27 @@ impl Mailbox {
         match request {
             Request::Compare { .. } => slots.compare.is_some(),
             Request::Turn { .. } => slots.compare.is_some() || slots.turn.is_some(),
+            Request::Beside { .. } => slots.compare.is_some() || slots.beside.is_some(),
             Request::ShowLatent { .. } => slots.compare.is_some() || slots.latent.is_some(),
             Request::Study { .. } => slots.page.is_some(),
             Request::Find { .. } => slots.find.is_some(),
             Request::Predict { .. } => slots.compare.is_some() || slots.turn.is_some() || slots.predict.is_some(),
+            Request::Generate { .. } => slots.generate.is_some(),
             Request::Estimate { .. } => slots.has_request(),
         }
     }
 
-    /// Put an estimate back that had to wait, unless a newer one is asked for.
+    /// Put a request back that had to wait, unless a newer one of its kind is asked for.
     pub fn again(&self, request: Request) {
-        self.slots().estimate.get_or_insert(request);
+        let mut slots = self.slots();
+        match request {
+            Request::Beside { .. } => {
+                slots.beside.get_or_insert(request);
+            }
+            _ => {
+                slots.estimate.get_or_insert(request);
+            }
+        }
     }
 
     pub fn has_command(&self) -> bool {
@@ -131,10 +145,12 @@ impl EngineLink for std::sync::Arc<Mailbox> {
                 slots.compare = Some(request);
             }
             Request::Turn { .. } => slots.turn = Some(request),
+            Request::Beside { .. } => slots.beside = Some(request),
             Request::ShowLatent { .. } => slots.latent = Some(request),
             Request::Study { .. } => slots.page = Some(request),
             Request::Find { .. } => slots.find = Some(request),
             Request::Predict { .. } => slots.predict = Some(request),
+            Request::Generate { .. } => slots.generate = Some(request),
             Request::Estimate { .. } => slots.estimate = Some(request),
         }
         drop(slots);
@@ -185,10 +201,12 @@ mod tests {
             compare(1),
             turn(2),
             Request::ShowLatent { generation: 3, latent: 0, token: 0, knob: Knob::Bits },
-            Request::Study { generation: 4, latent: 0 },
+            Request::Study { generation: 4, latent: 0, setting: Knob::Bits.at(4.0) },
             Request::Find { generation: 5, word: "navy".into() },
             Request::Predict { generation: 6, token: 0, edits: prunelens_core::edit::Edits::default() },
-            Request::Estimate { generation: 7, job },
+            Request::Generate { generation: 7, task: None },
+            Request::Beside { generation: 8, text: "b".into(), setting: Knob::Bits.at(4.0) },
+            Request::Estimate { generation: 9, job },
         ] {
             mailbox.request(request.clone());
             assert!(mailbox.has_request());

@@ -3,7 +3,11 @@
 use std::{path::PathBuf, sync::Arc};
 
 use prunelens_core::{
-    compare::{Comparison, LatentDetail, Variant, predict::Predictions},
+    compare::{
+        Comparison, LatentDetail, Variant,
+        predict::{Predictions, Speaker},
+    },
+    generate::Written,
     index::LatentPage,
     progress::Progress,
     sae::{Criterion, Setting},
@@ -46,6 +50,23 @@ pub enum Report {
     Predictions {
         generation: u64,
         predictions: Arc<Predictions>,
+    },
+    /// The latents of the second prompt.
+    Beside {
+        generation: u64,
+        comparison: Arc<Comparison>,
+    },
+    /// A text is being continued, by these; what they write follows.
+    Generating {
+        generation: u64,
+        by: Vec<Speaker>,
+    },
+    /// What one of them wrote, and in how many seconds.
+    Generated {
+        generation: u64,
+        of: Speaker,
+        written: Written,
+        seconds: f64,
     },
     /// A request that could not be answered, such as a prompt longer than the context.
     RequestFailed {

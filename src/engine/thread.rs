@@ -71,6 +71,8 @@ fn message(panic: &dyn Any) -> String {
 enum Background {
     Match,
     Index,
+    /// The corpus once more, with the SAE pruned as it is now.
+    IndexPruned,
 }
 
 struct Engine {
@@ -115,6 +117,8 @@ impl Engine {
                 self.queue.step(live, &self.mailbox);
             } else if let Some(task) = self.background.pop_front() {
                 self.quiet(task);
+            } else if self.live.as_ref().is_some_and(|live| live.wants_index().is_some()) {
+                self.quiet(Background::IndexPruned);
             } else {
                 self.mailbox.wait();
             }
@@ -189,15 +193,20 @@ impl Engine {
                 None => Ok(()),
             },
             Background::Index => index(live, &mailbox),
+            Background::IndexPruned => index_pruned(live, &mailbox),
         };
         match done {
             Ok(()) => {}
+            // Something else came first. It is asked for as long as it is wanted.
+            Err(Error::Interrupted) if matches!(task, Background::IndexPruned) => {}
             // A command came first: again later.
             Err(Error::Interrupted) => self.background.push_front(task),
             Err(error) => {
                 tracing::warn!("{task:?}: {error}");
-                if let Background::Index = task {
-                    self.send(Report::Indexed);
+                match task {
+                    Background::Index => self.send(Report::Indexed),
+                    Background::IndexPruned => live.forget_wanted(),
+                    Background::Match => {}
                 }
             }
         }
@@ -262,6 +271,39 @@ fn index(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     live.indexing = Some(indexing);
     live.tell_index();
     live.send(Report::Indexed);
+    Ok(())
+}
+
+/// What fires in `pruned` as it is pruned now, over what was read of the corpus; or what is known of that from the cache.
+fn index_pruned(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
+    let session = live.session.clone();
+    let (Some(wanted), Some(indexing)) = (live.wants_index(), &live.indexing) else { return Ok(()) };
+    let (rows, read) = (indexing.index.rows.clone(), indexing.index.read);
+    let rows = rows.get(..read).unwrap_or_default();
+    let mut new = session.indexing_pruned(rows, wanted, &mut || yield_to(live, mailbox))?;
+    if new.is_kept() {
+        live.indexing = Some(new);
+        live.tell_index();
+        return Ok(());
+    }
+    while let Some(batch) = new.next() {
+        let fired = batch.read(&mut || match live.wants_index() {
+            Some(still) if still == wanted => yield_to(live, mailbox),
+            // Another setting is wanted by now.
+            _ => Err(Error::Interrupted),
+        })?;
+        new.add(&fired);
+    }
+    let Some(indexing) = &mut live.indexing else { return Ok(()) };
+    if !indexing.index.replace_pruned(new.index) {
+        // The memory granted for it was not enough.
+        live.forget_wanted();
+        return Ok(());
+    }
+    if let Err(error) = session.keep_index(&indexing.index) {
+        tracing::warn!("examples are not kept: {error}");
+    }
+    live.tell_index();
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     comparison::{self, NAMES, values},
+    pair::PairFigures,
     table,
 };
 use crate::safe;
@@ -33,6 +34,8 @@ pub struct Figures {
     pub sae: String,
     pub comparison: Arc<Comparison>,
     pub tables: Vec<Arc<MetricTable>>,
+    /// A second prompt, where there is one.
+    pub pair: Option<PairFigures>,
 }
 
 impl Figures {
@@ -44,6 +47,7 @@ impl Figures {
             Document { extension: "csv".into(), text: self.csv() },
             Document { extension: "md".into(), text: self.markdown() },
         ];
+        documents.extend(self.pair.iter().map(|pair| Document { extension: "pair.csv".into(), text: pair.csv() }));
         // Metrics have lines of their own, under a name that is short and ours.
         documents.extend(
             self.tables.iter().enumerate().map(|(at, metrics)| Document {
@@ -69,6 +73,7 @@ impl Figures {
             ("metrics", self.tables.iter().map(|t| table::json(t)).collect()),
         ];
         object.extend(rest.map(|(name, value)| (name.to_owned(), value)));
+        object.extend(self.pair.iter().map(|pair| ("second_prompt".to_owned(), pair.json())));
         Value::Object(object)
     }
 
@@ -99,6 +104,9 @@ impl Figures {
         let columns: Vec<_> = c.views.iter().map(values).collect();
         let rows: Vec<_> = (0..NAMES.len()).map(|at| (NAMES[at], columns.iter().map(|c| c[at]).collect())).collect();
         push_table(&mut out, &variants, &rows);
+        if let Some(pair) = &self.pair {
+            let _ = write!(out, "\n{}", pair.markdown());
+        }
         for metrics in &self.tables {
             let _ = write!(out, "\n{}", table::markdown(metrics));
         }

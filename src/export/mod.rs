@@ -7,6 +7,7 @@ pub mod details;
 mod figures;
 mod files;
 pub mod html;
+pub mod pair;
 mod runs;
 pub mod svg;
 pub mod table;

@@ -161,6 +161,8 @@ impl Player {
             || self.state.estimating()
             || self.state.finding()
             || self.state.latent_incomplete()
+            || self.state.generation.going
+            || self.state.pair.as_ref().is_some_and(|pair| pair.waiting)
         {
             self.take_report()?;
         }

@@ -8,8 +8,8 @@ use std::{
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use prunelens::{
     engine::{
-        Command, EngineHandle, EngineLink, FamilyInfo, Hit, JobId, JobState, ParamInfo, Report, Request, SessionInfo,
-        Why,
+        Command, EngineHandle, EngineLink, FamilyInfo, GenerateTask, Hit, JobId, JobState, ParamInfo, Report, Request,
+        SessionInfo, Why,
     },
     tui::{
         Effect, Message, State, script, start,
@@ -25,6 +25,7 @@ use prunelens_core::{
         predict::{Candidate, Prediction, Predictions, Speaker},
     },
     edit::Edits,
+    generate::{End, Written},
     index::{Coactive, Corpus, Interval, LatentPage, Texts},
     sae::{Criterion, Knob, Latents, Setting},
     session::SessionSpec,
@@ -119,16 +120,18 @@ fn tokens(prompt: &str) -> Vec<Token> {
     let mut piece = String::new();
     for c in prompt.chars() {
         if c == ' ' && !piece.is_empty() {
-            tokens.push(Token {
-                id: tokens.len() as u32,
-                piece: std::mem::take(&mut piece).into_bytes(),
-                special: false,
-            });
+            tokens.push(token(std::mem::take(&mut piece)));
         }
         piece.push(c);
     }
-    tokens.push(Token { id: tokens.len() as u32, piece: piece.into_bytes(), special: false });
+    tokens.push(token(piece));
     tokens
+}
+
+/// The same word has the same id everywhere.
+fn token(piece: String) -> Token {
+    let id = piece.bytes().fold(1, |id: u32, byte| (id * 31 + u32::from(byte)) % 49_999);
+    Token { id, piece: piece.into_bytes(), special: false }
 }
 
 fn latents(n: usize, scale: impl Fn(u32, f32) -> f32, offset: u32) -> Latents {
@@ -322,6 +325,35 @@ pub fn predictions(token: usize, edits: &Edits) -> Predictions {
     Predictions { token, list, between: (0..16).map(|at| at as f32 / 8.0).collect() }
 }
 
+/// Texts as the engine reports them, up to so many tokens each; they end after twelve.
+pub fn generated(generation: u64, task: &GenerateTask, most: usize) -> Vec<Report> {
+    let mut by = vec![Speaker::Model(Variant::Original), Speaker::Model(Variant::Transfer)];
+    if !task.edits.list.is_empty() {
+        by.extend([Variant::Original, Variant::Transfer, Variant::Pruned].map(Speaker::Edited));
+    }
+    let mut reports = vec![Report::Generating { generation, by: by.clone() }];
+    let words = [" in", " command", " of", " the", " sea", " and", " of", " all", " its", " forts", ",", "\n"];
+    for at in 0..=words.len().min(most) {
+        for (writer, of) in by.iter().enumerate() {
+            let written = match words.get(at) {
+                _ if at == most => continue,
+                None => Written::Ended(End::Length),
+                Some(word) => {
+                    let word = if at >= 3 + writer && writer > 0 { words[(at + writer) % words.len()] } else { word };
+                    let token = Token { id: word.len() as u32, piece: word.as_bytes().to_vec(), special: false };
+                    let fired = LATENTS.iter().take(5).enumerate();
+                    let mut latents: Vec<(u32, f32)> =
+                        fired.map(|(n, (latent, most))| (*latent, most * strength(at + writer, n))).collect();
+                    latents.sort_by_key(|(latent, _)| *latent);
+                    Written::Token(token, latents)
+                }
+            };
+            reports.push(Report::Generated { generation, of: *of, written, seconds: 0.05 + 0.01 * writer as f64 });
+        }
+    }
+    reports
+}
+
 pub fn hits(word: &str) -> Vec<Hit> {
     match word {
         "navy" => vec![
@@ -504,8 +536,8 @@ impl Session {
 
     /// Pages, predictions and hits that were asked for.
     pub fn answer_study(&mut self) -> &mut Self {
-        if let Some((generation, latent)) = self.state.study.asked {
-            self.report(Report::Page { generation, page: Arc::new(page(latent)) });
+        if let Some((generation, key)) = self.state.study.asked {
+            self.report(Report::Page { generation, page: Arc::new(page(key.latent)) });
         }
         if let Some((generation, key)) = self.state.study.predicting.clone() {
             let predictions = Arc::new(predictions(key.token, &key.edits));
@@ -515,6 +547,24 @@ impl Session {
             && let Some((generation, word)) = find.asked.clone()
         {
             self.report(Report::Found { generation, hits: hits(&word) });
+        }
+        self
+    }
+
+    /// The second prompt's latents, as they were asked for.
+    pub fn answer_beside(&mut self) -> &mut Self {
+        let asked = self.state.pair.as_ref().and_then(|pair| pair.asked.clone());
+        let (generation, target) = asked.expect("there is a second prompt");
+        let comparison = comparison(&target.prompt, target.setting, Part::Latents);
+        self.report(Report::Beside { generation, comparison: Arc::new(comparison) })
+    }
+
+    /// The texts asked for, up to so many tokens each.
+    pub fn answer_generation(&mut self, most: usize) -> &mut Self {
+        if let Some((generation, task)) = self.state.generation.asked.clone() {
+            for report in generated(generation, &task, most) {
+                self.report(report);
+            }
         }
         self
     }
@@ -590,12 +640,22 @@ impl EngineLink for FakeEngine {
             Request::Estimate { generation, .. } => {
                 return self.report(Report::Estimate { generation, estimate: Ok(estimate()) });
             }
-            Request::Study { generation, latent } => {
+            Request::Study { generation, latent, .. } => {
                 return self.report(Report::Page { generation, page: Arc::new(page(latent)) });
             }
             Request::Predict { generation, token, edits } => {
                 let predictions = Arc::new(predictions(token, &edits));
                 return self.report(Report::Predictions { generation, predictions });
+            }
+            Request::Generate { generation, task } => {
+                if let Some(task) = task {
+                    generated(generation, &task, usize::MAX).into_iter().for_each(|report| self.report(report));
+                }
+                return;
+            }
+            Request::Beside { generation, text, setting } => {
+                let comparison = Arc::new(comparison(&text, setting, Part::Latents));
+                return self.report(Report::Beside { generation, comparison });
             }
             Request::Find { generation, word } => {
                 return self.report(Report::Found { generation, hits: hits(&word) });

@@ -3,9 +3,13 @@
 use std::{path::PathBuf, process::Command, sync::Arc};
 
 use prunelens::{
-    export::Figures,
+    export::{
+        Figures,
+        pair::{PairFigures, PairRow},
+    },
     tui::{Effect, Message},
 };
+use prunelens_core::compare::Variant;
 
 use crate::session::{PROMPT, Part, SETTING, Session, comparison, table};
 
@@ -16,6 +20,7 @@ fn figures(part: Part) -> Figures {
         sae: "2k topk32".into(),
         comparison: Arc::new(comparison(PROMPT, SETTING, part)),
         tables: vec![Arc::new(table(1.0))],
+        pair: None,
     }
 }
 
@@ -129,4 +134,24 @@ fn a_browser_shows_the_page() {
     let chosen = dom.matches("<tr class=\"chosen\"><td>#").count();
     assert_eq!((dom.matches("<tr><td>#").count() + chosen, chosen), (rows, 1));
     assert!(dom.contains("<svg") && dom.contains("<h2>Settings</h2>"));
+}
+
+#[test]
+fn two_prompts_are_written_beside_each_other() {
+    let second = Arc::new(comparison("The navy", SETTING, Part::Latents));
+    let row = PairRow {
+        latent: 7,
+        first: [Some(1.0), Some(0.5), Some(0.0), None],
+        second: [Some(3.0), Some(0.0), Some(0.25), None],
+    };
+    let pair = PairFigures { second, tokens: Some((2, 2)), variants: Variant::ALL.to_vec(), rows: vec![row] };
+    let figures = Figures { pair: Some(pair), ..figures(Part::All) };
+    let names: Vec<_> = figures.documents().into_iter().map(|d| d.extension).collect();
+    assert_eq!(names, ["json", "csv", "md", "pair.csv", "metrics-1.csv"]);
+    let csv = figures.pair.as_ref().unwrap().csv();
+    assert_eq!(csv.lines().nth(1), Some("7,1,3,2,0.5,0,-0.5,0,0.25,0.25,,,"));
+    assert!(figures.markdown().contains("| #7 | 1.0000 | 3.0000 | 2.0000 | 0.5000 | 0.0000 | -0.5000 |"));
+    let json = figures.json();
+    assert_eq!(json["second_prompt"]["prompt"], "The navy");
+    assert_eq!(json["second_prompt"]["latents"][0]["variants"]["pruned"]["difference"], 0.25);
 }

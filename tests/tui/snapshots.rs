@@ -135,6 +135,35 @@ fn what_the_models_say() {
 }
 
 #[test]
+fn the_prompt_continued() {
+    let mut session = Session::explored();
+    session.keys("g");
+    snapshot!("generation_asked", session, 80 x 24);
+    session.answer_generation(5);
+    snapshot!("generation_80x24", session, 80 x 24);
+    session.keys("<esc>xg").answer_generation(12);
+    session.keys("<right>");
+    snapshot!("generation_edited_80x24", session, 80 x 24);
+    snapshot!("generation_edited_120x36", session, 120 x 36);
+    snapshot!("generation_edited_200x60", session, 200 x 60);
+    session.keys("o");
+    snapshot!("generation_settings", session, 80 x 24);
+}
+
+#[test]
+fn two_prompts() {
+    let mut session = Session::explored();
+    session.keys("|<ctrl-l>The army and the old navy of the United States are").time(2000).answer(Part::All);
+    session.keys("<esc><left><left><left><left>").answer_latent();
+    snapshot!("pair_80x24", session, 80 x 24);
+    snapshot!("pair_120x36", session, 120 x 36);
+    snapshot!("pair_200x60", session, 200 x 60);
+    snapshot!("pair_60x16", session, 60 x 16);
+    session.keys("]");
+    insta::assert_snapshot!("pair_styles_old", styled(&draw(120, 36, &session.state, &dark()).0));
+}
+
+#[test]
 fn looking_for_latents() {
     let mut session = Session::explored();
     session.keys("/navy");
@@ -187,6 +216,10 @@ fn ascii_only() {
         let odd: Vec<char> = text.chars().filter(|c| !c.is_ascii()).collect();
         assert!(odd.is_empty(), "{odd:?} in\n{text}");
     }
+    session.keys("g").answer_generation(9);
+    let text = screen(&session.state, 120, 36, &theme);
+    assert!(text.is_ascii(), "{text}");
+    session.keys("<esc><esc>");
     session.keys("w");
     insta::assert_snapshot!("ascii", screen(&session.state, 120, 36, &theme));
 }

@@ -231,3 +231,19 @@ fn a_job_runs_beside_the_person_and_can_be_cancelled() {
     screen.keys("q");
     assert!(screen.ended().success());
 }
+
+#[test]
+fn a_prompt_is_continued_in_both_models_and_taken_up() {
+    let mut screen = Screen::compared();
+    screen.keys("\tg");
+    screen.wait("both texts, with their speed", |s| {
+        s.contains("original model") && s.contains("pruned model") && s.contains("64 tokens,") && s.contains("a second")
+    });
+    screen.wait_for("differs at");
+    screen.keys("]");
+    screen.wait_for("continued");
+    screen.keys("\r");
+    screen.wait("the longer prompt, compared", |s| s.contains("latents at") && s.contains("ratio 0.30"));
+    screen.keys("q");
+    assert!(screen.ended().success());
+}

@@ -213,7 +213,7 @@ impl Keymap {
         for context in Context::ALL {
             out += &format!("**{}**\n\n| key | id | |\n|---|---|---|\n", context.title());
             for (spec, keys) in self.rows().filter(|(s, _)| s.context == context) {
-                let keys: Vec<_> = keys.iter().map(|k| format!("`{k}`")).collect();
+                let keys: Vec<_> = keys.iter().map(|k| format!("`{k}`").replace('|', "\\|")).collect();
                 out += &format!("| {} | `{}` | {} |\n", keys.join(" "), spec.id, spec.description);
             }
             out.push('\n');
@@ -230,6 +230,7 @@ fn hints_pair(action: Action) -> bool {
         A::TokenRight
             | A::LatentDown
             | A::NextLatent
+            | A::NextText
             | A::ScrollDown
             | A::RatioUp
             | A::RatioFineUp
@@ -269,6 +270,9 @@ mod tests {
         let deliberate = [Context::Detail, Context::Ratio];
         for chain in [
             [Context::Explore, Context::Global, Context::Always],
+            [Context::Latent, Context::Study, Context::Global],
+            [Context::Predictions, Context::Study, Context::Global],
+            [Context::Generation, Context::Study, Context::Global],
             [Context::Metrics, Context::Global, Context::Always],
             [Context::Reader, Context::Global, Context::Always],
             [Context::Failed, Context::Global, Context::Always],

@@ -5,12 +5,14 @@ mod explained;
 mod find;
 mod follow;
 mod form;
+mod generation;
 mod job;
 mod knobs;
 mod log;
 mod metrics;
 mod offers;
 mod overlay;
+mod pair;
 mod panel;
 mod prompt;
 mod saved;
@@ -26,16 +28,18 @@ pub use explained::Explained;
 pub use find::{Find, Found};
 pub use follow::{Follow, GRACE, LatentKey, Target};
 pub use form::Form;
+pub use generation::{Continued, FIELDS, Generation, GenerationForm, New};
 pub use job::{Chosen, Job, Past};
 pub use knobs::Knobs;
 pub use log::{Entry, Level, Log};
 pub use metrics::{Layer, MetricsView, View};
 pub use overlay::{Ask, Overlay};
+pub use pair::Pair;
 pub use panel::Panel;
 pub use prompt::{LONGEST, Prompt};
 pub use saved::SavedView;
 pub use shown::{Dated, Shown};
-pub use study::{PredictKey, Shade, Study};
+pub use study::{PageKey, PredictKey, Shade, Study};
 pub use table::{Cause, Change, Row, Sort, Table};
 pub use tour::{STEPS, Tour};
 
@@ -67,6 +71,8 @@ pub enum Screen {
     Latent,
     /// What the models say comes next.
     Predictions,
+    /// The prompt continued by both models.
+    Generation,
     Metrics,
     Session,
     Log,
@@ -151,6 +157,8 @@ pub struct State {
     pub knobs: Knobs,
     pub follow: Follow,
     pub shown: Option<Shown>,
+    /// A second prompt beside the first.
+    pub pair: Option<Pair>,
     pub table: Table,
     pub token: usize,
     /// The selected token is the last one, whatever is typed.
@@ -164,6 +172,7 @@ pub struct State {
     pub indexing: bool,
 
     pub study: Study,
+    pub generation: Generation,
     /// Names that the user gave to latents of this SAE.
     pub names: BTreeMap<u32, String>,
     /// What others say that latents of this SAE are, and who.
@@ -201,7 +210,7 @@ impl State {
     pub fn fill(&mut self, keep: bool) {
         let Some(shown) = &self.shown else { return };
         let pinned = self.latent.filter(|_| self.choice != Choice::Strongest || keep);
-        self.table.fill(shown, self.token, pinned, keep);
+        self.table.fill(shown, self.pair.as_ref(), self.token, pinned, keep);
         if pinned.is_none() {
             self.latent = self.table.rows.first().map(|r| r.latent);
         }
@@ -257,6 +266,7 @@ impl State {
             prompt: Prompt::default(),
             follow: Follow::default(),
             shown: None,
+            pair: None,
             table: Table::default(),
             token: 0,
             at_end: true,
@@ -264,6 +274,7 @@ impl State {
             choice: Choice::Strongest,
             shade: Shade::default(),
             study: Study::default(),
+            generation: Generation::default(),
             names: BTreeMap::new(),
             explained: Arc::default(),
             offered: None,
@@ -300,11 +311,12 @@ impl State {
                 ),
                 _,
             ) => &[C::List, C::Always],
-            (Some(Overlay::Form(_)), _) => &[C::Form, C::Always],
+            (Some(Overlay::Form(_) | Overlay::Generation(_)), _) => &[C::Form, C::Always],
             (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
             (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
             (None, Screen::Latent) => &[C::Latent, C::Study, C::Global, C::Always],
             (None, Screen::Predictions) => &[C::Predictions, C::Study, C::Global, C::Always],
+            (None, Screen::Generation) => &[C::Generation, C::Study, C::Global, C::Always],
             (None, Screen::Session | Screen::Log) => &[C::Reader, C::Global, C::Always],
             (None, Screen::Explore) if matches!(self.phase, Phase::Failed(_)) => &[C::Failed, C::Global, C::Always],
             (None, Screen::Explore) => self.focus.contexts(),
@@ -318,6 +330,7 @@ impl State {
                 Overlay::Palette { .. }
                 | Overlay::Find(_)
                 | Overlay::Form(_)
+                | Overlay::Generation(_)
                 | Overlay::WriteTo { .. }
                 | Overlay::Ask { .. }
                 | Overlay::Edit { .. }
@@ -416,7 +429,8 @@ impl State {
 
     /// Something on screen moves by itself.
     pub fn animating(&self) -> bool {
-        let asked = self.comparing() || self.finding() || self.study.waiting;
+        let second = self.pair.as_ref().is_some_and(|pair| pair.waiting);
+        let asked = second || self.comparing() || self.finding() || self.study.waiting || self.generation.going;
         matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || asked
     }
 
@@ -432,7 +446,8 @@ impl State {
             period * (self.spin() as u32 + 1)
         });
         let ages = self.follow.ages().filter(|at| *at > self.now);
-        tick.into_iter().chain(self.follow.deadline).chain(ages).chain(self.count_due()).min()
+        let resting = self.study.resting.as_ref().map(|(_, at)| *at);
+        tick.into_iter().chain(self.follow.deadline).chain(ages).chain(self.count_due()).chain(resting).min()
     }
 
     /// When a digit does what it does by itself.

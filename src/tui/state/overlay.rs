@@ -1,6 +1,6 @@
 //! What lies over the screen, with what is written there.
 
-use super::{Find, Form, JobId};
+use super::{Find, Form, GenerationForm, JobId};
 
 /// What lies over the screen.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub enum Overlay {
     Edit {
         spec: String,
     },
+    /// How to continue the prompt.
+    Generation(GenerationForm),
     /// A job about to be started.
     Form(Form),
     /// Another folder for results that could not be written.

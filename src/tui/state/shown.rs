@@ -90,6 +90,11 @@ impl Shown {
             .fold(0.0, f32::max)
     }
 
+    /// Tokens that are not special.
+    pub fn ordinary(&self) -> Vec<usize> {
+        self.comparison.tokens.iter().enumerate().filter(|(_, token)| !token.special).map(|(at, _)| at).collect()
+    }
+
     /// Whether a latent fires anywhere in the prompt.
     pub fn fires(&self, latent: u32) -> bool {
         self.comparison

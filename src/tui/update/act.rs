@@ -7,7 +7,7 @@ use crate::{
     tui::{
         keys::{action::Action, palette},
         state::{Ask, Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State, Tour},
-        update::{effect::Effect, exports, jobs, resume, study, typing},
+        update::{effect::Effect, exports, generation, jobs, pair, resume, study, typing},
     },
 };
 
@@ -81,12 +81,19 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
             refill(state);
         }
         A::Shade => state.shade = state.shade.next(),
+        A::Split => pair::split(state),
+        A::Swap => pair::swap(state),
         A::OpenLatent => study::open(state),
         A::PreviousLatent => study::walk(state, -1),
         A::NextLatent => study::walk(state, 1),
         A::TextsBeside => study::beside(state),
         A::Pin => study::pin(state),
         A::Predictions => study::predictions(state),
+        A::Generate => generation::generate(state, effects),
+        A::PreviousText => generation::select(state, -1),
+        A::NextText => generation::select(state, 1),
+        A::TakeText => generation::take(state, effects),
+        A::GenerationSettings => generation::settings(state),
         A::Ablate => study::ablate(state),
         A::Edit => study::edit(state),
         A::DropEdits => study::drop_edits(state),
@@ -120,7 +127,10 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::NextFigure => jobs::next_figure(state),
         A::ValuePrevious => jobs::turn_value(state, false),
         A::ValueNext => jobs::turn_value(state, true),
-        A::ValueDefault => jobs::default_value(state),
+        A::ValueDefault => match &mut state.overlay {
+            Some(Overlay::Generation(form)) => form.default_value(),
+            _ => jobs::default_value(state),
+        },
         A::QuitDropping => {
             effects.extend(jobs::cancel_all(state));
             effects.extend(super::quit());
@@ -223,7 +233,9 @@ fn back(state: &mut State, effects: &mut Vec<Effect>) {
     if state.overlay.take().is_some() {
         return;
     }
-    if state.screen != Screen::Explore {
+    if state.screen == Screen::Generation && state.generation.going {
+        generation::stop(state, effects);
+    } else if state.screen != Screen::Explore {
         state.screen = Screen::Explore;
     } else if state.focus == Panel::Prompt {
         typing::submit(state);
@@ -309,7 +321,7 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
 /// Order anew with the selection kept.
 fn refill(state: &mut State) {
     if let Some(shown) = &state.shown {
-        state.table.fill(shown, state.token, state.latent, false);
+        state.table.fill(shown, state.pair.as_ref(), state.token, state.latent, false);
     }
 }
 
@@ -359,10 +371,11 @@ fn scroll(state: &mut State, by: isize) {
             find.selected = moved(find.selected).min(found.saturating_sub(1));
         }
         Some(Overlay::Form(form)) => form.selected = moved(form.selected).min(form.fields.len()),
+        Some(Overlay::Generation(form)) => form.selected = moved(form.selected).min(form.fields.len() - 1),
         Some(_) => {}
         None => match state.screen {
             Screen::Latent => state.study.scroll = moved(state.study.scroll),
-            Screen::Predictions => {}
+            Screen::Predictions | Screen::Generation => {}
             Screen::Explore => state.detail_scroll = moved(state.detail_scroll),
             Screen::Metrics if by.unsigned_abs() > 1 => state.metrics.scroll = moved(state.metrics.scroll),
             Screen::Metrics => jobs::select(state, moved(state.metrics.row)),
@@ -394,6 +407,7 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
         Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),
         Some(Overlay::Ask { what, text }) => answered(state, what, &text, effects),
         Some(Overlay::Form(form)) => jobs::start(state, form, effects),
+        Some(Overlay::Generation(form)) => generation::set(state, form, effects),
         Some(Overlay::WriteTo { id, folder }) => jobs::write(state, id, &folder, effects),
         other => state.overlay = other,
     }

@@ -8,8 +8,8 @@ use crate::{
     engine::{JobId, JobState, Report, SessionInfo, Unfinished},
     tui::{
         keys::action::{Action, Context},
-        state::{Choice, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
-        update::effect::Effect,
+        state::{Choice, Generation, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
+        update::{effect::Effect, generation, pair},
     },
 };
 
@@ -71,6 +71,11 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
                 state.study.predicted = Some((key, predictions));
             }
         }
+        Report::Beside { generation, comparison } => pair::arrived(state, generation, comparison),
+        Report::Generating { generation, by } => generation::begun(state, generation, by),
+        Report::Generated { generation, of, written, seconds } => {
+            generation::grown(state, generation, of, written, seconds);
+        }
         Report::RequestFailed { generation, message } => failed(state, generation, message),
         Report::Job { id, state: job } => job_changed(state, id, job),
         Report::JobTable { id, table, details } => {
@@ -101,6 +106,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
             state.log.push(state.now, Level::Error, text);
             state.follow.waiting = false;
             state.follow.latent_waiting = false;
+            state.generation.going = false;
             for job in state.jobs.iter_mut().filter(|j| !j.is_over()) {
                 job.state =
                     JobState::Failed("the engine stopped; what was saved of it goes on at the next start".into());
@@ -122,6 +128,9 @@ fn ready(state: &mut State, info: Arc<SessionInfo>) {
     state.indexing = true;
     // Pages and predictions of an earlier session are of another one.
     state.study = Study { beside: state.study.beside, ..Study::default() };
+    state.pair = None;
+    state.generation =
+        Generation { choice: state.generation.choice, most: state.generation.most, ..Generation::default() };
     // A prompt given on the command line, or a view.
     super::typing::submit(state);
     if let Some(view) = state.opening.take() {
@@ -143,6 +152,12 @@ fn failed(state: &mut State, generation: u64, message: String) {
         }
     } else if state.study.predicting.as_ref().is_some_and(|(asked, _)| *asked == generation) {
         state.study.waiting = false;
+    } else if let Some(pair) = &mut state.pair
+        && pair.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
+    {
+        pair.waiting = false;
+    } else if generation::is_asked(state, generation) {
+        state.generation.going = false;
     } else if let Some(Overlay::Find(find)) = &mut state.overlay
         && find.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
     {
@@ -170,6 +185,9 @@ fn compared(state: &mut State, generation: u64, comparison: Arc<Comparison>, com
         if !kept {
             state.choice = Choice::Strongest;
         }
+    }
+    if let Some(pair) = &mut state.pair {
+        pair.align(&shown.comparison.tokens);
     }
     state.shown = Some(shown);
     state.fill(same_prompt);

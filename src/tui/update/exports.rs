@@ -3,9 +3,12 @@
 use prunelens_core::compare::{Example, Variant};
 
 use crate::{
-    export::{Document, Figures, RunFigures, html},
+    export::{
+        Document, Figures, RunFigures, html,
+        pair::{PairFigures, PairRow},
+    },
     tui::{
-        state::{PredictKey, Screen, State},
+        state::{PredictKey, Row, Screen, State},
         update::effect::{Export, Picture},
     },
 };
@@ -19,6 +22,21 @@ fn figures(state: &State) -> Option<Figures> {
         sae: info.sae.clone(),
         comparison: shown.comparison.clone(),
         tables: state.jobs.iter().filter_map(|j| j.table.clone()).collect(),
+        pair: pair(state),
+    })
+}
+
+/// The table of two prompts.
+fn pair(state: &State) -> Option<PairFigures> {
+    let (pair, first) = (state.pair.as_ref()?, state.shown.as_ref()?);
+    let second = pair.shown.as_ref()?;
+    let row = |row: &Row| Some(PairRow { latent: row.latent, first: row.values, second: row.second? });
+    let tokens = if state.table.whole { None } else { Some((state.token, pair.beside(state.token)?)) };
+    Some(PairFigures {
+        second: second.comparison.clone(),
+        tokens,
+        variants: first.comparison.views.iter().map(|view| view.variant).collect(),
+        rows: state.table.rows.iter().filter_map(row).collect(),
     })
 }
 

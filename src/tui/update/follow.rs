@@ -1,9 +1,11 @@
 //! Asking the engine for what the screen lacks: never a backlog, always ending with the value at rest.
 
+use std::time::Duration;
+
 use crate::{
     engine::Request,
     tui::{
-        state::{LatentKey, Overlay, Screen, State},
+        state::{LatentKey, Overlay, PageKey, Screen, State},
         update::effect::Effect,
     },
 };
@@ -13,6 +15,7 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
         return;
     }
     ask_comparison(state, effects);
+    ask_beside(state, effects);
     ask_latent(state, effects);
     ask_page(state, effects);
     ask_predictions(state, effects);
@@ -20,17 +23,33 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
     ask_estimate(state, effects);
 }
 
-/// The corpus page of the latent on its screen.
+/// How long the slider rests before the corpus is read again at its ratio.
+const REST: Duration = Duration::from_secs(1);
+
+/// The corpus page of the latent on its screen: at once where the latent is another, at another ratio once the slider rests.
 fn ask_page(state: &mut State, effects: &mut Vec<Effect>) {
     // One that is to stand beside the others comes first.
     let wanted = state.study.pinning.or(state.latent);
-    let Some(latent) = wanted.filter(|_| state.screen == Screen::Latent) else { return };
-    if state.study.asked.is_some_and(|(_, asked)| asked == latent) {
+    let Some(latent) = wanted.filter(|_| state.screen == Screen::Latent) else {
+        state.study.resting = None;
         return;
+    };
+    let key = PageKey { latent, setting: state.setting() };
+    let study = &mut state.study;
+    match study.asked {
+        Some((_, asked)) if asked == key => return study.resting = None,
+        Some((_, asked)) if asked.latent == latent => match study.resting {
+            Some((resting, at)) if resting == key && at <= state.now => {}
+            Some((resting, _)) if resting == key => return,
+            _ => return study.resting = Some((key, state.now + REST)),
+        },
+        _ => {}
     }
+    study.resting = None;
     let generation = state.follow.advance();
-    effects.push(Effect::Request(Request::Study { generation, latent }));
-    state.study.asked = Some((generation, latent));
+    let PageKey { latent, setting } = key;
+    effects.push(Effect::Request(Request::Study { generation, latent, setting }));
+    state.study.asked = Some((generation, key));
 }
 
 /// What is said after the selected token, once the comparison that it is of is whole.
@@ -98,6 +117,21 @@ fn ask_comparison(state: &mut State, effects: &mut Vec<Effect>) {
     follow.waiting = true;
     follow.failed = false;
     follow.asked = Some((generation, target));
+}
+
+/// The second prompt follows the ratio as the first does.
+fn ask_beside(state: &mut State, effects: &mut Vec<Effect>) {
+    let target = state.target();
+    let Some(pair) = &mut state.pair else { return };
+    let target = pair.target(&target);
+    let before = pair.asked.as_ref().map(|(_, asked)| asked);
+    if before == Some(&target) || (pair.waiting && before.is_some_and(|before| before.prompt == target.prompt)) {
+        return;
+    }
+    let generation = state.follow.advance();
+    let (text, setting) = (target.prompt.to_string(), target.setting);
+    effects.push(Effect::Request(Request::Beside { generation, text, setting }));
+    (pair.asked, pair.waiting) = (Some((generation, target)), true);
 }
 
 fn ask_latent(state: &mut State, effects: &mut Vec<Effect>) {

@@ -56,6 +56,11 @@ pub fn typed(state: &mut State, event: KeyEvent) {
         Some(Overlay::Name { name, .. }) => edit(name, event.code, letter),
         Some(Overlay::WriteTo { folder, .. }) => edit_path(folder, event.code, letter),
         Some(Overlay::Ask { text, .. }) => edit_path(text, event.code, letter),
+        Some(Overlay::Generation(form)) => {
+            if let Some(text) = form.fields.get_mut(form.selected) {
+                edit(text, event.code, letter);
+            }
+        }
         Some(Overlay::Form(form)) => {
             if let Some(text) = form.selected.checked_sub(1).and_then(|at| form.fields.get_mut(at)) {
                 edit_path(text, event.code, letter);

@@ -22,6 +22,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         Screen::Explore => None,
         Screen::Latent => Some("latent"),
         Screen::Predictions => Some("predictions"),
+        Screen::Generation => Some("continued"),
         Screen::Metrics => Some("metrics"),
         Screen::Session => Some("session"),
         Screen::Log => Some("log"),

@@ -96,7 +96,9 @@ fn corpus(area: Rect, buffer: &mut Buffer, state: &State, page: Option<&LatentPa
         Some(page) => format!("on {} tokens", page.tokens),
         None => "on the corpus".into(),
     };
-    let inside = widgets::Panel::new(title, false).render(area, buffer, theme);
+    let stale = page.filter(|page| page.setting != state.setting());
+    let note = stale.map_or_else(String::new, |_| format!("pruned at {} is read when idle", state.setting().value()));
+    let inside = widgets::Panel::new(title, false).note(note).render(area, buffer, theme);
     let inside = skip(inside, 1);
     let Some(page) = page else { return };
     let muted = theme.style(Role::Muted);

@@ -6,6 +6,7 @@ mod figures;
 mod find;
 mod footer;
 mod form;
+mod generation;
 mod header;
 mod help;
 pub mod hit;
@@ -57,6 +58,7 @@ pub fn view(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Op
         Screen::Explore => cursor = explore::render(area, buffer, state, theme),
         Screen::Latent => latent::render(area, buffer, state, theme),
         Screen::Predictions => predictions::render(area, buffer, state, theme),
+        Screen::Generation => generation::render(area, buffer, state, theme),
         Screen::Metrics => metrics::render(area, buffer, state, theme),
         Screen::Session => session::render(area, buffer, state, theme),
         Screen::Log => log::render(area, buffer, state, theme),

@@ -98,7 +98,8 @@ pub struct Areas {
 
 impl Areas {
     pub fn new(area: Rect, state: &State) -> Self {
-        arrange(area, prompt::height(state, area.width, area.height), state.first_steps)
+        let strips = if state.pair.is_some() { 4 } else { 2 };
+        arrange(area, prompt::height(state, area.width, area.height), strips, state.first_steps)
     }
 
     /// A narrow screen gives the table's place and the lines under it to one of them: to the table while a session loads,
@@ -113,8 +114,8 @@ impl Areas {
     }
 }
 
-/// The explorer's parts in `area`; the prompt wants `prompt` lines inside its frame.
-fn arrange(area: Rect, prompt: u16, first_steps: bool) -> Areas {
+/// The explorer's parts in `area`; the prompt wants `prompt` lines inside its frame, the tokens so many strips.
+fn arrange(area: Rect, prompt: u16, strips: u16, first_steps: bool) -> Areas {
     let mut rest = area;
     let top = |height: u16, rest: &mut Rect| {
         let height = height.min(rest.height);
@@ -126,7 +127,7 @@ fn arrange(area: Rect, prompt: u16, first_steps: bool) -> Areas {
     let low = area.height < 22;
     let header = top(1, &mut rest);
     let prompt = top(prompt.min(if low { 1 } else { 5 }) + 2, &mut rest);
-    let tokens = top(2, &mut rest);
+    let tokens = top(if low { 2 } else { strips }, &mut rest);
     let footer = bottom(1, &mut rest);
     let status = bottom(1, &mut rest);
     let steps = if first_steps && area.height >= 24 { 3 } else { 0 };
@@ -187,7 +188,7 @@ mod tests {
         for width in (1..=290).step_by(7) {
             for height in 1..=60 {
                 let area = Rect::new(0, 0, width, height);
-                let a = arrange(area, 3, true);
+                let a = arrange(area, 3, 4, true);
                 let parts = [
                     a.header,
                     a.prompt,

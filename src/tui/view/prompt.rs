@@ -29,7 +29,7 @@ pub fn height(state: &State, width: u16, height: u16) -> u16 {
     }
     let most = if height >= 30 { 4 } else { 2 };
     let lines = Lines::new(state, width.saturating_sub(4));
-    (lines.rows.len() as u16).clamp(1, most)
+    (lines.rows.len() as u16).clamp(1, most) + u16::from(state.pair.is_some())
 }
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Option<Position> {
@@ -42,6 +42,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
     };
     let inside = widgets::Panel::new("prompt", focused).note(note).render(area, buffer, theme);
     let text = Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
+    let text = second(text, buffer, state, theme);
     if state.prompt.is_blank() {
         examples(text, buffer, state, theme, focused);
         return focused.then_some(text.as_position());
@@ -54,6 +55,21 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
     let (row, column) = (lines.cursor.0 - first, lines.cursor.1);
     let seen = focused && row < usize::from(text.height);
     seen.then(|| Position::new(text.x + (column as u16).min(text.width), text.y + row as u16))
+}
+
+/// The second prompt, in the last line where there is more than one; returns what is left for the first.
+fn second(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Rect {
+    let Some(pair) = state.pair.as_ref().filter(|_| area.height > 1) else { return area };
+    let last = line_at(area, area.height - 1);
+    let name = "2nd  ";
+    let room = usize::from(last.width).saturating_sub(name.len());
+    let text = safe::cut(&safe::line(&pair.text), room, theme.ascii);
+    put(
+        buffer,
+        last,
+        Line::from(vec![Span::styled(name, theme.style(Role::Key)), Span::styled(text, theme.style(Role::Muted))]),
+    );
+    Rect { height: area.height - 1, ..area }
 }
 
 fn examples(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme, focused: bool) {

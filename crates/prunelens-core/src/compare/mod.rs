@@ -1,5 +1,6 @@
 //! One prompt through every variant, as plain data: what the panels, `inspect` and the exports all show.
 
+mod align;
 mod apply;
 pub mod edited;
 pub mod figures;
@@ -13,6 +14,7 @@ pub mod variant;
 
 use std::{collections::HashMap, sync::Arc};
 
+pub use align::align;
 pub use apply::apply;
 pub use prompt::Prompt;
 pub use reader::Reader;

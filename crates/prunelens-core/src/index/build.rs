@@ -47,6 +47,11 @@ impl Indexing {
         Self { readers: Arc::default(), special: HashSet::new(), memory: 0, index }
     }
 
+    /// Whether everything was kept from before.
+    pub fn is_kept(&self) -> bool {
+        self.readers.is_empty()
+    }
+
     /// The next rows to be read; `None` once everything is, or as much as memory is granted for.
     pub fn next(&self) -> Option<Batch> {
         let rest = self.index.rows.get(self.index.read..)?;

@@ -51,6 +51,18 @@ impl Index {
         Self { rows, read: 0, tokens: 0, setting, starts: vec![0], variants: Default::default() }
     }
 
+    /// What another index says of the `pruned` variant, at its own setting, in the place of what is said here. False, and
+    /// nothing is changed, where it was not read over as many rows.
+    pub fn replace_pruned(&mut self, other: Self) -> bool {
+        let (mut other, pruned) = (other, Variant::Pruned as usize);
+        let same = other.read == self.read && other.tokens == self.tokens && other.variants[pruned].is_some();
+        if same {
+            self.variants[pruned] = other.variants[pruned].take();
+            self.setting = other.setting;
+        }
+        same
+    }
+
     /// What fires in a variant, if it is part of the session.
     pub fn fires(&self, variant: Variant) -> Option<&Fires> {
         self.variants[variant as usize].as_ref()

@@ -1,5 +1,7 @@
 //! What a session computes over its calibration text, kept in the cache under all that it is made from.
 
+use std::sync::Arc;
+
 use super::Session;
 use crate::{
     compare::Variant,
@@ -69,6 +71,18 @@ impl Session {
                 Ok(Indexing::new(readers, corpus, setting, special, self.spec.memory))
             }
         }
+    }
+
+    /// The `pruned` variant alone over the rows that an index was read from, at another setting; the whole index, where one
+    /// was kept at that setting.
+    pub fn indexing_pruned(&self, rows: &[Vec<u32>], setting: Setting, tick: Tick) -> Result<Indexing> {
+        let whole = self.indexing(setting, tick)?;
+        if whole.is_kept() {
+            return Ok(whole);
+        }
+        let readers = self.reader(Variant::Pruned, setting)?.into_iter().collect();
+        let special = self.tokenizer.specials();
+        Ok(Indexing::new(readers, Arc::new(rows.to_vec()), setting, special, self.spec.memory))
     }
 
     /// Keep an index for the next session of this kind.

@@ -9,6 +9,8 @@ pub enum Column {
     /// What it is called, in so many cells.
     Name(usize),
     Value(Variant),
+    /// In two prompts, and from the first to the second.
+    Pair(Variant),
     /// From original to pruned.
     Change,
     /// The latent's best match in `trained`.
@@ -21,6 +23,8 @@ impl Column {
     /// The longest name, its mark when rows are sorted by it, and a gap.
     pub const VALUE: usize = 10;
     pub const CHANGE: usize = 7;
+    /// A variant's name or its value in the first prompt, its value in the second, and the difference.
+    pub const PAIR: [usize; 3] = [9, 6, 7];
     /// What a match needs beside the digits of a number: gap, `#`, cosine and the mark of a mutual one.
     const MATCH: usize = 8;
     /// What a number needs beside its digits: marker, `#` and gap.
@@ -36,6 +40,7 @@ impl Column {
             Self::Latent => Self::LATENT + digits,
             Self::Name(cells) => cells,
             Self::Value(_) => Self::VALUE,
+            Self::Pair(_) => Self::PAIR.iter().sum(),
             Self::Change => Self::CHANGE,
             Self::Match => Self::MATCH + digits,
             Self::Path(cells) => 2 + cells,
@@ -66,11 +71,7 @@ pub fn columns(width: u16, variants: &[Variant], digits: usize, named: bool) -> 
         Column::Value(Variant::Transfer),
         Column::Path(Column::SHORT_PATH),
     ];
-    for column in expendable {
-        if used(&all) > width {
-            all.retain(|c| *c != column);
-        }
-    }
+    drop_to_fit(&mut all, &expendable, width, digits);
     // A wide table shows every step of the grid.
     if used(&all) + GRID - Column::SHORT_PATH <= width
         && let Some(Column::Path(cells)) = all.last_mut()
@@ -84,6 +85,23 @@ pub fn columns(width: u16, variants: &[Variant], digits: usize, named: bool) -> 
     all
 }
 
+/// Columns of two prompts.
+pub fn of_pair(width: u16, variants: &[Variant], digits: usize) -> Vec<Column> {
+    let mut all = vec![Column::Latent];
+    all.extend(Variant::ALL.into_iter().filter(|v| variants.contains(v)).map(Column::Pair));
+    let expendable = [Variant::Trained, Variant::Transfer].map(Column::Pair);
+    drop_to_fit(&mut all, &expendable, usize::from(width), digits);
+    all
+}
+
+fn drop_to_fit(all: &mut Vec<Column>, expendable: &[Column], width: usize, digits: usize) {
+    for column in expendable {
+        if all.iter().map(|c| c.width(digits)).sum::<usize>() > width {
+            all.retain(|c| c != column);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,8 +112,10 @@ mod tests {
             for variants in [&Variant::ALL[..], &Variant::ALL[..3], &Variant::ALL[..1]] {
                 for digits in [4, 6] {
                     let columns = columns(width, variants, digits, width % 2 == 0);
-                    let used: usize = columns.iter().map(|c| c.width(digits)).sum();
-                    assert!(used <= usize::from(width), "{width}: {columns:?}");
+                    for columns in [columns, of_pair(width, variants, digits)] {
+                        let used: usize = columns.iter().map(|c| c.width(digits)).sum();
+                        assert!(used <= usize::from(width), "{width}: {columns:?}");
+                    }
                 }
             }
         }
@@ -108,5 +128,7 @@ mod tests {
         assert!(columns(78, &Variant::ALL, digits(131_072), true).len() >= 7);
         // A screen 200 wide has room for names.
         assert_eq!(columns(132, &Variant::ALL, digits(2048), true)[1], Column::Name(42));
+        assert_eq!(of_pair(78, &Variant::ALL, digits(2048)).len(), 4, "both prompts in all variants of the one SAE");
+        assert_eq!(of_pair(118, &Variant::ALL, digits(2048)).len(), 5);
     }
 }

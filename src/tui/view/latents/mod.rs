@@ -2,7 +2,7 @@
 
 mod columns;
 
-use columns::{Column, columns, digits};
+use columns::{Column, columns, digits, of_pair};
 use prunelens_core::compare::Variant;
 use ratatui::{
     buffer::Buffer,
@@ -15,7 +15,7 @@ use crate::{
     safe,
     tui::{
         keys::action::{Action, Context},
-        state::{Cause, Change, Panel, Pointed, Row, Sort, State},
+        state::{Cause, Change, Pair, Panel, Pointed, Row, Sort, State, Target},
         theme::{Role, Theme},
         view::loading,
         widgets::{self, bars, format, line_at, put, skip},
@@ -43,7 +43,11 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let digits = digits(state.info.as_ref().map_or(0, |i| i.d_sae));
     let variants: Vec<Variant> = shown.comparison.views.iter().map(|v| v.variant).collect();
     let named = rows.iter().any(|row| state.called(row.latent).is_some());
-    let columns = columns(inside.width, &variants, digits, named);
+    let columns = match state.pair {
+        Some(_) => of_pair(inside.width, &variants, digits),
+        None => columns(inside.width, &variants, digits, named),
+    };
+    let target = state.target();
     let fresh = Variant::ALL.map(|variant| state.fresh(|target| shown.is_fresh(variant, target)));
     let paths_fresh = state.fresh(|target| shown.paths_fresh(target));
     put(buffer, inside, heads(&columns, digits, state, theme));
@@ -56,6 +60,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     for (at, row) in rows.iter().enumerate().skip(first).take(visible) {
         let line = line_at(body, (at - first) as u16);
         let drawing = Drawing {
+            pair: state.pair.as_ref(),
+            target: &target,
             name: state.called(row.latent),
             fresh,
             paths_fresh,
@@ -107,12 +113,23 @@ fn title(state: &State, theme: &Theme) -> String {
     let earlier = if state.shows_earlier_text() { ", of the earlier text" } else { "" };
     match token {
         _ if state.shown.is_none() => "latents".into(),
+        _ if state.table.whole && state.pair.is_some() => format!("latents, strongest of each prompt{earlier}"),
         _ if state.table.whole => format!("latents, strongest of the whole prompt{earlier}"),
         Some(token) => {
-            let piece = safe::cut(&safe::piece(&token.piece, theme.ascii), 24, theme.ascii);
-            format!("latents at {} {piece}{earlier}", state.token)
+            let short = |piece: &[u8]| safe::cut(&safe::piece(piece, theme.ascii), 24, theme.ascii);
+            format!("latents at {} {}{}{earlier}", state.token, short(&token.piece), beside(state, short))
         }
         None => "latents".into(),
+    }
+}
+
+/// The token of the second prompt that stands beside the selected one.
+fn beside(state: &State, short: impl Fn(&[u8]) -> String) -> String {
+    let Some(pair) = &state.pair else { return String::new() };
+    let Some(shown) = &pair.shown else { return ", the second prompt is being read".into() };
+    match pair.beside(state.token).and_then(|at| Some((at, shown.comparison.tokens.get(at)?))) {
+        Some((at, token)) => format!(" and at {at} {}", short(&token.piece)),
+        None => ", which has nothing beside it".into(),
     }
 }
 
@@ -142,19 +159,39 @@ fn heads(columns: &[Column], digits: usize, state: &State, theme: &Theme) -> Lin
         let text = if sorted { format!("{text}{down}") } else { text.to_owned() };
         Span::styled(format!("{text:>width$}"), style)
     };
-    let spans = columns.iter().map(|&column| match column {
-        Column::Latent => Span::styled(format!("  {:<w$}", "latent", w = column.width(digits) - 2), muted),
-        Column::Name(cells) => Span::styled(format!("{:<cells$}", "name"), muted),
-        Column::Value(v) => head(v.name(), Some(Sort::By(v)), Column::VALUE, theme.style(v)),
-        Column::Change => head(theme.symbol("Δ", "diff"), Some(Sort::Difference), Column::CHANGE, muted),
-        Column::Match => Span::styled(format!("  {:<w$}", "match", w = column.width(digits) - 2), muted),
-        Column::Path(cells) => Span::styled(format!("  {:<cells$}", "path"), muted),
-    });
-    Line::from_iter(spans)
+    let mut spans = Vec::new();
+    for &column in columns {
+        match column {
+            Column::Latent => {
+                spans.push(Span::styled(format!("  {:<w$}", "latent", w = column.width(digits) - 2), muted))
+            }
+            Column::Name(cells) => spans.push(Span::styled(format!("{:<cells$}", "name"), muted)),
+            Column::Value(v) => spans.push(head(v.name(), Some(Sort::By(v)), Column::VALUE, theme.style(v))),
+            Column::Pair(v) => {
+                let [first, second, between] = Column::PAIR;
+                let by = (v == Variant::Original).then_some(Sort::Difference);
+                spans.push(head(v.name(), Some(Sort::By(v)), first, theme.style(v)));
+                spans.push(Span::styled(format!("{:>second$}", "2nd"), theme.style(v)));
+                // A cell is left before the next variant's name.
+                spans.push(head(theme.symbol("Δ", "diff"), by, between - 1, muted));
+                spans.push(Span::raw(" "));
+            }
+            Column::Change => {
+                spans.push(head(theme.symbol("Δ", "diff"), Some(Sort::Difference), Column::CHANGE, muted))
+            }
+            Column::Match => {
+                spans.push(Span::styled(format!("  {:<w$}", "match", w = column.width(digits) - 2), muted))
+            }
+            Column::Path(cells) => spans.push(Span::styled(format!("  {:<cells$}", "path"), muted)),
+        }
+    }
+    Line::from(spans)
 }
 
 /// What the cells of one row need to know.
 struct Drawing<'a> {
+    pair: Option<&'a Pair>,
+    target: &'a Target,
     /// In the order of [`Variant::ALL`].
     fresh: [bool; 4],
     paths_fresh: bool,
@@ -181,7 +218,11 @@ impl Drawing<'_> {
                     ));
                 }
                 Column::Name(cells) => spans.push(self.name(cells)),
-                Column::Value(variant) => spans.push(self.value(row, variant)),
+                Column::Value(variant) => {
+                    let style = |role| self.style(variant, role);
+                    spans.push(self.value(row.value(variant), Column::VALUE, style));
+                }
+                Column::Pair(variant) => self.pair(row, variant, &mut spans),
                 Column::Change => spans.push(self.change(row)),
                 Column::Match => spans.push(self.matched(row)),
                 Column::Path(cells) => self.path(row, cells, &mut spans),
@@ -207,13 +248,31 @@ impl Drawing<'_> {
         Span::styled(format!("{text}{pad}"), self.theme.style(role))
     }
 
-    fn value(&self, row: &Row, variant: Variant) -> Span<'static> {
-        let (text, role) = match row.value(variant) {
+    fn value(&self, value: Option<f32>, width: usize, style: impl Fn(Role) -> Style) -> Span<'static> {
+        let (text, role) = match value {
             None => ("-".to_owned(), Role::Muted),
             Some(v) if v > 0.0 => (format::activation(v), Role::Text),
             Some(_) => (self.theme.symbol("·", ".").to_owned(), Role::Muted),
         };
-        Span::styled(format!("{text:>w$}", w = Column::VALUE), self.style(variant, role))
+        Span::styled(format!("{text:>width$}"), style(role))
+    }
+
+    /// In the first prompt, in the second, and from the one to the other.
+    fn pair(&self, row: &Row, variant: Variant, spans: &mut Vec<Span<'static>>) {
+        let [first, second, between] = Column::PAIR;
+        let fresh = self.pair.is_some_and(|pair| {
+            pair.shown.as_ref().is_some_and(|shown| shown.is_fresh(variant, &pair.target(self.target)))
+        });
+        let of_second = |role| self.theme.style(if fresh { role } else { Role::Old });
+        spans.push(self.value(row.value(variant), first, |role| self.style(variant, role)));
+        spans.push(self.value(row.second.and_then(|values| values[variant as usize]), second, of_second));
+        let (text, role) = match row.between(variant) {
+            Some(d) if d > 0.0 => (format!("{}{}", self.theme.symbol("▲", "+"), format::activation(d)), Role::Gain),
+            Some(d) if d < 0.0 => (format!("{}{}", self.theme.symbol("▼", "-"), format::activation(-d)), Role::Loss),
+            _ => (String::new(), Role::Muted),
+        };
+        let style = if fresh { self.style(variant, role) } else { of_second(role) };
+        spans.push(Span::styled(format!("{text:>between$}"), style));
     }
 
     fn change(&self, row: &Row) -> Span<'static> {
