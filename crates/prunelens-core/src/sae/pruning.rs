@@ -156,7 +156,7 @@ impl Sae {
         };
         let width = self.d_in();
         let Some(pruning) = pruning.filter(|pruning| !pruning.is_untouched(self)) else {
-            return Ok(with_f32(tensor, |weight| run(Matrix { weight, kept: Kept::All, basis: None, width }))?);
+            return with_f32(tensor, |weight| run(Matrix { weight, kept: Kept::All, basis: None, width }));
         };
         let plan = pruning.order.plan(side);
         if let Plan::Factors(factors) = plan {
@@ -169,7 +169,7 @@ impl Sae {
             (_, Some(ranking)) => Kept::From(ranking, plan.cut(pruning.at)),
             (_, None) => Kept::All,
         };
-        Ok(with_f32(tensor, |weight| run(Matrix { weight, kept, basis: None, width }))?)
+        with_f32(tensor, |weight| run(Matrix { weight, kept, basis: None, width }))
     }
 
     /// A latent's row of one of the matrices as a setting leaves it.
