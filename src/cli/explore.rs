@@ -4,7 +4,7 @@ use std::fs;
 
 use clap::Args;
 use prunelens_core::error::{Error, Result};
-use prunelens_metrics::{FAMILIES, Store};
+use prunelens_metrics::{JOBS, Store};
 
 use super::setup;
 use crate::{
@@ -38,7 +38,7 @@ pub fn run(args: &ExploreArgs) -> Result<()> {
         state_folder: folders.map(|folders| folders.state),
     };
     let store = options.state_folder.clone().map(Store::new);
-    tui::run(engine::start_with(engine::Options { families: FAMILIES, store })?, options)
+    tui::run(engine::start_with(engine::Options { families: JOBS, store })?, options)
 }
 
 /// Default keys, changed by the user's own file if there is one.
