@@ -5,6 +5,7 @@ pub mod kernels;
 mod knobs;
 mod report;
 mod shape;
+mod train;
 
 use std::{
     io::Write,
@@ -63,6 +64,8 @@ pub struct Options {
     pub d_sae: Vec<usize>,
     /// Leave out the pruning of a whole model.
     pub no_wanda: bool,
+    /// Time the training of SAEs instead of the explorer's steps.
+    pub train: bool,
     /// Tokens of the prompt.
     pub tokens: Option<usize>,
     /// One JSON object for each number of latents instead of a table.
@@ -88,6 +91,11 @@ pub fn run(
         let started = Instant::now();
         let session = session()?;
         let load_s = started.elapsed().as_secs_f64();
+        if options.train {
+            let mut report = Report::new(out, options.json);
+            train_session(&session, &mut report, tick)?;
+            return verdict(report.end()?);
+        }
         let subject = from_session(&session, n_tokens)?;
         let mut report = Report::new(out, options.json);
         measure(&subject, first_frame_ms, Some(load_s), &mut report, tick)?;
@@ -105,7 +113,9 @@ pub fn run(
         if at > 0 {
             report.line("")?;
         }
-        if let Some(subject) = report.made(&format!("sae_{d_sae}"), || models.subject(*d_sae, tick))? {
+        if options.train {
+            models.train(*d_sae, &mut report, tick)?;
+        } else if let Some(subject) = report.made(&format!("sae_{d_sae}"), || models.subject(*d_sae, tick))? {
             measure(&subject, first_frame_ms.filter(|_| at == 0), None, &mut report, tick)?;
             // Of the model alone: once is enough.
             if at == 0 && !models.original.device.is_cpu() && !options.no_wanda {
@@ -169,6 +179,18 @@ impl Shaped {
         Ok(Self { name: name.into(), original, pruned, hook, tokens, x })
     }
 
+    /// SAEs of so many latents trained on it.
+    fn train(&self, d_sae: usize, report: &mut Report, tick: Tick) -> Result<()> {
+        let name = format!("{}, random weights", self.name);
+        describe_training(&name, &self.pruned, self.hook, d_sae, report)?;
+        let context = TRAIN_CONTEXT.min(self.pruned.config.n_ctx);
+        let vocab = self.pruned.config.d_vocab as u32;
+        let mut rng = StdRng::seed_from_u64(17);
+        let rows: Vec<Vec<u32>> =
+            (0..8192 / context).map(|_| (0..context).map(|_| rng.random_range(1..vocab)).collect()).collect();
+        train::measure(&self.pruned, self.hook, &Default::default(), &rows, d_sae, report, tick)
+    }
+
     /// With SAEs of so many latents.
     fn subject(&self, d_sae: usize, tick: Tick) -> Result<Subject> {
         let Self { original, pruned, hook, .. } = self;
@@ -193,6 +215,30 @@ impl Shaped {
             special: std::iter::once(0).collect(),
         })
     }
+}
+
+/// Tokens in a row that SAEs are trained on.
+const TRAIN_CONTEXT: usize = 256;
+
+/// An SAE as wide as the session's, trained where that reads.
+fn train_session(session: &Session, report: &mut Report, tick: Tick) -> Result<()> {
+    let (model, hook, d_sae) = (&session.pruned, session.hook, session.sae.d_sae());
+    describe_training(&format!("{} ({})", model.name, session.compression), model, hook, d_sae, report)?;
+    let context = TRAIN_CONTEXT.min(model.config.n_ctx);
+    let texts = prunelens_core::demo::held_out()?;
+    let rows =
+        prunelens_core::data::rows(&session.tokenizer, texts.iter().map(String::as_str), context, session.spec.bos)?;
+    train::measure(model, hook, &session.tokenizer.specials(), &rows, d_sae, report, tick)
+}
+
+fn describe_training(on: &str, model: &Model, hook: HookPoint, d_sae: usize, report: &mut Report) -> Result<()> {
+    report.figure("on", on)?;
+    report.figure("device", format!("{:?}", model.device.location()).to_lowercase())?;
+    report.figure("threads", rayon::current_num_threads())?;
+    report.figure("dtype", model.dtype.as_str())?;
+    report.figure("d_model", model.config.d_model)?;
+    report.figure("d_sae", d_sae)?;
+    report.figure("hook", hook.to_string())
 }
 
 fn from_session(session: &Session, n_tokens: usize) -> Result<Subject> {

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use clap::Args;
 use prunelens_core::error::{Error, Result};
-use prunelens_metrics::{FAMILIES, Store};
+use prunelens_metrics::{JOBS, Store};
 
 use super::setup::{self, Viewed};
 use crate::{
@@ -55,7 +55,7 @@ pub fn open(args: &ExploreArgs, tour: Option<bool>) -> Result<()> {
         state_folder: folders.map(|folders| folders.state),
     };
     let store = options.state_folder.clone().map(Store::new);
-    tui::run(engine::start_with(engine::Options { families: FAMILIES, store })?, options)
+    tui::run(engine::start_with(engine::Options { families: JOBS, store })?, options)
 }
 
 /// Default keys, changed by the user's own file if there is one.

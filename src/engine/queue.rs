@@ -1,7 +1,7 @@
 //! The engine's jobs: one at a time in their order, the others waiting, paused, or finished with nowhere to put results.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -60,11 +60,13 @@ pub struct Queue {
     entries: Vec<Entry>,
     /// The one that is under way goes on until it is over or paused, wherever it stands.
     current: Option<JobId>,
+    /// Folder of an SAE that a job has trained and the session has yet to take up.
+    trained: Option<PathBuf>,
 }
 
 impl Queue {
     pub fn new(families: &'static [Family], store: Option<Store>, reports: UnboundedSender<Report>) -> Self {
-        Self { families, store, reports, entries: Vec::new(), current: None }
+        Self { families, store, reports, entries: Vec::new(), current: None, trained: None }
     }
 
     fn send(&self, report: Report) {
@@ -96,6 +98,11 @@ impl Queue {
 
     pub fn has_work(&self) -> bool {
         self.next().is_some()
+    }
+
+    /// The SAE that a job has trained since this was last asked.
+    pub fn take_trained(&mut self) -> Option<PathBuf> {
+        self.trained.take()
     }
 
     /// What is known of earlier: interrupted jobs of this session, and finished runs.
@@ -390,6 +397,7 @@ impl Queue {
             }
         };
         let key = entry.spec.family(self.families).map(|family| fingerprint::of_job(family, &entry.spec, session));
+        self.trained = job.trained().map(Path::to_path_buf);
         let run = Run::now(entry.spec.clone(), runs::label(session), seconds, job.table(), job.details())
             .written(files.clone(), key.unwrap_or_default());
         let forgotten = self.entries.remove(at).keeper.map_or(Ok(()), Keeper::forget);

@@ -22,6 +22,8 @@ pub enum Report {
     Loading(Progress),
     /// The session is ready for requests.
     Ready(Arc<SessionInfo>),
+    /// The session has another `trained` variant from now on; what was asked of it before is void.
+    Joined(Arc<SessionInfo>),
     /// Loading failed; the engine waits for another `Load`.
     LoadFailed(String),
     /// A comparison, possibly with parts still missing (they follow under the same generation).

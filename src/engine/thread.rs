@@ -12,10 +12,10 @@ use prunelens_core::{
     compare::{Prompt, matching::Matching},
     demo,
     error::{Error, Result},
-    sae::{Criterion, Sae},
+    sae::{Criterion, Sae, formats},
     session::{Session, SessionSpec, Source},
 };
-use prunelens_metrics::{FAMILIES, Family, Param, Store};
+use prunelens_metrics::{Family, JOBS, Param, Store};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{
@@ -32,7 +32,7 @@ pub struct Options {
 
 /// Start an engine that keeps nothing; it waits for a `Load`.
 pub fn start() -> Result<EngineHandle> {
-    start_with(Options { families: FAMILIES, store: None })
+    start_with(Options { families: JOBS, store: None })
 }
 
 /// Start the engine; it waits for a `Load`.
@@ -115,6 +115,7 @@ impl Engine {
             }
             if let Some(live) = self.live.as_mut().filter(|_| self.queue.has_work()) {
                 self.queue.step(live, &self.mailbox);
+                self.take_up_trained();
             } else if let Some(task) = self.background.pop_front() {
                 self.quiet(task);
             } else if self.live.as_ref().is_some_and(|live| live.wants_index().is_some()) {
@@ -128,8 +129,53 @@ impl Engine {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Load(spec) => self.load(&spec),
-            command => self.queue.obey(command, self.live.as_ref().map(|live| &*live.jobs)),
+            command => {
+                self.queue.obey(command, self.live.as_ref().map(|live| &*live.jobs));
+                self.take_up_trained();
+            }
         }
+    }
+
+    /// An SAE that a job has trained is the session's `trained` variant from now on.
+    fn take_up_trained(&mut self) {
+        let (Some(folder), Some(live)) = (self.queue.take_trained(), &self.live) else { return };
+        let joined = formats::load(&folder).and_then(|sae| {
+            let sae = Arc::new(sae);
+            let session = live.session.with_trained(sae.clone(), &folder)?;
+            let jobs = match Arc::ptr_eq(&live.session, &live.jobs) {
+                true => None,
+                false => Some(live.jobs.with_trained(sae, &folder)?),
+            };
+            Ok((describe(&session, self.families)?, jobs, session))
+        });
+        match joined {
+            Ok((info, jobs, session)) => self.begin(session, jobs, Report::Joined, info),
+            Err(error) => {
+                let text = format!("{} is trained, but cannot join the session: {error}", folder.display());
+                self.send(Report::Warning(text));
+            }
+        }
+    }
+
+    /// Answer about this session from now on, and tell what it is.
+    fn begin(
+        &mut self,
+        session: Session,
+        jobs: Option<Session>,
+        report: fn(Arc<SessionInfo>) -> Report,
+        info: SessionInfo,
+    ) {
+        let (quick, session) = (quick_to_match(&session), Arc::new(session));
+        let jobs = jobs.map_or_else(|| session.clone(), Arc::new);
+        self.live = Some(Live::new(session, jobs, self.mailbox.clone(), self.reports.clone(), self.families));
+        self.background.clear();
+        self.background.extend([Background::Match, Background::Index]);
+        if quick {
+            // Small dictionaries are matched before anything is shown of them.
+            self.background.pop_front();
+            self.quiet(Background::Match);
+        }
+        self.send(report(Arc::new(info)));
     }
 
     fn load(&mut self, spec: &SessionSpec) {
@@ -159,16 +205,7 @@ impl Engine {
         .and_then(|session| Ok((describe(&session, families)?, for_jobs(&session)?, session)));
         match loaded {
             Ok((info, jobs, session)) => {
-                let (quick, session) = (quick_to_match(&session), Arc::new(session));
-                let jobs = jobs.map_or_else(|| session.clone(), Arc::new);
-                self.live = Some(Live::new(session, jobs, self.mailbox.clone(), self.reports.clone(), self.families));
-                self.background.extend([Background::Match, Background::Index]);
-                if quick {
-                    // Small dictionaries are matched before anything is shown of them.
-                    self.background.pop_front();
-                    self.quiet(Background::Match);
-                }
-                self.send(Report::Ready(Arc::new(info)));
+                self.begin(session, jobs, Report::Ready, info);
                 if let Some(live) = &self.live {
                     self.queue.recall(&live.jobs);
                 }

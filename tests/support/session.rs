@@ -84,9 +84,11 @@ fn families() -> Vec<FamilyInfo> {
         param("text", "Text or tokens to measure on", Kind::Path, ""),
     ];
     let sweep = vec![param("ratios", "Ratios to prune to, with commas between", Kind::Ratios, "0,0.25,0.5,0.75")];
+    let train = vec![param("tokens", "Tokens to train on", Kind::Count { least: 1, most: 1 << 40 }, "200000")];
     vec![
         FamilyInfo { name: "core", title: "Reconstruction, sparsity, and what predictions lose", params: core },
         FamilyInfo { name: "sweep", title: "Loss against the ratio", params: sweep },
+        FamilyInfo { name: "train", title: "An SAE on the pruned model", params: train },
     ]
 }
 

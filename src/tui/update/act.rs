@@ -114,6 +114,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::PageDown => scroll(state, PAGE as isize),
         A::Accept => accept(state, effects),
         A::Measure => jobs::open_form(state),
+        A::Train => jobs::open_training(state),
         A::Metrics => state.open(Screen::Metrics),
         A::PauseJob => jobs::pause(state, effects),
         A::ResumeJob => jobs::resume(state, effects),

@@ -28,6 +28,11 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
             effects.push(Effect::RecallNames(info.sae_digest.clone()));
             ready(state, info);
         }
+        Report::Joined(info) => {
+            state.names.clear();
+            effects.push(Effect::RecallNames(info.sae_digest.clone()));
+            joined(state, info);
+        }
         Report::LoadFailed(message) => {
             // The screen itself says it.
             state.log.push(state.now, Level::Error, message.clone());
@@ -136,6 +141,19 @@ fn ready(state: &mut State, info: Arc<SessionInfo>) {
     if let Some(view) = state.opening.take() {
         super::resume::begin(state, view);
     }
+}
+
+/// The session has a new `trained` variant: what is on screen stays until its new answer comes, ratio and prompt too.
+fn joined(state: &mut State, info: Arc<SessionInfo>) {
+    state.memory = info.memory.clone();
+    state.info = Some(info);
+    state.indexing = true;
+    state.study = Study { beside: state.study.beside, ..Study::default() };
+    // Everything is asked anew.
+    (state.follow.asked, state.follow.waiting) = (None, false);
+    (state.follow.latent, state.follow.latent_waiting) = (None, false);
+    let text = "the SAE that was trained is the variant `trained` of this session from now on";
+    state.log.push(state.now, Level::Info, text);
 }
 
 fn failed(state: &mut State, generation: u64, message: String) {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use prunelens_metrics::{Metric, train::TrainJob};
+
 use crate::{
     engine::{Command, JobId, JobState},
     tui::{
@@ -15,10 +17,21 @@ pub fn open_form(state: &mut State) {
     if !super::ready(state) {
         return;
     }
+    let last = state.jobs.last().map(|job| job.spec.family.clone());
+    show_form(state, last.as_deref());
+}
+
+/// The form of a training.
+pub fn open_training(state: &mut State) {
+    if super::ready(state) {
+        show_form(state, Some(TrainJob::NAME));
+    }
+}
+
+fn show_form(state: &mut State, family: Option<&str>) {
     state.open(Screen::Metrics);
     let Some(info) = &state.info else { return };
-    let last = state.jobs.last().map(|job| job.spec.family.as_str());
-    let family = info.families.iter().position(|f| Some(f.name) == last).unwrap_or(0);
+    let family = info.families.iter().position(|f| Some(f.name) == family).unwrap_or(0);
     state.overlay = Form::new(family, info, &state.knobs).map(Overlay::Form);
 }
 

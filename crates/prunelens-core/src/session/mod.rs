@@ -6,7 +6,10 @@ mod kept;
 pub mod models;
 pub mod spec;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use candle_core::Device;
 
@@ -168,6 +171,21 @@ impl Session {
             digest: self.digest.clone(),
         };
         Self::new(&SessionSpec { hook: None, ..self.spec.clone() }, models, sae, trained)
+    }
+
+    /// The same with another SAE trained on the pruned model, which lies in `folder`. Ranks stay.
+    pub fn with_trained(&self, trained: Arc<Sae>, folder: &Path) -> Result<Self> {
+        if trained.config.hook != self.hook {
+            return Err(Error::invalid(format!(
+                "the trained SAE {} reads {}, the session's {}; they must share a hook",
+                trained.config.name, trained.config.hook, self.hook
+            )));
+        }
+        let mut session = self.clone();
+        session.trained = Some(place(trained, &*self.original.ops)?);
+        session.spec.trained_sae = Some(Source::Path(folder.to_path_buf()));
+        session.unpruned(Variant::Trained)?;
+        Ok(session)
     }
 
     /// The same on another device: models and SAEs are copied, ranks are made anew there when they are asked for.
