@@ -283,7 +283,7 @@ fn colours_of_explore() {
 fn other_knobs_say_what_they_turn() {
     let mut session = Session::explored();
     for knob in ["bits", "rank", "latents"] {
-        session.keys("a");
+        session.keys("C");
         session.answer(Part::All);
         insta::assert_snapshot!(format!("knob_{knob}"), screen(&session.state, 120, 36, &dark()));
     }

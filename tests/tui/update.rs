@@ -125,7 +125,7 @@ fn the_ratio_has_bounds_and_comes_back_exactly() {
 fn each_knob_has_its_steps_and_keeps_its_place() {
     let mut session = Session::explored();
     let words = |session: &Session| session.state.setting().to_string();
-    session.keys("a");
+    session.keys("C");
     assert_eq!((words(&session), ratios(&session)), ("4 bits".into(), vec![4.0]));
     session.answer(Part::All);
     // A bit a step, coarse or fine, to the ends and back.
@@ -138,15 +138,15 @@ fn each_knob_has_its_steps_and_keeps_its_place() {
     // Nothing is ranked: the criterion is said to be of no account, and stays.
     session.keys("c");
     assert!(session.state.log.entries.last().unwrap().text.contains("bits has no criterion"));
-    session.keys("a]");
+    session.keys("C]");
     assert_eq!(words(&session), "rank 59");
     session.keys("[");
     assert_eq!(words(&session), "rank 64");
-    session.keys("ac");
+    session.keys("Cc");
     assert_eq!(words(&session), "0.25 of latents paper");
-    session.keys("a");
+    session.keys("C");
     assert_eq!(words(&session), "0.25 paper");
-    session.keys("a");
+    session.keys("C");
     assert_eq!(words(&session), "8 bits");
 }
 
