@@ -105,11 +105,11 @@ fn train_in_pieces(
         match attempt(wanted, model, hooks, folder.path(), stop, cache) {
             Ok(trained) => {
                 assert!(piece > 2, "only {piece} interruptions");
-                for at in 0..wanted.len() {
+                for (at, trained) in trained.iter().enumerate() {
                     // One line a step, of each step one, whatever came in between.
                     let steps: Vec<u64> =
                         curve::read(&folder.path().join(at.to_string())).iter().map(|r| r.step).collect();
-                    let last = trained[at].as_ref().unwrap().1.step;
+                    let last = trained.as_ref().unwrap().1.step;
                     assert_eq!(steps, (1..=last).collect::<Vec<_>>());
                 }
                 return states(trained);

@@ -29,8 +29,8 @@ fn worst(screen: &mut Screen) -> usize {
     let mut worst = 0;
     let mut look = |typed: &[usize], screen: &Screen| {
         let now = seen(&screen.text());
-        for at in typed.iter().take(now).skip(shown) {
-            worst = worst.max(screen.sent.len() - at);
+        for before in typed.iter().take(now).skip(shown) {
+            worst = worst.max(screen.sent.len() - before);
         }
         shown = shown.max(now);
         shown

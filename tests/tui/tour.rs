@@ -41,9 +41,9 @@ fn ten_steps_are_done_with_the_keys_they_name() {
 #[test]
 fn the_box_fits_everywhere_and_is_put_away() {
     let mut session = Session::explored();
-    for (at, step) in STEPS.iter().enumerate() {
-        session.state.tour = Some(Tour::at(at));
-        let title = format!("tour {} of 10: {}", at + 1, step.title);
+    for (step, told) in STEPS.iter().enumerate() {
+        session.state.tour = Some(Tour::at(step));
+        let title = format!("tour {} of 10: {}", step + 1, told.title);
         for (width, height) in [(120, 36), (80, 24), (60, 16)] {
             let screen = crate::snapshots::screen(&session.state, width, height, &dark());
             assert!(screen.contains(&title), "{screen}");

@@ -74,10 +74,11 @@ pub fn beside(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     // What was said last stays a moment, and dimmed until the new is there.
     let fresh = current.is_some() || state.fresh(|now| earlier_holds(state, now));
     let note = if current.is_some() || !state.study.waiting { "" } else { widgets::spinner(state.spin(), theme.ascii) };
-    let panel = widgets::Panel::new("what comes next", false).note(note);
-    let inside = skip(panel.render(area, buffer, theme), 1);
-    let Some(predictions) = current.or(earlier) else { return };
-    let edited = predictions.list.iter().any(|p| matches!(p.of, Speaker::Edited(_)));
+    let predictions = current.or(earlier);
+    let edited = predictions.is_some_and(|all| all.list.iter().any(|p| matches!(p.of, Speaker::Edited(_))));
+    let title = if edited { "what comes next: both models, then with the edits" } else { "what comes next" };
+    let inside = skip(widgets::Panel::new(title, false).note(note).render(area, buffer, theme), 1);
+    let Some(predictions) = predictions else { return };
     let shown = |p: &&Prediction| match p.of {
         Speaker::Model(_) => true,
         Speaker::Spliced(variant) => !edited && variant == Variant::Pruned,

@@ -52,8 +52,10 @@ pub fn whole(example: &Example, most: f32, width: usize, fresh: bool, theme: &Th
     let room = width.saturating_sub(value.len()).max(1);
     let mut lines = vec![vec![Span::styled(value.clone(), style(Role::Muted))]];
     let mut used = 0;
-    for (text, style) in &pieces {
-        for word in text.split_word_bounds() {
+    for (at, (text, style)) in pieces.iter().enumerate() {
+        // The token is one word, its space included.
+        let words: Vec<&str> = if at == 1 { vec![text.as_str()] } else { text.split_word_bounds().collect() };
+        for word in words {
             // Words stay whole where they fit into a line at all.
             let whole = safe::width(word) <= room;
             let parts: Vec<&str> = if whole { vec![word] } else { word.graphemes(true).collect() };

@@ -94,7 +94,7 @@ mod tests {
     fn what_comes_after_a_checkpoint_is_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let mut curve = Curve::open(folder.path(), 0).unwrap();
-        [2, 4, 6].map(|step| curve.add(&report(step)).unwrap());
+        [2, 4, 6].into_iter().for_each(|step| curve.add(&report(step)).unwrap());
         // A line that a killed process left half written.
         curve.file.write_all(b"{\"step\": 8, \"tok").unwrap();
         assert_eq!(read(folder.path()), [2, 4, 6].map(report));
