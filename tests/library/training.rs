@@ -14,8 +14,8 @@ use crate::{queue::Engine, support::Place};
 
 const FOLDER: &str = "results/saes/blocks.1.hook_resid_post-topk4-64";
 
-fn job() -> JobSpec {
-    let numbers = [("tokens", 6000.0), ("d_sae", 64.0), ("active", 4.0), ("batch", 256.0), ("context", 64.0)];
+fn job(tokens: f64) -> JobSpec {
+    let numbers = [("tokens", tokens), ("d_sae", 64.0), ("active", 4.0), ("batch", 256.0), ("context", 64.0)];
     numbers.into_iter().fold(JobSpec::new("train"), |job, (name, value)| job.with(name, ParamValue::Number(value)))
 }
 
@@ -32,7 +32,7 @@ fn joined(engine: &mut Engine) -> Vec<Variant> {
 fn what_is_trained_joins_the_session() {
     let place = Place::new();
     let mut engine = Engine::with(&place, JOBS);
-    engine.start_job(1, job());
+    engine.start_job(1, job(6000.0));
     assert!(joined(&mut engine).contains(&Variant::Trained), "without a restart");
     let sae = formats::load(&place.path(FOLDER)).unwrap();
     assert_eq!((sae.config.d_sae, sae.config.hook.to_string()), (64, "blocks.1.hook_resid_post".into()));
@@ -55,24 +55,27 @@ fn what_is_trained_joins_the_session() {
     assert_eq!(variants, Variant::ALL);
 
     // The same once more has a folder of its own.
-    engine.start_job(2, job());
+    engine.start_job(2, job(6000.0));
     joined(&mut engine);
     let [first, second] =
         ["", "-2"].map(|end| fs::read(place.path(&format!("{FOLDER}{end}/sae_weights.safetensors"))).unwrap());
     assert_eq!(first, second);
 }
 
+/// Long enough for a command to come in between.
+const LONG: f64 = 60_000.0;
+
 #[test]
 fn a_training_that_is_broken_off_ends_with_the_same_bits() {
     let whole = Place::new();
     let mut engine = Engine::with(&whole, JOBS);
-    engine.start_job(1, job());
+    engine.start_job(1, job(LONG));
     joined(&mut engine);
 
     let broken = Place::new();
-    for least in [1000, 3500] {
+    for least in [2000, 9000] {
         let mut engine = Engine::with(&broken, JOBS);
-        engine.start_job(1, job());
+        engine.start_job(1, job(LONG));
         engine.until(|report| match report {
             Report::Job { state: JobState::Running { done, .. }, .. } => (*done >= least).then_some(()),
             _ => None,
@@ -80,7 +83,7 @@ fn a_training_that_is_broken_off_ends_with_the_same_bits() {
         assert!(!engine.quit().iter().any(|report| matches!(report, Report::Joined(_))), "too fast to be broken off");
     }
     let mut engine = Engine::with(&broken, JOBS);
-    engine.start_job(1, job());
+    engine.start_job(1, job(LONG));
     joined(&mut engine);
     let [whole, broken] = [&whole, &broken].map(|place| place.path(FOLDER));
     let weights = |folder: &std::path::Path| fs::read(folder.join("sae_weights.safetensors")).unwrap();

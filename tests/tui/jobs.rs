@@ -394,7 +394,9 @@ fn curves_of_a_marked_run_are_laid_over_the_chosen_one() {
     session.report(Report::Runs { runs: Arc::new(vec![of(0.5), of(0.9)]), now: NOW });
     session.keys("Mb<down>");
     let at = session.state.views().iter().position(|view| matches!(view, View::Detail(_))).unwrap();
-    (0..at).for_each(|_| drop(session.keys("<right>")));
+    (0..at).for_each(|_| {
+        session.keys("<right>");
+    });
     let text = screen(&session, 120, 36);
     assert!(text.contains("this run") && text.contains("marked: this run"), "{text}");
 }
