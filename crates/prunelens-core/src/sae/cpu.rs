@@ -33,6 +33,16 @@ impl Dictionary for Sae {
         Ok(Encoded { latents, undo })
     }
 
+    fn encode_at(&self, x: &Tensor, order: &Arc<Order>, ratios: &[f64]) -> Result<Vec<Latents>> {
+        let (x, _) = self.process_input(x)?;
+        let cuts: Vec<u32> = ratios.iter().map(|ratio| order.enc.cut(*ratio)).collect();
+        let scales = self.scales(order, ratios)?;
+        let ranks = order.enc.host()?;
+        let mut all = self.with_encoder(None, |encoder| encoder.encode_at(&x, ranks, &cuts, scales.as_deref()))?;
+        all.iter_mut().for_each(|latents| self.activation.finish(latents, &self.b_enc));
+        Ok(all)
+    }
+
     fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
         // Dense pre-activations are wide: a few positions at a time.
         let (input, mut squares) = (self.process_input(x)?.0, vec![0.0; self.d_sae()]);
@@ -45,13 +55,9 @@ impl Dictionary for Sae {
     fn grid(&self, order: &Arc<Order>, x: &Tensor, wanted: &Latents) -> Result<Grid> {
         let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc.cut(grid_ratio(step)));
         let (input, _) = self.process_input(x)?;
-        let mut scales = Vec::new();
-        for step in 0..if self.activation.rescales() { STEPS } else { 0 } {
-            let pruning = Pruning { order: order.clone(), ratio: grid_ratio(step) };
-            scales.extend(self.decoder_norms(Some(&pruning))?.unwrap_or_default());
-        }
-        let (scales, ranks) = ((!scales.is_empty()).then_some(scales.as_slice()), order.enc.host()?);
-        self.with_encoder(None, |encoder| encoder.grid(&input, wanted, ranks, &cuts, scales))
+        let ratios: [f64; STEPS] = std::array::from_fn(grid_ratio);
+        let (scales, ranks) = (self.scales(order, &ratios)?, order.enc.host()?);
+        self.with_encoder(None, |encoder| encoder.grid(&input, wanted, ranks, &cuts, scales.as_deref()))
     }
 
     fn decode(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor> {
@@ -77,5 +83,19 @@ impl Dictionary for Sae {
             (Some(n), Group::Column) => ranks::ranks(rows, cols, group, |r, c| w[r * cols + c].abs() * n[r]),
         })?;
         Ok(Ranked::on_host(ranks, group.len(rows, cols)))
+    }
+}
+
+impl Sae {
+    /// Factors on pre-activations at each ratio, `[ratios][d_sae]`, where there are any.
+    fn scales(&self, order: &Arc<Order>, ratios: &[f64]) -> Result<Option<Vec<f32>>> {
+        if !self.activation.rescales() {
+            return Ok(None);
+        }
+        let mut scales = Vec::with_capacity(ratios.len() * self.d_sae());
+        for &ratio in ratios {
+            scales.extend(self.decoder_norms(Some(&Pruning { order: order.clone(), ratio }))?.unwrap_or_default());
+        }
+        Ok(Some(scales))
     }
 }

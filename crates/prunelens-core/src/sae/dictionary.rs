@@ -40,6 +40,12 @@ pub trait Dictionary: Send + Sync + fmt::Debug {
     /// Latents of activations `[n, d_in]`, with the SAE pruned if asked.
     fn encode(&self, x: &Tensor, pruning: Option<&Pruning>) -> Result<Encoded>;
 
+    /// The same with the SAE pruned at each of these ratios, which ascend.
+    fn encode_at(&self, x: &Tensor, order: &Arc<Order>, ratios: &[f64]) -> Result<Vec<Latents>> {
+        let at = |&ratio: &f64| Ok(self.encode(x, Some(&Pruning { order: order.clone(), ratio }))?.latents);
+        ratios.iter().map(at).collect()
+    }
+
     /// Sum over positions of the square of each pre-activation, of activations `[n, d_in]`.
     fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>>;
 

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     AtlasOptions, Fate, RATIOS, Spec, columns, files,
-    options::{PARAMS, cost},
+    options::{PARAMS, cost, default_traced},
     read::Batch,
     readers::Readers,
     summary,
@@ -97,6 +97,7 @@ impl Metric for AtlasJob {
             criterion: options.criterion.unwrap_or(session.spec.criterion),
             batch,
             context: core.context_size,
+            traced: options.importance_rows.unwrap_or(default_traced(core.context_size)).min(rows.len()),
             dataset: core.dataset,
             ratios,
         };
@@ -129,7 +130,7 @@ impl AtlasJob {
         let bits: Vec<u64> = self.spec.ratios.iter().chain([&self.spec.ratio]).map(|ratio| ratio.to_bits()).collect();
         let trained = self.session.trained.as_ref().map(|trained| trained.config.name.as_str());
         let saes = (&self.session.sae.config.name, trained, self.session.hook.to_string());
-        fnv1a_of(&(bits, self.spec.criterion.name(), self.spec.batch, &self.rows, saes))
+        fnv1a_of(&(bits, self.spec.criterion.name(), (self.spec.batch, self.spec.traced), &self.rows, saes))
     }
 
     fn settings(&self) -> Vec<(String, String)> {
@@ -142,7 +143,7 @@ impl AtlasJob {
             ("hook", self.session.hook.to_string()),
             ("pruned", format!("{} at {}", spec.criterion, spec.ratio)),
             ("ratios", spec.ratios.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
-            ("importance", "first order, by one backward pass a row; it holds for small changes only".into()),
+            ("importance", format!("{}, by one backward pass each; it holds for small changes only", self.traced())),
         ];
         settings.extend(own.map(|(name, value)| (name.to_owned(), value)));
         settings
@@ -160,6 +161,7 @@ impl AtlasJob {
             "context": spec.context,
             "positions": sums.positions,
             "masked": sums.masked,
+            "importance_rows": spec.traced,
             "predicted": sums.predicted,
             "ce_loss": sums.loss / sums.predicted as f64,
             "d_sae": sums.d_sae(),
@@ -174,6 +176,14 @@ impl AtlasJob {
             "columns": columns,
             "session": fingerprint::of_session(&self.session),
         })
+    }
+
+    /// Of which rows importance is.
+    fn traced(&self) -> String {
+        match self.spec.traced == self.rows.len() {
+            true => "first order over all rows".into(),
+            false => format!("first order over the first {} rows", self.spec.traced),
+        }
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -201,7 +211,8 @@ impl Job for AtlasJob {
         };
         if self.done < self.rows.len() {
             let end = self.rows.len().min(self.done + self.spec.batch);
-            let batch = Batch::read(readers, &self.rows[self.done..end], &self.special, tick)?;
+            let traced = self.spec.traced.saturating_sub(self.done);
+            let batch = Batch::read(readers, &self.rows[self.done..end], traced, &self.special, tick)?;
             self.sums.add(&batch, &readers.matches());
             self.done = end;
         }
@@ -212,7 +223,7 @@ impl Job for AtlasJob {
         let note = match &self.readers {
             None => "ranking and matching latents".into(),
             Some(readers) => {
-                format!("{} latents, {} ratios", self.sums.d_sae(), readers.grid.len())
+                format!("{} latents, {} ratios", self.sums.d_sae(), readers.ratios.len())
             }
         };
         JobProgress::new(self.tokens(), "tokens", note)

@@ -18,8 +18,10 @@ pub struct Readers {
     pub transfer: Reader,
     pub pruned: Reader,
     pub trained: Option<Reader>,
-    /// The SAE pruned at each ratio, on the pruned model.
-    pub grid: Vec<Reader>,
+    /// How `pruned` is pruned.
+    pub pruning: Pruning,
+    /// At which else, ascending.
+    pub ratios: Vec<f64>,
     /// The original model, for gradients: itself, or its copy on the CPU in f32.
     pub traced: Arc<Model>,
     /// Best matches in the trained SAE.
@@ -36,11 +38,6 @@ impl Readers {
             found.ok_or_else(|| Error::invalid(format!("variant {variant} is not part of this session")))
         };
         let pruned = reader(Variant::Pruned)?;
-        let at = |&ratio: &f64| {
-            let mut reader = pruned.clone();
-            reader.pruning = Some(Pruning { order: pruning.order.clone(), ratio });
-            reader
-        };
         let trained = session.reader(Variant::Trained, spec.ratio, spec.criterion)?;
         let matching = (trained.as_ref())
             .map(|trained| Matching::new(&*pruned.sae, &*trained.sae, &*session.original.ops, tick))
@@ -49,10 +46,11 @@ impl Readers {
         Ok(Self {
             original: reader(Variant::Original)?,
             transfer: reader(Variant::Transfer)?,
-            grid: spec.ratios.iter().map(at).collect(),
             traced: readable(&session.original)?,
             weights: Weights::new(pruned.sae.sae(), &pruning)?,
             matching,
+            pruning,
+            ratios: spec.ratios.clone(),
             pruned,
             trained,
         })
