@@ -52,6 +52,8 @@ pub enum Request {
     Find { generation: u64, word: String },
     /// What the models say comes after a token, with these edits in force.
     Predict { generation: u64, token: usize, edits: Edits },
+    /// An atlas from its files.
+    Atlas { generation: u64, path: PathBuf },
     /// What a job will take.
     Estimate { generation: u64, job: JobSpec },
 }

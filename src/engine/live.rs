@@ -11,7 +11,7 @@ use prunelens_core::{
     sae::Criterion,
     session::Session,
 };
-use prunelens_metrics::{Estimate, Family, JobSpec, Probe, fit};
+use prunelens_metrics::{Estimate, Family, JobSpec, Probe, atlas::Atlas, fit};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Report, Request, detail, find, mailbox::Mailbox};
@@ -103,6 +103,7 @@ impl Live {
             | Request::Study { generation, .. }
             | Request::Find { generation, .. }
             | Request::Predict { generation, .. }
+            | Request::Atlas { generation, .. }
             | Request::Estimate { generation, .. } => *generation,
         };
         let answered = match &request {
@@ -121,6 +122,9 @@ impl Live {
                 find::find(&self.session, self.index(), word).map(|hits| self.send(Report::Found { generation, hits }))
             }
             Request::Predict { token, edits, .. } => self.predict(&request, generation, *token, edits),
+            Request::Atlas { path, .. } => {
+                Atlas::open(path).map(|atlas| self.send(Report::Atlas { generation, atlas: Arc::new(atlas) }))
+            }
             Request::Estimate { job, .. } => self.estimate(&request, generation, job),
         };
         match answered {

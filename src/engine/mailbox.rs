@@ -16,12 +16,13 @@ struct Slots {
     page: Option<Request>,
     find: Option<Request>,
     predict: Option<Request>,
+    atlas: Option<Request>,
     estimate: Option<Request>,
 }
 
 impl Slots {
     fn has_request(&self) -> bool {
-        [&self.compare, &self.ratio, &self.latent, &self.page, &self.find, &self.predict, &self.estimate]
+        [&self.compare, &self.ratio, &self.latent, &self.page, &self.find, &self.predict, &self.atlas, &self.estimate]
             .into_iter()
             .any(Option::is_some)
     }
@@ -71,6 +72,7 @@ impl Mailbox {
             &mut slots.page,
             &mut slots.find,
             &mut slots.predict,
+            &mut slots.atlas,
             &mut slots.estimate,
         ];
         all.into_iter().find_map(Option::take)
@@ -91,6 +93,7 @@ impl Mailbox {
             Request::Study { .. } => slots.page.is_some(),
             Request::Find { .. } => slots.find.is_some(),
             Request::Predict { .. } => slots.compare.is_some() || slots.ratio.is_some() || slots.predict.is_some(),
+            Request::Atlas { .. } => slots.atlas.is_some(),
             Request::Estimate { .. } => slots.has_request(),
         }
     }
@@ -135,6 +138,7 @@ impl EngineLink for std::sync::Arc<Mailbox> {
             Request::Study { .. } => slots.page = Some(request),
             Request::Find { .. } => slots.find = Some(request),
             Request::Predict { .. } => slots.predict = Some(request),
+            Request::Atlas { .. } => slots.atlas = Some(request),
             Request::Estimate { .. } => slots.estimate = Some(request),
         }
         drop(slots);
@@ -188,7 +192,8 @@ mod tests {
             Request::Study { generation: 4, latent: 0 },
             Request::Find { generation: 5, word: "navy".into() },
             Request::Predict { generation: 6, token: 0, edits: prunelens_core::edit::Edits::default() },
-            Request::Estimate { generation: 7, job },
+            Request::Atlas { generation: 7, path: "atlas".into() },
+            Request::Estimate { generation: 8, job },
         ] {
             mailbox.request(request.clone());
             assert!(mailbox.has_request());

@@ -8,7 +8,7 @@ use prunelens_core::{
     progress::Progress,
     sae::Criterion,
 };
-use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run};
+use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run, atlas::Atlas};
 
 use super::command::JobId;
 
@@ -46,6 +46,10 @@ pub enum Report {
     Predictions {
         generation: u64,
         predictions: Arc<Predictions>,
+    },
+    Atlas {
+        generation: u64,
+        atlas: Arc<Atlas>,
     },
     /// A request that could not be answered, such as a prompt longer than the context.
     RequestFailed {
@@ -185,4 +189,11 @@ pub struct SessionInfo {
     pub probe_ms: f64,
     /// Warnings met while loading, for the log and the status line.
     pub warnings: Vec<String>,
+}
+
+impl SessionInfo {
+    /// What it works on, in a few words: as runs of metrics have it.
+    pub fn label(&self) -> String {
+        [&self.model, &self.compression, &self.sae, &self.hook].map(String::as_str).join(", ")
+    }
 }

@@ -1,5 +1,6 @@
 //! What is on screen, for other programs: figures as JSON, CSV and Markdown, the screen as SVG, text and a recording.
 
+mod atlas;
 pub mod cast;
 pub mod color;
 pub mod comparison;
@@ -8,9 +9,11 @@ mod figures;
 mod files;
 mod runs;
 pub mod svg;
+pub mod svg_chart;
 pub mod table;
 pub mod text;
 
+pub use atlas::AtlasFigures;
 pub use figures::{Document, Figures};
 pub use files::{free_stem, write_atomically};
 pub use runs::RunFigures;

@@ -14,9 +14,8 @@ pub fn message(event: Event, state: &State, theme: &Theme) -> Option<Message> {
         Event::Mouse(mouse) => {
             let at = hit::hit(state, theme, Position::new(mouse.column, mouse.row))?;
             match mouse.kind {
-                MouseEventKind::Down(MouseButton::Left) | MouseEventKind::Drag(MouseButton::Left) => {
-                    Some(Message::Clicked(at))
-                }
+                MouseEventKind::Down(MouseButton::Left) => Some(Message::Clicked(at)),
+                MouseEventKind::Drag(MouseButton::Left) => Some(Message::Dragged(at)),
                 MouseEventKind::ScrollDown => Some(Message::Turned { over: at, down: true }),
                 MouseEventKind::ScrollUp => Some(Message::Turned { over: at, down: false }),
                 _ => None,

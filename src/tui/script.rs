@@ -156,6 +156,7 @@ impl Player {
         while self.state.comparing()
             || self.state.estimating()
             || self.state.finding()
+            || self.state.atlas.waiting
             || self.state.latent_incomplete()
         {
             self.take_report()?;

@@ -582,6 +582,10 @@ impl EngineLink for FakeEngine {
                 let predictions = Arc::new(predictions(token, &edits));
                 return self.report(Report::Predictions { generation, predictions });
             }
+            Request::Atlas { generation, .. } => {
+                let message = "no atlas is read here".to_owned();
+                return self.report(Report::RequestFailed { generation, message });
+            }
             Request::Find { generation, word } => {
                 return self.report(Report::Found { generation, hits: hits(&word) });
             }

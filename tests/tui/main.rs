@@ -8,6 +8,7 @@ mod session;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod atlas;
 mod export;
 mod jobs;
 mod panics;

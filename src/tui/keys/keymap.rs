@@ -269,6 +269,7 @@ mod tests {
         for chain in [
             [Context::Explore, Context::Global, Context::Always],
             [Context::Metrics, Context::Global, Context::Always],
+            [Context::Atlas, Context::Global, Context::Always],
             [Context::Reader, Context::Global, Context::Always],
             [Context::Failed, Context::Global, Context::Always],
         ] {

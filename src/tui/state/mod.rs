@@ -1,5 +1,6 @@
 //! Everything the screen shows and remembers: plain data, without handles.
 
+pub mod atlas;
 mod find;
 mod follow;
 mod form;
@@ -14,6 +15,7 @@ mod table;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+pub use atlas::AtlasView;
 pub use find::{Find, Found};
 pub use follow::{Follow, LatentKey, Target};
 pub use form::Form;
@@ -48,6 +50,8 @@ pub enum Screen {
     /// What the models say comes next.
     Predictions,
     Metrics,
+    /// The whole dictionary over a corpus.
+    Atlas,
     Session,
     Log,
 }
@@ -93,6 +97,10 @@ pub enum Pointed {
     Ratio(f64),
     /// A row of the list of jobs and runs.
     Job(usize),
+    /// A place in the plot of the atlas, 0 to 1 from the left and from below.
+    Plot(f64, f64),
+    /// A row of the atlas' list.
+    Listed(usize),
     /// One of the views of the chosen run.
     View(usize),
     /// The panel under the list.
@@ -180,6 +188,7 @@ pub struct State {
     pub jobs: Vec<Job>,
     pub past: Past,
     pub metrics: MetricsView,
+    pub atlas: AtlasView,
 
     pub log: Log,
     pub scroll: usize,
@@ -260,6 +269,7 @@ impl State {
             jobs: Vec::new(),
             past: Past::default(),
             metrics: MetricsView::default(),
+            atlas: AtlasView::default(),
             log: Log::default(),
             scroll: 0,
         }
@@ -283,6 +293,7 @@ impl State {
             (Some(Overlay::Form(_)), _) => &[C::Form, C::Always],
             (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
             (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
+            (None, Screen::Atlas) => &[C::Atlas, C::Global, C::Always],
             (None, Screen::Latent) => &[C::Latent, C::Study, C::Global, C::Always],
             (None, Screen::Predictions) => &[C::Predictions, C::Study, C::Global, C::Always],
             (None, Screen::Session | Screen::Log) => &[C::Reader, C::Global, C::Always],
@@ -376,7 +387,7 @@ impl State {
 
     /// Something on screen moves by itself.
     pub fn animating(&self) -> bool {
-        let asked = self.comparing() || self.finding() || self.study.waiting;
+        let asked = self.comparing() || self.finding() || self.study.waiting || self.atlas.waiting;
         matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || asked
     }
 

@@ -8,7 +8,7 @@ use crate::{
     engine::{JobId, JobState, Report, SessionInfo, Unfinished},
     tui::{
         keys::action::{Action, Context},
-        state::{Choice, Job, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
+        state::{AtlasView, Choice, Job, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
         update::effect::Effect,
     },
 };
@@ -67,6 +67,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
                 state.study.predicted = Some((key, predictions));
             }
         }
+        Report::Atlas { generation, atlas } => super::atlas::arrived(state, generation, atlas),
         Report::RequestFailed { generation, message } => failed(state, generation, message),
         Report::Job { id, state: job } => job_changed(state, id, job),
         Report::JobTable { id, table, details } => {
@@ -118,6 +119,7 @@ fn ready(state: &mut State, info: Arc<SessionInfo>) {
     state.info = Some(info);
     state.indexing = true;
     // Pages and predictions of an earlier session are of another one.
+    state.atlas = AtlasView::default();
     state.study = Study { beside: state.study.beside, ..Study::default() };
     // A prompt given on the command line.
     super::typing::submit(state);
@@ -141,6 +143,8 @@ fn failed(state: &mut State, generation: u64, message: String) {
         && find.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
     {
         find.waiting = false;
+    } else if state.atlas.asked.as_ref().is_some_and(|(asked, _)| *asked == generation) {
+        state.atlas.waiting = false;
     } else if state.follow.latent.as_ref().is_some_and(|(g, _)| *g == generation) {
         state.follow.latent_waiting = false;
     } else {

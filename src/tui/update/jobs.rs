@@ -12,13 +12,18 @@ use crate::{
 
 /// The form, with the family that was measured last.
 pub fn open_form(state: &mut State) {
+    let last = state.jobs.last().map(|job| job.spec.family.clone());
+    open_form_of(state, last.as_deref().unwrap_or_default());
+}
+
+/// The form of a family; of the first, if there is none of that name.
+pub fn open_form_of(state: &mut State, family: &str) {
     if !super::ready(state) {
         return;
     }
     state.open(Screen::Metrics);
     let Some(info) = &state.info else { return };
-    let last = state.jobs.last().map(|job| job.spec.family.as_str());
-    let family = info.families.iter().position(|f| Some(f.name) == last).unwrap_or(0);
+    let family = info.families.iter().position(|f| f.name == family).unwrap_or(0);
     state.overlay = Form::new(family, info, state.ratio, state.criterion).map(Overlay::Form);
 }
 

@@ -30,8 +30,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     if state.views().len() < 2 {
         hints.retain(|(_, words)| *words != VIEW);
     }
-    // Explore alone has panels to go through.
-    if state.screen != Screen::Explore && state.overlay.is_none() {
+    // Explore and the atlas alone have panels to go through.
+    if !matches!(state.screen, Screen::Explore | Screen::Atlas) && state.overlay.is_none() {
         hints.retain(|(_, words)| *words != PANEL);
     }
     hints.sort_by_key(|(_, words)| FIRST.iter().position(|f| f == words).unwrap_or(FIRST.len()));

@@ -23,6 +23,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         Screen::Latent => Some("latent"),
         Screen::Predictions => Some("predictions"),
         Screen::Metrics => Some("metrics"),
+        Screen::Atlas => Some("atlas"),
         Screen::Session => Some("session"),
         Screen::Log => Some("log"),
     };

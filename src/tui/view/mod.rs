@@ -1,5 +1,6 @@
 //! Drawing: the state and a theme in, cells out. Nothing here changes anything.
 
+mod atlas;
 mod detail;
 mod explore;
 mod figures;
@@ -57,6 +58,7 @@ pub fn view(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Op
         Screen::Latent => latent::render(area, buffer, state, theme),
         Screen::Predictions => predictions::render(area, buffer, state, theme),
         Screen::Metrics => metrics::render(area, buffer, state, theme),
+        Screen::Atlas => atlas::render(area, buffer, state, theme),
         Screen::Session => session::render(area, buffer, state, theme),
         Screen::Log => log::render(area, buffer, state, theme),
     }
