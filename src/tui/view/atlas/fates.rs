@@ -53,7 +53,7 @@ fn bar(counts: &[usize], cells: usize, theme: &Theme) -> Vec<Span<'static>> {
     let (mut done, mut drawn, mut spans) = (0, 0, Vec::new());
     for fate in TOLD {
         done += counts[fate as usize];
-        let end = if total > 0 { done * cells / total } else { 0 };
+        let end = (done * cells).checked_div(total).unwrap_or(0);
         spans.push(Span::styled(letter(fate).repeat(end - drawn), fate_style(fate, theme)));
         drawn = end;
     }
