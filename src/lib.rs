@@ -1,5 +1,6 @@
 //! `prunelens`: what happens to a sparse autoencoder's latents when the language model under it is pruned.
 
+pub mod ansi;
 pub mod bench;
 pub mod cli;
 pub mod doctor;

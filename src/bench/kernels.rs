@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 use prunelens_core::{
     error::Result,
     prune::Sparsity,
-    sae::{Latents, grid_ratio},
+    sae::{Latents, share},
 };
 use prunelens_kernels::{Group, cut};
 use prunelens_kernels::{
@@ -247,7 +247,7 @@ fn lists(bench: &mut Bench, matrix: &Matrix, ranks: &DeviceRanks, tokens: usize)
         device::decode(backend, &listed, matrix, mask, &bias, None).map(drop)
     })?;
     let on_device = Pairs::new(backend, &latents)?;
-    let cuts: [u32; STEPS] = std::array::from_fn(|step| cut(d_in, grid_ratio(step)));
+    let cuts: [u32; STEPS] = std::array::from_fn(|step| cut(d_in, share(step)));
     let x = Buffer::<f32>::of(backend, &random((tokens, d_in), 1.0, 4)?.to_device(backend.device())?)?;
     let bias = Buffer::from_slice(backend, &vec![0.0_f32; d_sae])?;
     let paths = || device::paths(backend, matrix, ranks, &bias, &x, &on_device, &cuts, None);

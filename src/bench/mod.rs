@@ -2,8 +2,10 @@
 
 mod first_frame;
 pub mod kernels;
+mod knobs;
 mod report;
 mod shape;
+mod train;
 
 use std::{
     io::Write,
@@ -18,9 +20,9 @@ use prunelens_core::{
     model::{HookPoint, Model, Site, Space, Tick, ToDevice},
     prune::{
         Sparsity,
-        sae::{Norms, rank},
+        sae::{Norms, order},
     },
-    sae::{Criterion, Order, Pruning, place},
+    sae::{Criterion, Knob, Order, Pruning, Setting, place},
     session::{Session, SessionSpec},
 };
 use prunelens_kernels::gpu;
@@ -42,7 +44,7 @@ struct Subject {
     readers: Vec<Reader>,
     tokens: Vec<Token>,
     norms: Option<Norms>,
-    criterion: Criterion,
+    setting: Setting,
     special: std::collections::HashSet<u32>,
 }
 
@@ -62,6 +64,8 @@ pub struct Options {
     pub d_sae: Vec<usize>,
     /// Leave out the pruning of a whole model.
     pub no_wanda: bool,
+    /// Time the training of SAEs instead of the explorer's steps.
+    pub train: bool,
     /// Tokens of the prompt.
     pub tokens: Option<usize>,
     /// One JSON object for each number of latents instead of a table.
@@ -87,6 +91,11 @@ pub fn run(
         let started = Instant::now();
         let session = session()?;
         let load_s = started.elapsed().as_secs_f64();
+        if options.train {
+            let mut report = Report::new(out, options.json);
+            train_session(&session, &mut report, tick)?;
+            return verdict(report.end()?);
+        }
         let subject = from_session(&session, n_tokens)?;
         let mut report = Report::new(out, options.json);
         measure(&subject, first_frame_ms, Some(load_s), &mut report, tick)?;
@@ -104,7 +113,9 @@ pub fn run(
         if at > 0 {
             report.line("")?;
         }
-        if let Some(subject) = report.made(&format!("sae_{d_sae}"), || models.subject(*d_sae, tick))? {
+        if options.train {
+            models.train(*d_sae, &mut report, tick)?;
+        } else if let Some(subject) = report.made(&format!("sae_{d_sae}"), || models.subject(*d_sae, tick))? {
             measure(&subject, first_frame_ms.filter(|_| at == 0), None, &mut report, tick)?;
             // Of the model alone: once is enough.
             if at == 0 && !models.original.device.is_cpu() && !options.no_wanda {
@@ -168,6 +179,18 @@ impl Shaped {
         Ok(Self { name: name.into(), original, pruned, hook, tokens, x })
     }
 
+    /// SAEs of so many latents trained on it.
+    fn train(&self, d_sae: usize, report: &mut Report, tick: Tick) -> Result<()> {
+        let name = format!("{}, random weights", self.name);
+        describe_training(&name, &self.pruned, self.hook, d_sae, report)?;
+        let context = TRAIN_CONTEXT.min(self.pruned.config.n_ctx);
+        let vocab = self.pruned.config.d_vocab as u32;
+        let mut rng = StdRng::seed_from_u64(17);
+        let rows: Vec<Vec<u32>> =
+            (0..8192 / context).map(|_| (0..context).map(|_| rng.random_range(1..vocab)).collect()).collect();
+        train::measure(&self.pruned, self.hook, &Default::default(), &rows, d_sae, report, tick)
+    }
+
     /// With SAEs of so many latents.
     fn subject(&self, d_sae: usize, tick: Tick) -> Result<Subject> {
         let Self { original, pruned, hook, .. } = self;
@@ -175,11 +198,12 @@ impl Shaped {
         let sae = |seed| place(Arc::new(shape::sae(d_in, d_sae, *hook, &self.x, seed)?), &*original.ops);
         let (sae, trained) = (sae(3)?, sae(4)?);
         let norms = Norms { enc: vec![1.0; d_in], dec: vec![1.0; d_sae] };
-        let order = Arc::new(rank(&*sae, Criterion::Wanda, Some(&norms), tick)?);
+        let setting = Knob::Ratio(Criterion::Wanda).at(0.25);
+        let order = Arc::new(order(&*sae, setting.knob, Some(&norms), None, tick)?);
         let reader = |variant: Variant| {
             let model = if variant.on_pruned_model() { pruned } else { original };
             let sae = if variant == Variant::Trained { &trained } else { &sae };
-            let pruning = (variant == Variant::Pruned).then(|| Pruning { order: order.clone(), ratio: 0.25 });
+            let pruning = (variant == Variant::Pruned).then(|| Pruning { order: order.clone(), at: 0.25 });
             Reader::new(variant, model.clone(), sae.clone(), pruning, *hook, Space::Raw)
         };
         Ok(Subject {
@@ -187,10 +211,34 @@ impl Shaped {
             readers: Variant::ALL.into_iter().map(reader).collect::<Result<_>>()?,
             tokens: self.tokens.clone(),
             norms: Some(norms),
-            criterion: Criterion::Wanda,
+            setting,
             special: std::iter::once(0).collect(),
         })
     }
+}
+
+/// Tokens in a row that SAEs are trained on.
+const TRAIN_CONTEXT: usize = 256;
+
+/// An SAE as wide as the session's, trained where that reads.
+fn train_session(session: &Session, report: &mut Report, tick: Tick) -> Result<()> {
+    let (model, hook, d_sae) = (&session.pruned, session.hook, session.sae.d_sae());
+    describe_training(&format!("{} ({})", model.name, session.compression), model, hook, d_sae, report)?;
+    let context = TRAIN_CONTEXT.min(model.config.n_ctx);
+    let texts = prunelens_core::demo::held_out()?;
+    let rows =
+        prunelens_core::data::rows(&session.tokenizer, texts.iter().map(String::as_str), context, session.spec.bos)?;
+    train::measure(model, hook, &session.tokenizer.specials(), &rows, d_sae, report, tick)
+}
+
+fn describe_training(on: &str, model: &Model, hook: HookPoint, d_sae: usize, report: &mut Report) -> Result<()> {
+    report.figure("on", on)?;
+    report.figure("device", format!("{:?}", model.device.location()).to_lowercase())?;
+    report.figure("threads", rayon::current_num_threads())?;
+    report.figure("dtype", model.dtype.as_str())?;
+    report.figure("d_model", model.config.d_model)?;
+    report.figure("d_sae", d_sae)?;
+    report.figure("hook", hook.to_string())
 }
 
 fn from_session(session: &Session, n_tokens: usize) -> Result<Subject> {
@@ -203,10 +251,10 @@ fn from_session(session: &Session, n_tokens: usize) -> Result<Subject> {
         ids[..n_tokens].iter().map(|id| Token { id: *id, piece: Vec::new(), special: session.tokenizer.special(*id) });
     Ok(Subject {
         on: format!("{} ({})", session.original.name, session.compression),
-        readers: session.readers(spec.ratio, spec.criterion)?,
+        readers: session.readers(session.setting)?,
         tokens: tokens.collect(),
         norms: None,
-        criterion: spec.criterion,
+        setting: session.setting,
         special: session.tokenizer.specials(),
     })
 }
@@ -252,12 +300,19 @@ fn measure(
     report.figure("first_frame_ms", first_frame_ms)?;
     report.figure("load_s", load_s.map(round))?;
     steps(subject, &order, report, tick)?;
+    knobs::measure(subject, report, tick)?;
 
     // Ranks of both matrices, norms given.
     let sae = &transfer.sae;
     report.part("rank_s", || {
         let ms = median_ms(3, || {
-            let order = rank(&**sae, subject.criterion, subject.norms.as_ref(), &mut || Ok(()))?;
+            let order = prunelens_core::prune::sae::order(
+                &**sae,
+                subject.setting.knob,
+                subject.norms.as_ref(),
+                None,
+                &mut || Ok(()),
+            )?;
             // Ranks made on a GPU may still be under way.
             sae.device().synchronize()?;
             drop(order);
@@ -282,10 +337,15 @@ fn measure(
     report.figure("resident_mb", status_mb("VmRSS:"))
 }
 
+/// The prompt through all variants.
+fn read(subject: &Subject, tick: Tick) -> Result<Prompt> {
+    Prompt::read("", subject.tokens.clone(), subject.readers.clone(), subject.setting, tick)
+}
+
 /// The explorer's steps on a prompt.
 fn steps(subject: &Subject, order: &Arc<Order>, report: &mut Report, tick: Tick) -> Result<()> {
-    let read =
-        |tick: Tick| Prompt::read("", subject.tokens.clone(), subject.readers.clone(), 0.25, subject.criterion, tick);
+    let read = |tick: Tick| read(subject, tick);
+    let scale = order.knob.scale(subject.readers[0].sae.d_in());
     // The first one of all: on a GPU its kernels are loaded, too.
     let started = Instant::now();
     let Some(mut prompt) = report.made("first_prompt_ms", || read(tick))? else { return Ok(()) };
@@ -295,7 +355,7 @@ fn steps(subject: &Subject, order: &Arc<Order>, report: &mut Report, tick: Tick)
     let mut step = 0;
     let mut next = || {
         step = (step + 7) % 90;
-        Pruning { order: order.clone(), ratio: 0.05 + step as f64 / 100.0 }
+        Pruning { order: order.clone(), at: scale.nearest(0.05 + step as f64 / 100.0) }
     };
     // A new ratio to all latents, sorted.
     report.part("slider_latents_ms", || {

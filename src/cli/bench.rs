@@ -27,6 +27,9 @@ pub struct BenchArgs {
     /// Leave out the pruning of a whole model, which is timed on a GPU with --shape.
     #[arg(long, requires = "shape")]
     pub no_wanda: bool,
+    /// Time the training of SAEs instead: reading, steps, both together, and cores busy; of one SAE and of four on one reading.
+    #[arg(long)]
+    pub train: bool,
     /// Print one JSON object for each number of latents, on a line that grows as parts are measured.
     #[arg(long)]
     pub json: bool,
@@ -36,8 +39,8 @@ pub struct BenchArgs {
 
 pub fn run(args: &BenchArgs) -> Result<()> {
     let spec = setup::headless(args.session.clone())?.spec;
-    let BenchArgs { shape, layer, d_sae, no_wanda, tokens, json, .. } = args.clone();
-    let options = Options { shape, layer, d_sae, no_wanda, tokens, json };
+    let BenchArgs { shape, layer, d_sae, no_wanda, train, tokens, json, .. } = args.clone();
+    let options = Options { shape, layer, d_sae, no_wanda, train, tokens, json };
     let session = || Session::load(&spec, &mut output::listener());
     output::answer_as_it_comes(|out| {
         bench::run(&options, &spec, session, bench::first_frame, out, &mut interrupt::tick)

@@ -1,12 +1,12 @@
 //! `prunelens explore`: the explorer in the terminal.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use clap::Args;
 use prunelens_core::error::{Error, Result};
-use prunelens_metrics::{FAMILIES, Store};
+use prunelens_metrics::{JOBS, Store};
 
-use super::setup;
+use super::setup::{self, Viewed};
 use crate::{
     engine,
     folders::Folders,
@@ -20,17 +20,34 @@ pub struct ExploreArgs {
     /// A prompt to begin with.
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
+    /// A view to open, as :save-view wrote it: its models and SAEs, and what was looked at.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub view: Option<PathBuf>,
+    /// Explanations of latents as Neuronpedia exports them (JSONL with layer, index and description).
+    #[arg(long, value_name = "FILE")]
+    pub explanations: Option<PathBuf>,
     #[command(flatten)]
     pub settings: Settings,
 }
 
 pub fn run(args: &ExploreArgs) -> Result<()> {
-    let Resolved { spec, display, threads } = setup::settings(args.settings.clone())?;
+    open(args, None)
+}
+
+/// The explorer, with a tour of it if one is asked for: from the beginning, or from where it was left.
+pub fn open(args: &ExploreArgs, tour: Option<bool>) -> Result<()> {
+    let Viewed { view, settings } = setup::viewed(args.view.as_deref(), args.settings.clone())?;
+    let unasked = args.view.is_none() && setup::asks_for_nothing(&settings);
+    let Resolved { spec, display, threads } = setup::settings(settings)?;
     config::start_threads(threads, true)?;
     let folders = Folders::find();
     let options = Options {
         session: spec,
         prompt: args.prompt.clone(),
+        view,
+        explanations: args.explanations.clone(),
+        unasked,
+        tour,
         look: setup::look(&display, folders.as_ref()),
         mouse: display.mouse,
         keymap: keymap(folders.as_ref())?,
@@ -38,7 +55,7 @@ pub fn run(args: &ExploreArgs) -> Result<()> {
         state_folder: folders.map(|folders| folders.state),
     };
     let store = options.state_folder.clone().map(Store::new);
-    tui::run(engine::start_with(engine::Options { families: FAMILIES, store })?, options)
+    tui::run(engine::start_with(engine::Options { families: JOBS, store })?, options)
 }
 
 /// Default keys, changed by the user's own file if there is one.

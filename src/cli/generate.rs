@@ -1,14 +1,14 @@
 //! `prunelens generate`: a prompt continued by both models, and by each variant while edits are in force.
 
-use std::{io::Write, sync::Arc};
+use std::{io::Write, time::Instant};
 
 use clap::Args;
 use prunelens_core::{
-    compare::{Reader, Variant},
-    edit::Edits,
+    compare::{Variant, predict::Speaker},
     error::{Error, Result},
-    generate::{Choice, Continuation},
-    model::{Model, Tick},
+    generate::{Choice, Writer, Written, writers},
+    model::Tick,
+    sae::Knob,
     session::Session,
 };
 use serde_json::{Map, Value, json};
@@ -54,66 +54,45 @@ impl GenerateArgs {
     }
 }
 
-/// What continues the prompt: a model alone, or a variant with edits.
-struct Writer {
-    name: String,
-    model: Arc<Model>,
-    edits: Option<(Reader, Edits)>,
+/// What was written by one of those who continue the prompt.
+struct Answer {
+    of: Speaker,
+    tokens: Vec<u32>,
+    /// From the first token to the last, without reading the prompt.
+    seconds: f64,
 }
 
 fn generate(session: &Session, args: &GenerateArgs, choice: Choice, out: &mut dyn Write, tick: Tick) -> Result<()> {
     let text = args.prompt.text()?;
     let ids: Vec<u32> = session.tokens(&text)?.iter().map(|token| token.id).collect();
     let edits = args.edits.edits();
-    if let Some(edits) = &edits {
-        edits.check(session.sae.d_sae())?;
-    }
-    let mut models = vec![Writer { name: "original".into(), model: session.original.clone(), edits: None }];
-    if !Arc::ptr_eq(&session.original, &session.pruned) {
-        models.push(Writer { name: "pruned".into(), model: session.pruned.clone(), edits: None });
-    }
-    let mut variants = Vec::new();
-    if let Some(edits) = edits {
-        session.order(session.spec.criterion, tick)?;
-        // The trained SAE's latents have other numbers.
-        for reader in session.readers(session.spec.ratio, session.spec.criterion)? {
-            if reader.variant != Variant::Trained {
-                let (name, model) = (reader.variant.to_string(), reader.model.clone());
-                variants.push(Writer { name, model, edits: Some((reader, edits.clone())) });
-            }
-        }
-    }
-    let mut answer = |writer: Writer| -> Result<(String, Vec<u32>)> {
-        Ok((writer.name.clone(), continued(session, writer, &ids, args.max_tokens, choice, tick)?))
-    };
-    let models = models.into_iter().map(&mut answer).collect::<Result<Vec<_>>>()?;
-    let variants = variants.into_iter().map(&mut answer).collect::<Result<Vec<_>>>()?;
+    let writers = writers(session, edits.as_ref(), session.setting, false, tick)?;
+    let answers = writers
+        .into_iter()
+        .map(|w| answer(session, w, &ids, args.max_tokens, choice, tick))
+        .collect::<Result<Vec<_>>>()?;
     let written = match args.json {
-        true => output::json(&object(session, args, &ids, &models, &variants))? + "\n",
-        false => table(session, &text, &models, &variants),
+        true => output::json(&object(session, args, &ids, &answers))? + "\n",
+        false => table(session, &text, &answers),
     };
     out.write_all(written.as_bytes()).map_err(|e| Error::io("stdout", e))
 }
 
 /// The tokens that follow, up to the end of the text, of the context, or of what was asked for.
-fn continued(
+fn answer(
     session: &Session,
-    writer: Writer,
+    mut writer: Writer,
     ids: &[u32],
     most: usize,
     choice: Choice,
     tick: Tick,
-) -> Result<Vec<u32>> {
-    let mut text = Continuation::new(&writer.model, writer.edits, ids, &choice, tick)?;
-    let mut tokens = Vec::new();
-    while tokens.len() < most && !text.is_full() {
-        let id = text.next(tick)?;
-        tokens.push(id);
-        if session.tokenizer.special(id) {
-            break;
-        }
+) -> Result<Answer> {
+    writer.begin(ids, &choice, tick)?;
+    let (mut tokens, started) = (Vec::new(), Instant::now());
+    while let Written::Token(token, _) = writer.step(most, &session.tokenizer, tick)? {
+        tokens.push(token.id);
     }
-    Ok(tokens)
+    Ok(Answer { of: writer.of, tokens, seconds: started.elapsed().as_secs_f64() })
 }
 
 fn words(session: &Session, tokens: &[u32]) -> String {
@@ -121,14 +100,25 @@ fn words(session: &Session, tokens: &[u32]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-type Answer = (String, Vec<u32>);
+/// As flags and files name it.
+fn name(of: Speaker) -> &'static str {
+    match of {
+        Speaker::Model(Variant::Original) => "original",
+        Speaker::Model(_) => "pruned",
+        Speaker::Spliced(variant) | Speaker::Edited(variant) => variant.name(),
+    }
+}
 
-fn object(session: &Session, args: &GenerateArgs, ids: &[u32], models: &[Answer], variants: &[Answer]) -> Value {
-    let each = |answers: &[Answer]| -> Map<String, Value> {
-        let one = |(name, tokens): &Answer| (name.clone(), json!({ "tokens": tokens, "text": words(session, tokens) }));
-        answers.iter().map(one).collect()
+fn object(session: &Session, args: &GenerateArgs, ids: &[u32], answers: &[Answer]) -> Value {
+    let each = |edited: bool| -> Map<String, Value> {
+        let one = |answer: &Answer| {
+            let speed = (answer.seconds > 0.0).then(|| answer.tokens.len() as f64 / answer.seconds);
+            let text = words(session, &answer.tokens);
+            (name(answer.of).into(), json!({ "tokens": answer.tokens, "text": text, "tokens_per_second": speed }))
+        };
+        answers.iter().filter(|a| matches!(a.of, Speaker::Edited(_)) == edited).map(one).collect()
     };
-    json!({
+    let mut object = json!({
         "prompt": { "tokens": ids, "text": words(session, ids) },
         "hook": session.hook.to_string(),
         "ratio": session.spec.ratio,
@@ -138,18 +128,23 @@ fn object(session: &Session, args: &GenerateArgs, ids: &[u32], models: &[Answer]
         "seed": args.seed,
         "edits": args.edits.list.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "edit_error": args.edits.error.to_string(),
-        "models": each(models),
-        "variants": each(variants),
+        "models": each(false),
+        "variants": each(true),
         "warnings": session.warnings,
-    })
+    });
+    if !matches!(session.setting.knob, Knob::Ratio(_))
+        && let Some(object) = object.as_object_mut()
+    {
+        ["ratio", "criterion"].iter().for_each(|name| drop(object.remove(*name)));
+        object.extend(session.setting.entries().into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
+    object
 }
 
-fn table(session: &Session, prompt: &str, models: &[Answer], variants: &[Answer]) -> String {
-    let lines = |answers: &[Answer], with: &str| -> String {
-        let line = |(name, tokens): &Answer| {
-            format!("{:<22}{}\n", format!("{name}{with}"), safe::line(&words(session, tokens)))
-        };
-        answers.iter().map(line).collect()
+fn table(session: &Session, prompt: &str, answers: &[Answer]) -> String {
+    let line = |answer: &Answer| {
+        let with = if matches!(answer.of, Speaker::Edited(_)) { ", edited" } else { "" };
+        format!("{:<22}{}\n", format!("{}{with}", name(answer.of)), safe::line(&words(session, &answer.tokens)))
     };
-    format!("{:<22}{}\n\n{}{}", "prompt", safe::line(prompt), lines(models, ""), lines(variants, ", edited"))
+    format!("{:<22}{}\n\n{}", "prompt", safe::line(prompt), answers.iter().map(line).collect::<String>())
 }

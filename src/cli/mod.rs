@@ -15,6 +15,7 @@ pub mod prune;
 pub mod render;
 pub mod session_file;
 mod setup;
+pub mod tour;
 pub mod train;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,7 @@ use self::{
     prune::PruneArgs,
     render::RenderArgs,
     session_file::SessionFileArgs,
+    tour::TourArgs,
     train::TrainArgs,
 };
 
@@ -58,6 +60,8 @@ The answer goes to stdout and nothing else does; warnings go to stderr, and prog
 pub enum Command {
     /// Open the explorer (what no command does, too).
     Explore(Box<ExploreArgs>),
+    /// Open the explorer on its demo with a guide: ten steps that can be interrupted and gone on with.
+    Tour(TourArgs),
     /// Read one prompt through every variant: a table, JSON, or tensors in a file; or say what a model's files hold.
     Inspect(Box<InspectArgs>),
     /// Continue a prompt with both models, and with each variant while latents are edited.
@@ -94,6 +98,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command.unwrap_or_else(|| Command::Explore(Box::new(self.explore))) {
             Command::Explore(args) => explore::run(&args),
+            Command::Tour(args) => tour::run(&args),
             Command::Render(args) => render::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Generate(args) => generate::run(&args),

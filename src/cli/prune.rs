@@ -29,7 +29,7 @@ pub struct PruneArgs {
 pub enum PruneTarget {
     /// Write a copy of the model with its weights compressed by --compress; with none, as plain floats.
     Model(Box<PruneModelArgs>),
-    /// Write a copy of the SAE with its weights pruned by --ratio and --criterion.
+    /// Write a copy of the SAE at a setting of its --knob: weights pruned by --ratio and --criterion, rounded, cut to a rank, or latents dropped.
     Sae(Box<PruneSaeArgs>),
 }
 
@@ -120,12 +120,11 @@ fn write_sae(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
     // The SAE trained on the pruned model has no part in this.
     let session = Session::load(&SessionSpec { trained_sae: None, ..spec.clone() }, &mut output::listener())?;
     output::warn(&session.warnings);
-    let pruning = session.pruning(spec.ratio, spec.criterion, &mut interrupt::tick)?;
+    let pruning = session.pruning(session.setting, &mut interrupt::tick)?;
     let matrices = sae::write(&files, &session.sae, &pruning, &staged, &mut interrupt::tick)?;
     let mut settings = Map::new();
     settings.insert("sae".into(), json!(session.sae.config.name));
-    settings.insert("criterion".into(), json!(spec.criterion.name()));
-    settings.insert("ratio".into(), json!(spec.ratio));
+    settings.extend(session.setting.entries().into_iter().map(|(name, value)| (name.to_owned(), value)));
     settings.insert("hook".into(), json!(session.hook.to_string()));
     settings.insert("model".into(), json!(session.original.name));
     settings.insert("compression".into(), json!(session.compression));

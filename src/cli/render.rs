@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use prunelens_core::error::Result;
 
-use super::setup;
+use super::setup::{self, Viewed};
 use crate::{
     engine,
     folders::Folders,
@@ -31,12 +31,16 @@ pub struct RenderArgs {
     /// A prompt to begin with.
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
+    /// A view to open, as :save-view wrote it.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub view: Option<PathBuf>,
     #[command(flatten)]
     pub settings: Settings,
 }
 
 pub fn run(args: &RenderArgs) -> Result<()> {
-    let Resolved { spec, mut display, threads } = setup::settings(args.settings.clone())?;
+    let Viewed { view, settings } = setup::viewed(args.view.as_deref(), args.settings.clone())?;
+    let Resolved { spec, mut display, threads } = setup::settings(settings)?;
     config::start_threads(threads, true)?;
     if display.color == ColorChoice::Auto {
         // A picture is not a terminal: it has all colours.
@@ -45,6 +49,7 @@ pub fn run(args: &RenderArgs) -> Result<()> {
     let options = RenderOptions {
         session: spec,
         prompt: args.prompt.clone(),
+        view,
         look: setup::look(&display, Folders::find().as_ref()),
         size: args.size,
         keys: args.keys.clone(),

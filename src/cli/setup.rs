@@ -1,12 +1,14 @@
 //! Settings put in force, and sessions loaded, for all commands.
 
+use std::path::Path;
+
 use prunelens_core::{error::Result, session::Session};
 
 use crate::{
     folders::Folders,
     interrupt, output, settings as config,
     settings::{ColorChoice, Display, Resolved, Settings},
-    tui::{Look, theme::ColorDepth},
+    tui::{Look, state::SavedView, theme::ColorDepth, views},
 };
 
 /// What the user asked for, with the number of threads in force. To be called before any thread is started.
@@ -18,6 +20,26 @@ pub fn settings(flags: impl Into<Settings>) -> Result<Resolved> {
     }
     tracing::info!(?settings);
     Ok(settings)
+}
+
+/// A view, if one is to be opened, and the settings with the session that it is of.
+pub struct Viewed {
+    pub view: Option<SavedView>,
+    pub settings: Settings,
+}
+
+/// The view's file is a session file too, which flags override as they do any other.
+pub fn viewed(file: Option<&Path>, mut settings: Settings) -> Result<Viewed> {
+    let view = file.map(views::read).transpose()?;
+    let session = &mut settings.session.model.session;
+    *session = session.take().or_else(|| file.map(Path::to_path_buf));
+    Ok(Viewed { view, settings })
+}
+
+/// Neither models nor SAEs were named.
+pub fn asks_for_nothing(settings: &Settings) -> bool {
+    let session = &settings.session;
+    session.model.session.is_none() && session.model.model.is_none() && session.sae.is_none()
 }
 
 /// The same for commands without a screen, which Ctrl-C asks to stop.

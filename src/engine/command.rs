@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{edit::Edits, sae::Criterion, session::SessionSpec};
+use prunelens_core::{
+    edit::Edits,
+    generate::Choice,
+    sae::{Knob, Setting},
+    session::SessionSpec,
+};
 use prunelens_metrics::JobSpec;
 
 pub type JobId = u64;
@@ -40,20 +45,37 @@ pub enum Command {
 /// Every answer carries the generation of the request it answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// A new prompt, with the ratio to show it at.
-    Compare { generation: u64, text: String, ratio: f64, criterion: Criterion },
-    /// The same prompt at another ratio or by another criterion.
-    SetRatio { generation: u64, ratio: f64, criterion: Criterion },
+    /// A new prompt, with the setting to show it at.
+    Compare { generation: u64, text: String, setting: Setting },
+    /// The same prompt at another setting of the knob, or of another knob.
+    Turn { generation: u64, setting: Setting },
     /// Details of one latent of the shared dictionary at one token.
-    ShowLatent { generation: u64, latent: u32, token: usize, criterion: Criterion },
-    /// Everything that the corpus says of a latent of the shared dictionary, and of its match in `trained`.
-    Study { generation: u64, latent: u32 },
+    ShowLatent { generation: u64, latent: u32, token: usize, knob: Knob },
+    /// Everything that the corpus says of a latent of the shared dictionary, and of its match in `trained`; what it says of
+    /// `pruned` is read again where it was of another setting.
+    Study { generation: u64, latent: u32, setting: Setting },
     /// Latents that have to do with a word.
     Find { generation: u64, word: String },
     /// What the models say comes after a token, with these edits in force.
     Predict { generation: u64, token: usize, edits: Edits },
     /// An atlas from its files.
     Atlas { generation: u64, path: PathBuf },
+    /// The latents of another prompt, at the setting of the first.
+    Beside { generation: u64, text: String, setting: Setting },
+    /// A text to be continued, or `None` to stop continuing the one under way.
+    Generate { generation: u64, task: Option<GenerateTask> },
     /// What a job will take.
     Estimate { generation: u64, job: JobSpec },
+}
+
+/// A text to be continued by both models, and by each variant where edits are in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateTask {
+    pub text: String,
+    pub edits: Edits,
+    /// Of the `pruned` variant.
+    pub setting: Setting,
+    pub choice: Choice,
+    /// Tokens to add at most.
+    pub most: usize,
 }

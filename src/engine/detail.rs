@@ -31,7 +31,7 @@ pub fn detail(
     Ok(LatentDetail {
         latent,
         token,
-        criterion: prompt.criterion(),
+        knob: prompt.setting().knob,
         curve,
         dies_at,
         promotes,

@@ -8,15 +8,15 @@ use prunelens_core::{
     error::{Error, Result},
     index::{self, Index, Indexing},
     model::Tick,
-    sae::Criterion,
+    sae::{Knob, Setting},
     session::Session,
 };
 use prunelens_metrics::{Estimate, Family, JobSpec, Probe, atlas::Atlas, fit};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Report, Request, detail, find, mailbox::Mailbox};
+use super::{GenerateTask, Report, Request, detail, find, generate::Generating, mailbox::Mailbox};
 
-/// What is still due for the current prompt and ratio, in this order.
+/// What is still due for the current prompt and setting, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     Reconstruction,
@@ -33,6 +33,8 @@ pub struct Live {
     mailbox: Arc<Mailbox>,
     reports: UnboundedSender<Report>,
     prompt: Option<Prompt>,
+    /// Another prompt, of which only latents are wanted.
+    beside: Option<Prompt>,
     /// Of the request that the prompt's state answers.
     generation: u64,
     due: Due,
@@ -47,6 +49,10 @@ pub struct Live {
     shown: Option<(u64, u32, usize)>,
     /// The latent whose page was last asked for, with the generation.
     studied: Option<(u64, u32)>,
+    /// The pruning that the page's figures of `pruned` are wanted at.
+    studied_at: Option<Setting>,
+    /// A text being continued.
+    writing: Option<Generating>,
 }
 
 impl Live {
@@ -63,12 +69,15 @@ impl Live {
             mailbox,
             reports,
             prompt: None,
+            beside: None,
             generation: 0,
             due: Due::Nothing,
             matching: None,
             indexing: None,
             shown: None,
             studied: None,
+            studied_at: None,
+            writing: None,
             families,
             probe: None,
         }
@@ -79,43 +88,80 @@ impl Live {
         let _ = self.reports.send(report);
     }
 
-    /// Serve requests and finish the current prompt until nothing of it is left.
+    /// Serve requests, finish the current prompt, and continue a text, until nothing of it is left.
     pub fn serve(&mut self) {
         loop {
             if let Some(request) = self.mailbox.next_request() {
                 self.answer(request);
-            } else if self.due == Due::Nothing || self.mailbox.ends(None) {
+            } else if self.mailbox.ends(None) {
                 return;
-            } else if let Err(error) = self.go_on()
-                && !matches!(error, Error::Interrupted)
-            {
-                self.due = Due::Nothing;
-                self.send(Report::RequestFailed { generation: self.generation, message: error.to_string() });
+            } else if self.due != Due::Nothing {
+                if let Err(error) = self.go_on()
+                    && !matches!(error, Error::Interrupted)
+                {
+                    self.due = Due::Nothing;
+                    self.send(Report::RequestFailed { generation: self.generation, message: error.to_string() });
+                }
+            } else if self.writing.is_none() || self.mailbox.has_command() {
+                // A command is obeyed between two tokens.
+                return;
+            } else {
+                self.write_on();
             }
         }
+    }
+
+    /// The next token of the text that is being continued.
+    fn write_on(&mut self) {
+        let Some(writing) = &mut self.writing else { return };
+        let (mailbox, generation) = (self.mailbox.clone(), writing.generation());
+        let urgent = || mailbox.has_request() || mailbox.has_command();
+        let tick = &mut || if urgent() { Err(Error::Interrupted) } else { Ok(()) };
+        let parting = &mut || if mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        match writing.step(&self.session, tick, parting) {
+            Ok(Some(report)) => self.send(report),
+            Ok(None) => self.writing = None,
+            Err(Error::Interrupted) => {}
+            Err(error) => {
+                self.writing = None;
+                self.send(Report::RequestFailed { generation, message: error.to_string() });
+            }
+        }
+    }
+
+    fn generate(&mut self, request: &Request, generation: u64, task: Option<&GenerateTask>) -> Result<()> {
+        self.writing = None;
+        let Some(task) = task else { return Ok(()) };
+        let mailbox = self.mailbox.clone();
+        let tick =
+            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let writing = Generating::new(&self.session, generation, task.clone(), tick)?;
+        self.send(writing.begun());
+        self.writing = Some(writing);
+        Ok(())
     }
 
     fn answer(&mut self, request: Request) {
         let generation = match &request {
             Request::Compare { generation, .. }
-            | Request::SetRatio { generation, .. }
+            | Request::Turn { generation, .. }
+            | Request::Beside { generation, .. }
             | Request::ShowLatent { generation, .. }
             | Request::Study { generation, .. }
             | Request::Find { generation, .. }
             | Request::Predict { generation, .. }
             | Request::Atlas { generation, .. }
+            | Request::Generate { generation, .. }
             | Request::Estimate { generation, .. } => *generation,
         };
         let answered = match &request {
-            Request::Compare { text, ratio, criterion, .. } => {
-                self.read(&request, generation, text, *ratio, *criterion)
-            }
-            Request::SetRatio { ratio, criterion, .. } => self.set_ratio(&request, generation, *ratio, *criterion),
-            Request::ShowLatent { latent, token, criterion, .. } => {
-                self.show(&request, generation, *latent, *token, *criterion)
-            }
-            Request::Study { latent, .. } => {
+            Request::Compare { text, setting, .. } => self.read(&request, generation, text, *setting),
+            Request::Turn { setting, .. } => self.turn(&request, generation, *setting),
+            Request::Beside { text, setting, .. } => self.read_beside(&request, generation, text, *setting),
+            Request::ShowLatent { latent, token, knob, .. } => self.show(&request, generation, *latent, *token, *knob),
+            Request::Study { latent, setting, .. } => {
                 self.studied = Some((generation, *latent));
+                self.studied_at = Some(*setting);
                 self.tell_page()
             }
             Request::Find { word, .. } => {
@@ -125,6 +171,7 @@ impl Live {
             Request::Atlas { path, .. } => {
                 Atlas::open(path).map(|atlas| self.send(Report::Atlas { generation, atlas: Arc::new(atlas) }))
             }
+            Request::Generate { task, .. } => self.generate(&request, generation, task.as_ref()),
             Request::Estimate { job, .. } => self.estimate(&request, generation, job),
         };
         match answered {
@@ -134,7 +181,7 @@ impl Live {
         }
     }
 
-    fn read(&mut self, request: &Request, generation: u64, text: &str, ratio: f64, criterion: Criterion) -> Result<()> {
+    fn read(&mut self, request: &Request, generation: u64, text: &str, setting: Setting) -> Result<()> {
         // Until the new prompt is read nothing more is said about the old one.
         self.due = Due::Nothing;
         (self.prompt, self.shown) = (None, None);
@@ -143,20 +190,20 @@ impl Live {
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
         let session = self.session.clone();
         let tokens = session.tokens(text)?;
-        self.rank(criterion, tick)?;
-        let readers = session.readers(ratio, criterion)?;
-        self.prompt = Some(Prompt::read(text, tokens, readers, ratio, criterion, tick)?);
+        self.rank(setting.knob, tick)?;
+        let readers = session.readers(setting)?;
+        self.prompt = Some(Prompt::read(text, tokens, readers, setting, tick)?);
         (self.generation, self.due) = (generation, Due::Reconstruction);
         self.tell();
         Ok(())
     }
 
-    fn set_ratio(&mut self, request: &Request, generation: u64, ratio: f64, criterion: Criterion) -> Result<()> {
+    fn turn(&mut self, request: &Request, generation: u64, setting: Setting) -> Result<()> {
         let mailbox = self.mailbox.clone();
         let tick =
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
-        self.rank(criterion, tick)?;
-        let pruning = self.session.pruning(ratio, criterion, tick)?;
+        self.rank(setting.knob, tick)?;
+        let pruning = self.session.pruning(setting, tick)?;
         let Some(prompt) = &mut self.prompt else { return Ok(()) };
         prompt.set_pruning(pruning)?;
         (self.generation, self.due) = (generation, Due::Reconstruction);
@@ -164,25 +211,49 @@ impl Live {
         Ok(())
     }
 
-    /// Ranks by a criterion that is used for the first time; they change what the session holds.
-    fn rank(&self, criterion: Criterion, tick: prunelens_core::model::Tick) -> Result<()> {
-        if !self.session.is_ranked(criterion) {
-            self.session.order(criterion, tick)?;
+    /// The second prompt is read once, and then follows the knob as the first does. Overtaken by a new first prompt it is
+    /// read after that.
+    fn read_beside(&mut self, request: &Request, generation: u64, text: &str, setting: Setting) -> Result<()> {
+        let mailbox = self.mailbox.clone();
+        let tick =
+            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let read = self.beside_at(text, setting, tick);
+        if matches!(read, Err(Error::Interrupted)) {
+            self.mailbox.again(request.clone());
+        }
+        read?;
+        if let Some(prompt) = &self.beside {
+            let comparison = Arc::new(prompt.comparison(self.matching.as_ref()));
+            self.send(Report::Beside { generation, comparison });
+        }
+        Ok(())
+    }
+
+    fn beside_at(&mut self, text: &str, setting: Setting, tick: Tick) -> Result<()> {
+        self.rank(setting.knob, tick)?;
+        match &mut self.beside {
+            Some(prompt) if prompt.text == text => prompt.set_pruning(self.session.pruning(setting, tick)?),
+            beside => {
+                *beside = None;
+                let (tokens, readers) = (self.session.tokens(text)?, self.session.readers(setting)?);
+                *beside = Some(Prompt::read(text, tokens, readers, setting, tick)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// What a knob that is turned for the first time needs to know; it changes what the session holds.
+    fn rank(&self, knob: Knob, tick: Tick) -> Result<()> {
+        if !self.session.is_ranked(knob) {
+            self.session.order(knob, tick)?;
             self.send(Report::Memory(super::memory(&self.session)));
         }
         Ok(())
     }
 
-    fn show(
-        &mut self,
-        request: &Request,
-        generation: u64,
-        latent: u32,
-        token: usize,
-        criterion: Criterion,
-    ) -> Result<()> {
+    fn show(&mut self, request: &Request, generation: u64, latent: u32, token: usize, knob: Knob) -> Result<()> {
         let Some(prompt) = &mut self.prompt else { return Ok(()) };
-        if prompt.criterion() != criterion {
+        if prompt.setting().knob != knob {
             return Ok(());
         }
         prompt.find_paths()?;
@@ -224,6 +295,17 @@ impl Live {
         if let Err(error) = self.tell_latent().and_then(|()| self.tell_page()) {
             tracing::warn!("{error}");
         }
+    }
+
+    /// The corpus cannot be read as it is wanted.
+    pub fn forget_wanted(&mut self) {
+        self.studied_at = None;
+    }
+
+    /// The pruning at which the corpus is to be read again: what is known of it is of another.
+    pub fn wants_index(&self) -> Option<Setting> {
+        let index = self.index()?;
+        self.studied_at.filter(|wanted| *wanted != index.setting)
     }
 
     fn index(&self) -> Option<&Index> {

@@ -11,20 +11,22 @@ use super::{Command, EngineLink, JobId, Request};
 struct Slots {
     control: VecDeque<Command>,
     compare: Option<Request>,
-    ratio: Option<Request>,
+    turn: Option<Request>,
+    beside: Option<Request>,
     latent: Option<Request>,
     page: Option<Request>,
     find: Option<Request>,
     predict: Option<Request>,
     atlas: Option<Request>,
+    generate: Option<Request>,
     estimate: Option<Request>,
 }
 
 impl Slots {
     fn has_request(&self) -> bool {
-        [&self.compare, &self.ratio, &self.latent, &self.page, &self.find, &self.predict, &self.atlas, &self.estimate]
-            .into_iter()
-            .any(Option::is_some)
+        let first = [&self.compare, &self.turn, &self.beside, &self.latent, &self.page];
+        let then = [&self.find, &self.predict, &self.generate, &self.atlas, &self.estimate];
+        first.into_iter().chain(then).any(Option::is_some)
     }
 }
 
@@ -67,11 +69,13 @@ impl Mailbox {
         let slots = &mut *slots;
         let all = [
             &mut slots.compare,
-            &mut slots.ratio,
+            &mut slots.turn,
+            &mut slots.beside,
             &mut slots.latent,
             &mut slots.page,
             &mut slots.find,
             &mut slots.predict,
+            &mut slots.generate,
             &mut slots.atlas,
             &mut slots.estimate,
         ];
@@ -88,19 +92,29 @@ impl Mailbox {
         let slots = self.slots();
         match request {
             Request::Compare { .. } => slots.compare.is_some(),
-            Request::SetRatio { .. } => slots.compare.is_some() || slots.ratio.is_some(),
+            Request::Turn { .. } => slots.compare.is_some() || slots.turn.is_some(),
+            Request::Beside { .. } => slots.compare.is_some() || slots.beside.is_some(),
             Request::ShowLatent { .. } => slots.compare.is_some() || slots.latent.is_some(),
             Request::Study { .. } => slots.page.is_some(),
             Request::Find { .. } => slots.find.is_some(),
-            Request::Predict { .. } => slots.compare.is_some() || slots.ratio.is_some() || slots.predict.is_some(),
+            Request::Predict { .. } => slots.compare.is_some() || slots.turn.is_some() || slots.predict.is_some(),
+            Request::Generate { .. } => slots.generate.is_some(),
             Request::Atlas { .. } => slots.atlas.is_some(),
             Request::Estimate { .. } => slots.has_request(),
         }
     }
 
-    /// Put an estimate back that had to wait, unless a newer one is asked for.
+    /// Put a request back that had to wait, unless a newer one of its kind is asked for.
     pub fn again(&self, request: Request) {
-        self.slots().estimate.get_or_insert(request);
+        let mut slots = self.slots();
+        match request {
+            Request::Beside { .. } => {
+                slots.beside.get_or_insert(request);
+            }
+            _ => {
+                slots.estimate.get_or_insert(request);
+            }
+        }
     }
 
     pub fn has_command(&self) -> bool {
@@ -130,14 +144,16 @@ impl EngineLink for std::sync::Arc<Mailbox> {
         match &request {
             Request::Compare { .. } => {
                 // Whatever was asked of the old prompt is void.
-                (slots.ratio, slots.latent, slots.predict) = (None, None, None);
+                (slots.turn, slots.latent, slots.predict) = (None, None, None);
                 slots.compare = Some(request);
             }
-            Request::SetRatio { .. } => slots.ratio = Some(request),
+            Request::Turn { .. } => slots.turn = Some(request),
+            Request::Beside { .. } => slots.beside = Some(request),
             Request::ShowLatent { .. } => slots.latent = Some(request),
             Request::Study { .. } => slots.page = Some(request),
             Request::Find { .. } => slots.find = Some(request),
             Request::Predict { .. } => slots.predict = Some(request),
+            Request::Generate { .. } => slots.generate = Some(request),
             Request::Atlas { .. } => slots.atlas = Some(request),
             Request::Estimate { .. } => slots.estimate = Some(request),
         }
@@ -151,34 +167,34 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use prunelens_core::sae::Criterion;
+    use prunelens_core::sae::Knob;
 
-    fn ratio(generation: u64) -> Request {
-        Request::SetRatio { generation, ratio: 0.1, criterion: Criterion::Wanda }
+    fn turn(generation: u64) -> Request {
+        Request::Turn { generation, setting: Knob::Bits.at(4.0) }
     }
 
     fn compare(generation: u64) -> Request {
-        Request::Compare { generation, text: "a".into(), ratio: 0.1, criterion: Criterion::Wanda }
+        Request::Compare { generation, text: "a".into(), setting: Knob::Bits.at(4.0) }
     }
 
     #[test]
     fn the_latest_of_a_kind_wins() {
         let mailbox = Arc::new(Mailbox::default());
-        mailbox.request(ratio(1));
-        mailbox.request(ratio(2));
-        assert!(mailbox.outdates(&ratio(0)) && !mailbox.outdates(&compare(0)));
-        assert_eq!(mailbox.next_request(), Some(ratio(2)));
+        mailbox.request(turn(1));
+        mailbox.request(turn(2));
+        assert!(mailbox.outdates(&turn(0)) && !mailbox.outdates(&compare(0)));
+        assert_eq!(mailbox.next_request(), Some(turn(2)));
         assert_eq!(mailbox.next_request(), None);
     }
 
     #[test]
     fn a_new_prompt_voids_what_was_asked_of_the_old_one() {
         let mailbox = Arc::new(Mailbox::default());
-        mailbox.request(ratio(1));
+        mailbox.request(turn(1));
         mailbox.request(compare(2));
-        mailbox.request(ratio(3));
+        mailbox.request(turn(3));
         assert_eq!(mailbox.next_request(), Some(compare(2)));
-        assert_eq!(mailbox.next_request(), Some(ratio(3)));
+        assert_eq!(mailbox.next_request(), Some(turn(3)));
     }
 
     #[test]
@@ -187,13 +203,15 @@ mod tests {
         let job = prunelens_metrics::JobSpec::new("core");
         for request in [
             compare(1),
-            ratio(2),
-            Request::ShowLatent { generation: 3, latent: 0, token: 0, criterion: Criterion::Wanda },
-            Request::Study { generation: 4, latent: 0 },
+            turn(2),
+            Request::ShowLatent { generation: 3, latent: 0, token: 0, knob: Knob::Bits },
+            Request::Study { generation: 4, latent: 0, setting: Knob::Bits.at(4.0) },
             Request::Find { generation: 5, word: "navy".into() },
             Request::Predict { generation: 6, token: 0, edits: prunelens_core::edit::Edits::default() },
-            Request::Atlas { generation: 7, path: "atlas".into() },
-            Request::Estimate { generation: 8, job },
+            Request::Generate { generation: 7, task: None },
+            Request::Beside { generation: 8, text: "b".into(), setting: Knob::Bits.at(4.0) },
+            Request::Atlas { generation: 9, path: "atlas".into() },
+            Request::Estimate { generation: 10, job },
         ] {
             mailbox.request(request.clone());
             assert!(mailbox.has_request());

@@ -3,6 +3,7 @@
 pub mod command;
 mod detail;
 mod find;
+mod generate;
 pub mod handle;
 mod live;
 mod mailbox;
@@ -10,7 +11,7 @@ mod queue;
 pub mod report;
 mod thread;
 
-pub use command::{Command, JobId, Request};
+pub use command::{Command, GenerateTask, JobId, Request};
 pub use handle::{EngineHandle, EngineLink};
 pub use report::{FamilyInfo, Hit, JobState, ParamInfo, Report, SessionInfo, Unfinished, Why};
 pub use thread::{Options, start, start_with};

@@ -1,17 +1,22 @@
 //! The engine's jobs: one at a time in their order, the others waiting, paused, or finished with nowhere to put results.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use prunelens_core::{
     error::{Error, Result},
+    sae::Dial,
     session::Session,
 };
 use prunelens_metrics::{
-    Family, Job, JobSpec, Keeper, Run, Step, Store, checkpoint::millis, fingerprint, fit, params::CRITERION, runs,
+    Family, Job, JobSpec, Keeper, Run, Step, Store,
+    checkpoint::millis,
+    fingerprint, fit,
+    params::{CRITERION, KNOB},
+    runs,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -55,11 +60,13 @@ pub struct Queue {
     entries: Vec<Entry>,
     /// The one that is under way goes on until it is over or paused, wherever it stands.
     current: Option<JobId>,
+    /// Folder of an SAE that a job has trained and the session has yet to take up.
+    trained: Option<PathBuf>,
 }
 
 impl Queue {
     pub fn new(families: &'static [Family], store: Option<Store>, reports: UnboundedSender<Report>) -> Self {
-        Self { families, store, reports, entries: Vec::new(), current: None }
+        Self { families, store, reports, entries: Vec::new(), current: None, trained: None }
     }
 
     fn send(&self, report: Report) {
@@ -91,6 +98,11 @@ impl Queue {
 
     pub fn has_work(&self) -> bool {
         self.next().is_some()
+    }
+
+    /// The SAE that a job has trained since this was last asked.
+    pub fn take_trained(&mut self) -> Option<PathBuf> {
+        self.trained.take()
     }
 
     /// What is known of earlier: interrupted jobs of this session, and finished runs.
@@ -237,8 +249,9 @@ impl Queue {
             None => {
                 // Ranks by a criterion that is used for the first time take a while; they are the session's, not the job's.
                 if let Some(criterion) = spec.params.get::<String>(CRITERION.name)? {
+                    let knob = spec.params.get::<Dial>(KNOB.name)?.unwrap_or(session.setting.into()).knob();
                     let tick = &mut || self.attend(id, live, mailbox, session, served);
-                    session.order(criterion.parse()?, tick)?;
+                    session.order(knob.by(criterion.parse()?), tick)?;
                 }
                 self.make(id, session)?
             }
@@ -384,6 +397,7 @@ impl Queue {
             }
         };
         let key = entry.spec.family(self.families).map(|family| fingerprint::of_job(family, &entry.spec, session));
+        self.trained = job.trained().map(Path::to_path_buf);
         let run = Run::now(entry.spec.clone(), runs::label(session), seconds, job.table(), job.details())
             .written(files.clone(), key.unwrap_or_default());
         let forgotten = self.entries.remove(at).keeper.map_or(Ok(()), Keeper::forget);

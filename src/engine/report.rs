@@ -3,10 +3,14 @@
 use std::{path::PathBuf, sync::Arc};
 
 use prunelens_core::{
-    compare::{Comparison, LatentDetail, Variant, predict::Predictions},
+    compare::{
+        Comparison, LatentDetail, Variant,
+        predict::{Predictions, Speaker},
+    },
+    generate::Written,
     index::LatentPage,
     progress::Progress,
-    sae::Criterion,
+    sae::{Criterion, Setting},
 };
 use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run, atlas::Atlas};
 
@@ -18,6 +22,8 @@ pub enum Report {
     Loading(Progress),
     /// The session is ready for requests.
     Ready(Arc<SessionInfo>),
+    /// The session has another `trained` variant from now on; what was asked of it before is void.
+    Joined(Arc<SessionInfo>),
     /// Loading failed; the engine waits for another `Load`.
     LoadFailed(String),
     /// A comparison, possibly with parts still missing (they follow under the same generation).
@@ -50,6 +56,23 @@ pub enum Report {
     Atlas {
         generation: u64,
         atlas: Arc<Atlas>,
+    },
+    /// The latents of the second prompt.
+    Beside {
+        generation: u64,
+        comparison: Arc<Comparison>,
+    },
+    /// A text is being continued, by these; what they write follows.
+    Generating {
+        generation: u64,
+        by: Vec<Speaker>,
+    },
+    /// What one of them wrote, and in how many seconds.
+    Generated {
+        generation: u64,
+        of: Speaker,
+        written: Written,
+        seconds: f64,
     },
     /// A request that could not be answered, such as a prompt longer than the context.
     RequestFailed {
@@ -163,14 +186,21 @@ pub struct SessionInfo {
     /// "wanda 50%", "none" ...
     pub compression: String,
     pub hook: String,
+    /// The hook's, from 0.
+    pub layer: usize,
     /// "2k topk32", "24k standard" ...
     pub sae: String,
     pub d_sae: usize,
+    /// Width of what it reads.
+    pub d_in: usize,
     /// Of the SAE's weights: what is kept about it is kept by this.
     pub sae_digest: String,
+    /// Of everything whose digest is known, by what it is: "model", "sae" ...
+    pub digests: Vec<(String, String)>,
     pub n_layers: usize,
     pub variants: Vec<Variant>,
-    pub ratio: f64,
+    /// What the slider turns, and where it stands at first.
+    pub setting: Setting,
     pub criterion: Criterion,
     pub criteria: Vec<Criterion>,
     /// Longest prompt in tokens, BOS included.

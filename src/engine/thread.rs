@@ -12,10 +12,10 @@ use prunelens_core::{
     compare::{Prompt, matching::Matching},
     demo,
     error::{Error, Result},
-    sae::{Criterion, Sae},
+    sae::{Criterion, Sae, formats},
     session::{Session, SessionSpec, Source},
 };
-use prunelens_metrics::{FAMILIES, Family, Param, Store};
+use prunelens_metrics::{Family, JOBS, Param, Store};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{
@@ -32,7 +32,7 @@ pub struct Options {
 
 /// Start an engine that keeps nothing; it waits for a `Load`.
 pub fn start() -> Result<EngineHandle> {
-    start_with(Options { families: FAMILIES, store: None })
+    start_with(Options { families: JOBS, store: None })
 }
 
 /// Start the engine; it waits for a `Load`.
@@ -71,6 +71,8 @@ fn message(panic: &dyn Any) -> String {
 enum Background {
     Match,
     Index,
+    /// The corpus once more, with the SAE pruned as it is now.
+    IndexPruned,
 }
 
 struct Engine {
@@ -113,8 +115,11 @@ impl Engine {
             }
             if let Some(live) = self.live.as_mut().filter(|_| self.queue.has_work()) {
                 self.queue.step(live, &self.mailbox);
+                self.take_up_trained();
             } else if let Some(task) = self.background.pop_front() {
                 self.quiet(task);
+            } else if self.live.as_ref().is_some_and(|live| live.wants_index().is_some()) {
+                self.quiet(Background::IndexPruned);
             } else {
                 self.mailbox.wait();
             }
@@ -124,8 +129,53 @@ impl Engine {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Load(spec) => self.load(&spec),
-            command => self.queue.obey(command, self.live.as_ref().map(|live| &*live.jobs)),
+            command => {
+                self.queue.obey(command, self.live.as_ref().map(|live| &*live.jobs));
+                self.take_up_trained();
+            }
         }
+    }
+
+    /// An SAE that a job has trained is the session's `trained` variant from now on.
+    fn take_up_trained(&mut self) {
+        let (Some(folder), Some(live)) = (self.queue.take_trained(), &self.live) else { return };
+        let joined = formats::load(&folder).and_then(|sae| {
+            let sae = Arc::new(sae);
+            let session = live.session.with_trained(sae.clone(), &folder)?;
+            let jobs = match Arc::ptr_eq(&live.session, &live.jobs) {
+                true => None,
+                false => Some(live.jobs.with_trained(sae, &folder)?),
+            };
+            Ok((describe(&session, self.families)?, jobs, session))
+        });
+        match joined {
+            Ok((info, jobs, session)) => self.begin(session, jobs, Report::Joined, info),
+            Err(error) => {
+                let text = format!("{} is trained, but cannot join the session: {error}", folder.display());
+                self.send(Report::Warning(text));
+            }
+        }
+    }
+
+    /// Answer about this session from now on, and tell what it is.
+    fn begin(
+        &mut self,
+        session: Session,
+        jobs: Option<Session>,
+        report: fn(Arc<SessionInfo>) -> Report,
+        info: SessionInfo,
+    ) {
+        let (quick, session) = (quick_to_match(&session), Arc::new(session));
+        let jobs = jobs.map_or_else(|| session.clone(), Arc::new);
+        self.live = Some(Live::new(session, jobs, self.mailbox.clone(), self.reports.clone(), self.families));
+        self.background.clear();
+        self.background.extend([Background::Match, Background::Index]);
+        if quick {
+            // Small dictionaries are matched before anything is shown of them.
+            self.background.pop_front();
+            self.quiet(Background::Match);
+        }
+        self.send(report(Arc::new(info)));
     }
 
     fn load(&mut self, spec: &SessionSpec) {
@@ -155,16 +205,7 @@ impl Engine {
         .and_then(|session| Ok((describe(&session, families)?, for_jobs(&session)?, session)));
         match loaded {
             Ok((info, jobs, session)) => {
-                let (quick, session) = (quick_to_match(&session), Arc::new(session));
-                let jobs = jobs.map_or_else(|| session.clone(), Arc::new);
-                self.live = Some(Live::new(session, jobs, self.mailbox.clone(), self.reports.clone(), self.families));
-                self.background.extend([Background::Match, Background::Index]);
-                if quick {
-                    // Small dictionaries are matched before anything is shown of them.
-                    self.background.pop_front();
-                    self.quiet(Background::Match);
-                }
-                self.send(Report::Ready(Arc::new(info)));
+                self.begin(session, jobs, Report::Ready, info);
                 if let Some(live) = &self.live {
                     self.queue.recall(&live.jobs);
                 }
@@ -189,15 +230,20 @@ impl Engine {
                 None => Ok(()),
             },
             Background::Index => index(live, &mailbox),
+            Background::IndexPruned => index_pruned(live, &mailbox),
         };
         match done {
             Ok(()) => {}
+            // Something else came first. It is asked for as long as it is wanted.
+            Err(Error::Interrupted) if matches!(task, Background::IndexPruned) => {}
             // A command came first: again later.
             Err(Error::Interrupted) => self.background.push_front(task),
             Err(error) => {
                 tracing::warn!("{task:?}: {error}");
-                if let Background::Index = task {
-                    self.send(Report::Indexed);
+                match task {
+                    Background::Index => self.send(Report::Indexed),
+                    Background::IndexPruned => live.forget_wanted(),
+                    Background::Match => {}
                 }
             }
         }
@@ -237,7 +283,7 @@ fn index(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     let session = live.session.clone();
     let mut indexing = match live.indexing.take() {
         Some(indexing) => indexing,
-        None => session.indexing(session.spec.ratio, session.spec.criterion, &mut || yield_to(live, mailbox))?,
+        None => session.indexing(session.setting, &mut || yield_to(live, mailbox))?,
     };
     let kept = indexing.next().is_none();
     let mut told = indexing.index.read;
@@ -265,14 +311,47 @@ fn index(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     Ok(())
 }
 
+/// What fires in `pruned` as it is pruned now, over what was read of the corpus; or what is known of that from the cache.
+fn index_pruned(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
+    let session = live.session.clone();
+    let (Some(wanted), Some(indexing)) = (live.wants_index(), &live.indexing) else { return Ok(()) };
+    let (rows, read) = (indexing.index.rows.clone(), indexing.index.read);
+    let rows = rows.get(..read).unwrap_or_default();
+    let mut new = session.indexing_pruned(rows, wanted, &mut || yield_to(live, mailbox))?;
+    if new.is_kept() {
+        live.indexing = Some(new);
+        live.tell_index();
+        return Ok(());
+    }
+    while let Some(batch) = new.next() {
+        let fired = batch.read(&mut || match live.wants_index() {
+            Some(still) if still == wanted => yield_to(live, mailbox),
+            // Another setting is wanted by now.
+            _ => Err(Error::Interrupted),
+        })?;
+        new.add(&fired);
+    }
+    let Some(indexing) = &mut live.indexing else { return Ok(()) };
+    if !indexing.index.replace_pruned(new.index) {
+        // The memory granted for it was not enough.
+        live.forget_wanted();
+        return Ok(());
+    }
+    if let Err(error) = session.keep_index(&indexing.index) {
+        tracing::warn!("examples are not kept: {error}");
+    }
+    live.tell_index();
+    Ok(())
+}
+
 /// What the header and the status line say, with the time that a short prompt takes.
 fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
     let spec = &session.spec;
     let examples = demo::EXAMPLES.map(String::from).to_vec();
-    let variants = session.readers(spec.ratio, spec.criterion)?.iter().map(|r| r.variant).collect();
+    let variants = session.readers(session.setting)?.iter().map(|r| r.variant).collect();
     let read = || {
-        let readers = session.readers(spec.ratio, spec.criterion)?;
-        Prompt::read(&examples[0], session.tokens(&examples[0])?, readers, spec.ratio, spec.criterion, &mut || Ok(()))
+        let readers = session.readers(session.setting)?;
+        Prompt::read(&examples[0], session.tokens(&examples[0])?, readers, session.setting, &mut || Ok(()))
     };
     if !session.original.device.is_cpu() {
         // The driver fits the kernels to its GPU when they are first used.
@@ -281,6 +360,7 @@ fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
     let started = Instant::now();
     read()?;
     let probe_ms = started.elapsed().as_secs_f64() * 1e3;
+    let sae_digest = session.sae.digest();
     Ok(SessionInfo {
         model: match &spec.model {
             Source::Demo => "demo".into(),
@@ -289,12 +369,15 @@ fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         parameters: session.original.parameters(),
         compression: session.compression.clone(),
         hook: session.hook.to_string(),
+        layer: session.hook.layer,
         sae: session.sae.label(),
         d_sae: session.sae.d_sae(),
-        sae_digest: session.sae.digest(),
+        d_in: session.sae.d_in(),
+        digests: digests(session, &sae_digest),
+        sae_digest,
         n_layers: session.original.config.n_layers,
         variants,
-        ratio: spec.ratio,
+        setting: session.setting,
         criterion: spec.criterion,
         criteria: Criterion::ALL.to_vec(),
         context: session.original.config.n_ctx,
@@ -307,6 +390,15 @@ fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         probe_ms,
         warnings: session.warnings.clone(),
     })
+}
+
+/// By what they are of.
+fn digests(session: &Session, sae: &str) -> Vec<(String, String)> {
+    let trained = session.trained.as_ref().map(|sae| sae.digest());
+    [("model", session.digest.clone()), ("sae", Some(sae.to_owned())), ("trained-sae", trained)]
+        .into_iter()
+        .filter_map(|(name, digest)| Some((name.to_owned(), digest?)))
+        .collect()
 }
 
 /// A family's form, filled in for this session.

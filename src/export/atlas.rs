@@ -65,6 +65,7 @@ impl AtlasFigures {
         json!({
             "atlas": self.atlas.path.display().to_string(),
             "positions": about.positions,
+            "knob": about.knob,
             "ratio": about.ratio,
             "criterion": about.criterion,
             "hook": about.hook,
@@ -100,12 +101,11 @@ impl AtlasFigures {
     pub fn markdown(&self) -> String {
         let about = &self.atlas.about;
         let mut out = format!(
-            "**Atlas** of {} latents at `{}` over {} positions, SAE pruned to {} by {}\n\n",
+            "**Atlas** of {} latents at `{}` over {} positions, {}\n\n",
             about.d_sae,
             safe::line(&about.hook),
             about.positions,
-            about.ratio,
-            safe::line(&about.criterion)
+            safe::line(&about.pruned())
         );
         if !self.filters.is_empty() {
             out += &format!("Only {}.\n\n", safe::line(&self.filters.join(", ")));

@@ -1,6 +1,6 @@
 //! A comparison as JSON: one shape for `inspect --json` and for what the explorer exports.
 
-use prunelens_core::compare::{Comparison, Fates, Variant, View, grid_ratio};
+use prunelens_core::compare::{Comparison, Fates, Variant, View};
 use prunelens_kernels::select::by_value;
 use serde_json::{Map, Value, json};
 
@@ -12,10 +12,13 @@ pub fn json(comparison: &Comparison, top: usize) -> Map<String, Value> {
     let variants: Map<String, Value> =
         comparison.views.iter().map(|view| (view.variant.to_string(), variant(comparison, view, top))).collect();
     let survival = comparison.paths.as_ref().map(|paths| {
-        let share = |(step, alive): (usize, &f64)| json!({ "ratio": grid_ratio(step), "alive": finite(*alive) });
-        paths.survival.iter().enumerate().map(share).collect::<Vec<_>>()
+        let share = |(at, alive): (&f64, &f64)| {
+            let at = if paths.knob.is_whole() { json!(*at as u64) } else { json!(at) };
+            json!({ paths.knob.name(): at, "alive": finite(*alive) })
+        };
+        paths.grid.iter().zip(&paths.survival).map(share).collect::<Vec<_>>()
     });
-    let parts = [
+    let before = [
         ("prompt", json!(comparison.prompt)),
         (
             "tokens",
@@ -25,8 +28,8 @@ pub fn json(comparison: &Comparison, top: usize) -> Map<String, Value> {
             }),
         ),
         ("hook", json!(comparison.hook)),
-        ("ratio", json!(comparison.ratio)),
-        ("criterion", json!(comparison.criterion.name())),
+    ];
+    let after = [
         (
             "positions_left_out",
             json!({ "positions": left_out, "of": ["l0", "mse", "explained_variance", "cossim", "survival"] }),
@@ -35,7 +38,8 @@ pub fn json(comparison: &Comparison, top: usize) -> Map<String, Value> {
         ("survival", json!(survival)),
         ("active", json!(comparison.fates().map(fates))),
     ];
-    parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    let parts = before.into_iter().chain(comparison.setting.entries()).chain(after);
+    parts.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// What became of the latents that fire, and the unit in which they are counted.

@@ -2,12 +2,16 @@
 
 use std::{fmt::Write, sync::Arc};
 
-use prunelens_core::compare::{Comparison, Variant};
+use prunelens_core::{
+    compare::{Comparison, Variant},
+    sae::{Knob, Setting},
+};
 use prunelens_metrics::MetricTable;
 use serde_json::{Value, json};
 
 use super::{
     comparison::{self, NAMES, values},
+    pair::PairFigures,
     table,
 };
 use crate::safe;
@@ -30,6 +34,8 @@ pub struct Figures {
     pub sae: String,
     pub comparison: Arc<Comparison>,
     pub tables: Vec<Arc<MetricTable>>,
+    /// A second prompt, where there is one.
+    pub pair: Option<PairFigures>,
 }
 
 impl Figures {
@@ -41,6 +47,7 @@ impl Figures {
             Document { extension: "csv".into(), text: self.csv() },
             Document { extension: "md".into(), text: self.markdown() },
         ];
+        documents.extend(self.pair.iter().map(|pair| Document { extension: "pair.csv".into(), text: pair.csv() }));
         // Metrics have lines of their own, under a name that is short and ours.
         documents.extend(
             self.tables.iter().enumerate().map(|(at, metrics)| Document {
@@ -66,6 +73,7 @@ impl Figures {
             ("metrics", self.tables.iter().map(|t| table::json(t)).collect()),
         ];
         object.extend(rest.map(|(name, value)| (name.to_owned(), value)));
+        object.extend(self.pair.iter().map(|pair| ("second_prompt".to_owned(), pair.json())));
         Value::Object(object)
     }
 
@@ -84,23 +92,33 @@ impl Figures {
     pub fn markdown(&self) -> String {
         let c = &*self.comparison;
         let mut out = format!(
-            "**{}**, {}, SAE {} at `{}`, pruned to {} by {}\n\n> {}\n\n",
+            "**{}**, {}, SAE {} at `{}`, {}\n\n> {}\n\n",
             safe::line(&self.model),
             safe::line(&self.compression),
             safe::line(&self.sae),
             c.hook,
-            c.ratio,
-            c.criterion,
+            pruned_to(c.setting),
             safe::line(&c.prompt)
         );
         let variants: Vec<Variant> = c.views.iter().map(|v| v.variant).collect();
         let columns: Vec<_> = c.views.iter().map(values).collect();
         let rows: Vec<_> = (0..NAMES.len()).map(|at| (NAMES[at], columns.iter().map(|c| c[at]).collect())).collect();
         push_table(&mut out, &variants, &rows);
+        if let Some(pair) = &self.pair {
+            let _ = write!(out, "\n{}", pair.markdown());
+        }
         for metrics in &self.tables {
             let _ = write!(out, "\n{}", table::markdown(metrics));
         }
         out
+    }
+}
+
+/// What was done to the SAE that is compressed as its model was.
+fn pruned_to(setting: Setting) -> String {
+    match setting.knob {
+        Knob::Ratio(criterion) => format!("pruned to {} by {criterion}", setting.at),
+        _ => format!("compressed alike: {}", setting.words()),
     }
 }
 

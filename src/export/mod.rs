@@ -1,4 +1,4 @@
-//! What is on screen, for other programs: figures as JSON, CSV and Markdown, the screen as SVG, text and a recording.
+//! What is on screen, for others: figures as JSON, CSV and Markdown, a view as HTML, the screen as SVG, text and a recording.
 
 mod atlas;
 pub mod cast;
@@ -7,6 +7,8 @@ pub mod comparison;
 pub mod details;
 mod figures;
 mod files;
+pub mod html;
+pub mod pair;
 mod runs;
 pub mod svg;
 pub mod svg_chart;

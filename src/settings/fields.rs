@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Command, ValueEnum};
 use prunelens_core::{
     model::HookPoint,
-    sae::Criterion,
+    sae::{Criterion, Dial},
     session::{Compress, DeviceSpec, Processing},
 };
 use serde::Deserialize;
@@ -56,7 +56,7 @@ settings! {
         #[arg(long = "compressed-model", visible_alias = "pruned-model", value_name = "PATH-or-ID", conflicts_with = "compress")]
         #[serde(alias = "compressed-model")]
         pruned_model: PathBuf = Some(r#""models/gpt2-pruned""#),
-        /// How to prune the model: wanda:RATIO, wanda:N:M, magnitude:RATIO, paper:RATIO or none [default: wanda:0.5].
+        /// How to compress the model: wanda:RATIO or N:M, magnitude:RATIO, paper:RATIO, sparsegpt:RATIO or N:M, iterative:PASSES:RULE, rtn:intBITS[:gN][:asym], rtn:fp8, gptq:intBITS[:gN][:actorder], awq:intBITS[:gN], svd:SHARE, asvd:SHARE, svd-llm:SHARE, several joined by +, or none [default: wanda:0.5].
         #[arg(long, value_name = "SPEC")]
         #[serde(deserialize_with = "values::from_text")]
         compress: Compress = Some(r#""wanda:0.5""#),
@@ -102,11 +102,15 @@ settings! {
         /// Where the SAE reads, such as blocks.8.hook_resid_post [default: as the SAE's config says].
         #[arg(long, value_name = "NAME")]
         hook: HookPoint = Some(r#""blocks.8.hook_resid_post""#),
-        /// Share of the SAE's weights set to zero, 0 to 0.99 [default: 0.25].
+        /// What is turned on the SAE that is compressed as the model was: ratio, bits[:2-8], rank[:N] or latents[:SHARE] [default: ratio].
+        #[arg(long, value_name = "KNOB", value_parser = values::knob)]
+        #[serde(deserialize_with = "values::from_text")]
+        knob: Dial = Some(r#""ratio""#),
+        /// Share of the SAE's weights set to zero, 0 to 0.99, where the knob is the ratio [default: 0.25].
         #[arg(long, value_name = "R", value_parser = values::ratio)]
         #[serde(deserialize_with = "values::ratio_from")]
         ratio: f64 = Some("0.25"),
-        /// How the SAE's weights are ranked for pruning [default: wanda].
+        /// How the SAE's weights are ranked for pruning, or its latents [default: wanda].
         #[arg(long, value_name = "NAME", value_parser = values::criterion())]
         #[serde(deserialize_with = "values::from_text")]
         criterion: Criterion = Some(r#""wanda""#),

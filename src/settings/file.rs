@@ -11,8 +11,11 @@ use toml::de::DeTable;
 use super::{SessionSettings, Settings, keys, template};
 use crate::presets;
 
+/// The table that makes a session file a view.
+pub const VIEW: &str = "view";
+
 /// No session file is anywhere near this long.
-const LONGEST: u64 = 1 << 20;
+pub const LONGEST: u64 = 1 << 20;
 
 /// What a session file says. Paths in it are relative to its folder; models and SAEs may be hub ids, too.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +65,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings> {
     let known: Vec<String> = keys().into_iter().map(|key| key.name).collect();
     for key in DeTable::parse(text).map_err(refused)?.get_ref().keys() {
         let name: &str = key.get_ref();
-        if !known.iter().any(|known| known == name) {
+        // A view is a session file with a table more, of what was looked at.
+        if name != VIEW && !known.iter().any(|known| known == name) {
             let message = format!("unknown field `{name}`, expected one of `{}`", known.join("`, `"));
             return Err(wrong(Some(key.span()), &message));
         }

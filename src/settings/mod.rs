@@ -18,7 +18,7 @@ use prunelens_core::{
 use crate::folders::Folders;
 
 pub use fields::{ColorChoice, DisplaySettings, Key, ModelSettings, SessionSettings, Settings, keys};
-pub use file::SessionFile;
+pub use file::{LONGEST, SessionFile, VIEW};
 pub use template::session_file;
 
 /// The settings of a command, with none left open.
@@ -95,6 +95,7 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
         compress,
         calibration: settings.model.calibration,
         hook: settings.hook,
+        knob: settings.knob.unwrap_or(demo.knob),
         ratio: settings.ratio.unwrap_or(demo.ratio),
         criterion: settings.criterion.unwrap_or(demo.criterion),
         processing: settings.tl_processing.unwrap_or(demo.processing),

@@ -5,7 +5,7 @@ use std::{fmt, ops::RangeInclusive, str::FromStr};
 use candle_core::DType;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use prunelens_core::{
-    sae::{Criterion, MAX_RATIO},
+    sae::{Criterion, Dial, MAX_RATIO},
     session::{DTYPES, Processing, dtype_by_name},
 };
 use serde::{Deserialize, Deserializer, de::Error};
@@ -18,6 +18,11 @@ pub fn ratio(text: &str) -> Result<f64, String> {
         Ok(ratio) if (0.0..=MAX_RATIO).contains(&ratio) => Ok(ratio),
         _ => Err(format!("expected a number from 0 to {MAX_RATIO}")),
     }
+}
+
+/// A knob, and perhaps where it stands.
+pub fn knob(text: &str) -> Result<Dial, String> {
+    text.parse::<Dial>().map_err(|e| e.to_string())
 }
 
 /// An average-norm factor.

@@ -12,12 +12,13 @@ pub fn message(event: Event, state: &State, theme: &Theme) -> Option<Message> {
         Event::Paste(text) => Some(Message::Pasted(text)),
         Event::Resize(width, height) => Some(Message::Resized(width, height)),
         Event::Mouse(mouse) => {
-            let at = hit::hit(state, theme, Position::new(mouse.column, mouse.row))?;
+            let at = Position::new(mouse.column, mouse.row);
+            let turned = |down| hit::hit(state, theme, at).map(|over| Message::Turned { over, down });
             match mouse.kind {
-                MouseEventKind::Down(MouseButton::Left) => Some(Message::Clicked(at)),
-                MouseEventKind::Drag(MouseButton::Left) => Some(Message::Dragged(at)),
-                MouseEventKind::ScrollDown => Some(Message::Turned { over: at, down: true }),
-                MouseEventKind::ScrollUp => Some(Message::Turned { over: at, down: false }),
+                MouseEventKind::Down(MouseButton::Left) => hit::hit(state, theme, at).map(Message::Clicked),
+                MouseEventKind::Drag(MouseButton::Left) => hit::dragged(state, theme, at).map(Message::Dragged),
+                MouseEventKind::ScrollDown => turned(true),
+                MouseEventKind::ScrollUp => turned(false),
                 _ => None,
             }
         }

@@ -4,8 +4,10 @@
 //! and `widgets` know no state. `run` holds the loop, `script` plays keys without a terminal.
 
 mod event;
+mod explanations;
 pub mod keys;
 pub mod options;
+mod pace;
 mod remembered;
 mod run;
 pub mod script;
@@ -14,6 +16,7 @@ mod terminal;
 pub mod theme;
 pub mod update;
 pub mod view;
+pub mod views;
 pub mod widgets;
 
 pub use event::message as message_of;

@@ -8,7 +8,7 @@ use crate::{
     safe,
     tui::{
         keys::keymap::Keymap,
-        state::State,
+        state::{SavedView, State},
         theme::{BUILT_IN, ColorDepth, Theme},
     },
 };
@@ -54,6 +54,14 @@ pub struct Options {
     pub session: SessionSpec,
     /// A prompt to begin with.
     pub prompt: Option<String>,
+    /// A view to open.
+    pub view: Option<SavedView>,
+    /// Explanations of latents to read once the session is loaded.
+    pub explanations: Option<PathBuf>,
+    /// Nothing was said of what to open: what was left last is worth a word, whatever its models.
+    pub unasked: bool,
+    /// A guide to the demo, from the beginning (true) or from where it was left.
+    pub tour: Option<bool>,
     pub look: Look,
     /// Take the mouse from the start.
     pub mouse: bool,
@@ -69,6 +77,7 @@ pub struct Options {
 pub struct RenderOptions {
     pub session: SessionSpec,
     pub prompt: Option<String>,
+    pub view: Option<SavedView>,
     pub look: Look,
     /// Columns and rows.
     pub size: (u16, u16),

@@ -1,5 +1,5 @@
-//! What is remembered from one session to the next: names of latents, by the contents of the SAE that they belong to, and
-//! prompts.
+//! What is remembered from one session to the next: names and explanations of latents, by the contents of the SAE that they
+//! belong to, prompts, and where a session was left.
 
 use std::{
     collections::BTreeMap,
@@ -7,15 +7,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prunelens_core::error::{Error, Result};
+use prunelens_core::{
+    digest::sha256,
+    error::{Error, Result},
+    session::SessionSpec,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::export::write_atomically;
+use crate::{
+    export::write_atomically,
+    tui::{
+        state::{Explained, SavedView},
+        views,
+    },
+};
 
 /// Prompts kept.
 const PROMPTS: usize = 200;
 /// No file of ours is anywhere near this long.
 const MAX_BYTES: u64 = 64 << 20;
+
+/// Sessions whose end is kept.
+const LEFT: usize = 50;
 
 /// Names of latents as a file has them.
 #[derive(Serialize, Deserialize)]
@@ -45,6 +58,73 @@ pub fn keep_names(folder: &Path, digest: &str, sae: &str, names: &BTreeMap<u32, 
     let file = NamesFile { sae: sae.into(), names: names.clone() };
     let text = serde_json::to_string_pretty(&file).map_err(|e| Error::file(&path, e.to_string()))?;
     write_atomically(&path, text.as_bytes())
+}
+
+fn explained_file(folder: &Path, digest: &str) -> PathBuf {
+    folder.join("explained").join(format!("{}.json", digest.get(..32).unwrap_or(digest)))
+}
+
+/// Explanations of latents of an SAE that were read from a file once.
+pub fn explained(folder: &Path, digest: &str) -> Result<Explained> {
+    let path = explained_file(folder, digest);
+    let Some(bytes) = read(&path)? else { return Ok(Explained::default()) };
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Error::file(&path, format!("explanations cannot be read: {e}; read them from their file again")))
+}
+
+/// Keep explanations of latents.
+pub fn keep_explained(folder: &Path, digest: &str, explained: &Explained) -> Result<()> {
+    let path = explained_file(folder, digest);
+    let text = serde_json::to_vec(explained).map_err(|e| Error::file(&path, e.to_string()))?;
+    write_atomically(&path, &text)
+}
+
+/// The file for where a session of these models was left.
+fn left_file(folder: &Path, spec: &SessionSpec) -> PathBuf {
+    let key = sha256(views::session(spec).to_string().as_bytes());
+    folder.join("left").join(format!("{}.toml", key.get(..16).unwrap_or(&key)))
+}
+
+/// Where the last session of these models was left.
+pub fn left(folder: &Path, spec: &SessionSpec) -> Result<Option<SavedView>> {
+    let path = left_file(folder, spec);
+    if path.is_file() { views::read(&path).map(Some) } else { Ok(None) }
+}
+
+/// The file of the session that was left last, if it is one of other models.
+pub fn left_elsewhere(folder: &Path, spec: &SessionSpec) -> Option<PathBuf> {
+    let last = files_by_age(&folder.join("left")).pop()?;
+    (last != left_file(folder, spec)).then_some(last)
+}
+
+/// Keep where a session is left; the oldest of many are forgotten.
+pub fn keep_left(folder: &Path, spec: &SessionSpec, view: &SavedView) -> Result<()> {
+    let path = left_file(folder, spec);
+    write_atomically(&path, views::text(spec, view)?.as_bytes())?;
+    let all = files_by_age(&folder.join("left"));
+    for old in &all[..all.len().saturating_sub(LEFT)] {
+        fs::remove_file(old).map_err(|e| Error::io(old, e))?;
+    }
+    Ok(())
+}
+
+/// Oldest first; none where there is no folder.
+fn files_by_age(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let views = entries.filter(|entry| entry.path().extension().is_some_and(|e| e == "toml"));
+    let mut all: Vec<_> =
+        views.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+    all.sort();
+    all.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The step of the tour at which it was left: the first where nothing tells.
+pub fn tour(folder: &Path) -> usize {
+    fs::read_to_string(folder.join("tour")).ok().and_then(|step| step.trim().parse().ok()).unwrap_or(0)
+}
+
+pub fn keep_tour(folder: &Path, step: usize) -> Result<()> {
+    write_atomically(&folder.join("tour"), format!("{step}\n").as_bytes())
 }
 
 /// Prompts, the last one last.
@@ -90,6 +170,29 @@ mod tests {
         assert_eq!(names(folder.path(), "b").unwrap(), BTreeMap::new());
         fs::write(names_file(folder.path(), "a"), "{").unwrap();
         assert!(names(folder.path(), "a").unwrap_err().to_string().contains("move the file away"));
+    }
+
+    #[test]
+    fn where_a_session_was_left_is_kept_by_its_models() {
+        let folder = tempfile::tempdir().unwrap();
+        let (demo, mut other) = (SessionSpec::demo(), SessionSpec::demo());
+        other.compress = "magnitude:0.3".parse().unwrap();
+        let view: SavedView = toml::from_str("prompt = \"navy\"\nknob = \"ratio:0.3\"\ncriterion = \"wanda\"").unwrap();
+        assert_eq!((left(folder.path(), &demo).unwrap(), left_elsewhere(folder.path(), &demo)), (None, None));
+        keep_left(folder.path(), &demo, &view).unwrap();
+        assert_eq!(left(folder.path(), &demo).unwrap(), Some(view));
+        assert_eq!(left(folder.path(), &other).unwrap(), None);
+        assert_eq!(left_elsewhere(folder.path(), &demo), None);
+        assert_eq!(left_elsewhere(folder.path(), &other), Some(left_file(folder.path(), &demo)));
+    }
+
+    #[test]
+    fn explanations_are_kept_by_the_contents_of_an_sae() {
+        let folder = tempfile::tempdir().unwrap();
+        let explained = Explained { from: "np".into(), texts: BTreeMap::from([(7, "ships".into())]) };
+        keep_explained(folder.path(), "a", &explained).unwrap();
+        assert_eq!(super::explained(folder.path(), "a").unwrap(), explained);
+        assert_eq!(super::explained(folder.path(), "b").unwrap(), Explained::default());
     }
 
     #[test]

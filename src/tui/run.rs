@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    path::Path,
+    path::{Path, PathBuf},
     task::Poll,
     time::{Duration, Instant},
 };
@@ -13,12 +13,14 @@ use prunelens_core::error::{Error, Result};
 
 use crate::{
     engine::{EngineHandle, Report},
-    export,
+    export::{self, cast::Recording},
     tui::{
         event::{self, Signals},
+        explanations,
         options::{Options, first_state},
+        pace::Pace,
         remembered,
-        state::{Job, State},
+        state::{Explained, Job, Level, SavedView, State, Tour},
         terminal::{self, Terminal},
         theme::Theme,
         update::{
@@ -26,7 +28,7 @@ use crate::{
             effect::{Effect, Export, Picture},
             message::Message,
         },
-        view,
+        view, views,
     },
 };
 
@@ -63,8 +65,26 @@ pub fn run(engine: EngineHandle, options: Options) -> Result<()> {
             Ok(prompts) => state.history = prompts,
             Err(error) => tracing::warn!("{error}"),
         }
+        if let Some(folder) = &options.state_folder {
+            offer(&mut state, folder, &options);
+        }
+        state.tour = options.tour.map(|restart| {
+            let folder = options.state_folder.as_deref().filter(|_| !restart);
+            Tour::at(folder.map_or(0, remembered::tour))
+        });
+        state.opening = options.view.clone().map(Into::into);
         state.first_steps = options.state_folder.as_ref().is_some_and(|f| !f.join(STEPS_TAKEN).exists());
-        let mut explorer = Explorer { engine, options, themes, terminal, state, start: Instant::now(), open: true };
+        let mut explorer = Explorer {
+            engine,
+            options,
+            themes,
+            terminal,
+            state,
+            pace: Pace::default(),
+            recorder: None,
+            start: Instant::now(),
+            open: true,
+        };
         explorer.run().await
     })
 }
@@ -75,6 +95,9 @@ struct Explorer {
     themes: Vec<Theme>,
     terminal: Terminal,
     state: State,
+    pace: Pace,
+    /// The recording under way, its file, and when it began.
+    recorder: Option<Recorder>,
     start: Instant,
     /// The engine may still report something.
     open: bool,
@@ -96,10 +119,15 @@ impl Explorer {
             let now = Instant::now();
             if self.state.redraw && now >= next_frame {
                 self.draw()?;
-                next_frame = Instant::now() + FRAME;
+                next_frame = (Instant::now() + FRAME).max(self.start + self.pace.frame());
             }
             let frame = self.state.redraw.then_some(next_frame);
-            let wake = self.state.next_wake().map(|at| self.start + at).into_iter().chain(frame).min();
+            // What the engine says waits until the link has carried what it said last; keys never do.
+            let figures = self.start + self.pace.figures();
+            let listen = self.open && Instant::now() >= figures;
+            let later = (self.open && !listen).then_some(figures);
+            let timer = self.state.next_wake().map(|at| self.start + at);
+            let wake = timer.into_iter().chain(frame).chain(later).min();
             let mut messages = Vec::new();
             tokio::select! {
                 event = events.next() => match event {
@@ -107,7 +135,7 @@ impl Explorer {
                     // The terminal is gone.
                     Some(Err(_)) | None => messages.push(Message::Terminated),
                 },
-                report = self.engine.reports.recv(), if self.open => messages.push(self.reported(report)),
+                report = self.engine.reports.recv(), if listen => messages.push(self.reported(report)),
                 () = signals.recv() => messages.push(Message::Terminated),
                 () = sleep_until(wake), if wake.is_some() => {}
             }
@@ -117,7 +145,8 @@ impl Explorer {
             {
                 messages.extend(event::message(event, &self.state, self.theme()));
             }
-            while messages.len() < BATCH
+            while listen
+                && messages.len() < BATCH
                 && let Ok(report) = self.engine.reports.try_recv()
             {
                 messages.push(Message::Reported(Box::new(report)));
@@ -126,10 +155,29 @@ impl Explorer {
             for message in messages {
                 let effects = update::update(&mut self.state, message);
                 if let Next::Leave = self.perform(effects)? {
+                    self.leave();
                     self.part().await;
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// Where the session is left is kept, and what was recorded is written.
+    fn leave(&mut self) {
+        if let (Some(folder), Some(view)) = (&self.options.state_folder, SavedView::of(&self.state))
+            && let Err(error) = remembered::keep_left(folder, &self.options.session, &view)
+        {
+            tracing::warn!("{error}");
+        }
+        if let (Some(folder), Some(tour)) = (&self.options.state_folder, self.state.tour) {
+            let step = if self.state.toured() { 0 } else { tour.step };
+            if let Err(error) = remembered::keep_tour(folder, step) {
+                tracing::warn!("{error}");
+            }
+        }
+        if let Some(Err(error)) = self.recorder.take().map(Recorder::write) {
+            tracing::warn!("{error}");
         }
     }
 
@@ -160,7 +208,14 @@ impl Explorer {
 
     fn draw(&mut self) -> Result<()> {
         let theme = &self.themes[self.state.theme % self.themes.len()];
-        self.terminal.draw(&self.state, theme)?;
+        let before = Instant::now();
+        let (width, height) = self.terminal.size();
+        let (buffer, cursor) = view::draw(width, height, &self.state, theme);
+        let bytes = self.terminal.show(&buffer, cursor)?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.recording.frame(recorder.since.elapsed().as_secs_f64(), &buffer, cursor);
+        }
+        self.pace.sent(bytes, before.elapsed(), self.start.elapsed());
         self.state.redraw = false;
         Ok(())
     }
@@ -182,10 +237,30 @@ impl Explorer {
                 }
                 Effect::Export(export) => Some(Message::Exported(self.export(&export).map_err(|e| e.to_string()))),
                 Effect::RecallNames(digest) => {
-                    self.options.state_folder.as_ref().map(|folder| match remembered::names(folder, &digest) {
-                        Ok(names) => Message::Named { digest, names },
-                        Err(error) => Message::Forgotten(error.to_string()),
-                    })
+                    let explain = self.options.explanations.take().map(Effect::Explain);
+                    let folder = self.options.state_folder.as_ref();
+                    let known = folder.map(|folder| {
+                        match (remembered::names(folder, &digest), remembered::explained(folder, &digest)) {
+                            (Ok(names), Ok(explained)) => Message::Named { digest, names, explained },
+                            (Err(error), _) | (_, Err(error)) => Message::Forgotten(error.to_string()),
+                        }
+                    });
+                    // What is read now goes before what was kept.
+                    if let Some(message) = known {
+                        let further = update::update(&mut self.state, message);
+                        self.perform(further)?;
+                    }
+                    self.perform(explain.into_iter().collect())?;
+                    None
+                }
+                Effect::Explain(path) => Some(Message::Explained(self.explain(&path).map_err(|e| e.to_string()))),
+                Effect::SaveView(name) => Some(Message::Exported(self.save_view(&name).map_err(|e| e.to_string()))),
+                Effect::Record(Some(name)) => Some(self.record(&name)),
+                Effect::Record(None) => {
+                    let written = self.recorder.take().map(Recorder::write);
+                    let further = update::update(&mut self.state, Message::Recording(None));
+                    self.perform(further)?;
+                    written.map(|written| Message::Exported(written.map(|path| vec![path]).map_err(|e| e.to_string())))
                 }
                 Effect::KeepNames => self.keep(|folder, state| {
                     let Some(info) = &state.info else { return Ok(()) };
@@ -203,7 +278,7 @@ impl Explorer {
                     None
                 }
                 Effect::Clear => {
-                    self.terminal.clear()?;
+                    self.terminal.clear();
                     None
                 }
                 Effect::Suspend => {
@@ -222,6 +297,53 @@ impl Explorer {
             }
         }
         Ok(Next::Go)
+    }
+
+    /// Explanations of this session's latents, from a file; kept for the next time.
+    fn explain(&self, path: &Path) -> Result<Explained> {
+        let Some(info) = &self.state.info else { return Err(Error::invalid("no SAE is loaded yet")) };
+        let explained = explanations::read(path, info.layer, info.d_sae)?;
+        if let Some(folder) = &self.options.state_folder {
+            remembered::keep_explained(folder, &info.sae_digest, &explained)?;
+        }
+        Ok(explained)
+    }
+
+    fn save_view(&self, name: &str) -> Result<Vec<PathBuf>> {
+        let view = SavedView::of(&self.state).ok_or_else(|| Error::invalid("there is no view to save yet"))?;
+        let path = self.named(name, "toml")?;
+        export::write_atomically(&path, views::text(&self.options.session, &view)?.as_bytes())?;
+        Ok(vec![path])
+    }
+
+    fn record(&mut self, name: &str) -> Message {
+        let (width, height) = self.terminal.size();
+        match self.named(name, "cast") {
+            Ok(path) => {
+                let file = path.display().to_string();
+                let recording = Recording::new(width, height, "prunelens");
+                self.recorder = Some(Recorder { recording, path, since: Instant::now() });
+                Message::Recording(Some(file))
+            }
+            Err(error) => Message::Exported(Err(error.to_string())),
+        }
+    }
+
+    /// The file of a name that a person gave: in the results folder unless it is a path. What is there already stays.
+    fn named(&self, name: &str, extension: &str) -> Result<PathBuf> {
+        let path = if name.contains(std::path::MAIN_SEPARATOR) {
+            PathBuf::from(name)
+        } else {
+            self.options.session.results.join(name)
+        };
+        let path = match path.extension() {
+            Some(found) if found == extension => path,
+            _ => PathBuf::from(format!("{}.{extension}", path.display())),
+        };
+        if path.exists() {
+            return Err(Error::file(&path, "is there already; take another name"));
+        }
+        Ok(path)
     }
 
     /// Keep something in the state folder, if there is one.
@@ -251,6 +373,32 @@ impl Explorer {
             written.push(path);
         }
         Ok(written)
+    }
+}
+
+/// A recording under way.
+struct Recorder {
+    recording: Recording,
+    path: PathBuf,
+    since: Instant,
+}
+
+impl Recorder {
+    fn write(self) -> Result<PathBuf> {
+        export::write_atomically(&self.path, self.recording.finish().as_bytes())?;
+        Ok(self.path)
+    }
+}
+
+/// Offer to go on where the last session of these models was left; a word where it was one of others.
+fn offer(state: &mut State, folder: &Path, options: &Options) {
+    match remembered::left(folder, &options.session) {
+        Ok(view) => state.offered = view.map(Into::into),
+        Err(error) => tracing::warn!("{error}"),
+    }
+    if let Some(path) = options.unasked.then(|| remembered::left_elsewhere(folder, &options.session)).flatten() {
+        let text = format!("the last session was another: prunelens --view {} goes on there", path.display());
+        state.log.push(state.now, Level::Info, text);
     }
 }
 

@@ -77,7 +77,8 @@ pub fn render(engine: EngineHandle, options: RenderOptions) -> Result<()> {
     };
     let steps = parse(&options.keys)?;
     let themes = options.look.themes()?;
-    let state = first_state(&options.session, options.prompt.as_deref(), &themes, options.size);
+    let mut state = first_state(&options.session, options.prompt.as_deref(), &themes, options.size);
+    state.opening = options.view.clone().map(Into::into);
     let mut player = Player { engine, state, themes, recording: None, left: false };
     player.play(&steps, format == Format::Cast)?;
     player.engine.command(Command::Quit);
@@ -153,11 +154,16 @@ impl Player {
         if let Some(deadline) = self.state.follow.deadline {
             self.happen(Message::TimePassed(deadline.max(self.state.now)));
         }
+        if let Some(due) = self.state.count_due() {
+            self.happen(Message::TimePassed(due.max(self.state.now)));
+        }
         while self.state.comparing()
             || self.state.estimating()
             || self.state.finding()
             || self.state.atlas.waiting
             || self.state.latent_incomplete()
+            || self.state.generation.going
+            || self.state.pair.as_ref().is_some_and(|pair| pair.waiting)
         {
             self.take_report()?;
         }
@@ -201,6 +207,9 @@ impl Player {
                 | Effect::RecallNames(_)
                 | Effect::KeepNames
                 | Effect::KeepPrompts
+                | Effect::Explain(_)
+                | Effect::SaveView(_)
+                | Effect::Record(_)
                 | Effect::Clear
                 | Effect::Mouse(_)
                 | Effect::Suspend => {}

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{self, BufWriter, IsTerminal, Stdout, Write},
+    io::{self, IsTerminal, Write},
     sync::{
         Once,
         atomic::{AtomicBool, Ordering},
@@ -15,25 +15,25 @@ use crossterm::{
     clipboard::CopyToClipboard,
     cursor::{SetCursorStyle, Show},
     event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
-    execute, queue,
+    execute,
     terminal::{
-        BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
-        enable_raw_mode,
+        EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
     },
 };
 use prunelens_core::error::{Error, Result};
-use ratatui::{backend::CrosstermBackend, layout::Position};
 
-use crate::tui::{state::State, theme::Theme, view};
+use ratatui::{buffer::Buffer, layout::Position};
+
+use crate::ansi::Painter;
 
 /// The terminal is ours and has to be given back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// A frame goes out in as few writes as possible.
-const BUFFER: usize = 1 << 16;
+/// Around a frame, so that it is seen whole.
+const SYNCHRONIZED: [&str; 2] = ["\x1b[?2026h", "\x1b[?2026l"];
 
 pub struct Terminal {
-    inner: ratatui::Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    painter: Painter,
 }
 
 fn io(source: io::Error) -> Error {
@@ -49,35 +49,28 @@ impl Terminal {
         }
         restore_before_panics_are_told();
         enter().map_err(io)?;
-        let backend = CrosstermBackend::new(BufWriter::with_capacity(BUFFER, io::stdout()));
-        let inner = ratatui::Terminal::new(backend).map_err(|e| {
-            restore();
-            io(e)
-        })?;
-        Ok(Self { inner })
+        Ok(Self { painter: Painter::default() })
     }
 
     pub fn size(&self) -> (u16, u16) {
-        self.inner.size().map_or((80, 24), |s| (s.width, s.height))
+        size().unwrap_or((80, 24))
     }
 
-    /// Draw what has changed since the last frame, as one update of the screen.
-    pub fn draw(&mut self, state: &State, theme: &Theme) -> Result<()> {
-        queue!(self.inner.backend_mut(), BeginSynchronizedUpdate).map_err(io)?;
-        let drawn = self.inner.draw(|frame| {
-            let cursor: Option<Position> = view::view(frame.area(), frame.buffer_mut(), state, theme);
-            if let Some(cursor) = cursor {
-                frame.set_cursor_position(cursor);
-            }
-        });
-        let drawn = drawn.map(drop);
-        let ended = execute!(self.inner.backend_mut(), EndSynchronizedUpdate);
-        drawn.and(ended).map_err(io)
+    /// Show what has changed since the last frame, as one update of the screen. Returns the bytes that it took.
+    pub fn show(&mut self, buffer: &Buffer, cursor: Option<Position>) -> Result<usize> {
+        let frame = self.painter.frame(buffer, cursor);
+        if frame.is_empty() {
+            return Ok(0);
+        }
+        let [begin, end] = SYNCHRONIZED;
+        let frame = [begin, &frame, end].concat();
+        send(frame.as_bytes())?;
+        Ok(frame.len())
     }
 
     /// Forget what is on screen, so that the next frame draws everything.
-    pub fn clear(&mut self) -> Result<()> {
-        self.inner.clear().map_err(io)
+    pub fn clear(&mut self) {
+        self.painter.forget();
     }
 
     /// Hand text to the terminal's clipboard.
@@ -86,14 +79,13 @@ impl Terminal {
         // Writing into a string cannot fail.
         let _ = CopyToClipboard::to_clipboard_from(text).write_ansi(&mut sequence);
         let wrapped = wrap_for_multiplexer(&sequence, env::var_os("TMUX").is_some(), env::var_os("STY").is_some());
-        let writer = self.inner.backend_mut();
-        writer.write_all(wrapped.as_bytes()).and_then(|()| Write::flush(writer)).map_err(io)
+        send(wrapped.as_bytes())
     }
 
     /// Take the mouse, or give it back.
     pub fn mouse(&mut self, take: bool) -> Result<()> {
-        let writer = self.inner.backend_mut();
-        if take { execute!(writer, EnableMouseCapture) } else { execute!(writer, DisableMouseCapture) }.map_err(io)
+        let mut out = io::stdout();
+        if take { execute!(out, EnableMouseCapture) } else { execute!(out, DisableMouseCapture) }.map_err(io)
     }
 
     /// Stop until the shell brings the program back.
@@ -103,7 +95,8 @@ impl Terminal {
         // SAFETY: raising a signal for this process has no memory effects.
         unsafe { libc::raise(libc::SIGTSTP) };
         enter().map_err(io)?;
-        self.clear()
+        self.clear();
+        Ok(())
     }
 
     #[cfg(not(unix))]
@@ -116,6 +109,11 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         restore();
     }
+}
+
+fn send(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(io)
 }
 
 fn enter() -> io::Result<()> {

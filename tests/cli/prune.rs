@@ -9,7 +9,7 @@ use prunelens_core::{
     model::{Model, Opened, Part},
     progress::Progress,
     prune::sae::apply,
-    sae::formats,
+    sae::{Knob, formats},
     session::{Models, Session, SessionSpec, Source, silent},
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -172,7 +172,7 @@ fn a_pruned_sae_is_the_one_in_memory() {
             .json();
         let spec = SessionSpec { sae: Some(Source::Path(sae.clone())), ..spec(&model, "wanda:0.5") };
         let session = Session::load(&spec, &mut quiet).unwrap();
-        let pruning = session.pruning(0.37, criterion.parse().unwrap(), &mut || Ok(())).unwrap();
+        let pruning = session.pruning(Knob::Ratio(criterion.parse().unwrap()).at(0.37), &mut || Ok(())).unwrap();
         let expected = apply(&pruning, &session.sae).unwrap();
         let found = formats::load(&out).unwrap();
         assert_eq!(values(&expected.w_enc), values(&found.w_enc), "{criterion}");
@@ -189,6 +189,46 @@ fn a_pruned_sae_is_the_one_in_memory() {
         let saved: serde_json::Value = serde_json::from_slice(&fs::read(out.join("pruning.json")).unwrap()).unwrap();
         assert_eq!(saved, report);
     }
+}
+
+#[test]
+fn an_sae_is_written_at_any_setting() {
+    let place = Place::new();
+    let (model, sae) = (fixture(GPT2), fixture(SAE));
+    for knob in ["bits:3", "rank:9", "latents:0.4"] {
+        let out = place.path(&knob.replace(':', "-"));
+        let args = [
+            "prune",
+            "sae",
+            "--model",
+            text(&model),
+            "--sae",
+            text(&sae),
+            "--knob",
+            knob,
+            "--out",
+            text(&out),
+            "--json",
+        ];
+        let report = place.run(args).done().json();
+        let (name, value) = knob.split_once(':').unwrap();
+        assert_eq!(report["settings"]["knob"], name);
+        assert_eq!(report["settings"][name].to_string(), value);
+        let own = SessionSpec {
+            sae: Some(Source::Path(sae.clone())),
+            knob: knob.parse().unwrap(),
+            ..spec(&model, "wanda:0.5")
+        };
+        let session = Session::load(&own, &mut quiet).unwrap();
+        let expected = apply(&session.pruning(session.setting, &mut || Ok(())).unwrap(), &session.sae).unwrap();
+        let found = formats::load(&out).unwrap();
+        assert_eq!(values(&expected.w_enc), values(&found.w_enc), "{knob}");
+        assert_eq!(values(&expected.w_dec), values(&found.w_dec), "{knob}");
+        assert_eq!((&expected.b_enc, &expected.b_dec), (&found.b_enc, &found.b_dec), "{knob}");
+    }
+    let wide = ["prune", "sae", "--model", text(&model), "--sae", text(&sae), "--knob", "rank:37", "--out", "x"];
+    place.run(wide).refused(2, &["rank", "37", "from 1 to 36"]);
+    place.run(["inspect", "a", "--knob", "bits:9"]).refused(2, &["bits", "9", "2 to 8"]);
 }
 
 #[test]

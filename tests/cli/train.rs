@@ -1,6 +1,6 @@
 //! Training on the demo's model: stopping and going on, what is written, what is refused.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use assert_cmd::Command;
 use candle_core::{DType, Device};
@@ -10,8 +10,8 @@ use prunelens_core::{
     model::Model,
     sae::formats,
     train::{
-        Architecture, Batch, Budget, Jump, Resumable, State, TrainEvent, TrainSpec, activations::ModelActivations,
-        checkpoint::Checkpoint, train,
+        Architecture, Batch, Budget, Jump, Keeping, Run, State, TrainEvent, TrainSpec, Trained,
+        activations::ModelActivations, checkpoint::Checkpoint, curve, train,
     },
 };
 use serde_json::{Value, json};
@@ -34,23 +34,18 @@ fn kinds() -> Vec<Architecture> {
 }
 
 /// The demo's model and rows of its calibration text.
-fn activations(model: &Model, cache: u64) -> ModelActivations<'_> {
+fn activations(model: &Arc<Model>, hooks: &[&str], cache: u64) -> Box<ModelActivations> {
     let tokenizer = demo::tokenizer(model).unwrap();
     let texts = demo::calibration().unwrap();
     let rows = data::rows::first_rows(&tokenizer, texts.iter().map(String::as_str), 32, true, 40).unwrap();
-    ModelActivations::new(
-        model,
-        "blocks.1.hook_resid_post".parse().unwrap(),
-        tokenizer.specials(),
-        rows,
-        None,
-        spec().seed,
-        cache,
-    )
+    let hooks = hooks.iter().map(|hook| hook.parse().unwrap()).collect();
+    Box::new(ModelActivations::new(model.clone(), hooks, tokenizer.specials(), rows, None, spec().data_seed, cache))
 }
 
-fn model() -> Model {
-    demo::model(&Device::Cpu, DType::F32, &mut |_| Ok(())).unwrap()
+const HOOK: &str = "blocks.1.hook_resid_post";
+
+fn model() -> Arc<Model> {
+    Arc::new(demo::model(&Device::Cpu, DType::F32, &mut |_| Ok(())).unwrap())
 }
 
 fn same(a: &State, b: &State) {
@@ -58,25 +53,71 @@ fn same(a: &State, b: &State) {
     assert!(untimed(a) == untimed(b), "states differ after {} and {} tokens", a.tokens, b.tokens);
 }
 
-/// Train with an interruption each time `stop` more steps are done.
-fn train_in_pieces(spec: &TrainSpec, model: &Model, stop: u64, cache: u64) -> State {
+/// Settings with the number of the hook that they are for.
+type Wanted = [(TrainSpec, usize)];
+
+/// Train, keeping each SAE in a folder of its number in `folder` and stopping after so many steps of this process.
+fn attempt(
+    wanted: &Wanted,
+    model: &Arc<Model>,
+    hooks: &[&str],
+    folder: &Path,
+    stop: u64,
+    cache: u64,
+) -> Result<Vec<Trained>, Error> {
+    let run = |(at, (spec, hook)): (usize, &(TrainSpec, usize))| {
+        let folder = folder.join(at.to_string());
+        fs::create_dir_all(&folder).unwrap();
+        Run { spec: spec.clone(), hook: *hook, checkpoint: Some(Checkpoint::new(&folder, json!(spec))) }
+    };
+    let steps = std::cell::Cell::new(0);
+    let mut count = |event: TrainEvent| {
+        if let TrainEvent::Step(_) = event {
+            steps.set(steps.get() + 1);
+        }
+    };
+    let mut tick = || if steps.get() >= stop { Err(Error::Interrupted) } else { Ok(()) };
+    let keeping = Keeping { every: Duration::from_secs(3600), resume: true };
+    let source = activations(model, hooks, cache);
+    train(wanted.iter().enumerate().map(run).collect(), source, keeping, &mut count, &mut tick)
+}
+
+fn states(trained: Vec<Trained>) -> Vec<State> {
+    trained.into_iter().map(|trained| trained.unwrap().0).collect()
+}
+
+fn whole(spec: &TrainSpec, model: &Arc<Model>, hook: &str) -> State {
     let folder = tempfile::tempdir().unwrap();
-    let checkpoint = Checkpoint::new(folder.path(), json!(spec));
+    states(attempt(&[(spec.clone(), 0)], model, &[hook], folder.path(), u64::MAX, 0).unwrap()).remove(0)
+}
+
+/// Train with an interruption each time `stop` more steps are done; `harm` may do something to the checkpoints then.
+fn train_in_pieces(
+    wanted: &Wanted,
+    model: &Arc<Model>,
+    hooks: &[&str],
+    stop: u64,
+    cache: u64,
+    mut harm: impl FnMut(&Path, usize),
+) -> Vec<State> {
+    let folder = tempfile::tempdir().unwrap();
     for piece in 0.. {
-        let resumable = Resumable { checkpoint: &checkpoint, every: Duration::from_secs(3600), resume: piece > 0 };
-        let steps = std::cell::Cell::new(0);
-        let mut count = |event: TrainEvent| {
-            if let TrainEvent::Step(_) = event {
-                steps.set(steps.get() + 1);
-            }
-        };
-        let mut tick = || if steps.get() >= stop { Err(Error::Interrupted) } else { Ok(()) };
-        match train(spec, &mut activations(model, cache), Some(&resumable), &mut count, &mut tick) {
-            Ok((state, _)) => {
+        match attempt(wanted, model, hooks, folder.path(), stop, cache) {
+            Ok(trained) => {
                 assert!(piece > 2, "only {piece} interruptions");
-                return state;
+                for (at, trained) in trained.iter().enumerate() {
+                    // One line a step, of each step one, whatever came in between.
+                    let steps: Vec<u64> =
+                        curve::read(&folder.path().join(at.to_string())).iter().map(|r| r.step).collect();
+                    let last = trained.as_ref().unwrap().1.step;
+                    assert_eq!(steps, (1..=last).collect::<Vec<_>>());
+                }
+                return states(trained);
             }
-            Err(Error::Interrupted) => assert!(checkpoint.exists()),
+            Err(Error::Interrupted) => {
+                assert!(folder.path().join("0/checkpoint.safetensors").exists());
+                harm(folder.path(), piece);
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -87,34 +128,75 @@ fn train_in_pieces(spec: &TrainSpec, model: &Model, stop: u64, cache: u64) -> St
 fn stopping_and_going_on_changes_nothing() {
     let model = model();
     for kind in kinds() {
-        let spec =
-            TrainSpec { batch: 64, buffer: 300, dead_after: 500, ..TrainSpec::new(kind, 48, Budget::Tokens(3000)) };
-        let whole = train(&spec, &mut activations(&model, 0), None, &mut |_| {}, &mut || Ok(())).unwrap().0;
+        let spec = TrainSpec { architecture: kind.clone(), ..TrainSpec::new(kind, 48, Budget::Tokens(3000)) };
+        let spec = TrainSpec { batch: 64, buffer: 300, dead_after: 500, ..spec };
+        let whole = whole(&spec, &model, HOOK);
         // Buffers end at other places than pieces do, and kept activations are those the model gives again.
-        same(&whole, &train_in_pieces(&spec, &model, 7, 1 << 30));
-        same(&whole, &train_in_pieces(&spec, &model, 5, 0));
+        for (stop, cache) in [(7, 1 << 30), (5, 0)] {
+            let pieces = train_in_pieces(&[(spec.clone(), 0)], &model, &[HOOK], stop, cache, |_, _| {});
+            same(&whole, &pieces[0]);
+        }
     }
+}
+
+#[test]
+fn many_at_once_are_what_each_is_alone_whatever_stops_them() {
+    let model = model();
+    let hooks = ["blocks.1.hook_resid_post", "blocks.0.hook_mlp_out"];
+    let of = |kind: Architecture, seed| TrainSpec {
+        seed,
+        batch: 64,
+        buffer: 300,
+        dead_after: 500,
+        ..TrainSpec::new(kind, 48, Budget::Tokens(2000))
+    };
+    let mut wanted: Vec<_> = kinds().into_iter().map(|kind| (of(kind, 0), 0)).collect();
+    wanted.push((of(Architecture::TopK { k: 4 }, 1), 0));
+    wanted.push((TrainSpec { d_sae: 24, layer_norm: true, ..of(Architecture::TopK { k: 2 }, 3) }, 1));
+    wanted.push((TrainSpec { budget: Budget::Tokens(1300), ..of(Architecture::TopK { k: 4 }, 0) }, 1));
+    let alone: Vec<State> = wanted.iter().map(|(spec, hook)| whole(spec, &model, hooks[*hook])).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let together = states(attempt(&wanted, &model, &hooks, folder.path(), u64::MAX, 0).unwrap());
+    alone.iter().zip(&together).for_each(|(alone, together)| same(alone, together));
+
+    // A process that is killed while checkpoints are written leaves some of them old, and some not there at all.
+    let mut old: Vec<Option<Vec<u8>>> = vec![None; wanted.len()];
+    let mut rng = prunelens_core::rng::Rng::new(7, 0);
+    let pieces = train_in_pieces(&wanted, &model, &hooks, 9, 0, |folder, piece| {
+        if piece > 1 {
+            return;
+        }
+        for (at, old) in old.iter_mut().enumerate() {
+            let path = folder.join(at.to_string()).join("checkpoint.safetensors");
+            let new = fs::read(&path).unwrap();
+            match (rng.below(3), old.take()) {
+                (0, Some(bytes)) if at > 0 => fs::write(&path, bytes).unwrap(),
+                (0, None) if at > 0 => fs::remove_file(&path).unwrap(),
+                _ => *old = Some(new),
+            }
+        }
+    });
+    alone.iter().zip(&pieces).for_each(|(alone, pieces)| same(alone, pieces));
+}
+
+#[test]
+fn one_that_diverges_takes_no_other_with_it() {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let wanted = [(TrainSpec { learning_rate: 1e30, ..spec() }, 0), (spec(), 0)];
+    let trained = attempt(&wanted, &model, &[HOOK], folder.path(), u64::MAX, 0).unwrap();
+    let message = trained[0].as_ref().err().unwrap().to_string();
+    assert!(message.contains("--lr"), "{message}");
+    same(&whole(&spec(), &model, HOOK), &trained[1].as_ref().unwrap().0);
 }
 
 #[test]
 fn a_checkpoint_of_other_settings_is_refused_by_the_key_that_differs() {
     let (model, folder) = (model(), tempfile::tempdir().unwrap());
-    let run = |spec: &TrainSpec, resume, tokens: u64| {
-        let checkpoint = Checkpoint::new(folder.path(), json!(spec));
-        let resumable = Resumable { checkpoint: &checkpoint, every: Duration::from_secs(3600), resume };
-        let done = std::cell::Cell::new(0);
-        let mut count = |event: TrainEvent| {
-            if let TrainEvent::Step(figures) = event {
-                done.set(figures.tokens);
-            }
-        };
-        let mut tick = || if done.get() > tokens { Err(Error::Interrupted) } else { Ok(()) };
-        train(spec, &mut activations(&model, 0), Some(&resumable), &mut count, &mut tick).map(|(state, _)| state)
-    };
-    assert!(matches!(run(&spec(), false, 500), Err(Error::Interrupted)));
-    let message = run(&TrainSpec { learning_rate: 0.5, ..spec() }, true, 500).unwrap_err().to_string();
+    let run = |spec: TrainSpec, stop| attempt(&[(spec, 0)], &model, &[HOOK], folder.path(), stop, 0);
+    assert!(matches!(run(spec(), 8), Err(Error::Interrupted)));
+    let message = run(TrainSpec { learning_rate: 0.5, ..spec() }, 8).err().unwrap().to_string();
     assert!(message.contains("learning_rate") && message.contains("0.5"), "{message}");
-    assert!(run(&spec(), true, u64::MAX).is_ok());
+    assert!(run(spec(), u64::MAX).is_ok());
 }
 
 fn prunelens(arguments: &[&str]) -> Command {
@@ -264,8 +346,102 @@ fn impossible_requests_are_refused_before_work_begins() {
     assert!(message.contains("no checkpoint"), "{message}");
     let (_, message) = refused(&["--tokens", "100", "--hook", "blocks.9.hook_resid_post"]);
     assert!(message.contains("blocks.9"), "{message}");
+    let short = folder.path().join("short.txt");
+    fs::write(&short, "Too short for a row.").unwrap();
+    let (code, message) = refused(&["--tokens", "100", "--eval-text", short.to_str().unwrap()]);
+    assert!(code == 2 && message.contains("--eval-text does not fill one row of 64 tokens"), "{message}");
     let (_, message) = refused(&["--tokens", "100", "--context", "257"]);
     assert!(message.contains("--context"), "{message}");
+}
+
+#[test]
+fn several_on_one_reading_are_what_each_is_alone_and_go_on_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let flags = ["--tokens", "3000", "--compress", "none"];
+    let many = |more: &[&str]| {
+        let hooks = ["--hook", "blocks.{0,1}.hook_resid_post", "--vary", "k=2,4", "--vary", "seed=0,1"];
+        let out = place("saes");
+        prunelens(&[&hooks, &flags[..], &["--out", out.to_str().unwrap()], more].concat()).output().unwrap()
+    };
+    let answer = |result: std::process::Output| {
+        assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
+        String::from_utf8(result.stdout).unwrap()
+    };
+    let plan: Value = serde_json::from_str(&answer(many(&["--plan", "--json"]))).unwrap();
+    assert_eq!(plan["saes"], 8);
+    assert!(plan["bytes_in_all"].as_u64().unwrap() > 0 && plan["seconds"].as_f64().is_some_and(|s| s > 0.0), "{plan}");
+    assert!(!place("saes").exists(), "a plan leaves nothing behind");
+
+    let report: Value = serde_json::from_str(&answer(many(&["--json"]))).unwrap();
+    assert_eq!(report["saes"].as_array().unwrap().len(), 8);
+    for (hook, k, seed) in [("blocks.0.hook_resid_post", "2", "1"), ("blocks.1.hook_resid_post", "4", "0")] {
+        let alone = place(&format!("alone-{k}"));
+        let out = ["--hook", hook, "--k", k, "--seed", seed, "--out", alone.to_str().unwrap()];
+        answer(prunelens(&[&out, &flags[..]].concat()).output().unwrap());
+        let together = place("saes").join(hook).join(format!("k{k}-seed{seed}"));
+        let [alone, together] =
+            [alone, together].map(|folder| fs::read(folder.join("sae_weights.safetensors")).unwrap());
+        assert!(alone == together, "{hook} k {k} seed {seed}");
+    }
+
+    // One that is missing is trained again; the others stay; those of other settings are refused.
+    let one = place("saes/blocks.0.hook_resid_post/k2-seed0");
+    let before = fs::read(one.join("sae_weights.safetensors")).unwrap();
+    fs::remove_dir_all(&one).unwrap();
+    let refused = many(&[]);
+    assert_eq!(refused.status.code(), Some(2), "without --resume what is there is not touched");
+    let message = String::from_utf8_lossy(&many(&["--resume", "--lr", "0.5"]).stderr).into_owned();
+    assert!(message.contains("holds an SAE of another run") && message.contains("learning_rate"), "{message}");
+    answer(many(&["--resume"]));
+    assert!(fs::read(one.join("sae_weights.safetensors")).unwrap() == before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_kill_costs_nothing_but_the_time_since_the_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let [broken, whole] = ["broken", "whole"].map(|name| folder.path().join(name));
+    let arguments = |out: &Path, resume: bool| {
+        let mut all =
+            ["train", "--text", "crates/prunelens-core/demo/calibration.jsonl", "--hook", "blocks.0.hook_mlp_out"]
+                .to_vec();
+        all.extend(["--d-sae", "48", "--context", "64", "--batch", "64", "--buffer", "512", "--compress", "none"]);
+        all.extend(["--tokens", "60000", "--vary", "architecture=topk,jumprelu", "--vary", "seed=0,1"]);
+        // As often as it goes.
+        all.extend(["--checkpoint-every", "0", "--out", out.to_str().unwrap()]);
+        all.extend(resume.then_some("--resume"));
+        all.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let program = || std::process::Command::new(assert_cmd::cargo::cargo_bin("prunelens"));
+    let last = |out: &Path| curve::read(&out.join("jumprelu-seed1")).last().map_or(0, |report| report.tokens);
+    let mut rng = prunelens_core::rng::Rng::new(3, 0);
+    for piece in 0..3 {
+        // By the number of tokens, not by the clock.
+        let until = last(&broken) + 2000 + rng.below(12_000) as u64;
+        let mut child =
+            program().args(arguments(&broken, piece > 0)).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(240);
+        let checkpoint = broken.join("topk-seed0/checkpoint.safetensors");
+        while last(&broken) < until || !checkpoint.exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+            assert!(std::time::Instant::now() < deadline, "no progress in four minutes");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    for (out, resume) in [(&broken, true), (&whole, false)] {
+        let done = program().args(arguments(out, resume)).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    for name in ["topk-seed0", "topk-seed1", "jumprelu-seed0", "jumprelu-seed1"] {
+        let [broken, whole] = [&broken, &whole].map(|out| out.join(name));
+        let weights = |folder: &Path| fs::read(folder.join("sae_weights.safetensors")).unwrap();
+        assert!(weights(&broken) == weights(&whole), "{name}");
+        let steps = |folder: &Path| curve::read(folder).iter().map(|report| report.step).collect::<Vec<_>>();
+        assert_eq!(steps(&broken), steps(&whole), "{name}");
+    }
 }
 
 #[cfg(unix)]

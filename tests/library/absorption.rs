@@ -29,7 +29,7 @@ fn run() -> AbsorptionRun {
     let order = Arc::new(rank(&*sae, Criterion::Magnitude, None, &mut || Ok(())).unwrap());
     let reader = |variant, ratio: Option<f64>| {
         let model = if variant == Variant::Original { &original } else { &pruned };
-        let pruning = ratio.map(|ratio| Pruning { order: order.clone(), ratio });
+        let pruning = ratio.map(|ratio| Pruning { order: order.clone(), at: ratio });
         Reader::new(variant, model.clone(), sae.clone(), pruning, sae.config.hook, sae.config.space).unwrap()
     };
     let readers = vec![

@@ -39,7 +39,7 @@ fn readers() -> Vec<Reader> {
     vec![
         reader(Variant::Original, &pretrained, None),
         reader(Variant::Transfer, &pretrained, None),
-        reader(Variant::Pruned, &pretrained, Some(Pruning { order, ratio: 0.6 })),
+        reader(Variant::Pruned, &pretrained, Some(Pruning { order, at: 0.6 })),
         reader(Variant::Trained, &Arc::new(trained), None),
     ]
 }

@@ -2,15 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use prunelens::engine::{self, Command, EngineHandle, JobSpec, JobState, Report, Request};
+use prunelens::engine::{self, Command, EngineHandle, GenerateTask, JobSpec, JobState, Report, Request};
 use prunelens_core::{
     compare::{Comparison, Variant},
-    sae::Criterion,
-    session::SessionSpec,
+    edit::Edits,
+    generate::{Choice, Continuation, Written},
+    sae::{Criterion, Knob, Setting},
+    session::{Session, SessionSpec},
 };
 
 /// Far beyond what any step takes; reached only when an answer never comes.
 const DEADLINE: Duration = Duration::from_secs(300);
+const KNOB: Knob = Knob::Ratio(Criterion::Wanda);
 const PROMPT: &str = "The army and the navy of the United States are";
 
 struct Engine {
@@ -47,13 +50,13 @@ impl Engine {
     }
 
     fn compare(&mut self, generation: u64) -> Arc<Comparison> {
-        let (ratio, criterion) = (0.25, Criterion::Wanda);
-        self.handle.request(Request::Compare { generation, text: PROMPT.into(), ratio, criterion });
+        let setting = KNOB.at(0.25);
+        self.handle.request(Request::Compare { generation, text: PROMPT.into(), setting });
         self.complete(generation)
     }
 
     fn set_ratio(&self, generation: u64, ratio: f64) {
-        self.handle.request(Request::SetRatio { generation, ratio, criterion: Criterion::Wanda });
+        self.handle.request(Request::Turn { generation, setting: KNOB.at(ratio) });
     }
 
     /// The complete answer to a request.
@@ -94,6 +97,35 @@ fn a_prompt_is_answered_in_parts_and_the_ratio_is_reversible() {
 }
 
 #[test]
+fn every_knob_is_answered_and_reversible() {
+    let results = tempfile::tempdir().unwrap();
+    let mut engine = Engine::on_demo(results.path());
+    let first = engine.compare(1);
+    let latents = |c: &Comparison, v| c.view(v).unwrap().latents.clone();
+    let mut generation = 1;
+    let mut turned = |engine: &mut Engine, setting: Setting| {
+        generation += 1;
+        engine.handle.request(Request::Turn { generation, setting });
+        engine.complete(generation)
+    };
+    for knob in [Knob::Bits, Knob::Rank, Knob::Latents(Criterion::Wanda)] {
+        // The width of what the demo's SAE reads.
+        let scale = knob.scale(192);
+        let untouched = turned(&mut engine, knob.at(scale.untouched()));
+        assert_eq!(latents(&untouched, Variant::Pruned), latents(&first, Variant::Transfer), "{knob}");
+        let middle = turned(&mut engine, knob.at(scale.start()));
+        assert_ne!(latents(&middle, Variant::Pruned), latents(&untouched, Variant::Pruned), "{knob}");
+        let paths = middle.paths.clone().unwrap();
+        assert_eq!((paths.knob, paths.grid.clone()), (knob, scale.grid()));
+        turned(&mut engine, knob.at(scale.moved(scale.start(), 2, false)));
+        let back = turned(&mut engine, knob.at(scale.start()));
+        assert_eq!(latents(&back, Variant::Pruned), latents(&middle, Variant::Pruned), "{knob}");
+    }
+    let back = turned(&mut engine, KNOB.at(0.25));
+    assert_eq!(latents(&back, Variant::Pruned), latents(&first, Variant::Pruned));
+}
+
+#[test]
 fn of_many_ratios_the_last_is_answered() {
     let results = tempfile::tempdir().unwrap();
     let mut engine = Engine::on_demo(results.path());
@@ -101,7 +133,7 @@ fn of_many_ratios_the_last_is_answered() {
     for generation in 2..=60 {
         engine.set_ratio(generation, generation as f64 / 100.0);
     }
-    assert_eq!(engine.complete(60).ratio, 0.6);
+    assert_eq!(engine.complete(60).setting.at, 0.6);
 }
 
 #[test]
@@ -110,7 +142,7 @@ fn a_latent_is_shown_with_its_curve() {
     let mut engine = Engine::on_demo(results.path());
     let comparison = engine.compare(1);
     let (latent, token) = (comparison.view(Variant::Transfer).unwrap().latents.row(4).0[0], 4);
-    engine.handle.request(Request::ShowLatent { generation: 2, latent, token, criterion: Criterion::Wanda });
+    engine.handle.request(Request::ShowLatent { generation: 2, latent, token, knob: KNOB });
     let detail = engine.until(|report| match report {
         Report::Latent { generation: 2, detail } => Some(detail),
         _ => None,
@@ -154,8 +186,7 @@ fn what_cannot_be_read_is_said() {
     let results = tempfile::tempdir().unwrap();
     let mut engine = Engine::on_demo(results.path());
     let text = "word ".repeat(1000);
-    let (ratio, criterion) = (0.25, Criterion::Wanda);
-    engine.handle.request(Request::Compare { generation: 1, text, ratio, criterion });
+    engine.handle.request(Request::Compare { generation: 1, text, setting: KNOB.at(0.25) });
     let message = engine.until(|report| match report {
         Report::RequestFailed { generation: 1, message } => Some(message),
         _ => None,
@@ -168,4 +199,144 @@ fn what_cannot_be_read_is_said() {
         _ => None,
     });
     assert!(why.contains("nowhere"), "{why}");
+}
+
+fn task(most: usize, edits: &[&str]) -> GenerateTask {
+    GenerateTask {
+        text: PROMPT.into(),
+        edits: Edits { list: edits.iter().map(|e| e.parse().unwrap()).collect(), ..Edits::default() },
+        setting: KNOB.at(0.25),
+        choice: Choice::GREEDY,
+        most,
+    }
+}
+
+#[test]
+fn a_prompt_is_continued_by_both_models_and_with_edits() {
+    let results = tempfile::tempdir().unwrap();
+    let mut engine = Engine::on_demo(results.path());
+    let most = 8;
+    engine.handle.request(Request::Generate { generation: 1, task: Some(task(most, &["708=set:20@3.."])) });
+    let by = engine.until(|report| match report {
+        Report::Generating { generation: 1, by } => Some(by),
+        _ => None,
+    });
+    assert_eq!(by.len(), 5);
+    let mut texts: Vec<Vec<u32>> = vec![Vec::new(); by.len()];
+    let mut open = by.len();
+    engine.until(|report| match report {
+        Report::Generated { generation: 1, of, written, seconds } => {
+            let at = by.iter().position(|writer| *writer == of).unwrap();
+            match written {
+                Written::Token(token, latents) => {
+                    assert!(seconds > 0.0 && !latents.is_empty());
+                    texts[at].push(token.id);
+                }
+                Written::Ended(_) => open -= 1,
+            }
+            (open == 0).then_some(())
+        }
+        _ => None,
+    });
+    // The same as without an engine, token for token.
+    let session = Session::load(&SessionSpec::demo(), &mut |_| Ok(())).unwrap();
+    let ids: Vec<u32> = session.tokens(PROMPT).unwrap().iter().map(|token| token.id).collect();
+    for (model, text) in [&session.original, &session.pruned].into_iter().zip(&texts) {
+        let mut alone = Continuation::new(model, None, &ids, &Choice::GREEDY, &mut || Ok(())).unwrap();
+        let want: Vec<u32> = text.iter().map(|_| alone.next(&mut || Ok(())).unwrap()).collect();
+        assert_eq!(*text, want);
+    }
+    assert_ne!(texts[0], texts[1], "half of the weights are gone");
+    assert_ne!(texts[0], texts[2], "708 is set");
+}
+
+#[test]
+fn the_person_is_served_between_two_tokens_and_can_stop() {
+    let results = tempfile::tempdir().unwrap();
+    let mut engine = Engine::on_demo(results.path());
+    engine.compare(1);
+    engine.handle.request(Request::Generate { generation: 2, task: Some(task(usize::MAX, &[])) });
+    let token = |report: Report| match report {
+        Report::Generated { generation: 2, written: Written::Token(..), .. } => Some(()),
+        Report::Generated { generation: 2, .. } => panic!("it has ended"),
+        _ => None,
+    };
+    engine.until(token);
+    engine.set_ratio(3, 0.5);
+    // Answered whole, and the text then goes on.
+    engine.complete(3);
+    engine.until(token);
+    engine.handle.request(Request::Generate { generation: 4, task: None });
+    engine.set_ratio(5, 0.6);
+    engine.complete(5);
+    // Nothing of it is under way any more: what was sent before the stop is all there is.
+    while let Ok(report) = engine.handle.reports.try_recv() {
+        assert!(!matches!(report, Report::Generated { .. }), "{report:?}");
+    }
+    let refused = GenerateTask {
+        edits: Edits { list: vec!["99999=ablate".parse().unwrap()], ..Edits::default() },
+        ..task(4, &[])
+    };
+    engine.handle.request(Request::Generate { generation: 6, task: Some(refused) });
+    let why = engine.until(|report| match report {
+        Report::RequestFailed { generation: 6, message } => Some(message),
+        _ => None,
+    });
+    assert!(why.contains("#99999"), "{why}");
+}
+
+#[test]
+fn a_second_prompt_follows_the_ratio() {
+    let results = tempfile::tempdir().unwrap();
+    let mut engine = Engine::on_demo(results.path());
+    let first = engine.compare(1);
+    let beside = |engine: &mut Engine, wanted: u64, text: &str, ratio: f64| {
+        let (text, setting) = (text.to_owned(), KNOB.at(ratio));
+        engine.handle.request(Request::Beside { generation: wanted, text, setting });
+        engine.until(|report| match report {
+            Report::Beside { generation, comparison } if generation == wanted => Some(comparison),
+            Report::RequestFailed { message, .. } => panic!("{message}"),
+            _ => None,
+        })
+    };
+    // The same text at the same ratio is the same.
+    let same = beside(&mut engine, 2, PROMPT, 0.25);
+    let latents = |c: &Comparison, v| c.view(v).unwrap().latents.clone();
+    for variant in Variant::ALL {
+        assert_eq!(latents(&same, variant), latents(&first, variant), "{variant}");
+    }
+    let pruned = beside(&mut engine, 3, PROMPT, 0.8);
+    assert_ne!(latents(&pruned, Variant::Pruned), latents(&first, Variant::Pruned));
+    assert_eq!(latents(&pruned, Variant::Transfer), latents(&first, Variant::Transfer));
+    let other = beside(&mut engine, 4, "The navy", 0.25);
+    assert_eq!(other.prompt, "The navy");
+    // The first prompt is what it was.
+    engine.set_ratio(5, 0.25);
+    assert_eq!(engine.complete(5).prompt, PROMPT);
+}
+
+#[test]
+fn the_corpus_is_read_again_at_another_ratio() {
+    let results = tempfile::tempdir().unwrap();
+    let mut engine = Engine::on_demo(results.path());
+    engine.until(|report| matches!(report, Report::Indexed).then_some(()));
+    let mut page = |generation: u64, ratio: f64| {
+        let setting = KNOB.at(ratio);
+        engine.handle.request(Request::Study { generation, latent: 708, setting });
+        engine.until(|report| match report {
+            Report::Page { page, .. } if page.setting == setting => Some(page),
+            _ => None,
+        })
+    };
+    let (before, after, back) = (page(1, 0.25), page(2, 0.8), page(3, 0.25));
+    let of = |page: &prunelens_core::index::LatentPage, variant| {
+        let found = page.variants.iter().find(|(of, _)| *of == variant);
+        found.map(|(_, corpus)| (corpus.fires, corpus.max, corpus.histogram.clone())).unwrap()
+    };
+    for variant in [Variant::Original, Variant::Transfer] {
+        assert_eq!(of(&before, variant), of(&after, variant), "{variant}");
+    }
+    assert_ne!(of(&before, Variant::Pruned), of(&after, Variant::Pruned));
+    assert_eq!(of(&before, Variant::Pruned), of(&back, Variant::Pruned));
+    assert_eq!((before.tokens, before.rows), (after.tokens, after.rows));
 }

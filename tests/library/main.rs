@@ -15,3 +15,4 @@ mod queue;
 mod ravel;
 mod sweep;
 mod texts;
+mod training;

@@ -10,7 +10,7 @@ use prunelens::engine::{self, Command, EngineHandle, JobId, JobState, Options, R
 use prunelens_core::{
     error::{Error, Result},
     model::Tick,
-    sae::Criterion,
+    sae::{Criterion, Knob},
     session::{Compress, SessionSpec},
 };
 use prunelens_metrics::{
@@ -199,8 +199,8 @@ fn result(place: &Place, name: &str) -> String {
     fs::read_to_string(place.path("results").join(name)).unwrap()
 }
 
-struct Engine {
-    handle: EngineHandle,
+pub struct Engine {
+    pub handle: EngineHandle,
     runtime: tokio::runtime::Runtime,
     unfinished: Vec<Unfinished>,
     runs: Vec<Run>,
@@ -208,9 +208,14 @@ struct Engine {
 
 impl Engine {
     fn start(place: &Place) -> Self {
+        Self::with(place, FAMILIES)
+    }
+
+    /// On the demo without compression and without a trained SAE, with jobs of these families.
+    pub fn with(place: &Place, families: &'static [Family]) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let store = Store { every: Duration::ZERO, ..Store::new(place.path("state")) };
-        let handle = engine::start_with(Options { families: FAMILIES, store: Some(store) }).unwrap();
+        let handle = engine::start_with(Options { families, store: Some(store) }).unwrap();
         let mut engine = Self { handle, runtime, unfinished: Vec::new(), runs: Vec::new() };
         // Nothing that needs calibration: quick to load.
         let spec = SessionSpec {
@@ -231,7 +236,7 @@ impl Engine {
 
     /// The first report that is wanted. What is told once at the start is kept.
     #[track_caller]
-    fn until<T>(&mut self, mut wanted: impl FnMut(&Report) -> Option<T>) -> T {
+    pub fn until<T>(&mut self, mut wanted: impl FnMut(&Report) -> Option<T>) -> T {
         loop {
             let report = self.report().expect("the engine is gone");
             match &report {
@@ -252,7 +257,7 @@ impl Engine {
             .block_on(async { tokio::time::timeout(DEADLINE, reports.recv()).await.expect("no answer in time") })
     }
 
-    fn start_job(&self, id: JobId, job: JobSpec) {
+    pub fn start_job(&self, id: JobId, job: JobSpec) {
         self.handle.command(Command::StartJob { id, job });
     }
 
@@ -273,7 +278,7 @@ impl Engine {
     }
 
     /// Quit, and wait until the engine is gone.
-    fn quit(mut self) -> Vec<Report> {
+    pub fn quit(mut self) -> Vec<Report> {
         self.handle.command(Command::Quit);
         std::iter::from_fn(|| self.report()).collect()
     }
@@ -330,8 +335,8 @@ fn the_person_and_other_commands_are_served_within_a_step() {
     let place = Place::new();
     let mut engine = Engine::start(&place);
     engine.start_job(1, JobSpec::new("endless"));
-    let (text, criterion) = ("The army and the navy".into(), Criterion::Magnitude);
-    engine.handle.request(Request::Compare { generation: 1, text, ratio: 0.25, criterion });
+    let (text, setting) = ("The army and the navy".into(), Knob::Ratio(Criterion::Magnitude).at(0.25));
+    engine.handle.request(Request::Compare { generation: 1, text, setting });
     engine.until(|report| matches!(report, Report::Comparison { generation: 1, .. }).then_some(()));
     engine.start_job(2, count(5));
     engine.state(2, |s| *s == JobState::Queued);

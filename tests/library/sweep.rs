@@ -31,6 +31,30 @@ fn points(file: &Value) -> &Vec<Value> {
 }
 
 #[test]
+fn bits_are_swept_as_ratios_are() {
+    let session = session(quick());
+    let results = tempfile::tempdir().unwrap();
+    let knob = Some("bits".parse().unwrap());
+    let bits = SweepOptions { knob, ratios: vec![2.0, 8.0], ..options() };
+    let mut sweep = SweepJob::new(&session, &bits).unwrap();
+    let files = finish(&mut sweep, results.path()).unwrap();
+    let pruned = points(&files[2]);
+    assert_eq!(pruned.iter().map(|p| p["bits"].as_u64().unwrap()).collect::<Vec<_>>(), [32, 8, 2]);
+    assert_eq!(files[2]["eval_config"]["knob"], "bits");
+    assert_eq!(pruned[0]["ce_loss_with_sae"], points(&files[1])[0]["ce_loss_with_sae"], "untouched is transfer");
+    let core = CoreOptions { rows: Some(4), context: Some(24), batch: Some(2), ..CoreOptions::default() };
+    for (point, knob) in pruned.iter().skip(1).zip(["bits:8", "bits:2"]) {
+        let core = CoreOptions { knob: Some(knob.parse().unwrap()), ..core.clone() };
+        let core = finish(&mut CoreJob::new(&session, &core).unwrap(), results.path()).unwrap();
+        let metrics = &core[2]["eval_result_metrics"];
+        assert_eq!(point["kl_div_with_sae"], metrics["model_behavior_preservation"]["kl_div_with_sae"], "{knob}");
+        assert_eq!(point["frac_alive"], metrics["misc_metrics"]["frac_alive"], "{knob}");
+    }
+    let wrong = SweepOptions { knob, ratios: vec![0.5], ..options() };
+    assert!(SweepJob::new(&session, &wrong).err().unwrap().to_string().contains("2 to 8 bits"));
+}
+
+#[test]
 fn every_point_is_what_the_core_metric_gives_at_its_ratio() {
     let session = session(quick());
     let results = tempfile::tempdir().unwrap();
@@ -225,7 +249,7 @@ fn layers_have_saes_of_their_own() {
 fn refusals() {
     let session = session(SessionSpec { trained_sae: None, ..quick() });
     let refused = |options| SweepJob::new(&session, &options).err().unwrap().to_string();
-    assert!(refused(SweepOptions { ratios: vec![1.0], ..options() }).contains("less than 1"));
+    assert!(refused(SweepOptions { ratios: vec![1.0], ..options() }).contains("from 0 to 0.99"));
     assert!(refused(SweepOptions { ratios: vec![0.0], ..options() }).contains("at least one ratio above 0"));
     assert!(refused(SweepOptions { context: Some(1000), ..options() }).contains("2 to 256"));
     let mut trained = SweepJob::new(&session, &SweepOptions { variants: vec![Variant::Trained], ..options() }).unwrap();

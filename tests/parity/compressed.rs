@@ -147,12 +147,11 @@ rules! {
 /// Tensors of a file with their types: to be broken.
 type Parts = HashMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
-/// A copy of a sound folder, with its tensors and its config changed.
-fn broken(scheme: &str, tensors: impl FnOnce(&mut Parts), config: impl FnOnce(&mut Value)) -> Result<Contents, String> {
+/// A copy of a folder, with its tensors and its config changed.
+fn changed(folder: &str, tensors: impl FnOnce(&mut Parts), config: impl FnOnce(&mut Value)) -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
-    let sound = root().join(format!("rejects/sound-{scheme}"));
     for file in ["config.json", "model.safetensors"] {
-        fs::copy(sound.join(file), place.path().join(file)).unwrap();
+        fs::copy(root().join(folder).join(file), place.path().join(file)).unwrap();
     }
     let file = place.path().join("model.safetensors");
     let bytes = fs::read(&file).unwrap();
@@ -170,7 +169,12 @@ fn broken(scheme: &str, tensors: impl FnOnce(&mut Parts), config: impl FnOnce(&m
         let key = if json.get("quantization").is_some() { "quantization" } else { "quantization_config" };
         config(&mut json[key]);
     });
-    contents(place.path())
+    place
+}
+
+/// A sound folder, changed, as far as it is read.
+fn broken(scheme: &str, tensors: impl FnOnce(&mut Parts), config: impl FnOnce(&mut Value)) -> Result<Contents, String> {
+    contents(changed(&format!("rejects/sound-{scheme}"), tensors, config).path())
 }
 
 const GATE: &str = "model.layers.0.mlp.gate_proj.";
@@ -234,4 +238,29 @@ fn sound_folders_are_read_and_broken_ones_refused_by_name() {
     refused(broken("bnb", part(state, blocks), same), &["gate_proj.weight", "says shape"]);
     refused(broken("mlx", gone("biases"), same), &["gate_proj.biases", "missing"]);
     refused(broken("mlx", |_| {}, |c| c["bits"] = json!(7)), &["bits", "found 7"]);
+}
+
+/// A byte a code with scattered groups: columns the other way round, each with its own group, are the same matrix turned.
+#[test]
+fn int8_hears_which_group_a_column_is_of() {
+    let weight = |place: &Path| {
+        let opened = Opened::open(place).unwrap();
+        let parameters = opened.parameters().unwrap();
+        let gate = parameters.iter().find(|p| p.published == format!("{GATE}weight")).unwrap();
+        (gate.shape[1], opened.values(gate).unwrap())
+    };
+    let folder = "models/ct-int8-group-asym";
+    let (cols, plain) = weight(&root().join(folder));
+    let turn = |parts: &mut Parts| {
+        let (_, _, codes) = parts.get_mut(&format!("{GATE}weight")).unwrap();
+        codes.chunks_mut(cols).for_each(<[u8]>::reverse);
+        let groups = (0..cols).rev().flat_map(|col| (col as i32 / 32).to_le_bytes()).collect();
+        parts.insert(format!("{GATE}weight_g_idx"), (Dtype::I32, vec![cols], groups));
+    };
+    let scattered = |config: &mut Value| config["config_groups"]["group_0"]["weights"]["actorder"] = json!("group");
+    let (_, turned) = weight(changed(folder, turn, scattered).path());
+    let expected: Vec<f32> = plain.chunks(cols).flat_map(|row| row.iter().rev().copied()).collect();
+    assert_eq!(turned, expected);
+    let missing = contents(changed(folder, |_| {}, scattered).path()).unwrap_err();
+    assert!(missing.contains("weight_g_idx") && missing.contains("actorder"), "{missing}");
 }

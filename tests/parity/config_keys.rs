@@ -83,3 +83,71 @@ fn what_would_change_the_numbers_is_refused_by_name() {
         assert!(method.contains("aqlm") && method.contains("quant_method"), "{family}: {method}");
     }
 }
+
+/// transformers' quantisation configs as it saves them with their defaults; each is read without a word.
+fn quantisations() -> Map<String, Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families/quantisation_keys.json");
+    let json: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    json["configs"].as_object().unwrap().clone()
+}
+
+fn with_quantisation(quantisation: &Value) -> Result<Vec<String>, String> {
+    let Value::Object(config) = json!({ "model_type": "llama", "quantization_config": quantisation }) else { panic!() };
+    read(&config)
+}
+
+#[test]
+fn every_key_of_the_librarys_quantisation_configs_is_classified() {
+    let configs = quantisations();
+    assert_eq!(configs.len(), 7);
+    for (name, config) in &configs {
+        let answer = with_quantisation(config);
+        if name == "auto-round" {
+            // Its own layout, which the default names, is none of those that are read.
+            assert!(answer.unwrap_err().contains("auto-round"));
+        } else {
+            assert_eq!(answer, Ok(Vec::new()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_a_scheme_does_not_read_is_never_passed_over() {
+    let base = |method: &str| match method {
+        "mlx" => json!({ "bits": 4, "group_size": 64 }),
+        method => json!({ "quant_method": method }),
+    };
+    let with = |method: &str, at: &[&str], key: &str, value: Value| {
+        let mut config = base(method);
+        let inside = at.iter().fold(&mut config, |object, key| &mut object[*key]);
+        inside[key] = value;
+        with_quantisation(&config)
+    };
+    for method in ["gptq", "awq", "bitsandbytes", "fp8", "compressed-tensors", "mlx"] {
+        for key in ["packing_order", "zero_shift", "weight_bias", "rotation_group"] {
+            let refusal = with(method, &[], key, json!(3)).unwrap_err();
+            assert!(refusal.contains(&format!(".{key}")), "{method}: {refusal}");
+            assert_eq!(with(method, &[], key, Value::Null), Ok(Vec::new()), "{method}: {key} null");
+        }
+        let warnings = with(method, &[], "favourite_colour", json!("blue")).unwrap();
+        assert!(
+            warnings.len() == 1 && warnings[0].contains("quantization_config.favourite_colour")
+                || method == "mlx" && warnings[0].contains("favourite_colour"),
+            "{method}: {warnings:?}"
+        );
+    }
+    // Bits are of no meaning where a byte is a number.
+    for method in ["fp8", "bitsandbytes"] {
+        assert!(with(method, &[], "bits", json!(4)).unwrap_err().contains("quantization_config.bits = 4"));
+    }
+    assert!(with("gptq", &[], "adapter", json!({ "rank": 8 })).unwrap_err().contains("adapter"));
+    assert!(with("awq", &[], "zero_point", json!(false)).unwrap_err().contains("zero_point"));
+    assert!(with("bitsandbytes", &[], "llm_int8_has_fp16_weight", json!(true)).is_err());
+    let nested = [("config_groups", "group_0"), ("config_groups", "group_1")];
+    for (groups, group) in nested {
+        let refusal = with("compressed-tensors", &[groups, group, "weights"], "zero_shift", json!(1)).unwrap_err();
+        assert!(refusal.contains(&format!("{groups}.{group}.weights.zero_shift")), "{refusal}");
+    }
+    let refusal = with("mlx", &["model.layers.0.mlp.down_proj"], "zero_shift", json!(1)).unwrap_err();
+    assert!(refusal.contains("down_proj.zero_shift"), "{refusal}");
+}

@@ -80,10 +80,10 @@ fn edits_are_those_of_saelens() {
     for sae in index["saes"].as_array().unwrap() {
         let (id, session) = (text(sae, "id"), load(&root, sae));
         let expected = candle_core::safetensors::load(root.join(text(sae, "expected")), &Device::Cpu).unwrap();
-        let (prompt, spec) = (text(sae, "prompt"), &session.spec);
-        let readers = session.readers(spec.ratio, spec.criterion).unwrap();
+        let prompt = text(sae, "prompt");
+        let readers = session.readers(session.setting).unwrap();
         let tokens = session.tokens(prompt).unwrap();
-        let mut prompt = Prompt::read(prompt, tokens, readers, spec.ratio, spec.criterion, tick).unwrap();
+        let mut prompt = Prompt::read(prompt, tokens, readers, session.setting, tick).unwrap();
         for case in sae["cases"].as_array().unwrap() {
             for (name, figures) in case["edited"].as_object().unwrap() {
                 let what = format!("{id} {} {name}", text(case, "name"));
@@ -115,7 +115,7 @@ fn edits_are_those_of_saelens() {
                 check(name, going, &case["models"][name]);
             }
             for (name, want) in case["variants"].as_object().unwrap() {
-                let reader = session.reader(variant(name), spec.ratio, spec.criterion).unwrap().unwrap();
+                let reader = session.reader(variant(name), session.setting).unwrap().unwrap();
                 let model = reader.model.clone();
                 let edits = Some((reader, edits(case)));
                 let going = Continuation::new(&model, edits, &ids, &Choice::GREEDY, &mut || Ok(())).unwrap();

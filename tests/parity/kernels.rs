@@ -15,11 +15,12 @@ use prunelens::bench::{
 };
 use prunelens_core::{compare::matching::Matching, prune::Sparsity, sae::Latents};
 use prunelens_kernels::{
-    Group, Ranks,
+    Group, Kept, Ranking, Ranks,
     columns::add_squares,
     cut,
     device::{self, Backend, Buffer, DeviceRanks, Largest, Lists, Matrix, Pairs, Route, Values},
     encode::{self, Encoder, Gate, STEPS},
+    keep,
     losses::{kl_divergence, log_sum_exp},
     ops, ranks as order,
 };
@@ -134,7 +135,8 @@ fn encoder() {
         for (ratio, gate) in [(0.0, Gate::Positive), (0.5, Gate::Above(&floors)), (0.9, Gate::Positive)] {
             let cut = cut(d_in, ratio);
             let above = matches!(gate, Gate::Above(_));
-            let twin = Encoder { weight: &weight, bias: &bias, scale: Some(&scale), mask: Some((&ranks, cut)), gate };
+            let kept = Kept::From(Ranking::Each(&ranks), cut);
+            let twin = Encoder { weight: &weight, bias: &bias, scale: Some(&scale), kept, gate };
             let encoder = device::Encoder {
                 matrix: &m,
                 mask: Some((&ranks_there, cut)),
@@ -161,7 +163,7 @@ fn an_encoder_without_ranks_is_not_masked() {
     let m = matrix(backend, "f32", &weight, 5);
     let (x_there, bias_there) = (tensor(backend, "f32", &x, 5), upload(backend, &bias));
     let encoder = device::Encoder { matrix: &m, mask: None, bias: &bias_there, scale: None, floors: None };
-    let twin = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate: Gate::Positive };
+    let twin = Encoder { weight: &weight, bias: &bias, scale: None, kept: Kept::All, gate: Gate::Positive };
     let dense = device::encode(backend, &encoder, &x_there, Route::Few).unwrap().to_vec(backend).unwrap();
     assert_eq!(dense, twin.encode(&x).dense());
     let others = DeviceRanks::new(backend, &row_ranks(&[1.0; 5], 5, false)).unwrap();
@@ -180,7 +182,7 @@ fn masks_and_norms_of_rows() {
         for ratio in [0.0, 0.3, 0.99] {
             let cut = cut(columns, ratio);
             let mut want = vec![0.0; weight.len()];
-            encode::keep(&weight, Some((&ranks, cut)), 0..weight.len(), &mut want);
+            keep(&weight, Kept::From(Ranking::Each(&ranks), cut), 0..weight.len(), &mut want);
             let mask = Some((&ranks_there, cut));
             let some = rows / 3..rows;
             let found = device::mask(backend, &m, mask, some.clone()).unwrap();
@@ -256,7 +258,8 @@ fn decoder() {
         let (bias_there, divisors_there) =
             (Buffer::from_slice(backend, &bias).unwrap(), Buffer::from_slice(backend, &divisors).unwrap());
         for cut in [0, cut(d_in, 0.4)] {
-            let want = encode::decode(&latents, &weight, Some((&ranks, cut)), &bias, Some(&divisors));
+            let want =
+                encode::decode(&latents, &weight, Kept::From(Ranking::Each(&ranks), cut), &bias, Some(&divisors));
             let got =
                 device::decode(backend, &lists, &m, Some((&ranks_there, cut)), &bias_there, Some(&divisors_there))
                     .unwrap();
@@ -276,13 +279,13 @@ fn paths_and_survivors() {
         let wanted = some_latents(tokens, d_sae);
         let cuts: [u32; STEPS] = std::array::from_fn(|step| cut(d_in, step as f64 / STEPS as f64));
         let scales: Vec<f32> = (0..STEPS * d_sae).map(|i| (1 << (i % 3)) as f32).collect();
-        let twin = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate: Gate::Positive };
+        let twin = Encoder { weight: &weight, bias: &bias, scale: None, kept: Kept::All, gate: Gate::Positive };
         let (m, ranks_there) = (matrix(backend, name, &weight, d_in), DeviceRanks::new(backend, &ranks).unwrap());
         let (x_there, bias_there, scales_there) =
             (upload(backend, &x), upload(backend, &bias), upload(backend, &scales));
         let pairs = Pairs::new(backend, &wanted).unwrap();
         for scales in [None, Some(&scales)] {
-            let want = twin.grid(&x, &wanted, &ranks, &cuts, scales.map(Vec::as_slice)).paths;
+            let want = twin.grid(&x, &wanted, Ranking::Each(&ranks), &cuts, scales.map(Vec::as_slice)).paths;
             let scales = scales.map(|_| &scales_there);
             let paths = device::paths(backend, &m, &ranks_there, &bias_there, &x_there, &pairs, &cuts, scales).unwrap();
             let got = paths.to_vec(backend).unwrap();

@@ -14,6 +14,7 @@ mod edits;
 mod families;
 mod formats;
 mod kernels;
+mod knobs;
 mod metrics;
 mod oracles;
 mod pruning;

@@ -10,8 +10,7 @@ use prunelens_core::{
     sae::{Activation, Criterion, Dictionary, Latents, Normalize, Order, Pruning, Sae, SaeConfig, place},
 };
 use prunelens_kernels::{
-    cut,
-    encode::keep,
+    Kept, cut, keep,
     ops::{self, Ops},
 };
 
@@ -61,7 +60,7 @@ fn sae(activation: Activation, architecture: &'static str) -> Sae {
 }
 
 /// On the CPU, and on the GPU in PRUNELENS_DEVICE or one that stands in for it.
-fn kinds() -> Vec<(Where, Arc<dyn Dictionary>)> {
+pub fn kinds() -> Vec<(Where, Arc<dyn Dictionary>)> {
     let asked = std::env::var_os("PRUNELENS_DEVICE").is_some();
     let device = if asked { Some(TestDevice::asked()) } else { TestDevice::stand_in() };
     let device = device.filter(|device| device.ops.backend().is_some()).map(|device| device.ops);
@@ -70,7 +69,7 @@ fn kinds() -> Vec<(Where, Arc<dyn Dictionary>)> {
 }
 
 /// What an SAE works with.
-type Where = Arc<dyn Ops>;
+pub type Where = Arc<dyn Ops>;
 
 fn placed(sae: Sae, ops: &Where) -> Arc<dyn Dictionary> {
     place(Arc::new(sae), &**ops).unwrap()
@@ -87,24 +86,28 @@ fn of_each_kind() -> Vec<Sae> {
     ]
 }
 
-fn activations(sae: &dyn Dictionary) -> Tensor {
+pub fn activations(sae: &dyn Dictionary) -> Tensor {
     // A GPU that is stood in for takes its time.
     let tokens = if sae.bytes_on_device() > 0 { 18 } else { TOKENS };
     Tensor::from_vec(noise(tokens * D_IN, 5), (tokens, D_IN), &Device::Cpu).unwrap()
 }
 
-fn order(sae: &dyn Dictionary, criterion: Criterion) -> Arc<Order> {
+/// Random norms, for the criteria that need them.
+pub fn norms(criterion: Criterion) -> Option<Norms> {
     let (enc, dec) = match criterion {
         Criterion::Wanda => (D_IN, D_SAE),
         _ => (D_SAE, D_IN),
     };
     let positive = |n: usize, salt: u64| noise(n, salt).iter().map(|v| v.abs()).collect();
-    let norms = Norms { enc: positive(enc, 9), dec: positive(dec, 10) };
-    let needed = matches!(criterion, Criterion::Wanda | Criterion::Paper).then_some(&norms);
-    Arc::new(rank(sae, criterion, needed, &mut || Ok(())).unwrap())
+    let needed = matches!(criterion, Criterion::Wanda | Criterion::Paper);
+    needed.then(|| Norms { enc: positive(enc, 9), dec: positive(dec, 10) })
 }
 
-fn bits(tensor: &Tensor) -> Vec<u32> {
+fn order(sae: &dyn Dictionary, criterion: Criterion) -> Arc<Order> {
+    Arc::new(rank(sae, criterion, norms(criterion).as_ref(), &mut || Ok(())).unwrap())
+}
+
+pub fn bits(tensor: &Tensor) -> Vec<u32> {
     tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|v| v.to_bits()).collect()
 }
 
@@ -165,7 +168,7 @@ fn latents_at_a_ratio_are_those_of_the_sae_with_its_zeros_written_out() {
         for criterion in Criterion::ALL {
             let order = order(&*sae, criterion);
             for ratio in [0.0, 0.3, 0.77, 0.99] {
-                let pruning = Pruning { order: order.clone(), ratio };
+                let pruning = Pruning { order: order.clone(), at: ratio };
                 let encoded = sae.encode(&x, Some(&pruning)).unwrap();
                 let applied = placed(apply(&pruning, &sae).unwrap(), &ops);
                 close(&encoded.latents, &plain(&applied, &x));
@@ -184,7 +187,7 @@ fn every_group_loses_exactly_its_share() {
         let order = order(&sae, criterion);
         for percent in 0..100 {
             let ratio = f64::from(percent) / 100.0;
-            let applied = apply(&Pruning { order: order.clone(), ratio }, &sae).unwrap();
+            let applied = apply(&Pruning { order: order.clone(), at: ratio }, &sae).unwrap();
             let zeros = |t: &Tensor, group_len: usize, along_rows: bool| {
                 let t = if along_rows { t.clone() } else { t.t().unwrap().contiguous().unwrap() };
                 for row in t.to_vec2::<f32>().unwrap() {
@@ -204,7 +207,7 @@ fn ratio_zero_is_untouched_and_coming_back_gives_the_same_bits() {
     for (_, sae) in kinds() {
         let x = activations(&*sae);
         let order = order(&*sae, Criterion::Wanda);
-        let at = |ratio: f64| Pruning { order: order.clone(), ratio };
+        let at = |ratio: f64| Pruning { order: order.clone(), at: ratio };
         let untouched = apply(&at(0.0), &sae).unwrap();
         assert_eq!(bits(&untouched.w_enc), bits(&sae.w_enc));
         assert_eq!(bits(&untouched.w_dec), bits(&sae.w_dec));
@@ -222,7 +225,8 @@ fn larger_ratios_keep_subsets() {
     let kept = |ratio: f64| {
         let mut out = vec![0.0; D_SAE * D_IN];
         let ones = vec![1.0; D_SAE * D_IN];
-        keep(&ones, Some((order.enc.host().unwrap(), order.enc.cut(ratio))), 0..D_SAE * D_IN, &mut out);
+        let ranking = order.enc.ranking(D_IN).unwrap().unwrap();
+        keep(&ones, Kept::From(ranking, order.enc.cut(ratio)), 0..D_SAE * D_IN, &mut out);
         out
     };
     let mut before = kept(0.0);
@@ -244,12 +248,12 @@ fn paths_are_what_encoding_at_each_ratio_gives() {
             let order = order(&*sae, criterion);
             let active = sae.encode(&x, None).unwrap().latents;
             let grid = PathGrid::new(&*sae, &order, &x, &active).unwrap();
-            let paths = grid.paths(&sae, &order, &counts);
+            let paths = grid.paths(&sae, &counts);
             assert_eq!(paths.active, active.indices.len());
             assert_eq!(paths.survival[0], 1.0);
             for step in [0_usize, 3, 10, 19] {
                 let ratio = step as f64 / 20.0;
-                let latents = sae.encode(&x, Some(&Pruning { order: order.clone(), ratio })).unwrap().latents;
+                let latents = sae.encode(&x, Some(&Pruning { order: order.clone(), at: ratio })).unwrap().latents;
                 let mut alive = 0;
                 for (token, row) in paths.rows.iter().enumerate() {
                     for (latent, path) in row {
@@ -268,7 +272,7 @@ fn paths_are_what_encoding_at_each_ratio_gives() {
             let (token, latent) = (7, active.row(7).0[0]);
             let (curve, dies_at) = grid.curve(&sae, &order, &x, token, latent).unwrap();
             for (ratio, value) in &curve {
-                let pruning = Pruning { order: order.clone(), ratio: *ratio };
+                let pruning = Pruning { order: order.clone(), at: *ratio };
                 let want = sae.encode(&x, Some(&pruning)).unwrap().latents.get(token, latent);
                 assert!(
                     (value - want).abs() < 1e-4,

@@ -521,7 +521,7 @@ fn check_pruned(
         let order = Arc::new(rank(&**sae, criterion, Some(&norms), tick).unwrap());
         for ratio in case["ratios"].as_array().unwrap() {
             let prefix = format!("prune.{rule}.r{ratio}");
-            let pruning = Pruning { order: order.clone(), ratio: ratio.as_f64().unwrap() };
+            let pruning = Pruning { order: order.clone(), at: ratio.as_f64().unwrap() };
             let applied = apply(&pruning, sae).unwrap();
             let mut same = true;
             // Ours are [d_sae, d_in]; the file's W_enc is [d_in, d_sae].

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, fs};
 
-use prunelens_core::train::{Architecture, Batch, Budget, Decoder, Jump, Sparsity, State, TrainSpec};
+use prunelens_core::train::{Architecture, Batch, Budget, Decoder, Jump, Sparsity, State, TrainSpec, Work};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -143,12 +143,12 @@ fn every_kind_trains_as_saelens_does() {
         let mut state = recorded.begin(&spec);
         let losses: Vec<&str> =
             recorded.about["losses"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-        let mut worst = 0.0f64;
+        let (mut worst, mut work) = (0.0f64, Work::default());
         for (step, expected) in recorded.tensors["losses"].chunks(losses.len()).enumerate() {
             let batch = x.chunks(spec.batch * D_IN).cycle().nth(step).unwrap();
             // Only this step's sums.
             state.recent.decay(0.0);
-            state.step(&spec, batch, 0.5).unwrap();
+            state.step(&spec, batch, 0.5, &mut work).unwrap();
             for (name, ours) in terms(&state) {
                 let of = losses.iter().zip(expected).filter(|(of, _)| of.starts_with(name));
                 let Some(theirs) = of.map(|(_, value)| *value).reduce(|a, b| a + b) else { continue };

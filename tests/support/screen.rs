@@ -2,7 +2,11 @@
 
 use std::{
     io::{Read, Write},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -24,7 +28,9 @@ pub struct Screen {
     child: Box<dyn Child + Send + Sync>,
     /// The terminal's modes before the program was started.
     modes: Modes,
-    _place: Place,
+    /// Bytes a second that are read of what the program sends; 0: all.
+    rate: Arc<AtomicU64>,
+    place: Option<Place>,
 }
 
 /// What of the terminal's line discipline a program can spoil.
@@ -61,9 +67,18 @@ impl Screen {
         let child = pair.slave.spawn_command(command).unwrap();
         let (sender, bytes) = mpsc::channel();
         let mut reader = pair.master.try_clone_reader().unwrap();
+        let rate = Arc::new(AtomicU64::new(0));
+        let link = rate.clone();
         thread::spawn(move || {
             let mut buffer = [0; 1 << 14];
-            while let Ok(n @ 1..) = reader.read(&mut buffer) {
+            loop {
+                let rate = link.load(Ordering::Relaxed);
+                // A slow link carries little at a time.
+                let most = if rate > 0 { 200 } else { buffer.len() };
+                let Ok(n @ 1..) = reader.read(&mut buffer[..most]) else { return };
+                if rate > 0 {
+                    thread::sleep(Duration::from_secs_f64(n as f64 / rate as f64));
+                }
                 if sender.send(buffer[..n].to_vec()).is_err() {
                     return;
                 }
@@ -77,7 +92,8 @@ impl Screen {
             master: pair.master,
             child,
             modes,
-            _place: place,
+            rate,
+            place: Some(place),
         }
     }
 
@@ -149,6 +165,25 @@ impl Screen {
         let (before, end) = (self.sent.len(), Instant::now() + time);
         while self.take(end.saturating_duration_since(Instant::now())).is_ok() {}
         self.sent.len() - before
+    }
+
+    /// From now on the link carries so many bytes a second.
+    pub fn slow_down(&mut self, rate: u64) {
+        self.rate.store(rate, Ordering::Relaxed);
+    }
+
+    /// Take what comes in this time; after each piece `seen` may look.
+    pub fn watch(&mut self, time: Duration, mut seen: impl FnMut(&Self)) {
+        let end = Instant::now() + time;
+        while self.take(end.saturating_duration_since(Instant::now())).is_ok() {
+            seen(self);
+        }
+    }
+
+    /// The place with everything that was left there, once the program has ended.
+    pub fn place(mut self) -> Place {
+        assert!(self.ended().success());
+        self.place.take().expect("it is taken once")
     }
 
     pub fn keys(&mut self, keys: &str) {

@@ -8,8 +8,8 @@ use std::{
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use prunelens::{
     engine::{
-        Command, EngineHandle, EngineLink, FamilyInfo, Hit, JobId, JobState, ParamInfo, Report, Request, SessionInfo,
-        Why,
+        Command, EngineHandle, EngineLink, FamilyInfo, GenerateTask, Hit, JobId, JobState, ParamInfo, Report, Request,
+        SessionInfo, Why,
     },
     tui::{
         Effect, Message, State, script, start,
@@ -21,12 +21,13 @@ use prunelens::{
 use prunelens_core::{
     compare::{
         Comparison, Example, GRID, LatentDetail, Match, Paths, ReconstructionFigures, SpliceFigures, Token, Variant,
-        View, grid_ratio,
+        View,
         predict::{Candidate, Prediction, Predictions, Speaker},
     },
     edit::Edits,
+    generate::{End, Written},
     index::{Coactive, Corpus, Interval, LatentPage, Texts},
-    sae::{Criterion, Latents},
+    sae::{Criterion, Knob, Latents, Setting},
     session::SessionSpec,
 };
 use prunelens_metrics::{
@@ -47,12 +48,15 @@ pub fn info() -> SessionInfo {
         parameters: 2_600_000,
         compression: "wanda 50%".into(),
         hook: "blocks.1.hook_resid_post".into(),
+        layer: 1,
         sae: "2k topk32".into(),
         d_sae: 2048,
+        d_in: 128,
         sae_digest: "0123".into(),
+        digests: vec![("sae".into(), "0123".into())],
         n_layers: 4,
         variants: Variant::ALL.to_vec(),
-        ratio: 0.25,
+        setting: SETTING,
         criterion: Criterion::Wanda,
         criteria: Criterion::ALL.to_vec(),
         context: 256,
@@ -80,9 +84,11 @@ fn families() -> Vec<FamilyInfo> {
         param("text", "Text or tokens to measure on", Kind::Path, ""),
     ];
     let sweep = vec![param("ratios", "Ratios to prune to, with commas between", Kind::Ratios, "0,0.25,0.5,0.75")];
+    let train = vec![param("tokens", "Tokens to train on", Kind::Count { least: 1, most: 1 << 40 }, "200000")];
     vec![
         FamilyInfo { name: "core", title: "Reconstruction, sparsity, and what predictions lose", params: core },
         FamilyInfo { name: "sweep", title: "Loss against the ratio", params: sweep },
+        FamilyInfo { name: "train", title: "An SAE on the pruned model", params: train },
     ]
 }
 
@@ -116,16 +122,18 @@ fn tokens(prompt: &str) -> Vec<Token> {
     let mut piece = String::new();
     for c in prompt.chars() {
         if c == ' ' && !piece.is_empty() {
-            tokens.push(Token {
-                id: tokens.len() as u32,
-                piece: std::mem::take(&mut piece).into_bytes(),
-                special: false,
-            });
+            tokens.push(token(std::mem::take(&mut piece)));
         }
         piece.push(c);
     }
-    tokens.push(Token { id: tokens.len() as u32, piece: piece.into_bytes(), special: false });
+    tokens.push(token(piece));
     tokens
+}
+
+/// The same word has the same id everywhere.
+fn token(piece: String) -> Token {
+    let id = piece.bytes().fold(1, |id: u32, byte| (id * 31 + u32::from(byte)) % 49_999);
+    Token { id, piece: piece.into_bytes(), special: false }
 }
 
 fn latents(n: usize, scale: impl Fn(u32, f32) -> f32, offset: u32) -> Latents {
@@ -150,7 +158,11 @@ pub enum Part {
     All,
 }
 
-pub fn comparison(prompt: &str, ratio: f64, criterion: Criterion, part: Part) -> Comparison {
+/// Where the stand-in's slider stands at first.
+pub const SETTING: Setting = Setting { knob: Knob::Ratio(Criterion::Wanda), at: 0.25 };
+
+pub fn comparison(prompt: &str, setting: Setting, part: Part) -> Comparison {
+    let ratio = setting.knob.scale(128).position(setting.at);
     let tokens = tokens(prompt);
     let n = tokens.len();
     let view = |variant: Variant| {
@@ -185,10 +197,9 @@ pub fn comparison(prompt: &str, ratio: f64, criterion: Criterion, part: Part) ->
     Comparison {
         prompt: prompt.into(),
         hook: "blocks.1.hook_resid_post".into(),
-        ratio,
-        criterion,
+        setting,
         views: Variant::ALL.map(view).to_vec(),
-        paths: (part >= Part::All).then(|| Arc::new(paths(n, criterion))),
+        paths: (part >= Part::All).then(|| Arc::new(paths(n, setting.knob))),
         matches: Arc::new(matches()),
         tokens: Arc::new(tokens),
     }
@@ -204,24 +215,32 @@ fn matches() -> HashMap<u32, Match> {
         .collect()
 }
 
-fn paths(n: usize, criterion: Criterion) -> Paths {
+fn paths(n: usize, knob: Knob) -> Paths {
+    let scale = knob.scale(128);
+    let grid = scale.grid();
+    let place = |step: usize| scale.position(grid[step]);
     let full = latents(n, |_, v| v * 0.95, 0);
     let row = |token: usize| {
         let (indices, values) = full.row(token);
         let path = |(&latent, &value): (&u32, &f32)| {
-            (latent, std::array::from_fn::<f32, GRID, _>(|step| at_ratio(value, latent, grid_ratio(step))))
+            (
+                latent,
+                std::array::from_fn::<f32, GRID, _>(|step| {
+                    if step < grid.len() { at_ratio(value, latent, place(step)) } else { 0.0 }
+                }),
+            )
         };
         indices.iter().zip(values).map(path).collect::<Vec<_>>()
     };
     let rows: Vec<_> = (0..n).map(row).collect();
     let active = full.indices.len();
-    let survival = (0..GRID)
+    let survival = (0..grid.len())
         .map(|step| rows.iter().flatten().filter(|(_, path)| path[step] > 0.0).count() as f64 / active as f64)
         .collect();
-    Paths { criterion, survival, active, rows }
+    Paths { knob, grid, survival, active, rows }
 }
 
-pub fn detail(latent: u32, token: usize, criterion: Criterion) -> LatentDetail {
+pub fn detail(latent: u32, token: usize, knob: Knob) -> LatentDetail {
     let at = LATENTS.iter().position(|(l, _)| *l == latent);
     let full = at.map_or(0.0, |at| LATENTS[at].1 * strength(token, at) * 0.95);
     let pieces = |words: &[&str]| words.iter().map(|w| (w.as_bytes().to_vec(), 1.5)).collect();
@@ -231,11 +250,12 @@ pub fn detail(latent: u32, token: usize, criterion: Criterion) -> LatentDetail {
         after: after.into(),
         activation,
     };
+    let scale = knob.scale(128);
     LatentDetail {
         latent,
         token,
-        criterion,
-        curve: (0..=99).map(|p| f64::from(p) / 100.0).map(|r| (r, at_ratio(full, latent, r))).collect(),
+        knob,
+        curve: scale.fine().into_iter().map(|at| (at, at_ratio(full, latent, scale.position(at)))).collect(),
         dies_at: (full > 0.0 && death(latent) < 1.0).then(|| death(latent)),
         promotes: pieces(&[" navy", " forces", " army", " ships", " fleet", " troops"]),
         suppresses: pieces(&[" she", " miss", " her", "\n", " tea"]),
@@ -279,7 +299,7 @@ pub fn page(latent: u32) -> LatentPage {
         latent,
         rows: (24, 32),
         tokens: 6120,
-        ratio: 0.25,
+        setting: SETTING,
         variants: Variant::ALL.map(|variant| (variant, corpus(variant))).to_vec(),
         near: vec![(881, 0.71), (17, 0.52)],
         coactive: vec![Coactive { latent: 12, cosine: 0.33 }],
@@ -305,6 +325,35 @@ pub fn predictions(token: usize, edits: &Edits) -> Predictions {
         list.extend(edited.map(|variant| said(Speaker::Edited(variant), 0.3)));
     }
     Predictions { token, list, between: (0..16).map(|at| at as f32 / 8.0).collect() }
+}
+
+/// Texts as the engine reports them, up to so many tokens each; they end after twelve.
+pub fn generated(generation: u64, task: &GenerateTask, most: usize) -> Vec<Report> {
+    let mut by = vec![Speaker::Model(Variant::Original), Speaker::Model(Variant::Transfer)];
+    if !task.edits.list.is_empty() {
+        by.extend([Variant::Original, Variant::Transfer, Variant::Pruned].map(Speaker::Edited));
+    }
+    let mut reports = vec![Report::Generating { generation, by: by.clone() }];
+    let words = [" in", " command", " of", " the", " sea", " and", " of", " all", " its", " forts", ",", "\n"];
+    for at in 0..=words.len().min(most) {
+        for (writer, of) in by.iter().enumerate() {
+            let written = match words.get(at) {
+                _ if at == most => continue,
+                None => Written::Ended(End::Length),
+                Some(word) => {
+                    let word = if at >= 3 + writer && writer > 0 { words[(at + writer) % words.len()] } else { word };
+                    let token = Token { id: word.len() as u32, piece: word.as_bytes().to_vec(), special: false };
+                    let fired = LATENTS.iter().take(5).enumerate();
+                    let mut latents: Vec<(u32, f32)> =
+                        fired.map(|(n, (latent, most))| (*latent, most * strength(at + writer, n))).collect();
+                    latents.sort_by_key(|(latent, _)| *latent);
+                    Written::Token(token, latents)
+                }
+            };
+            reports.push(Report::Generated { generation, of: *of, written, seconds: 0.05 + 0.01 * writer as f64 });
+        }
+    }
+    reports
 }
 
 pub fn hits(word: &str) -> Vec<Hit> {
@@ -469,7 +518,7 @@ impl Session {
     /// Answer the comparison asked for, and the latent that is then asked for.
     pub fn answer(&mut self, part: Part) -> &mut Self {
         let (generation, target) = self.state.follow.asked.clone().expect("nothing was asked");
-        let comparison = Arc::new(comparison(&target.prompt, target.ratio, target.criterion, part));
+        let comparison = Arc::new(comparison(&target.prompt, target.setting, part));
         let mut effects = std::mem::take(&mut self.effects);
         self.report(Report::Comparison { generation, comparison, complete: part == Part::All });
         effects.append(&mut self.effects);
@@ -481,7 +530,7 @@ impl Session {
     pub fn answer_latent(&mut self) -> &mut Self {
         while self.state.follow.latent_waiting {
             let (generation, key) = self.state.follow.latent.clone().unwrap();
-            let detail = Arc::new(detail(key.latent, key.token, key.criterion));
+            let detail = Arc::new(detail(key.latent, key.token, key.knob));
             self.report(Report::Latent { generation, detail });
         }
         self
@@ -489,8 +538,8 @@ impl Session {
 
     /// Pages, predictions and hits that were asked for.
     pub fn answer_study(&mut self) -> &mut Self {
-        if let Some((generation, latent)) = self.state.study.asked {
-            self.report(Report::Page { generation, page: Arc::new(page(latent)) });
+        if let Some((generation, key)) = self.state.study.asked {
+            self.report(Report::Page { generation, page: Arc::new(page(key.latent)) });
         }
         if let Some((generation, key)) = self.state.study.predicting.clone() {
             let predictions = Arc::new(predictions(key.token, &key.edits));
@@ -500,6 +549,24 @@ impl Session {
             && let Some((generation, word)) = find.asked.clone()
         {
             self.report(Report::Found { generation, hits: hits(&word) });
+        }
+        self
+    }
+
+    /// The second prompt's latents, as they were asked for.
+    pub fn answer_beside(&mut self) -> &mut Self {
+        let asked = self.state.pair.as_ref().and_then(|pair| pair.asked.clone());
+        let (generation, target) = asked.expect("there is a second prompt");
+        let comparison = comparison(&target.prompt, target.setting, Part::Latents);
+        self.report(Report::Beside { generation, comparison: Arc::new(comparison) })
+    }
+
+    /// The texts asked for, up to so many tokens each.
+    pub fn answer_generation(&mut self, most: usize) -> &mut Self {
+        if let Some((generation, task)) = self.state.generation.asked.clone() {
+            for report in generated(generation, &task, most) {
+                self.report(report);
+            }
         }
         self
     }
@@ -566,16 +633,16 @@ impl EngineLink for FakeEngine {
 
     fn request(&self, request: Request) {
         let mut prompt = self.prompt.lock().unwrap();
-        let (generation, ratio, criterion) = match request {
-            Request::Compare { generation, text, ratio, criterion } => {
+        let (generation, setting) = match request {
+            Request::Compare { generation, text, setting } => {
                 *prompt = text;
-                (generation, ratio, criterion)
+                (generation, setting)
             }
-            Request::SetRatio { generation, ratio, criterion } => (generation, ratio, criterion),
+            Request::Turn { generation, setting } => (generation, setting),
             Request::Estimate { generation, .. } => {
                 return self.report(Report::Estimate { generation, estimate: Ok(estimate()) });
             }
-            Request::Study { generation, latent } => {
+            Request::Study { generation, latent, .. } => {
                 return self.report(Report::Page { generation, page: Arc::new(page(latent)) });
             }
             Request::Predict { generation, token, edits } => {
@@ -586,15 +653,25 @@ impl EngineLink for FakeEngine {
                 let message = "no atlas is read here".to_owned();
                 return self.report(Report::RequestFailed { generation, message });
             }
+            Request::Generate { generation, task } => {
+                if let Some(task) = task {
+                    generated(generation, &task, usize::MAX).into_iter().for_each(|report| self.report(report));
+                }
+                return;
+            }
+            Request::Beside { generation, text, setting } => {
+                let comparison = Arc::new(comparison(&text, setting, Part::Latents));
+                return self.report(Report::Beside { generation, comparison });
+            }
             Request::Find { generation, word } => {
                 return self.report(Report::Found { generation, hits: hits(&word) });
             }
-            Request::ShowLatent { generation, latent, token, criterion } => {
-                return self.report(Report::Latent { generation, detail: Arc::new(detail(latent, token, criterion)) });
+            Request::ShowLatent { generation, latent, token, knob } => {
+                return self.report(Report::Latent { generation, detail: Arc::new(detail(latent, token, knob)) });
             }
         };
         for part in [Part::Latents, Part::All] {
-            let comparison = Arc::new(comparison(&prompt, ratio, criterion, part));
+            let comparison = Arc::new(comparison(&prompt, setting, part));
             self.report(Report::Comparison { generation, comparison, complete: part == Part::All });
         }
     }

@@ -58,6 +58,7 @@ pub fn atlas(d_sae: usize) -> Atlas {
     };
     let about = About {
         rows: 64,
+        knob: "ratio".into(),
         positions: 8117,
         predicted: 8053,
         ce_loss: 3.73,

@@ -1,19 +1,26 @@
 //! Figures for other programs.
 
-use std::sync::Arc;
+use std::{path::PathBuf, process::Command, sync::Arc};
 
-use prunelens::export::Figures;
-use prunelens_core::sae::Criterion;
+use prunelens::{
+    export::{
+        Figures,
+        pair::{PairFigures, PairRow},
+    },
+    tui::{Effect, Message},
+};
+use prunelens_core::compare::Variant;
 
-use crate::session::{PROMPT, Part, comparison, table};
+use crate::session::{PROMPT, Part, SETTING, Session, comparison, table};
 
 fn figures(part: Part) -> Figures {
     Figures {
         model: "demo".into(),
         compression: "wanda 50%".into(),
         sae: "2k topk32".into(),
-        comparison: Arc::new(comparison(PROMPT, 0.25, Criterion::Wanda, part)),
+        comparison: Arc::new(comparison(PROMPT, SETTING, part)),
         tables: vec![Arc::new(table(1.0))],
+        pair: None,
     }
 }
 
@@ -46,4 +53,105 @@ fn documents_have_names_of_their_own() {
     let documents = figures(Part::All).documents();
     let names: Vec<_> = documents.iter().map(|d| d.extension.as_str()).collect();
     assert_eq!(names, ["json", "csv", "md", "metrics-1.csv"]);
+}
+
+/// The page that `e` writes of what a session shows.
+fn page(session: &mut Session) -> String {
+    session.keys("e");
+    let export = session.effects.iter().find_map(|effect| if let Effect::Export(e) = effect { Some(e) } else { None });
+    let html = export.expect("an export").documents.iter().find(|document| document.extension == "html");
+    html.expect("a page").text.clone()
+}
+
+/// With a name and a prompt that would be a script if they were not escaped.
+fn hostile() -> Session {
+    let mut session = Session::ready();
+    let prompt = "x</script><script>document.title='owned'</script> & \"q\"";
+    session.send(Message::Pasted(prompt.into())).time(2000).answer(Part::All);
+    session.keys("<esc>n<lt>img src=x onerror=alert(1)><enter>");
+    session
+}
+
+#[test]
+fn a_page_has_everything_and_lets_nothing_through() {
+    let mut session = Session::explored();
+    session.keys("<enter>").answer_study();
+    session.keys("<esc>").keys("xp").answer_study();
+    let html = page(&mut session);
+    for expected in [
+        "<h1>The army and the navy of the United States are</h1>",
+        "<polyline class=\"pruned\"",
+        "Texts on original",
+        "Texts on transfer",
+        "explained_variance",
+        "with the edits",
+        "wanda 50%",
+        "digest of the SAE",
+        "#1204=ablate",
+        "default-src 'none'",
+    ] {
+        assert!(html.contains(expected), "{expected} is missing in\n{html}");
+    }
+    let html = page(&mut hostile());
+    assert!(
+        !html.contains("<script") && !html.contains("<img") && !html.contains("http://") && !html.contains("https://")
+    );
+    assert!(html.contains("&lt;script&gt;document.title=&#39;owned&#39;"), "{html}");
+    assert!(html.chars().all(|c| c == '\n' || !c.is_control()));
+    for tag in ["table", "tr", "td", "th", "p", "h2", "svg", "code", "figure", "b", "span"] {
+        let opened = html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
+        assert_eq!(opened, html.matches(&format!("</{tag}>")).count(), "{tag}");
+    }
+}
+
+/// A browser of this machine, if there is one.
+fn browser() -> Option<PathBuf> {
+    let names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+    let folders = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>())?;
+    folders.iter().flat_map(|folder| names.map(|name| folder.join(name))).find(|path| path.is_file())
+}
+
+#[test]
+fn a_browser_shows_the_page() {
+    let Some(browser) = browser() else {
+        eprintln!("skipped: no Chromium is installed here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("view.html");
+    std::fs::write(&path, page(&mut hostile())).unwrap();
+    let shown = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
+        .arg(format!("file://{}", path.display()))
+        .output()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&shown.stdout);
+    assert!(dom.contains("<title>prunelens: x&lt;/script&gt;"), "{dom}\n{}", String::from_utf8_lossy(&shown.stderr));
+    assert!(!dom.contains("<title>owned") && !dom.contains("<img"));
+    // What the browser read is the table, row by row.
+    let rows = hostile().state.table.rows.len();
+    let chosen = dom.matches("<tr class=\"chosen\"><td>#").count();
+    assert_eq!((dom.matches("<tr><td>#").count() + chosen, chosen), (rows, 1));
+    assert!(dom.contains("<svg") && dom.contains("<h2>Settings</h2>"));
+}
+
+#[test]
+fn two_prompts_are_written_beside_each_other() {
+    let second = Arc::new(comparison("The navy", SETTING, Part::Latents));
+    let row = PairRow {
+        latent: 7,
+        first: [Some(1.0), Some(0.5), Some(0.0), None],
+        second: [Some(3.0), Some(0.0), Some(0.25), None],
+    };
+    let pair = PairFigures { second, tokens: Some((2, 2)), variants: Variant::ALL.to_vec(), rows: vec![row] };
+    let figures = Figures { pair: Some(pair), ..figures(Part::All) };
+    let names: Vec<_> = figures.documents().into_iter().map(|d| d.extension).collect();
+    assert_eq!(names, ["json", "csv", "md", "pair.csv", "metrics-1.csv"]);
+    let csv = figures.pair.as_ref().unwrap().csv();
+    assert_eq!(csv.lines().nth(1), Some("7,1,3,2,0.5,0,-0.5,0,0.25,0.25,,,"));
+    assert!(figures.markdown().contains("| #7 | 1.0000 | 3.0000 | 2.0000 | 0.5000 | 0.0000 | -0.5000 |"));
+    let json = figures.json();
+    assert_eq!(json["second_prompt"]["prompt"], "The navy");
+    assert_eq!(json["second_prompt"]["latents"][0]["variants"]["pruned"]["difference"], 0.25);
 }

@@ -356,3 +356,45 @@ fn without_colours_and_unicode_all_is_said() {
     session.state.metrics.view = 2;
     insta::assert_snapshot!("metrics_ascii", export::text::text(&draw(120, 36, &session.state, &theme).0));
 }
+
+#[test]
+fn a_training_has_a_form_and_its_sae_joins_what_is_on_screen() {
+    let mut session = Session::explored();
+    session.keys("<ctrl-t>");
+    assert!(matches!(&session.state.overlay, Some(Overlay::Form(f)) if f.family == 2), "the form of a training");
+    session.keys("<down><bs>5<enter>");
+    let expected = JobSpec::new("train").with("tokens", ParamValue::Number(200_005.0));
+    let started = session.commands();
+    assert!(matches!(&started[..], [Command::StartJob { job, .. }] if *job == expected), "{started:?}");
+
+    // Another ratio than the session began with, a token and a latent that were chosen: all stay.
+    session.keys("<esc>]").answer(Part::All);
+    let (turned, token, latent) = (session.state.setting(), session.state.token, session.state.latent);
+    session.requests();
+    let info = prunelens::engine::SessionInfo { warnings: Vec::new(), ..crate::session::info() };
+    session.report(Report::Joined(Arc::new(info)));
+    let asked = session.requests();
+    assert!(
+        asked.iter().any(|request| matches!(request, Request::Compare { setting, .. } if *setting == turned)),
+        "the comparison is asked anew: {asked:?}"
+    );
+    session.answer(Part::All);
+    assert_eq!((session.state.setting(), session.state.token, session.state.latent), (turned, token, latent));
+}
+
+#[test]
+fn curves_of_a_marked_run_are_laid_over_the_chosen_one() {
+    let curve = |end: f64| {
+        let points = vec![(0.0, 0.0), (1000.0, end)];
+        let series = prunelens_metrics::details::Series { name: "this run".into(), variant: None, points, mark: None };
+        prunelens_metrics::Detail::lines("curve: explained variance", "tokens", "EV", vec![series])
+    };
+    let of = |end: f64| prunelens_metrics::Run { details: vec![curve(end)], ..run(0.5, "blocks.1.hook_resid_post") };
+    let mut session = Session::explored();
+    session.report(Report::Runs { runs: Arc::new(vec![of(0.5), of(0.9)]), now: NOW });
+    session.keys("Mb<down>");
+    let at = session.state.views().iter().position(|view| matches!(view, View::Detail(_))).unwrap();
+    session.keys(&"<right>".repeat(at));
+    let text = screen(&session, 120, 36);
+    assert!(text.contains("this run") && text.contains("marked: this run"), "{text}");
+}

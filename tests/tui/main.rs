@@ -9,11 +9,19 @@ mod session;
 mod support;
 
 mod atlas;
+mod bytes;
 mod export;
+mod hints;
 mod jobs;
 mod panics;
+mod resume;
 mod script;
+#[cfg(unix)]
+mod slow;
 mod snapshots;
 #[cfg(unix)]
+mod stories;
+#[cfg(unix)]
 mod terminal;
+mod tour;
 mod update;

@@ -11,6 +11,7 @@ fn rendered(keys: &str, extension: &str) -> String {
     let options = RenderOptions {
         session: SessionSpec::demo(),
         prompt: None,
+        view: None,
         look: Look { theme: Some("dark".into()), depth: ColorDepth::Truecolor, ascii: false },
         size: (120, 36),
         keys: keys.into(),

@@ -18,7 +18,7 @@ use ratatui::{
 
 use crate::session::{Part, Session, dark, theme};
 
-fn screen(state: &State, width: u16, height: u16, theme: &Theme) -> String {
+pub fn screen(state: &State, width: u16, height: u16, theme: &Theme) -> String {
     export::text::text(&draw(width, height, state, theme).0)
 }
 
@@ -30,11 +30,15 @@ macro_rules! snapshot {
 
 #[test]
 fn explore() {
-    let session = Session::explored();
+    let mut session = Session::explored();
     snapshot!("explore_120x36", session, 120 x 36);
     snapshot!("explore_80x24", session, 80 x 24);
     snapshot!("explore_60x16", session, 60 x 16);
     snapshot!("explore_200x60", session, 200 x 60);
+    session.state.size = (250, 60);
+    let now = session.state.now.as_millis() as u64;
+    session.time(now).answer_study();
+    snapshot!("explore_250x60", session, 250 x 60);
     snapshot!("too_small", session, 40 x 12);
 }
 
@@ -46,7 +50,7 @@ fn explore_without_trained_sae() {
     session.report(Report::Ready(Arc::new(info)));
     session.keys("1");
     let (generation, target) = session.state.follow.asked.clone().unwrap();
-    let mut comparison = crate::session::comparison(&target.prompt, target.ratio, target.criterion, Part::All);
+    let mut comparison = crate::session::comparison(&target.prompt, target.setting, Part::All);
     comparison.views.pop();
     comparison.matches = Arc::default();
     session.report(Report::Comparison { generation, comparison: Arc::new(comparison), complete: true });
@@ -131,6 +135,35 @@ fn what_the_models_say() {
 }
 
 #[test]
+fn the_prompt_continued() {
+    let mut session = Session::explored();
+    session.keys("g");
+    snapshot!("generation_asked", session, 80 x 24);
+    session.answer_generation(5);
+    snapshot!("generation_80x24", session, 80 x 24);
+    session.keys("<esc>xg").answer_generation(12);
+    session.keys("<right>");
+    snapshot!("generation_edited_80x24", session, 80 x 24);
+    snapshot!("generation_edited_120x36", session, 120 x 36);
+    snapshot!("generation_edited_200x60", session, 200 x 60);
+    session.keys("o");
+    snapshot!("generation_settings", session, 80 x 24);
+}
+
+#[test]
+fn two_prompts() {
+    let mut session = Session::explored();
+    session.keys("|<ctrl-l>The army and the old navy of the United States are").time(2000).answer(Part::All);
+    session.keys("<esc><left><left><left><left>").answer_latent();
+    snapshot!("pair_80x24", session, 80 x 24);
+    snapshot!("pair_120x36", session, 120 x 36);
+    snapshot!("pair_200x60", session, 200 x 60);
+    snapshot!("pair_60x16", session, 60 x 16);
+    session.keys("]");
+    insta::assert_snapshot!("pair_styles_old", styled(&draw(120, 36, &session.state, &dark()).0));
+}
+
+#[test]
 fn looking_for_latents() {
     let mut session = Session::explored();
     session.keys("/navy");
@@ -150,7 +183,7 @@ fn text_of_strangers_is_harmless() {
     session.report(Report::Ready(Arc::new(info)));
     session.keys("1");
     let (generation, target) = session.state.follow.asked.clone().unwrap();
-    let mut comparison = crate::session::comparison(&target.prompt, target.ratio, target.criterion, Part::All);
+    let mut comparison = crate::session::comparison(&target.prompt, target.setting, Part::All);
     let tokens = Arc::make_mut(&mut comparison.tokens);
     for (token, piece) in tokens.iter_mut().skip(1).zip([
         "\u{1b}[31m",
@@ -183,6 +216,10 @@ fn ascii_only() {
         let odd: Vec<char> = text.chars().filter(|c| !c.is_ascii()).collect();
         assert!(odd.is_empty(), "{odd:?} in\n{text}");
     }
+    session.keys("g").answer_generation(9);
+    let text = screen(&session.state, 120, 36, &theme);
+    assert!(text.is_ascii(), "{text}");
+    session.keys("<esc><esc>");
     session.keys("w");
     insta::assert_snapshot!("ascii", screen(&session.state, 120, 36, &theme));
 }
@@ -237,7 +274,19 @@ fn colours_of_explore() {
     insta::assert_snapshot!("styles_fresh", styled(&draw(120, 36, &session.state, &dark()).0));
     // The ratio has moved, the answer has not come: what depends on it is old.
     session.keys("]");
+    let later = session.state.now.as_millis() as u64 + 1000;
+    session.time(later);
     insta::assert_snapshot!("styles_old", styled(&draw(120, 36, &session.state, &dark()).0));
+}
+
+#[test]
+fn other_knobs_say_what_they_turn() {
+    let mut session = Session::explored();
+    for knob in ["bits", "rank", "latents"] {
+        session.keys("C");
+        session.answer(Part::All);
+        insta::assert_snapshot!(format!("knob_{knob}"), screen(&session.state, 120, 36, &dark()));
+    }
 }
 
 #[test]

@@ -223,12 +223,27 @@ fn a_job_runs_beside_the_person_and_can_be_cancelled() {
     screen.wait_for("Enter starts");
     screen.keys("\r");
     screen.wait("the job's progress", |s| s.contains("core") && s.contains('%') && s.contains("left"));
-    screen.keys("]");
-    screen.wait_for("0.30");
-    screen.keys("x");
+    // The ratio is not on this screen; that it moved is seen on the other.
+    screen.keys("]x");
     screen.wait_for("cancelled");
     screen.keys("\x1b");
-    screen.wait_for("latents at");
+    screen.wait_for("ratio 0.30");
+    screen.keys("q");
+    assert!(screen.ended().success());
+}
+
+#[test]
+fn a_prompt_is_continued_in_both_models_and_taken_up() {
+    let mut screen = Screen::compared();
+    screen.keys("\tg");
+    screen.wait("both texts, with their speed", |s| {
+        s.contains("original model") && s.contains("pruned model") && s.contains("64 tokens,") && s.contains("a second")
+    });
+    screen.wait_for("differs at");
+    screen.keys("]");
+    screen.wait_for("continued");
+    screen.keys("\r");
+    screen.wait("the longer prompt, compared", |s| s.contains("latents at") && s.contains("ratio 0.30"));
     screen.keys("q");
     assert!(screen.ended().success());
 }

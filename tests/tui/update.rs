@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use prunelens::{
-    engine::{Command, Report, Request},
+    engine::{Command, GenerateTask, Report, Request},
     tui::{
         Effect, Message,
         state::{Choice, Overlay, Panel, Phase, Screen, Sort},
     },
 };
-use prunelens_core::{compare::Variant, sae::Criterion};
+use prunelens_core::{compare::Variant, generate::Choice as GenerationChoice, sae::Criterion};
 
 use crate::session::{PROMPT, Part, Session, info, key};
 
@@ -22,7 +22,7 @@ fn ratios(session: &Session) -> Vec<f64> {
     session
         .requests()
         .into_iter()
-        .filter_map(|r| if let Request::SetRatio { ratio, .. } = r { Some(ratio) } else { None })
+        .filter_map(|r| if let Request::Turn { setting, .. } = r { Some(setting.at) } else { None })
         .collect()
 }
 
@@ -82,7 +82,7 @@ fn an_empty_prompt_offers_examples_by_number() {
     session.keys("2");
     assert_eq!(compare(&session).as_deref(), Some("Four score and seven years ago"));
     assert_eq!(session.state.focus, Panel::Latents);
-    session.keys("1");
+    session.keys("1").time(9000);
     assert_eq!(session.state.focus, Panel::Prompt, "with a prompt, digits go to panels");
 }
 
@@ -98,7 +98,7 @@ fn emptying_the_prompt_asks_for_nothing() {
 fn dragging_asks_at_once_then_only_when_answered_and_ends_at_rest() {
     let mut session = Session::explored();
     session.keys("]]]]");
-    assert_eq!(session.state.ratio, 0.45);
+    assert_eq!(session.state.setting().at, 0.45);
     assert_eq!(ratios(&session), [0.3]);
     session.effects.clear();
     session.answer(Part::Latents);
@@ -112,13 +112,42 @@ fn dragging_asks_at_once_then_only_when_answered_and_ends_at_rest() {
 fn the_ratio_has_bounds_and_comes_back_exactly() {
     let mut session = Session::explored();
     session.keys(&"]".repeat(40));
-    assert_eq!(session.state.ratio, 0.99);
+    assert_eq!(session.state.setting().at, 0.99);
     session.keys(&"[".repeat(40));
-    assert_eq!(session.state.ratio, 0.0);
+    assert_eq!(session.state.setting().at, 0.0);
     session.keys("}}}{{{]][[");
-    assert_eq!(session.state.ratio, 0.0);
+    assert_eq!(session.state.setting().at, 0.0);
     session.keys("]]0");
-    assert_eq!(session.state.ratio, 0.0);
+    assert_eq!(session.state.setting().at, 0.0);
+}
+
+#[test]
+fn each_knob_has_its_steps_and_keeps_its_place() {
+    let mut session = Session::explored();
+    let words = |session: &Session| session.state.setting().to_string();
+    session.keys("C");
+    assert_eq!((words(&session), ratios(&session)), ("4 bits".into(), vec![4.0]));
+    session.answer(Part::All);
+    // A bit a step, coarse or fine, to the ends and back.
+    session.keys("]}");
+    assert_eq!(words(&session), "2 bits");
+    session.keys("]0");
+    assert_eq!(words(&session), "32 bits");
+    session.keys("]");
+    assert_eq!(words(&session), "8 bits");
+    // Nothing is ranked: the criterion is said to be of no account, and stays.
+    session.keys("c");
+    assert!(session.state.log.entries.last().unwrap().text.contains("bits has no criterion"));
+    session.keys("C]");
+    assert_eq!(words(&session), "rank 59");
+    session.keys("[");
+    assert_eq!(words(&session), "rank 64");
+    session.keys("Cc");
+    assert_eq!(words(&session), "0.25 of latents paper");
+    session.keys("C");
+    assert_eq!(words(&session), "0.25 paper");
+    session.keys("C");
+    assert_eq!(words(&session), "8 bits");
 }
 
 #[test]
@@ -126,9 +155,9 @@ fn answers_to_earlier_requests_are_dropped() {
     let mut session = Session::explored();
     let (old, target) = session.state.follow.asked.clone().unwrap();
     session.keys("]");
-    let comparison = crate::session::comparison(&target.prompt, 0.7, target.criterion, Part::All);
+    let comparison = crate::session::comparison(&target.prompt, target.setting.knob.at(0.7), Part::All);
     session.report(Report::Comparison { generation: old, comparison: Arc::new(comparison), complete: true });
-    assert_eq!(session.state.shown.as_ref().unwrap().of.ratio, 0.25);
+    assert_eq!(session.state.shown.as_ref().unwrap().of.setting.at, 0.25);
     assert!(session.state.follow.waiting);
 }
 
@@ -140,7 +169,7 @@ fn old_figures_stay_until_new_ones_come() {
     let target = session.state.target();
     assert!(shown.is_fresh(Variant::Pruned, &target));
     let pruned = shown.reconstruction[Variant::Pruned as usize].as_ref().unwrap();
-    assert_eq!(pruned.of.ratio, 0.25);
+    assert_eq!(pruned.of.setting.at, 0.25);
     assert!(!pruned.is_fresh(Variant::Pruned, &target));
     assert!(shown.reconstruction[Variant::Original as usize].as_ref().unwrap().is_fresh(Variant::Original, &target));
     session.answer(Part::All);
@@ -285,7 +314,7 @@ fn letters_belong_to_the_prompt_while_it_has_the_focus() {
     session.keys("quick [m]");
     assert!(!session.leaves());
     assert_eq!(session.state.prompt.text(), "quick [m]");
-    assert_eq!(session.state.ratio, 0.25);
+    assert_eq!(session.state.setting().at, 0.25);
     assert!(session.keys("<esc>q").leaves());
 }
 
@@ -303,7 +332,7 @@ fn key_releases_are_ignored() {
 #[test]
 fn tab_goes_round_the_panels() {
     let mut session = Session::explored();
-    session.keys("1");
+    session.keys("1").time(9000);
     for panel in Panel::ALL {
         assert_eq!(session.state.focus, panel);
         session.keys("<tab>");
@@ -317,10 +346,10 @@ fn tab_goes_round_the_panels() {
 fn arrows_slide_in_the_ratio_panel_only() {
     let mut session = Session::explored();
     let token = session.state.token;
-    session.keys("5<right><right>");
-    assert_eq!((session.state.ratio, session.state.token), (0.27, token));
-    session.keys("3<right>");
-    assert_eq!((session.state.ratio, session.state.token), (0.27, token + 1));
+    session.keys("5").time(8000).keys("<right><right>");
+    assert_eq!((session.state.setting().at, session.state.token), (0.27, token));
+    session.keys("3").time(9000).keys("<right>");
+    assert_eq!((session.state.setting().at, session.state.token), (0.27, token + 1));
 }
 
 #[test]
@@ -338,7 +367,7 @@ fn escape_closes_the_top_layer() {
 fn commands_are_found_and_run() {
     let mut session = Session::explored();
     session.keys(":crit<enter>");
-    assert_eq!((session.state.criterion, session.state.overlay.clone()), (Criterion::Paper, None));
+    assert_eq!((session.state.knobs.criterion(), session.state.overlay.clone()), (Criterion::Paper, None));
     session.keys("1<ctrl-p>log<enter>");
     assert_eq!(session.state.screen, Screen::Log);
 }
@@ -349,7 +378,7 @@ fn figures_are_copied_and_exported() {
     session.keys("y");
     assert!(matches!(&session.effects[..], [Effect::Copy(text)] if text.contains(PROMPT) && text.contains("| l0 |")));
     session.keys("e");
-    assert!(matches!(&session.effects[..], [Effect::Export(export)] if export.documents.len() == 3));
+    assert!(matches!(&session.effects[..], [Effect::Export(export)] if export.documents.len() == 4));
     session.send(Message::Exported(Err("results: no space left on device".into())));
     assert!(session.state.log.status().unwrap().text.contains("no space"));
     let mut session = Session::ready();
@@ -393,6 +422,7 @@ fn a_crash_of_the_engine_leaves_what_is_shown() {
 #[test]
 fn nothing_moves_when_nothing_works() {
     let mut session = Session::explored();
+    session.time(1000);
     assert_eq!(session.state.next_wake(), None);
     session.state.redraw = false;
     session.time(99_000);
@@ -480,4 +510,170 @@ fn earlier_prompts_come_back() {
     assert_eq!(session.state.prompt.text(), "one");
     session.keys("<down>");
     assert_eq!(session.state.prompt.text(), "two", "what was being typed is not lost");
+}
+
+fn generations(session: &Session) -> Vec<Option<GenerateTask>> {
+    session
+        .requests()
+        .into_iter()
+        .filter_map(|r| if let Request::Generate { task, .. } = r { Some(task) } else { None })
+        .collect()
+}
+
+#[test]
+fn the_prompt_is_continued_and_the_text_taken() {
+    let mut session = Session::explored();
+    session.keys("g");
+    assert_eq!(session.state.screen, Screen::Generation);
+    let tasks = generations(&session);
+    let [Some(task)] = &tasks[..] else { panic!("{tasks:?}") };
+    assert_eq!(
+        (task.text.as_str(), task.setting.at, task.most, task.choice),
+        (PROMPT, 0.25, 64, GenerationChoice::GREEDY)
+    );
+    session.effects.clear();
+    // Typing, the ratio and the table are free meanwhile.
+    session.answer_generation(4);
+    session.keys("]");
+    assert_eq!(ratios(&session), [0.3]);
+    session.answer(Part::All).answer_generation(4);
+    assert!(session.state.generation.going);
+    assert_eq!(session.state.generation.texts.iter().map(|text| text.tokens.len()).collect::<Vec<_>>(), [4, 4]);
+    session.effects.clear();
+    session.keys("<right><enter>");
+    assert_eq!(generations(&session), [None], "the rest is not needed");
+    assert_eq!(session.state.prompt.text(), format!("{PROMPT} in command of the"));
+    assert_eq!(compare(&session), Some(session.state.prompt.text()));
+    assert_eq!((session.state.screen, session.state.focus), (Screen::Explore, Panel::Latents));
+}
+
+#[test]
+fn a_text_is_stopped_and_what_is_there_is_not_written_again() {
+    let mut session = Session::explored();
+    session.keys("g").answer_generation(3);
+    session.effects.clear();
+    session.keys("<esc>");
+    assert_eq!(generations(&session), [None]);
+    assert_eq!(session.state.screen, Screen::Generation, "stopped, and still to be read");
+    session.answer_generation(9);
+    assert_eq!(session.state.generation.texts[0].tokens.len(), 3, "what comes late is dropped");
+    let mut taken = Session { state: session.state.clone(), effects: Vec::new() };
+    taken.keys("<enter>");
+    assert_eq!(taken.state.prompt.text(), format!("{PROMPT} in command of"), "what there is can be taken");
+    session.keys("<esc>");
+    assert_eq!(session.state.screen, Screen::Explore);
+    session.effects.clear();
+    session.keys("g");
+    assert_eq!(generations(&session).len(), 1, "a stopped one is begun anew");
+    session.answer_generation(usize::MAX);
+    assert!(!session.state.generation.going);
+    session.effects.clear();
+    session.keys("<esc>gg");
+    assert_eq!(generations(&session), [], "the likeliest are what they were");
+    session.keys("x<esc>g");
+    assert!(matches!(&generations(&session)[..], [Some(task)] if task.edits.list.len() == 1));
+    // What comes late of an earlier text is dropped.
+    let of = prunelens_core::compare::predict::Speaker::Model(Variant::Original);
+    let written = prunelens_core::generate::Written::Ended(prunelens_core::generate::End::Length);
+    session.report(Report::Generated { generation: 1, of, written, seconds: 0.1 });
+    assert!(session.state.generation.going && session.state.generation.texts.is_empty());
+}
+
+#[test]
+fn how_to_continue_is_asked_and_mended() {
+    let mut session = Session::explored();
+    session.keys("g").answer_generation(usize::MAX);
+    session.effects.clear();
+    session.keys("o<down><backspace>x<enter>");
+    assert!(matches!(&session.state.overlay, Some(Overlay::Generation(form)) if form.selected == 1));
+    assert_eq!(generations(&session), []);
+    session.keys("<backspace>0.8<down>0.9<down><backspace>7<enter>");
+    let choice = GenerationChoice { temperature: 0.8, top_p: Some(0.9), seed: 7 };
+    assert!(matches!(&generations(&session)[..], [Some(task)] if task.choice == choice));
+    session.answer_generation(usize::MAX);
+    session.effects.clear();
+    session.keys("g");
+    assert!(matches!(&generations(&session)[..], [Some(task)] if task.choice.seed == 8), "another draw");
+}
+
+#[test]
+fn without_a_prompt_there_is_nothing_to_continue() {
+    let mut session = Session::ready();
+    session.keys("<esc>g");
+    assert_eq!((generations(&session), session.state.screen), (Vec::new(), Screen::Explore));
+}
+
+fn second_prompts(session: &Session) -> Vec<(String, f64)> {
+    session
+        .requests()
+        .into_iter()
+        .filter_map(|r| if let Request::Beside { text, setting, .. } = r { Some((text, setting.at)) } else { None })
+        .collect()
+}
+
+#[test]
+fn two_prompts_stand_beside_each_other() {
+    let mut session = Session::explored();
+    session.effects.clear();
+    session.keys("|");
+    assert_eq!(session.state.focus, Panel::Prompt, "the first is there to be changed");
+    assert_eq!(second_prompts(&session), [], "its copy is known already");
+    let same = session.state.table.rows[0].clone();
+    assert_eq!(same.between(Variant::Pruned), Some(0.0));
+    session.keys(" ready").time(400);
+    let text = format!("{PROMPT} ready");
+    assert_eq!(compare(&session).as_deref(), Some(text.as_str()));
+    session.answer(Part::All);
+    session.keys("<esc>");
+    // The last token has nothing beside it; the one before has.
+    let pair = session.state.pair.as_ref().unwrap();
+    assert_eq!(pair.text.as_ref(), PROMPT);
+    assert_eq!(
+        (pair.beside(session.state.token), pair.beside(session.state.token - 1)),
+        (None, Some(session.state.token - 1))
+    );
+    session.effects.clear();
+    session.keys("]");
+    assert_eq!(second_prompts(&session), [(PROMPT.to_owned(), 0.3)]);
+    session.effects.clear();
+    session.keys("]");
+    assert_eq!(second_prompts(&session), [], "one at a time");
+    session.answer_beside();
+    assert_eq!(second_prompts(&session), [(PROMPT.to_owned(), 0.35)], "and then the newest");
+    session.answer_beside();
+    session.keys("\\");
+    assert_eq!(session.state.prompt.text(), PROMPT);
+    assert_eq!(session.state.pair.as_ref().unwrap().text.as_ref(), text);
+    session.keys("|");
+    assert!(session.state.pair.is_none() && session.state.table.rows.iter().all(|row| row.second.is_none()));
+    session.keys("<ctrl-l>").time(800);
+    let mut empty = Session::ready();
+    empty.keys("<esc>|");
+    assert!(empty.state.pair.is_none());
+}
+
+#[test]
+fn the_corpus_is_read_again_where_the_slider_rests() {
+    let studies = |session: &Session| -> Vec<(u32, f64)> {
+        let all = session.requests().into_iter();
+        all.filter_map(
+            |r| if let Request::Study { latent, setting, .. } = r { Some((latent, setting.at)) } else { None },
+        )
+        .collect()
+    };
+    let mut session = Session::explored();
+    session.keys("<enter>");
+    assert_eq!(studies(&session), [(1204, 0.25)]);
+    session.answer_study();
+    session.time(2000).keys("]]");
+    assert_eq!(studies(&session), []);
+    assert_eq!(studies(session.time(2999)), []);
+    assert_eq!(session.state.next_wake().map(|at| at.as_millis()), Some(3000));
+    assert_eq!(studies(session.time(3000)), [(1204, 0.35)]);
+    assert_eq!(studies(session.time(9000)), [], "once");
+    // Another latent does not wait for the slider, and no ratio is read that was only passed.
+    session.keys("]<right>");
+    assert_eq!(studies(&session).last().map(|(_, ratio)| *ratio), Some(0.4));
+    session.keys("]<esc>");
+    assert_eq!(studies(session.time(20_000)), []);
 }

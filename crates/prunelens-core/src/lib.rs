@@ -14,9 +14,9 @@
 //! let session = Session::load(&spec, &mut |_progress| Ok(()))?;
 //!
 //! let text = "The army and the navy";
-//! let (ratio, criterion) = (0.5, spec.criterion);
-//! let readers = session.readers(ratio, criterion)?;
-//! let mut prompt = Prompt::read(text, session.tokens(text)?, readers, ratio, criterion, &mut || Ok(()))?;
+//! let half = session.setting.knob.at(0.5);
+//! let readers = session.readers(half)?;
+//! let mut prompt = Prompt::read(text, session.tokens(text)?, readers, half, &mut || Ok(()))?;
 //! prompt.reconstruct(&mut || Ok(()))?;
 //!
 //! let comparison = prompt.comparison(None);
@@ -43,6 +43,7 @@ pub mod files;
 pub mod generate;
 pub mod hub;
 pub mod index;
+mod linalg;
 pub mod model;
 pub mod optim;
 pub mod progress;

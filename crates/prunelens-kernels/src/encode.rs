@@ -1,12 +1,13 @@
-//! The masked encoder: activation x (W where rank >= cut), with the activation function applied before anything is stored.
+//! The encoder with what is left of its weights (see [`super::kept`]): activation x W, with the activation function applied before anything is stored.
 //!
-//! One pass reads each weight and its rank once: eight latents are masked into a panel that stays in the first-level
+//! One pass reads each weight, and its rank where it has one, once: what is left of eight latents goes into a panel that stays in the first-level
 //! cache, multiplied with tiles of tokens that stay in the second, and only what fires is kept.
 
 use rayon::prelude::*;
 
 use super::{
-    Latents, Ranks,
+    Latents,
+    kept::{Kept, Ranking, keep},
     panel::{PANEL, TILE, multiply, tiles},
     select::{Candidate, TopK},
     simd::{dispatch, madd},
@@ -37,39 +38,10 @@ pub struct Encoder<'a> {
     pub bias: &'a [f32],
     /// Factor on each pre-activation, bias included.
     pub scale: Option<&'a [f32]>,
-    /// A weight counts only where its rank reaches the cut.
-    pub mask: Option<(&'a Ranks, u32)>,
+    /// What is left of the weights.
+    pub kept: Kept<'a>,
     /// Which pre-activations become latents.
     pub gate: Gate<'a>,
-}
-
-dispatch! {
-    fn keep_u16(weight: &[f32], ranks: &[u16], cut: u32, out: &mut [f32]) {
-        let cut = cut as u16;
-        for ((out, weight), rank) in out.iter_mut().zip(weight).zip(ranks) {
-            *out = if *rank >= cut { *weight } else { 0.0 };
-        }
-    }
-}
-
-dispatch! {
-    fn keep_u32(weight: &[f32], ranks: &[u32], cut: u32, out: &mut [f32]) {
-        for ((out, weight), rank) in out.iter_mut().zip(weight).zip(ranks) {
-            *out = if *rank >= cut { *weight } else { 0.0 };
-        }
-    }
-}
-
-/// Copy `weight[range]` with everything below the cut set to zero.
-pub fn keep(weight: &[f32], mask: Option<(&Ranks, u32)>, range: std::ops::Range<usize>, out: &mut [f32]) {
-    let weight = &weight[range.clone()];
-    match mask {
-        Some((Ranks::U16(ranks), cut)) if cut > 0 && cut <= u32::from(u16::MAX) => {
-            keep_u16(weight, &ranks[range], cut, out);
-        }
-        Some((Ranks::U32(ranks), cut)) if cut > 0 => keep_u32(weight, &ranks[range], cut, out),
-        _ => out.copy_from_slice(weight),
-    }
 }
 
 dispatch! {
@@ -151,11 +123,14 @@ impl Encoder<'_> {
         let mut products = [[0.0; TILE]; PANEL];
         for start in (first..end).step_by(PANEL) {
             let rows = PANEL.min(end - start);
-            keep(self.weight, self.mask, start * d..(start + rows) * d, &mut panel[..rows * d]);
+            keep(self.weight, self.kept, start * d..(start + rows) * d, &mut panel[..rows * d]);
             for (tile, x) in tiles.chunks(d * TILE).enumerate() {
                 multiply(&panel, x, d, &mut products);
                 let found = &mut found[tile * TILE..((tile + 1) * TILE).min(n)];
                 for (latent, products) in (start..start + rows).zip(&mut products) {
+                    if self.kept.drops(latent) {
+                        continue;
+                    }
                     self.collect(latent, self.scale.map_or(1.0, |s| s[latent]), products, found);
                 }
             }
@@ -193,7 +168,7 @@ impl Encoder<'_> {
     }
 }
 
-/// Ratios of [`Encoder::grid`]: 0, 0.01 ... 0.99.
+/// Most settings of [`Encoder::grid`]: for shares 0, 0.01 ... 0.99.
 pub const STEPS: usize = 100;
 
 /// What the encoder gives at every ratio of the grid.
@@ -237,7 +212,7 @@ impl Encoder<'_> {
         &self,
         x: &[f32],
         wanted: &Latents,
-        ranks: &Ranks,
+        ranking: Ranking,
         cuts: &[u32; STEPS],
         scales: Option<&[f32]>,
     ) -> Grid {
@@ -263,7 +238,7 @@ impl Encoder<'_> {
                 .into_par_iter()
                 .map(|share| {
                     let latents = share * SHARE..((share + 1) * SHARE).min(d_sae);
-                    self.grid_share(latents, &tile, n, d, &pairs, ranks, &steps_of, scales)
+                    self.grid_share(latents, &tile, n, d, &pairs, ranking, &steps_of, scales)
                 })
                 .collect();
             let mut tops: Vec<Vec<TopK>> = Vec::new();
@@ -296,7 +271,7 @@ impl Encoder<'_> {
         n: usize,
         d: usize,
         pairs: &[(u32, usize, usize)],
-        ranks: &Ranks,
+        ranking: Ranking,
         steps_of: &[u8],
         scales: Option<&[f32]>,
     ) -> (Vec<(usize, [f32; STEPS])>, Vec<TopK>) {
@@ -317,7 +292,7 @@ impl Encoder<'_> {
                 continue;
             }
             for (i, step) in steps.iter_mut().enumerate() {
-                let rank = ranks.get(latent * d + i);
+                let rank = ranking.get(latent * d + i);
                 *step = steps_of[rank.min(top) as usize];
             }
             sums.iter_mut().for_each(|s| s.fill(0.0));
@@ -329,6 +304,10 @@ impl Encoder<'_> {
                 }
             }
             accumulate(&mut sums, self.bias[latent], &scale);
+            if matches!(ranking, Ranking::Rows(..)) {
+                let gone = usize::from(steps.first().copied().unwrap_or(0)) + 1;
+                sums[gone..].iter_mut().for_each(|sums| sums.fill(f32::NEG_INFINITY));
+            }
             for (_, at, t) in asked {
                 paths.push((*at, std::array::from_fn(|step| sums[step][*t])));
             }
@@ -348,27 +327,21 @@ impl Encoder<'_> {
 }
 
 /// Sparse decode: `out [n, d_in] = f W + bias` with only the active latents read; `scale` divides out a rescaling.
-pub fn decode(
-    latents: &Latents,
-    weight: &[f32],
-    mask: Option<(&Ranks, u32)>,
-    bias: &[f32],
-    scale: Option<&[f32]>,
-) -> Vec<f32> {
+pub fn decode(latents: &Latents, weight: &[f32], kept: Kept, bias: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
     let d = bias.len();
     let mut out = vec![0.0; latents.rows() * d];
     out.par_chunks_mut(d).enumerate().for_each_init(
         || vec![0.0; d],
-        |kept, (row, out)| {
+        |left, (row, out)| {
             out.copy_from_slice(bias);
             let (indices, values) = latents.row(row);
             for (latent, value) in indices.iter().zip(values) {
                 let latent = *latent as usize;
                 let value = scale.map_or(*value, |s| *value / s[latent]);
                 let range = latent * d..(latent + 1) * d;
-                if mask.is_some_and(|(_, cut)| cut > 0) {
-                    keep(weight, mask, range, kept);
-                    add_scaled(kept, value, out);
+                if !kept.is_all() {
+                    keep(weight, kept, range, left);
+                    add_scaled(left, value, out);
                 } else {
                     add_scaled(&weight[range], value, out);
                 }

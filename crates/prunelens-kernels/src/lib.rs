@@ -14,6 +14,7 @@ pub mod encode;
 pub mod error;
 pub mod gpu;
 pub mod gradient;
+pub mod kept;
 pub mod kv_cache;
 pub mod latents;
 pub mod losses;
@@ -30,6 +31,7 @@ pub mod simd;
 pub mod text;
 
 pub use act::Act;
+pub use kept::{Kept, Ranking, keep};
 pub use latents::Latents;
 pub use ranks::{Group, Ranks, Sparsity, cut};
 

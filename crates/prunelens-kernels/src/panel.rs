@@ -8,15 +8,22 @@ use rayon::prelude::*;
 pub const PANEL: usize = 8;
 /// Tokens of one tile.
 pub const TILE: usize = 32;
+/// Tokens of a tile where there are no more: a text that is continued is read a token at a time, and a whole tile of zeros
+/// beside it would cost several times what reading the weights does.
+const FEW: usize = 8;
 
 /// Tokens `[n, d]` as tiles `[n / TILE][d][TILE]`, the last one filled up with zeros.
 pub fn tiles(x: &[f32], d: usize) -> Vec<f32> {
+    tiles_of::<TILE>(x, d)
+}
+
+fn tiles_of<const T: usize>(x: &[f32], d: usize) -> Vec<f32> {
     let n = x.len() / d;
-    let mut out = vec![0.0; n.div_ceil(TILE) * d * TILE];
-    out.par_chunks_mut(d * TILE).enumerate().for_each(|(tile, out)| {
-        for (at, row) in x[tile * TILE * d..].chunks(d).take(TILE).enumerate() {
+    let mut out = vec![0.0; n.div_ceil(T) * d * T];
+    out.par_chunks_mut(d * T).enumerate().for_each(|(tile, out)| {
+        for (at, row) in x[tile * T * d..].chunks(d).take(T).enumerate() {
             for (i, v) in row.iter().enumerate() {
-                out[i * TILE + at] = *v;
+                out[i * T + at] = *v;
             }
         }
     });
@@ -37,9 +44,25 @@ pub fn multiply(panel: &[f32], tile: &[f32], d: usize, out: &mut Products) {
         3 => return unsafe { avx2(panel, tile, d, out) },
         _ => {}
     }
+    plain(panel, tile, d, out);
+}
+
+/// The same for a tile of a few tokens: each sum is made in the same order, so that a token's results do not depend on how
+/// many are beside it.
+fn multiply_few(panel: &[f32], tile: &[f32], d: usize, out: &mut [[f32; FEW]; PANEL]) {
+    assert!(panel.len() == PANEL * d && tile.len() == FEW * d);
+    #[cfg(target_arch = "x86_64")]
+    if super::simd::level() >= 3 {
+        // SAFETY: the instructions exist where `level` says so, and the slices have the lengths checked above.
+        return unsafe { avx2_few(panel, tile, d, out) };
+    }
+    plain(panel, tile, d, out);
+}
+
+fn plain<const T: usize>(panel: &[f32], tile: &[f32], d: usize, out: &mut [[f32; T]; PANEL]) {
     for (row, out) in panel.chunks(d).zip(out) {
         out.fill(0.0);
-        for (w, x) in row.iter().zip(tile.chunks(TILE)) {
+        for (w, x) in row.iter().zip(tile.chunks(T)) {
             for (o, x) in out.iter_mut().zip(x) {
                 *o += w * x;
             }
@@ -49,13 +72,13 @@ pub fn multiply(panel: &[f32], tile: &[f32], d: usize, out: &mut Products) {
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! tile_kernel {
-    ($name:ident, $features:literal, $lanes:literal, $rows:literal, $zero:ident, $set:ident, $load:ident, $fma:ident, $store:ident) => {
+    ($name:ident, $tile:ident, $features:literal, $lanes:literal, $rows:literal, $zero:ident, $set:ident, $load:ident, $fma:ident, $store:ident) => {
         /// # Safety
-        /// The CPU must have the named features; `panel` holds `PANEL * d` values and `tile` holds `TILE * d`.
+        /// The CPU must have the named features; `panel` holds `PANEL * d` values and `tile` as many times `d` as its name says.
         #[target_feature(enable = $features)]
-        unsafe fn $name(panel: &[f32], tile: &[f32], d: usize, out: &mut Products) {
+        unsafe fn $name(panel: &[f32], tile: &[f32], d: usize, out: &mut [[f32; $tile]; PANEL]) {
             use std::arch::x86_64::*;
-            const COLUMNS: usize = TILE / $lanes;
+            const COLUMNS: usize = $tile / $lanes;
             let (panel, tile) = (panel.as_ptr(), tile.as_ptr());
             for first in (0..PANEL).step_by($rows) {
                 let mut sums = [[$zero(); COLUMNS]; $rows];
@@ -64,7 +87,7 @@ macro_rules! tile_kernel {
                     unsafe {
                         let mut x = [$zero(); COLUMNS];
                         for (c, x) in x.iter_mut().enumerate() {
-                            *x = $load(tile.add(i * TILE + c * $lanes));
+                            *x = $load(tile.add(i * $tile + c * $lanes));
                         }
                         for (r, sums) in sums.iter_mut().enumerate() {
                             let w = $set(*panel.add((first + r) * d + i));
@@ -76,7 +99,7 @@ macro_rules! tile_kernel {
                 }
                 for (r, sums) in sums.iter().enumerate() {
                     for (c, sum) in sums.iter().enumerate() {
-                        // SAFETY: first + r < PANEL, and c * lanes + lanes <= TILE.
+                        // SAFETY: first + r < PANEL, and c * lanes + lanes is within a tile.
                         unsafe { $store(out[first + r].as_mut_ptr().add(c * $lanes), *sum) };
                     }
                 }
@@ -87,6 +110,7 @@ macro_rules! tile_kernel {
 #[cfg(target_arch = "x86_64")]
 tile_kernel!(
     avx512,
+    TILE,
     "avx512f",
     16,
     8,
@@ -99,9 +123,24 @@ tile_kernel!(
 #[cfg(target_arch = "x86_64")]
 tile_kernel!(
     avx2,
+    TILE,
     "avx2,fma",
     8,
     2,
+    _mm256_setzero_ps,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_fmadd_ps,
+    _mm256_storeu_ps
+);
+
+#[cfg(target_arch = "x86_64")]
+tile_kernel!(
+    avx2_few,
+    FEW,
+    "avx2,fma",
+    8,
+    8,
     _mm256_setzero_ps,
     _mm256_set1_ps,
     _mm256_loadu_ps,
@@ -114,8 +153,18 @@ const PANELS: usize = 16;
 
 /// `x W^T + b` for few tokens: `x [n, d]`, `weight [outputs, d]`.
 pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, d: usize) -> Vec<f32> {
+    if x.len() <= FEW * d { by_tiles(x, weight, bias, d, multiply_few) } else { by_tiles(x, weight, bias, d, multiply) }
+}
+
+fn by_tiles<const T: usize>(
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    d: usize,
+    multiply: impl Fn(&[f32], &[f32], usize, &mut [[f32; T]; PANEL]) + Sync,
+) -> Vec<f32> {
     let (n, outputs) = (x.len() / d, weight.len() / d);
-    let tiles = tiles(x, d);
+    let tiles = tiles_of::<T>(x, d);
     // Each task fills columns of its own; they are put side by side afterwards.
     const WIDTH: usize = PANELS * PANEL;
     let blocks: Vec<Vec<f32>> = weight
@@ -123,7 +172,7 @@ pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, d: usize) -> Vec<
         .map(|rows| {
             let width = rows.len() / d;
             let mut block = vec![0.0; n * width];
-            let mut products = [[0.0; TILE]; PANEL];
+            let mut products = [[0.0; T]; PANEL];
             let mut last = Vec::new();
             for (at, panel) in rows.chunks(PANEL * d).enumerate() {
                 let count = panel.len() / d;
@@ -136,10 +185,10 @@ pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, d: usize) -> Vec<
                     last.resize(PANEL * d, 0.0);
                     &last
                 };
-                for (tile, x) in tiles.chunks(d * TILE).enumerate() {
+                for (tile, x) in tiles.chunks(d * T).enumerate() {
                     multiply(panel, x, d, &mut products);
-                    for t in 0..TILE.min(n - tile * TILE) {
-                        let out = &mut block[(tile * TILE + t) * width + at * PANEL..][..count];
+                    for t in 0..T.min(n - tile * T) {
+                        let out = &mut block[(tile * T + t) * width + at * PANEL..][..count];
                         out.iter_mut().zip(&products).for_each(|(out, row)| *out = row[t]);
                     }
                 }
@@ -165,7 +214,7 @@ mod tests {
 
     #[test]
     fn linear_matches_plain_loops_at_odd_sizes() {
-        for (n, d, outputs) in [(1, 5, 3), (33, 19, 137), (64, 8, 128), (70, 31, 260)] {
+        for (n, d, outputs) in [(1, 5, 3), (8, 17, 21), (33, 19, 137), (64, 8, 128), (70, 31, 260)] {
             let x: Vec<f32> = (0..n * d).map(|i| (i as f32 * 0.7).sin()).collect();
             let w: Vec<f32> = (0..outputs * d).map(|i| (i as f32 * 0.3).cos()).collect();
             let b: Vec<f32> = (0..outputs).map(|i| i as f32).collect();
@@ -175,6 +224,18 @@ mod tests {
                 let want = b[o] + (0..d).map(|i| x[t * d + i] * w[o * d + i]).sum::<f32>();
                 assert!((got - want).abs() < 1e-4, "{n}x{d}x{outputs} at {at}: {got} {want}");
             }
+        }
+    }
+
+    #[test]
+    fn a_token_alone_is_what_it_is_among_many() {
+        let (d, outputs) = (67, 43);
+        let x: Vec<f32> = (0..40 * d).map(|i| (i as f32 * 0.7).sin()).collect();
+        let w: Vec<f32> = (0..outputs * d).map(|i| (i as f32 * 0.3).cos()).collect();
+        let many = linear(&x, &w, None, d);
+        for n in 1..=FEW {
+            let few = linear(&x[..n * d], &w, None, d);
+            assert_eq!(few, many[..n * outputs], "{n} tokens, bit for bit");
         }
     }
 }

@@ -74,7 +74,7 @@ impl Sorted {
 
 impl Encoder<'_> {
     /// Latents of tokens `x [n, d_in]` at each of these cuts, which must not descend. `scales`, where pre-activations are
-    /// rescaled, are `[cuts][d_sae]`; the encoder's own mask and scale are not used.
+    /// rescaled, are `[cuts][d_sae]`; what the encoder itself keeps, and its scale, are not used.
     pub fn encode_at(&self, x: &[f32], ranks: &Ranks, cuts: &[u32], scales: Option<&[f32]>) -> Vec<Latents> {
         let d_sae = self.bias.len();
         let mut out: Vec<Latents> = cuts.iter().map(|_| Latents::new(d_sae)).collect();
@@ -139,7 +139,12 @@ impl Encoder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Group, encode::Gate, ranks::ranks};
+    use crate::{
+        Group,
+        encode::Gate,
+        kept::{Kept, Ranking},
+        ranks::ranks,
+    };
 
     #[test]
     fn every_ratio_is_what_an_encoding_at_it_gives() {
@@ -154,12 +159,12 @@ mod tests {
         let cuts = [0, 9, 9, 36];
         for gate in [Gate::Positive, Gate::Above(&thresholds), Gate::Largest(7)] {
             for scales in [None, Some(scales.as_slice())] {
-                let plain = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate };
+                let plain = Encoder { weight: &weight, bias: &bias, scale: None, kept: Kept::All, gate };
                 let found = plain.encode_at(&x, &ranks, &cuts, scales);
                 assert_eq!(found.len(), cuts.len());
                 for (at, (found, cut)) in found.iter().zip(cuts).enumerate() {
                     let scale = scales.map(|scales| &scales[at * d_sae..(at + 1) * d_sae]);
-                    let expected = Encoder { mask: Some((&ranks, cut)), scale, ..plain }.encode(&x);
+                    let expected = Encoder { kept: Kept::From(Ranking::Each(&ranks), cut), scale, ..plain }.encode(&x);
                     assert_eq!(found.offsets, expected.offsets, "{gate:?} at {cut}");
                     assert_eq!(found.indices, expected.indices, "{gate:?} at {cut}");
                     let far = found.values.iter().zip(&expected.values).find(|(a, b)| (**a - **b).abs() > 1e-4);
@@ -167,7 +172,7 @@ mod tests {
                 }
             }
         }
-        let plain = Encoder { weight: &weight, bias: &bias, scale: None, mask: None, gate: Gate::Positive };
+        let plain = Encoder { weight: &weight, bias: &bias, scale: None, kept: Kept::All, gate: Gate::Positive };
         assert!(plain.encode_at(&x, &ranks, &[], None).is_empty());
         assert_eq!(plain.encode_at(&[], &ranks, &cuts, None)[0].rows(), 0);
     }

@@ -6,7 +6,6 @@ use prunelens_core::{
     compare::Variant,
     error::Result,
     model::Tick,
-    sae::Criterion,
     session::{Session, token_tensor},
 };
 
@@ -78,7 +77,7 @@ impl Probe {
     pub fn measure(session: &Session, tick: Tick) -> Result<Self> {
         let n = TOKENS.min(session.original.config.n_ctx);
         let row: Vec<u32> = (0..n).map(|i| (1 + i as u32 * 7) % session.original.config.d_vocab as u32).collect();
-        let reader = session.reader(Variant::Transfer, 0.0, Criterion::Magnitude)?;
+        let reader = session.reader(Variant::Transfer, session.setting)?;
         let reader = reader.ok_or_else(|| prunelens_core::error::Error::invalid("the session has no SAE to time"))?;
         let tokens = token_tensor(&[row], &reader.model)?;
         let mut probe = Self { pass: 0.0, encoding: 0.0, pace: 1.0 };

@@ -9,6 +9,7 @@ use std::{
 use prunelens_core::{
     digest::sha256,
     hub::{self, HubSettings, Kind},
+    sae::Knob,
     session::{Session, Source},
 };
 use serde_json::{Map, Value, json};
@@ -29,7 +30,7 @@ pub fn of_session(session: &Session) -> Value {
     let source = |s: &Source, kind| source(s, kind, &hub);
     let optional = |s: &Option<Source>, kind| s.as_ref().map(|s| source(s, kind));
     let file = |path: &Option<std::path::PathBuf>| path.as_deref().map(of_path);
-    json!({
+    let mut said = json!({
         // Another version may compute or save otherwise.
         "program": env!("CARGO_PKG_VERSION"),
         "model": source(&spec.model, Kind::Model),
@@ -48,7 +49,12 @@ pub fn of_session(session: &Session) -> Value {
         "dtype": spec.dtype.as_str(),
         "bos": spec.bos,
         "text": file(&spec.text),
-    })
+    });
+    // Sessions without another knob keep their names.
+    if !matches!(session.setting.knob, Knob::Ratio(_)) {
+        said["knob"] = json!(session.setting.key());
+    }
+    said
 }
 
 /// The part of the files that a job's own parameters name.

@@ -83,6 +83,11 @@ pub trait Job {
 
     /// After the last step: write the results below `results` and give the files' paths.
     fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>>;
+
+    /// The folder of an SAE that it has trained for the session, once it is written: the session takes it up.
+    fn trained(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// The work of a family on variants that are ready to read: what a job on a session is made of.

@@ -26,6 +26,7 @@ pub mod sparse_probing;
 pub mod sweep;
 pub mod table;
 pub mod texts;
+pub mod train;
 
 pub use checkpoint::{Checkpoints, Claim, Header};
 pub use details::Detail;
@@ -34,6 +35,6 @@ pub use job::{Job, JobProgress, Measure, SessionJob, Step};
 pub use keeper::{Keeper, Store};
 pub use metric::{Cost, Family, JobSpec, Metric};
 pub use params::{Kind, Param, ParamValue, Params};
-pub use registry::FAMILIES;
+pub use registry::{FAMILIES, JOBS};
 pub use runs::{Run, Runs};
 pub use table::{Better, MetricRow, MetricTable};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use prunelens_core::{
     compare::Variant,
     error::{Error, Result},
-    sae::{Criterion, MAX_RATIO},
+    sae::{Criterion, Dial, MAX_RATIO},
     session::Session,
     text::shorten,
 };
@@ -47,8 +47,10 @@ pub enum Kind {
     },
     /// One pruning ratio.
     Ratio,
-    /// Several.
+    /// Several, or several settings of another knob: whole numbers.
     Ratios,
+    /// A knob, and perhaps where it stands.
+    Knob,
     /// Several whole numbers in these bounds; `2-5` stands for all from 2 to 5.
     Counts {
         /// Smallest that is taken.
@@ -74,6 +76,8 @@ pub enum Kind {
 
 /// Most numbers or words in one list.
 const LONGEST_LIST: usize = 1000;
+/// Above any SAE's.
+const MAX_RANK: f64 = 1e6;
 /// Longest text of a value, in bytes.
 const LONGEST_TEXT: usize = 1 << 16;
 
@@ -86,6 +90,7 @@ impl Kind {
             Self::Ratios | Self::Counts { .. } | Self::Variants | Self::Criteria | Self::Words => "LIST",
             Self::Criterion | Self::Choice(_) => "NAME",
             Self::Flag => "WHEN",
+            Self::Knob => "KNOB",
             Self::Path => "PATH",
         }
     }
@@ -124,7 +129,7 @@ impl Kind {
                 let path = std::path::absolute(text).map_err(|e| format!("{}: {e}", self.expected()))?;
                 ParamValue::Text(path.display().to_string())
             }
-            Self::Criterion | Self::Choice(_) => ParamValue::Text(text.to_owned()),
+            Self::Criterion | Self::Knob | Self::Choice(_) => ParamValue::Text(text.to_owned()),
         };
         self.check(&value)?;
         Ok(value)
@@ -143,8 +148,10 @@ impl Kind {
             (Self::Number { least, most }, ParamValue::Number(x)) => among(*x, least, most),
             (Self::Ratio, ParamValue::Number(x)) => among(*x, 0.0, MAX_RATIO),
             (Self::Ratios, ParamValue::Numbers(all)) => {
-                !all.is_empty() && all.iter().all(|x| among(*x, 0.0, MAX_RATIO))
+                let whole = |x: f64| x.fract() == 0.0 && among(x, 1.0, MAX_RANK);
+                !all.is_empty() && all.iter().all(|x| among(*x, 0.0, MAX_RATIO) || whole(*x))
             }
+            (Self::Knob, ParamValue::Text(text)) => text.parse::<Dial>().is_ok(),
             (Self::Criterion | Self::Choice(_), ParamValue::Text(name)) => {
                 self.choices().unwrap_or_default().contains(&name.as_str())
             }
@@ -170,7 +177,10 @@ impl Kind {
             Self::Count { least, most } => format!("expected a whole number from {least} to {most}"),
             Self::Number { least, most } => format!("expected a number from {least} to {most}"),
             Self::Ratio => format!("expected a number from 0 to {MAX_RATIO}"),
-            Self::Ratios => format!("expected numbers from 0 to {MAX_RATIO} with commas between"),
+            Self::Ratios => {
+                format!("expected numbers from 0 to {MAX_RATIO} with commas between, or bits or ranks of another knob")
+            }
+            Self::Knob => "expected ratio, bits, rank or latents, or bits:4, rank:128, latents:0.25".into(),
             Self::Counts { least, most } => {
                 format!("expected whole numbers from {least} to {most} with commas between, or a range such as 2-5")
             }
@@ -321,10 +331,19 @@ pub const VARIANTS: Param = Param {
     of_session: false,
 };
 
+/// What is turned on the SAE that is compressed as its model was.
+pub const KNOB: Param = Param {
+    name: "knob",
+    help: "What is turned on the pruned variant's SAE: ratio, bits, rank or latents, or bits:4, rank:128, latents:0.25",
+    kind: Kind::Knob,
+    default: |session| Dial::from(session.setting).to_string(),
+    of_session: true,
+};
+
 /// Share of the SAE's weights that are set to zero.
 pub const RATIO: Param = Param {
     name: "ratio",
-    help: "Share of the pruned variant's SAE weights set to zero",
+    help: "Share of the pruned variant's SAE weights set to zero, where the knob is the ratio",
     kind: Kind::Ratio,
     default: |session| session.spec.ratio.to_string(),
     of_session: true,
@@ -333,7 +352,7 @@ pub const RATIO: Param = Param {
 /// By which the SAE's weights are ranked.
 pub const CRITERION: Param = Param {
     name: "criterion",
-    help: "How the SAE's weights are ranked for pruning",
+    help: "How the SAE's weights are ranked for pruning, or its latents",
     kind: Kind::Criterion,
     default: |session| session.spec.criterion.to_string(),
     of_session: true,
@@ -387,6 +406,8 @@ mod tests {
             (Kind::Counts { least: 0, most: 99 }, "1,2,5"),
             (Kind::Variants, "original,pruned"),
             (Kind::Criteria, "wanda,random"),
+            (Kind::Knob, "bits:4"),
+            (Kind::Ratios, "8,4,2"),
             (Kind::Criterion, "paper"),
             (Kind::Flag, "yes"),
             (Kind::Choice(&["a", "b"]), "b"),

@@ -5,27 +5,31 @@ use std::sync::Arc;
 use prunelens_core::{
     compare::{Reader, Variant},
     error::{Error, Result},
-    sae::Criterion,
+    sae::{Criterion, Dial, Setting},
     session::Session,
 };
 
 use crate::report::{Identity, sae_cfg_dict};
 
-/// The variants asked for (all that are loaded, if none is named), ready to read. The pruned one is pruned as
-/// chosen, else as the session is.
-pub fn readers(
+/// What is turned on the `pruned` variant's SAE: as chosen, else as the session has it.
+pub fn setting(
     session: &Session,
-    wanted: &[Variant],
+    knob: Option<Dial>,
     ratio: Option<f64>,
     criterion: Option<Criterion>,
-) -> Result<Vec<Reader>> {
+) -> Result<Setting> {
     let (ratio, criterion) = (ratio.unwrap_or(session.spec.ratio), criterion.unwrap_or(session.spec.criterion));
+    knob.unwrap_or(session.setting.into()).setting(ratio, criterion, session.sae.d_in())
+}
+
+/// The variants asked for (all that are loaded, if none is named), ready to read, the pruned one at a setting.
+pub fn readers(session: &Session, wanted: &[Variant], setting: Setting) -> Result<Vec<Reader>> {
     let mut readers = Vec::new();
     for variant in Variant::ALL {
         if !wanted.is_empty() && !wanted.contains(&variant) {
             continue;
         }
-        match session.reader(variant, ratio, criterion)? {
+        match session.reader(variant, setting)? {
             Some(reader) => readers.push(reader),
             None if wanted.is_empty() => {}
             None => return Err(Error::invalid(format!("variant {variant} is not part of this session"))),
@@ -81,7 +85,7 @@ impl Names {
     /// Model, hook, SAE, variant and pruning: all that tells one result from another.
     pub fn identity(&self, reader: &Reader) -> Identity {
         let model = if reader.variant.on_pruned_model() { &self.pruned } else { &self.original };
-        let pruning = reader.pruning.as_ref().map(|p| format!("{}-{}", p.order.criterion, p.ratio));
+        let pruning = reader.pruning.as_ref().map(|p| p.setting().key());
         let parts =
             [model.clone(), reader.hook.to_string(), reader.sae.config.name.clone(), reader.variant.to_string()];
         Identity {

@@ -10,6 +10,7 @@ use crate::{
     sparse_probing::SparseProbing,
     sweep::SweepJob,
     texts::TextJob,
+    train::TrainJob,
 };
 
 /// All families, in the order of lists. A new one is one line.
@@ -24,6 +25,17 @@ pub const FAMILIES: &[Family] = &[
     Family::of::<AtlasJob>(),
 ];
 
+/// What the explorer can start: the metrics, and the training of an SAE.
+pub const JOBS: &[Family] = &{
+    let mut jobs = [Family::of::<TrainJob>(); FAMILIES.len() + 1];
+    let mut at = 0;
+    while at < FAMILIES.len() {
+        jobs[at] = FAMILIES[at];
+        at += 1;
+    }
+    jobs
+};
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -34,8 +46,8 @@ mod tests {
     #[test]
     fn families_are_told_apart_and_described() {
         let mut kinds = HashMap::new();
-        for (at, family) in FAMILIES.iter().enumerate() {
-            assert!(FAMILIES[..at].iter().all(|f| f.name != family.name), "{}", family.name);
+        for (at, family) in JOBS.iter().enumerate() {
+            assert!(JOBS[..at].iter().all(|f| f.name != family.name), "{}", family.name);
             assert!(!family.title.is_empty());
             for (at, param) in family.params.iter().enumerate() {
                 assert!(family.params[..at].iter().all(|p| p.name != param.name), "{} {}", family.name, param.name);
@@ -57,6 +69,7 @@ mod tests {
                 Kind::Variants => "pruned,original".into(),
                 Kind::Criterion | Kind::Criteria => "random".into(),
                 Kind::Choice(names) => names[names.len() - 1].into(),
+                Kind::Knob => "bits:4".into(),
                 Kind::Flag => "yes".into(),
                 Kind::Path | Kind::Words => "a".into(),
             };
@@ -78,6 +91,7 @@ mod tests {
         check_options::<TextJob<Tpp>>();
         check_options::<RavelJob>();
         check_options::<AtlasJob>();
+        check_options::<TrainJob>();
         let params = Params::default();
         assert!(params.options::<<SweepJob as Metric>::Options>().is_ok(), "nothing has to be chosen");
     }

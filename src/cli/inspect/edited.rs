@@ -1,11 +1,7 @@
 //! What the variants' models predict while edits are in force.
 
 use prunelens_core::{
-    compare::{
-        Prompt, Variant,
-        edited::{Edited, Next},
-        splice::mean,
-    },
+    compare::{Prompt, Variant, edited::Edited, predict::Candidate, splice::mean},
     edit::Edits,
     error::Result,
     model::Tick,
@@ -40,18 +36,18 @@ pub fn add_json(object: &mut Value, read: &Read, session: &Session, top: usize) 
     object["edit_error"] = json!(read.edits.error.to_string());
     for (variant, edited) in &read.variants {
         let end = edited.losses.kl.len().saturating_sub(1);
-        let next = |next: Next| {
+        let next = |next: Candidate| {
             json!({
                 "id": next.id,
-                "string": String::from_utf8_lossy(&session.tokenizer.piece(next.id)),
-                "before": next.before,
-                "after": next.after,
+                "string": String::from_utf8_lossy(&next.piece),
+                "before": next.alone,
+                "after": next.probability,
             })
         };
         object["variants"][variant.name()]["edited"] = json!({
             "ce_loss": finite(mean(&edited.losses.ce)),
             "kl_div": finite(mean(&edited.losses.kl)),
-            "top": edited.top(end, top)?.into_iter().map(next).collect::<Vec<_>>(),
+            "top": edited.top(end, top, &session.tokenizer)?.into_iter().map(next).collect::<Vec<_>>(),
         });
     }
     Ok(())
@@ -68,9 +64,9 @@ pub fn table(session: &Session, read: &Read) -> Result<String> {
     text += &format!("{:<10} {:>8} {:>8}  next token, probability after (before)\n", "", "CE", "KL");
     for (variant, edited) in &read.variants {
         let end = edited.losses.kl.len().saturating_sub(1);
-        let top = edited.top(end, LISTED)?.into_iter().map(|next| {
-            let piece = safe::piece(&session.tokenizer.piece(next.id), false);
-            format!("{piece} {:.3} ({:.3})", next.after, next.before)
+        let top = edited.top(end, LISTED, &session.tokenizer)?.into_iter().map(|next| {
+            let piece = safe::piece(&next.piece, false);
+            format!("{piece} {:.3} ({:.3})", next.probability, next.alone)
         });
         let (ce, kl) = (mean(&edited.losses.ce), mean(&edited.losses.kl));
         text += &format!("{:<10} {ce:>8.3} {kl:>8.3}  {}\n", variant.name(), top.collect::<Vec<_>>().join("  "));

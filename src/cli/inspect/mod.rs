@@ -71,14 +71,13 @@ pub fn inspect(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick:
     if let Some(edits) = &edits {
         edits.check(session.sae.d_sae())?;
     }
-    let spec = &session.spec;
     let tokens = session.tokens(&text)?;
     if tokens.iter().all(|t| t.special) {
         return Err(Error::invalid("the prompt is empty; give some text"));
     }
-    session.order(spec.criterion, tick)?;
-    let readers = session.readers(spec.ratio, spec.criterion)?;
-    let mut prompt = Prompt::read(&text, tokens, readers, spec.ratio, spec.criterion, tick)?;
+    let setting = session.setting;
+    session.order(setting.knob, tick)?;
+    let mut prompt = Prompt::read(&text, tokens, session.readers(setting)?, setting, tick)?;
     prompt.reconstruct(tick)?;
     prompt.find_paths()?;
     while prompt.splice_next(tick)? {}

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use prunelens_core::{
-    compare::{Comparison, View, grid_ratio},
+    compare::{Comparison, View},
+    sae::{Knob, Setting},
     session::Session,
     text::safe,
 };
@@ -23,16 +24,31 @@ pub fn table(session: &Session, comparison: &Comparison) -> String {
     out
 }
 
+/// "ratio 0.25 by wanda", "rtn 4 bits".
+fn turned(setting: Setting) -> String {
+    match setting.knob {
+        Knob::Ratio(criterion) => format!("ratio {} by {criterion}", setting.at),
+        _ => setting.words(),
+    }
+}
+
+/// "0.25", "4 bits".
+fn left(setting: Setting) -> String {
+    match setting.knob {
+        Knob::Ratio(_) => setting.at.to_string(),
+        _ => setting.value(),
+    }
+}
+
 fn write_table(out: &mut String, session: &Session, comparison: &Comparison) -> std::fmt::Result {
     writeln!(
         out,
-        "{} · {} · {} · {} · ratio {} by {}\n",
+        "{} · {} · {} · {} · {}\n",
         session.original.name,
         session.compression,
         comparison.hook,
         session.sae.label(),
-        comparison.ratio,
-        comparison.criterion
+        turned(comparison.setting)
     )?;
     write!(out, "{:<20}", "")?;
     for view in &comparison.views {
@@ -59,9 +75,10 @@ fn write_table(out: &mut String, session: &Session, comparison: &Comparison) -> 
         writeln!(out)?;
     }
     if let Some(paths) = &comparison.paths {
-        write!(out, "\nalive at ratio     ")?;
-        for (step, share) in paths.survival.iter().enumerate().step_by(2) {
-            write!(out, " {}:{:.0}%", grid_ratio(step), share * 100.0)?;
+        write!(out, "\n{:<19}", format!("alive at {}", paths.knob.name()))?;
+        let every = if paths.grid.len() > 10 { 2 } else { 1 };
+        for (at, share) in paths.grid.iter().zip(&paths.survival).step_by(every) {
+            write!(out, " {at}:{:.0}%", share * 100.0)?;
         }
         writeln!(out)?;
     }
@@ -75,7 +92,7 @@ fn write_table(out: &mut String, session: &Session, comparison: &Comparison) -> 
             fates.lost_to_model,
             fates.new_on_model,
             fates.transfer - fates.lost_to_sae,
-            comparison.ratio
+            left(comparison.setting)
         )?;
     }
     writeln!(out, "\nstrongest latents of each token, by variant")?;

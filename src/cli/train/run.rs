@@ -1,312 +1,282 @@
 //! Load the model, compress it, train, save, measure, print.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
-use candle_core::Tensor;
 use prunelens_core::{
-    data,
     error::{Error, Result},
-    files::{create_folder, write_atomic},
-    model::{Model, Space, Tick},
+    files::create_folder,
+    model::{HookPoint, Model, Tick},
     progress::Progress,
-    sae::{Normalize, Sae, SaeConfig, formats},
     session::{Models, SessionSpec},
-    text::safe,
     train::{
-        Resumable, State, TrainEvent, TrainFigures, TrainSpec, activations::ModelActivations, checkpoint::Checkpoint,
-        train,
+        Keeping, Run, TrainEvent, TrainFigures, TrainSpec, Trained, activations::ModelActivations,
+        checkpoint::Checkpoint, run::check_resume, spec::first_difference, train,
     },
 };
-use prunelens_metrics::core::evaluate::{Evaluation, evaluate};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{TrainArgs, spec::train_spec};
+use super::{
+    TrainArgs, finish,
+    plan::{Memory, clock, plan},
+    spec::train_spec,
+    text,
+    vary::{Member, hooks, is_finished, members},
+};
 use crate::output::{self, ProgressLine, printable};
 
-/// Tokens in a row unless the user or the model says otherwise.
-const CONTEXT: usize = 256;
+/// One SAE of the run with its settings, and what else its outcome depends on.
+struct Ready {
+    member: Member,
+    spec: TrainSpec,
+    about: Value,
+}
 
-/// Load the model, compress it, train, save, measure, print. `tick` may stop it (Ctrl-C); then a checkpoint is left.
+impl Ready {
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::new(&self.member.folder, json!({"train": self.spec, "data": self.about}))
+    }
+}
+
+/// The text of a run: rows to train on, rows to measure on, and what these are, in words.
+struct Text {
+    context: usize,
+    training: Vec<Vec<u32>>,
+    held_out: Vec<Vec<u32>>,
+    measured: Option<String>,
+}
+
+/// Load the model, compress it, train, save, measure, print. `tick` may stop it (Ctrl-C); then checkpoints are left.
 pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
-    create_folder(&args.out)?;
-    refuse_finished(&args.out)?;
+    let hooks = hooks(&args.hook)?;
+    let members = members(args, &hooks)?;
+    if !args.plan {
+        for member in &members {
+            create_folder(&member.folder)?;
+            if !args.resume && is_finished(&member.folder) {
+                let folder = member.folder.display();
+                return Err(Error::Usage(format!("{folder} already holds an SAE; choose another --out")));
+            }
+        }
+    }
     let mut line = ProgressLine::new();
-    let texts = read_all(&args.text)?;
-    let held_out = read_all(&args.eval_text)?;
+    let texts = [text::read_all(&args.text)?, text::read_all(&args.eval_text)?];
     let models = Models::load(session, &mut |progress: Progress| {
         line.show(&progress);
         tick()
     })?;
     let model = &models.pruned;
-    model.check_hook(args.hook)?;
-    let spec = train_spec(args, model.d_in(args.hook.site))?;
-    spec.check(model.d_in(args.hook.site))?;
-
-    let bos = !args.tuning.no_bos;
-    let context = context(args, model)?;
+    let specs = specs(args, model, &hooks, &members)?;
     line.line(|| "reading text".into());
-    let mut training = rows(&models, &texts, "--text", context, bos)?;
-    let (held_out, of) = match held_out.is_empty() {
-        true => (hold_out(&mut training, context, args.tokens), "the end of --text, which was not trained on"),
-        false => (rows(&models, &held_out, "--eval-text", context, bos)?, "--eval-text"),
-    };
-    let measured = (!held_out.is_empty()).then(|| format!("{} rows of {context} tokens, {of}", held_out.len()));
-    let mut source = ModelActivations::new(
-        model,
-        args.hook,
-        if args.tuning.exclude_bos { models.tokenizer.specials() } else { Default::default() },
-        training,
-        args.tuning.text_tokens.map(|tokens| tokens.div_ceil(context)),
-        spec.seed,
-        (args.tuning.cache.max(0.0) * f64::from(1 << 30)) as u64,
+    let text = split(args, &models, &texts)?;
+    let cache = (args.tuning.cache.max(0.0) * f64::from(1 << 30)) as u64;
+    let source = ModelActivations::new(
+        model.clone(),
+        hooks.clone(),
+        if args.tuning.exclude_bos { models.tokenizer.specials() } else { HashSet::default() },
+        text.training,
+        args.tuning.text_tokens.map(|tokens| tokens.div_ceil(text.context)),
+        args.tuning.data_seed,
+        cache,
     );
-    let about = json!({
-        "model": model.name,
-        "compression": models.compression,
-        "calibration": models.calibration.label,
-        "hook": args.hook.to_string(),
-        "model_dtype": model.dtype.as_str(),
-        "context": context,
-        "bos": bos,
-        "exclude_bos": args.tuning.exclude_bos,
-        "text": source.fingerprint(),
-        "held_out": measured,
-    });
-    let checkpoint = Checkpoint::new(&args.out, json!({"train": spec, "data": about}));
-    check_resume(&checkpoint, args.resume)?;
-    let resumable = Resumable {
-        checkpoint: &checkpoint,
-        every: Duration::from_secs_f64((args.tuning.checkpoint_every * 60.0).clamp(1.0, 1e6)),
-        resume: args.resume,
-    };
     let epoch = source.tokens();
-    let trained = train(&spec, &mut source, Some(&resumable), &mut |event| line.line(|| describe(&event)), tick);
-    let (state, figures) = match trained {
-        Err(Error::Interrupted) if checkpoint.exists() => {
-            line.end(&format!("checkpoint written: {}; go on with --resume", checkpoint.path().display()));
-            return Err(Error::Interrupted);
-        }
-        other => other?,
-    };
+    let widths: Vec<usize> = hooks.iter().map(|hook| model.d_in(hook.site)).collect();
+    let numbered: Vec<_> = specs.iter().cloned().zip(members.iter().map(|member| member.hook)).collect();
+    let memory = Memory::of(&numbered, &widths, epoch, cache);
+    if args.plan {
+        line.line(|| "taking a few steps".into());
+        let answer = plan(&numbered, source, &memory, cache, args.json, tick)?;
+        line.clear();
+        return output::answer(&printable(&answer));
+    }
+    memory.check()?;
 
-    let mut report = json!({"settings": spec, "data": about, "text_tokens": epoch, "training": figures});
-    let sae = Arc::new(finished(args, &spec, state, model)?);
-    let metadata = metadata(args, &spec, model, context, &report);
-    formats::save(&sae, &args.out, args.tuning.save_dtype, metadata)?;
-    write_report(&args.out, &report)?;
-    checkpoint.remove()?;
-    let evaluation = match held_out {
-        rows if rows.is_empty() => None,
-        // What is measured is what was saved, rounded to 16 bits or not.
-        rows => {
-            let sae = Arc::new(formats::load(&args.out)?);
-            let mut listen =
-                |done, total| line.line(|| format!("measuring  {:3.0} %", 100.0 * done as f64 / total as f64));
-            Some(evaluate(model, &models.tokenizer, sae, rows, &mut listen, tick)?)
-        }
+    let about = |hook: HookPoint| {
+        json!({
+            "model": model.name,
+            "compression": models.compression,
+            "calibration": models.calibration.label,
+            "hook": hook.to_string(),
+            "model_dtype": model.dtype.as_str(),
+            "context": text.context,
+            "bos": !args.tuning.no_bos,
+            "exclude_bos": args.tuning.exclude_bos,
+            "text": source.fingerprint(),
+            "held_out": text.measured,
+        })
     };
-    if let Some(evaluation) = &evaluation {
-        report["held_out"] = json!(evaluation);
-        write_report(&args.out, &report)?;
+    let all: Vec<Ready> = members
+        .into_iter()
+        .zip(specs)
+        .map(|(member, spec)| Ready { about: about(hooks[member.hook]), member, spec })
+        .collect();
+    let (done, open): (Vec<_>, Vec<_>) = all.iter().partition(|ready| is_finished(&ready.member.folder));
+    done.into_iter().try_for_each(same_run)?;
+    let mut failed = Vec::new();
+    if !open.is_empty() {
+        let trained = teach(args, &open, open.len() < all.len(), Box::new(source), &mut line, tick)?;
+        for (ready, trained) in open.iter().zip(&trained) {
+            if let Ok((state, _)) = trained {
+                // A disk that takes no SAE may still take this in the last one's place: --resume then only has to write.
+                let _ = ready.checkpoint().save(&ready.spec, state);
+            }
+        }
+        for (ready, trained) in open.iter().zip(trained) {
+            match trained {
+                Ok((state, figures)) => {
+                    let Ready { member, spec, about } = ready;
+                    let report = json!({"settings": spec, "data": about, "text_tokens": epoch, "training": figures});
+                    let trainee = finish::trainee(args, member, hooks[member.hook], model, text.context);
+                    finish::save(args, member, &trainee, spec, state, &report)?;
+                    ready.checkpoint().remove()?;
+                }
+                Err(error) if all.len() == 1 => return Err(error),
+                Err(error) => failed.push(format!("{}: {error}", ready.member.name)),
+            }
+        }
+    }
+    let mut finished = Vec::new();
+    for ready in all.iter().filter(|ready| is_finished(&ready.member.folder)) {
+        let name = &ready.member.name;
+        let mut listen =
+            |done, total| line.line(|| format!("measuring  {name}  {:3.0} %", 100.0 * done as f64 / total as f64));
+        let folder = &ready.member.folder;
+        let report = finish::measure(model, &models.tokenizer, folder, &text.held_out, &mut listen, tick)?;
+        finished.push((&ready.member, report));
     }
     line.clear();
-    if args.json {
-        output::answer(&output::json(&report)?)
-    } else {
-        output::answer(&printable(&table(args, &figures, &evaluation, measured.as_deref())))
+    answer(args, &finished, all.len())?;
+    match failed.len() {
+        0 => Ok(()),
+        n => Err(Error::invalid(format!("{n} of {} SAEs came to nothing: {}", all.len(), failed.join("; ")))),
     }
 }
 
-fn refuse_finished(folder: &Path) -> Result<()> {
-    if folder.join("cfg.json").exists() {
-        return Err(Error::Usage(format!("{} already holds an SAE; choose another --out", folder.display())));
-    }
-    Ok(())
+/// The settings of each SAE, checked against the model.
+fn specs(args: &TrainArgs, model: &Model, hooks: &[HookPoint], members: &[Member]) -> Result<Vec<TrainSpec>> {
+    hooks.iter().try_for_each(|hook| model.check_hook(*hook))?;
+    let of = |member: &Member| {
+        let d_in = model.d_in(hooks[member.hook].site);
+        let spec = train_spec(args, &member.sae, d_in)?;
+        spec.check(d_in).map(|()| spec)
+    };
+    let named = |member: &Member, error: Error| match (error, member.name.is_empty()) {
+        (Error::Usage(what), false) => Error::Usage(format!("{}: {what}", member.name)),
+        (error, _) => error,
+    };
+    members.iter().map(|member| of(member).map_err(|error| named(member, error))).collect()
 }
 
-fn check_resume(checkpoint: &Checkpoint, resume: bool) -> Result<()> {
-    let path = checkpoint.path().display();
-    match (resume, checkpoint.exists()) {
-        (true, false) => Err(Error::Usage(format!("there is no checkpoint {path} to resume from; leave --resume out"))),
-        (false, true) => Err(Error::Usage(format!("{path} is of a stopped run; add --resume to go on, or delete it"))),
-        _ => Ok(()),
+fn split(args: &TrainArgs, models: &Models, [training, held_out]: &[Vec<String>; 2]) -> Result<Text> {
+    let (bos, context) = (!args.tuning.no_bos, text::context(args.tuning.context, &models.pruned)?);
+    let mut training = text::rows(models, training, "--text", context, bos)?;
+    let (held_out, of) = match held_out.is_empty() {
+        true => (text::hold_out(&mut training, context, args.tokens), "the end of --text, which was not trained on"),
+        false => (text::rows(models, held_out, "--eval-text", context, bos)?, "--eval-text"),
+    };
+    let measured = (!held_out.is_empty()).then(|| format!("{} rows of {context} tokens, {of}", held_out.len()));
+    Ok(Text { context, training, held_out, measured })
+}
+
+/// Refuse to count a finished SAE of another run as one of this.
+fn same_run(ready: &Ready) -> Result<()> {
+    let report = finish::report(&ready.member.folder)?;
+    let stored = json!({"train": report["settings"], "data": report["data"]});
+    // Numbers go through text as those stored did.
+    let asked = json!({"train": ready.spec, "data": ready.about}).to_string();
+    let asked: Value = serde_json::from_str(&asked).map_err(|e| Error::invalid(e.to_string()))?;
+    match first_difference(&stored, &asked) {
+        None => Ok(()),
+        Some((key, stored, asked)) => Err(Error::file(
+            &ready.member.folder,
+            format!(
+                "holds an SAE of another run: {key} was {stored}, but {asked} is asked for; give the same settings, or another --out"
+            ),
+        )),
     }
 }
 
-fn context(args: &TrainArgs, model: &Model) -> Result<usize> {
-    let n_ctx = model.config.n_ctx;
-    match args.tuning.context {
-        Some(context) if context < 2 || context > n_ctx => {
-            Err(Error::Usage(format!("--context {context} does not fit; {} reads 2 to {n_ctx} tokens", model.name)))
+fn teach(
+    args: &TrainArgs,
+    open: &[&Ready],
+    some_finished: bool,
+    source: Box<ModelActivations>,
+    line: &mut ProgressLine,
+    tick: Tick,
+) -> Result<Vec<Trained>> {
+    let checkpoints: Vec<Checkpoint> = open.iter().map(|ready| ready.checkpoint()).collect();
+    // Where some are finished, the others need not have begun.
+    if !args.resume || !some_finished {
+        check_resume(&checkpoints, args.resume)?;
+    }
+    let runs = open.iter().zip(&checkpoints).map(|(ready, checkpoint)| Run {
+        spec: ready.spec.clone(),
+        hook: ready.member.hook,
+        checkpoint: Some(checkpoint.clone()),
+    });
+    let every = Duration::from_secs_f64((args.tuning.checkpoint_every * 60.0).clamp(1.0, 1e6));
+    let keeping = Keeping { every, resume: args.resume };
+    let mut listen = |event: TrainEvent| match event {
+        TrainEvent::Warning(warning) => {
+            line.clear();
+            output::warn(&[warning.to_owned()]);
         }
-        Some(context) => Ok(context),
-        None => Ok(CONTEXT.min(n_ctx)),
-    }
-}
-
-/// Documents of all files; of a folder, those that can be read, in name order, subfolders included.
-fn read_all(paths: &[PathBuf]) -> Result<Vec<String>> {
-    let mut texts = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            let before = texts.len();
-            read_folder(path, &mut texts)?;
-            if texts.len() == before {
-                return Err(Error::file(path, "holds no .txt or .jsonl files"));
-            }
-        } else {
-            texts.extend(data::read_texts(path)?);
+        event => line.line(|| describe(&event)),
+    };
+    match train(runs.collect(), source, keeping, &mut listen, tick) {
+        Err(Error::Interrupted) if checkpoints.iter().any(Checkpoint::exists) => {
+            let place = match &checkpoints[..] {
+                [one] => one.path().display().to_string(),
+                _ => format!("one for each SAE in {}", args.out.display()),
+            };
+            line.end(&format!("checkpoint written: {}; go on with --resume", printable(&place)));
+            Err(Error::Interrupted)
         }
+        other => other,
     }
-    Ok(texts)
 }
 
-fn read_folder(folder: &Path, texts: &mut Vec<String>) -> Result<()> {
-    let refused = |e| Error::io(folder, e);
-    let entries = fs::read_dir(folder).map_err(refused)?;
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().map_err(refused)?;
-    paths.sort();
-    for path in paths {
-        // Links to folders could lead round in a circle.
-        if path.is_dir() && !path.is_symlink() {
-            read_folder(&path, texts)?;
-        } else if path.extension().is_some_and(|e| e == "txt" || e == "jsonl") {
-            texts.extend(data::read_texts(&path)?);
+fn answer(args: &TrainArgs, finished: &[(&Member, Value)], asked: usize) -> Result<()> {
+    match finished {
+        [] => Ok(()),
+        [(_, report)] if asked == 1 && args.json => output::answer(&output::json(report)?),
+        [(member, report)] if asked == 1 => output::answer(&printable(&finish::table(args, &member.folder, report))),
+        all if args.json => {
+            let one = |(member, report): &(&Member, Value)| {
+                let mut out = json!({"name": member.name, "folder": member.folder});
+                let parts = report.as_object().into_iter().flatten();
+                parts.for_each(|(key, value)| out[key] = value.clone());
+                out
+            };
+            output::answer(&output::json(&json!({"saes": all.iter().map(one).collect::<Vec<_>>()}))?)
         }
+        all => output::answer(&printable(&finish::tables(args, all))),
     }
-    Ok(())
-}
-
-fn rows(models: &Models, texts: &[String], flag: &str, context: usize, bos: bool) -> Result<Vec<Vec<u32>>> {
-    let rows = data::rows(&models.tokenizer, texts.iter().map(String::as_str), context, bos)?;
-    if rows.is_empty() {
-        return Err(Error::Usage(format!(
-            "the text of {flag} does not fill one row of {context} tokens; give more text"
-        )));
-    }
-    data::rows::check_rows(&rows, models.original.config.d_vocab)?;
-    Ok(rows)
-}
-
-/// Rows to measure on, taken from the end of the text so that none of them is trained on; none of a text of a few rows.
-/// Measuring a token costs as much as training on several: a short run measures a tenth of its tokens.
-fn hold_out(training: &mut Vec<Vec<u32>>, context: usize, tokens: Option<u64>) -> Vec<Vec<u32>> {
-    const SHARE: usize = 20;
-    const MOST_TOKENS: usize = 20_000;
-    const FEWEST_ROWS: usize = 16;
-    let budget = tokens.map_or(MOST_TOKENS, |tokens| usize::try_from(tokens / 10).unwrap_or(MOST_TOKENS));
-    let most = (MOST_TOKENS.min(budget) / context).max(FEWEST_ROWS);
-    let n = (training.len() / SHARE).min(most);
-    training.split_off(training.len() - n)
 }
 
 fn describe(event: &TrainEvent) -> String {
-    match event {
-        TrainEvent::Filling(done, total) => format!("reading activations  {done} of {total} tokens"),
-        TrainEvent::Step(f) => format!(
-            "training {:3.0} %  step {}  {:.2} M tokens  {:.1} k tokens/s  mse {:.4}  EV {:.4}  L0 {:.1}  dead {:.1} %  {} left",
-            100.0 * f.progress,
-            f.step,
-            f.tokens as f64 / 1e6,
-            f.tokens_per_second / 1e3,
-            f.mse,
-            f.explained_variance,
-            f.l0,
-            100.0 * f.dead,
-            clock(f.seconds_left),
-        ),
-    }
-}
-
-fn clock(seconds: f64) -> String {
-    if !seconds.is_finite() {
-        return "?".into();
-    }
-    format!("{:.0}:{:02.0}", (seconds / 60.0).floor(), (seconds % 60.0).floor())
-}
-
-/// The SAE as others read it: for activations as the model gives them.
-fn finished(args: &TrainArgs, spec: &TrainSpec, state: State, model: &Model) -> Result<Sae> {
-    let (weights, activation) = state.finish(spec);
-    let (d_in, d_sae) = (weights.d_in, weights.d_sae);
-    let matrix = |values: Vec<f32>| Tensor::from_vec(values, (d_sae, d_in), &candle_core::Device::Cpu);
-    let config = SaeConfig {
-        name: args.out.file_name().map_or_else(|| "sae".into(), |n| safe(&n.to_string_lossy())),
-        architecture: spec.architecture.saved_as(),
-        d_in,
-        d_sae,
-        hook: args.hook,
-        module: None,
-        normalize: if spec.layer_norm { Normalize::LayerNorm } else { Normalize::None },
-        apply_b_dec_to_input: true,
-        prepend_bos: !args.tuning.no_bos,
-        space: if model.processed { Space::Tl } else { Space::Raw },
-        source: Value::Null,
-        warnings: Vec::new(),
+    let all = match event {
+        TrainEvent::Filling(done, total) => return format!("reading activations  {done} of {total} tokens"),
+        TrainEvent::Warning(warning) => return (*warning).to_owned(),
+        TrainEvent::Step(all) => all.iter().map(|(_, figures)| figures).collect::<Vec<_>>(),
     };
-    Ok(Sae {
-        config,
-        w_enc: matrix(weights.w_enc)?,
-        b_enc: weights.b_enc,
-        w_dec: matrix(weights.w_dec)?,
-        b_dec: weights.b_dec,
-        activation,
-        decode_scale: None,
-    })
-}
-
-fn metadata(args: &TrainArgs, spec: &TrainSpec, model: &Model, context: usize, report: &Value) -> Map<String, Value> {
-    let names: Vec<_> = args.text.iter().filter_map(|p| p.file_name()).map(|n| safe(&n.to_string_lossy())).collect();
-    let mut out = Map::new();
-    out.insert("model_name".into(), model.name.clone().into());
-    out.insert("context_size".into(), context.into());
-    out.insert("dataset_path".into(), names.join(", ").into());
-    out.insert("training_architecture".into(), spec.architecture.trained_as().into());
-    out.insert("prunelens".into(), report.clone());
-    out
-}
-
-fn write_report(folder: &Path, report: &Value) -> Result<()> {
-    write_atomic(folder.join("training.json"), format!("{report:#}\n").as_bytes())
-}
-
-fn table(args: &TrainArgs, figures: &TrainFigures, evaluation: &Option<Evaluation>, measured: Option<&str>) -> String {
-    let mut lines = vec![
-        format!("written: {}", args.out.display()),
-        format!(
-            "trained on {} tokens in {} steps, {:.0} s, {:.0} tokens/s",
-            figures.tokens, figures.step, figures.seconds, figures.tokens_per_second
-        ),
-        format!("{:<22} {:>10} {:>10}", "", "training", if evaluation.is_some() { "held out" } else { "" }),
-    ];
-    let mut row = |name: &str, trained: Option<f64>, held_out: Option<f64>| {
-        if trained.is_none() && held_out.is_none() {
-            return;
-        }
-        let cell = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v:.4}"));
-        let held_out = if evaluation.is_some() { cell(held_out) } else { String::new() };
-        lines.push(format!("{name:<22} {:>10} {held_out:>10}", cell(trained)).trim_end().to_owned());
+    let Some(f) = all.first() else { return String::new() };
+    // Of several the least and the largest.
+    let span = |get: fn(&TrainFigures) -> f64, digits: usize| {
+        let (least, most) = all.iter().fold((f64::MAX, f64::MIN), |(a, b), f| (a.min(get(f)), b.max(get(f))));
+        let [a, b] = [least, most].map(|v| format!("{v:.digits$}"));
+        if a == b { a } else { format!("{a}-{b}") }
     };
-    let held = |get: fn(&Evaluation) -> f64| evaluation.as_ref().map(get);
-    row("explained variance", Some(figures.explained_variance), held(|e| e.explained_variance));
-    row("mse", Some(figures.mse), held(|e| e.mse));
-    row("L0", Some(figures.l0), held(|e| e.l0));
-    row("dead", Some(figures.dead), held(|e| e.dead));
-    row("ce_loss_score", None, held(|e| e.ce_loss_score));
-    row("ce_loss_without_sae", None, held(|e| e.ce_loss_without_sae));
-    row("ce_loss_with_sae", None, held(|e| e.ce_loss_with_sae));
-    row("ce_loss_with_ablation", None, held(|e| e.ce_loss_with_ablation));
-    match measured {
-        Some(measured) => lines.push(format!(
-            "held out: {measured}; BOS and other special tokens count in the losses alone. Training figures are of {} tokens",
-            if args.tuning.exclude_bos { "ordinary" } else { "all" }
-        )),
-        None => lines.push("the text is too short to hold any of it out: give --eval-text".into()),
-    }
-    lines.join("\n")
+    let saes = if all.len() == 1 { String::new() } else { format!("{} SAEs  ", all.len()) };
+    format!(
+        "training {:3.0} %  {saes}step {}  {:.2} M tokens  {:.1} k tokens/s  loss {}  EV {}  L0 {}  dead {} %  {} left",
+        100.0 * f.progress,
+        f.step,
+        f.tokens as f64 / 1e6,
+        f.tokens_per_second * all.len() as f64 / 1e3,
+        span(|f| f.loss, 2),
+        span(|f| f.explained_variance, 4),
+        span(|f| f.l0, 1),
+        span(|f| 100.0 * f.dead, 1),
+        clock(f.seconds_left),
+    )
 }

@@ -5,30 +5,33 @@ use prunelens_core::{
     train::{Architecture, Batch, Budget, Decoder, Jump, Sparsity, TrainSpec},
 };
 
-use super::{ArchitectureName as Name, DecoderName, SparsityName, TrainArgs, TuningArgs};
+use super::{
+    TrainArgs,
+    sae::{ArchitectureName as Name, DecoderName, SaeArgs, SaeTuning, SparsityName},
+};
 
 const TOP: &[Name] = &[Name::TopK, Name::BatchTopK, Name::Matryoshka];
 const BATCH: &[Name] = &[Name::BatchTopK, Name::Matryoshka];
 const L1: &[Name] = &[Name::Standard, Name::Gated];
 const JUMP: &[Name] = &[Name::JumpRelu];
 
-/// Settings as the flags ask for them, for activations of `d_in`.
-pub fn train_spec(args: &TrainArgs, d_in: usize) -> Result<TrainSpec> {
-    refuse_foreign(args)?;
-    let tuning = &args.tuning;
-    let d_sae = args.d_sae.unwrap_or(8 * d_in);
+/// Settings of one SAE as its flags and the run's ask for them, for activations of `d_in`.
+pub fn train_spec(args: &TrainArgs, sae: &SaeArgs, d_in: usize) -> Result<TrainSpec> {
+    refuse_foreign(sae)?;
+    let tuning = &sae.tuning;
+    let d_sae = sae.d_sae.unwrap_or(8 * d_in);
     let budget = match (args.tokens, args.minutes) {
         (Some(tokens), _) => Budget::Tokens(tokens),
         (None, minutes) => Budget::Minutes(minutes.unwrap_or_default()),
     };
-    let spec = TrainSpec::new(architecture(args, d_sae)?, d_sae, budget);
+    let spec = TrainSpec::new(architecture(sae, d_sae)?, d_sae, budget);
     Ok(TrainSpec {
-        layer_norm: tuning.layer_norm,
-        batch: tuning.batch,
-        buffer: tuning.buffer.max(tuning.batch),
+        layer_norm: tuning.layer_norm.unwrap_or(spec.layer_norm),
+        batch: args.tuning.batch,
+        buffer: args.tuning.buffer.max(args.tuning.batch),
         learning_rate: tuning.lr.unwrap_or(spec.learning_rate),
-        warm_up: tuning.warm_up,
-        decay: tuning.decay,
+        warm_up: tuning.warm_up.unwrap_or(spec.warm_up),
+        decay: tuning.decay.unwrap_or(spec.decay),
         decoder: match tuning.decoder {
             Some(DecoderName::Unit) => Decoder::Unit,
             Some(DecoderName::Free) => Decoder::Free,
@@ -37,18 +40,19 @@ pub fn train_spec(args: &TrainArgs, d_in: usize) -> Result<TrainSpec> {
         clip: tuning.clip.map_or(spec.clip, |clip| (clip != 0.0).then_some(clip)),
         auxiliary: tuning.auxiliary.unwrap_or(spec.auxiliary),
         auxiliary_k: tuning.auxiliary_k,
-        dead_after: tuning.dead_after,
-        seed: tuning.seed,
+        dead_after: tuning.dead_after.unwrap_or(spec.dead_after),
+        seed: tuning.seed.unwrap_or(spec.seed),
+        data_seed: args.tuning.data_seed,
         ..spec
     })
 }
 
-fn architecture(args: &TrainArgs, d_sae: usize) -> Result<Architecture> {
+fn architecture(args: &SaeArgs, d_sae: usize) -> Result<Architecture> {
     const K: f64 = 32.0;
     let (tuning, k) = (&args.tuning, args.k.unwrap_or(K));
     let rate = |batch: Batch| Batch { threshold_rate: tuning.threshold_rate.unwrap_or(batch.threshold_rate), ..batch };
     let l1 = |weight, warm_up| (tuning.l1.unwrap_or(weight), tuning.l1_warm_up.unwrap_or(warm_up));
-    Ok(match args.architecture {
+    Ok(match args.architecture() {
         Name::TopK if k.fract() != 0.0 || k < 0.0 => {
             return Err(Error::Usage(format!("--k {k}: topk takes a whole number; batchtopk takes any")));
         }
@@ -68,7 +72,7 @@ fn architecture(args: &TrainArgs, d_sae: usize) -> Result<Architecture> {
 }
 
 /// Those asked for, and all latents if they are not the last.
-fn widths(args: &TrainArgs, d_sae: usize) -> Vec<usize> {
+fn widths(args: &SaeArgs, d_sae: usize) -> Vec<usize> {
     let mut widths =
         args.widths.clone().unwrap_or_else(|| [d_sae / 16, d_sae / 4].into_iter().filter(|w| *w > 0).collect());
     if widths.last() != Some(&d_sae) {
@@ -77,7 +81,7 @@ fn widths(args: &TrainArgs, d_sae: usize) -> Vec<usize> {
     widths
 }
 
-fn jump(tuning: &TuningArgs) -> Result<Jump> {
+fn jump(tuning: &SaeTuning) -> Result<Jump> {
     const TANH_SCALE: f64 = 4.0;
     let default = Jump::default();
     let sparsity = match (tuning.l0_loss.unwrap_or(SparsityName::Step), tuning.target_l0, tuning.tanh_scale) {
@@ -100,13 +104,13 @@ fn jump(tuning: &TuningArgs) -> Result<Jump> {
         l0: tuning.l0.unwrap_or(default.l0),
         l0_warm_up: tuning.l0_warm_up.unwrap_or(default.l0_warm_up),
         sparsity,
-        to_input: tuning.ste_to_input,
+        to_input: tuning.ste_to_input.unwrap_or(default.to_input),
         pull: tuning.dead_pull.unwrap_or(default.pull),
     })
 }
 
 /// A flag of another kind would be without effect, which nobody asks for knowingly.
-fn refuse_foreign(args: &TrainArgs) -> Result<()> {
+fn refuse_foreign(args: &SaeArgs) -> Result<()> {
     let t = &args.tuning;
     let flags: [(&str, bool, &[Name]); 16] = [
         ("--k", args.k.is_some(), TOP),
@@ -123,16 +127,16 @@ fn refuse_foreign(args: &TrainArgs) -> Result<()> {
         ("--tanh-scale", t.tanh_scale.is_some(), JUMP),
         ("--threshold", t.threshold.is_some(), JUMP),
         ("--bandwidth", t.bandwidth.is_some(), JUMP),
-        ("--ste-to-input", t.ste_to_input, JUMP),
+        ("--ste-to-input", t.ste_to_input.is_some(), JUMP),
         ("--dead-pull", t.dead_pull.is_some(), JUMP),
     ];
-    let foreign = flags.into_iter().find(|(_, given, kinds)| *given && !kinds.contains(&args.architecture));
+    let foreign = flags.into_iter().find(|(_, given, kinds)| *given && !kinds.contains(&args.architecture()));
     match foreign {
         None => Ok(()),
         Some((flag, _, kinds)) => Err(Error::Usage(format!(
             "{flag} is for {}; --architecture is {}: leave it out, or choose such a kind",
             kinds.iter().map(|kind| spelled(*kind)).collect::<Vec<_>>().join(", "),
-            spelled(args.architecture)
+            spelled(args.architecture())
         ))),
     }
 }

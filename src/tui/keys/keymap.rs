@@ -53,6 +53,7 @@ const NAMED: &[(&str, &str, KeyCode)] = &[
     ("pagedown", "PgDn", KeyCode::PageDown),
     ("backspace", "Backspace", KeyCode::Backspace),
     ("delete", "Del", KeyCode::Delete),
+    ("f1", "F1", KeyCode::F(1)),
     ("space", "Space", KeyCode::Char(' ')),
     ("lt", "<", KeyCode::Char('<')),
     ("gt", ">", KeyCode::Char('>')),
@@ -188,13 +189,13 @@ impl Keymap {
             .unwrap_or_default()
     }
 
-    /// Footer entries of these contexts: keys and words. Neighbours with the same words become one.
-    pub fn hints(&self, chain: &[Context]) -> Vec<(String, &'static str)> {
+    /// Footer entries of these contexts, of what does something: keys and words. Neighbours with the same words become one.
+    pub fn hints(&self, chain: &[Context], offers: impl Fn(Action) -> bool) -> Vec<(String, &'static str)> {
         let mut hints: Vec<(String, &'static str)> = Vec::new();
         for (spec, keys) in self.rows() {
             let (Some(words), Some(&key)) = (spec.hint, keys.first()) else { continue };
             // A key that a nearer context takes does something else here.
-            if !chain.contains(&spec.context) || self.action(chain, key) != Some(spec.action) {
+            if !chain.contains(&spec.context) || self.action(chain, key) != Some(spec.action) || !offers(spec.action) {
                 continue;
             }
             match hints.iter_mut().find(|(_, w)| *w == words) {
@@ -212,7 +213,7 @@ impl Keymap {
         for context in Context::ALL {
             out += &format!("**{}**\n\n| key | id | |\n|---|---|---|\n", context.title());
             for (spec, keys) in self.rows().filter(|(s, _)| s.context == context) {
-                let keys: Vec<_> = keys.iter().map(|k| format!("`{k}`")).collect();
+                let keys: Vec<_> = keys.iter().map(|k| format!("`{k}`").replace('|', "\\|")).collect();
                 out += &format!("| {} | `{}` | {} |\n", keys.join(" "), spec.id, spec.description);
             }
             out.push('\n');
@@ -229,6 +230,7 @@ fn hints_pair(action: Action) -> bool {
         A::TokenRight
             | A::LatentDown
             | A::NextLatent
+            | A::NextText
             | A::ScrollDown
             | A::RatioUp
             | A::RatioFineUp
@@ -268,6 +270,9 @@ mod tests {
         let deliberate = [Context::Detail, Context::Ratio];
         for chain in [
             [Context::Explore, Context::Global, Context::Always],
+            [Context::Latent, Context::Study, Context::Global],
+            [Context::Predictions, Context::Study, Context::Global],
+            [Context::Generation, Context::Study, Context::Global],
             [Context::Metrics, Context::Global, Context::Always],
             [Context::Atlas, Context::Global, Context::Always],
             [Context::Reader, Context::Global, Context::Always],
@@ -312,8 +317,8 @@ mod tests {
 
     #[test]
     fn hints_join_pairs() {
-        let hints = Keymap::default().hints(&[Context::Explore, Context::Global, Context::Always]);
+        let hints = Keymap::default().hints(&[Context::Explore, Context::Global, Context::Always], |_| true);
         assert!(hints.contains(&("←→".into(), "token")), "{hints:?}");
-        assert!(hints.contains(&("[ ]".into(), "ratio")), "{hints:?}");
+        assert!(hints.contains(&("[ ]".into(), "knob")), "{hints:?}");
     }
 }

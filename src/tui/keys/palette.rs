@@ -6,7 +6,7 @@ use nucleo_matcher::{
 };
 
 use crate::tui::keys::{
-    action::{ActionSpec, Context},
+    action::{Action, ActionSpec, Context},
     keymap::{Key, Keymap},
 };
 
@@ -14,12 +14,23 @@ use crate::tui::keys::{
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub spec: &'static ActionSpec,
-    pub action: super::action::Action,
+    pub action: Action,
     pub keys: Vec<Key>,
+}
+
+/// Commands that take a name behind their own.
+const TAKING: [Action; 3] = [Action::SaveView, Action::Record, Action::Explanations];
+
+/// A command with what is written behind its name: `save-view navy`.
+pub fn with_argument(query: &str) -> Option<(Action, &str)> {
+    let (id, argument) = query.trim_start().split_once(' ')?;
+    let action = TAKING.into_iter().find(|action| action.spec().is_some_and(|spec| spec.id == id))?;
+    Some((action, argument.trim())).filter(|(_, argument)| !argument.is_empty())
 }
 
 /// Commands that match, best first; all of them for an empty query.
 pub fn find(keymap: &Keymap, query: &str) -> Vec<Entry> {
+    let taking = with_argument(query).map(|(action, _)| action);
     let mut seen = Vec::new();
     let mut entries = Vec::new();
     for (spec, keys) in keymap.rows() {
@@ -33,6 +44,10 @@ pub fn find(keymap: &Keymap, query: &str) -> Vec<Entry> {
             entries.push(Entry { spec, action: spec.action, keys: keys.to_vec() });
         }
     }
+    if let Some(action) = taking {
+        entries.retain(|entry| entry.action == action);
+        return entries;
+    }
     if query.trim().is_empty() {
         return entries;
     }
@@ -42,7 +57,12 @@ pub fn find(keymap: &Keymap, query: &str) -> Vec<Entry> {
     let mut scored: Vec<_> = entries
         .into_iter()
         .filter_map(|entry| {
-            let title = pattern.score(Utf32Str::new(entry.spec.title, &mut buffer), &mut matcher);
+            let score = |text: &str, buffer: &mut Vec<char>, matcher: &mut Matcher| {
+                pattern.score(Utf32Str::new(text, buffer), matcher)
+            };
+            // The id is what documents call it.
+            let title = score(entry.spec.title, &mut buffer, &mut matcher)
+                .or_else(|| score(entry.spec.id, &mut buffer, &mut matcher));
             let text = format!("{} {}", entry.spec.title, entry.spec.description);
             // A match in the title counts for more than one in the description.
             let score = match title {
@@ -59,7 +79,6 @@ pub fn find(keymap: &Keymap, query: &str) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::keys::action::Action;
 
     #[test]
     fn the_best_title_comes_first() {
@@ -68,6 +87,14 @@ mod tests {
         assert_eq!(find(&keymap, "export")[0].action, Action::Export);
         assert!(find(&keymap, "zzzzqqq").is_empty());
         assert!(find(&keymap, "").len() > 20);
+    }
+
+    #[test]
+    fn a_command_takes_a_name_behind_its_own() {
+        assert_eq!(with_argument("save-view  a navy "), Some((Action::SaveView, "a navy")));
+        assert_eq!((with_argument("save-view "), with_argument("help me")), (None, None));
+        let found: Vec<_> = find(&Keymap::default(), "record demo.cast").iter().map(|entry| entry.action).collect();
+        assert_eq!(found, [Action::Record]);
     }
 
     #[test]

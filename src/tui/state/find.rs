@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Change, Row};
+use super::{Change, Explained, Row};
 use crate::engine::{Hit, Why};
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +21,9 @@ pub struct Found {
     pub latent: u32,
     pub why: String,
 }
+
+/// Explanations listed for a word, at most.
+const EXPLAINED: usize = 50;
 
 type Fate = (&'static str, fn(&Change) -> bool);
 
@@ -45,7 +48,13 @@ impl Find {
     }
 
     /// Everything found so far: by number, by name, by fate on this prompt, by word.
-    pub fn found(&self, d_sae: usize, rows: &[Row], names: &BTreeMap<u32, String>) -> Vec<Found> {
+    pub fn found(
+        &self,
+        d_sae: usize,
+        rows: &[Row],
+        names: &BTreeMap<u32, String>,
+        explained: &Explained,
+    ) -> Vec<Found> {
         let query = self.query.trim().to_lowercase();
         let mut found = Vec::new();
         if let Some(latent) = self.number().filter(|latent| (*latent as usize) < d_sae) {
@@ -56,6 +65,12 @@ impl Find {
         }
         let named = names.iter().filter(|(_, name)| name.to_lowercase().contains(&query));
         found.extend(named.map(|(latent, name)| Found { latent: *latent, why: format!("named {name}") }));
+        let told = explained.texts.iter().filter(|(latent, text)| {
+            !names.contains_key(*latent) && (**latent as usize) < d_sae && text.to_lowercase().contains(&query)
+        });
+        let by =
+            |(latent, text): (&u32, &String)| Found { latent: *latent, why: format!("{}: {text}", explained.from) };
+        found.extend(told.take(EXPLAINED).map(by));
         for (fate, is) in FATES.iter().filter(|(fate, _)| query.len() > 2 && fate.starts_with(&query)) {
             let fated = rows.iter().filter(|row| row.change().as_ref().is_some_and(is));
             found.extend(fated.map(|row| Found { latent: row.latent, why: format!("{fate} on this prompt") }));
@@ -88,7 +103,9 @@ mod tests {
     #[test]
     fn a_query_is_a_number_a_name_or_a_word() {
         let names = BTreeMap::from([(7, "The Navy".to_owned())]);
-        let found = |query: &str| find(query).found(10, &[], &names).into_iter().map(|f| f.latent).collect::<Vec<_>>();
+        let found = |query: &str| {
+            find(query).found(10, &[], &names, &Explained::default()).into_iter().map(|f| f.latent).collect::<Vec<_>>()
+        };
         assert_eq!((found("3"), found("10"), found("navy"), found("")), (vec![3], vec![], vec![7], vec![]));
         assert_eq!((find("12").word(), find(" war ").word(), find("a").word()), (None, Some("war"), None));
     }
@@ -97,7 +114,17 @@ mod tests {
     fn hits_are_shown_of_the_word_they_are_of() {
         let hits = vec![Hit { latent: 4, why: Why::Promotes(1.5) }];
         let of = |query: &str| Find { asked: Some((1, "war".into())), hits: hits.clone(), ..find(query) };
-        assert_eq!(of("war").found(10, &[], &BTreeMap::new()).len(), 1);
-        assert_eq!(of("wars").found(10, &[], &BTreeMap::new()).len(), 0);
+        let found = |query: &str| of(query).found(10, &[], &BTreeMap::new(), &Explained::default()).len();
+        assert_eq!((found("war"), found("wars")), (1, 0));
+    }
+
+    #[test]
+    fn explanations_are_found_where_no_own_name_stands() {
+        let texts = BTreeMap::from([(3, "naval forces".to_owned()), (4, "Navy ships".to_owned())]);
+        let explained = Explained { from: "np".into(), texts };
+        let names = BTreeMap::from([(3, "mine".to_owned())]);
+        let found = |query: &str| find(query).found(10, &[], &names, &explained);
+        assert_eq!(found("nav"), [Found { latent: 4, why: "np: Navy ships".into() }]);
+        assert_eq!(found("mine").len(), 1);
     }
 }

@@ -1,11 +1,12 @@
 //! The form that starts a job: a family and its parameters, filled in with what suits the session.
 
-use prunelens_core::sae::Criterion;
+use prunelens_core::sae::{Dial, Knob};
 use prunelens_metrics::{
     Estimate,
-    params::{CRITERION, RATIO},
+    params::{CRITERION, KNOB, RATIO},
 };
 
+use super::Knobs;
 use crate::engine::{FamilyInfo, JobSpec, ParamInfo, SessionInfo};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +24,13 @@ pub struct Form {
 }
 
 impl Form {
-    /// A family's form with its defaults; the ratio and criterion are those on screen.
-    pub fn new(family: usize, info: &SessionInfo, ratio: f64, criterion: Criterion) -> Option<Self> {
+    /// A family's form with its defaults; knob, ratio and criterion are those on screen.
+    pub fn new(family: usize, info: &SessionInfo, knobs: &Knobs) -> Option<Self> {
+        let setting = knobs.setting();
         let live = |param: &ParamInfo| match param.name {
-            name if name == RATIO.name => ratio.to_string(),
-            name if name == CRITERION.name => criterion.to_string(),
+            name if name == KNOB.name => Dial::from(setting).to_string(),
+            name if name == RATIO.name && matches!(setting.knob, Knob::Ratio(_)) => setting.at.to_string(),
+            name if name == CRITERION.name => knobs.criterion().to_string(),
             _ => param.default.clone(),
         };
         let fields = info.families.get(family)?.params.iter().map(live).collect();

@@ -1,35 +1,56 @@
 //! Everything the screen shows and remembers: plain data, without handles.
 
 pub mod atlas;
+mod count;
+mod explained;
 mod find;
 mod follow;
 mod form;
+mod generation;
 mod job;
+mod knobs;
 mod log;
 mod metrics;
+mod offers;
+mod overlay;
+mod pair;
 mod panel;
 mod prompt;
+mod saved;
 mod shown;
 mod study;
 mod table;
+mod tour;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use atlas::AtlasView;
+pub use count::{Count, MOST};
+pub use explained::Explained;
 pub use find::{Find, Found};
-pub use follow::{Follow, LatentKey, Target};
+pub use follow::{Follow, GRACE, LatentKey, Target};
 pub use form::Form;
+pub use generation::{Continued, FIELDS, Generation, GenerationForm, New};
 pub use job::{Chosen, Job, Past};
+pub use knobs::Knobs;
 pub use log::{Entry, Level, Log};
 pub use metrics::{Layer, MetricsView, View};
+pub use overlay::{Ask, Overlay};
+pub use pair::Pair;
 pub use panel::Panel;
 pub use prompt::{LONGEST, Prompt};
+pub use saved::SavedView;
 pub use shown::{Dated, Shown};
-pub use study::{PredictKey, Shade, Study};
+pub use study::{PageKey, PredictKey, Shade, Study};
 pub use table::{Cause, Change, Row, Sort, Table};
+pub use tour::{STEPS, Tour};
 
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
-use prunelens_core::{compare::LatentDetail, sae::Criterion, session::SessionSpec};
+use prunelens_core::{
+    compare::{LatentDetail, Paths},
+    sae::Setting,
+    session::SessionSpec,
+};
 
 use crate::{
     engine::{GPU, PROCESS},
@@ -38,6 +59,9 @@ use crate::{
 
 /// Beyond this many milliseconds a comparison waits for Enter.
 pub const SLOW_MS: f64 = 500.0;
+
+/// From so many columns on, predictions stand beside the figures.
+pub const PREDICTIONS_FROM: u16 = 240;
 
 /// Frames of a spinner in a second.
 const SPIN: u32 = 5;
@@ -49,42 +73,13 @@ pub enum Screen {
     Latent,
     /// What the models say comes next.
     Predictions,
+    /// The prompt continued by both models.
+    Generation,
     Metrics,
     /// The whole dictionary over a corpus.
     Atlas,
     Session,
     Log,
-}
-
-/// What lies over the screen.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Overlay {
-    Help {
-        scroll: usize,
-    },
-    Palette {
-        query: String,
-        selected: usize,
-    },
-    /// Going to a latent by its number, or by what it has to do with.
-    Find(Find),
-    /// A name for a latent.
-    Name {
-        latent: u32,
-        name: String,
-    },
-    /// A change of the selected latent, as it is written.
-    Edit {
-        spec: String,
-    },
-    /// A job about to be started.
-    Form(Form),
-    /// Another folder for results that could not be written.
-    WriteTo {
-        id: JobId,
-        folder: String,
-    },
-    ConfirmQuit,
 }
 
 /// What the mouse points at.
@@ -94,7 +89,8 @@ pub enum Pointed {
     Token(usize),
     /// A row of the table of latents.
     Row(usize),
-    Ratio(f64),
+    /// A place of the slider, 0 to 1.
+    Slider(f64),
     /// A row of the list of jobs and runs.
     Job(usize),
     /// A place in the plot of the atlas, 0 to 1 from the left and from below.
@@ -105,6 +101,8 @@ pub enum Pointed {
     View(usize),
     /// The panel under the list.
     Measured,
+    /// Anything that scrolls.
+    Scrolled,
     /// A row of the form.
     Field(usize),
 }
@@ -160,12 +158,15 @@ pub struct State {
     pub screen: Screen,
     pub overlay: Option<Overlay>,
     pub focus: Panel,
+    /// Digits that the next move is to be repeated by.
+    pub count: Option<Count>,
 
     pub prompt: Prompt,
-    pub ratio: f64,
-    pub criterion: Criterion,
+    pub knobs: Knobs,
     pub follow: Follow,
     pub shown: Option<Shown>,
+    /// A second prompt beside the first.
+    pub pair: Option<Pair>,
     pub table: Table,
     pub token: usize,
     /// The selected token is the last one, whatever is typed.
@@ -179,8 +180,20 @@ pub struct State {
     pub indexing: bool,
 
     pub study: Study,
+    pub generation: Generation,
     /// Names that the user gave to latents of this SAE.
     pub names: BTreeMap<u32, String>,
+    /// What others say that latents of this SAE are, and who.
+    pub explained: Arc<Explained>,
+    /// What was left last time, until it is taken up.
+    pub offered: Option<Arc<SavedView>>,
+    /// A view to open as soon as the session is loaded, and one whose prompt is being compared.
+    pub opening: Option<Arc<SavedView>>,
+    pub restoring: Option<Arc<SavedView>>,
+    /// The guide, while there is one.
+    pub tour: Option<Tour>,
+    /// The file that the screen is being recorded to.
+    pub recording: Option<String>,
     /// Earlier prompts, the last one last, and the one taken up again.
     pub history: Vec<String>,
     pub recalled: Option<usize>,
@@ -206,7 +219,7 @@ impl State {
     pub fn fill(&mut self, keep: bool) {
         let Some(shown) = &self.shown else { return };
         let pinned = self.latent.filter(|_| self.choice != Choice::Strongest || keep);
-        self.table.fill(shown, self.token, pinned, keep);
+        self.table.fill(shown, self.pair.as_ref(), self.token, pinned, keep);
         if pinned.is_none() {
             self.latent = self.table.rows.first().map(|r| r.latent);
         }
@@ -225,6 +238,15 @@ impl State {
         self.choice = Choice::Strongest;
     }
 
+    /// What a latent is called, and by whom if it was not the person here.
+    pub fn called(&self, latent: u32) -> Option<(&str, Option<&str>)> {
+        let own = self.names.get(&latent).map(|name| (name.as_str(), None));
+        own.or_else(|| {
+            let text = self.explained.texts.get(&latent)?;
+            Some((text.as_str(), Some(self.explained.from.as_str())))
+        })
+    }
+
     /// A number that no job has yet.
     pub fn next_job(&self) -> JobId {
         self.jobs.iter().map(|j| j.id + 1).max().unwrap_or(1)
@@ -241,8 +263,7 @@ impl State {
             mouse: false,
             first_steps: false,
             log_file: None,
-            ratio: spec.ratio,
-            criterion: spec.criterion,
+            knobs: Knobs::new(spec.first_setting(), spec.criterion, 1),
             spec: Arc::new(spec),
             phase: Phase::Loading { progress: None, since: Duration::ZERO },
             info: None,
@@ -250,9 +271,11 @@ impl State {
             screen: Screen::Explore,
             overlay: None,
             focus: Panel::Prompt,
+            count: None,
             prompt: Prompt::default(),
             follow: Follow::default(),
             shown: None,
+            pair: None,
             table: Table::default(),
             token: 0,
             at_end: true,
@@ -260,7 +283,14 @@ impl State {
             choice: Choice::Strongest,
             shade: Shade::default(),
             study: Study::default(),
+            generation: Generation::default(),
             names: BTreeMap::new(),
+            explained: Arc::default(),
+            offered: None,
+            opening: None,
+            restoring: None,
+            tour: None,
+            recording: None,
             history: Vec::new(),
             recalled: None,
             detail: None,
@@ -285,17 +315,19 @@ impl State {
                     Overlay::Palette { .. }
                     | Overlay::Find(_)
                     | Overlay::WriteTo { .. }
+                    | Overlay::Ask { .. }
                     | Overlay::Edit { .. }
                     | Overlay::Name { .. },
                 ),
                 _,
             ) => &[C::List, C::Always],
-            (Some(Overlay::Form(_)), _) => &[C::Form, C::Always],
+            (Some(Overlay::Form(_) | Overlay::Generation(_)), _) => &[C::Form, C::Always],
             (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
             (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
             (None, Screen::Atlas) => &[C::Atlas, C::Global, C::Always],
             (None, Screen::Latent) => &[C::Latent, C::Study, C::Global, C::Always],
             (None, Screen::Predictions) => &[C::Predictions, C::Study, C::Global, C::Always],
+            (None, Screen::Generation) => &[C::Generation, C::Study, C::Global, C::Always],
             (None, Screen::Session | Screen::Log) => &[C::Reader, C::Global, C::Always],
             (None, Screen::Explore) if matches!(self.phase, Phase::Failed(_)) => &[C::Failed, C::Global, C::Always],
             (None, Screen::Explore) => self.focus.contexts(),
@@ -309,7 +341,9 @@ impl State {
                 Overlay::Palette { .. }
                 | Overlay::Find(_)
                 | Overlay::Form(_)
+                | Overlay::Generation(_)
                 | Overlay::WriteTo { .. }
+                | Overlay::Ask { .. }
                 | Overlay::Edit { .. }
                 | Overlay::Name { .. },
             ) => true,
@@ -335,7 +369,8 @@ impl State {
 
     /// What predictions should be of, where they are on screen.
     pub fn wants_predictions(&self) -> Option<PredictKey> {
-        let wanted = self.screen == Screen::Predictions || self.shade == Shade::Divergence;
+        let beside = self.screen == Screen::Explore && self.size.0 >= PREDICTIONS_FROM;
+        let wanted = beside || self.screen == Screen::Predictions || self.shade == Shade::Divergence;
         let (shown, target) = (self.shown.as_ref()?, self.target());
         let ready = wanted && shown.of == target && shown.complete;
         ready.then(|| PredictKey { target, token: self.token, edits: self.study.edits.clone() })
@@ -343,7 +378,25 @@ impl State {
 
     /// What the screen should be showing.
     pub fn target(&self) -> Target {
-        Target { prompt: self.prompt.wanted.clone(), ratio: self.ratio, criterion: self.criterion }
+        Target { prompt: self.prompt.wanted.clone(), setting: self.setting() }
+    }
+
+    /// Whether something stands for what is wanted, or for what was until just now.
+    pub fn fresh(&self, holds: impl Fn(&Target) -> bool) -> bool {
+        holds(&self.target()) || self.follow.left.iter().any(|(left, _)| holds(left))
+    }
+
+    /// The details on screen are those of the selected latent and token.
+    pub fn detailed(&self) -> bool {
+        let same = |detail: &Arc<LatentDetail>| {
+            self.latent == Some(detail.latent) && self.token == detail.token && self.setting().knob == detail.knob
+        };
+        !self.follow.latent_waiting && self.detail.as_ref().is_some_and(same)
+    }
+
+    /// They are, or they are on their way and were until just now.
+    pub fn detail_fresh(&self) -> bool {
+        self.detailed() || self.follow.behind.is_some_and(|since| since + GRACE > self.now)
     }
 
     /// The prompt as typed differs from the one compared and nothing is under way: Enter would compare it.
@@ -387,7 +440,9 @@ impl State {
 
     /// Something on screen moves by itself.
     pub fn animating(&self) -> bool {
-        let asked = self.comparing() || self.finding() || self.study.waiting || self.atlas.waiting;
+        let second = self.pair.as_ref().is_some_and(|pair| pair.waiting);
+        let read = self.study.waiting || self.atlas.waiting;
+        let asked = second || self.comparing() || self.finding() || read || self.generation.going;
         matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || asked
     }
 
@@ -402,7 +457,14 @@ impl State {
             let period = Duration::from_secs(1) / SPIN;
             period * (self.spin() as u32 + 1)
         });
-        tick.into_iter().chain(self.follow.deadline).min()
+        let ages = self.follow.ages().filter(|at| *at > self.now);
+        let resting = self.study.resting.as_ref().map(|(_, at)| *at);
+        tick.into_iter().chain(self.follow.deadline).chain(ages).chain(self.count_due()).chain(resting).min()
+    }
+
+    /// When a digit does what it does by itself.
+    pub fn count_due(&self) -> Option<Duration> {
+        self.count?.alone.map(|(_, due)| due)
     }
 
     /// Memory of the whole process where the system tells it, else of what is known.
@@ -419,10 +481,17 @@ impl State {
         self.memory.iter().find(|(name, _)| name == whole).map(|(_, bytes)| *bytes)
     }
 
-    /// Pairs of the prompt that are active at ratio 0, and how many of them are at the ratio set now.
+    /// What the slider turns, and where it stands.
+    pub fn setting(&self) -> Setting {
+        self.knobs.setting()
+    }
+
+    /// Pairs of the prompt that are active in the untouched SAE, and how many of them are at the setting now.
     pub fn alive(&self) -> Option<(usize, usize)> {
-        let paths = self.shown.as_ref()?.paths.as_ref()?;
-        let at = self.ratio * paths.survival.len() as f64;
+        // What is known of another knob says nothing of this one.
+        let same = |paths: &&Arc<Paths>| paths.knob.name() == self.setting().knob.name();
+        let paths = self.shown.as_ref()?.paths.as_ref().filter(same)?;
+        let at = self.knobs.position() * paths.survival.len() as f64;
         let low = *paths.survival.get(at as usize).or(paths.survival.last())?;
         let high = paths.survival.get(at as usize + 1).copied().unwrap_or(0.0);
         let share = low + (high - low) * at.fract();

@@ -14,7 +14,7 @@ pub struct Dated<T> {
 }
 
 impl<T> Dated<T> {
-    /// Whether the value still holds for a variant: only `pruned` depends on ratio and criterion.
+    /// Whether the value still holds for a variant: only `pruned` depends on the knob.
     pub fn is_fresh(&self, variant: Variant, target: &Target) -> bool {
         self.of.prompt == target.prompt && (variant != Variant::Pruned || self.of == *target)
     }
@@ -30,7 +30,7 @@ pub struct Shown {
     /// In the order of [`Variant::ALL`].
     pub reconstruction: [Option<Dated<ReconstructionFigures>>; 4],
     pub splice: [Option<Dated<SpliceFigures>>; 4],
-    /// Paths, for the prompt and criterion they hold for.
+    /// Paths, for the prompt and knob they hold for.
     pub paths: Option<Arc<Paths>>,
     pub paths_of: Target,
 }
@@ -38,11 +38,7 @@ pub struct Shown {
 impl Shown {
     /// A newly arrived comparison, with what it lacks taken from the one before.
     pub fn new(generation: u64, comparison: Arc<Comparison>, complete: bool, before: Option<Self>) -> Self {
-        let of = Target {
-            prompt: comparison.prompt.as_str().into(),
-            ratio: comparison.ratio,
-            criterion: comparison.criterion,
-        };
+        let of = Target { prompt: comparison.prompt.as_str().into(), setting: comparison.setting };
         let (mut reconstruction, mut splice, mut paths, mut paths_of) = match before {
             Some(b) => (b.reconstruction, b.splice, b.paths, b.paths_of),
             None => ([None, None, None, None], [None, None, None, None], None, of.clone()),
@@ -74,7 +70,7 @@ impl Shown {
     }
 
     pub fn paths_fresh(&self, target: &Target) -> bool {
-        self.paths_of.prompt == target.prompt && self.paths_of.criterion == target.criterion
+        self.paths_of.prompt == target.prompt && self.paths_of.setting.knob == target.setting.knob
     }
 
     /// Activations of a latent of the shared dictionary along the prompt; `trained` has a dictionary of its own.
@@ -92,6 +88,11 @@ impl Shown {
             .flatten()
             .flat_map(|row| row.iter().enumerate().filter(|(t, _)| ordinary(t)).map(|(_, &v)| v))
             .fold(0.0, f32::max)
+    }
+
+    /// Tokens that are not special.
+    pub fn ordinary(&self) -> Vec<usize> {
+        self.comparison.tokens.iter().enumerate().filter(|(_, token)| !token.special).map(|(at, _)| at).collect()
     }
 
     /// Whether a latent fires anywhere in the prompt.

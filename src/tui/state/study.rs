@@ -1,11 +1,12 @@
 //! What is asked beyond the prompt's table: the corpus page of a latent, predictions, and the edits in force.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use prunelens_core::{
     compare::{Variant, predict::Predictions},
     edit::Edits,
     index::LatentPage,
+    sae::Setting,
 };
 
 use super::Target;
@@ -16,6 +17,14 @@ pub struct PredictKey {
     pub target: Target,
     pub token: usize,
     pub edits: Edits,
+}
+
+/// What a latent's page is of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PageKey {
+    pub latent: u32,
+    /// Of the `pruned` variant.
+    pub setting: Setting,
 }
 
 /// What a strip of tokens is shaded by.
@@ -43,10 +52,14 @@ impl Shade {
 #[derive(Clone, Debug)]
 pub struct Study {
     /// The latent whose page was asked for last, and its page once it has come.
-    pub asked: Option<(u64, u32)>,
+    pub asked: Option<(u64, PageKey)>,
+    /// Another setting, and when the slider will have rested there long enough to read the corpus again.
+    pub resting: Option<(PageKey, Duration)>,
     pub page: Option<Arc<LatentPage>>,
     /// Another latent's page, shown beside.
     pub pinned: Option<Arc<LatentPage>>,
+    /// A latent that is to stand beside, whose page has not come.
+    pub pinning: Option<u32>,
     /// Whose texts stand beside the original's.
     pub beside: Variant,
     pub scroll: usize,
@@ -63,8 +76,10 @@ impl Default for Study {
     fn default() -> Self {
         Self {
             asked: None,
+            resting: None,
             page: None,
             pinned: None,
+            pinning: None,
             beside: Variant::Transfer,
             scroll: 0,
             from_atlas: false,

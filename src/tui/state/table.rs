@@ -2,9 +2,9 @@
 
 use std::{cmp::Ordering, collections::BTreeSet, collections::HashMap};
 
-use prunelens_core::compare::{GRID, Match, Variant};
+use prunelens_core::compare::{Match, Variant};
 
-use crate::tui::state::Shown;
+use crate::tui::state::{Pair, Shown};
 
 /// What rows are ordered by, largest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,11 @@ pub struct Row {
     pub latent: u32,
     /// Activations in the order of [`Variant::ALL`]; `None` where there is no such variant or no match in it.
     pub values: [Option<f32>; 4],
+    /// The same in the second prompt, where there is one.
+    pub second: Option<[Option<f32>; 4]>,
     pub matched: Option<Match>,
-    /// Activation at each ratio of the grid.
-    pub path: Option<[f32; GRID]>,
+    /// Activation at each setting of the grid.
+    pub path: Option<Vec<f32>>,
 }
 
 impl Row {
@@ -91,9 +93,19 @@ impl Row {
         })
     }
 
+    /// From the first prompt to the second: what it is in the second, less what it is in the first.
+    pub fn between(&self, variant: Variant) -> Option<f32> {
+        Some(self.second?[variant as usize]? - self.value(variant)?)
+    }
+
+    /// Two prompts are told apart by what the original SAE says of them.
     fn key(&self, sort: Sort) -> f32 {
         match sort {
-            Sort::By(variant) => self.value(variant).unwrap_or(0.0),
+            Sort::By(variant) => {
+                let second = self.second.and_then(|values| values[variant as usize]).unwrap_or(0.0);
+                self.value(variant).unwrap_or(0.0).max(second)
+            }
+            Sort::Difference if self.second.is_some() => self.between(Variant::Original).unwrap_or(0.0).abs(),
             Sort::Difference => {
                 let [before, after] = [Variant::Original, Variant::Pruned].map(|v| self.value(v).unwrap_or(0.0));
                 (after - before).abs()
@@ -130,9 +142,16 @@ impl Default for Table {
 impl Table {
     /// Latents active in `original`, `transfer` or `pruned`, and `pinned` even where it is not. With `keep`, rows stay
     /// where they are and new ones come last.
-    pub fn fill(&mut self, shown: &Shown, token: usize, pinned: Option<u32>, keep: bool) {
-        let rows = if self.whole { over_prompt(shown) } else { at_token(shown, token) };
-        let mut rows = rows;
+    pub fn fill(&mut self, shown: &Shown, pair: Option<&Pair>, token: usize, pinned: Option<u32>, keep: bool) {
+        let first = Reading::new(shown, if self.whole { shown.ordinary() } else { vec![token] });
+        let second = pair.and_then(|pair| {
+            let shown = pair.shown.as_ref()?;
+            Some(Reading::new(shown, if self.whole { shown.ordinary() } else { Vec::from_iter(pair.beside(token)) }))
+        });
+        let active: BTreeSet<u32> =
+            [Some(&first), second.as_ref()].into_iter().flatten().flat_map(|r| r.fires.keys().copied()).collect();
+        let row = |latent| row(&first, second.as_ref(), latent);
+        let mut rows: Vec<Row> = active.into_iter().map(row).collect();
         rows.sort_by(|a, b| a.cmp(b, self.sort));
         self.disordered = false;
         if keep {
@@ -142,7 +161,7 @@ impl Table {
             self.disordered = rows.iter().zip(sorted).any(|(r, l)| r.latent != l);
         }
         if let Some(latent) = pinned.filter(|p| rows.iter().all(|r| r.latent != *p)) {
-            rows.insert(0, row(shown, latent, &[token]));
+            rows.insert(0, row(latent));
         }
         self.rows = rows;
     }
@@ -162,38 +181,50 @@ impl Table {
 
 const SHARED: [Variant; 3] = [Variant::Original, Variant::Transfer, Variant::Pruned];
 
-fn at_token(shown: &Shown, token: usize) -> Vec<Row> {
-    let views = SHARED.iter().filter_map(|&v| shown.comparison.view(v));
-    let active: BTreeSet<u32> = views.flat_map(|v| v.latents.row(token).0.iter().copied()).collect();
-    active.into_iter().map(|latent| row(shown, latent, &[token])).collect()
+/// A prompt, those of its tokens that rows are of, and on which of them each latent of the shared dictionary fires.
+struct Reading<'a> {
+    shown: &'a Shown,
+    tokens: Vec<usize>,
+    fires: HashMap<u32, Vec<usize>>,
 }
 
-/// The strongest activation of each latent over the tokens that are not special.
-fn over_prompt(shown: &Shown) -> Vec<Row> {
-    let mut tokens: HashMap<u32, Vec<usize>> = HashMap::new();
-    for (token, _) in shown.comparison.tokens.iter().enumerate().filter(|(_, t)| !t.special) {
-        let views = SHARED.iter().filter_map(|&v| shown.comparison.view(v));
-        let active: BTreeSet<u32> = views.flat_map(|v| v.latents.row(token).0.iter().copied()).collect();
-        for latent in active {
-            tokens.entry(latent).or_default().push(token);
+impl<'a> Reading<'a> {
+    fn new(shown: &'a Shown, tokens: Vec<usize>) -> Self {
+        let mut fires: HashMap<u32, Vec<usize>> = HashMap::new();
+        for &token in &tokens {
+            let views = SHARED.iter().filter_map(|&v| shown.comparison.view(v));
+            let active: BTreeSet<u32> = views.flat_map(|v| v.latents.row(token).0.iter().copied()).collect();
+            active.into_iter().for_each(|latent| fires.entry(latent).or_default().push(token));
         }
+        Self { shown, tokens, fires }
     }
-    tokens.into_iter().map(|(latent, tokens)| row(shown, latent, &tokens)).collect()
+
+    /// Tokens that a latent's row is of.
+    fn at(&self, latent: u32) -> &[usize] {
+        self.fires.get(&latent).unwrap_or(&self.tokens)
+    }
+
+    /// Largest activations in the order of [`Variant::ALL`].
+    fn values(&self, latent: u32, matched: Option<Match>) -> [Option<f32>; 4] {
+        let largest = |variant, number| {
+            let view = self.shown.comparison.view(variant)?;
+            Some(self.at(latent).iter().map(|&t| view.latents.get(t, number)).fold(0.0, f32::max))
+        };
+        let [original, transfer, pruned] = SHARED.map(|v| largest(v, latent));
+        [original, transfer, pruned, matched.and_then(|m| largest(Variant::Trained, m.latent))]
+    }
 }
 
-/// A latent's largest values over some tokens.
-fn row(shown: &Shown, latent: u32, tokens: &[usize]) -> Row {
-    let largest = |variant, latent| {
-        let view = shown.comparison.view(variant)?;
-        Some(tokens.iter().map(|&t| view.latents.get(t, latent)).fold(0.0, f32::max))
-    };
-    let matched = shown.comparison.matches.get(&latent).copied();
-    let mut path: Option<[f32; GRID]> = None;
-    for values in tokens.iter().filter_map(|&t| shown.current_paths()?.get(t, latent)) {
-        let path = path.get_or_insert([0.0; GRID]);
+/// A latent's largest values over the tokens.
+fn row(first: &Reading, second: Option<&Reading>, latent: u32) -> Row {
+    let matches = |reading: &Reading| reading.shown.comparison.matches.get(&latent).copied();
+    // A match is known where the latent fires.
+    let matched = matches(first).or_else(|| second.and_then(matches));
+    let mut path: Option<Vec<f32>> = None;
+    for values in first.at(latent).iter().filter_map(|&t| first.shown.current_paths()?.get(t, latent)) {
+        let path = path.get_or_insert_with(|| vec![0.0; values.len()]);
         path.iter_mut().zip(values).for_each(|(most, &v)| *most = most.max(v));
     }
-    let [original, transfer, pruned] = SHARED.map(|v| largest(v, latent));
-    let trained = matched.and_then(|m| largest(Variant::Trained, m.latent));
-    Row { latent, values: [original, transfer, pruned, trained], matched, path }
+    let second = second.map(|second| second.values(latent, matched));
+    Row { latent, values: first.values(latent, matched), second, matched, path }
 }

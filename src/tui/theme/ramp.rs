@@ -7,8 +7,8 @@ use crate::{
     tui::theme::color::{self, ColorDepth},
 };
 
-/// Steps a ramp is cut into; more cannot be told apart on small areas.
-const STEPS: usize = 24;
+/// Steps a ramp is cut into: more cannot be told apart on small areas, and each is a colour more to send.
+const STEPS: usize = 9;
 
 /// Backgrounds from one end of a scale to the other, each with text that is readable on it.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,8 @@ impl Ramp {
                 (f32::from(stops[low][i]) * (1.0 - share) + f32::from(stops[low + 1][i]) * share).round() as u8
             };
             let value = [mix(0), mix(1), mix(2)];
-            let text = if color::lightness(value) > 0.5 { Color::Rgb(16, 16, 16) } else { Color::Rgb(240, 240, 240) };
+            // Black and nearly white of the palette: they are said in half the bytes.
+            let text = Color::Indexed(if color::lightness(value) > 0.5 { 16 } else { 255 });
             let [r, g, b] = value;
             Style { bg: depth.map(Color::Rgb(r, g, b)), fg: depth.map(text), ..Style::new() }
         });

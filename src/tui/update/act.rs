@@ -1,16 +1,13 @@
 //! What each action does.
 
-use prunelens_core::{
-    compare::Variant,
-    sae::{Criterion, MAX_RATIO},
-};
+use prunelens_core::{compare::Variant, sae::Criterion};
 
 use crate::{
     engine::Command,
     tui::{
         keys::{action::Action, palette},
-        state::{Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State},
-        update::{atlas, effect::Effect, exports, jobs, study, typing},
+        state::{Ask, Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State, Tour},
+        update::{atlas, effect::Effect, exports, generation, jobs, pair, resume, study, typing},
     },
 };
 
@@ -84,6 +81,8 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
             refill(state);
         }
         A::Shade => state.shade = state.shade.next(),
+        A::Split => pair::split(state),
+        A::Swap => pair::swap(state),
         A::OpenLatent if state.screen == Screen::Atlas => atlas::enter(state),
         A::OpenLatent => study::open(state),
         A::Atlas => atlas::open(state),
@@ -105,6 +104,11 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::TextsBeside => study::beside(state),
         A::Pin => study::pin(state),
         A::Predictions => study::predictions(state),
+        A::Generate => generation::generate(state, effects),
+        A::PreviousText => generation::select(state, -1),
+        A::NextText => generation::select(state, 1),
+        A::TakeText => generation::take(state, effects),
+        A::GenerationSettings => generation::settings(state),
         A::Ablate => study::ablate(state),
         A::Edit => study::edit(state),
         A::DropEdits => study::drop_edits(state),
@@ -112,11 +116,12 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::Name => study::name(state),
         A::EarlierPrompt => typing::recall(state, true),
         A::LaterPrompt => typing::recall(state, false),
-        A::RatioDown => step_ratio(state, -0.05, effects),
-        A::RatioUp => step_ratio(state, 0.05, effects),
-        A::RatioFineDown => step_ratio(state, -0.01, effects),
-        A::RatioFineUp => step_ratio(state, 0.01, effects),
-        A::RatioZero => set_ratio(state, 0.0, effects),
+        A::RatioDown => turn(state, -1, false, effects),
+        A::RatioUp => turn(state, 1, false, effects),
+        A::RatioFineDown => turn(state, -1, true, effects),
+        A::RatioFineUp => turn(state, 1, true, effects),
+        A::RatioZero => set(state, state.knobs.scale().untouched(), effects),
+        A::Knob => next_knob(state),
         A::Criterion => next_criterion(state),
         A::ScrollUp => scroll(state, -1),
         A::ScrollDown => scroll(state, 1),
@@ -124,6 +129,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::PageDown => scroll(state, PAGE as isize),
         A::Accept => accept(state, effects),
         A::Measure => jobs::open_form(state),
+        A::Train => jobs::open_training(state),
         A::Metrics => state.open(Screen::Metrics),
         A::PauseJob => jobs::pause(state, effects),
         A::ResumeJob => jobs::resume(state, effects),
@@ -137,7 +143,10 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::NextFigure => jobs::next_figure(state),
         A::ValuePrevious => jobs::turn_value(state, false),
         A::ValueNext => jobs::turn_value(state, true),
-        A::ValueDefault => jobs::default_value(state),
+        A::ValueDefault => match &mut state.overlay {
+            Some(Overlay::Generation(form)) => form.default_value(),
+            _ => jobs::default_value(state),
+        },
         A::QuitDropping => {
             effects.extend(jobs::cancel_all(state));
             effects.extend(super::quit());
@@ -172,12 +181,47 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
             Some(export) => effects.push(Effect::Export(export)),
             None => nothing_yet(state),
         },
+        A::Tour => {
+            state.tour = match state.tour {
+                None => Some(Tour::at(0)),
+                // It has been seen to its end.
+                Some(_) if state.toured() => None,
+                Some(tour) => Some(Tour { hidden: !tour.hidden, ..tour }),
+            }
+        }
+        A::TourNext => {
+            state.tour = state.tour.map(|tour| Tour::at(tour.step + 1));
+        }
+        A::TakeUp => resume::take_up(state),
+        A::SaveView if state.shown.is_none() => nothing_yet(state),
+        A::SaveView => ask(state, Ask::SaveView),
+        A::Explanations => ask(state, Ask::Explanations),
+        A::Record if state.recording.is_some() => effects.push(Effect::Record(None)),
+        A::Record => ask(state, Ask::Record),
         A::Retry => {
             if matches!(state.phase, Phase::Failed(_)) {
                 state.phase = Phase::Loading { progress: None, since: state.now };
                 effects.push(Effect::Command(Command::Load(Box::new(state.spec.as_ref().clone()))));
             }
         }
+    }
+}
+
+fn ask(state: &mut State, what: Ask) {
+    if super::ready(state) {
+        state.overlay = Some(Overlay::Ask { what, text: String::new() });
+    }
+}
+
+/// A name was given, in the box or behind the command.
+fn answered(state: &mut State, what: Ask, text: &str, effects: &mut Vec<Effect>) {
+    let text = text.trim();
+    match what {
+        _ if text.is_empty() => state.overlay = Some(Overlay::Ask { what, text: String::new() }),
+        Ask::SaveView if state.shown.is_none() => nothing_yet(state),
+        Ask::SaveView => effects.push(Effect::SaveView(text.to_owned())),
+        Ask::Explanations => effects.push(Effect::Explain(text.into())),
+        Ask::Record => effects.push(Effect::Record(Some(text.to_owned()))),
     }
 }
 
@@ -206,7 +250,9 @@ fn back(state: &mut State, effects: &mut Vec<Effect>) {
     if state.overlay.take().is_some() {
         return;
     }
-    if state.screen == Screen::Latent && state.study.from_atlas {
+    if state.screen == Screen::Generation && state.generation.going {
+        generation::stop(state, effects);
+    } else if state.screen == Screen::Latent && state.study.from_atlas {
         state.screen = Screen::Atlas;
     } else if state.screen != Screen::Explore {
         state.screen = Screen::Explore;
@@ -277,9 +323,9 @@ pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
             state.focus = Panel::Latents;
             move_latent(state, |_, _| row);
         }
-        Pointed::Ratio(ratio) => {
+        Pointed::Slider(place) => {
             state.focus = Panel::Ratio;
-            set_ratio(state, ratio, effects);
+            set(state, state.knobs.scale().nearest(place), effects);
         }
         Pointed::Plot(x, y) => atlas::pointed(state, (x, y), false),
         Pointed::Listed(row) => {
@@ -289,7 +335,7 @@ pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
         Pointed::Job(row) => jobs::select(state, row),
         Pointed::View(view) => jobs::show_view(state, view),
         Pointed::Field(row) => jobs::select_field(state, row),
-        Pointed::Measured => {}
+        Pointed::Measured | Pointed::Scrolled => {}
     }
 }
 
@@ -299,9 +345,10 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
         Pointed::Panel(panel) => panel.wheel(),
         Pointed::Token(_) => Panel::Tokens.wheel(),
         Pointed::Row(_) => Panel::Latents.wheel(),
-        Pointed::Ratio(_) => Panel::Ratio.wheel(),
+        Pointed::Slider(_) => Panel::Ratio.wheel(),
         Pointed::Plot(..) => return,
-        Pointed::Job(_) | Pointed::Field(_) | Pointed::Listed(_) => [Action::ScrollUp, Action::ScrollDown],
+        Pointed::Listed(_) => return atlas::walk(state, if down { 1 } else { -1 }),
+        Pointed::Job(_) | Pointed::Field(_) | Pointed::Scrolled => [Action::ScrollUp, Action::ScrollDown],
         Pointed::View(_) => [Action::ViewPrevious, Action::ViewNext],
         Pointed::Measured => [Action::PageUp, Action::PageDown],
     };
@@ -311,29 +358,40 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
 /// Order anew with the selection kept.
 fn refill(state: &mut State) {
     if let Some(shown) = &state.shown {
-        state.table.fill(shown, state.token, state.latent, false);
+        state.table.fill(shown, state.pair.as_ref(), state.token, state.latent, false);
     }
 }
 
-fn step_ratio(state: &mut State, by: f64, effects: &mut Vec<Effect>) {
-    set_ratio(state, state.ratio + by, effects);
+/// Turn the knob by steps, away from the untouched SAE or back.
+fn turn(state: &mut State, steps: i32, fine: bool, effects: &mut Vec<Effect>) {
+    set(state, state.knobs.scale().moved(state.setting().at, steps, fine), effects);
 }
 
-fn set_ratio(state: &mut State, ratio: f64, effects: &mut Vec<Effect>) {
+fn set(state: &mut State, at: f64, effects: &mut Vec<Effect>) {
     if !super::ready(state) {
         return;
     }
-    // Whole percents, so that going up and down comes back to the same value.
-    state.ratio = ((ratio * 100.0).round() / 100.0).clamp(0.0, MAX_RATIO);
+    state.knobs.set(at);
     if std::mem::take(&mut state.first_steps) {
         effects.push(Effect::RememberUse);
     }
 }
 
+fn next_knob(state: &mut State) {
+    if super::ready(state) {
+        state.knobs.next();
+    }
+}
+
 fn next_criterion(state: &mut State) {
+    let knob = state.setting().knob;
+    if knob.criterion().is_none() {
+        let text = format!("{} has no criterion: {}", knob.name(), knob.meaning());
+        return state.log.push(state.now, Level::Info, text);
+    }
     let criteria = state.info.as_ref().map_or(&Criterion::ALL[..], |i| &i.criteria);
-    if let Some(at) = criteria.iter().position(|&c| c == state.criterion) {
-        state.criterion = criteria[(at + 1) % criteria.len()];
+    if let Some(at) = criteria.iter().position(|&c| c == state.knobs.criterion()) {
+        state.knobs.by(criteria[(at + 1) % criteria.len()]);
     }
 }
 
@@ -346,14 +404,15 @@ fn scroll(state: &mut State, by: isize) {
         }
         Some(Overlay::Find(find)) => {
             let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
-            let found = find.found(d_sae, &state.table.rows, &state.names).len();
+            let found = find.found(d_sae, &state.table.rows, &state.names, &state.explained).len();
             find.selected = moved(find.selected).min(found.saturating_sub(1));
         }
         Some(Overlay::Form(form)) => form.selected = moved(form.selected).min(form.fields.len()),
+        Some(Overlay::Generation(form)) => form.selected = moved(form.selected).min(form.fields.len() - 1),
         Some(_) => {}
         None => match state.screen {
             Screen::Latent => state.study.scroll = moved(state.study.scroll),
-            Screen::Predictions => {}
+            Screen::Predictions | Screen::Generation => {}
             Screen::Atlas if by.unsigned_abs() > 1 => atlas::walk(state, by),
             Screen::Atlas => atlas::step(state, 0, -by as i32),
             Screen::Explore => state.detail_scroll = moved(state.detail_scroll),
@@ -367,7 +426,18 @@ fn scroll(state: &mut State, by: isize) {
 fn accept(state: &mut State, effects: &mut Vec<Effect>) {
     match state.overlay.take() {
         Some(Overlay::Palette { query, selected }) => {
-            if let Some(entry) = palette::find(&state.keymap, &query).get(selected) {
+            let asked = palette::with_argument(&query).and_then(|(action, argument)| {
+                let what = match action {
+                    Action::SaveView => Ask::SaveView,
+                    Action::Explanations => Ask::Explanations,
+                    Action::Record if state.recording.is_none() => Ask::Record,
+                    _ => return None,
+                };
+                Some((what, argument))
+            });
+            if let Some((what, argument)) = asked {
+                answered(state, what, argument, effects);
+            } else if let Some(entry) = palette::find(&state.keymap, &query).get(selected) {
                 act(state, entry.action, effects);
             }
         }
@@ -375,7 +445,9 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
         Some(Overlay::Find(sought)) => find(state, &sought),
         Some(Overlay::Edit { spec }) => study::edited(state, spec),
         Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),
+        Some(Overlay::Ask { what, text }) => answered(state, what, &text, effects),
         Some(Overlay::Form(form)) => jobs::start(state, form, effects),
+        Some(Overlay::Generation(form)) => generation::set(state, form, effects),
         Some(Overlay::WriteTo { id, folder }) => jobs::write(state, id, &folder, effects),
         other => state.overlay = other,
     }
@@ -384,7 +456,7 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
 /// Go to the latent chosen among those found, whether it fires here or not.
 fn find(state: &mut State, sought: &Find) {
     let d_sae = state.info.as_ref().map_or(0, |i| i.d_sae);
-    match sought.found(d_sae, &state.table.rows, &state.names).get(sought.selected) {
+    match sought.found(d_sae, &state.table.rows, &state.names, &state.explained).get(sought.selected) {
         Some(found) => {
             state.latent = Some(found.latent);
             state.choice = Choice::Found;

@@ -8,8 +8,8 @@ use crate::{
     engine::{JobId, JobState, Report, SessionInfo, Unfinished},
     tui::{
         keys::action::{Action, Context},
-        state::{AtlasView, Choice, Job, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
-        update::effect::Effect,
+        state::{AtlasView, Choice, Generation, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
+        update::{effect::Effect, generation, pair},
     },
 };
 
@@ -24,8 +24,14 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
         }
         Report::Ready(info) => {
             state.names.clear();
+            state.explained = Arc::default();
             effects.push(Effect::RecallNames(info.sae_digest.clone()));
             ready(state, info);
+        }
+        Report::Joined(info) => {
+            state.names.clear();
+            effects.push(Effect::RecallNames(info.sae_digest.clone()));
+            joined(state, info);
         }
         Report::LoadFailed(message) => {
             // The screen itself says it.
@@ -51,6 +57,9 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
         Report::Indexed => state.indexing = false,
         Report::Page { generation, page } => {
             if state.study.asked.is_some_and(|(asked, _)| asked == generation) {
+                if state.study.pinning.take_if(|latent| *latent == page.latent).is_some() {
+                    state.study.pinned = Some(page.clone());
+                }
                 state.study.page = Some(page);
             }
         }
@@ -68,6 +77,11 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
             }
         }
         Report::Atlas { generation, atlas } => super::atlas::arrived(state, generation, atlas),
+        Report::Beside { generation, comparison } => pair::arrived(state, generation, comparison),
+        Report::Generating { generation, by } => generation::begun(state, generation, by),
+        Report::Generated { generation, of, written, seconds } => {
+            generation::grown(state, generation, of, written, seconds);
+        }
         Report::RequestFailed { generation, message } => failed(state, generation, message),
         Report::Job { id, state: job } => job_changed(state, id, job),
         Report::JobTable { id, table, details } => {
@@ -98,6 +112,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
             state.log.push(state.now, Level::Error, text);
             state.follow.waiting = false;
             state.follow.latent_waiting = false;
+            state.generation.going = false;
             for job in state.jobs.iter_mut().filter(|j| !j.is_over()) {
                 job.state =
                     JobState::Failed("the engine stopped; what was saved of it goes on at the next start".into());
@@ -110,8 +125,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
 
 fn ready(state: &mut State, info: Arc<SessionInfo>) {
     state.phase = Phase::Ready;
-    state.ratio = info.ratio;
-    state.criterion = info.criterion;
+    state.knobs = Knobs::new(info.setting, info.criterion, info.d_in);
     state.memory = info.memory.clone();
     for warning in &info.warnings {
         state.log.push(state.now, Level::Warning, warning.clone());
@@ -121,8 +135,27 @@ fn ready(state: &mut State, info: Arc<SessionInfo>) {
     // Pages and predictions of an earlier session are of another one.
     state.atlas = AtlasView::default();
     state.study = Study { beside: state.study.beside, ..Study::default() };
-    // A prompt given on the command line.
+    state.pair = None;
+    state.generation =
+        Generation { choice: state.generation.choice, most: state.generation.most, ..Generation::default() };
+    // A prompt given on the command line, or a view.
     super::typing::submit(state);
+    if let Some(view) = state.opening.take() {
+        super::resume::begin(state, view);
+    }
+}
+
+/// The session has a new `trained` variant: what is on screen stays until its new answer comes, ratio and prompt too.
+fn joined(state: &mut State, info: Arc<SessionInfo>) {
+    state.memory = info.memory.clone();
+    state.info = Some(info);
+    state.indexing = true;
+    state.study = Study { beside: state.study.beside, ..Study::default() };
+    // Everything is asked anew.
+    (state.follow.asked, state.follow.waiting) = (None, false);
+    (state.follow.latent, state.follow.latent_waiting) = (None, false);
+    let text = "the SAE that was trained is the variant `trained` of this session from now on";
+    state.log.push(state.now, Level::Info, text);
 }
 
 fn failed(state: &mut State, generation: u64, message: String) {
@@ -139,6 +172,12 @@ fn failed(state: &mut State, generation: u64, message: String) {
         }
     } else if state.study.predicting.as_ref().is_some_and(|(asked, _)| *asked == generation) {
         state.study.waiting = false;
+    } else if let Some(pair) = &mut state.pair
+        && pair.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
+    {
+        pair.waiting = false;
+    } else if generation::is_asked(state, generation) {
+        state.generation.going = false;
     } else if let Some(Overlay::Find(find)) = &mut state.overlay
         && find.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
     {
@@ -169,8 +208,12 @@ fn compared(state: &mut State, generation: u64, comparison: Arc<Comparison>, com
             state.choice = Choice::Strongest;
         }
     }
+    if let Some(pair) = &mut state.pair {
+        pair.align(&shown.comparison.tokens);
+    }
     state.shown = Some(shown);
     state.fill(same_prompt);
+    super::resume::compared(state);
 }
 
 /// Jobs that can go on: rows of their own, above what is started from now on.

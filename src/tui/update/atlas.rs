@@ -7,7 +7,7 @@ use prunelens_metrics::atlas::{Atlas, Fate};
 use super::{effect::Effect, jobs, study};
 use crate::tui::state::{
     Choice, Find, Level, Screen, State,
-    atlas::{AtlasView, BINS, Look, Only, Region, bin},
+    atlas::{AtlasView, BINS, Look, Only, Region, axis::is_death, bin},
 };
 
 /// Bins that the cross moves by, across and up.
@@ -97,7 +97,9 @@ pub fn next_list(state: &mut State) {
         view.list = (view.list + 1) % LISTS.len();
         let (title, column, ascending, fate) = LISTS[view.list];
         let at = view.atlas.as_ref().and_then(|atlas| atlas.columns.iter().position(|(name, _)| name == column));
-        (view.rank, view.ascending, view.fate) = (at.unwrap_or(view.rank), ascending, fate);
+        // Of bits and ranks, the largest kill first.
+        let turned = is_death(column) && view.atlas.as_ref().is_some_and(|atlas| atlas.about.descends());
+        (view.rank, view.ascending, view.fate) = (at.unwrap_or(view.rank), ascending != turned, fate);
         (view.in_list, name) = (true, title);
     });
     if !name.is_empty() {
@@ -132,8 +134,8 @@ pub fn named(state: &mut State) {
 /// What was looked for: one latent by its number, or all that have to do with a word.
 pub fn found(state: &mut State, sought: &Find) {
     let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
-    let mut latents: Vec<u32> =
-        sought.found(d_sae, &state.table.rows, &state.names).iter().map(|found| found.latent).collect();
+    let found = sought.found(d_sae, &state.table.rows, &state.names, &state.explained);
+    let mut latents: Vec<u32> = found.iter().map(|found| found.latent).collect();
     if let (Some(_), Some(latent)) = (sought.number(), latents.first()) {
         return choose(state, *latent);
     }

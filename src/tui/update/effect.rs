@@ -1,5 +1,7 @@
 //! What `update` asks the outside to do.
 
+use std::path::PathBuf;
+
 use crate::{
     engine::{Command, Request},
     export::Document,
@@ -32,6 +34,12 @@ pub enum Effect {
     Export(Export),
     /// Names of latents of the SAE with this digest are wanted.
     RecallNames(String),
+    /// Explanations of latents are to be read from a file of Neuronpedia's.
+    Explain(PathBuf),
+    /// Write the view, under a name or to a path.
+    SaveView(String),
+    /// Record from now on, under a name or to a path; or stop, and write what was recorded.
+    Record(Option<String>),
     /// Keep the names of latents.
     KeepNames,
     /// Keep the prompts.

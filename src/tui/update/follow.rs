@@ -1,9 +1,11 @@
 //! Asking the engine for what the screen lacks: never a backlog, always ending with the value at rest.
 
+use std::time::Duration;
+
 use crate::{
     engine::Request,
     tui::{
-        state::{LatentKey, Overlay, Screen, State},
+        state::{LatentKey, Overlay, PageKey, Screen, State},
         update::{atlas, effect::Effect},
     },
 };
@@ -13,6 +15,7 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
         return;
     }
     ask_comparison(state, effects);
+    ask_beside(state, effects);
     ask_latent(state, effects);
     ask_page(state, effects);
     ask_predictions(state, effects);
@@ -21,15 +24,33 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
     ask_estimate(state, effects);
 }
 
-/// The corpus page of the latent on its screen.
+/// How long the slider rests before the corpus is read again at its ratio.
+const REST: Duration = Duration::from_secs(1);
+
+/// The corpus page of the latent on its screen: at once where the latent is another, at another ratio once the slider rests.
 fn ask_page(state: &mut State, effects: &mut Vec<Effect>) {
-    let Some(latent) = state.latent.filter(|_| state.screen == Screen::Latent) else { return };
-    if state.study.asked.is_some_and(|(_, asked)| asked == latent) {
+    // One that is to stand beside the others comes first.
+    let wanted = state.study.pinning.or(state.latent);
+    let Some(latent) = wanted.filter(|_| state.screen == Screen::Latent) else {
+        state.study.resting = None;
         return;
+    };
+    let key = PageKey { latent, setting: state.setting() };
+    let study = &mut state.study;
+    match study.asked {
+        Some((_, asked)) if asked == key => return study.resting = None,
+        Some((_, asked)) if asked.latent == latent => match study.resting {
+            Some((resting, at)) if resting == key && at <= state.now => {}
+            Some((resting, _)) if resting == key => return,
+            _ => return study.resting = Some((key, state.now + REST)),
+        },
+        _ => {}
     }
+    study.resting = None;
     let generation = state.follow.advance();
-    effects.push(Effect::Request(Request::Study { generation, latent }));
-    state.study.asked = Some((generation, latent));
+    let PageKey { latent, setting } = key;
+    effects.push(Effect::Request(Request::Study { generation, latent, setting }));
+    state.study.asked = Some((generation, key));
 }
 
 /// What is said after the selected token, once the comparison that it is of is whole.
@@ -68,7 +89,7 @@ fn ask_estimate(state: &mut State, effects: &mut Vec<Effect>) {
     (form.asked, form.waiting) = (Some((generation, job)), true);
 }
 
-/// A new prompt goes out at once and makes the running comparison stale; a new ratio waits until the previous answer
+/// A new prompt goes out at once and makes the running comparison stale; a new setting waits until the previous answer
 /// has begun to arrive, so that every frame is followed by the newest value.
 fn ask_comparison(state: &mut State, effects: &mut Vec<Effect>) {
     let target = state.target();
@@ -85,35 +106,50 @@ fn ask_comparison(state: &mut State, effects: &mut Vec<Effect>) {
         return;
     }
     let generation = follow.advance();
-    let (ratio, criterion) = (target.ratio, target.criterion);
+    let setting = target.setting;
     effects.push(Effect::Request(if same_prompt {
-        Request::SetRatio { generation, ratio, criterion }
+        Request::Turn { generation, setting }
     } else {
         // The engine reads another prompt now: what was asked about the old one will not be answered.
         follow.latent = None;
         follow.latent_waiting = false;
-        Request::Compare { generation, text: target.prompt.to_string(), ratio, criterion }
+        Request::Compare { generation, text: target.prompt.to_string(), setting }
     }));
     follow.waiting = true;
     follow.failed = false;
     follow.asked = Some((generation, target));
 }
 
+/// The second prompt follows the ratio as the first does.
+fn ask_beside(state: &mut State, effects: &mut Vec<Effect>) {
+    let target = state.target();
+    let Some(pair) = &mut state.pair else { return };
+    let target = pair.target(&target);
+    let before = pair.asked.as_ref().map(|(_, asked)| asked);
+    if before == Some(&target) || (pair.waiting && before.is_some_and(|before| before.prompt == target.prompt)) {
+        return;
+    }
+    let generation = state.follow.advance();
+    let (text, setting) = (target.prompt.to_string(), target.setting);
+    effects.push(Effect::Request(Request::Beside { generation, text, setting }));
+    (pair.asked, pair.waiting) = (Some((generation, target)), true);
+}
+
 fn ask_latent(state: &mut State, effects: &mut Vec<Effect>) {
     let (Some(latent), Some(shown)) = (state.latent, &state.shown) else { return };
     let target = state.target();
-    // The engine answers for the prompt and criterion it holds.
-    let held = shown.of.prompt == target.prompt && shown.of.criterion == target.criterion;
+    // The engine answers for the prompt and knob it holds.
+    let held = shown.of.prompt == target.prompt && shown.of.setting.knob == target.setting.knob;
     if !held || state.follow.latent_waiting {
         return;
     }
-    let key = LatentKey { prompt: target.prompt, criterion: state.criterion, latent, token: state.token };
+    let key = LatentKey { prompt: target.prompt, knob: target.setting.knob, latent, token: state.token };
     if state.follow.latent.as_ref().is_some_and(|(_, k)| *k == key) {
         return;
     }
     let generation = state.follow.advance();
-    let (token, criterion) = (state.token, state.criterion);
-    effects.push(Effect::Request(Request::ShowLatent { generation, latent, token, criterion }));
+    let (token, knob) = (state.token, target.setting.knob);
+    effects.push(Effect::Request(Request::ShowLatent { generation, latent, token, knob }));
     state.follow.latent = Some((generation, key));
     state.follow.latent_waiting = true;
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use prunelens_metrics::{Metric, train::TrainJob};
+
 use crate::{
     engine::{Command, JobId, JobState},
     tui::{
@@ -16,6 +18,11 @@ pub fn open_form(state: &mut State) {
     open_form_of(state, last.as_deref().unwrap_or_default());
 }
 
+/// The form of a training.
+pub fn open_training(state: &mut State) {
+    open_form_of(state, TrainJob::NAME);
+}
+
 /// The form of a family; of the first, if there is none of that name.
 pub fn open_form_of(state: &mut State, family: &str) {
     if !super::ready(state) {
@@ -24,7 +31,7 @@ pub fn open_form_of(state: &mut State, family: &str) {
     state.open(Screen::Metrics);
     let Some(info) = &state.info else { return };
     let family = info.families.iter().position(|f| f.name == family).unwrap_or(0);
-    state.overlay = Form::new(family, info, state.ratio, state.criterion).map(Overlay::Form);
+    state.overlay = Form::new(family, info, &state.knobs).map(Overlay::Form);
 }
 
 /// Another value of the field, or another family.
@@ -39,7 +46,7 @@ pub fn turn_value(state: &mut State, forward: bool) {
     }
     let n = info.families.len().max(1);
     let next = (form.family + if forward { 1 } else { n - 1 }) % n;
-    if let Some(new) = Form::new(next, &info, state.ratio, state.criterion) {
+    if let Some(new) = Form::new(next, &info, &state.knobs) {
         *form = new;
     }
 }

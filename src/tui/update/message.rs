@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use crossterm::event::KeyEvent;
 
-use crate::{engine::Report, tui::state::Pointed};
+use crate::{
+    engine::Report,
+    tui::state::{Explained, Pointed},
+};
 
 #[derive(Clone, Debug)]
 pub enum Message {
@@ -29,7 +32,12 @@ pub enum Message {
     Named {
         digest: String,
         names: BTreeMap<u32, String>,
+        explained: Explained,
     },
+    /// Explanations were read from a file, or could not be.
+    Explained(Result<Explained, String>),
+    /// Recording has begun to this file, or has ended.
+    Recording(Option<String>),
     /// Something that should have been remembered was not.
     Forgotten(String),
     Exported(Result<Vec<PathBuf>, String>),

@@ -3,11 +3,15 @@
 mod act;
 mod arrive;
 mod atlas;
+mod count;
 pub mod effect;
 mod exports;
 mod follow;
+mod generation;
 mod jobs;
 pub mod message;
+mod pair;
+mod resume;
 mod study;
 mod typing;
 
@@ -18,6 +22,7 @@ use crossterm::event::{KeyEvent, KeyEventKind, KeyModifiers};
 
 use crate::{
     engine::Command,
+    safe,
     tui::{
         keys::{action::Action, keymap::Key},
         state::{Level, Phase, State},
@@ -29,11 +34,16 @@ pub fn update(state: &mut State, message: Message) -> Vec<Effect> {
     let mut effects = Vec::new();
     match message {
         Message::TimePassed(now) => {
-            let frame = state.spin();
+            let (frame, before) = (state.spin(), state.now);
             state.now = now;
             state.redraw |= state.animating() && state.spin() != frame;
+            state.redraw |= state.follow.ages().any(|at| before < at && at <= now);
             if state.follow.deadline.is_some_and(|d| d <= now) {
                 typing::submit(state);
+            }
+            if state.count_due().is_some_and(|due| due <= now) {
+                state.redraw = true;
+                count::alone(state, &mut effects);
             }
         }
         message => {
@@ -41,7 +51,10 @@ pub fn update(state: &mut State, message: Message) -> Vec<Effect> {
             happen(state, message, &mut effects);
         }
     }
+    state.walk_on();
     follow::ask(state, &mut effects);
+    let (target, detailed) = (state.target(), state.detailed());
+    state.follow.note(target, detailed, state.now);
     effects
 }
 
@@ -67,11 +80,18 @@ fn happen(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
                 format!("sent {bytes} bytes to the terminal's clipboard; e writes files"),
             );
         }
-        Message::Named { digest, names } => {
+        Message::Named { digest, names, explained } => {
             if state.info.as_ref().is_some_and(|info| info.sae_digest == digest) {
-                state.names = names;
+                (state.names, state.explained) = (names, explained.into());
             }
         }
+        Message::Explained(Ok(explained)) => {
+            let (n, from) = (explained.texts.len(), safe::line(&explained.from));
+            state.log.push(state.now, Level::Info, format!("{n} latents are explained by {from}; own names go first"));
+            state.explained = explained.into();
+        }
+        Message::Explained(Err(error)) => state.log.push(state.now, Level::Error, error),
+        Message::Recording(file) => state.recording = file,
         Message::Forgotten(why) => state.log.push(state.now, Level::Warning, why),
         Message::Exported(Ok(paths)) => {
             let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
@@ -90,7 +110,24 @@ fn key_pressed(state: &mut State, event: KeyEvent, effects: &mut Vec<Effect>) {
     if typing::takes_example(state, &event) {
         return;
     }
-    let action = state.keymap.clone().action(state.contexts(), Key::from(event));
+    if count::digit(state, &event) {
+        return;
+    }
+    let action_of = |state: &State| state.keymap.action(state.contexts(), Key::from(event));
+    if let Some(count) = state.count {
+        match action_of(state) {
+            Some(action) if count::repeats(action) => {
+                state.count = None;
+                return count::repeat(state, action, count, effects);
+            }
+            Some(Action::Back) => {
+                state.count = None;
+                return;
+            }
+            _ => count::alone(state, effects),
+        }
+    }
+    let action = action_of(state);
     match action {
         Some(action) => act::act(state, action, effects),
         None if state.typing() => typing::typed(state, event),

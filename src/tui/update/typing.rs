@@ -18,10 +18,17 @@ pub const PAUSE: Duration = Duration::from_millis(120);
 /// With an empty prompt, digits take its examples.
 pub fn takes_example(state: &mut State, event: &KeyEvent) -> bool {
     let plain = event.modifiers.is_empty() && state.overlay.is_none() && state.screen == Screen::Explore;
-    let KeyCode::Char(digit @ '1'..='3') = event.code else { return false };
+    let KeyCode::Char(digit @ '0'..='3') = event.code else { return false };
     let Some(info) = state.info.clone().filter(|_| plain && state.prompt.is_blank() && super::ready(state)) else {
         return false;
     };
+    if digit == '0' {
+        let offered = state.offered.is_some();
+        if offered {
+            super::resume::take_up(state);
+        }
+        return offered;
+    }
     let Some(example) = info.examples.get(digit as usize - '1' as usize) else { return false };
     state.prompt.set(&safe::input(example));
     state.focus = Panel::Latents;
@@ -48,6 +55,12 @@ pub fn typed(state: &mut State, event: KeyEvent) {
         Some(Overlay::Edit { spec }) => edit(spec, event.code, letter),
         Some(Overlay::Name { name, .. }) => edit(name, event.code, letter),
         Some(Overlay::WriteTo { folder, .. }) => edit_path(folder, event.code, letter),
+        Some(Overlay::Ask { text, .. }) => edit_path(text, event.code, letter),
+        Some(Overlay::Generation(form)) => {
+            if let Some(text) = form.fields.get_mut(form.selected) {
+                edit(text, event.code, letter);
+            }
+        }
         Some(Overlay::Form(form)) => {
             if let Some(text) = form.selected.checked_sub(1).and_then(|at| form.fields.get_mut(at)) {
                 edit_path(text, event.code, letter);
@@ -62,10 +75,13 @@ pub fn typed(state: &mut State, event: KeyEvent) {
     }
 }
 
+/// Longest query, name or command, in bytes.
+const LINE: usize = 240;
+
 fn edit(query: &mut String, code: KeyCode, letter: Option<char>) {
     match (code, letter) {
         (KeyCode::Backspace, _) => drop(query.pop()),
-        (_, Some(c)) if query.len() < 60 => query.push(c),
+        (_, Some(c)) if query.len() < LINE => query.push(c),
         _ => {}
     }
 }
@@ -90,11 +106,12 @@ pub fn pasted(state: &mut State, text: &str) {
     let text = safe::input(text);
     let takes = state.takes_text();
     match &mut state.overlay {
-        Some(Overlay::Palette { query, .. }) => query.extend(text.chars().filter(|c| !c.is_control()).take(60)),
-        Some(Overlay::Find(find)) => find.query.extend(text.chars().filter(|c| !c.is_control()).take(60)),
-        Some(Overlay::Name { name, .. }) => name.extend(text.chars().filter(|c| !c.is_control()).take(60)),
-        Some(Overlay::Edit { spec }) => spec.extend(text.chars().filter(|c| !c.is_control()).take(60)),
+        Some(Overlay::Palette { query, .. }) => query.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
+        Some(Overlay::Find(find)) => find.query.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
+        Some(Overlay::Name { name, .. }) => name.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
+        Some(Overlay::Edit { spec }) => spec.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
         Some(Overlay::WriteTo { folder, .. }) => paste_path(folder, &text),
+        Some(Overlay::Ask { text: name, .. }) => paste_path(name, &text),
         Some(Overlay::Form(form)) => {
             if let Some(field) = form.selected.checked_sub(1).and_then(|at| form.fields.get_mut(at)) {
                 paste_path(field, &text);

@@ -1,6 +1,9 @@
 //! The selected latent: its path, what it promotes, where it fires.
 
-use prunelens_core::compare::{LatentDetail, Variant};
+use prunelens_core::{
+    compare::{LatentDetail, Variant},
+    sae::{Knob, Scale},
+};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -25,6 +28,9 @@ use crate::{
 /// Cells left of the chart, for its scale; the slider under it leaves as many.
 pub const GUTTER: u16 = 6;
 
+/// Lines of the chart, at most.
+const CHART: u16 = 10;
+
 /// Lines of words under the chart, examples left out.
 const WORDS: u16 = 4;
 
@@ -32,7 +38,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     if area.height < 3 {
         return lines(area, buffer, state, theme);
     }
-    let title = state.latent.map_or("latent".to_owned(), |l| name(state, l));
+    let title = titled(state);
     let panel = widgets::Panel::new(title, state.focus == Panel::Detail);
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
         let inside = panel.render(area, buffer, theme);
@@ -46,10 +52,18 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let look = Look::new(state, shown, detail, theme);
     let inside = panel.note(look.fate()).render(area, buffer, theme);
     let inside = Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
-    let words = look.words(usize::from(inside.width));
-    let chart = inside.height.saturating_sub(1 + (words.len() as u16).max(WORDS)).clamp(inside.height.min(4), 10);
+    let width = usize::from(inside.width);
+    let (mut words, texts) = (look.words(width), look.whole_texts(width));
+    // Texts stand in full where there is room for them beside a chart of its usual height.
+    let room = usize::from(inside.height.saturating_sub(CHART + 1));
+    if words.len() + texts.len() < room {
+        words.extend(texts);
+    } else {
+        words.extend(look.texts(width));
+    }
+    let chart = inside.height.saturating_sub(1 + (words.len() as u16).max(WORDS)).clamp(inside.height.min(4), CHART);
     look.chart(Rect { height: chart, ..inside }, buffer, state);
-    look.scale(line_at(inside, chart), buffer, state);
+    look.axis(line_at(inside, chart), buffer, state);
     let rest = Rect { y: inside.y + chart + 1, height: inside.height.saturating_sub(chart + 1), ..inside };
     let first = state.detail_scroll.min(words.len().saturating_sub(usize::from(rest.height)));
     for (at, line) in words.into_iter().skip(first).take(usize::from(rest.height)).enumerate() {
@@ -57,10 +71,17 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     }
 }
 
-/// A latent's number, and its name if it has one.
+/// The latent that the panel is of: the selected one, or for a moment still the one before.
+pub fn titled(state: &State) -> String {
+    let before = state.detail.as_ref().map(|detail| detail.latent).filter(|_| state.detail_fresh());
+    before.or(state.latent).map_or("latent".to_owned(), |latent| name(state, latent))
+}
+
+/// A latent's number, and what it is called, by whom if by others.
 pub fn name(state: &State, latent: u32) -> String {
-    match state.names.get(&latent) {
-        Some(name) => format!("#{latent} {}", safe::line(name)),
+    match state.called(latent) {
+        Some((name, None)) => format!("#{latent} {}", safe::line(name)),
+        Some((text, Some(from))) => format!("#{latent} {} ({})", safe::line(text), safe::line(from)),
         None => format!("#{latent}"),
     }
 }
@@ -78,21 +99,35 @@ pub struct Look<'a> {
     shown: &'a Shown,
     detail: &'a LatentDetail,
     theme: &'a Theme,
-    /// What is drawn is of the latent, token and criterion selected now.
+    /// What is drawn is of the latent, token and knob selected now.
     fresh: bool,
+    /// Of the knob that the curve is of.
+    scale: Scale,
 }
 
 impl<'a> Look<'a> {
     pub fn new(state: &State, shown: &'a Shown, detail: &'a LatentDetail, theme: &'a Theme) -> Self {
-        let fresh = state.latent == Some(detail.latent)
-            && state.token == detail.token
-            && state.criterion == detail.criterion
-            && !state.follow.latent_waiting;
-        Self { shown, detail, theme, fresh }
+        let scale = detail.knob.scale(state.knobs.scale().d_in);
+        Self { shown, detail, theme, fresh: state.detail_fresh(), scale }
     }
 
     fn style(&self, role: impl Into<Role>) -> Style {
         self.theme.style(if self.fresh { role.into() } else { Role::Old })
+    }
+
+    /// A setting of the knob that the curve is of, in words.
+    fn value(&self, at: f64) -> String {
+        self.detail.knob.at(at).value()
+    }
+
+    /// The curve by places of the slider: a knob with few settings goes in steps.
+    fn curve(&self) -> Vec<(f64, f32)> {
+        let points = self.detail.curve.iter().map(|(at, value)| (self.scale.position(*at), *value));
+        if self.detail.knob != Knob::Bits {
+            return points.collect();
+        }
+        let width = 1.0 / self.detail.curve.len().max(1) as f64;
+        points.flat_map(|(place, value)| [(place, value), (place + width, value)]).collect()
     }
 
     /// A variant's activation at this token, where it fires.
@@ -110,17 +145,21 @@ impl<'a> Look<'a> {
         let at = self.shown.comparison.tokens.get(self.detail.token);
         let piece =
             at.map(|t| safe::cut(&safe::piece(&t.piece, self.theme.ascii), 12, self.theme.ascii)).unwrap_or_default();
-        let begins = self.detail.curve.iter().find(|(_, v)| *v > 0.0).map(|(ratio, _)| *ratio);
+        let begins = self.detail.curve.iter().position(|(_, v)| *v > 0.0);
+        let begins = begins.map(|step| (step, self.value(self.detail.curve[step].0)));
         let muted = self.style(Role::Muted);
         match (self.detail.dies_at, begins) {
-            (Some(ratio), _) => Line::from(vec![
+            (Some(at), _) => Line::from(vec![
                 Span::styled(format!("at {piece} "), muted),
-                Span::styled(format!("{} dies at {ratio:.2}", self.theme.symbol("✗", "x")), self.style(Role::Loss)),
+                Span::styled(
+                    format!("{} dies at {}", self.theme.symbol("✗", "x"), self.value(at)),
+                    self.style(Role::Loss),
+                ),
             ]),
-            (None, Some(0.0)) => Line::styled(format!("at {piece} never dies"), muted),
-            (None, Some(ratio)) => Line::from(vec![
+            (None, Some((0, _))) => Line::styled(format!("at {piece} never dies"), muted),
+            (None, Some((_, from))) => Line::from(vec![
                 Span::styled(format!("at {piece} "), muted),
-                Span::styled(format!("{} fires from {ratio:.2}", self.theme.symbol("▲", "^")), self.style(Role::Gain)),
+                Span::styled(format!("{} fires from {from}", self.theme.symbol("▲", "^")), self.style(Role::Gain)),
             ]),
             (None, None) => Line::styled(format!("silent at {piece}"), muted),
         }
@@ -151,13 +190,13 @@ impl<'a> Look<'a> {
                 chart.level(level, self.style(variant));
             }
         }
-        chart.upright(state.ratio, self.theme.style(Role::Muted));
+        chart.upright(state.knobs.position(), self.theme.style(Role::Muted));
         if top > 0.0 {
-            chart.curve(&self.detail.curve, self.style(Variant::Pruned).add_modifier(Modifier::BOLD));
+            chart.curve(&self.curve(), self.style(Variant::Pruned).add_modifier(Modifier::BOLD));
         }
         chart.render(buffer, self.theme.ascii);
-        if let Some(ratio) = self.detail.dies_at {
-            let at = column_of(ratio, plot.width);
+        if let Some(dies) = self.detail.dies_at {
+            let at = column_of(self.scale.position(dies), plot.width);
             let foot = skip(line_at(plot, plot.height.saturating_sub(1)), at);
             put(
                 buffer,
@@ -167,16 +206,18 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// The ratios under the chart, the live one where it stands.
-    pub fn scale(&self, area: Rect, buffer: &mut Buffer, state: &State) {
+    /// The knob's values under the chart, the live one where it stands.
+    pub fn axis(&self, area: Rect, buffer: &mut Buffer, state: &State) {
         let plot = skip(area, GUTTER);
         let muted = self.theme.style(Role::Muted);
-        let live = column_of(state.ratio, plot.width);
-        let text = format!("{:.2}", state.ratio);
-        let start = live.saturating_sub(1).min(plot.width.saturating_sub(4));
-        for (ratio, name) in [(0.0, "0"), (0.25, ".25"), (0.5, ".5"), (0.75, ".75"), (1.0, "1")] {
-            let at = column_of(ratio, plot.width).saturating_sub(if name.len() > 1 { 1 } else { 0 });
-            let free = at + (name.len() as u16) < start || at > start + 4;
+        let live = column_of(state.knobs.position(), plot.width);
+        let setting = state.setting();
+        let text = if setting.knob.is_whole() { setting.at.to_string() } else { format!("{:.2}", setting.at) };
+        let wide = text.len() as u16;
+        let start = live.saturating_sub(1).min(plot.width.saturating_sub(wide));
+        for (place, name) in state.knobs.scale().marks() {
+            let at = column_of(place, plot.width).saturating_sub(if name.len() > 1 { 1 } else { 0 });
+            let free = at + (name.len() as u16) < start || at > start + wide;
             if free {
                 put(buffer, skip(plot, at), Line::styled(name, muted));
             }
@@ -213,12 +254,26 @@ impl<'a> Look<'a> {
             }
             None => Line::styled("not matched in trained", muted),
         });
-        let most = d.examples.iter().map(|e| e.activation).fold(0.0, f32::max);
         if !d.examples.is_empty() {
             lines.push(Line::default());
         }
-        lines.extend(d.examples.iter().map(|e| texts::line(e, most, width, self.fresh, self.theme)));
         lines
+    }
+
+    fn most(&self) -> f32 {
+        self.detail.examples.iter().map(|e| e.activation).fold(0.0, f32::max)
+    }
+
+    /// A line each.
+    fn texts(&self, width: usize) -> Vec<Line<'static>> {
+        let line = |example| texts::line(example, self.most(), width, self.fresh, self.theme);
+        self.detail.examples.iter().map(line).collect()
+    }
+
+    /// As many lines as they have.
+    fn whole_texts(&self, width: usize) -> Vec<Line<'static>> {
+        let lines = |example| texts::whole(example, self.most(), width, self.fresh, self.theme);
+        self.detail.examples.iter().flat_map(lines).collect()
     }
 
     /// As many pieces as fit.

@@ -51,9 +51,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let mut title = vec![Span::raw(if state.shows_earlier_text() { "the earlier text" } else { "this prompt" })];
     if let Some(shown) = &state.shown
         && let Some(of) = shown.reconstruction[Variant::Pruned as usize].as_ref().map(|d| &d.of)
-        && *of != state.target()
+        && !state.fresh(|target| of == target)
     {
-        title.push(Span::styled(format!(" at {:.2} {}", of.ratio, of.criterion), theme.style(Role::Old)));
+        title.push(Span::styled(format!(" at {}", of.setting), theme.style(Role::Old)));
     }
     let note = if state.comparing() { spinner(state.spin(), theme.ascii) } else { "" };
     let inside = widgets::Panel::new(title, state.focus == Panel::Figures).note(note).render(area, buffer, theme);
@@ -95,7 +95,6 @@ fn cells(variant: Variant, full: bool) -> usize {
 }
 
 fn row(figure: &Figure, shown: &Shown, columns: &[Variant], full: bool, state: &State, theme: &Theme) -> Line<'static> {
-    let target = state.target();
     let original = (figure.read)(shown, Variant::Original).map(|(v, _)| v);
     let mut spans = vec![Span::styled(format!(" {:<w$}", figure.name, w = NAME - 1), theme.style(Role::Muted))];
     for &variant in columns {
@@ -104,7 +103,7 @@ fn row(figure: &Figure, shown: &Shown, columns: &[Variant], full: bool, state: &
             spans.push(Span::styled(format!("{:>VALUE$}{:w$}", "-", "", w = width - VALUE), theme.style(Role::Muted)));
             continue;
         };
-        let fresh = of.prompt == target.prompt && (variant != Variant::Pruned || *of == target);
+        let fresh = state.fresh(|now| of.prompt == now.prompt && (variant != Variant::Pruned || of == now));
         let pick = |role| theme.style(if fresh { role } else { Role::Old });
         spans.push(Span::styled(format!("{:>VALUE$}", (figure.format)(value)), pick(Role::Text)));
         let difference = original.filter(|_| variant != Variant::Original).map(|o| value - o);

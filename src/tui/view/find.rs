@@ -20,7 +20,7 @@ const LISTED: u16 = 14;
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, find: &Find, theme: &Theme) -> Position {
     let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
-    let found = find.found(d_sae, &state.table.rows, &state.names);
+    let found = find.found(d_sae, &state.table.rows, &state.names, &state.explained);
     let at = popup(area, 76, LISTED + 4, buffer);
     let note = if find.waiting { widgets::spinner(state.spin(), theme.ascii) } else { "" };
     let inside = skip(widgets::Panel::new("find a latent", true).note(note).render(at, buffer, theme), 1);

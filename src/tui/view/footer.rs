@@ -9,39 +9,41 @@ use ratatui::{
 use crate::{
     safe,
     tui::{
-        state::{Screen, State},
+        state::{Panel, Screen, State},
         theme::{Role, Theme},
         widgets::{put, put_right},
     },
 };
 
-/// Words that go first, wherever their rows are in the table.
-const FIRST: [&str; 3] = ["help", "compare", "panel"];
-/// Of the keys that turn to another view of a run.
-const VIEW: &str = "view";
-/// Of the keys that move from panel to panel.
-const PANEL: &str = "panel";
-/// Words at the right end.
-const LAST: &str = "quit";
+/// Words at the right end, wherever their rows are in the table.
+const LAST: [&str; 2] = ["help", "quit"];
+
+/// Words that go first: those of the panel that has the focus.
+fn first(state: &State) -> &'static [&'static str] {
+    if state.overlay.is_some() || state.screen != Screen::Explore {
+        return &[];
+    }
+    match state.focus {
+        Panel::Prompt => &["compare", "panel"],
+        Panel::Tokens => &["token", "panel"],
+        Panel::Latents => &["latent", "latent in full", "panel"],
+        Panel::Detail => &["scroll", "latent in full", "panel"],
+        Panel::Ratio => &["slide", "ratio", "criterion", "panel"],
+        Panel::Figures => &["panel", "measure"],
+    }
+}
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    let mut hints = state.keymap.hints(state.contexts());
-    // Keys that turn to another view are of no use where there is one.
-    if state.views().len() < 2 {
-        hints.retain(|(_, words)| *words != VIEW);
-    }
-    // Explore and the atlas alone have panels to go through.
-    if !matches!(state.screen, Screen::Explore | Screen::Atlas) && state.overlay.is_none() {
-        hints.retain(|(_, words)| *words != PANEL);
-    }
-    hints.sort_by_key(|(_, words)| FIRST.iter().position(|f| f == words).unwrap_or(FIRST.len()));
-    let quit = hints.iter().position(|(_, words)| *words == LAST).map(|at| hints.remove(at));
+    let mut hints = state.keymap.hints(state.contexts(), |action| state.offers(action));
+    let first = first(state);
+    hints.sort_by_key(|(_, words)| first.iter().position(|f| f == words).unwrap_or(first.len()));
+    let (last, hints): (Vec<_>, Vec<_>) = hints.into_iter().partition(|(_, words)| LAST.contains(words));
     let entry = |(keys, words): &(String, &'static str)| {
         let keys = if theme.ascii { ascii_arrows(keys) } else { keys.clone() };
         [Span::styled(keys, theme.style(Role::Key)), Span::styled(format!(" {words}"), theme.style(Role::Muted))]
     };
-    let right =
-        quit.as_ref().map(|q| Line::from_iter(entry(q).into_iter().chain([Span::raw(" ")]))).unwrap_or_default();
+    let right: Line = last.iter().flat_map(|hint| [Span::raw("  ")].into_iter().chain(entry(hint))).collect();
+    let right = if last.is_empty() { right } else { right + Span::raw(" ") };
     let room = usize::from(area.width).saturating_sub(right.width() + 1);
     let mut line = vec![Span::raw(" ")];
     let mut used = 1;

@@ -124,6 +124,7 @@ fn empty(name: &str) -> &'static str {
     match name {
         "variants" => "all that are loaded",
         "text" => "built-in held-out text",
+        "corpus" => "built-in calibration text",
         "data" => "needed: a folder",
         "datasets" => "all",
         "layers" => "the session's",

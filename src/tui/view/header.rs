@@ -22,6 +22,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         Screen::Explore => None,
         Screen::Latent => Some("latent"),
         Screen::Predictions => Some("predictions"),
+        Screen::Generation => Some("continued"),
         Screen::Metrics => Some("metrics"),
         Screen::Atlas => Some("atlas"),
         Screen::Session => Some("session"),
@@ -29,6 +30,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     };
     if let Some(place) = place {
         left.push(Span::styled(format!("{} {place} ", theme.symbol("›", ">")), theme.style(Role::Title)));
+    }
+    if state.recording.is_some() {
+        left.push(Span::styled(format!("{} recording ", theme.symbol("●", "*")), theme.style(Role::Error)));
     }
     let mut right = Vec::new();
     if let Some(info) = &state.info {

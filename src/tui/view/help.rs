@@ -42,7 +42,7 @@ fn legend(theme: &Theme) -> Vec<Line<'static>> {
     let variants = [
         (Variant::Original, "the SAE on the original model: what the latent meant"),
         (Variant::Transfer, "the same SAE on the pruned model: does it carry over?"),
-        (Variant::Pruned, "the SAE pruned to the ratio, on the pruned model: is that enough?"),
+        (Variant::Pruned, "the SAE compressed alike, on the pruned model: is that enough?"),
         (Variant::Trained, "an SAE trained anew on the pruned model, its latents matched by cosine"),
     ];
     let mut lines = vec![Line::styled(" How to read the screen", theme.style(Role::Title))];
@@ -74,14 +74,14 @@ fn legend(theme: &Theme) -> Vec<Line<'static>> {
     ]));
     lines.push(Line::from(vec![
         Span::styled("   0.861     ", theme.style(Role::Old)),
-        Span::styled("of an earlier ratio or prompt: the new value is on its way", muted),
+        Span::styled("of an earlier setting or prompt: the new value is on its way", muted),
     ]));
     lines.push(Line::from(vec![
         Span::styled(
             format!("   {}    ", bars::spark(&[1.0, 0.9, 0.7, 0.5, 0.3, 0.1], 1.0, 6, theme.ascii).concat()),
             theme.style(Role::Pruned),
         ),
-        Span::styled("path: activation as the ratio goes from 0 to 1, bright up to the ratio set", muted),
+        Span::styled("path: activation as the knob is turned, bright up to where it stands", muted),
     ]));
     lines.push(Line::from(vec![
         Span::raw(format!("   #881 .93{} ", theme.symbol("↔", "="))),

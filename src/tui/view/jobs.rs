@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use prunelens_metrics::{
     ParamValue,
-    params::{CRITERION, RATIO},
+    params::{CRITERION, KNOB, RATIO},
 };
 use ratatui::{
     style::Style,
@@ -75,6 +75,10 @@ pub fn line(state: &State, theme: &Theme) -> Line<'static> {
 pub fn subject(spec: &JobSpec) -> String {
     let value = |name| spec.params.0.get(name);
     let family = safe::line(&spec.family);
+    let knob = value(KNOB.name).map(|knob| safe::line(&knob.to_string())).filter(|knob| knob != "ratio");
+    if let Some(knob) = knob {
+        return format!("{family} at {knob}");
+    }
     match (value(RATIO.name), value(CRITERION.name)) {
         (Some(ParamValue::Number(ratio)), Some(criterion)) => {
             format!("{family} at {ratio:.2} {}", safe::line(&criterion.to_string()))

@@ -3,6 +3,7 @@
 use prunelens_core::{
     compare::Variant,
     index::{Corpus, LatentPage},
+    sae::{Knob, Setting},
 };
 use ratatui::{
     buffer::Buffer,
@@ -73,8 +74,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
 }
 
 fn path(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    let name = state.latent.map_or_else(String::new, |latent| detail::name(state, latent));
-    let panel = widgets::Panel::new(name, false);
+    let panel = widgets::Panel::new(detail::titled(state), false);
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
         panel.render(area, buffer, theme);
         return;
@@ -84,7 +84,7 @@ fn path(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let inside = Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
     let chart = inside.height.saturating_sub(1);
     look.chart(Rect { height: chart, ..inside }, buffer, state);
-    look.scale(line_at(inside, chart), buffer, state);
+    look.axis(line_at(inside, chart), buffer, state);
 }
 
 /// A row a variant, then what it promotes and what is near it.
@@ -96,7 +96,9 @@ fn corpus(area: Rect, buffer: &mut Buffer, state: &State, page: Option<&LatentPa
         Some(page) => format!("on {} tokens", page.tokens),
         None => "on the corpus".into(),
     };
-    let inside = widgets::Panel::new(title, false).render(area, buffer, theme);
+    let stale = page.filter(|page| page.setting != state.setting());
+    let note = stale.map_or_else(String::new, |_| format!("pruned at {} is read when idle", state.setting().value()));
+    let inside = widgets::Panel::new(title, false).note(note).render(area, buffer, theme);
     let inside = skip(inside, 1);
     let Some(page) = page else { return };
     let muted = theme.style(Role::Muted);
@@ -142,6 +144,14 @@ fn corpus(area: Rect, buffer: &mut Buffer, state: &State, page: Option<&LatentPa
     }
 }
 
+/// In as few cells as there are.
+fn short(setting: Setting) -> String {
+    match setting.knob {
+        Knob::Latents(_) => format!("{:.2}", setting.at),
+        _ => setting.value(),
+    }
+}
+
 fn row(
     state: &State,
     page: &LatentPage,
@@ -151,15 +161,15 @@ fn row(
     theme: &Theme,
 ) -> Line<'static> {
     let name = match variant {
-        Variant::Pruned => format!("pruned {:.2}", page.ratio),
+        Variant::Pruned => format!("pruned {}", short(page.setting)),
         Variant::Trained => format!("trained #{}", corpus.latent),
         _ => variant.name().to_owned(),
     };
     let density = corpus.fires as f64 / page.tokens.max(1) as f64;
     let here = state.shown.as_ref().and_then(|shown| {
         let value = shown.comparison.view(variant)?.latents.get(state.token, corpus.latent);
-        // The corpus has the ratio it was read at, the prompt the live one.
-        let same = variant != Variant::Pruned || shown.of.ratio == page.ratio;
+        // The corpus has the setting it was read at, the prompt the live one.
+        let same = variant != Variant::Pruned || shown.of.setting == page.setting;
         (same && value > 0.0).then(|| format::activation(value))
     });
     let dot = || theme.symbol("·", ".").to_owned();

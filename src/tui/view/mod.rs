@@ -7,6 +7,7 @@ mod figures;
 mod find;
 mod footer;
 mod form;
+mod generation;
 mod header;
 mod help;
 pub mod hit;
@@ -21,11 +22,12 @@ mod palette;
 mod panels;
 mod predictions;
 mod prompt;
-mod ratio;
 mod session;
+mod slider;
 mod status;
 mod texts;
 mod tokens;
+mod tour;
 
 use ratatui::{
     buffer::Buffer,
@@ -57,11 +59,13 @@ pub fn view(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Op
         Screen::Explore => cursor = explore::render(area, buffer, state, theme),
         Screen::Latent => latent::render(area, buffer, state, theme),
         Screen::Predictions => predictions::render(area, buffer, state, theme),
+        Screen::Generation => generation::render(area, buffer, state, theme),
         Screen::Metrics => metrics::render(area, buffer, state, theme),
         Screen::Atlas => atlas::render(area, buffer, state, theme),
         Screen::Session => session::render(area, buffer, state, theme),
         Screen::Log => log::render(area, buffer, state, theme),
     }
+    tour::render(area, buffer, state, theme);
     if state.overlay.is_some() {
         cursor = overlay::render(area, buffer, state, theme);
     }

@@ -10,9 +10,9 @@ use crate::{
     safe,
     tui::{
         keys::action::{Action, Context},
-        state::{Overlay, State},
+        state::{Ask, Overlay, State},
         theme::{Role, Theme},
-        view::{find, form, help, palette},
+        view::{find, form, generation, help, palette},
         widgets::{self, line_at, popup, put, skip},
     },
 };
@@ -26,7 +26,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
         Overlay::Palette { query, selected } => Some(palette::render(area, buffer, state, query, *selected, theme)),
         Overlay::Find(sought) => Some(find::render(area, buffer, state, sought, theme)),
         Overlay::Name { latent, name } => Some(entry(area, buffer, &format!("name #{latent}"), name, theme)),
+        Overlay::Ask { what, text } => Some(ask(area, buffer, *what, text, theme)),
         Overlay::Edit { spec } => Some(edit(area, buffer, spec, theme)),
+        Overlay::Generation(form) => Some(generation::form(area, buffer, form, theme)),
         Overlay::Form(form) => form::render(area, buffer, state, form, theme),
         Overlay::WriteTo { folder, .. } => Some(write_to(area, buffer, folder, theme)),
         Overlay::ConfirmQuit => {
@@ -45,6 +47,22 @@ fn edit(area: Rect, buffer: &mut Buffer, spec: &str, theme: &Theme) -> Position 
     put(buffer, line_at(inside, 1), Line::styled("ablate, scale:F, set:V, or add:S times its decoder row;", muted));
     put(buffer, line_at(inside, 2), Line::styled("behind it @P for one token, @P.. from it on; then Enter", muted));
     Position::new((inside.x + 1 + safe::width(&shown) as u16).min(inside.right().saturating_sub(1)), inside.y)
+}
+
+fn ask(area: Rect, buffer: &mut Buffer, what: Ask, text: &str, theme: &Theme) -> Position {
+    let (title, meaning) = match what {
+        Ask::SaveView => ("save the view as", "a name in the results folder, or a path; then Enter. --view opens it"),
+        Ask::Record => ("record to", "a name in the results folder, or a path; then Enter. Again ends it"),
+        Ask::Explanations => {
+            ("read explanations from", "a file of Neuronpedia's, JSONL with layer, index, description")
+        }
+    };
+    let at = popup(area, 74, 4, buffer);
+    let inside = skip(widgets::Panel::new(title, true).render(at, buffer, theme), 1);
+    let shown = safe::end(&safe::line(text), usize::from(inside.width).saturating_sub(2));
+    put(buffer, inside, Line::raw(shown.clone()));
+    put(buffer, line_at(inside, 1), Line::styled(meaning, theme.style(Role::Muted)));
+    Position::new((inside.x + safe::width(&shown) as u16).min(inside.right().saturating_sub(1)), inside.y)
 }
 
 /// One line of text.

@@ -22,7 +22,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, query: &str, selec
     let height = (area.height * 2 / 3).clamp(8, 22);
     let at = popup(area, 76, height, buffer);
     let inside = widgets::Panel::new("commands", true).render(at, buffer, theme);
-    put(buffer, inside, Line::from(vec![Span::styled(" : ", theme.style(Role::Key)), Span::raw(query.to_owned())]));
+    let query = safe::end(&safe::line(query), usize::from(inside.width).saturating_sub(4));
+    put(buffer, inside, Line::from(vec![Span::styled(" : ", theme.style(Role::Key)), Span::raw(query.clone())]));
     let list = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
     let visible = usize::from(list.height);
     let selected = selected.min(entries.len().saturating_sub(1));
@@ -51,6 +52,6 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, query: &str, selec
         put(buffer, skip(list, 3), Line::styled("no command matches", theme.style(Role::Muted)));
     }
     widgets::scrollbar(buffer, at, entries.len(), visible, first, theme);
-    let column = inside.x + 3 + safe::width(query) as u16;
+    let column = inside.x + 3 + safe::width(&query) as u16;
     Position::new(column.min(inside.right().saturating_sub(1)), inside.y)
 }

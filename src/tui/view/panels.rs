@@ -6,9 +6,9 @@ use ratatui::{
 };
 
 use crate::tui::{
-    state::{Panel, Pointed, State},
+    state::{PREDICTIONS_FROM, Panel, Pointed, State},
     theme::Theme,
-    view::{detail, figures, latents, prompt, ratio, tokens},
+    view::{detail, figures, latents, predictions, prompt, slider, tokens},
 };
 
 /// A row of the table of panels.
@@ -34,7 +34,7 @@ const PANELS: [PanelView; Panel::ALL.len()] = [
     PanelView { panel: Panel::Tokens, area: |a| a.tokens, render: Plain(tokens::render), hit: tokens::hit },
     PanelView { panel: Panel::Latents, area: |a| a.latents, render: Plain(latents::render), hit: latents::hit },
     PanelView { panel: Panel::Detail, area: |a| a.detail, render: Plain(detail::render), hit: whole },
-    PanelView { panel: Panel::Ratio, area: |a| a.ratio, render: Plain(ratio::render), hit: ratio::hit },
+    PanelView { panel: Panel::Ratio, area: |a| a.ratio, render: Plain(slider::render), hit: slider::hit },
     PanelView { panel: Panel::Figures, area: |a| a.figures, render: Plain(figures::render), hit: whole },
 ];
 
@@ -47,6 +47,9 @@ fn whole(_: Rect, _: &State, _: &Theme, _: Position) -> Option<Pointed> {
 pub fn render(areas: &Areas, buffer: &mut Buffer, state: &State, theme: &Theme) -> Option<Position> {
     let areas = areas.merged(state);
     let mut cursor = None;
+    if !areas.predictions.is_empty() {
+        predictions::beside(areas.predictions, buffer, state, theme);
+    }
     for PanelView { area, render, .. } in PANELS {
         match (area(&areas), render) {
             (area, _) if area.is_empty() => {}
@@ -57,11 +60,20 @@ pub fn render(areas: &Areas, buffer: &mut Buffer, state: &State, theme: &Theme) 
     cursor
 }
 
+/// Cells that the figures of four variants take.
+const FIGURES: u16 = 72;
+
 /// What is at a point of the panels.
 pub fn hit(areas: &Areas, state: &State, theme: &Theme, at: Position) -> Option<Pointed> {
     let areas = areas.merged(state);
     let PanelView { panel, area, hit, .. } = PANELS.into_iter().find(|view| (view.area)(&areas).contains(at))?;
     Some(hit(area(&areas), state, theme, at).unwrap_or(Pointed::Panel(panel)))
+}
+
+/// The ratio over which the slider is held, however far from it the mouse is.
+pub fn slid(areas: &Areas, state: &State, at: Position) -> Option<Pointed> {
+    let area = areas.merged(state).ratio;
+    (!area.is_empty()).then(|| slider::slid(area, at.x))
 }
 
 /// Parts of the Explore screen; those with no room are empty.
@@ -74,6 +86,8 @@ pub struct Areas {
     /// The selected latent: a panel, or lines under the table where the screen is narrow.
     pub detail: Rect,
     pub figures: Rect,
+    /// What the models say, beside the figures of a very wide screen.
+    pub predictions: Rect,
     pub ratio: Rect,
     pub first_steps: Rect,
     pub status: Rect,
@@ -84,7 +98,8 @@ pub struct Areas {
 
 impl Areas {
     pub fn new(area: Rect, state: &State) -> Self {
-        arrange(area, prompt::height(state, area.width, area.height), state.first_steps)
+        let strips = if state.pair.is_some() { 4 } else { 2 };
+        arrange(area, prompt::height(state, area.width, area.height), strips, state.first_steps)
     }
 
     /// A narrow screen gives the table's place and the lines under it to one of them: to the table while a session loads,
@@ -99,8 +114,8 @@ impl Areas {
     }
 }
 
-/// The explorer's parts in `area`; the prompt wants `prompt` lines inside its frame.
-fn arrange(area: Rect, prompt: u16, first_steps: bool) -> Areas {
+/// The explorer's parts in `area`; the prompt wants `prompt` lines inside its frame, the tokens so many strips.
+fn arrange(area: Rect, prompt: u16, strips: u16, first_steps: bool) -> Areas {
     let mut rest = area;
     let top = |height: u16, rest: &mut Rect| {
         let height = height.min(rest.height);
@@ -112,7 +127,7 @@ fn arrange(area: Rect, prompt: u16, first_steps: bool) -> Areas {
     let low = area.height < 22;
     let header = top(1, &mut rest);
     let prompt = top(prompt.min(if low { 1 } else { 5 }) + 2, &mut rest);
-    let tokens = top(2, &mut rest);
+    let tokens = top(if low { 2 } else { strips }, &mut rest);
     let footer = bottom(1, &mut rest);
     let status = bottom(1, &mut rest);
     let steps = if first_steps && area.height >= 24 { 3 } else { 0 };
@@ -129,6 +144,10 @@ fn arrange(area: Rect, prompt: u16, first_steps: bool) -> Areas {
         let side = (area.width / 3).clamp(40, 80);
         (areas.latents, areas.detail) = split(rest, side);
         (areas.figures, areas.ratio) = split(below, side);
+        if area.width >= PREDICTIONS_FROM && below.height >= 8 {
+            let room = areas.figures.width.saturating_sub(FIGURES);
+            (areas.figures, areas.predictions) = split(areas.figures, room);
+        }
     } else {
         areas.detail = bottom(2.min(rest.height / 4), &mut rest);
         areas.latents = rest;
@@ -166,10 +185,10 @@ mod tests {
 
     #[test]
     fn parts_never_leave_the_screen_or_overlap() {
-        for width in (1..=200).step_by(7) {
+        for width in (1..=290).step_by(7) {
             for height in 1..=60 {
                 let area = Rect::new(0, 0, width, height);
-                let a = arrange(area, 3, true);
+                let a = arrange(area, 3, 4, true);
                 let parts = [
                     a.header,
                     a.prompt,
@@ -177,6 +196,7 @@ mod tests {
                     a.latents,
                     a.detail,
                     a.figures,
+                    a.predictions,
                     a.ratio,
                     a.first_steps,
                     a.status,

@@ -9,14 +9,14 @@ use prunelens_core::{
 };
 use ratatui::{
     buffer::Buffer,
-    layout::Rect,
+    layout::{Position, Rect},
     text::{Line, Span},
 };
 
 use crate::{
     safe,
     tui::{
-        state::State,
+        state::{Pointed, State, Target},
         theme::{Role, Theme},
         view::{frame, tokens},
         widgets::{self, bars, line_at, put, skip},
@@ -64,6 +64,43 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         );
     };
     blocks(inside, buffer, predictions, fresh, theme);
+}
+
+/// A panel of its own beside the figures: both models, and the variants that edits are in force in.
+pub fn beside(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    let key = state.wants_predictions();
+    let current = key.as_ref().and_then(|key| state.study.current(key));
+    let earlier = state.study.predicted.as_ref().map(|(_, predictions)| &**predictions);
+    // What was said last stays a moment, and dimmed until the new is there.
+    let fresh = current.is_some() || state.fresh(|now| earlier_holds(state, now));
+    let note = if current.is_some() || !state.study.waiting { "" } else { widgets::spinner(state.spin(), theme.ascii) };
+    let predictions = current.or(earlier);
+    let edited = predictions.is_some_and(|all| all.list.iter().any(|p| matches!(p.of, Speaker::Edited(_))));
+    let title = if edited { "what comes next: both models, then with the edits" } else { "what comes next" };
+    let inside = skip(widgets::Panel::new(title, false).note(note).render(area, buffer, theme), 1);
+    let Some(predictions) = predictions else { return };
+    let shown = |p: &&Prediction| match p.of {
+        Speaker::Model(_) => true,
+        Speaker::Spliced(variant) => !edited && variant == Variant::Pruned,
+        Speaker::Edited(_) => true,
+    };
+    let columns = (inside.width / BLOCK).max(1);
+    let width = inside.width / columns;
+    for (column, prediction) in predictions.list.iter().filter(shown).take(usize::from(columns)).enumerate() {
+        let block = Rect { x: inside.x + column as u16 * width, width: width.saturating_sub(2), ..inside };
+        one(Rect { height: block.height + 1, ..block }, buffer, prediction, fresh, theme);
+    }
+}
+
+/// The predictions that came last are of this target and of what is selected otherwise.
+fn earlier_holds(state: &State, target: &Target) -> bool {
+    state.study.predicted.as_ref().is_some_and(|(of, _)| of.target == *target && of.token == state.token)
+}
+
+/// The token drawn at a point of the screen.
+pub fn hit(area: Rect, state: &State, theme: &Theme, at: Position) -> Option<Pointed> {
+    let strips = Rect { height: 2, ..super::middle(area) };
+    strips.contains(at).then(|| tokens::hit(strips, state, theme, at)).flatten()
 }
 
 /// Where the models differ most.
@@ -114,7 +151,7 @@ fn one(area: Rect, buffer: &mut Buffer, prediction: &Prediction, fresh: bool, th
     let name = match prediction.of {
         Speaker::Model(Variant::Original) => "original model",
         Speaker::Model(_) => "pruned model",
-        _ => variant.name(),
+        Speaker::Spliced(_) | Speaker::Edited(_) => variant.name(),
     };
     let style = |role: Role| theme.style(if fresh { role } else { Role::Old });
     let mut head = vec![Span::styled(name, style(Role::from(variant)))];

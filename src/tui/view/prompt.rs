@@ -24,11 +24,12 @@ const EXAMPLES: usize = 3;
 pub fn height(state: &State, width: u16, height: u16) -> u16 {
     if state.prompt.is_blank() {
         let examples = state.info.as_ref().map_or(0, |i| i.examples.len().min(EXAMPLES)) as u16;
-        return if height >= 22 { 1 + examples } else { 1 };
+        let offer = u16::from(state.offered.is_some() && state.info.is_some());
+        return if height >= 22 { 1 + examples + offer } else { 1 };
     }
     let most = if height >= 30 { 4 } else { 2 };
     let lines = Lines::new(state, width.saturating_sub(4));
-    (lines.rows.len() as u16).clamp(1, most)
+    (lines.rows.len() as u16).clamp(1, most) + u16::from(state.pair.is_some())
 }
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Option<Position> {
@@ -41,6 +42,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
     };
     let inside = widgets::Panel::new("prompt", focused).note(note).render(area, buffer, theme);
     let text = Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
+    let text = second(text, buffer, state, theme);
     if state.prompt.is_blank() {
         examples(text, buffer, state, theme, focused);
         return focused.then_some(text.as_position());
@@ -55,6 +57,21 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
     seen.then(|| Position::new(text.x + (column as u16).min(text.width), text.y + row as u16))
 }
 
+/// The second prompt, in the last line where there is more than one; returns what is left for the first.
+fn second(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Rect {
+    let Some(pair) = state.pair.as_ref().filter(|_| area.height > 1) else { return area };
+    let last = line_at(area, area.height - 1);
+    let name = "2nd  ";
+    let room = usize::from(last.width).saturating_sub(name.len());
+    let text = safe::cut(&safe::line(&pair.text), room, theme.ascii);
+    put(
+        buffer,
+        last,
+        Line::from(vec![Span::styled(name, theme.style(Role::Key)), Span::styled(text, theme.style(Role::Muted))]),
+    );
+    Rect { height: area.height - 1, ..area }
+}
+
 fn examples(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme, focused: bool) {
     let hint = match (state.has_session(), focused) {
         (false, _) if !state.takes_text() => "",
@@ -67,6 +84,15 @@ fn examples(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme, focus
     for (at, example) in examples.enumerate() {
         let key = Span::styled(format!(" {} ", at + 1), theme.style(Role::Key));
         put(buffer, line_at(area, at as u16 + 1), Line::from(vec![key, Span::raw(safe::line(example))]));
+    }
+    if let (Some(view), Some(info)) = (&state.offered, &state.info) {
+        let key = Span::styled(" 0 ", theme.style(Role::Key));
+        let muted = |text: String| Span::styled(text, theme.style(Role::Muted));
+        let about = format!("  as you left it: {}", view.summary());
+        let room = usize::from(area.width).saturating_sub(4 + safe::width(&about));
+        let prompt = safe::cut(&safe::line(&view.prompt), room, theme.ascii);
+        let row = line_at(area, info.examples.len().min(EXAMPLES) as u16 + 1);
+        put(buffer, row, Line::from(vec![key, Span::raw(prompt), muted(about)]));
     }
 }
 

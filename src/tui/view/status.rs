@@ -18,6 +18,14 @@ use crate::{
 };
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
+    message(area, buffer, state, theme);
+    if let Some(count) = state.count {
+        let text = format!(" {} times: a move comes next ", count.number);
+        put_right(buffer, area, Line::styled(text, theme.style(Role::Accent)));
+    }
+}
+
+fn message(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let left = jobs::line(state, theme);
     let Some(entry) = state.log.status() else {
         let left = if left.width() == 0 && state.screen == Screen::Explore && state.has_session() {

@@ -1,6 +1,6 @@
 //! The prompt as both models read it, shaded by the selected latent.
 
-use prunelens_core::compare::Variant;
+use prunelens_core::compare::{Token, Variant};
 use ratatui::{
     buffer::Buffer,
     layout::{Position, Rect},
@@ -20,38 +20,63 @@ use crate::{
 /// Cells of the name before each strip.
 const NAME: u16 = 11;
 
-/// A stretch of tokens that fits, and their pieces.
+/// What stands under each other: a token of the first prompt, and of the second where there is one.
+struct Column {
+    tokens: [Option<usize>; 2],
+    pieces: [String; 2],
+    cells: usize,
+}
+
+/// A stretch of columns that fits.
 struct Page {
     first: usize,
-    pieces: Vec<String>,
+    columns: Vec<Column>,
     more: bool,
 }
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    let [original, pruned] = [0, 1].map(|at| line_at(area, at));
-    for (area, variant) in [(original, Variant::Original), (pruned, Variant::Pruned)] {
-        let name = Line::styled(format!(" {}", variant.name()), theme.style(variant));
-        put(buffer, area, name);
+    // A second prompt's strips need lines of their own.
+    let paired = state.pair.is_some() && area.height >= 4;
+    let strips: &[(Variant, usize)] = match paired {
+        true => &[(Variant::Original, 0), (Variant::Original, 1), (Variant::Pruned, 0), (Variant::Pruned, 1)],
+        false => &[(Variant::Original, 0), (Variant::Pruned, 0)],
+    };
+    for (at, (variant, side)) in strips.iter().enumerate() {
+        let name = if *side == 0 { format!(" {}", variant.name()) } else { format!(" {:>8}", "2nd") };
+        put(buffer, line_at(area, at as u16), Line::styled(name, theme.style(*variant)));
     }
     let Some(shown) = &state.shown else { return };
-    let page = page(shown, state.token, original.width.saturating_sub(NAME + 2), theme);
-    let used = strip(original, buffer, state, shown, &page, Variant::Original, theme);
-    strip(pruned, buffer, state, shown, &page, Variant::Pruned, theme);
-    if let Some(latent) = state.latent {
-        let top = shown.strongest(latent);
-        let most =
-            if top > 0.0 { format!("largest {} ", format::activation(top)) } else { "silent on this prompt ".into() };
-        let notes = match state.shade {
-            Shade::Latent => [format!("shaded by #{latent} "), most],
-            Shade::Difference => [format!("shaded by #{latent} "), "by its difference ".into()],
-            Shade::Divergence => divergence_notes(state, shown),
-        };
-        for (area, note) in [original, pruned].into_iter().zip(notes) {
-            if usize::from(used) + note.len() + 1 < usize::from(area.width) {
-                put_right(buffer, area, Line::styled(note, theme.style(Role::Muted)));
-            }
+    let page = page(state, shown, paired, area.width.saturating_sub(NAME + 2), theme);
+    let notes = notes(state, shown);
+    for (at, (variant, side)) in strips.iter().enumerate() {
+        let line = line_at(area, at as u16);
+        let used = strip(line, buffer, state, &page, (*variant, *side), theme);
+        // Beside the first two.
+        if let Some(note) = notes.get(at)
+            && usize::from(used) + note.len() + 1 < usize::from(area.width)
+        {
+            put_right(buffer, line, Line::styled(note.clone(), theme.style(Role::Muted)));
         }
     }
+}
+
+/// What the strips are shaded by.
+fn notes(state: &State, shown: &Shown) -> Vec<String> {
+    let Some(latent) = state.latent else { return Vec::new() };
+    let top = strongest(state, shown, latent);
+    let most =
+        if top > 0.0 { format!("largest {} ", format::activation(top)) } else { "silent on this prompt ".into() };
+    match state.shade {
+        Shade::Latent => vec![format!("shaded by #{latent} "), most],
+        Shade::Difference => vec![format!("shaded by #{latent} "), "by its difference ".into()],
+        Shade::Divergence => divergence_notes(state, shown).to_vec(),
+    }
+}
+
+/// The largest activation of a latent on what is shown.
+fn strongest(state: &State, shown: &Shown, latent: u32) -> f32 {
+    let second = state.pair.as_ref().and_then(|pair| pair.shown.as_ref());
+    second.map_or(0.0, |second| second.strongest(latent)).max(shown.strongest(latent))
 }
 
 /// How far the models are apart, and where most.
@@ -67,14 +92,15 @@ fn divergence_notes(state: &State, shown: &Shown) -> [String; 2] {
 /// The token drawn at a point of the strips.
 pub fn hit(area: Rect, state: &State, theme: &Theme, at: Position) -> Option<Pointed> {
     let shown = state.shown.as_ref()?;
-    let page = page(shown, state.token, area.width.saturating_sub(NAME + 2), theme);
+    let paired = state.pair.is_some() && area.height >= 4;
+    let page = page(state, shown, paired, area.width.saturating_sub(NAME + 2), theme);
     let glyph = usize::from(theme.heat.is_empty());
     // The edge mark and the gap come before the first piece.
     let mut start = usize::from(area.x + NAME) + 2;
-    for (offset, piece) in page.pieces.iter().enumerate() {
-        let end = start + safe::width(piece) + glyph;
+    for column in &page.columns {
+        let end = start + column.cells + glyph;
         if (start..end).contains(&usize::from(at.x)) {
-            return Some(Pointed::Token(page.first + offset));
+            return column.tokens[0].map(Pointed::Token);
         }
         start = end + 1;
     }
@@ -82,62 +108,92 @@ pub fn hit(area: Rect, state: &State, theme: &Theme, at: Position) -> Option<Poi
 }
 
 /// Pages are filled from the first token, so that the strip stands still while the selection moves within one.
-fn page(shown: &Shown, selected: usize, width: u16, theme: &Theme) -> Page {
-    let tokens = &shown.comparison.tokens;
+fn page(state: &State, shown: &Shown, paired: bool, width: u16, theme: &Theme) -> Page {
+    let first: &Vec<Token> = &shown.comparison.tokens;
+    let pair = state.pair.as_ref().filter(|_| paired);
+    let second = pair.and_then(|pair| pair.shown.as_ref()).map(|shown| &*shown.comparison.tokens);
+    let beside: Vec<[Option<usize>; 2]> = match pair {
+        Some(pair) => pair.tokens.iter().map(|(first, second)| [*first, *second]).collect(),
+        None => (0..first.len()).map(|at| [Some(at), None]).collect(),
+    };
+    let selected = beside.iter().position(|tokens| tokens[0] == Some(state.token)).unwrap_or(0);
     let glyph = usize::from(theme.heat.is_empty());
     let longest = usize::from(width).saturating_sub(2 + glyph).max(1);
-    let mut page = Page { first: 0, pieces: Vec::new(), more: false };
+    let piece = |tokens: Option<&Vec<Token>>, at: Option<usize>| {
+        let token = at.and_then(|at| tokens?.get(at));
+        token.map_or_else(String::new, |t| safe::cut(&safe::piece(&t.piece, theme.ascii), longest, theme.ascii))
+    };
+    let mut page = Page { first: 0, columns: Vec::new(), more: false };
     let mut used = 1;
-    for (at, token) in tokens.iter().enumerate() {
-        let piece = safe::cut(&safe::piece(&token.piece, theme.ascii), longest, theme.ascii);
-        let cells = safe::width(&piece) + 1 + glyph;
-        if used + cells > usize::from(width) && !page.pieces.is_empty() {
+    for (at, tokens) in beside.into_iter().enumerate() {
+        let pieces = [piece(Some(first), tokens[0]), piece(second, tokens[1])];
+        let own = safe::width(&pieces[0]).max(safe::width(&pieces[1]));
+        let cells = own + 1 + glyph;
+        if used + cells > usize::from(width) && !page.columns.is_empty() {
             if at > selected {
                 page.more = true;
                 break;
             }
-            page = Page { first: at, pieces: Vec::new(), more: false };
+            page = Page { first: at, columns: Vec::new(), more: false };
             used = 1;
         }
         used += cells;
-        page.pieces.push(piece);
+        page.columns.push(Column { tokens, pieces, cells: own });
     }
     page
 }
 
-/// Draws one strip; returns the cells used.
+/// Draws one strip of a variant, of the first prompt or of the second; returns the cells used.
 fn strip(
     area: Rect,
     buffer: &mut Buffer,
     state: &State,
-    shown: &Shown,
     page: &Page,
-    variant: Variant,
+    (variant, side): (Variant, usize),
     theme: &Theme,
 ) -> u16 {
+    let Some(first) = &state.shown else { return 0 };
+    let pair = state.pair.as_ref().filter(|_| side == 1);
+    let shown = match pair {
+        Some(pair) => match &pair.shown {
+            Some(shown) => shown,
+            None => return 0,
+        },
+        None => first,
+    };
     let values = |v| state.latent.and_then(|l| shown.activations(v, l)).unwrap_or_default();
     let (own, original) = (values(variant), values(Variant::Original));
-    let top = state.latent.map_or(0.0, |l| shown.strongest(l));
+    let top = state.latent.map_or(0.0, |l| strongest(state, first, l));
     let by_difference = state.shade == Shade::Difference && variant == Variant::Pruned;
     // One strip says how far the models are apart: the pruned one, since it is the pruned model that went there.
     let between = state.study.between(&shown.comparison.prompt).filter(|_| state.shade == Shade::Divergence);
     let worst = between.map_or(0.0, |between| between.iter().copied().fold(0.0, f32::max));
-    let target = state.target();
-    let fresh = shown.is_fresh(variant, &target);
+    let fresh = state.fresh(|target| match pair {
+        Some(pair) => shown.is_fresh(variant, &pair.target(target)),
+        None => shown.is_fresh(variant, target),
+    });
     let mark = theme
         .style(if state.focus == Panel::Tokens { Role::BorderFocus } else { Role::Accent })
         .add_modifier(Modifier::BOLD);
     let edge =
         |seen: bool, symbol: &'static str| Span::styled(if seen { symbol } else { " " }, theme.style(Role::Muted));
     let mut spans = vec![edge(page.first > 0, theme.symbol("‹", "<"))];
-    for (offset, piece) in page.pieces.iter().enumerate() {
-        let token = page.first + offset;
+    let mut was_selected = false;
+    for column in &page.columns {
+        let selected = column.tokens[0] == Some(state.token);
         // Brackets between the pieces mark the selected token, whatever the colours.
-        spans.push(match (token == state.token, offset > 0 && token == state.token + 1) {
+        spans.push(match (selected, was_selected) {
             (true, _) => Span::styled("[", mark),
             (_, true) => Span::styled("]", mark),
             _ => Span::raw(" "),
         });
+        was_selected = selected;
+        let piece = &column.pieces[side];
+        let pad = " ".repeat(column.cells - safe::width(piece));
+        let Some(token) = column.tokens[side] else {
+            spans.push(Span::raw(pad + if theme.heat.is_empty() { " " } else { "" }));
+            continue;
+        };
         let value = own.get(token).copied().unwrap_or(0.0);
         let share = match (state.shade, variant, between) {
             (Shade::Divergence, Variant::Pruned, Some(between)) if worst > 0.0 => {
@@ -162,7 +218,7 @@ fn strip(
             (share > 0.0).then(|| theme.heat.at(share)).flatten()
         };
         let mut style = shade.unwrap_or(plain);
-        if token == state.token {
+        if selected {
             style = style.add_modifier(Modifier::BOLD);
         }
         spans.push(Span::styled(piece.clone(), style));
@@ -175,8 +231,11 @@ fn strip(
             };
             spans.push(Span::styled(glyph, theme.style(variant)));
         }
+        if !pad.is_empty() {
+            spans.push(Span::raw(pad));
+        }
     }
-    if state.token + 1 == page.first + page.pieces.len() {
+    if was_selected {
         spans.push(Span::styled("]", mark));
     } else {
         spans.push(Span::raw(" "));

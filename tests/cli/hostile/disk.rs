@@ -39,3 +39,45 @@ fn a_log_that_hits_the_limit_stops_nothing() {
     // The answer goes to a pipe, which has no size.
     ran.done();
 }
+
+#[test]
+fn a_training_outlives_a_full_disk() {
+    let place = Place::new();
+    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/prunelens-core/demo/calibration.jsonl");
+    let train = || {
+        let mut command = place.command();
+        command.args([
+            "train",
+            "--compress",
+            "none",
+            "--text",
+            text,
+            "--hook",
+            "blocks.0.hook_mlp_out",
+            "--d-sae",
+            "64",
+        ]);
+        command.args([
+            "--k",
+            "4",
+            "--context",
+            "64",
+            "--batch",
+            "64",
+            "--buffer",
+            "512",
+            "--tokens",
+            "4000",
+            "--out",
+            "sae",
+        ]);
+        command
+    };
+    // Smaller than the SAE.
+    let ran = Ran::from(limit(&mut train(), 40_000).output().unwrap());
+    ran.refused(1, &["sae_weights.safetensors", "not saved"]);
+    assert!(!place.path("sae/cfg.json").exists());
+    // Larger than the SAE, smaller than a checkpoint: what is trained is written all the same.
+    Ran::from(limit(&mut train(), 200_000).output().unwrap()).done();
+    assert!(place.path("sae/cfg.json").exists() && !place.path("sae/checkpoint.safetensors").exists());
+}

@@ -38,8 +38,13 @@ fn encoder_at_real_sizes() {
     let (some, some_bias) = (rows_of(&weight, D_IN, &rows), rows_of(&bias, 1, &rows));
     let some_ranks = row_ranks(&some, D_IN, false);
     let cut = cut(D_IN, 0.5);
-    let twin =
-        Encoder { weight: &some, bias: &some_bias, scale: None, mask: Some((&some_ranks, cut)), gate: Gate::Positive };
+    let twin = Encoder {
+        weight: &some,
+        bias: &some_bias,
+        scale: None,
+        kept: Kept::From(Ranking::Each(&some_ranks), cut),
+        gate: Gate::Positive,
+    };
     let want = twin.encode(&x).dense();
     let encoder =
         device::Encoder { matrix: &m, mask: Some((&ranks, cut)), bias: &bias_there, scale: None, floors: None };

@@ -49,7 +49,7 @@ pub fn run(case: &Case) -> Outcome {
     for ratio in losses.keys() {
         let ratio = ratio.parse().expect("a ratio");
         let mut pruned: Reader = reader.clone();
-        pruned.pruning = Some(Pruning { order: order.clone(), ratio });
+        pruned.pruning = Some(Pruning { order: order.clone(), at: ratio });
         readers.push(pruned);
     }
     let mut run = PaperRun::new(readers, batches).expect("run");

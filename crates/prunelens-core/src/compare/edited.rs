@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{Prompt, Variant, apply, predict::probabilities, splice::TokenLosses};
+use super::{
+    Prompt, Variant, apply,
+    predict::{Candidate, candidates},
+    splice::TokenLosses,
+};
 use crate::{
     edit::Edits,
     error::{Error, Result},
-    model::{Model, Tick},
+    model::{Model, Tick, Tokenizer},
 };
 
 /// One variant's model, read with edits in force.
@@ -20,17 +24,6 @@ pub struct Edited {
     /// Residual streams after the last block, without and with the edits, `[tokens, d_model]`.
     before: Tensor,
     after: Tensor,
-}
-
-/// A token that may come next.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Next {
-    /// Its id.
-    pub id: u32,
-    /// Its probability without edits.
-    pub before: f32,
-    /// Its probability with them.
-    pub after: f32,
 }
 
 impl Prompt {
@@ -62,10 +55,7 @@ impl Edited {
     }
 
     /// The `n` likeliest tokens after a position with the edits, the likeliest first.
-    pub fn top(&self, position: usize, n: usize) -> Result<Vec<Next>> {
-        let at = |last: &Tensor| probabilities(&self.model.logits(&last.narrow(0, position, 1)?.contiguous()?)?);
-        let (before, after) = (at(&self.before)?, at(&self.after)?);
-        let next = |(id, after): (u32, f32)| Next { id, before: before[id as usize], after };
-        Ok(super::predict::likeliest(&after, n).into_iter().map(next).collect())
+    pub fn top(&self, position: usize, n: usize, tokenizer: &Tokenizer) -> Result<Vec<Candidate>> {
+        candidates(&self.model, [&self.before, &self.after], position, n, tokenizer)
     }
 }

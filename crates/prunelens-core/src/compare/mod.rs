@@ -1,5 +1,6 @@
 //! One prompt through every variant, as plain data: what the panels, `inspect` and the exports all show.
 
+mod align;
 mod apply;
 pub mod edited;
 pub mod figures;
@@ -13,20 +14,14 @@ pub mod variant;
 
 use std::{collections::HashMap, sync::Arc};
 
+pub use align::align;
 pub use apply::apply;
 pub use prompt::Prompt;
 pub use reader::Reader;
 pub use variant::Variant;
 
-use crate::sae::{Criterion, Latents};
-
-/// Ratios at which survival and the paths of latents are given: 0, 0.05 ... 0.95.
-pub const GRID: usize = 20;
-
-/// Ratio of grid step `step`.
-pub fn grid_ratio(step: usize) -> f64 {
-    step as f64 / GRID as f64
-}
+pub use crate::sae::GRID;
+use crate::sae::{Knob, Latents, Setting};
 
 /// One token of the prompt.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,15 +41,13 @@ pub struct Comparison {
     pub prompt: String,
     /// Where the SAE reads.
     pub hook: String,
-    /// Ratio of the `pruned` variant.
-    pub ratio: f64,
-    /// Criterion of the `pruned` variant.
-    pub criterion: Criterion,
+    /// Of the `pruned` variant.
+    pub setting: Setting,
     /// What the text consists of.
     pub tokens: Arc<Vec<Token>>,
     /// Those present, in the order of [`Variant::ALL`].
     pub views: Vec<View>,
-    /// Activation against ratio, once it is known.
+    /// Activation against the knob, once it is known.
     pub paths: Option<Arc<Paths>>,
     /// For latents of the shared dictionary that fire here: their best match in `trained`.
     pub matches: Arc<HashMap<u32, Match>>,
@@ -75,7 +68,7 @@ pub struct Fates {
     pub original: usize,
     /// The same on the pruned model, with the SAE as it was.
     pub transfer: usize,
-    /// The same with the SAE pruned at the ratio.
+    /// The same with the SAE at the setting of its knob.
     pub pruned: usize,
     /// Active in `original`, silent in `transfer`: lost to the pruning of the model.
     pub lost_to_model: usize,
@@ -143,26 +136,30 @@ pub struct SpliceFigures {
     pub kl_div_with_sae: f64,
 }
 
-/// Activation against ratio, for every latent of the shared dictionary that fires in `transfer` (on the pruned model)
-/// or would fire in `pruned` at ratio 0, which is the same set; and for those that fired at a ratio that was looked at.
+/// Activation against the knob, for every latent of the shared dictionary that fires in `transfer` (on the pruned model)
+/// or would fire in `pruned` with the SAE untouched, which is the same set; and for those that fired at a setting that was
+/// looked at.
 #[derive(Clone, Debug)]
 pub struct Paths {
-    /// By which weights are pruned.
-    pub criterion: Criterion,
-    /// Share of the prompt's active (token, latent) pairs still active, at each ratio of the grid; the first is 1.
+    /// What is turned.
+    pub knob: Knob,
+    /// The settings, at most [`GRID`], from the untouched SAE on.
+    pub grid: Vec<f64>,
+    /// Share of the prompt's active (token, latent) pairs still active, at each setting of the grid; the first is 1.
     pub survival: Vec<f64>,
-    /// How many pairs are active at ratio 0.
+    /// How many pairs are active with the SAE untouched.
     pub active: usize,
-    /// Per token: active latents at ratio 0 and those that were seen to fire at another one, ascending, and their
-    /// activation at each grid ratio.
+    /// Per token: active latents with the SAE untouched and those that were seen to fire at another setting, ascending, and
+    /// their activation at each setting of the grid; zeros beyond it.
     pub rows: Vec<Vec<(u32, [f32; GRID])>>,
 }
 
 impl Paths {
-    /// Activations of a latent on a token, at each ratio of the grid.
-    pub fn get(&self, token: usize, latent: u32) -> Option<&[f32; GRID]> {
+    /// Activations of a latent on a token, at each setting of the grid.
+    pub fn get(&self, token: usize, latent: u32) -> Option<&[f32]> {
         let row = self.rows.get(token)?;
-        row.binary_search_by_key(&latent, |(l, _)| *l).ok().map(|at| &row[at].1)
+        let path = row.binary_search_by_key(&latent, |(l, _)| *l).ok().map(|at| &row[at].1)?;
+        path.get(..self.grid.len())
     }
 
     /// Paths of `(token, latent)` pairs that have none yet.
@@ -185,7 +182,7 @@ pub struct Match {
     pub mutual: bool,
 }
 
-/// (ratio, activation) at each ratio, and the ratio from which the latent stays silent.
+/// (setting, activation) at each setting of a curve, and the setting from which the latent stays silent.
 pub type Curve = (Vec<(f64, f32)>, Option<f64>);
 
 /// Everything about one latent at one token that the detail panel shows.
@@ -195,11 +192,11 @@ pub struct LatentDetail {
     pub latent: u32,
     /// Position in the prompt.
     pub token: usize,
-    /// By which the curve prunes.
-    pub criterion: Criterion,
-    /// (ratio, activation) of the SAE pruned at that ratio, on the pruned model at this token; ascending ratios from 0 to 0.99.
+    /// What is turned along the curve.
+    pub knob: Knob,
+    /// (setting, activation) of the SAE at that setting, on the pruned model at this token; from the untouched SAE on.
     pub curve: Vec<(f64, f32)>,
-    /// The ratio from which it no longer fires on this token; `None` if it never fired or never dies.
+    /// The setting from which it no longer fires on this token; `None` if it never fired or never dies.
     pub dies_at: Option<f64>,
     /// Tokens whose logits its decoder direction raises most: raw piece bytes and the logit per unit of activation.
     pub promotes: Vec<(Vec<u8>, f32)>,

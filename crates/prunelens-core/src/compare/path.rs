@@ -1,8 +1,11 @@
-//! The path of a latent: its activation as a function of the ratio, exact because weights die in rank order.
+//! The path of a latent: its activation as a function of the knob, exact because every setting is made from the untouched
+//! weights: weights, directions and latents go in the order of their ranks, and codes are rounded anew.
+
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use prunelens_kernels::{
-    encode::{Grid, STEPS},
+    encode::Grid,
     select::{Candidate, by_value},
     with_f32,
 };
@@ -11,33 +14,43 @@ use super::{Curve, GRID, Paths};
 use crate::{
     error::Result,
     model::Tick,
-    sae::{Activation, Dictionary, Latents, Order, Sae, grid_ratio},
+    sae::{Activation, Dictionary, Latents, Order, Plan, Pruning, Sae, Scale, Side, share},
 };
 
-/// Pre-activations of the prompt's active latents at every ratio, and (for TopK) who was the last to be chosen.
+/// Pre-activations of the prompt's active latents at every setting, and (for TopK) who was the last to be chosen.
 pub struct PathGrid {
     grid: Grid,
-    /// The latents that fire at ratio 0.
+    /// The latents that fire with the SAE untouched.
     active: Latents,
+    scale: Scale,
+    /// Settings of a curve, and the places among them of those that paths have.
+    fine: Vec<f64>,
+    coarse: Vec<usize>,
 }
 
 impl PathGrid {
     /// For activations `x [n, d_in]` in the SAE's space and the latents that the unpruned SAE finds there.
-    pub fn new(sae: &dyn Dictionary, order: &std::sync::Arc<Order>, x: &Tensor, active: &Latents) -> Result<Self> {
+    pub fn new(sae: &dyn Dictionary, order: &Arc<Order>, x: &Tensor, active: &Latents) -> Result<Self> {
         let grid = sae.grid(order, x, active)?;
-        Ok(Self { grid, active: active.clone() })
+        let scale = order.knob.scale(sae.d_in());
+        Ok(Self { grid, active: active.clone(), scale, fine: scale.fine(), coarse: scale.coarse() })
     }
 
-    /// Activation of one (token, latent) pair at a step of the fine grid.
+    /// Activation of one (token, latent) pair at a step of the curve.
     fn value(&self, sae: &Sae, token: usize, latent: u32, pre: f32, step: usize) -> f32 {
         let value = sae.activation.value(latent as usize, pre, &sae.b_enc);
         let last = self.grid.last.get(token).and_then(|last| last[step]);
         if value > 0.0 && chosen((latent, pre), last) { value } else { 0.0 }
     }
 
-    /// Paths and survival on the coarse grid; tokens for which `counts` is false are left out of the survival.
-    pub fn paths(&self, sae: &Sae, order: &Order, counts: &[bool]) -> Paths {
-        let mut alive = [0_usize; GRID];
+    /// The values at the grid's settings, of those at all settings of a curve.
+    fn path(&self, value: impl Fn(usize) -> f32) -> [f32; GRID] {
+        std::array::from_fn(|at| self.coarse.get(at).map_or(0.0, |step| value(*step)))
+    }
+
+    /// Paths and survival on the grid; tokens for which `counts` is false are left out of the survival.
+    pub fn paths(&self, sae: &Sae, counts: &[bool]) -> Paths {
+        let mut alive = vec![0_usize; self.coarse.len()];
         let mut total = 0;
         let rows = (0..self.active.rows())
             .map(|token| {
@@ -45,10 +58,8 @@ impl PathGrid {
                 let (latents, values) = self.active.row(token);
                 let row: Vec<_> = (latents.iter().zip(values).zip(start..))
                     .map(|((latent, value), at)| {
-                        let mut path: [f32; GRID] = std::array::from_fn(|step| {
-                            let step = step * STEPS / GRID;
-                            self.value(sae, token, *latent, self.grid.paths[at][step], step)
-                        });
+                        let at_step = |step: usize| self.value(sae, token, *latent, self.grid.paths[at][step], step);
+                        let mut path = self.path(at_step);
                         // What the encoder itself said; the grid sums the same terms in another order.
                         path[0] = *value;
                         (*latent, path)
@@ -64,14 +75,14 @@ impl PathGrid {
             })
             .collect();
         let survival = alive.iter().map(|n| if total == 0 { 0.0 } else { *n as f64 / total as f64 }).collect();
-        Paths { criterion: order.criterion, survival, active: total, rows }
+        Paths { knob: self.scale.knob, grid: self.scale.grid(), survival, active: total, rows }
     }
 
-    /// Paths on the coarse grid of `(token, latent)` pairs that were silent at ratio 0.
+    /// Paths on the grid of `(token, latent)` pairs that were silent in the untouched SAE.
     pub fn late(
         &self,
         sae: &Sae,
-        order: &Order,
+        order: &Arc<Order>,
         x: &Tensor,
         pairs: &[(usize, u32)],
         tick: Tick,
@@ -79,63 +90,118 @@ impl PathGrid {
         let (input, _) = sae.process_input(x)?;
         let path = |(token, latent): (usize, u32)| {
             tick()?;
-            let terms = Terms::new(sae, order, &input[token * sae.d_in()..][..sae.d_in()], latent)?;
-            let curve = self.walk(sae, order, &terms, token, latent)?;
-            Ok(std::array::from_fn(|step| curve[step * STEPS / GRID].1))
+            let of = OfLatent::new(sae, order, &input[token * sae.d_in()..][..sae.d_in()], latent)?;
+            let curve = self.walk(&of, token)?;
+            Ok(self.path(|step| curve[step].1))
         };
         pairs.iter().copied().map(path).collect()
     }
 
-    /// One latent on one token at every ratio of the fine grid, and the ratio from which it stays silent. Where the
-    /// activation depends on the latent alone that ratio is exact to the last weight; a TopK SAE's choice among latents
-    /// is known at the steps of the grid.
-    pub fn curve(&self, sae: &Sae, order: &Order, x: &Tensor, token: usize, latent: u32) -> Result<Curve> {
+    /// One latent on one token at every setting of the curve, and the setting from which it stays silent. Where weights go one
+    /// by one and the activation depends on the latent alone that is exact to the last weight; a TopK SAE's choice among
+    /// latents is known at the settings of the curve.
+    pub fn curve(&self, sae: &Sae, order: &Arc<Order>, x: &Tensor, token: usize, latent: u32) -> Result<Curve> {
         let (input, _) = sae.process_input(&x.narrow(0, token, 1)?)?;
-        let terms = Terms::new(sae, order, &input, latent)?;
-        let curve = self.walk(sae, order, &terms, token, latent)?;
+        let of = OfLatent::new(sae, order, &input, latent)?;
+        let curve = self.walk(&of, token)?;
         let last_alive = curve.iter().rposition(|(_, v)| *v > 0.0);
         let dies_at = match last_alive {
             None => None,
-            Some(step) if step + 1 == STEPS => None,
-            Some(step) => Some(self.death(sae, order, latent, step, &terms)),
+            Some(step) if step + 1 == curve.len() => None,
+            Some(step) => Some(self.death(&of, step)),
         };
         Ok((curve, dies_at))
     }
 
-    /// The activation at every ratio of the fine grid.
-    fn walk(&self, sae: &Sae, order: &Order, terms: &Terms, token: usize, latent: u32) -> Result<Vec<(f64, f32)>> {
-        let d = sae.d_in();
-        let first = latent as usize * d;
-        let of_decoder = sae.activation.rescales().then(|| order.dec.part(first..first + d)).transpose()?;
-        let rescale = |ratio_at: f64, pre: f32| -> Result<f32> {
-            let Some(ranks) = &of_decoder else { return Ok(pre) };
-            let row = with_f32(&sae.w_dec, |w| {
-                let cut = order.dec.cut(ratio_at);
-                let kept = w[first..first + d].iter().zip(ranks).filter(|(_, rank)| **rank >= cut);
-                kept.map(|(w, _)| w * w).sum::<f32>().sqrt()
-            })?;
-            Ok(pre * row)
+    /// The activation at every setting of the curve.
+    fn walk(&self, of: &OfLatent, token: usize) -> Result<Vec<(f64, f32)>> {
+        let at_step = |(step, at): (usize, &f64)| {
+            let pre = of.pre(*at)? * of.rescale(*at)?;
+            Ok((*at, self.value(of.sae, token, of.latent, pre, step)))
         };
-        let mut curve = Vec::with_capacity(STEPS);
-        for step in 0..STEPS {
-            let pre = rescale(grid_ratio(step), terms.left(order.enc.cut(grid_ratio(step))))?;
-            curve.push((grid_ratio(step), self.value(sae, token, latent, pre, step)));
-        }
-        Ok(curve)
+        self.fine.iter().enumerate().map(at_step).collect()
     }
 
-    /// Between the last step at which a latent fires and the next: the ratio at which its activation ends, if that is its
+    /// Between the last step at which a latent fires and the next: the setting at which its activation ends, if that is its
     /// own doing, else the next step.
-    fn death(&self, sae: &Sae, order: &Order, latent: u32, step: usize, terms: &Terms) -> f64 {
-        if matches!(sae.activation, Activation::TopK { .. }) {
-            return grid_ratio(step + 1);
+    fn death(&self, of: &OfLatent, step: usize) -> f64 {
+        let next = self.fine[step + 1];
+        let Some(terms) = &of.terms else { return next };
+        if matches!(of.sae.activation, Activation::TopK { .. }) {
+            return next;
         }
-        let (from, to) = (order.enc.cut(grid_ratio(step)), order.enc.cut(grid_ratio(step + 1)));
-        let dead = |cut: u32| sae.activation.value(latent as usize, terms.left(cut), &sae.b_enc) == 0.0;
+        let [from, to] = [step, step + 1].map(|step| of.order.enc.cut(self.fine[step]));
+        let dead = |cut: u32| of.sae.activation.value(of.latent as usize, terms.left(cut), &of.sae.b_enc) == 0.0;
         // The last cut in between at which it still fires, plus one.
         let cut = (from..to).rev().find(|cut| !dead(*cut)).map_or(to, |cut| cut + 1);
-        grid_ratio(step)
-            + (grid_ratio(step + 1) - grid_ratio(step)) * f64::from(cut - from) / f64::from((to - from).max(1))
+        match &of.order.enc {
+            // A cut is a rank of its own.
+            Plan::Factors(factors) => factors.width() as f64 - f64::from(cut),
+            _ => share(step) + (share(step + 1) - share(step)) * f64::from(cut - from) / f64::from((to - from).max(1)),
+        }
+    }
+}
+
+/// One latent on one token, at any setting.
+struct OfLatent<'a> {
+    sae: &'a Sae,
+    order: &'a Arc<Order>,
+    latent: u32,
+    input: &'a [f32],
+    /// The terms of its pre-activation, where they go one by one.
+    terms: Option<Terms>,
+}
+
+impl<'a> OfLatent<'a> {
+    /// Of a latent on a token's processed `input [d_in]`.
+    fn new(sae: &'a Sae, order: &'a Arc<Order>, input: &'a [f32], latent: u32) -> Result<Self> {
+        let d = sae.d_in();
+        let first = latent as usize * d;
+        let row = first..first + d;
+        let bias = sae.b_enc[latent as usize];
+        let terms = match &order.enc {
+            Plan::Ranks(ranks) => {
+                let ranks = ranks.part(row.clone())?;
+                Some(with_f32(&sae.w_enc, |w| Terms::new(&w[row], input, ranks, bias))?)
+            }
+            Plan::Factors(factors) => {
+                let ranks = (0..d as u32).rev().collect();
+                Some(Terms::new(&factors.scores[row], &factors.turn(input, d), ranks, bias))
+            }
+            Plan::Largest(_) | Plan::Latents(_) => None,
+        };
+        Ok(Self { sae, order, latent, input, terms })
+    }
+
+    fn at(&self, at: f64) -> Pruning {
+        Pruning { order: self.order.clone(), at }
+    }
+
+    /// The pre-activation at a setting, before it is rescaled.
+    fn pre(&self, at: f64) -> Result<f32> {
+        if let Some(terms) = &self.terms {
+            return Ok(terms.left(self.order.enc.cut(at)));
+        }
+        let latent = self.latent as usize;
+        self.sae.matrix(Side::Enc, Some(&self.at(at)), |matrix| {
+            if matrix.kept.drops(latent) {
+                return f32::NEG_INFINITY;
+            }
+            let mut row = vec![0.0; self.input.len()];
+            matrix.row(latent, &mut row);
+            row.iter().zip(self.input).map(|(w, x)| w * x).sum::<f32>() + self.sae.b_enc[latent]
+        })
+    }
+
+    /// What it is multiplied by, for the SAEs that rescale by the norms of decoder rows.
+    fn rescale(&self, at: f64) -> Result<f32> {
+        if !self.sae.activation.rescales() {
+            return Ok(1.0);
+        }
+        let mut room = vec![0.0; self.input.len()];
+        // As `Sae::decoder_norms`: of whole latents that go, the norms stay.
+        let pruning = if matches!(self.order.dec, Plan::Latents(_)) { None } else { Some(self.at(at)) };
+        self.sae.matrix(Side::Dec, pruning.as_ref(), |matrix| matrix.norm(self.latent as usize, &mut room))
     }
 }
 
@@ -147,19 +213,16 @@ struct Terms {
 }
 
 impl Terms {
-    /// Of a latent on a token's processed `input [d_in]`.
-    fn new(sae: &Sae, order: &Order, input: &[f32], latent: u32) -> Result<Self> {
-        let d = sae.d_in();
-        let first = latent as usize * d;
-        let ranks = order.enc.part(first..first + d)?;
+    fn new(row: &[f32], input: &[f32], ranks: Vec<u32>, bias: f32) -> Self {
+        let d = row.len();
         let mut terms: Vec<(u32, f32)> =
-            with_f32(&sae.w_enc, |w| (0..d).map(|i| (ranks[i], w[first + i] * input[i])).collect())?;
+            ranks.into_iter().zip(row.iter().zip(input)).map(|(rank, (w, x))| (rank, w * x)).collect();
         terms.sort_unstable_by_key(|t| t.0);
-        let mut left = vec![sae.b_enc[latent as usize]; d + 1];
+        let mut left = vec![bias; d + 1];
         for n in (0..d).rev() {
             left[n] = left[n + 1] + terms[n].1;
         }
-        Ok(Self { ranks: terms.into_iter().map(|t| t.0).collect(), left })
+        Self { ranks: terms.into_iter().map(|t| t.0).collect(), left }
     }
 
     /// The pre-activation of the weights whose ranks reach a cut.

@@ -7,7 +7,7 @@ use super::{Prompt, Variant};
 use crate::{
     edit::Edits,
     error::{Error, Result},
-    model::{Tick, Tokenizer},
+    model::{Model, Tick, Tokenizer},
 };
 
 /// Whose prediction it is.
@@ -104,21 +104,33 @@ impl Prompt {
                 None => return Ok(None),
             },
         };
-        let at = |last: &Tensor| probabilities(&reader.model.logits(&last.narrow(0, token, 1)?.contiguous()?)?);
-        let (own, alone) = (at(last)?, at(clean.last())?);
-        let candidate = |(id, probability): (u32, f32)| Candidate {
-            id,
-            piece: tokenizer.piece(id),
-            probability,
-            alone: alone[id as usize],
-        };
-        let top = likeliest(&own, LISTED).into_iter().map(candidate).collect();
+        let top = candidates(&reader.model, [clean.last(), last], token, LISTED, tokenizer)?;
         Ok(Some(Prediction { of, top, kl, ce: (!ce.is_nan()).then_some(ce) }))
     }
 }
 
+/// The `n` likeliest tokens after a position, the likeliest first: of a model's residual streams after the last block, left
+/// alone and as it is.
+pub(super) fn candidates(
+    model: &Model,
+    [alone, own]: [&Tensor; 2],
+    token: usize,
+    n: usize,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<Candidate>> {
+    let at = |last: &Tensor| probabilities(&model.logits(&last.narrow(0, token, 1)?.contiguous()?)?);
+    let (own, alone) = (at(own)?, at(alone)?);
+    let candidate = |(id, probability): (u32, f32)| Candidate {
+        id,
+        piece: tokenizer.piece(id),
+        probability,
+        alone: alone[id as usize],
+    };
+    Ok(likeliest(&own, n).into_iter().map(candidate).collect())
+}
+
 /// The `n` largest, the largest first.
-pub(super) fn likeliest(probabilities: &[f32], n: usize) -> Vec<(u32, f32)> {
+fn likeliest(probabilities: &[f32], n: usize) -> Vec<(u32, f32)> {
     let mut all: Vec<(u32, f32)> = (0..).zip(probabilities.iter().copied()).collect();
     let n = n.min(all.len());
     if n > 0 {
@@ -130,7 +142,7 @@ pub(super) fn likeliest(probabilities: &[f32], n: usize) -> Vec<(u32, f32)> {
 }
 
 /// Softmax of one row of logits, summed in f64.
-pub(super) fn probabilities(logits: &Tensor) -> Result<Vec<f32>> {
+fn probabilities(logits: &Tensor) -> Result<Vec<f32>> {
     with_f32(&logits.to_device(&candle_core::Device::Cpu)?.flatten_all()?, |logits| {
         let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let exp: Vec<f64> = logits.iter().map(|v| f64::from(v - most).exp()).collect();

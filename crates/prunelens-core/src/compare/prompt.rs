@@ -1,4 +1,4 @@
-//! One prompt at work: what was read once, and what is encoded at each ratio.
+//! One prompt at work: what was read once, and what is encoded at each setting of the knob.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     data::rows::check_rows,
     error::{Error, Result},
     model::{Captured, Model, Tick},
-    sae::{Criterion, Encoded, Pruning},
+    sae::{Encoded, Pruning, Setting},
 };
 
 /// One model's pass: stopped at the hook, gone on to the end when first needed.
@@ -23,7 +23,7 @@ struct Pass {
     clean: Option<CleanPass>,
 }
 
-/// One variant's results, at the ratio they belong to.
+/// One variant's results, at the setting they belong to.
 struct Reading {
     reader: Reader,
     x: Tensor,
@@ -33,7 +33,7 @@ struct Reading {
     spliced: Option<(Tensor, TokenLosses)>,
 }
 
-/// A prompt read through every variant. Moving the ratio encodes anew and never runs a model up to the hook again.
+/// A prompt read through every variant. Turning the knob encodes anew and never runs a model up to the hook again.
 pub struct Prompt {
     /// The text as it was read.
     pub text: String,
@@ -44,8 +44,7 @@ pub struct Prompt {
     /// None where the model was not compressed.
     pruned: Option<Pass>,
     readings: Vec<Reading>,
-    ratio: f64,
-    criterion: Criterion,
+    setting: Setting,
     paths: Option<(PathGrid, Arc<Paths>)>,
     /// Divergence of the pruned model from the original at every token, once it was asked for.
     between: Option<Vec<f32>>,
@@ -53,14 +52,7 @@ pub struct Prompt {
 
 impl Prompt {
     /// Read the prompt: both models up to the hook, and every variant's latents. `readers` share the hook.
-    pub fn read(
-        text: &str,
-        tokens: Vec<Token>,
-        readers: Vec<Reader>,
-        ratio: f64,
-        criterion: Criterion,
-        tick: Tick,
-    ) -> Result<Self> {
+    pub fn read(text: &str, tokens: Vec<Token>, readers: Vec<Reader>, setting: Setting, tick: Tick) -> Result<Self> {
         let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
         if ids.is_empty() {
             return Err(Error::invalid("the prompt has no tokens; type some text"));
@@ -83,8 +75,7 @@ impl Prompt {
             original,
             pruned,
             readings: Vec::new(),
-            ratio,
-            criterion,
+            setting,
             paths: None,
             between: None,
         };
@@ -123,17 +114,17 @@ impl Prompt {
         self.ids.is_empty()
     }
 
-    /// By which the `pruned` variant is pruned.
-    pub fn criterion(&self) -> Criterion {
-        self.criterion
+    /// Of the `pruned` variant.
+    pub fn setting(&self) -> Setting {
+        self.setting
     }
 
-    /// New latents of the `pruned` variant; its figures are due again, and the paths if the criterion changed.
+    /// New latents of the `pruned` variant; its figures are due again, and the paths if it is another knob.
     pub fn set_pruning(&mut self, pruning: Pruning) -> Result<()> {
-        if pruning.order.criterion != self.criterion {
+        if pruning.order.knob != self.setting.knob {
             self.paths = None;
         }
-        (self.ratio, self.criterion) = (pruning.ratio, pruning.order.criterion);
+        self.setting = pruning.setting();
         if let Some(reading) = self.readings.iter_mut().find(|r| r.view.variant == Variant::Pruned) {
             reading.reader.pruning = Some(pruning);
             reading.encoded = reading.reader.encode(&reading.x)?;
@@ -243,7 +234,7 @@ impl Prompt {
         Ok(Some((reading.x.clone(), &reading.encoded, reading.reader.decode(&reading.encoded)?)))
     }
 
-    /// Paths of the active latents of the shared dictionary by the current criterion; nothing to do without a `pruned` variant.
+    /// Paths of the active latents of the shared dictionary against the current knob; nothing to do without a `pruned` variant.
     pub fn find_paths(&mut self) -> Result<()> {
         if self.paths.is_some() {
             return Ok(());
@@ -257,12 +248,12 @@ impl Prompt {
         let Some(pruning) = &pruned.reader.pruning else { return Ok(()) };
         let sae = &*pruned.reader.sae;
         let grid = PathGrid::new(sae, &pruning.order, &pruned.x, &unpruned.encoded.latents)?;
-        let paths = Arc::new(grid.paths(sae, &pruning.order, &self.counts));
+        let paths = Arc::new(grid.paths(sae, &self.counts));
         self.paths = Some((grid, paths));
         Ok(())
     }
 
-    /// Paths of what fires at the live ratio and did not at 0; they stay with the others.
+    /// Paths of what fires at the live setting and did not in the untouched SAE; they stay with the others.
     pub fn find_late_paths(&mut self, tick: Tick) -> Result<()> {
         let pruned = self.readings.iter().find(|r| r.view.variant == Variant::Pruned);
         let (Some(pruned), Some((grid, paths))) = (pruned, &mut self.paths) else { return Ok(()) };
@@ -290,7 +281,7 @@ impl Prompt {
         self.readings.iter_mut().filter(|r| r.view.variant == variant).for_each(|r| r.view.splice = None);
     }
 
-    /// One latent on one token: activation at each ratio, and where it dies.
+    /// One latent on one token: activation at each setting, and where it dies.
     pub fn curve(&self, token: usize, latent: u32) -> Result<Option<super::Curve>> {
         let pruned = self.readings.iter().find(|r| r.view.variant == Variant::Pruned);
         let (Some(pruned), Some((grid, _))) = (pruned, &self.paths) else { return Ok(None) };
@@ -316,8 +307,7 @@ impl Prompt {
         Comparison {
             prompt: self.text.clone(),
             hook: self.original.captured.hook.to_string(),
-            ratio: self.ratio,
-            criterion: self.criterion,
+            setting: self.setting,
             tokens: self.tokens.clone(),
             views,
             paths: self.paths.as_ref().map(|(_, paths)| paths.clone()),

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use prunelens_kernels::with_f32;
 
 use super::Variant;
 use crate::{
     error::{Error, Result},
     model::{Captured, HookPoint, Model, Space, processing::Offset},
-    sae::{Dictionary, Encoded, Pruning},
+    sae::{Dictionary, Encoded, Pruning, Side},
 };
 
 /// One variant: which SAE reads which model, where, and pruned how.
@@ -100,16 +99,8 @@ impl Reader {
         })
     }
 
-    /// The decoder's row of a latent `[d_in]`, with its zeros where the SAE is pruned.
+    /// The decoder's row of a latent `[d_in]`, as the SAE's setting leaves it.
     pub fn direction(&self, latent: u32) -> Result<Vec<f32>> {
-        let d = self.sae.d_in();
-        let range = latent as usize * d..(latent as usize + 1) * d;
-        let mut row = with_f32(&self.sae.w_dec, |w| w[range.clone()].to_vec())?;
-        if let Some(pruning) = &self.pruning {
-            let cut = pruning.order.dec.cut(pruning.ratio);
-            let ranks = pruning.order.dec.part(range)?;
-            row.iter_mut().zip(ranks).filter(|(_, rank)| *rank < cut).for_each(|(w, _)| *w = 0.0);
-        }
-        Ok(row)
+        self.sae.row(Side::Dec, self.pruning.as_ref(), latent)
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     data::token_tensor,
     error::Result,
     model::{Captured, Model, Tick},
-    sae::{Criterion, Latents},
+    sae::{Latents, Setting},
 };
 
 /// Tokens that go through a model at a time, so that a request in between waits for no more.
@@ -31,11 +31,11 @@ impl Indexing {
     pub fn new(
         readers: Vec<Reader>,
         corpus: Arc<Vec<Vec<u32>>>,
-        (ratio, criterion): (f64, Criterion),
+        setting: Setting,
         special: HashSet<u32>,
         memory: u64,
     ) -> Self {
-        let mut index = Index::new(corpus, ratio, criterion);
+        let mut index = Index::new(corpus, setting);
         for reader in &readers {
             index.variants[reader.variant as usize] = Some(Fires::new(reader.sae.d_sae()));
         }
@@ -45,6 +45,11 @@ impl Indexing {
     /// One that was built before: there is nothing left to read.
     pub fn kept(index: Index) -> Self {
         Self { readers: Arc::default(), special: HashSet::new(), memory: 0, index }
+    }
+
+    /// Whether everything was kept from before.
+    pub fn is_kept(&self) -> bool {
+        self.readers.is_empty()
     }
 
     /// The next rows to be read; `None` once everything is, or as much as memory is granted for.

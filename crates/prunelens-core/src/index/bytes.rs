@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Fires, Index};
-use crate::sae::{Criterion, Latents};
+use crate::sae::{Latents, Setting};
 
 impl Index {
     /// Rows and tokens read; then of each variant the size of its dictionary (0: absent), what fires on each token, and
@@ -28,11 +28,10 @@ impl Index {
     pub fn from_bytes(
         mut bytes: &[u8],
         rows: Arc<Vec<Vec<u32>>>,
-        ratio: f64,
-        criterion: Criterion,
+        setting: Setting,
         d_sae: [Option<usize>; 4],
     ) -> Option<Self> {
-        let mut index = Self::new(rows, ratio, criterion);
+        let mut index = Self::new(rows, setting);
         index.read = usize::try_from(number(&mut bytes)?).ok().filter(|read| *read <= index.rows.len())?;
         index.tokens = number(&mut bytes)?;
         for row in &index.rows[..index.read] {
@@ -99,7 +98,8 @@ mod tests {
         for row in [vec![], vec![(0, 1.0), (2, 0.5)], vec![(2, 3.0)], vec![(0, 2.0)], vec![(2, 1.0)]] {
             fires.push_row(row);
         }
-        let mut index = Index::new(rows.clone(), 0.25, Criterion::Wanda);
+        let setting = crate::sae::Knob::Bits.at(4.0);
+        let mut index = Index::new(rows.clone(), setting);
         index.variants[0] = Some(Fires::of_tokens(fires));
         (index.read, index.tokens, index.starts) = (2, 4, vec![0, 2, 5]);
         let places = |index: &Index, latent| {
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(places(&index, 2), [(1, 0, 3.0), (0, 1, 0.5)], "each row once");
         let bytes = index.to_bytes();
         let sizes = [Some(3), None, None, None];
-        let read = |bytes: &[u8], sizes| Index::from_bytes(bytes, rows.clone(), 0.25, Criterion::Wanda, sizes);
+        let read = |bytes: &[u8], sizes| Index::from_bytes(bytes, rows.clone(), setting, sizes);
         let again = read(&bytes, sizes).unwrap();
         assert_eq!((again.to_bytes(), again.density(Variant::Original, 2)), (bytes.clone(), Some(0.75)));
         assert_eq!((places(&again, 2), again.density(Variant::Pruned, 2)), (places(&index, 2), None));

@@ -16,7 +16,7 @@ pub use find::{OnWord, on_word};
 pub use fires::Fires;
 pub use page::{Coactive, Corpus, Interval, LatentPage, Texts, example, page};
 
-use crate::{compare::Variant, sae::Criterion};
+use crate::{compare::Variant, sae::Setting};
 
 /// A token of the corpus.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,10 +38,8 @@ pub struct Index {
     pub read: usize,
     /// Tokens read that are not special.
     pub tokens: u64,
-    /// At which the `pruned` variant was pruned.
-    pub ratio: f64,
-    /// By which it was pruned.
-    pub criterion: Criterion,
+    /// Of the `pruned` variant.
+    pub setting: Setting,
     /// Where each row's tokens begin.
     starts: Vec<u32>,
     /// In the order of [`Variant::ALL`].
@@ -49,8 +47,20 @@ pub struct Index {
 }
 
 impl Index {
-    fn new(rows: Arc<Vec<Vec<u32>>>, ratio: f64, criterion: Criterion) -> Self {
-        Self { rows, read: 0, tokens: 0, ratio, criterion, starts: vec![0], variants: Default::default() }
+    fn new(rows: Arc<Vec<Vec<u32>>>, setting: Setting) -> Self {
+        Self { rows, read: 0, tokens: 0, setting, starts: vec![0], variants: Default::default() }
+    }
+
+    /// What another index says of the `pruned` variant, at its own setting, in the place of what is said here. False, and
+    /// nothing is changed, where it was not read over as many rows.
+    pub fn replace_pruned(&mut self, other: Self) -> bool {
+        let (mut other, pruned) = (other, Variant::Pruned as usize);
+        let same = other.read == self.read && other.tokens == self.tokens && other.variants[pruned].is_some();
+        if same {
+            self.variants[pruned] = other.variants[pruned].take();
+            self.setting = other.setting;
+        }
+        same
     }
 
     /// What fires in a variant, if it is part of the session.

@@ -5,7 +5,7 @@ use crate::{
     compare::{Example, Variant},
     error::Result,
     model::Tokenizer,
-    sae::Sae,
+    sae::{Sae, Setting},
 };
 
 /// Bars of a histogram, intervals of examples, and examples in the top group and in each interval, as SAEDashboard has them
@@ -30,8 +30,8 @@ pub struct LatentPage {
     pub rows: (usize, usize),
     /// Tokens that count among them.
     pub tokens: u64,
-    /// At which the `pruned` variant was pruned.
-    pub ratio: f64,
+    /// Of the `pruned` variant.
+    pub setting: Setting,
     /// What it does in each variant; in `trained` its match does it.
     pub variants: Vec<(Variant, Corpus)>,
     /// Nearest latents of the same dictionary by cosine of decoder rows.
@@ -125,7 +125,7 @@ pub fn page(index: &Index, sae: &Sae, tokenizer: &Tokenizer, latent: u32, matche
         latent,
         rows: (index.read, index.rows.len()),
         tokens: index.tokens,
-        ratio: index.ratio,
+        setting: index.setting,
         variants,
         near: near(sae, latent)?,
         coactive: coactive(index, latent),

@@ -5,6 +5,7 @@ use prunelens_kernels::{attention::Heads, ops::Ops};
 
 use super::{
     config::Config,
+    hooks::Site,
     layers::{Linear, Norm, Rotary},
 };
 use crate::error::Result;
@@ -188,5 +189,36 @@ impl Layer<'_> {
         let read = if self.config.parallel { resid_pre } else { &resid_mid };
         let mlp_out = self.mlp(read, pass)?;
         Ok((resid_mid + mlp_out)?)
+    }
+
+    /// The whole block with what each of its hooks has on the way, until `meet` says that nothing more is wanted.
+    pub fn through(
+        self,
+        resid_pre: Tensor,
+        pass: &mut dyn Pass,
+        meet: &mut dyn FnMut(Site, &Tensor) -> Result<bool>,
+    ) -> Result<Tensor> {
+        if meet(Site::ResidPre, &resid_pre)? {
+            return Ok(resid_pre);
+        }
+        let z = self.z(&resid_pre, pass)?;
+        if meet(Site::Z, &z)? {
+            return Ok(resid_pre);
+        }
+        let attn_out = self.attn_out(&z, pass)?;
+        if meet(Site::AttnOut, &attn_out)? {
+            return Ok(resid_pre);
+        }
+        let resid_mid = (&resid_pre + attn_out)?;
+        if meet(Site::ResidMid, &resid_mid)? {
+            return Ok(resid_mid);
+        }
+        let mlp_out = self.mlp(if self.config.parallel { &resid_pre } else { &resid_mid }, pass)?;
+        if meet(Site::MlpOut, &mlp_out)? {
+            return Ok(resid_mid);
+        }
+        let resid_post = (resid_mid + mlp_out)?;
+        meet(Site::ResidPost, &resid_post)?;
+        Ok(resid_post)
     }
 }

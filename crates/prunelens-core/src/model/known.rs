@@ -190,38 +190,38 @@ fn is_off(value: &Value) -> bool {
 /// Look at every key of a config: an error for one that would change the computation, a warning for each that is not
 /// known. `family` are the keys of the family beyond the common ones.
 pub fn check(keys: Keys, family: Table) -> Result<Vec<String>> {
-    look(keys, &[COMMON, family], MATTERS)
+    look(keys, "", &[COMMON, family], MATTERS)
 }
 
 /// The same for an object of rotary settings.
 pub fn check_rope(keys: Keys) -> Result<Vec<String>> {
-    look(keys, &[ROPE], &[""])
+    look(keys, "", &[ROPE], &[""])
 }
 
-/// The same by tables of one's own; `matters` are parts of the names of keys that are refused if they are not known.
-pub fn look(keys: Keys, tables: &[Table], matters: &[&str]) -> Result<Vec<String>> {
+/// The same by tables of one's own. `place` is where the keys stand in their file, as messages write it before a key:
+/// "quantization_config.", or nothing; `matters` are parts of the names of keys that are refused if they are not known.
+pub fn look(keys: Keys, place: &str, tables: &[Table], matters: &[&str]) -> Result<Vec<String>> {
     let none = Map::new();
     let object = keys.value.as_object().unwrap_or(&none);
     let mut warnings = Vec::new();
     for (key, value) in object {
         let known = tables.iter().flat_map(|table| table.iter()).find(|(name, _)| name == key).map(|(_, known)| *known);
-        let shown = || format!("{} = {}", shorten(key, 60), shorten(&value.to_string(), 60));
+        let name = format!("{place}{}", shorten(key, 60));
+        let shown = || format!("{name} = {}", shorten(&value.to_string(), 60));
         match known {
             Some(Read | Harmless) => {}
             Some(Only(values)) if value.is_null() || values.contains(&value.to_string().as_str()) => {}
             Some(Only(values)) => {
                 let expected = if values.is_empty() { "null".to_owned() } else { values.join(" or ") };
-                return Err(keys.refuse(key, &format!("{} is not computed here; expected {expected}", shown())));
+                return Err(keys.refuse(&name, &format!("{} is not computed here; expected {expected}", shown())));
             }
             None | Some(Unread) if is_off(value) => {}
             Some(Unread) => {
                 warnings.push(format!("config key {} is not read, as the reference library does not read it", shown()))
             }
             None if names(key, matters) => {
-                return Err(keys.refuse(
-                    &shorten(key, 60),
-                    &format!("{} is not known here and, by its name, changes what is computed", shown()),
-                ));
+                let why = format!("{} is not known here and, by its name, changes what is computed", shown());
+                return Err(keys.refuse(&name, &why));
             }
             None => warnings.push(format!("config key {} is not known and was not read", shown())),
         }

@@ -178,6 +178,33 @@ impl Model {
         Ok(Captured { hook, acts, base })
     }
 
+    /// The activations at several hooks, `[batch, time, d_in]` each and the same as [`capture`](Self::capture) gives them, from
+    /// one pass that ends at the last of them.
+    pub fn capture_each(&self, tokens: &Tensor, hooks: &[HookPoint], tick: Tick) -> Result<Vec<Tensor>> {
+        hooks.iter().try_for_each(|hook| self.check_hook(*hook))?;
+        let (batch, time) = tokens.dims2()?;
+        let Some(end) = hooks.iter().map(|hook| hook.layer).max() else { return Ok(Vec::new()) };
+        let pass = &mut Rows { batch, time, tick };
+        let mut resid = self.embed(tokens)?;
+        let mut found: Vec<(usize, Tensor)> = Vec::with_capacity(hooks.len());
+        for index in 0..=end {
+            pass.tick()?;
+            if hooks.iter().all(|hook| hook.layer != index) {
+                resid = self.layer(index).forward(&resid, pass)?;
+                continue;
+            }
+            let mut meet = |site, acts: &Tensor| -> Result<bool> {
+                for (at, _) in hooks.iter().enumerate().filter(|(_, hook)| **hook == HookPoint { layer: index, site }) {
+                    found.push((at, acts.to_dtype(DType::F32)?.reshape((batch, time, ()))?));
+                }
+                Ok(found.len() == hooks.len())
+            };
+            resid = self.layer(index).through(resid, pass, &mut meet)?;
+        }
+        found.sort_by_key(|(at, _)| *at);
+        Ok(found.into_iter().map(|(_, acts)| acts).collect())
+    }
+
     /// Go on from a hook with the activation found there: the residual stream after the last block, `[batch, time, d_model]`.
     pub fn finish(&self, captured: &Captured, tick: Tick) -> Result<Tensor> {
         self.resume(captured, &captured.acts, tick)

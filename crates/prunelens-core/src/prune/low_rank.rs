@@ -3,11 +3,11 @@
 
 use super::{
     calibrate::{Before, Seen, Work},
-    linalg::{cholesky, cut, product, solve_right},
     matrices::Matrix,
 };
 use crate::{
     error::Result,
+    linalg::{cholesky, cut, product, solve_right},
     model::Model,
     progress::{Listener, Progress},
 };

@@ -3,7 +3,6 @@
 mod awq;
 mod calibrate;
 pub mod grid;
-mod linalg;
 pub mod low_rank;
 pub mod masks;
 mod matrices;

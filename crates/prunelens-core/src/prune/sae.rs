@@ -1,13 +1,16 @@
-//! Pruning an SAE: the ranks of its weights by a criterion, and the SAE at a ratio.
+//! An SAE compressed as its model was: what each knob needs to know of its weights, and the SAE at a setting.
+
+use std::sync::Arc;
 
 use candle_core::Tensor;
-use prunelens_kernels::{Group, Ranks, columns::add_squares, ranks, with_f32};
+use prunelens_kernels::{Group, columns::add_squares, ranks};
+use rayon::prelude::*;
 
 use super::norms::{InputNorm, OutputNorm};
 use crate::{
     error::Result,
     model::Tick,
-    sae::{Criterion, Dictionary, Encoded, Order, Pruning, Ranked, Sae, Side},
+    sae::{Criterion, Dictionary, Encoded, Factors, Knob, Order, Plan, Pruning, Ranked, Sae, Side},
 };
 
 /// Norms that multiply |W_enc| and |W_dec|.
@@ -107,6 +110,60 @@ impl Gather {
     }
 }
 
+/// What a knob needs to know of an SAE. `norms` are those that [`Gather`] gives for its criterion; `basis` is what was kept
+/// of an earlier [`Order`] of ranks.
+pub fn order(
+    sae: &dyn Dictionary,
+    knob: Knob,
+    norms: Option<&Norms>,
+    basis: Option<[Vec<f32>; 2]>,
+    tick: Tick,
+) -> Result<Order> {
+    let (enc, dec) = match knob {
+        Knob::Ratio(criterion) => return rank(sae, criterion, norms, tick),
+        Knob::Bits => (Plan::largest(&sae.w_enc)?, Plan::largest(&sae.w_dec)?),
+        Knob::Rank => {
+            let [enc, dec] = match basis {
+                Some(basis) => basis,
+                None => [Factors::basis(&sae.w_enc, tick)?, Factors::basis(&sae.w_dec, tick)?],
+            };
+            let plan = |w: &Tensor, basis| Factors::new(w, basis).map(Plan::Factors);
+            (plan(&sae.w_enc, enc)?, plan(&sae.w_dec, dec)?)
+        }
+        Knob::Latents(criterion) => {
+            let ranks = Arc::new(latent_ranks(sae, criterion, norms)?);
+            (Plan::Latents(ranks.clone()), Plan::Latents(ranks))
+        }
+    };
+    Ok(Order { knob, enc, dec })
+}
+
+/// Each latent's rank by its importance, the least important first, the lower index first among equals. With `|j|` the norm of
+/// its row: `wanda` is what it writes (the norm of its activation times `|W_dec_j|`), `paper` what it reads (the norm of its
+/// pre-activation times `|W_enc_j|`), `magnitude` `|W_enc_j| |W_dec_j|`; each is its matrix criterion with the weights of a
+/// latent taken together.
+fn latent_ranks(sae: &Sae, criterion: Criterion, norms: Option<&Norms>) -> Result<Vec<u32>> {
+    let d_sae = sae.d_sae();
+    let lengths = |side: Side| {
+        sae.matrix(side, None, |matrix| {
+            let mut room = vec![0.0; sae.d_in()];
+            (0..d_sae).map(|latent| matrix.norm(latent, &mut room)).collect::<Vec<f32>>()
+        })
+    };
+    let scores: Vec<f32> = match (criterion, norms) {
+        (Criterion::Wanda, Some(norms)) => product(&norms.dec, &lengths(Side::Dec)?),
+        (Criterion::Paper, Some(norms)) => product(&norms.enc, &lengths(Side::Enc)?),
+        (Criterion::Random, _) => (0..d_sae).map(|latent| noise(3, latent)).collect(),
+        _ => product(&lengths(Side::Enc)?, &lengths(Side::Dec)?),
+    };
+    let ranks = ranks::ranks(1, d_sae, Group::Row, |_, latent| scores[latent]);
+    Ok((0..d_sae).map(|latent| ranks.get(latent)).collect())
+}
+
+fn product(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a * b).collect()
+}
+
 /// Rank the weights, where the SAE is. `norms` are those that [`Gather`] gives for the criterion; they are not read otherwise.
 pub fn rank(sae: &dyn Dictionary, criterion: Criterion, norms: Option<&Norms>, tick: Tick) -> Result<Order> {
     let (enc_group, dec_group) = match criterion {
@@ -127,7 +184,7 @@ pub fn rank(sae: &dyn Dictionary, criterion: Criterion, norms: Option<&Norms>, t
     };
     let enc = side(Side::Enc, norms.map(|n| n.enc.as_slice()), enc_group)?;
     let dec = side(Side::Dec, norms.map(|n| n.dec.as_slice()), dec_group)?;
-    Ok(Order { criterion, enc, dec })
+    Ok(Order { knob: Knob::Ratio(criterion), enc: Plan::Ranks(enc), dec: Plan::Ranks(dec) })
 }
 
 /// A fixed pseudo-random score between 0 and 1 (the finaliser of SplitMix64).
@@ -138,16 +195,22 @@ fn noise(salt: u64, at: usize) -> f32 {
     ((z ^ (z >> 31)) >> 40) as f32 / (1_u64 << 24) as f32
 }
 
-/// The pruned SAE with its zeros written out.
+/// The SAE with what a setting leaves of its weights written out. A latent that is gone has no bias either: nothing can make
+/// it fire.
 pub fn apply(pruning: &Pruning, sae: &Sae) -> Result<Sae> {
-    let zeroed = |w: &Tensor, mask: (&Ranks, u32)| -> Result<Tensor> {
-        let values = with_f32(w, |w| {
-            let mut out = vec![0.0; w.len()];
-            prunelens_kernels::encode::keep(w, Some(mask), 0..w.len(), &mut out);
+    let d_in = sae.d_in();
+    let written = |side: Side, like: &Tensor| -> Result<Tensor> {
+        let values = sae.matrix(side, Some(pruning), |matrix| {
+            let mut out = vec![0.0; like.elem_count()];
+            out.par_chunks_mut(d_in).enumerate().for_each(|(latent, row)| matrix.row(latent, row));
             out
         })?;
-        Ok(Tensor::from_vec(values, w.shape(), w.device())?)
+        Ok(Tensor::from_vec(values, like.shape(), like.device())?)
     };
-    let (w_enc, w_dec) = (zeroed(&sae.w_enc, pruning.enc()?)?, zeroed(&sae.w_dec, pruning.dec()?)?);
-    Ok(Sae { w_enc, w_dec, ..sae.clone() })
+    let (w_enc, w_dec) = (written(Side::Enc, &sae.w_enc)?, written(Side::Dec, &sae.w_dec)?);
+    let mut b_enc = sae.b_enc.clone();
+    sae.matrix(Side::Enc, Some(pruning), |matrix| {
+        b_enc.iter_mut().enumerate().filter(|(latent, _)| matrix.kept.drops(*latent)).for_each(|(_, b)| *b = 0.0);
+    })?;
+    Ok(Sae { w_enc, w_dec, b_enc, ..sae.clone() })
 }

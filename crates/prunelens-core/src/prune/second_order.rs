@@ -7,10 +7,9 @@ use rayon::prelude::*;
 use super::{
     calibrate::{Before, Seen, Work},
     grid::{Grid, extremes},
-    linalg::inverse_factor,
     matrices::Matrix,
 };
-use crate::{error::Result, model::Model, progress::Listener};
+use crate::{error::Result, linalg::inverse_factor, model::Model, progress::Listener};
 
 /// Columns whose errors reach later ones together.
 const BLOCK: usize = 128;

@@ -6,11 +6,15 @@ use candle_core::{Device, Tensor};
 use prunelens_kernels::{
     Group,
     columns::add_squares,
-    encode::{self, Grid, STEPS},
-    ranks, with_f32,
+    encode::{self, Encoder, Grid, STEPS},
+    ranks,
+    select::by_value,
+    with_f32,
 };
 
-use super::{Dictionary, Encoded, Latents, Order, Pruning, Ranked, Sae, Side, grid_ratio};
+use super::{
+    Activation, Dictionary, Encoded, Latents, Order, Plan, Pruning, Ranked, Sae, Side, dictionary::one_by_one,
+};
 use crate::error::Result;
 
 impl Dictionary for Sae {
@@ -28,16 +32,19 @@ impl Dictionary for Sae {
 
     fn encode(&self, x: &Tensor, pruning: Option<&Pruning>) -> Result<Encoded> {
         let (x, undo) = self.process_input(x)?;
+        let x = self.turned(x, pruning);
         let mut latents = self.with_encoder(pruning, |encoder| encoder.encode(&x))?;
         self.activation.finish(&mut latents, &self.b_enc);
         Ok(Encoded { latents, undo })
     }
 
-    fn encode_at(&self, x: &Tensor, order: &Arc<Order>, ratios: &[f64]) -> Result<Vec<Latents>> {
+    fn encode_at(&self, x: &Tensor, order: &Arc<Order>, settings: &[f64]) -> Result<Vec<Latents>> {
+        // Only where weights go one after the other does a setting keep what the next one keeps, term by term.
+        let Plan::Ranks(ranks) = &order.enc else { return one_by_one(self, x, order, settings) };
         let (x, _) = self.process_input(x)?;
-        let cuts: Vec<u32> = ratios.iter().map(|ratio| order.enc.cut(*ratio)).collect();
-        let scales = self.scales(order, ratios)?;
-        let ranks = order.enc.host()?;
+        let cuts: Vec<u32> = settings.iter().map(|at| ranks.cut(*at)).collect();
+        let scales = self.scales(order, settings)?;
+        let ranks = ranks.host()?;
         let mut all = self.with_encoder(None, |encoder| encoder.encode_at(&x, ranks, &cuts, scales.as_deref()))?;
         all.iter_mut().for_each(|latents| self.activation.finish(latents, &self.b_enc));
         Ok(all)
@@ -53,11 +60,23 @@ impl Dictionary for Sae {
     }
 
     fn grid(&self, order: &Arc<Order>, x: &Tensor, wanted: &Latents) -> Result<Grid> {
-        let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc.cut(grid_ratio(step)));
+        let settings = order.knob.scale(self.d_in()).fine();
         let (input, _) = self.process_input(x)?;
-        let ratios: [f64; STEPS] = std::array::from_fn(grid_ratio);
-        let (scales, ranks) = (self.scales(order, &ratios)?, order.enc.host()?);
-        self.with_encoder(None, |encoder| encoder.grid(&input, wanted, ranks, &cuts, scales.as_deref()))
+        let at = |at: f64| Pruning { order: order.clone(), at };
+        let Some(ranking) = order.enc.ranking(self.d_in())? else {
+            return stepwise(self, &input, wanted, settings.into_iter().map(at));
+        };
+        let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc.cut(settings[step]));
+        let scales = self.scales(order, &settings)?;
+        let scales = scales.as_deref();
+        let Plan::Factors(factors) = &order.enc else {
+            return self.with_encoder(None, |encoder| encoder.grid(&input, wanted, ranking, &cuts, scales));
+        };
+        let input = factors.turn(&input, self.d_in());
+        self.with_encoder(None, |encoder| {
+            let turned = Encoder { weight: &factors.scores, ..encoder };
+            turned.grid(&input, wanted, ranking, &cuts, scales)
+        })
     }
 
     fn decode(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor> {
@@ -70,8 +89,15 @@ impl Dictionary for Sae {
     fn decode_normalised(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Vec<f32>> {
         let norms = self.decoder_norms(pruning)?;
         let divisor = norms.or_else(|| self.decode_scale.as_ref().map(|s| s.iter().map(|v| 1.0 / v).collect()));
-        let mask = pruning.map(Pruning::dec).transpose()?;
-        with_f32(&self.w_dec, |w| encode::decode(&encoded.latents, w, mask, &self.b_dec, divisor.as_deref()))
+        self.matrix(Side::Dec, pruning, |matrix| {
+            let decode =
+                |bias: &[f32]| encode::decode(&encoded.latents, matrix.weight, matrix.kept, bias, divisor.as_deref());
+            match matrix.basis {
+                None => decode(&self.b_dec),
+                // In the basis, and back from there.
+                Some((factors, _)) => factors.back(&decode(&vec![0.0; self.d_in()]), &self.b_dec),
+            }
+        })
     }
 
     fn rank(&self, side: Side, norm: Option<&[f32]>, group: Group) -> Result<Ranked> {
@@ -87,15 +113,38 @@ impl Dictionary for Sae {
 }
 
 impl Sae {
-    /// Factors on pre-activations at each ratio, `[ratios][d_sae]`, where there are any.
-    fn scales(&self, order: &Arc<Order>, ratios: &[f64]) -> Result<Option<Vec<f32>>> {
+    /// Factors on pre-activations at each setting, `[settings][d_sae]`, where there are any.
+    fn scales(&self, order: &Arc<Order>, settings: &[f64]) -> Result<Option<Vec<f32>>> {
         if !self.activation.rescales() {
             return Ok(None);
         }
-        let mut scales = Vec::with_capacity(ratios.len() * self.d_sae());
-        for &ratio in ratios {
-            scales.extend(self.decoder_norms(Some(&Pruning { order: order.clone(), ratio }))?.unwrap_or_default());
+        let mut scales = Vec::with_capacity(settings.len() * self.d_sae());
+        for &at in settings {
+            scales.extend(self.decoder_norms(Some(&Pruning { order: order.clone(), at }))?.unwrap_or_default());
         }
         Ok(Some(scales))
     }
+}
+
+/// A grid by an encoding at each setting, for knobs whose steps share no terms.
+fn stepwise(sae: &Sae, input: &[f32], wanted: &Latents, settings: impl Iterator<Item = Pruning>) -> Result<Grid> {
+    let mut grid = Grid { paths: vec![[0.0; STEPS]; wanted.indices.len()], last: Vec::new() };
+    let k = match sae.activation {
+        Activation::TopK { k, .. } => Some(k),
+        _ => None,
+    };
+    grid.last.resize(if k.is_some() { wanted.rows() } else { 0 }, [None; STEPS]);
+    for (step, pruning) in settings.enumerate() {
+        let latents = sae.with_encoder(Some(&pruning), |encoder| encoder.encode(input))?;
+        for token in 0..wanted.rows() {
+            for at in wanted.offsets[token]..wanted.offsets[token + 1] {
+                grid.paths[at][step] = latents.get(token, wanted.indices[at]);
+            }
+            let (indices, values) = latents.row(token);
+            if k == Some(indices.len()) {
+                grid.last[token][step] = indices.iter().copied().zip(values.iter().copied()).max_by(by_value);
+            }
+        }
+    }
+    Ok(grid)
 }

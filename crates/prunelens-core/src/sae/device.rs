@@ -15,7 +15,8 @@ use prunelens_kernels::{
 };
 
 use super::{
-    Activation, Dictionary, Encoded, Latents, Normalize, Order, Pruning, Ranked, Sae, Side, grid_ratio, normalize::Undo,
+    Activation, Dictionary, Encoded, Latents, Normalize, Order, Plan, Pruning, Ranked, Sae, Side, normalize::Undo,
+    share,
 };
 use crate::error::Result;
 
@@ -111,8 +112,19 @@ impl DeviceSae {
         device::encode(&*self.backend, &encoder, x, Route::of(x.dim(0)?))
     }
 
-    fn mask<'a>(&self, pruning: Option<&'a Pruning>) -> Result<Mask<'a>> {
-        pruning.map_or(Ok(None), |pruning| pruning.order.enc.mask(&self.backend, pruning.ratio))
+    /// The mask of one of the matrices.
+    fn mask<'a>(&self, side: Side, pruning: Option<&'a Pruning>) -> Result<Mask<'a>> {
+        match pruning.map(|pruning| (pruning.order.plan(side), pruning.at)) {
+            Some((Plan::Ranks(ranks), at)) => ranks.mask(&self.backend, at),
+            _ => Ok(None),
+        }
+    }
+
+    /// The SAE on the CPU, for the settings that have no kernel of their own here: all but ratios.
+    fn elsewhere(&self, pruning: Option<&Pruning>) -> Option<&Sae> {
+        pruning
+            .filter(|pruning| !matches!(pruning.order.enc, Plan::Ranks(_)) && !pruning.is_untouched(&self.sae))
+            .map(|_| &*self.sae)
     }
 
     /// As [`Sae::decoder_norms`].
@@ -120,14 +132,14 @@ impl DeviceSae {
         if !self.sae.activation.rescales() {
             return Ok(None);
         }
-        let mask = pruning.map_or(Ok(None), |pruning| pruning.order.dec.mask(&self.backend, pruning.ratio))?;
+        let mask = self.mask(Side::Dec, pruning)?;
         device::row_norms(&*self.backend, &self.dec, mask).map(Some)
     }
 
     /// Reconstructions on the GPU, still normalised.
     fn reconstruct(&self, latents: &Latents, pruning: Option<&Pruning>) -> Result<Tensor> {
         let norms = self.decoder_norms(pruning)?;
-        let mask = pruning.map_or(Ok(None), |pruning| pruning.order.dec.mask(&self.backend, pruning.ratio))?;
+        let mask = self.mask(Side::Dec, pruning)?;
         let lists = Lists::from_latents(&*self.backend, latents)?;
         let divisors = norms.as_ref().or(self.divisors.as_ref());
         let out = device::decode(&*self.backend, &lists, &self.dec, mask, &self.b_dec, divisors)?;
@@ -149,12 +161,15 @@ impl Dictionary for DeviceSae {
     }
 
     fn encode(&self, x: &Tensor, pruning: Option<&Pruning>) -> Result<Encoded> {
+        if let Some(sae) = self.elsewhere(pruning) {
+            return sae.encode(x, pruning);
+        }
         let (x, undo) = self.process_input(x)?;
         let norms = self.decoder_norms(pruning)?;
         let mut latents = Latents::new(self.sae.d_sae());
         for start in (0..x.dim(0)?).step_by(self.rows_at_once()) {
             let part = x.narrow(0, start, self.rows_at_once().min(x.dim(0)? - start))?;
-            let dense = self.dense(&part, self.mask(pruning)?, norms.as_ref())?;
+            let dense = self.dense(&part, self.mask(Side::Enc, pruning)?, norms.as_ref())?;
             latents.extend(&match self.sae.activation {
                 Activation::TopK { k, .. } => device::top_k(&*self.backend, &dense, self.sae.d_sae(), k)?.latents,
                 _ => device::active(&*self.backend, &dense, self.sae.d_sae())?,
@@ -188,14 +203,16 @@ impl Dictionary for DeviceSae {
     }
 
     fn grid(&self, order: &Arc<Order>, x: &Tensor, wanted: &Latents) -> Result<Grid> {
+        let (Plan::Ranks(enc), Plan::Ranks(dec)) = (&order.enc, &order.dec) else {
+            return self.sae.grid(order, x, wanted);
+        };
         let (x, _) = self.process_input(x)?;
         let backend = &*self.backend;
-        let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc.cut(grid_ratio(step)));
+        let cuts: [u32; STEPS] = std::array::from_fn(|step| enc.cut(share(step)));
         let scales = match self.sae.activation.rescales() {
             true => {
                 let norms = |step| {
-                    device::row_norms(backend, &self.dec, order.dec.mask(&self.backend, grid_ratio(step))?)?
-                        .to_vec(backend)
+                    device::row_norms(backend, &self.dec, dec.mask(&self.backend, share(step))?)?.to_vec(backend)
                 };
                 Some((0..STEPS).map(norms).collect::<Result<Vec<_>>>()?)
             }
@@ -205,7 +222,7 @@ impl Dictionary for DeviceSae {
         let together = scales.as_ref().map(|scales| upload(&scales.concat())).transpose()?;
         let pairs = Pairs::new(backend, wanted)?;
         // The cut is another at each step: all ranks are read.
-        let Some((ranks, _)) = order.enc.mask(&self.backend, 0.0)? else { return Ok(Grid::default()) };
+        let Some((ranks, _)) = enc.mask(&self.backend, 0.0)? else { return Ok(Grid::default()) };
         let input = Buffer::of(backend, &x)?;
         let paths = device::paths(backend, &self.enc, ranks, &self.b_enc, &input, &pairs, &cuts, together.as_ref())?;
         let paths = paths.to_vec(backend)?.as_chunks::<STEPS>().0.to_vec();
@@ -227,10 +244,16 @@ impl Dictionary for DeviceSae {
     }
 
     fn decode(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor> {
+        if let Some(sae) = self.elsewhere(pruning) {
+            return Ok(sae.decode(encoded, pruning)?.to_device(self.backend.device())?);
+        }
         encoded.undo.apply_tensor(&self.reconstruct(&encoded.latents, pruning)?)
     }
 
     fn decode_normalised(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Vec<f32>> {
+        if let Some(sae) = self.elsewhere(pruning) {
+            return sae.decode_normalised(encoded, pruning);
+        }
         with_f32(&self.reconstruct(&encoded.latents, pruning)?, <[f32]>::to_vec)
     }
 

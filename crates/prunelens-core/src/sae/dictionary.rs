@@ -40,16 +40,15 @@ pub trait Dictionary: Send + Sync + fmt::Debug {
     /// Latents of activations `[n, d_in]`, with the SAE pruned if asked.
     fn encode(&self, x: &Tensor, pruning: Option<&Pruning>) -> Result<Encoded>;
 
-    /// The same with the SAE pruned at each of these ratios, which ascend.
-    fn encode_at(&self, x: &Tensor, order: &Arc<Order>, ratios: &[f64]) -> Result<Vec<Latents>> {
-        let at = |&ratio: &f64| Ok(self.encode(x, Some(&Pruning { order: order.clone(), ratio }))?.latents);
-        ratios.iter().map(at).collect()
+    /// The same at each of these settings of the order's knob, from the untouched SAE on.
+    fn encode_at(&self, x: &Tensor, order: &Arc<Order>, settings: &[f64]) -> Result<Vec<Latents>> {
+        one_by_one(self, x, order, settings)
     }
 
     /// Sum over positions of the square of each pre-activation, of activations `[n, d_in]`.
     fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>>;
 
-    /// Pre-activations of the `wanted` latents of `x` at every ratio, and for TopK the last latent chosen at each.
+    /// Pre-activations of the `wanted` latents of `x` at every setting of a curve, and for TopK the last latent chosen at each.
     fn grid(&self, order: &Arc<Order>, x: &Tensor, wanted: &Latents) -> Result<Grid>;
 
     /// Reconstruction `[n, d_in]` in the units of the activations, where the SAE works.
@@ -68,6 +67,17 @@ impl Deref for dyn Dictionary + '_ {
     fn deref(&self) -> &Sae {
         self.sae()
     }
+}
+
+/// An encoding at each setting, for knobs and machines that share nothing between them.
+pub(super) fn one_by_one<D: Dictionary + ?Sized>(
+    sae: &D,
+    x: &Tensor,
+    order: &Arc<Order>,
+    settings: &[f64],
+) -> Result<Vec<Latents>> {
+    let at = |&at: &f64| Ok(sae.encode(x, Some(&Pruning { order: order.clone(), at }))?.latents);
+    settings.iter().map(at).collect()
 }
 
 /// An SAE where a model works.

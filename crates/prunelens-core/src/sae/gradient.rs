@@ -1,10 +1,10 @@
 //! How a reconstruction changes with its latents.
 
 use candle_core::Tensor;
-use prunelens_kernels::{encode::keep, with_f32};
+use prunelens_kernels::with_f32;
 use rayon::prelude::*;
 
-use super::{Encoded, Sae};
+use super::{Encoded, Sae, Side};
 use crate::{
     error::{Error, Result},
     sae::Pruning,
@@ -19,16 +19,15 @@ impl Sae {
             return Err(Error::invalid(format!("a gradient {:?} for {} reconstructions", g.dims(), latents.rows())));
         }
         let factors = self.decode_factors(pruning)?;
-        let mask = pruning.map(Pruning::dec).transpose()?;
         let factor = |latent: usize| factors.as_ref().map_or(1.0, |factors| factors[latent]);
         with_f32(&g.contiguous()?, |g| {
-            with_f32(&self.w_dec, |w| {
+            self.matrix(Side::Dec, pruning, |matrix| {
                 let rows = (0..latents.rows()).into_par_iter().flat_map_iter(|row| {
                     let g = &g[row * d..(row + 1) * d];
                     let mut kept = vec![0.0; d];
                     let slope = |latent: &u32| {
                         let latent = *latent as usize;
-                        keep(w, mask, latent * d..(latent + 1) * d, &mut kept);
+                        matrix.row(latent, &mut kept);
                         let along: f32 = kept.iter().zip(g).map(|(w, g)| w * g).sum();
                         along * encoded.undo.factor(row) * factor(latent)
                     };

@@ -5,15 +5,17 @@ mod cpu;
 mod criterion;
 mod device;
 mod dictionary;
+mod factors;
 pub mod formats;
 mod gradient;
+mod knob;
 pub mod normalize;
 mod pruning;
 mod ranked;
 
 use candle_core::Tensor;
 use prunelens_kernels::{
-    encode::{self, Encoder, Gate},
+    encode::{Encoder, Gate},
     with_f32,
 };
 use serde_json::Value;
@@ -22,9 +24,11 @@ pub use activation::Activation;
 pub use criterion::{Criterion, MAX_RATIO};
 pub use device::DeviceSae;
 pub use dictionary::{Dictionary, Encoded, Side, place};
+pub use factors::Factors;
+pub use knob::{Dial, GRID, Knob, Scale, Setting, share};
 pub use normalize::Normalize;
 pub use prunelens_kernels::latents::Latents;
-pub use pruning::{Order, Pruning, grid_ratio};
+pub use pruning::{Matrix, Order, Plan, Pruning};
 pub use ranked::Ranked;
 
 use crate::{
@@ -161,13 +165,22 @@ impl Sae {
         })
     }
 
-    /// Run with the encoder at a ratio.
+    /// Run with the encoder as a setting leaves it, on inputs that [`turned`](Self::turned) gave.
     pub fn with_encoder<R>(&self, pruning: Option<&Pruning>, run: impl FnOnce(Encoder) -> R) -> Result<R> {
         let norms = self.decoder_norms(pruning)?;
-        let mask = pruning.map(Pruning::enc).transpose()?;
-        with_f32(&self.w_enc, |weight| {
-            run(Encoder { weight, bias: &self.b_enc, scale: norms.as_deref(), mask, gate: self.gate() })
+        self.matrix(Side::Enc, pruning, |matrix| {
+            let Matrix { weight, kept, .. } = matrix;
+            run(Encoder { weight, bias: &self.b_enc, scale: norms.as_deref(), kept, gate: self.gate() })
         })
+    }
+
+    /// Processed inputs as the encoder's matrix takes them at a setting: in its basis, where it is cut to a rank.
+    pub fn turned(&self, x: Vec<f32>, pruning: Option<&Pruning>) -> Vec<f32> {
+        let Some(pruning) = pruning.filter(|pruning| !pruning.is_untouched(self)) else { return x };
+        match &pruning.order.enc {
+            Plan::Factors(factors) => factors.turn(&x, pruning.at as usize),
+            _ => x,
+        }
     }
 
     fn gate(&self) -> Gate<'_> {
@@ -184,20 +197,16 @@ impl Sae {
         Ok(norms.map(|norms| norms.iter().map(|norm| 1.0 / norm).collect()).or_else(|| self.decode_scale.clone()))
     }
 
-    /// Norms of the decoder rows at a ratio, for the SAEs that rescale by them.
+    /// Norms of the decoder rows at a setting, for the SAEs that rescale by them.
     pub fn decoder_norms(&self, pruning: Option<&Pruning>) -> Result<Option<Vec<f32>>> {
         if !self.activation.rescales() {
             return Ok(None);
         }
-        let d = self.d_in();
-        let mask = pruning.map(Pruning::dec).transpose()?;
-        let norms = with_f32(&self.w_dec, |w| {
-            let mut row = vec![0.0; d];
-            let mut norm = |latent: usize| {
-                encode::keep(w, mask, latent * d..(latent + 1) * d, &mut row);
-                row.iter().map(|v| v * v).sum::<f32>().sqrt()
-            };
-            (0..self.d_sae()).map(&mut norm).collect()
+        // A latent that is gone is silent: its norm is of no account, but must not be 0.
+        let pruning = pruning.filter(|pruning| !matches!(pruning.order.dec, Plan::Latents(_)));
+        let norms = self.matrix(Side::Dec, pruning, |matrix| {
+            let mut room = vec![0.0; self.d_in()];
+            (0..self.d_sae()).map(|latent| matrix.norm(latent, &mut room)).collect()
         })?;
         Ok(Some(norms))
     }

@@ -1,5 +1,7 @@
 //! What a session computes over its calibration text, kept in the cache under all that it is made from.
 
+use std::sync::Arc;
+
 use super::Session;
 use crate::{
     compare::Variant,
@@ -11,12 +13,13 @@ use crate::{
         masks,
         sae::{Gather, Norms},
     },
-    sae::Criterion,
+    sae::{Criterion, Factors, Setting},
 };
 
 /// Kinds of the cache's entries.
 const NORMS: &str = "norms";
 const EXAMPLES: &str = "examples";
+const BASIS: &str = "basis";
 
 impl Session {
     /// The norms that a criterion needs, of the model that the pruned SAE reads.
@@ -30,44 +33,76 @@ impl Session {
         })
     }
 
-    /// An index of the corpus with the SAE pruned at a ratio: the one that is kept, or one that has yet to be built.
-    pub fn indexing(&self, ratio: f64, criterion: Criterion, tick: Tick) -> Result<Indexing> {
-        self.order(criterion, tick)?;
-        let kept = self.index_key(ratio, criterion).zip(self.spec.cache.as_ref()).and_then(|(key, cache)| {
+    /// The singular vectors of the SAE's matrices, encoder and decoder. They are of its weights alone.
+    pub(super) fn basis(&self, tick: Tick) -> Result<[Vec<f32>; 2]> {
+        let key = self.spec.cache.as_ref().and_then(|_| {
+            let [w_enc, w_dec] = [&self.sae.w_enc, &self.sae.w_dec].map(content);
+            let made_of = (env!("CARGO_PKG_VERSION"), prunelens_kernels::simd::level(), BASIS, w_enc?, w_dec?);
+            serde_json::to_vec(&made_of).ok().map(|text| sha256(&text))
+        });
+        let side = self.sae.d_in() * self.sae.d_in();
+        let read = |bytes: &[u8]| {
+            let (values, rest) = bytes.as_chunks::<4>();
+            let whole = rest.is_empty() && values.len() == 2 * side;
+            let values = || values.iter().map(|v| f32::from_le_bytes(*v));
+            whole.then(|| [values().take(side).collect(), values().skip(side).collect()])
+        };
+        let write = |basis: &[Vec<f32>; 2]| basis.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
+        self.keep(BASIS, key, &format!("{}, singular vectors", self.sae.config.name), read, write, || {
+            Ok([Factors::basis(&self.sae.w_enc, tick)?, Factors::basis(&self.sae.w_dec, tick)?])
+        })
+    }
+
+    /// An index of the corpus with the SAE at a setting: the one that is kept, or one that has yet to be built.
+    pub fn indexing(&self, setting: Setting, tick: Tick) -> Result<Indexing> {
+        self.order(setting.knob, tick)?;
+        let kept = self.index_key(setting).zip(self.spec.cache.as_ref()).and_then(|(key, cache)| {
             let sizes = Variant::ALL.map(|variant| match variant {
                 Variant::Trained => self.trained.as_ref().map(|sae| sae.d_sae()),
                 _ => Some(self.sae.d_sae()),
             });
-            Index::from_bytes(&cache.get(EXAMPLES, &key)?, self.corpus.clone(), ratio, criterion, sizes)
+            Index::from_bytes(&cache.get(EXAMPLES, &key)?, self.corpus.clone(), setting, sizes)
         });
         match kept {
             Some(index) => Ok(Indexing::kept(index)),
             None => {
                 let (corpus, special) = (self.corpus.clone(), self.tokenizer.specials());
-                let readers = self.readers(ratio, criterion)?;
-                Ok(Indexing::new(readers, corpus, (ratio, criterion), special, self.spec.memory))
+                let readers = self.readers(setting)?;
+                Ok(Indexing::new(readers, corpus, setting, special, self.spec.memory))
             }
         }
     }
 
+    /// The `pruned` variant alone over the rows that an index was read from, at another setting; the whole index, where one
+    /// was kept at that setting.
+    pub fn indexing_pruned(&self, rows: &[Vec<u32>], setting: Setting, tick: Tick) -> Result<Indexing> {
+        let whole = self.indexing(setting, tick)?;
+        if whole.is_kept() {
+            return Ok(whole);
+        }
+        let readers = self.reader(Variant::Pruned, setting)?.into_iter().collect();
+        let special = self.tokenizer.specials();
+        Ok(Indexing::new(readers, Arc::new(rows.to_vec()), setting, special, self.spec.memory))
+    }
+
     /// Keep an index for the next session of this kind.
     pub fn keep_index(&self, index: &Index) -> Result<()> {
-        let Some((key, cache)) = self.index_key(index.ratio, index.criterion).zip(self.spec.cache.as_ref()) else {
+        let Some((key, cache)) = self.index_key(index.setting).zip(self.spec.cache.as_ref()) else {
             return Ok(());
         };
         let about = format!("{}, {}, {} rows", self.sae.config.name, self.original.name, index.read);
         cache.put(EXAMPLES, &key, &about, &index.to_bytes())
     }
 
-    fn index_key(&self, ratio: f64, criterion: Criterion) -> Option<String> {
+    fn index_key(&self, setting: Setting) -> Option<String> {
         self.spec.cache.as_ref()?;
         let original = masks::digest(&self.original)?;
         let trained = match &self.trained {
             Some(sae) => Some((content(&sae.w_enc)?, content(&sae.w_dec)?, sae.b_enc.clone(), sae.b_dec.clone())),
             None => None,
         };
-        let with = serde_json::to_vec(&(original, ratio, self.spec.memory, trained, &*self.corpus)).ok()?;
-        self.key(EXAMPLES, &format!("{criterion} {}", sha256(&with)), self.made_of.clone())
+        let with = serde_json::to_vec(&(original, setting.at, self.spec.memory, trained, &*self.corpus)).ok()?;
+        self.key(EXAMPLES, &format!("{} {}", setting.knob, sha256(&with)), self.made_of.clone())
     }
 
     fn keep<T>(

@@ -6,7 +6,10 @@ mod kept;
 pub mod models;
 pub mod spec;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use candle_core::Device;
 
@@ -22,8 +25,8 @@ use crate::{
     hub::Kind,
     model::{HookPoint, Model, Space, Tick, ToDevice, Tokenizer},
     progress::{Listener, Progress},
-    prune::sae::{Gather, rank},
-    sae::{self, Criterion, Dictionary, Order, Pruning, Sae, formats::Given, place},
+    prune::sae::{Gather, order},
+    sae::{self, Criterion, Dictionary, Knob, Order, Pruning, Sae, Setting, formats::Given, place},
 };
 
 /// Everything loaded. Cloning shares models, SAEs and ranks.
@@ -55,7 +58,11 @@ pub struct Session {
     pub warnings: Vec<String>,
     /// A digest of what the pruned copy is made from, where something is kept by it.
     made_of: Option<String>,
-    orders: [OnceLock<Arc<Order>>; 4],
+    /// What the slider turns, and where it stands at first.
+    pub setting: Setting,
+    /// A digest of the original's weights, where one was taken at loading.
+    pub digest: Option<String>,
+    orders: [OnceLock<Arc<Order>>; Knob::SLOTS],
 }
 
 /// Positions that go through a model at a time when calibrating.
@@ -88,7 +95,7 @@ impl Session {
     ) -> Result<Self> {
         progress(Progress { what: "ranking the SAE's weights".into(), done: 0, total: 0, unit: "" })?;
         let session = Self::new(spec, models, sae, trained)?;
-        session.order(spec.criterion, &mut || {
+        session.order(session.setting.knob, &mut || {
             progress(Progress { what: "ranking the SAE's weights".into(), done: 0, total: 0, unit: "" })
         })?;
         Ok(session)
@@ -103,7 +110,8 @@ impl Session {
             Processing::Off => Space::Raw,
             Processing::Centered => Space::Centered,
         };
-        let Models { tokenizer, original, pruned, calibration, corpus, compression, mut warnings, made_of } = models;
+        let Models { tokenizer, original, pruned, calibration, corpus, compression, mut warnings, made_of, digest } =
+            models;
         if let Some(trained) = &trained
             && trained.config.hook != hook
         {
@@ -121,10 +129,12 @@ impl Session {
         for sae in std::iter::once(&sae).chain(&trained) {
             warnings.extend(sae.config.warnings.iter().cloned());
         }
+        let setting = spec.knob.setting(spec.ratio, spec.criterion, sae.d_in())?;
+        let ratio = if matches!(setting.knob, Knob::Ratio(_)) { setting.at } else { spec.ratio };
         let ops = &*original.ops;
         let (sae, trained) = (place(sae, ops)?, trained.map(|sae| place(sae, ops)).transpose()?);
         let session = Self {
-            spec: SessionSpec { hook: Some(hook), ..spec.clone() },
+            spec: SessionSpec { hook: Some(hook), ratio, ..spec.clone() },
             tokenizer,
             original,
             pruned,
@@ -137,6 +147,8 @@ impl Session {
             compression,
             warnings,
             made_of,
+            setting,
+            digest,
             orders: Default::default(),
         };
         // Width and layer are checked before anything is computed.
@@ -156,8 +168,24 @@ impl Session {
             compression: self.compression.clone(),
             warnings: Vec::new(),
             made_of: self.made_of.clone(),
+            digest: self.digest.clone(),
         };
         Self::new(&SessionSpec { hook: None, ..self.spec.clone() }, models, sae, trained)
+    }
+
+    /// The same with another SAE trained on the pruned model, which lies in `folder`. Ranks stay.
+    pub fn with_trained(&self, trained: Arc<Sae>, folder: &Path) -> Result<Self> {
+        if trained.config.hook != self.hook {
+            return Err(Error::invalid(format!(
+                "the trained SAE {} reads {}, the session's {}; they must share a hook",
+                trained.config.name, trained.config.hook, self.hook
+            )));
+        }
+        let mut session = self.clone();
+        session.trained = Some(place(trained, &*self.original.ops)?);
+        session.spec.trained_sae = Some(Source::Path(folder.to_path_buf()));
+        session.unpruned(Variant::Trained)?;
+        Ok(session)
     }
 
     /// The same on another device: models and SAEs are copied, ranks are made anew there when they are asked for.
@@ -177,6 +205,7 @@ impl Session {
             compression: self.compression.clone(),
             warnings: Vec::new(),
             made_of: self.made_of.clone(),
+            digest: self.digest.clone(),
         };
         let read = |sae: &Arc<dyn Dictionary>| Arc::new(sae.sae().clone());
         Self::new(&self.spec, models, read(&self.sae), self.trained.as_ref().map(read))
@@ -204,41 +233,42 @@ impl Session {
         sae.map(reader).transpose()
     }
 
-    /// One variant ready to read, `pruned` at a ratio; `None` if it is not part of this session.
-    pub fn reader(&self, variant: Variant, ratio: f64, criterion: Criterion) -> Result<Option<Reader>> {
+    /// One variant ready to read, `pruned` at a setting; `None` if it is not part of this session.
+    pub fn reader(&self, variant: Variant, setting: Setting) -> Result<Option<Reader>> {
         let mut reader = self.unpruned(variant)?;
         if let (Some(reader), Variant::Pruned) = (&mut reader, variant) {
-            reader.pruning = Some(self.pruning(ratio, criterion, &mut || Ok(()))?);
+            reader.pruning = Some(self.pruning(setting, &mut || Ok(()))?);
         }
         Ok(reader)
     }
 
     /// All variants present, in their order.
-    pub fn readers(&self, ratio: f64, criterion: Criterion) -> Result<Vec<Reader>> {
-        Variant::ALL.into_iter().filter_map(|v| self.reader(v, ratio, criterion).transpose()).collect()
+    pub fn readers(&self, setting: Setting) -> Result<Vec<Reader>> {
+        Variant::ALL.into_iter().filter_map(|v| self.reader(v, setting).transpose()).collect()
     }
 
-    /// The SAE's weights ranked, at a ratio.
-    pub fn pruning(&self, ratio: f64, criterion: Criterion, tick: Tick) -> Result<Pruning> {
-        Ok(Pruning { order: self.order(criterion, tick)?, ratio })
+    /// The SAE at a setting of a knob.
+    pub fn pruning(&self, setting: Setting, tick: Tick) -> Result<Pruning> {
+        let at = setting.knob.scale(self.sae.d_in()).check(setting.at)?;
+        Ok(Pruning { order: self.order(setting.knob, tick)?, at })
     }
 
-    /// Whether the ranks by a criterion exist already.
-    pub fn is_ranked(&self, criterion: Criterion) -> bool {
-        self.orders[criterion as usize].get().is_some()
+    /// Whether what a knob needs to know exists already.
+    pub fn is_ranked(&self, knob: Knob) -> bool {
+        self.orders[knob.slot()].get().is_some()
     }
 
-    /// Ranks of the SAE's weights, made when first asked for. Norms are of activations of the model that the pruned SAE reads.
-    pub fn order(&self, criterion: Criterion, tick: Tick) -> Result<Arc<Order>> {
-        let slot = &self.orders[criterion as usize];
+    /// What a knob needs to know of the SAE's weights, made when first asked for. Norms are of activations of the model that
+    /// the pruned SAE reads.
+    pub fn order(&self, knob: Knob, tick: Tick) -> Result<Arc<Order>> {
+        let slot = &self.orders[knob.slot()];
         if let Some(order) = slot.get() {
             return Ok(order.clone());
         }
-        let norms = match Gather::new(criterion, &self.sae) {
-            Some(gather) => Some(self.norms(criterion, gather, tick)?),
-            None => None,
-        };
-        let order = Arc::new(rank(&*self.sae, criterion, norms.as_ref(), tick)?);
+        let gather = knob.criterion().and_then(|criterion| Some((criterion, Gather::new(criterion, &self.sae)?)));
+        let norms = gather.map(|(criterion, gather)| self.norms(criterion, gather, tick)).transpose()?;
+        let basis = if knob == Knob::Rank { Some(self.basis(tick)?) } else { None };
+        let order = Arc::new(order(&*self.sae, knob, norms.as_ref(), basis, tick)?);
         Ok(slot.get_or_init(|| order).clone())
     }
 

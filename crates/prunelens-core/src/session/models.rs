@@ -36,6 +36,8 @@ pub struct Models {
     pub warnings: Vec<String>,
     /// A digest of what the pruned copy is made from, where something is kept by it.
     pub made_of: Option<String>,
+    /// A digest of the original's weights, where one was taken anyway.
+    pub digest: Option<String>,
 }
 
 impl Models {
@@ -68,10 +70,11 @@ impl Models {
             Some(path) => super::calibration::corpus(path, &original, &tokenizer)?,
             None => calibration.documents.concat(),
         };
-        let made_of = match spec.pruned_model {
-            None => key(spec, &original, &calibration),
-            Some(_) => None,
+        let digest = match (&spec.pruned_model, &spec.cache) {
+            (None, Some(_)) => masks::digest(&original),
+            _ => None,
         };
+        let made_of = digest.as_deref().and_then(|digest| key(spec, digest, &calibration));
         let (pruned, compression) = prune(spec, &original, &calibration, made_of.as_deref(), progress)?;
         let made_of = made_of.or_else(|| spec.cache.as_ref().and_then(|_| masks::digest(&pruned)));
         let own = |model: &Arc<Model>| {
@@ -83,7 +86,8 @@ impl Models {
         if spec.pruned_model.is_some() {
             warnings.extend(own(&pruned));
         }
-        Ok(Self { tokenizer, original, pruned, calibration, corpus: Arc::new(corpus), compression, warnings, made_of })
+        let corpus = Arc::new(corpus);
+        Ok(Self { tokenizer, original, pruned, calibration, corpus, compression, warnings, made_of, digest })
     }
 }
 
@@ -145,13 +149,12 @@ fn prune(
 }
 
 /// What the pruned copy is made from: weights, rule, calibration tokens, and what rounds in sums.
-fn key(spec: &SessionSpec, original: &Model, calibration: &Calibration) -> Option<String> {
-    spec.cache.as_ref()?;
+fn key(spec: &SessionSpec, original: &str, calibration: &Calibration) -> Option<String> {
     let made_of = (
         env!("CARGO_PKG_VERSION"),
         prunelens_kernels::simd::level(),
         spec.compress.to_string(),
-        masks::digest(original)?,
+        original,
         &calibration.windows,
         &calibration.documents,
     );

@@ -12,7 +12,7 @@ use crate::{
     model::HookPoint,
     progress::Listener,
     prune::Compress,
-    sae::Criterion,
+    sae::{Criterion, Dial, Knob, Setting},
 };
 
 /// Where a model or an SAE comes from.
@@ -130,9 +130,11 @@ pub struct SessionSpec {
     pub sae: Option<Source>,
     /// Trained on the pruned copy.
     pub trained_sae: Option<Source>,
-    /// Of the SAE's own pruning.
+    /// What is turned on the SAE.
+    pub knob: Dial,
+    /// Of the SAE's own pruning, where the knob is the ratio.
     pub ratio: f64,
-    /// Of the SAE's own pruning.
+    /// By which weights or latents are ranked.
     pub criterion: Criterion,
     /// Which activations the SAE reads.
     pub processing: Processing,
@@ -179,6 +181,12 @@ impl SessionSpec {
         Ok(())
     }
 
+    /// What the slider turns at first, as far as that is known without the SAE.
+    pub fn first_setting(&self) -> Setting {
+        let fallback = Knob::Ratio(self.criterion).at(self.ratio);
+        self.knob.setting(self.ratio, self.criterion, 1 << 20).unwrap_or(fallback)
+    }
+
     /// The embedded demo.
     pub fn demo() -> Self {
         Self {
@@ -189,6 +197,7 @@ impl SessionSpec {
             hook: None,
             sae: Some(Source::Demo),
             trained_sae: Some(Source::Demo),
+            knob: Dial::default(),
             ratio: 0.25,
             criterion: Criterion::Wanda,
             processing: Processing::Auto,

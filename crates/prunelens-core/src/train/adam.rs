@@ -85,11 +85,15 @@ impl Adam {
             self.w_dec.first.par_chunks_mut(block),
             self.w_dec.second.par_chunks_mut(block),
         );
-        columns.into_par_iter().enumerate().for_each(|(at, (enc, enc_m, enc_v, dec, dec_m, dec_v))| {
-            let encoder = Rows { weights: enc, first: enc_m, second: enc_v };
-            let rows = Rows { weights: dec, first: dec_m, second: dec_v };
-            update(step, gradients, at * BLOCK, d_in, decoder, encoder, rows);
-        });
+        let scratch = || [vec![0.0; d_in], vec![0.0; d_in]];
+        columns.into_par_iter().enumerate().for_each_init(
+            scratch,
+            |by, (at, (enc, enc_m, enc_v, dec, dec_m, dec_v))| {
+                let encoder = Rows { weights: enc, first: enc_m, second: enc_v };
+                let rows = Rows { weights: dec, first: dec_m, second: dec_v };
+                update(step, gradients, at * BLOCK, d_in, decoder, encoder, rows, by);
+            },
+        );
         step.apply(&mut weights.b_enc, &mut self.b_enc.first, &mut self.b_enc.second, &gradients.b_enc);
         step.apply(&mut weights.b_dec, &mut self.b_dec.first, &mut self.b_dec.second, &gradients.b_dec);
         let vectors = weights.vectors.iter_mut().zip(&mut self.vectors).zip(&gradients.vectors);
@@ -107,19 +111,20 @@ struct Rows<'a> {
 dispatch! {
     /// Step the encoder and decoder rows of some latents, the first of which is `first`.
     fn update(
-        step: Step, gradients: &Gradients, first: usize, d_in: usize, decoder: Decoder, encoder: Rows<'_>, rows: Rows<'_>,
+        step: Step, gradients: &Gradients<'_>, first: usize, d_in: usize, decoder: Decoder, encoder: Rows<'_>, rows: Rows<'_>,
+        by: &mut [Vec<f32>; 2],
     ) {
-        let (mut by_encoder, mut by_decoder) = (vec![0.0; d_in], vec![0.0; d_in]);
+        let [by_encoder, by_decoder] = by;
         for row in 0..encoder.weights.len() / d_in {
             let at = row * d_in..(row + 1) * d_in;
             let weights = &mut rows.weights[at.clone()];
-            gradients.row::<FMA>(first + row, decoder, weights, &mut by_encoder, &mut by_decoder);
-            step.apply(weights, &mut rows.first[at.clone()], &mut rows.second[at.clone()], &by_decoder);
+            gradients.row::<FMA>(first + row, decoder, weights, by_encoder, by_decoder);
+            step.apply(weights, &mut rows.first[at.clone()], &mut rows.second[at.clone()], by_decoder);
             if decoder == Decoder::Unit {
                 normalize(weights);
             }
             let weights = &mut encoder.weights[at.clone()];
-            step.apply(weights, &mut encoder.first[at.clone()], &mut encoder.second[at], &by_encoder);
+            step.apply(weights, &mut encoder.first[at.clone()], &mut encoder.second[at], by_encoder);
         }
     }
 }

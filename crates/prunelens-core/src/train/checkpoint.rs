@@ -61,103 +61,133 @@ impl Checkpoint {
         }
     }
 
+    /// The folder of the SAE.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
     /// Replace it by this state, whole or not at all.
     pub fn save(&self, spec: &TrainSpec, state: &State) -> Result<()> {
-        let (d_in, d_sae) = (state.weights.d_in, state.weights.d_sae);
-        let mut tensors = Vec::new();
-        for (name, values) in floats(&spec.architecture, state) {
-            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            tensors.push((name.clone(), Dtype::F32, shape(&name, d_in, d_sae), bytes));
-        }
-        for (name, values) in [("numbers", numbers(state)), ("last_fired", state.last_fired.clone())] {
-            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            tensors.push((name.to_owned(), Dtype::U64, vec![values.len()], bytes));
-        }
-        let refused = |e: safetensors::SafeTensorError| Error::file(&self.path, format!("cannot be written: {e}"));
-        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-            Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(refused)?))
-        });
-        let views = views.collect::<Result<Vec<_>>>()?;
-        let metadata = HashMap::from([(SETTINGS.to_owned(), self.settings.to_string())]);
-        write_atomic(&self.path, &safetensors::serialize(views, Some(metadata)).map_err(refused)?)
+        write_atomic(&self.path, &encode(spec, state, Some(&self.settings))?)
     }
 
     /// Read it back for a run on activations of `d_in`; refuses one made with other settings and names what differs.
     pub fn load(&self, spec: &TrainSpec, d_in: usize) -> Result<State> {
-        let d_sae = spec.d_sae;
         let broken = |what: String| Error::file(&self.path, format!("{what}; delete it and start again"));
         let bytes = fs::read(&self.path).map_err(|e| Error::io(&self.path, e))?;
-        let unreadable = |e| broken(format!("not a whole checkpoint ({})", shorten(&format!("{e}"), 200)));
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(unreadable)?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(unreadable)?;
-        let settings = header.metadata().as_ref().and_then(|m| m.get(SETTINGS));
-        let settings = settings.ok_or_else(|| broken("not a checkpoint of this program".into()))?;
-        let settings: Value =
-            serde_json::from_str(settings).map_err(|e| broken(format!("its settings are not JSON: {e}")))?;
-        // What is asked for goes through text as what is stored did: numbers then compare equal if they are.
-        let asked: Value = serde_json::from_str(&self.settings.to_string()).map_err(|e| broken(e.to_string()))?;
-        if let Some((key, stored, asked)) = first_difference(&settings, &asked) {
-            let [stored, asked] = [stored, asked].map(|v| shorten(&v, 200));
-            return Err(Error::file(
+        let of_another = |key: &str, stored: &str, asked: &str| {
+            Error::file(
                 &self.path,
                 format!(
                     "made with {key} = {stored}, but {asked} is asked for; give the same settings, or delete it and start again"
                 ),
-            ));
-        }
-
-        let tensor = |name: &str, dtype: Dtype, shape: &[usize]| {
-            let tensor = tensors.tensor(name).map_err(|_| broken(format!("tensor {name:?} is missing")))?;
-            if tensor.dtype() != dtype || tensor.shape() != shape {
-                let (found, found_shape) = (tensor.dtype(), tensor.shape());
-                return Err(broken(format!(
-                    "tensor {name:?}: expected {dtype:?} {shape:?}, found {found:?} {found_shape:?}"
-                )));
-            }
-            Ok(tensor.data().to_vec())
+            )
         };
-        let integers = |name: &str, len: usize| -> Result<Vec<u64>> {
-            Ok(tensor(name, Dtype::U64, &[len])?.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect())
-        };
-        let floats = |name: &str| -> Result<Vec<f32>> {
-            let bytes = tensor(name, Dtype::F32, &shape(name, d_in, d_sae))?;
-            Ok(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
-        };
-        let moments = |name: &str| -> Result<Moments> {
-            Ok(Moments { first: floats(&format!("first.{name}"))?, second: floats(&format!("second.{name}"))? })
-        };
-        let vectors = spec.architecture.vectors();
-        let numbers = integers("numbers", NUMBERS + Sums::new(d_in).to_row().len())?;
-        let (numbers, recent) = numbers.split_at(NUMBERS);
-        let recent: Vec<f64> = recent.iter().map(|bits| f64::from_bits(*bits)).collect();
-        let [w_enc, b_enc, w_dec, b_dec] = PARTS;
-        Ok(State {
-            weights: Weights {
-                d_in,
-                d_sae,
-                w_enc: floats(w_enc)?,
-                b_enc: floats(b_enc)?,
-                w_dec: floats(w_dec)?,
-                b_dec: floats(b_dec)?,
-                vectors: vectors.iter().map(|name| floats(name)).collect::<Result<_>>()?,
-            },
-            adam: Adam {
-                steps: numbers[0],
-                w_enc: moments(w_enc)?,
-                b_enc: moments(b_enc)?,
-                w_dec: moments(w_dec)?,
-                b_dec: moments(b_dec)?,
-                vectors: vectors.iter().map(|name| moments(name)).collect::<Result<_>>()?,
-            },
-            tokens: numbers[1],
-            position: Position { group: numbers[2], batch: numbers[3] },
-            seconds: f64::from_bits(numbers[4]),
-            scale: f64::from_bits(numbers[5]) as f32,
-            threshold: f64::from_bits(numbers[6]),
-            last_fired: integers("last_fired", d_sae)?,
-            recent: Sums::from_row(&recent, d_in).ok_or_else(|| broken("its figures do not fit".into()))?,
-        })
+        decode(&bytes, spec, d_in, Some((&self.settings, &of_another)), &broken)
     }
+}
+
+/// A state as the bytes of a safetensors file.
+pub(super) fn encode(spec: &TrainSpec, state: &State, settings: Option<&Value>) -> Result<Vec<u8>> {
+    let (d_in, d_sae) = (state.weights.d_in, state.weights.d_sae);
+    let mut tensors = Vec::new();
+    for (name, values) in floats(&spec.architecture, state) {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        tensors.push((name.clone(), Dtype::F32, shape(&name, d_in, d_sae), bytes));
+    }
+    for (name, values) in [("numbers", numbers(state)), ("last_fired", state.last_fired.clone())] {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        tensors.push((name.to_owned(), Dtype::U64, vec![values.len()], bytes));
+    }
+    let refused =
+        |e: safetensors::SafeTensorError| Error::invalid(format!("a training's state cannot be written: {e}"));
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(refused)?)));
+    let views = views.collect::<Result<Vec<_>>>()?;
+    let metadata = settings.map(|settings| HashMap::from([(SETTINGS.to_owned(), settings.to_string())]));
+    safetensors::serialize(views, metadata).map_err(refused)
+}
+
+/// What to say of settings that differ: the key, what was stored, what is asked for.
+type OfAnother<'a> = &'a dyn Fn(&str, &str, &str) -> Error;
+
+/// Undo [`encode`] for a run on activations of `d_in`, with these settings if any.
+pub(super) fn decode(
+    bytes: &[u8],
+    spec: &TrainSpec,
+    d_in: usize,
+    settings: Option<(&Value, OfAnother)>,
+    broken: &dyn Fn(String) -> Error,
+) -> Result<State> {
+    let d_sae = spec.d_sae;
+    let unreadable = |e| broken(format!("not a whole checkpoint ({})", shorten(&format!("{e}"), 200)));
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(unreadable)?;
+    if let Some((asked, of_another)) = settings {
+        let stored = header.metadata().as_ref().and_then(|m| m.get(SETTINGS));
+        let stored = stored.ok_or_else(|| broken("not a checkpoint of this program".into()))?;
+        let stored: Value =
+            serde_json::from_str(stored).map_err(|e| broken(format!("its settings are not JSON: {e}")))?;
+        // What is asked for goes through text as what is stored did: numbers then compare equal if they are.
+        let asked: Value = serde_json::from_str(&asked.to_string()).map_err(|e| broken(e.to_string()))?;
+        if let Some((key, stored, asked)) = first_difference(&stored, &asked) {
+            let [stored, asked] = [stored, asked].map(|v| shorten(&v, 200));
+            return Err(of_another(&key, &stored, &asked));
+        }
+    }
+
+    let tensor = |name: &str, dtype: Dtype, shape: &[usize]| {
+        let tensor = tensors.tensor(name).map_err(|_| broken(format!("tensor {name:?} is missing")))?;
+        if tensor.dtype() != dtype || tensor.shape() != shape {
+            let (found, found_shape) = (tensor.dtype(), tensor.shape());
+            return Err(broken(format!(
+                "tensor {name:?}: expected {dtype:?} {shape:?}, found {found:?} {found_shape:?}"
+            )));
+        }
+        Ok(tensor.data().to_vec())
+    };
+    let integers = |name: &str, len: usize| -> Result<Vec<u64>> {
+        Ok(tensor(name, Dtype::U64, &[len])?.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect())
+    };
+    let floats = |name: &str| -> Result<Vec<f32>> {
+        let bytes = tensor(name, Dtype::F32, &shape(name, d_in, d_sae))?;
+        Ok(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    };
+    let moments = |name: &str| -> Result<Moments> {
+        Ok(Moments { first: floats(&format!("first.{name}"))?, second: floats(&format!("second.{name}"))? })
+    };
+    let vectors = spec.architecture.vectors();
+    let numbers = integers("numbers", NUMBERS + Sums::new(d_in).to_row().len())?;
+    let (numbers, recent) = numbers.split_at(NUMBERS);
+    let recent: Vec<f64> = recent.iter().map(|bits| f64::from_bits(*bits)).collect();
+    let [w_enc, b_enc, w_dec, b_dec] = PARTS;
+    Ok(State {
+        weights: Weights {
+            d_in,
+            d_sae,
+            w_enc: floats(w_enc)?,
+            b_enc: floats(b_enc)?,
+            w_dec: floats(w_dec)?,
+            b_dec: floats(b_dec)?,
+            vectors: vectors.iter().map(|name| floats(name)).collect::<Result<_>>()?,
+        },
+        adam: Adam {
+            steps: numbers[0],
+            w_enc: moments(w_enc)?,
+            b_enc: moments(b_enc)?,
+            w_dec: moments(w_dec)?,
+            b_dec: moments(b_dec)?,
+            vectors: vectors.iter().map(|name| moments(name)).collect::<Result<_>>()?,
+        },
+        tokens: numbers[1],
+        position: Position { group: numbers[2], batch: numbers[3] },
+        seconds: f64::from_bits(numbers[4]),
+        scale: f64::from_bits(numbers[5]) as f32,
+        threshold: f64::from_bits(numbers[6]),
+        last_fired: integers("last_fired", d_sae)?,
+        recent: Sums::from_row(&recent, d_in).ok_or_else(|| broken("its figures do not fit".into()))?,
+    })
 }
 
 const PARTS: [&str; 4] = ["W_enc", "b_enc", "W_dec", "b_dec"];
@@ -201,7 +231,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::train::{Budget, TrainSpec};
+    use crate::train::{Budget, TrainSpec, Work};
 
     fn spec() -> TrainSpec {
         TrainSpec::new(Architecture::Gated { l1: 0.5, l1_warm_up: 0.0 }, 6, Budget::Tokens(100))
@@ -211,7 +241,8 @@ mod tests {
         let spec = spec();
         let mut state = State::new(&spec, 4, 0.1, &[0.5; 16]);
         let x: Vec<f32> = (0..80).map(|i| (i as f32 * 0.37).sin()).collect();
-        (0..3).for_each(|_| state.step(&spec, &x, 0.5).unwrap());
+        let mut work = Work::default();
+        (0..3).for_each(|_| state.step(&spec, &x, 0.5, &mut work).unwrap());
         state.seconds = 0.1 + 0.2;
         state
     }

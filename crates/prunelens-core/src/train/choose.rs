@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{
     gradients::Task,
-    linalg::product,
+    linalg::{made, product, sized},
     select::{POSITIVE, Scratch, at_least, top_k},
     weights::Weights,
 };
@@ -40,6 +40,11 @@ impl Active {
         (if row == 0 { 0 } else { self.ends[row - 1] })..self.ends[row]
     }
 
+    fn clear(&mut self) {
+        self.ends.clear();
+        self.latents.clear();
+    }
+
     /// Keep those for which `keep` says so, asked in order.
     fn retain(&mut self, keep: &mut impl FnMut(f32) -> bool) {
         let (mut kept, mut from) = (0, 0);
@@ -62,43 +67,55 @@ pub struct Chosen {
     pub main: Active,
     /// Of the dead latents the largest, below zero or not.
     pub dead: Active,
+    scratch: Scratch,
+    dead_pre: Vec<f32>,
+}
+
+/// Memory of the choice, kept from step to step.
+#[derive(Default)]
+pub struct Room {
+    pre: Vec<f32>,
+    largest: Vec<f32>,
+    parts: Vec<Chosen>,
 }
 
 /// Choose of each token's `pre`, times the lengths of the decoder's rows, by parts; and `dead_k` of the dead latents.
-pub fn choose(task: &Task, centred: &[f32], choice: Choice, dead_k: usize) -> Vec<Chosen> {
+pub fn choose<'a>(task: &Task, centred: &[f32], choice: Choice, dead_k: usize, room: &'a mut Room) -> &'a [Chosen] {
     let Weights { d_in, d_sae, ref w_enc, .. } = *task.weights;
     let batch = task.tokens();
     let block = (BLOCK / d_sae / PART * PART).clamp(PART, batch.max(PART));
-    let mut pre = vec![0.0; block.min(batch) * d_sae];
-    let mut parts = Vec::with_capacity(batch.div_ceil(PART));
-    let mut largest = Largest::new(choice);
+    let Room { pre, largest, parts } = room;
+    let (pre, parts) = (sized(pre, block.min(batch) * d_sae), made(parts, batch.div_ceil(PART)));
+    let mut largest = Largest::new(choice, largest);
     for first in (0..batch).step_by(block) {
         let rows = block.min(batch - first);
         let pre = &mut pre[..rows * d_sae];
         let centred = &centred[first * d_in..(first + rows) * d_in];
         let encoder = View::contiguous(w_enc, d_sae, d_in).t();
         product(pre, d_sae, View::contiguous(centred, rows, d_in), encoder, false);
-        let seen = parts.len();
         let bound = largest.bound;
-        parts.par_extend(pre.par_chunks_mut(PART * d_sae).map(|pre| part(task, pre, choice, bound, dead_k)));
-        largest.take(&parts[seen..]);
+        let parts = &mut parts[first / PART..(first + rows).div_ceil(PART)];
+        let work = pre.par_chunks_mut(PART * d_sae).zip(&mut *parts);
+        work.for_each(|(pre, chosen)| part(task, pre, choice, bound, dead_k, chosen));
+        largest.take(parts);
     }
-    largest.cut(&mut parts);
+    largest.cut(parts);
     parts
 }
 
 dispatch! {
-    fn part(task: &Task<'_>, pre: &mut [f32], choice: Choice, bound: f32, dead_k: usize) -> Chosen {
-        let (mut chosen, mut scratch) = (Chosen::default(), Scratch::default());
-        let Chosen { main, dead } = &mut chosen;
-        let mut dead_pre = vec![0.0; task.dead.len()];
+    fn part(task: &Task<'_>, pre: &mut [f32], choice: Choice, bound: f32, dead_k: usize, chosen: &mut Chosen) {
+        let Chosen { main, dead, scratch, dead_pre } = chosen;
+        main.clear();
+        dead.clear();
+        dead_pre.resize(task.dead.len(), 0.0);
         // Plain loops: closures handed to iterators may be compiled apart, for the baseline CPU.
         for pre in pre.chunks_exact_mut(task.weights.d_sae) {
             for ((pre, bias), length) in pre.iter_mut().zip(&task.weights.b_enc).zip(task.lengths) {
                 *pre = (*pre + bias) * length;
             }
             match choice {
-                Choice::Token(k) => top_k(pre, k, POSITIVE, &mut scratch, &mut main.latents),
+                Choice::Token(k) => top_k(pre, k, POSITIVE, scratch, &mut main.latents),
                 Choice::Batch(_) => at_least(pre, bound, &mut main.latents),
                 Choice::Positive => at_least(pre, POSITIVE, &mut main.latents),
             }
@@ -108,30 +125,30 @@ dispatch! {
                     *value = pre[*latent as usize];
                 }
                 let first = dead.latents.len();
-                top_k(&dead_pre, dead_k, f32::NEG_INFINITY, &mut scratch, &mut dead.latents);
+                top_k(dead_pre, dead_k, f32::NEG_INFINITY, scratch, &mut dead.latents);
                 for (at, _) in &mut dead.latents[first..] {
                     *at = task.dead[*at as usize];
                 }
                 dead.ends.push(dead.latents.len());
             }
         }
-        chosen
     }
 }
 
 /// The largest values of a batch that comes in blocks: what is not among those seen so far need not be kept.
-struct Largest {
+struct Largest<'a> {
     /// How many are wanted; none where each token is for itself.
     count: Option<usize>,
-    values: Vec<f32>,
+    values: &'a mut Vec<f32>,
     /// The least that may still be among them.
     bound: f32,
 }
 
-impl Largest {
-    fn new(choice: Choice) -> Self {
+impl<'a> Largest<'a> {
+    fn new(choice: Choice, values: &'a mut Vec<f32>) -> Self {
         let count = if let Choice::Batch(count) = choice { Some(count) } else { None };
-        Self { count, values: Vec::new(), bound: if count == Some(0) { f32::INFINITY } else { POSITIVE } }
+        values.clear();
+        Self { count, values, bound: if count == Some(0) { f32::INFINITY } else { POSITIVE } }
     }
 
     fn take(&mut self, parts: &[Chosen]) {
@@ -183,7 +200,8 @@ mod tests {
         for count in [0, 1, 300, 777, tokens * d_sae] {
             let mut expected = all[..count.min(all.len())].to_vec();
             expected.sort_unstable();
-            let parts = choose(&task, &task.centred(), Choice::Batch(count), 0);
+            let (mut centred, mut room) = (Vec::new(), Room::default());
+            let parts = choose(&task, task.centred(&mut centred), Choice::Batch(count), 0, &mut room);
             let mut found = Vec::new();
             for (at, part) in parts.iter().enumerate() {
                 for token in 0..part.main.ends.len() {

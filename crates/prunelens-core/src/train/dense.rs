@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{
     figures::Sums,
     gradients::{ByLatent, Gradients, Matrices, Outcome, Task, encoder_path},
-    linalg::{axpy, dot, product},
+    linalg::{axpy, dot, made, product, sized, zeroed},
 };
 
 /// What a kind makes of pre-activations, and its own loss, a token at a time.
@@ -36,6 +36,7 @@ pub struct Token<'a> {
 }
 
 /// Sums over tokens, one number a latent each.
+#[derive(Default)]
 pub struct Columns {
     pub by_pre: Vec<f32>,
     pub by_length: Vec<f32>,
@@ -47,17 +48,16 @@ pub struct Columns {
 }
 
 impl Columns {
-    fn new(d_sae: usize, vectors: usize) -> Self {
-        let zeros = vec![0.0; d_sae];
-        Self {
-            by_pre: zeros.clone(),
-            by_length: zeros.clone(),
-            vectors: vec![zeros; vectors],
-            fired: vec![false; d_sae],
-            penalty: 0.0,
-            auxiliary: 0.0,
-            active: 0.0,
+    /// Of nothing, in the memory that is there.
+    fn clear(&mut self, d_sae: usize, vectors: usize) {
+        self.vectors.resize(vectors, Vec::new());
+        for sums in [&mut self.by_pre, &mut self.by_length].into_iter().chain(&mut self.vectors) {
+            sums.clear();
+            sums.resize(d_sae, 0.0);
         }
+        self.fired.clear();
+        self.fired.resize(d_sae, false);
+        (self.penalty, self.auxiliary, self.active) = (0.0, 0.0, 0.0);
     }
 
     fn add(&mut self, other: &Self) {
@@ -78,22 +78,41 @@ const BLOCK: usize = 1 << 22;
 /// Tokens that one thread takes at a time; sums of parts are added in order, so that threads do not change them.
 const PART: usize = 64;
 
+/// Memory of a step, kept for the next one.
+#[derive(Default)]
+pub struct Room {
+    centred: Vec<f32>,
+    encoder: Vec<f32>,
+    decoder: Vec<f32>,
+    by_outputs: Vec<f32>,
+    by_own_output: Vec<f32>,
+    /// Of a block of tokens: pre-activations, latents, gradients by them, gates, gradients by these.
+    blocks: [Vec<f32>; 5],
+    parts: Vec<Columns>,
+}
+
 /// Loss and gradients of a batch.
-pub fn gradients<R: Rule>(task: &Task, rule: &R) -> Outcome {
+pub fn gradients<'a, R: Rule>(task: &Task, rule: &R, room: &'a mut Room) -> Outcome<'a> {
     let weights = task.weights;
     let (d_in, d_sae, batch) = (weights.d_in, weights.d_sae, task.tokens());
-    let mut matrices = Matrices { encoder: vec![0.0; d_sae * d_in], decoder: vec![0.0; d_sae * d_in], d_in };
+    let Room { centred, encoder: by_encoder, decoder: by_decoder, by_outputs, by_own_output, blocks, parts: room } =
+        room;
+    let (by_encoder, by_decoder) = (zeroed(by_encoder, d_sae * d_in), zeroed(by_decoder, d_sae * d_in));
     let mut sums = Sums::new(d_in);
-    let mut columns = Columns::new(d_sae, weights.vectors.len());
-    let mut by_outputs = vec![0.0; task.x.len()];
-    let centred = task.centred();
+    let mut columns = Columns::default();
+    columns.clear(d_sae, weights.vectors.len());
+    // Every part of it is written before it is read.
+    let by_outputs = sized(by_outputs, task.x.len());
+    let centred = task.centred(centred);
     let encoder = View::contiguous(&weights.w_enc, d_sae, d_in);
     let decoder = View::contiguous(&weights.w_dec, d_sae, d_in);
 
     let block = (BLOCK / d_sae).clamp(1, batch.max(1));
-    let matrix = |wanted: bool| vec![0.0f32; if wanted { block * d_sae } else { 0 }];
-    let (mut pre, mut latents, mut by_latent) = (matrix(true), matrix(true), matrix(true));
-    let (mut gates, mut by_gate) = (matrix(R::GATES), matrix(R::GATES));
+    let [pre, latents, by_latent, gates, by_gate] = blocks;
+    let (pre, latents, by_latent) =
+        (sized(pre, block * d_sae), sized(latents, block * d_sae), sized(by_latent, block * d_sae));
+    let gated = if R::GATES { block * d_sae } else { 0 };
+    let (gates, by_gate) = (sized(gates, gated), sized(by_gate, gated));
     for first in (0..batch).step_by(block) {
         let n = block.min(batch - first);
         let range = first * d_in..(first + n) * d_in;
@@ -112,45 +131,43 @@ pub fn gradients<R: Rule>(task: &Task, rule: &R) -> Outcome {
             let parts: Vec<_> = parts.map(|(out, x)| errors(x, &weights.b_dec, out, 2.0 / batch as f32)).collect();
             product(by_latent, d_sae, View::contiguous(by_output, n, d_in), decoder.t(), false);
             let (latents, by_output) = (View::contiguous(latents, n, d_sae).t(), View::contiguous(by_output, n, d_in));
-            product(&mut matrices.decoder, d_in, latents, by_output, true);
+            product(by_decoder, d_in, latents, by_output, true);
             parts
         };
         reconstruct(latents, by_latent, by_output).iter().for_each(|part| sums.add(part));
         if R::GATES {
             let (gates, by_gate) = (&mut gates[..all], &mut by_gate[..all]);
             gates.par_iter_mut().zip(&*pre).for_each(|(gate, pre)| *gate = pre.max(0.0));
-            let mut by_own_output = vec![0.0; by_output.len()];
-            for part in reconstruct(gates, by_gate, &mut by_own_output) {
+            let by_own_output = sized(by_own_output, by_output.len());
+            for part in reconstruct(gates, by_gate, by_own_output) {
                 sums.auxiliary += part.squared_error;
             }
-            by_output.iter_mut().zip(&by_own_output).for_each(|(by, own)| *by += own);
+            by_output.iter_mut().zip(by_own_output).for_each(|(by, own)| *by += *own);
         }
         let by_gate = &by_gate[..if R::GATES { all } else { 0 }];
         let parts = pre.par_chunks(PART * d_sae).zip(latents.par_chunks(PART * d_sae));
-        let parts = parts.zip(by_latent.par_chunks_mut(PART * d_sae)).enumerate();
-        let parts: Vec<Columns> = parts
-            .map(|(at, ((pre, latents), by_latent))| {
-                let mut columns = Columns::new(d_sae, weights.vectors.len());
-                let rows = pre.chunks_exact(d_sae).zip(latents.chunks_exact(d_sae));
-                for (row, ((pre, latents), by)) in rows.zip(by_latent.chunks_exact_mut(d_sae)).enumerate() {
-                    let by_gate = by_gate.get((at * PART + row) * d_sae..).unwrap_or_default();
-                    rule.backward(task, Token { pre, latents, by_gate }, by, &mut columns);
-                    count(latents, by, &mut columns);
-                }
-                columns
-            })
-            .collect();
-        parts.iter().for_each(|part| columns.add(part));
+        let parts = parts.zip(by_latent.par_chunks_mut(PART * d_sae));
+        let room = made(room, n.div_ceil(PART));
+        parts.zip(&mut *room).enumerate().for_each(|(at, (((pre, latents), by_latent), columns))| {
+            columns.clear(d_sae, weights.vectors.len());
+            let rows = pre.chunks_exact(d_sae).zip(latents.chunks_exact(d_sae));
+            for (row, ((pre, latents), by)) in rows.zip(by_latent.chunks_exact_mut(d_sae)).enumerate() {
+                let by_gate = by_gate.get((at * PART + row) * d_sae..).unwrap_or_default();
+                rule.backward(task, Token { pre, latents, by_gate }, by, columns);
+                count(latents, by, columns);
+            }
+        });
+        room.iter().for_each(|part| columns.add(part));
         let by_pre = View::contiguous(by_latent, n, d_sae).t();
-        product(&mut matrices.encoder, d_in, by_pre, View::contiguous(centred, n, d_in), true);
+        product(by_encoder, d_in, by_pre, View::contiguous(centred, n, d_in), true);
     }
     sums.active = columns.active;
     sums.penalty = columns.penalty;
     sums.auxiliary += columns.auxiliary;
-    let b_dec = encoder_path(&by_outputs, &columns.by_pre, weights);
+    let b_dec = encoder_path(by_outputs, &columns.by_pre, weights);
     let b_enc = rule.by_b_enc(&columns);
     let Columns { by_length, vectors, fired, .. } = columns;
-    let latents = ByLatent::Dense(matrices);
+    let latents = ByLatent::Dense(Matrices { encoder: by_encoder, decoder: by_decoder, d_in });
     Outcome { sums, gradients: Gradients { b_enc, b_dec, vectors, by_length, fired, latents }, least: None }
 }
 

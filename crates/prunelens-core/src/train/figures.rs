@@ -25,6 +25,14 @@ impl Sums {
         Self { input: vec![0.0; d_in], ..Self::default() }
     }
 
+    /// Of nothing, in the memory that is there.
+    pub fn clear(&mut self, d_in: usize) {
+        let mut input = std::mem::take(&mut self.input);
+        input.clear();
+        input.resize(d_in, 0.0);
+        *self = Self { input, ..Self::default() };
+    }
+
     pub fn add(&mut self, other: &Self) {
         let pairs = self.scalars_mut().into_iter().zip(other.scalars());
         pairs.for_each(|(mine, theirs)| *mine += theirs);

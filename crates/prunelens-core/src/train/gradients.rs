@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{
     figures::Sums,
     kind::Decoder,
-    linalg::{axpy, dot},
+    linalg::{axpy, dot, sized},
     weights::Weights,
 };
 
@@ -27,31 +27,32 @@ impl Task<'_> {
         self.x.len() / self.weights.d_in
     }
 
-    /// `x - b_dec`
-    pub fn centred(&self) -> Vec<f32> {
+    /// `x - b_dec`, written to `memory`.
+    pub fn centred<'m>(&self, memory: &'m mut Vec<f32>) -> &'m [f32] {
         let Weights { d_in, b_dec, .. } = self.weights;
-        let mut centred = self.x.to_vec();
-        centred.par_chunks_mut(*d_in).for_each(|row| row.iter_mut().zip(b_dec).for_each(|(x, b)| *x -= b));
+        let centred = sized(memory, self.x.len());
+        let rows = centred.par_chunks_mut(*d_in).zip(self.x.par_chunks(*d_in));
+        rows.for_each(|(out, x)| out.iter_mut().zip(x).zip(b_dec).for_each(|((out, x), b)| *out = x - b));
         centred
     }
 }
 
 /// What a batch gave.
-pub struct Outcome {
+pub struct Outcome<'a> {
     pub sums: Sums,
-    pub gradients: Gradients,
+    pub gradients: Gradients<'a>,
     /// The least latent above zero that a choice among the batch left.
     pub least: Option<f32>,
 }
 
 /// Gradients of both matrices in full.
-pub struct Matrices {
-    pub(super) encoder: Vec<f32>,
-    pub(super) decoder: Vec<f32>,
+pub struct Matrices<'a> {
+    pub(super) encoder: &'a [f32],
+    pub(super) decoder: &'a [f32],
     pub(super) d_in: usize,
 }
 
-impl Matrices {
+impl Matrices<'_> {
     #[inline(always)]
     pub fn add_to<const FMA: bool>(&self, latent: usize, encoder: &mut [f32], decoder: &mut [f32]) {
         let range = latent * self.d_in..(latent + 1) * self.d_in;
@@ -71,17 +72,17 @@ pub(super) struct Entry {
 }
 
 /// Gradients by latent: entries of latent j are `entries[starts[j]..starts[j + 1]]`.
-pub struct Entries {
-    pub(super) starts: Vec<usize>,
-    pub(super) entries: Vec<Entry>,
+pub struct Entries<'a> {
+    pub(super) starts: &'a [usize],
+    pub(super) entries: &'a [Entry],
     /// By the reconstruction, a plane of the batch for each set of latents that has a loss in common.
-    pub(super) by_output: Vec<f32>,
+    pub(super) by_output: &'a [f32],
     /// `x - b_dec`
-    pub(super) centred: Vec<f32>,
+    pub(super) centred: &'a [f32],
     pub(super) d_in: usize,
 }
 
-impl Entries {
+impl Entries<'_> {
     #[inline(always)]
     pub fn add_to<const FMA: bool>(&self, latent: usize, encoder: &mut [f32], decoder: &mut [f32]) {
         let batch = self.centred.len() / self.d_in;
@@ -94,12 +95,12 @@ impl Entries {
 }
 
 /// Gradients of `W_enc` and `W_dec`, to be read a latent at a time.
-pub enum ByLatent {
-    Sparse(Entries),
-    Dense(Matrices),
+pub enum ByLatent<'a> {
+    Sparse(Entries<'a>),
+    Dense(Matrices<'a>),
 }
 
-impl ByLatent {
+impl ByLatent<'_> {
     /// Add the gradients of one latent's encoder and decoder row.
     #[inline(always)]
     pub fn add_to<const FMA: bool>(&self, latent: usize, encoder: &mut [f32], decoder: &mut [f32]) {
@@ -110,7 +111,7 @@ impl ByLatent {
     }
 }
 
-pub struct Gradients {
+pub struct Gradients<'a> {
     pub b_enc: Vec<f32>,
     pub b_dec: Vec<f32>,
     pub vectors: Vec<Vec<f32>>,
@@ -118,10 +119,10 @@ pub struct Gradients {
     pub by_length: Vec<f32>,
     /// Latents that fired on a token of the batch.
     pub fired: Vec<bool>,
-    pub latents: ByLatent,
+    pub latents: ByLatent<'a>,
 }
 
-impl Gradients {
+impl Gradients<'_> {
     /// Gradients of one latent's encoder and decoder row, written over what is there.
     #[inline(always)]
     pub fn row<const FMA: bool>(
@@ -208,6 +209,7 @@ mod tests {
         dense,
         relu::Relu,
         sparse::{self, Auxiliary},
+        state::Work,
     };
 
     const D_IN: usize = 5;
@@ -328,10 +330,10 @@ mod tests {
         }
     }
 
-    fn sparse(weights: &Weights, problem: &Problem) -> Outcome {
+    fn sparse<'a>(weights: &Weights, problem: &Problem, work: &'a mut Work) -> Outcome<'a> {
         let lengths = weights.lengths(Decoder::Free);
         let task = Task { weights, lengths: &lengths, x: problem.x, dead: problem.dead };
-        sparse::gradients(&task, problem.choice, problem.widths, problem.l1, problem.auxiliary)
+        sparse::gradients(&task, problem.choice, problem.widths, problem.l1, problem.auxiliary, &mut work.sparse)
     }
 
     #[test]
@@ -355,7 +357,8 @@ mod tests {
             Problem { choice: batch, ..base },
             Problem { choice: batch, widths: &widths, ..base },
         ] {
-            let Outcome { sums, gradients, .. } = sparse(&weights, &problem);
+            let mut work = Work::default();
+            let Outcome { sums, gradients, .. } = sparse(&weights, &problem, &mut work);
             compare(&in_full(&gradients, &weights), &weights, &problem);
             let expected = reference(&flat(&weights), &flat(&weights), &problem);
             assert!((sums.loss() - expected).abs() < 1e-5 * expected, "{} {expected}", sums.loss());
@@ -368,10 +371,11 @@ mod tests {
         let all = [D_SAE];
         let problem =
             Problem { x: &x, choice: Choice::Positive, widths: &all, l1: 0.7, auxiliary: Auxiliary::NONE, dead: &[] };
-        let lists = sparse(&weights, &problem);
+        let [mut by_lists, mut by_products] = [Work::default(), Work::default()];
+        let lists = sparse(&weights, &problem, &mut by_lists);
         let lengths = weights.lengths(Decoder::Free);
         let task = Task { weights: &weights, lengths: &lengths, x: &x, dead: &[] };
-        let products = dense::gradients(&task, &Relu { l1: problem.l1 });
+        let products = dense::gradients(&task, &Relu { l1: problem.l1 }, &mut by_products.dense);
         for outcome in [&lists, &products] {
             compare(&in_full(&outcome.gradients, &weights), &weights, &problem);
         }

@@ -36,6 +36,29 @@ pub fn axpy<const FMA: bool>(y: &mut [f32], scale: f32, x: &[f32]) {
     }
 }
 
+/// The first `len` numbers of work memory that is kept from step to step, whatever they are now.
+pub fn sized(memory: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if memory.len() < len {
+        memory.resize(len, 0.0);
+    }
+    &mut memory[..len]
+}
+
+/// The same, all zero.
+pub fn zeroed(memory: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    let memory = sized(memory, len);
+    memory.fill(0.0);
+    memory
+}
+
+/// The first `len` of things that are kept for their own memory.
+pub fn made<T: Default>(kept: &mut Vec<T>, len: usize) -> &mut [T] {
+    if kept.len() < len {
+        kept.resize_with(len, T::default);
+    }
+    &mut kept[..len]
+}
+
 /// `out = a b`, or `out += a b` if `keep`, with contiguous rows, on all threads. The result does not depend on timing:
 /// each element is summed by one thread in a fixed order.
 pub fn product(out: &mut [f32], columns: usize, a: View, b: View, keep: bool) {

@@ -1,158 +1,140 @@
-//! The loop: fetch a batch, step, tell, now and then write a checkpoint.
+//! Training to the end of the budget, with what is kept on disk on the way: checkpoints and curves.
 
-use std::time::{Duration, Instant};
-
-use serde::Serialize;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use super::{
-    checkpoint::Checkpoint,
-    spec::{Budget, TrainSpec},
-    state::State,
-    stream::{Activations, Position, Stream},
+    checkpoint::Checkpoint, curve::Curve, spec::TrainSpec, state::State, stream::Activations, trainer::TrainFigures,
+    training::Training,
 };
 use crate::{
     error::{Error, Result},
     model::Tick,
 };
 
-/// Figures of about the last 50 steps.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct TrainFigures {
-    /// Batches that were trained on.
-    pub step: u64,
-    /// Tokens that were trained on.
-    pub tokens: u64,
-    /// Time spent, interruptions left out.
-    pub seconds: f64,
-    /// Since the start or the resumption.
-    pub tokens_per_second: f64,
-    /// `sum (x̂ - x)^2 / (N d_in)` in units of the activations (normalised ones with `layer_norm`).
-    pub mse: f64,
-    /// Share of the variance of the last batches.
-    pub explained_variance: f64,
-    /// Latents that fire on a token, on average.
-    pub l0: f64,
-    /// Share of the latents that have not fired for the time given in the settings.
-    pub dead: f64,
-    /// Factor of the learning rate.
-    pub schedule: f64,
-    /// Share of the budget used.
-    pub progress: f64,
-    /// To the end of the budget.
-    pub seconds_left: f64,
-}
-
 /// What a running training tells.
 pub enum TrainEvent<'a> {
     /// The buffer is being filled with activations: tokens there, tokens wanted.
     Filling(usize, usize),
-    /// A batch more.
-    Step(&'a TrainFigures),
+    /// A batch more, for each SAE that has begun, by its number.
+    Step(&'a [(usize, TrainFigures)]),
+    /// Something could not be written; the training goes on.
+    Warning(&'a str),
 }
 
-/// Where a run may be stopped and taken up again.
-pub struct Resumable<'a> {
-    /// Where the state is kept.
-    pub checkpoint: &'a Checkpoint,
-    /// How often to write it.
+/// One SAE to train.
+pub struct Run {
+    /// Its settings.
+    pub spec: TrainSpec,
+    /// Number of the source's hook that it reads.
+    pub hook: usize,
+    /// Where its state and its curve are kept; nowhere if `None`.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// How often, and from where.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    /// How often to write checkpoints.
     pub every: Duration,
-    /// Go on from it.
+    /// Go on from those that are there; an SAE without one begins anew.
     pub resume: bool,
 }
 
-/// Tokens of the sample from which `b_dec` begins.
-const SAMPLE: usize = 8192;
+/// What became of an SAE: its state and its last figures.
+pub type Trained = Result<(State, TrainFigures)>;
 
-/// Train until the budget is used up. An interruption by `tick` leaves a checkpoint.
+/// Train until all budgets are used up. An interruption by `tick` leaves checkpoints, any other error that ends it too.
 pub fn train(
-    spec: &TrainSpec,
-    source: &mut dyn Activations,
-    resumable: Option<&Resumable>,
+    runs: Vec<Run>,
+    source: Box<dyn Activations>,
+    keeping: Keeping,
     listen: &mut dyn FnMut(TrainEvent),
     tick: Tick,
-) -> Result<(State, TrainFigures)> {
-    let d_in = source.d_in();
-    spec.check(d_in)?;
-    let start = Instant::now();
-    let resumed = match resumable {
-        Some(r) if r.resume => Some(r.checkpoint.load(spec, d_in)?),
-        _ => None,
-    };
-    let position = resumed.as_ref().map_or(Position::default(), |state| state.position);
-    let mut stream = Stream::new(source, spec, position);
-    let mut batch = Vec::new();
-    let mut state = match resumed {
-        Some(state) => state,
-        None => begin(spec, d_in, &mut stream, &mut batch, listen, tick)?,
-    };
-    stream.set_scale(state.scale);
-    let (seconds_before, tokens_before) = (state.seconds, state.tokens);
+) -> Result<Vec<Trained>> {
+    let widths = source.widths();
+    let (all, checkpoints): (Vec<_>, Vec<_>) =
+        runs.into_iter().map(|run| ((run.spec, run.hook), run.checkpoint)).unzip();
+    let hooks: Vec<usize> = all.iter().map(|(_, hook)| *hook).collect();
+    let mut training = Training::new(source, all)?;
+    let mut curves = Vec::new();
+    for ((trainer, checkpoint), hook) in training.trainers_mut().iter_mut().zip(&checkpoints).zip(hooks) {
+        let Some(checkpoint) = checkpoint else {
+            curves.push(None);
+            continue;
+        };
+        let mut step = 0;
+        if keeping.resume && checkpoint.exists() {
+            let state = checkpoint.load(trainer.spec(), widths[hook])?;
+            step = state.adam.steps;
+            trainer.resume(state);
+        }
+        curves.push(Some(Curve::open(checkpoint.folder(), step)?));
+    }
+
     let mut saved = Instant::now();
     loop {
-        state.seconds = seconds_before + start.elapsed().as_secs_f64();
-        let progress = spec.budget.progress(state.tokens, state.seconds);
-        if progress >= 1.0 {
-            break;
-        }
-        let mut fill = |done, total| listen(TrainEvent::Filling(done, total));
-        if let Err(error) = tick().and_then(|()| stream.fetch(&mut batch, &mut fill, tick)) {
-            if let (Error::Interrupted, Some(r)) = (&error, resumable) {
-                r.checkpoint.save(spec, &state)?;
+        match training.step(&mut |done, total| listen(TrainEvent::Filling(done, total)), tick) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                save(&training, &checkpoints)?;
+                return Err(error);
             }
-            return Err(error);
         }
-        state.step(spec, &batch, progress)?;
-        stream.advance();
-        state.position = stream.position();
-        listen(TrainEvent::Step(&figures(spec, &state, seconds_before, tokens_before)));
-        if let Some(r) = resumable.filter(|r| saved.elapsed() >= r.every) {
-            r.checkpoint.save(spec, &state)?;
+        tell(&training, &mut curves, listen);
+        if saved.elapsed() >= keeping.every {
+            // The old file is whole, and the next try may succeed: hours of work do not end here.
+            if let Err(error) = save(&training, &checkpoints) {
+                listen(TrainEvent::Warning(&format!("{error}. The training goes on")));
+            }
             saved = Instant::now();
         }
     }
-    let figures = figures(spec, &state, seconds_before, tokens_before);
-    Ok((state, figures))
+    Ok(training.finish())
 }
 
-/// Fill the first buffer, find the scale of the activations, and draw the weights.
-fn begin(
-    spec: &TrainSpec,
-    d_in: usize,
-    stream: &mut Stream,
-    batch: &mut Vec<f32>,
-    listen: &mut dyn FnMut(TrainEvent),
-    tick: Tick,
-) -> Result<State> {
-    stream.fetch(batch, &mut |done, total| listen(TrainEvent::Filling(done, total)), tick)?;
-    let length = stream.mean_length();
-    if !(length.is_finite() && length > 0.0) {
-        return Err(Error::invalid(format!(
-            "activations have a mean length of {length}; there is nothing to train on"
-        )));
+/// How far everyone is, to the listener and to the curves.
+fn tell(training: &Training, curves: &mut [Option<Curve>], listen: &mut dyn FnMut(TrainEvent)) {
+    let trainers = training.trainers().iter().enumerate();
+    let figures: Vec<_> = trainers.filter_map(|(at, trainer)| Some((at, trainer.figures()?))).collect();
+    listen(TrainEvent::Step(&figures));
+    for (trainer, curve) in training.trainers().iter().zip(curves) {
+        if let (Some(file), Some(report)) = (curve.as_mut(), trainer.report())
+            && let Err(error) = file.add(&report)
+        {
+            listen(TrainEvent::Warning(&format!("{error}: the curve of this run ends here. The training goes on")));
+            *curve = None;
+        }
     }
-    let scale = if spec.layer_norm { 1.0 } else { ((d_in as f64).sqrt() / length) as f32 };
-    stream.set_scale(scale);
-    Ok(State::new(spec, d_in, scale, &stream.sample(SAMPLE)))
 }
 
-fn figures(spec: &TrainSpec, state: &State, seconds_before: f64, tokens_before: u64) -> TrainFigures {
-    let progress = spec.budget.progress(state.tokens, state.seconds);
-    let tokens_per_second = (state.tokens - tokens_before) as f64 / (state.seconds - seconds_before).max(1e-9);
-    let seconds_left = match spec.budget {
-        Budget::Tokens(total) => total.saturating_sub(state.tokens) as f64 / tokens_per_second,
-        Budget::Minutes(minutes) => (minutes * 60.0 - state.seconds).max(0.0),
-    };
-    TrainFigures {
-        step: state.adam.steps,
-        tokens: state.tokens,
-        seconds: state.seconds,
-        tokens_per_second,
-        mse: state.recent.mse() / f64::from(state.scale).powi(2),
-        explained_variance: state.recent.explained_variance(),
-        l0: state.recent.l0(),
-        dead: state.dead(spec).len() as f64 / spec.d_sae as f64,
-        schedule: spec.schedule(progress).0,
-        progress,
-        seconds_left,
+/// The state of each SAE that is under way.
+fn save(training: &Training, checkpoints: &[Option<Checkpoint>]) -> Result<()> {
+    for (trainer, checkpoint) in training.trainers().iter().zip(checkpoints) {
+        if let (Some(checkpoint), Some(state)) = (checkpoint, trainer.state())
+            && !trainer.has_failed()
+        {
+            checkpoint.save(trainer.spec(), state)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuse to go on where there is nothing to go on from, and to begin where something would be lost.
+pub fn check_resume(checkpoints: &[Checkpoint], resume: bool) -> Result<()> {
+    let shown = |path: &Path| path.display().to_string();
+    let found: Vec<_> = checkpoints.iter().filter(|checkpoint| checkpoint.exists()).collect();
+    match (resume, found.first()) {
+        (true, None) => {
+            let path = checkpoints.first().map(|checkpoint| shown(checkpoint.path())).unwrap_or_default();
+            Err(Error::Usage(format!("there is no checkpoint {path} to resume from; leave --resume out")))
+        }
+        (false, Some(one)) => {
+            Err(Error::Usage(format!("{} is of a stopped run; add --resume to go on, or delete it", shown(one.path()))))
+        }
+        _ => Ok(()),
     }
 }

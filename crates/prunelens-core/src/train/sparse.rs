@@ -4,10 +4,10 @@ use prunelens_kernels::simd::dispatch;
 use rayon::prelude::*;
 
 use super::{
-    choose::{Choice, Chosen, PART, choose},
+    choose::{self, Choice, Chosen, PART, choose},
     figures::Sums,
     gradients::{ByLatent, Entries, Entry, Gradients, Outcome, Task, encoder_path},
-    linalg::{axpy, dot},
+    linalg::{axpy, dot, made, sized},
 };
 
 /// The loss that teaches dead latents.
@@ -23,11 +23,27 @@ impl Auxiliary {
 }
 
 /// What one part's tokens gave.
+#[derive(Default)]
 struct Part {
     sums: Sums,
     /// By the pre-activations of the chosen latents, and of the dead ones.
     by_main: Vec<f32>,
     by_dead: Vec<f32>,
+    /// Of a token at a time.
+    input: Vec<f32>,
+    error: Vec<f32>,
+}
+
+/// Memory of a step, kept for the next one.
+#[derive(Default)]
+pub struct Room {
+    choose: choose::Room,
+    centred: Vec<f32>,
+    by_output: Vec<f32>,
+    parts: Vec<Part>,
+    starts: Vec<usize>,
+    next: Vec<usize>,
+    entries: Vec<Entry>,
 }
 
 /// The losses of a batch.
@@ -42,7 +58,14 @@ struct Losses<'a> {
 }
 
 /// Loss and gradients of a batch. The first latents up to each of `widths` reconstruct alone as well; the last width is all.
-pub fn gradients(task: &Task, choice: Choice, widths: &[usize], l1: f32, auxiliary: Auxiliary) -> Outcome {
+pub fn gradients<'a>(
+    task: &Task,
+    choice: Choice,
+    widths: &[usize],
+    l1: f32,
+    auxiliary: Auxiliary,
+    room: &'a mut Room,
+) -> Outcome<'a> {
     let (d_in, batch) = (task.weights.d_in, task.tokens());
     let with_dead = !task.dead.is_empty() && auxiliary.weight > 0.0 && auxiliary.k > 0;
     let dead_k = if with_dead { auxiliary.k.min(task.dead.len()) } else { 0 };
@@ -54,23 +77,26 @@ pub fn gradients(task: &Task, choice: Choice, widths: &[usize], l1: f32, auxilia
         auxiliary: auxiliary.weight * share,
         shrink: task.lengths.iter().map(|length| if *length > 0.0 { 1.0 / length } else { 0.0 }).collect(),
     };
-    let centred = task.centred();
-    let chosen = choose(task, &centred, choice, dead_k);
+    let Room { choose: room, centred, by_output, parts, starts, next, entries } = room;
+    let centred = task.centred(centred);
+    let chosen = choose(task, centred, choice, dead_k, room);
 
     let planes = widths.len() + usize::from(with_dead);
-    let mut by_output = vec![0.0; planes * task.x.len()];
+    // Every part of it is written before it is read.
+    let by_output = sized(by_output, planes * task.x.len());
     let mut rows: Vec<Vec<&mut [f32]>> = (0..chosen.len()).map(|_| Vec::with_capacity(planes)).collect();
     if !task.x.is_empty() {
         for plane in by_output.chunks_mut(task.x.len()) {
             plane.chunks_mut(PART * d_in).zip(&mut rows).for_each(|(plane, rows)| rows.push(plane));
         }
     }
-    let work = chosen.par_iter().zip(task.x.par_chunks(PART * d_in)).zip(&mut rows);
-    let parts: Vec<Part> = work.map(|((chosen, x), by_output)| part(&losses, chosen, x, by_output)).collect();
+    let parts = made(parts, chosen.len());
+    let work = chosen.par_iter().zip(task.x.par_chunks(PART * d_in)).zip(&mut rows).zip(&mut *parts);
+    work.for_each(|(((chosen, x), by_output), into)| part(&losses, chosen, x, by_output, into));
 
     let mut sums = Sums::new(d_in);
     parts.iter().for_each(|part| sums.add(&part.sums));
-    let (starts, entries) = by_latent(&losses, &chosen, &parts);
+    by_latent(&losses, chosen, parts, starts, next, entries);
     let of_latent = |sum: fn(&Entry) -> f32| -> Vec<f32> {
         starts.windows(2).map(|at| entries[at[0]..at[1]].iter().map(sum).sum()).collect()
     };
@@ -82,6 +108,7 @@ pub fn gradients(task: &Task, choice: Choice, widths: &[usize], l1: f32, auxilia
     let mut fired = vec![false; b_enc.len()];
     chosen.iter().flat_map(|part| &part.main.latents).for_each(|(latent, _)| fired[*latent as usize] = true);
     let least = chosen.iter().flat_map(|part| &part.main.latents).map(|(_, value)| *value).reduce(f32::min);
+    let (starts, entries, by_output) = (&starts[..], &entries[..], &*by_output);
     let b_dec = encoder_path(&by_output[..task.x.len()], &b_enc, task.weights);
     let latents = ByLatent::Sparse(Entries { starts, entries, by_output, centred, d_in });
     let gradients = Gradients { b_enc, b_dec, vectors: Vec::new(), by_length, fired, latents };
@@ -89,8 +116,8 @@ pub fn gradients(task: &Task, choice: Choice, widths: &[usize], l1: f32, auxilia
 }
 
 dispatch! {
-    fn part(losses: &Losses<'_>, chosen: &Chosen, x: &[f32], by_output: &mut [&mut [f32]]) -> Part {
-        losses.part::<FMA>(chosen, x, by_output)
+    fn part(losses: &Losses<'_>, chosen: &Chosen, x: &[f32], by_output: &mut [&mut [f32]], into: &mut Part) {
+        losses.part::<FMA>(chosen, x, by_output, into)
     }
 }
 
@@ -98,12 +125,17 @@ impl Losses<'_> {
     /// Reconstruct some tokens, and go back to the pre-activations. Of `by_output`, plane p gets the gradients by the
     /// reconstructions that latents from the p-th set have a part in, the last one those of the dead latents.
     #[inline(always)]
-    fn part<const FMA: bool>(&self, chosen: &Chosen, x: &[f32], by_output: &mut [&mut [f32]]) -> Part {
+    fn part<const FMA: bool>(&self, chosen: &Chosen, x: &[f32], by_output: &mut [&mut [f32]], part: &mut Part) {
         let (d_in, batch) = (self.task.weights.d_in, self.task.tokens() as f32);
-        let mut part = Part { sums: Sums::new(d_in), by_main: Vec::new(), by_dead: Vec::new() };
+        part.sums.clear(d_in);
+        part.by_main.clear();
+        part.by_dead.clear();
         let (planes, dead) = by_output.split_at_mut(self.widths.len());
         let scale = 2.0 / batch;
-        let (mut input, mut error) = (vec![0.0f32; d_in], vec![0.0f32; d_in]);
+        let (input, error) = (&mut part.input, &mut part.error);
+        input.clear();
+        input.resize(d_in, 0.0);
+        error.resize(d_in, 0.0);
         for (token, x) in x.chunks_exact(d_in).enumerate() {
             let at = token * d_in..(token + 1) * d_in;
             let active = &chosen.main.latents[chosen.main.row(token)];
@@ -113,12 +145,12 @@ impl Losses<'_> {
             let mut rest = active;
             for (plane, width) in planes.iter_mut().zip(self.widths) {
                 let (set, after) = rest.split_at(count_below(rest, *width));
-                self.decode::<FMA>(set, &mut error);
-                plane[at.clone()].copy_from_slice(&error);
-                part.sums.inner += f64::from(dot::<FMA>(&error, &error));
+                self.decode::<FMA>(set, error);
+                plane[at.clone()].copy_from_slice(error);
+                part.sums.inner += f64::from(dot::<FMA>(error, error));
                 rest = after;
             }
-            let squared_error = f64::from(dot::<FMA>(&error, &error));
+            let squared_error = f64::from(dot::<FMA>(error, error));
             part.sums.inner -= squared_error;
             part.sums.squared_error += squared_error;
             part.sums.squared_input += f64::from(dot::<FMA>(x, x));
@@ -137,7 +169,7 @@ impl Losses<'_> {
                 let active = &chosen.dead.latents[chosen.dead.row(token)];
                 // e = x - x̂ is `-error`; the auxiliary error is ê - e.
                 let auxiliary = &mut plane[at.clone()];
-                auxiliary.copy_from_slice(&error);
+                auxiliary.copy_from_slice(error);
                 self.decode::<FMA>(active, auxiliary);
                 part.sums.auxiliary += f64::from(self.auxiliary) * f64::from(dot::<FMA>(auxiliary, auxiliary));
                 for e in auxiliary.iter_mut() {
@@ -164,8 +196,7 @@ impl Losses<'_> {
                 rest = after;
             }
         }
-        part.sums.input.iter_mut().zip(&input).for_each(|(sum, x)| *sum = f64::from(*x));
-        part
+        part.sums.input.iter_mut().zip(input).for_each(|(sum, x)| *sum = f64::from(*x));
     }
 
     #[inline(always)]
@@ -201,17 +232,25 @@ fn count_below(active: &[(u32, f32)], width: usize) -> usize {
 }
 
 /// Sort all active latents by latent, tokens in order within each.
-fn by_latent(losses: &Losses, chosen: &[Chosen], parts: &[Part]) -> (Vec<usize>, Vec<Entry>) {
+fn by_latent(
+    losses: &Losses,
+    chosen: &[Chosen],
+    parts: &[Part],
+    starts: &mut Vec<usize>,
+    next: &mut Vec<usize>,
+    entries: &mut Vec<Entry>,
+) {
     let (d_sae, batch) = (losses.task.weights.d_sae, losses.task.tokens());
-    let mut starts = vec![0; d_sae + 1];
+    starts.clear();
+    starts.resize(d_sae + 1, 0);
     for active in chosen.iter().flat_map(|part| [&part.main, &part.dead]) {
         active.latents.iter().for_each(|(latent, _)| starts[*latent as usize + 1] += 1);
     }
     for latent in 0..d_sae {
         starts[latent + 1] += starts[latent];
     }
-    let mut entries = vec![Entry::default(); starts[d_sae]];
-    let mut next = starts.clone();
+    entries.resize(starts[d_sae], Entry::default());
+    next.clone_from(starts);
     let main = chosen.iter().zip(parts).map(|(chosen, part)| (&chosen.main, &part.by_main));
     let dead = chosen.iter().zip(parts).map(|(chosen, part)| (&chosen.dead, &part.by_dead));
     let all = main.map(|of| (of, false)).enumerate().chain(dead.map(|of| (of, true)).enumerate());
@@ -230,5 +269,4 @@ fn by_latent(losses: &Losses, chosen: &[Chosen], parts: &[Part]) -> (Vec<usize>,
             }
         }
     }
-    (starts, entries)
 }

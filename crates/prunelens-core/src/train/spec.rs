@@ -59,8 +59,10 @@ pub struct TrainSpec {
     pub auxiliary_k: Option<usize>,
     /// A latent that has not fired for this many tokens is dead.
     pub dead_after: u64,
-    /// Of everything that is drawn.
+    /// Of the weights' beginning.
     pub seed: u64,
+    /// Of the order in which tokens come.
+    pub data_seed: u64,
 }
 
 impl TrainSpec {
@@ -89,6 +91,7 @@ impl TrainSpec {
             auxiliary_k: None,
             dead_after: 200_000,
             seed: 0,
+            data_seed: 0,
         }
     }
 
@@ -135,6 +138,15 @@ impl TrainSpec {
             return Err(Error::Usage(format!("the auxiliary coefficient is {}; expected 0 to 1000", self.auxiliary)));
         }
         Ok(())
+    }
+
+    /// Steps from one report of the curve to the next: a thousand reports at most, if it is known how many steps there are.
+    pub fn reports_every(&self) -> u64 {
+        const REPORTS: u64 = 1000;
+        match self.budget {
+            Budget::Tokens(tokens) => tokens.div_ceil(self.batch.max(1) as u64).div_ceil(REPORTS).max(1),
+            Budget::Minutes(_) => 10,
+        }
     }
 
     /// Factors of the learning rate and of the penalty when `progress` (0 to 1) of the budget is used.

@@ -44,6 +44,27 @@ pub struct State {
     pub recent: Sums,
 }
 
+/// Work memory of a step, made once and kept for the next; it has no part in the outcome.
+#[derive(Default)]
+pub struct Work {
+    pub(super) sparse: sparse::Room,
+    pub(super) dense: dense::Room,
+}
+
+impl Work {
+    /// About what it takes, in bytes: whole gradients of kinds that are computed by matrix products, blocks of pre-activations
+    /// of all.
+    pub(super) fn bytes(spec: &TrainSpec, d_in: u64) -> u64 {
+        const BLOCK: u64 = 4 << 22;
+        let sparse = matches!(
+            spec.architecture,
+            Architecture::TopK { .. } | Architecture::BatchTopK(_) | Architecture::Matryoshka { .. }
+        );
+        let block = BLOCK.min(4 * (spec.batch * spec.d_sae) as u64);
+        if sparse { block } else { 2 * 4 * spec.d_sae as u64 * d_in + 5 * block }
+    }
+}
+
 /// Steps that figures of a running training look back on.
 const RECENT: f64 = 50.0;
 
@@ -72,10 +93,10 @@ impl State {
     }
 
     /// One step on the batch `x`, with `progress` (0 to 1) of the budget used.
-    pub fn step(&mut self, spec: &TrainSpec, x: &[f32], progress: f64) -> Result<()> {
+    pub fn step(&mut self, spec: &TrainSpec, x: &[f32], progress: f64, work: &mut Work) -> Result<()> {
         let d_in = self.weights.d_in;
         let (rate, penalty) = spec.schedule(progress);
-        let Outcome { sums, gradients, least } = self.gradients(spec, x, penalty);
+        let Outcome { sums, gradients, least } = self.gradients(spec, x, penalty, work);
         if !(sums.squared_error.is_finite() && gradients.b_dec.iter().all(|g| g.is_finite())) {
             return Err(Error::invalid(format!(
                 "training diverged at step {}, after {} tokens: the loss is no longer a number; lower --lr, now {}",
@@ -105,29 +126,34 @@ impl State {
     }
 
     /// Each kind is a choice of latents or a rule for them, and its loss.
-    fn gradients(&self, spec: &TrainSpec, x: &[f32], warmth: f64) -> Outcome {
+    fn gradients<'w>(&self, spec: &TrainSpec, x: &[f32], warmth: f64, work: &'w mut Work) -> Outcome<'w> {
         let (lengths, dead) = (self.weights.lengths(spec.decoder), self.dead(spec));
         let task = Task { weights: &self.weights, lengths: &lengths, x, dead: &dead };
         let auxiliary_k = spec.auxiliary_k.unwrap_or(self.weights.d_in / 2);
         let auxiliary = Auxiliary { weight: spec.auxiliary as f32, k: auxiliary_k };
         let among_batch = |batch: &Batch| Choice::Batch((batch.k * task.tokens() as f64) as usize);
         let all = [spec.d_sae];
+        let Work { sparse, dense } = work;
         match &spec.architecture {
-            Architecture::TopK { k } => sparse::gradients(&task, Choice::Token(*k), &all, 0.0, auxiliary),
-            Architecture::BatchTopK(batch) => sparse::gradients(&task, among_batch(batch), &all, 0.0, auxiliary),
+            Architecture::TopK { k } => sparse::gradients(&task, Choice::Token(*k), &all, 0.0, auxiliary, sparse),
+            Architecture::BatchTopK(batch) => {
+                sparse::gradients(&task, among_batch(batch), &all, 0.0, auxiliary, sparse)
+            }
             Architecture::Matryoshka { batch, widths } => {
-                sparse::gradients(&task, among_batch(batch), widths, 0.0, auxiliary)
+                sparse::gradients(&task, among_batch(batch), widths, 0.0, auxiliary, sparse)
             }
             Architecture::Standard { l1, .. } => {
                 let l1 = (l1 * warmth) as f32;
                 // Few latents are known to fire only once there is a past; without one, all may.
                 match self.recent.l0() < SPARSE * spec.d_sae as f64 {
-                    true => sparse::gradients(&task, Choice::Positive, &all, l1, Auxiliary::NONE),
-                    false => dense::gradients(&task, &Relu { l1 }),
+                    true => sparse::gradients(&task, Choice::Positive, &all, l1, Auxiliary::NONE, sparse),
+                    false => dense::gradients(&task, &Relu { l1 }, dense),
                 }
             }
-            Architecture::Gated { l1, .. } => dense::gradients(&task, &Gated::new(&self.weights, (l1 * warmth) as f32)),
-            Architecture::JumpRelu(jump) => dense::gradients(&task, &JumpRelu::new(&task, jump, warmth as f32)),
+            Architecture::Gated { l1, .. } => {
+                dense::gradients(&task, &Gated::new(&self.weights, (l1 * warmth) as f32), dense)
+            }
+            Architecture::JumpRelu(jump) => dense::gradients(&task, &JumpRelu::new(&task, jump, warmth as f32), dense),
         }
     }
 
@@ -178,9 +204,10 @@ mod tests {
         let sample = batch(&directions, 500, &mut rng);
         let mut state = State::new(spec, D_IN, 1.0, &sample);
         spoil(&mut state);
+        let mut work = Work::default();
         for step in 0..steps {
             let x = batch(&directions, 256, &mut rng);
-            state.step(spec, &x, step as f64 / steps as f64).unwrap();
+            state.step(spec, &x, step as f64 / steps as f64, &mut work).unwrap();
         }
         let best = |direction: &[f32]| {
             let cosine = |row: &[f32]| row.iter().zip(direction).map(|(a, b)| f64::from(a * b)).sum::<f64>();
@@ -236,7 +263,7 @@ mod tests {
     fn divergence_is_an_error_that_names_the_learning_rate() {
         let spec = TrainSpec::topk(3, 8, Budget::Tokens(1));
         let mut state = State::new(&spec, 2, 1.0, &[1.0, 2.0]);
-        let message = state.step(&spec, &[f32::NAN, 1.0], 0.5).unwrap_err().to_string();
+        let message = state.step(&spec, &[f32::NAN, 1.0], 0.5, &mut Work::default()).unwrap_err().to_string();
         assert!(message.contains("--lr"), "{message}");
     }
 }

@@ -1,23 +1,23 @@
-//! Batches of activations in random order, the same for every run with the same seed.
+//! Batches of activations in random order, the same for every run with the same draw: one reading for all SAEs that are
+//! trained on it.
 
 use super::{linalg::dot, spec::TrainSpec};
 use crate::{
     error::{Error, Result},
     model::Tick,
     rng::Rng,
-    sae::Normalize,
 };
 
-/// Where activations come from: groups of tokens that go through the model together.
+/// Where activations come from: groups of tokens that go through the model together, read at one hook or several.
 pub trait Activations {
-    /// Width of the activations.
-    fn d_in(&self) -> usize;
+    /// Width of the activations at each hook.
+    fn widths(&self) -> Vec<usize>;
 
     /// How many groups there are.
     fn groups(&self) -> usize;
 
-    /// Append the activations of one group to `out`, a row of `d_in` numbers for each token: the same every time.
-    fn group(&mut self, index: usize, out: &mut Vec<f32>, tick: Tick) -> Result<()>;
+    /// Append the activations of one group to the hooks' parts of `out`, a row for each token: the same every time.
+    fn group(&mut self, index: usize, out: &mut [Vec<f32>], tick: Tick) -> Result<()>;
 }
 
 /// What the stream tells while it fills its buffer: tokens there, tokens wanted.
@@ -26,9 +26,27 @@ pub type OnFill<'a> = &'a mut dyn FnMut(usize, usize);
 /// Random streams of the run's generator besides the epochs, which count from 0.
 const BUFFERS: u64 = 1 << 32;
 
+/// How batches are drawn. SAEs with the same draw see the same tokens in the same steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// Tokens a step.
+    pub batch: usize,
+    /// Tokens among which they are drawn.
+    pub buffer: usize,
+    /// Of the order.
+    pub seed: u64,
+}
+
+impl Draw {
+    /// That of a run.
+    pub fn of(spec: &TrainSpec) -> Self {
+        Self { batch: spec.batch, buffer: spec.buffer, seed: spec.data_seed }
+    }
+}
+
 /// Where in the activations a run is. Groups are passed through in a new random order each epoch, numbered on from epoch
 /// to epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// First group of the buffer.
     pub group: u64,
@@ -38,25 +56,36 @@ pub struct Position {
 
 /// Fills a buffer with some groups' activations, shuffles it, hands it out in batches, and begins again with the groups
 /// that follow. The position alone says what comes next, so a resumed run needs nothing else.
-pub struct Stream<'a> {
-    source: &'a mut dyn Activations,
-    spec: &'a TrainSpec,
+pub struct Stream {
+    draw: Draw,
+    widths: Vec<usize>,
     position: Position,
-    /// Activations are multiplied by this.
-    scale: f32,
-    buffer: Vec<f32>,
+    /// A part for each hook; rows of the same number are of the same token.
+    buffers: Vec<Vec<f32>>,
     order: Vec<u32>,
     /// Groups in the buffer; 0 before the first filling.
     groups: u64,
     /// Order of the groups in one epoch.
     epoch: Option<(u64, Vec<u32>)>,
+    tokens_read: u64,
 }
 
-impl<'a> Stream<'a> {
+impl Stream {
     /// From a place in the text on.
-    pub fn new(source: &'a mut dyn Activations, spec: &'a TrainSpec, position: Position) -> Self {
-        let (buffer, order) = (Vec::new(), Vec::new());
-        Self { source, spec, position, scale: 1.0, buffer, order, groups: 0, epoch: None }
+    pub fn new(source: &dyn Activations, draw: Draw, position: Position) -> Self {
+        let widths = source.widths();
+        let buffers = vec![Vec::new(); widths.len()];
+        Self { draw, widths, position, buffers, order: Vec::new(), groups: 0, epoch: None, tokens_read: 0 }
+    }
+
+    /// Width of the activations at a hook.
+    pub fn width(&self, hook: usize) -> usize {
+        self.widths[hook]
+    }
+
+    /// Tokens that were read into buffers.
+    pub fn tokens_read(&self) -> u64 {
+        self.tokens_read
     }
 
     /// Where in the text the next batch begins.
@@ -64,28 +93,43 @@ impl<'a> Stream<'a> {
         self.position
     }
 
-    /// Factor that gives activations their average norm.
-    pub fn set_scale(&mut self, scale: f32) {
-        self.scale = scale;
+    /// Go on from another place.
+    pub fn seek(&mut self, position: Position) {
+        if position.group != self.position.group {
+            self.groups = 0;
+        }
+        self.position = position;
     }
 
-    /// Put the next batch into `batch`. The position moves on with [`Self::advance`] only.
-    pub fn fetch(&mut self, batch: &mut Vec<f32>, fill: OnFill, tick: Tick) -> Result<()> {
+    /// Have the next batch at hand. The position moves on with [`Self::advance`] only.
+    pub fn fetch(&mut self, source: &mut dyn Activations, fill: OnFill, tick: Tick) -> Result<()> {
         if self.groups == 0 {
-            self.fill(fill, tick)?;
-        }
-        let d_in = self.source.d_in();
-        let (tokens, batches) = (self.order.len() as u64, self.batches());
-        let cut = |at: u64| (at * tokens / batches) as usize;
-        let chosen = &self.order[cut(self.position.batch)..cut(self.position.batch + 1)];
-        batch.clear();
-        for &token in chosen {
-            batch.extend(self.buffer[token as usize * d_in..][..d_in].iter().map(|x| x * self.scale));
+            self.fill(source, fill, tick)?;
         }
         Ok(())
     }
 
-    /// The batch last fetched is used.
+    /// Put the batch at hand, as it is at a hook, into `out`.
+    pub fn batch(&self, hook: usize, out: &mut Vec<f32>) {
+        let (tokens, batches) = (self.order.len() as u64, self.batches());
+        let cut = |at: u64| (at * tokens / batches) as usize;
+        self.take(hook, &self.order[cut(self.position.batch)..cut(self.position.batch + 1)], out);
+    }
+
+    /// Put some of the buffered activations into `out`.
+    pub fn sample(&self, hook: usize, tokens: usize, out: &mut Vec<f32>) {
+        self.take(hook, &self.order[..tokens.min(self.order.len())], out);
+    }
+
+    fn take(&self, hook: usize, tokens: &[u32], out: &mut Vec<f32>) {
+        let d_in = self.widths[hook];
+        out.clear();
+        for &token in tokens {
+            out.extend_from_slice(&self.buffers[hook][token as usize * d_in..][..d_in]);
+        }
+    }
+
+    /// The batch at hand is used.
     pub fn advance(&mut self) {
         self.position.batch += 1;
         if self.position.batch >= self.batches() {
@@ -94,53 +138,45 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Some of the buffered activations.
-    pub fn sample(&self, tokens: usize) -> Vec<f32> {
-        let d_in = self.source.d_in();
-        let rows = self.order.iter().take(tokens).map(|token| &self.buffer[*token as usize * d_in..][..d_in]);
-        rows.flatten().map(|x| x * self.scale).collect()
-    }
-
-    /// Mean length of the buffered activations.
-    pub fn mean_length(&self) -> f64 {
-        let rows = self.buffer.chunks_exact(self.source.d_in());
+    /// Mean length of the buffered activations at a hook.
+    pub fn mean_length(&self, hook: usize) -> f64 {
+        let rows = self.buffers[hook].chunks_exact(self.widths[hook]);
         rows.map(|row| f64::from(dot::<false>(row, row)).sqrt()).sum::<f64>() / self.order.len() as f64
     }
 
     /// Batches in the buffer, as close to the batch size as equal parts allow.
     fn batches(&self) -> u64 {
-        let (tokens, batch) = (self.order.len(), self.spec.batch);
+        let (tokens, batch) = (self.order.len(), self.draw.batch);
         ((tokens + batch / 2) / batch).max(1) as u64
     }
 
-    fn fill(&mut self, fill: OnFill, tick: Tick) -> Result<()> {
-        let groups = self.source.groups() as u64;
-        let d_in = self.source.d_in();
-        self.buffer.clear();
+    fn fill(&mut self, source: &mut dyn Activations, fill: OnFill, tick: Tick) -> Result<()> {
+        let groups = source.groups() as u64;
+        let (Some(width), wanted) = (self.widths.first().copied(), self.draw.buffer) else { return Ok(()) };
+        self.buffers.iter_mut().for_each(Vec::clear);
         self.groups = 0;
-        let mut taken = 0;
+        let (mut taken, mut tokens) = (0, 0);
         // No group comes twice into one buffer, however small the text.
-        while taken < groups && self.buffer.len() < self.spec.buffer * d_in {
+        while taken < groups && tokens < wanted {
             let number = self.position.group + taken;
-            let index = self.group_at(number / groups, (number % groups) as usize);
-            self.source.group(index, &mut self.buffer, tick)?;
+            let index = self.group_at(groups, number);
+            source.group(index, &mut self.buffers, tick)?;
             taken += 1;
-            fill((self.buffer.len() / d_in).min(self.spec.buffer), self.spec.buffer);
+            tokens = self.buffers[0].len() / width;
+            fill(tokens.min(wanted), wanted);
         }
-        if self.buffer.is_empty() {
+        if tokens == 0 {
             return Err(Error::invalid("the text holds no tokens to train on"));
         }
-        if self.spec.layer_norm {
-            Normalize::LayerNorm.apply(&mut self.buffer, d_in);
-        }
-        self.order = Rng::new(self.spec.seed, BUFFERS + self.position.group).permutation(self.buffer.len() / d_in);
+        self.order = Rng::new(self.draw.seed, BUFFERS + self.position.group).permutation(tokens);
         self.groups = taken;
+        self.tokens_read += tokens as u64;
         Ok(())
     }
 
-    fn group_at(&mut self, epoch: u64, at: usize) -> usize {
-        let groups = self.source.groups();
-        let fresh = || (epoch, Rng::new(self.spec.seed, epoch).permutation(groups));
+    fn group_at(&mut self, groups: u64, number: u64) -> usize {
+        let (epoch, at) = (number / groups, (number % groups) as usize);
+        let fresh = || (epoch, Rng::new(self.draw.seed, epoch).permutation(groups as usize));
         let order = match &mut self.epoch {
             Some(order) if order.0 == epoch => order,
             stale => stale.insert(fresh()),
@@ -152,88 +188,99 @@ impl<'a> Stream<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::Budget;
 
-    /// Group g holds g + 1 tokens, each of which is [g, token].
+    /// Group g holds g + 1 tokens, each of which is [g, token], and at a second hook [token].
     struct Numbers(usize);
 
     impl Activations for Numbers {
-        fn d_in(&self) -> usize {
-            2
+        fn widths(&self) -> Vec<usize> {
+            vec![2, 1]
         }
 
         fn groups(&self) -> usize {
             self.0
         }
 
-        fn group(&mut self, index: usize, out: &mut Vec<f32>, tick: Tick) -> Result<()> {
+        fn group(&mut self, index: usize, out: &mut [Vec<f32>], tick: Tick) -> Result<()> {
             tick()?;
-            (0..=index).for_each(|token| out.extend([index as f32, token as f32]));
+            (0..=index).for_each(|token| {
+                out[0].extend([index as f32, token as f32]);
+                out[1].push(token as f32);
+            });
             Ok(())
         }
     }
 
-    fn spec() -> TrainSpec {
-        TrainSpec { batch: 4, buffer: 11, ..TrainSpec::topk(1, 4, Budget::Tokens(100)) }
+    const DRAW: Draw = Draw { batch: 4, buffer: 11, seed: 0 };
+
+    fn fetch(stream: &mut Stream, source: &mut Numbers) -> Vec<f32> {
+        let mut batch = Vec::new();
+        stream.fetch(source, &mut |_, _| {}, &mut || Ok(())).unwrap();
+        stream.batch(0, &mut batch);
+        batch
     }
 
-    fn take(stream: &mut Stream, n: usize) -> Vec<Vec<f32>> {
-        let mut batch = Vec::new();
+    fn take(stream: &mut Stream, source: &mut Numbers, n: usize) -> Vec<Vec<f32>> {
         let one = |_| {
-            stream.fetch(&mut batch, &mut |_, _| {}, &mut || Ok(())).unwrap();
+            let batch = fetch(stream, source);
+            let mut beside = Vec::new();
+            stream.batch(1, &mut beside);
+            assert_eq!(batch.chunks(2).map(|t| t[1]).collect::<Vec<_>>(), beside, "hooks have the same tokens");
             stream.advance();
-            batch.clone()
+            batch
         };
         (0..n).map(one).collect()
     }
 
     #[test]
     fn an_epoch_gives_every_token_once() {
-        let (mut source, spec) = (Numbers(6), TrainSpec { buffer: 21, ..spec() });
-        let mut stream = Stream::new(&mut source, &spec, Position::default());
-        let batches = take(&mut stream, 5);
+        let mut source = Numbers(6);
+        let mut stream = Stream::new(&source, Draw { buffer: 21, ..DRAW }, Position::default());
+        let batches = take(&mut stream, &mut source, 5);
         assert!(batches.iter().all(|b| (8..=10).contains(&b.len())), "equal parts");
         let mut tokens: Vec<_> = batches.concat().chunks(2).map(|t| (t[0] as u32, t[1] as u32)).collect();
         tokens.sort_unstable();
         let expected: Vec<_> = (0..6).flat_map(|g| (0..=g).map(move |t| (g, t))).collect();
         assert_eq!(tokens, expected);
-        assert_ne!(take(&mut stream, 5).concat(), batches.concat(), "the next epoch has another order");
+        let next = take(&mut stream, &mut source, 5);
+        assert_ne!(next.concat(), batches.concat(), "the next epoch has another order");
     }
 
     #[test]
     fn the_position_alone_says_what_follows() {
-        let (mut a, mut b, spec) = (Numbers(6), Numbers(6), spec());
-        let mut stream = Stream::new(&mut a, &spec, Position::default());
+        let (mut a, mut b) = (Numbers(6), Numbers(6));
+        let mut stream = Stream::new(&a, DRAW, Position::default());
+        let mut seeking = Stream::new(&b, DRAW, Position::default());
         for _ in 0..12 {
-            take(&mut stream, 1);
+            take(&mut stream, &mut a, 1);
             let position = stream.position();
-            let mut other = Stream::new(&mut b, &spec, position);
-            let mut expected = Vec::new();
-            stream.fetch(&mut expected, &mut |_, _| {}, &mut || Ok(())).unwrap();
-            assert_eq!(take(&mut other, 1)[0], expected, "{position:?}");
+            let mut other = Stream::new(&b, DRAW, position);
+            let expected = fetch(&mut stream, &mut a);
+            assert_eq!(take(&mut other, &mut b, 1)[0], expected, "{position:?}");
+            seeking.seek(position);
+            assert_eq!(take(&mut seeking, &mut b, 1)[0], expected, "{position:?}");
         }
     }
 
     #[test]
     fn an_interrupted_filling_begins_again() {
-        let (mut source, spec) = (Numbers(6), spec());
-        let mut stream = Stream::new(&mut source, &spec, Position::default());
-        let mut batch = Vec::new();
+        let mut source = Numbers(6);
+        let mut stream = Stream::new(&source, DRAW, Position::default());
         let mut left = 2;
         let mut tick = || {
             left -= 1;
             if left == 0 { Err(Error::Interrupted) } else { Ok(()) }
         };
-        assert!(matches!(stream.fetch(&mut batch, &mut |_, _| {}, &mut tick), Err(Error::Interrupted)));
+        assert!(matches!(stream.fetch(&mut source, &mut |_, _| {}, &mut tick), Err(Error::Interrupted)));
         let mut other = Numbers(6);
-        let mut fresh = Stream::new(&mut other, &spec, Position::default());
-        assert_eq!(take(&mut stream, 3), take(&mut fresh, 3));
+        let mut fresh = Stream::new(&other, DRAW, Position::default());
+        assert_eq!(take(&mut stream, &mut source, 3), take(&mut fresh, &mut other, 3));
     }
 
     #[test]
     fn text_without_tokens_is_refused() {
-        let (mut source, spec) = (Numbers(0), spec());
-        let mut stream = Stream::new(&mut source, &spec, Position::default());
-        assert!(stream.fetch(&mut Vec::new(), &mut |_, _| {}, &mut || Ok(())).is_err());
+        let mut source = Numbers(0);
+        let mut stream = Stream::new(&source, DRAW, Position::default());
+        assert!(stream.fetch(&mut source, &mut |_, _| {}, &mut || Ok(())).is_err());
     }
 }

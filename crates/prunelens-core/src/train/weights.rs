@@ -117,6 +117,8 @@ pub fn normalize(row: &mut [f32]) {
 /// The point with the least summed distance to all rows (Weiszfeld's iteration); zeros if there are no rows.
 fn geometric_median(rows: &[f32], d_in: usize) -> Vec<f32> {
     const ITERATIONS: usize = 30;
+    /// Columns that one thread sums at a time, each over the rows in their order: threads change no sum.
+    const COLUMNS: usize = 64;
     let mut median = vec![0.0f64; d_in];
     let mut weights = vec![1.0f64; rows.len() / d_in];
     for _ in 0..ITERATIONS {
@@ -124,14 +126,17 @@ fn geometric_median(rows: &[f32], d_in: usize) -> Vec<f32> {
         if total == 0.0 {
             break;
         }
-        median.fill(0.0);
-        for (row, weight) in rows.chunks_exact(d_in).zip(&weights) {
-            median.iter_mut().zip(row).for_each(|(m, x)| *m += weight / total * f64::from(*x));
-        }
-        for (row, weight) in rows.chunks_exact(d_in).zip(&mut weights) {
+        median.par_chunks_mut(COLUMNS).enumerate().for_each(|(at, sums)| {
+            sums.fill(0.0);
+            for (row, weight) in rows.chunks_exact(d_in).zip(&weights) {
+                let share = weight / total;
+                sums.iter_mut().zip(&row[at * COLUMNS..]).for_each(|(sum, x)| *sum += share * f64::from(*x));
+            }
+        });
+        rows.par_chunks_exact(d_in).zip(&mut weights).for_each(|(row, weight)| {
             let distance = row.iter().zip(&median).map(|(x, m)| (f64::from(*x) - m).powi(2)).sum::<f64>().sqrt();
             *weight = 1.0 / distance.max(1e-6);
-        }
+        });
     }
     median.into_iter().map(|m| m as f32).collect()
 }

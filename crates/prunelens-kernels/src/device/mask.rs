@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{Backend, Buffer, Kernel, Mask, Matrix, Shape, Values};
 use crate::error::{Error, Result};
 
-/// Some rows with everything below the cut set to zero, for the matrix product. Twin: `kernels::encode::keep`.
+/// Some rows with everything below the cut set to zero, for the matrix product. Twin: `kernels::keep`.
 pub fn mask(backend: &dyn Backend, matrix: &Matrix, mask: Mask, rows: Range<usize>) -> Result<Values> {
     if rows.end > matrix.rows {
         return Err(Error::invalid(format!("rows {rows:?} of {} were asked for", matrix.rows)));

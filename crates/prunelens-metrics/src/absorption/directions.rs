@@ -4,9 +4,8 @@ use prunelens_core::{
     compare::Reader,
     error::Result,
     model::{Tick, tokens_at_once},
-    sae::{Activation, Latents, Pruning},
+    sae::{Activation, Latents, Side},
 };
-use prunelens_kernels::{encode::keep, with_f32};
 use rayon::prelude::*;
 
 use super::{LETTERS, probe::Probe};
@@ -21,20 +20,20 @@ pub struct Directions {
 }
 
 impl Directions {
-    /// Of the decoder as the reader uses it, at its ratio.
+    /// Of the decoder as the reader uses it, at its setting.
     pub fn new(reader: &Reader, probe: &Probe, tick: Tick) -> Result<Self> {
-        let (sae, mask) = (&reader.sae, reader.pruning.as_ref().map(Pruning::dec).transpose()?);
+        let (sae, pruning) = (&reader.sae, reader.pruning.as_ref());
         let (d_in, d_sae) = (sae.d_in(), sae.d_sae());
         let norms: [f32; LETTERS] = std::array::from_fn(|class| norm(probe.weights.iter().map(|w| w[class])));
         let block = tokens_at_once((2 * d_in * LETTERS) as f64, &candle_core::Device::Cpu);
         let mut rows = Vec::with_capacity(d_sae);
         for start in (0..d_sae).step_by(block) {
             tick()?;
-            with_f32(&sae.w_dec, |w| {
+            sae.matrix(Side::Dec, pruning, |matrix| {
                 let found = (start..(start + block).min(d_sae)).into_par_iter().map_init(
                     || vec![0.0; d_in],
                     |row, latent| {
-                        keep(w, mask, latent * d_in..(latent + 1) * d_in, row);
+                        matrix.row(latent, row);
                         (cosines(row, probe, &norms), norm(row.iter().copied()))
                     },
                 );

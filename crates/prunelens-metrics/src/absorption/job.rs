@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Cost, Metric, Param, SessionJob,
-    readers::{Names, readers},
+    readers::{Names, readers, setting},
 };
 
 /// The job of this family.
@@ -29,7 +29,8 @@ impl Metric for AbsorptionJob {
     }
 
     fn new(session: &Session, options: &AbsorptionOptions) -> Result<Self> {
-        let readers = readers(session, &options.variants, options.ratio, options.criterion)?;
+        let readers =
+            readers(session, &options.variants, setting(session, options.knob, options.ratio, options.criterion)?)?;
         let names = Names::of(session);
         let words = options.words.unwrap_or_else(|| default_words(&session.original));
         let spec = AbsorptionSpec { max_words: Some(words).filter(|&n| n > 0), ..AbsorptionSpec::default() };

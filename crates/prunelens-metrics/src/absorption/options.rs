@@ -1,12 +1,17 @@
 //! What can be chosen about an absorption run, and what it costs.
 
-use prunelens_core::{compare::Variant, model::Model, sae::Criterion, session::Session};
+use prunelens_core::{
+    compare::Variant,
+    model::Model,
+    sae::{Criterion, Dial},
+    session::Session,
+};
 use serde::Deserialize;
 
 use super::LETTERS;
 use crate::{
     Cost, Extent, Kind, Param,
-    params::{CRITERION, RATIO, VARIANTS},
+    params::{CRITERION, KNOB, RATIO, VARIANTS},
 };
 
 /// `None` is a default that suits the model and two CPU cores.
@@ -19,6 +24,8 @@ pub struct AbsorptionOptions {
     pub words: Option<usize>,
     /// Letters that must be told well enough. Default: SAEBench's 20.
     pub min_letters: Option<usize>,
+    /// What is turned on the `pruned` variant\'s SAE. Default: as the session has it.
+    pub knob: Option<Dial>,
     /// Pruning of the `pruned` variant's SAE. Default: the session's.
     pub ratio: Option<f64>,
     /// By which the SAE is pruned; default: the session's.
@@ -26,7 +33,7 @@ pub struct AbsorptionOptions {
 }
 
 /// What can be chosen.
-pub const PARAMS: &[Param] = &[VARIANTS, WORDS, MIN_LETTERS, RATIO, CRITERION];
+pub const PARAMS: &[Param] = &[VARIANTS, WORDS, MIN_LETTERS, KNOB, RATIO, CRITERION];
 
 const WORDS: Param = Param {
     name: "words",

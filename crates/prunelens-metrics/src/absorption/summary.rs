@@ -97,7 +97,7 @@ fn settings(run: &AbsorptionRun) -> Vec<(String, String)> {
     ));
     settings.push(("passes", "one a word and model, one more a word that its probe knows; variants share them".into()));
     let pruning = run.readers().iter().find_map(|r| r.pruning.as_ref());
-    settings.extend(pruning.map(|p| ("sae pruning", format!("{} {}", p.order.criterion, p.ratio))));
+    settings.extend(pruning.map(|p| ("sae pruning", p.setting().words())));
     settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

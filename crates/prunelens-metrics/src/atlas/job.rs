@@ -10,6 +10,7 @@ use prunelens_core::{
     digest::{fnv1a_of, sha256},
     error::{Error, Result},
     model::Tick,
+    sae::{Knob, Scale},
     session::Session,
 };
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ use crate::{
     core::{CoreOptions, job as core, options::BATCH},
     fingerprint,
     job::{Job, JobProgress, Step, from_bytes, to_bytes},
-    readers::Names,
+    readers::{Names, setting},
 };
 
 /// An atlas under way.
@@ -64,7 +65,8 @@ impl Metric for AtlasJob {
 
     /// Read the text and check what was asked for; ranks and matches come with the first step.
     fn new(session: &Session, options: &AtlasOptions) -> Result<Self> {
-        let ratios = ratios(&options.ratios)?;
+        let setting = setting(session, options.knob, options.ratio, options.criterion)?;
+        let ratios = grid(setting.knob.scale(session.sae.d_in()), &options.ratios)?;
         let batch = options.batch.unwrap_or(BATCH);
         if options.rows == Some(0) || batch == 0 {
             return Err(Error::Usage("--rows and --batch must be at least 1".into()));
@@ -92,19 +94,31 @@ impl Metric for AtlasJob {
                 core.dataset
             )));
         }
-        let spec = Spec {
-            ratio: options.ratio.unwrap_or(session.spec.ratio),
-            criterion: options.criterion.unwrap_or(session.spec.criterion),
-            batch,
-            context: core.context_size,
-            traced: options.importance_rows.unwrap_or(default_traced(core.context_size)).min(rows.len()),
-            dataset: core.dataset,
-            ratios,
-        };
+        let traced = options.importance_rows.unwrap_or(default_traced(core.context_size)).min(rows.len());
+        let spec = Spec { setting, batch, context: core.context_size, traced, dataset: core.dataset, ratios };
         let trained = session.trained.as_ref().map_or(0, |trained| trained.d_sae());
         let sums = Sums::new(session.sae.d_sae(), trained, spec.ratios.len());
         Ok(Self { session: session.clone(), spec, rows, special, readers: None, done: 0, sums })
     }
+}
+
+/// Settings of the knob as they were given, if they go away from the untouched SAE.
+fn grid(scale: Scale, given: &[f64]) -> Result<Vec<f64>> {
+    if let Knob::Bits | Knob::Rank = scale.knob {
+        let all = if given.is_empty() { scale.grid() } else { given.to_vec() };
+        let all = all.into_iter().map(|at| scale.check(at)).collect::<Result<Vec<_>>>()?;
+        return match all.windows(2).find(|pair| pair[0] <= pair[1]) {
+            None => Ok(all),
+            Some(pair) => Err(Error::Usage(format!(
+                "--ratios: expected {} to descend, found {} before {}; sort them, each once",
+                scale.knob.name(),
+                pair[0],
+                pair[1]
+            ))),
+        };
+    }
+    given.iter().try_for_each(|at| scale.check(*at).map(drop))?;
+    ratios(given)
 }
 
 /// As they were given, if they ascend.
@@ -127,21 +141,27 @@ fn ratios(given: &[f64]) -> Result<Vec<f64>> {
 impl AtlasJob {
     /// All that makes one atlas another, among those of one session.
     fn fingerprint(&self) -> u64 {
-        let bits: Vec<u64> = self.spec.ratios.iter().chain([&self.spec.ratio]).map(|ratio| ratio.to_bits()).collect();
+        let bits: Vec<u64> =
+            self.spec.ratios.iter().chain([&self.spec.setting.at]).map(|ratio| ratio.to_bits()).collect();
         let trained = self.session.trained.as_ref().map(|trained| trained.config.name.as_str());
         let saes = (&self.session.sae.config.name, trained, self.session.hook.to_string());
-        fnv1a_of(&(bits, self.spec.criterion.name(), (self.spec.batch, self.spec.traced), &self.rows, saes))
+        let batches = (self.spec.batch, self.spec.traced);
+        fnv1a_of(&(bits, self.spec.setting.knob.to_string(), batches, &self.rows, saes))
     }
 
     fn settings(&self) -> Vec<(String, String)> {
         let spec = &self.spec;
         let mut settings = Names::of(&self.session).settings();
+        let pruned = match spec.setting.knob {
+            Knob::Ratio(criterion) => format!("{criterion} at {}", spec.setting.at),
+            _ => spec.setting.words(),
+        };
         let own = [
             ("text", spec.dataset.clone()),
             ("rows", format!("{} of {} tokens, in batches of {}", self.rows.len(), spec.context, spec.batch)),
             ("positions", format!("{}, and {} special tokens left out", self.sums.positions, self.sums.masked)),
             ("hook", self.session.hook.to_string()),
-            ("pruned", format!("{} at {}", spec.criterion, spec.ratio)),
+            ("pruned", pruned),
             ("ratios", spec.ratios.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
             ("importance", format!("{}, by one backward pass each; it holds for small changes only", self.traced())),
         ];
@@ -167,8 +187,9 @@ impl AtlasJob {
             "d_sae": sums.d_sae(),
             "d_sae_trained": self.session.trained.as_ref().map(|trained| trained.d_sae()),
             "hook": self.session.hook.to_string(),
-            "ratio": spec.ratio,
-            "criterion": spec.criterion.name(),
+            "knob": spec.setting.knob.name(),
+            "ratio": spec.setting.at,
+            "criterion": spec.setting.knob.rule(),
             "ratios": spec.ratios,
             "text": spec.dataset,
             "tokens_sha256": sha256(&ids),

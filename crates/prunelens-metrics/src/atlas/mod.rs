@@ -33,11 +33,10 @@ pub const RATIOS: [f64; 10] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 /// What an atlas is asked to do.
 #[derive(Clone, Debug, PartialEq)]
 struct Spec {
-    /// At which the SAE's mass is measured; ascending.
+    /// Settings of the knob at which the SAE's mass is measured, from the untouched SAE on.
     ratios: Vec<f64>,
     /// Of the `pruned` variant.
-    ratio: f64,
-    criterion: prunelens_core::sae::Criterion,
+    setting: prunelens_core::sae::Setting,
     /// Rows that are read together.
     batch: usize,
     /// Tokens in a row.

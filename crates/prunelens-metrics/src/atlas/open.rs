@@ -42,9 +42,12 @@ pub struct About {
     pub d_sae: usize,
     /// Where the SAE reads.
     pub hook: String,
-    /// Ratio of the `pruned` variant.
+    /// What is turned on the SAE; empty where only ratios were known.
+    #[serde(default)]
+    pub knob: String,
+    /// Ratio of the `pruned` variant, or where another knob stands.
     pub ratio: f64,
-    /// By which the SAE is pruned.
+    /// By which the SAE is pruned, or rounded, or cut.
     pub criterion: String,
     /// At which mass is measured.
     pub ratios: Vec<f64>,
@@ -55,6 +58,24 @@ pub struct About {
     pub tokens_sha256: String,
     /// Digests of the tables.
     pub sha256: BTreeMap<String, String>,
+}
+
+impl About {
+    /// What is done to the SAE of `pruned`, in words.
+    pub fn pruned(&self) -> String {
+        let Self { ratio, criterion, .. } = self;
+        match self.knob.as_str() {
+            "bits" => format!("SAE at {ratio} bits by {criterion}"),
+            "rank" => format!("SAE at rank {ratio} by {criterion}"),
+            "latents" => format!("SAE without {ratio} of its latents, by {criterion}"),
+            _ => format!("SAE pruned to {ratio} by {criterion}"),
+        }
+    }
+
+    /// The untouched SAE has the largest value of the knob, as of bits and ranks.
+    pub fn descends(&self) -> bool {
+        matches!(self.ratios.as_slice(), [first, .., last] if first > last)
+    }
 }
 
 /// Columns and fates of every latent.

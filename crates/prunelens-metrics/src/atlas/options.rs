@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use prunelens_core::{
-    sae::{Activation, Criterion},
+    sae::{Activation, Criterion, Dial, Knob},
     session::Session,
 };
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use super::{RATIOS, top::TOP};
 use crate::{
     Cost, Extent, Kind, Param,
     core::options::{BATCH, BATCH_SIZE, ROWS, default_rows},
-    params::{CONTEXT_SIZE, CRITERION, RATIO, TEXT, default_context},
+    params::{CONTEXT_SIZE, CRITERION, KNOB, RATIO, TEXT, default_context},
 };
 
 /// `None` and an empty list are defaults that suit the model and two CPU cores.
@@ -31,6 +31,8 @@ pub struct AtlasOptions {
     pub importance_rows: Option<usize>,
     /// Rows that are read together.
     pub batch: Option<usize>,
+    /// What is turned on the `pruned` variant\'s SAE. Default: as the session has it.
+    pub knob: Option<Dial>,
     /// Pruning of the `pruned` variant's SAE. Default: the session's.
     pub ratio: Option<f64>,
     /// By which the SAE is pruned; default: the session's.
@@ -38,13 +40,16 @@ pub struct AtlasOptions {
 }
 
 /// What can be chosen.
-pub const PARAMS: &[Param] = &[GRID, ROWS, CONTEXT_SIZE, IMPORTANCE, BATCH_SIZE, RATIO, CRITERION, TEXT];
+pub const PARAMS: &[Param] = &[GRID, ROWS, CONTEXT_SIZE, IMPORTANCE, BATCH_SIZE, KNOB, RATIO, CRITERION, TEXT];
 
 const GRID: Param = Param {
     name: "ratios",
-    help: "Ratios at which each latent's mass is measured, ascending, with commas between [default: 0 to 0.9 in ten steps]",
+    help: "Ratios at which each latent's mass is measured, ascending, or bits or ranks of another knob, descending, with commas between [default: 0 to 0.9 in ten steps]",
     kind: Kind::Ratios,
-    default: |_| RATIOS.map(|ratio| ratio.to_string()).join(","),
+    default: |session| match session.setting.knob {
+        Knob::Ratio(_) | Knob::Latents(_) => RATIOS.map(|ratio| ratio.to_string()).join(","),
+        _ => String::new(),
+    },
     of_session: false,
 };
 
@@ -77,6 +82,8 @@ pub fn cost(session: &Session, o: &AtlasOptions) -> Cost {
     let (context, batch) = (o.context.unwrap_or(default_context(session)), o.batch.unwrap_or(BATCH).min(rows));
     let traced = o.importance_rows.unwrap_or(default_traced(context)).min(rows) as f64 / rows.max(1) as f64;
     let Extent { variants, models, before, after } = Extent::of(session, &[]);
+    let knob = o.knob.unwrap_or(session.setting.into()).knob().by(o.criterion.unwrap_or(session.spec.criterion));
+    let together = matches!(knob, Knob::Ratio(_)) && session.sae.device().is_cpu();
     let ratios = if o.ratios.is_empty() { RATIOS.len() } else { o.ratios.len() } as u64;
     let (d_in, d_sae) = (session.sae.d_in() as u64, session.sae.d_sae() as u64);
     let matched = session.trained.as_ref().map_or(0, |trained| trained.d_sae() as u64);
@@ -97,14 +104,14 @@ pub fn cost(session: &Session, o: &AtlasOptions) -> Cost {
         // A row on its way back, and some of its logits.
         4 * context as u64 * config.n_layers as u64 * (8 * config.d_model + 3 * config.d_mlp) as u64 + (48 << 20),
         // Ranks, if there are none yet.
-        if session.is_ranked(o.criterion.unwrap_or(session.spec.criterion)) { 0 } else { 8 * d_in * d_sae },
+        if session.is_ranked(knob) { 0 } else { 8 * d_in * d_sae },
     ];
     Cost {
         tokens,
         // Each model to the hook; the original's loss behind it, and back.
         passes: models * before + 3.0 * after * traced,
         // Decoding and latent scaling for two variants count as encodings, all ratios together as a few.
-        encodings: variants + ratios as f64 / RATIOS_AN_ENCODING + 2.0,
+        encodings: variants + 2.0 + if together { ratios as f64 / RATIOS_AN_ENCODING } else { ratios as f64 },
         other: (d_in * d_sae) as f64 * matched as f64,
         bytes: bytes.iter().sum(),
     }

@@ -123,22 +123,25 @@ impl Batch {
         Ok(())
     }
 
-    /// The SAE at every ratio; `live` are its latents at the one of `pruned`.
+    /// The SAE at every setting; `live` are its latents at the one of `pruned`.
     fn at_ratios(&mut self, readers: &Readers, x: &Tensor, live: &Latents, tick: Tick) -> Result<()> {
-        let is_live = |ratio: &f64| readers.pruning.ratio == *ratio;
-        let others: Vec<f64> = readers.ratios.iter().copied().filter(|ratio| !is_live(ratio)).collect();
-        let n = x.dim(0)?;
-        for start in (0..n).step_by(TOKENS) {
-            tick()?;
-            let part = x.narrow(0, start, TOKENS.min(n - start))?;
-            let mut found = readers.pruned.sae.encode_at(&part, &readers.pruning.order, &others)?.into_iter();
-            for (_, masses) in readers.ratios.iter().zip(&mut self.grid).filter(|(ratio, _)| !is_live(ratio)) {
-                found.next().iter().for_each(|latents| add(masses, latents));
+        let (ratios, n) = (&readers.ratios, x.dim(0)?);
+        let is_live = |at: &usize| ratios[*at] == readers.pruning.at;
+        let others: Vec<usize> = (0..ratios.len()).filter(|at| !is_live(at)).collect();
+        // Settings that share no terms take turns, so that nobody waits for all of them.
+        let (settings, tokens) = if readers.together() { (others.len(), TOKENS) } else { (1, n) };
+        for start in (0..n).step_by(tokens.max(1)) {
+            let part = x.narrow(0, start, tokens.min(n - start))?;
+            for others in others.chunks(settings.max(1)) {
+                tick()?;
+                let at: Vec<f64> = others.iter().map(|at| ratios[*at]).collect();
+                let found = readers.pruned.sae.encode_at(&part, &readers.pruning.order, &at)?;
+                for (at, latents) in others.iter().zip(&found) {
+                    add(&mut self.grid[*at], latents);
+                }
             }
         }
-        for (_, masses) in readers.ratios.iter().zip(&mut self.grid).filter(|(ratio, _)| is_live(ratio)) {
-            add(masses, live);
-        }
+        (0..ratios.len()).filter(is_live).for_each(|at| add(&mut self.grid[at], live));
         Ok(())
     }
 

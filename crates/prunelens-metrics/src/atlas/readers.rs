@@ -6,7 +6,7 @@ use prunelens_core::{
     compare::{Reader, Variant, matching::Matching},
     error::{Error, Result},
     model::{Model, Tick, ragged::readable},
-    sae::Pruning,
+    sae::{Knob, Pruning},
     session::Session,
 };
 
@@ -18,9 +18,9 @@ pub struct Readers {
     pub transfer: Reader,
     pub pruned: Reader,
     pub trained: Option<Reader>,
-    /// How `pruned` is pruned.
+    /// How `pruned` is compressed.
     pub pruning: Pruning,
-    /// At which else, ascending.
+    /// Settings of the grid, from the untouched SAE on.
     pub ratios: Vec<f64>,
     /// The original model, for gradients: itself, or its copy on the CPU in f32.
     pub traced: Arc<Model>,
@@ -32,13 +32,13 @@ pub struct Readers {
 impl Readers {
     /// Ranks the SAE's weights and matches its latents: not quick for a wide one.
     pub fn new(session: &Session, spec: &Spec, tick: Tick) -> Result<Self> {
-        let pruning = session.pruning(spec.ratio, spec.criterion, tick)?;
+        let pruning = session.pruning(spec.setting, tick)?;
         let reader = |variant| {
-            let found = session.reader(variant, spec.ratio, spec.criterion)?;
+            let found = session.reader(variant, spec.setting)?;
             found.ok_or_else(|| Error::invalid(format!("variant {variant} is not part of this session")))
         };
         let pruned = reader(Variant::Pruned)?;
-        let trained = session.reader(Variant::Trained, spec.ratio, spec.criterion)?;
+        let trained = session.reader(Variant::Trained, spec.setting)?;
         let matching = (trained.as_ref())
             .map(|trained| Matching::new(&*pruned.sae, &*trained.sae, &*session.original.ops, tick))
             .transpose()?;
@@ -54,6 +54,11 @@ impl Readers {
             pruned,
             trained,
         })
+    }
+
+    /// All settings of the grid take one pass over the weights.
+    pub fn together(&self) -> bool {
+        matches!(self.pruning.order.knob, Knob::Ratio(_)) && self.pruned.sae.device().is_cpu()
     }
 
     /// The latent of the trained SAE that stands for each of the original.

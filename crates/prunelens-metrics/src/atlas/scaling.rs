@@ -138,7 +138,7 @@ mod tests {
         ] {
             let sae = sae(activation, normalize, scale);
             let order = rank(&sae, Criterion::Magnitude, None, &mut || Ok(())).unwrap();
-            let weights = Weights::new(&sae, &Pruning { order: order.into(), ratio: 0.5 }).unwrap();
+            let weights = Weights::new(&sae, &Pruning { order: order.into(), at: 0.5 }).unwrap();
             let tensor = |salt| Tensor::from_vec(noise(N * D_IN, salt), (N, D_IN), &Device::Cpu).unwrap();
             let (x, y) = (tensor(5), tensor(6));
             let encoded = sae.encode(&x, None).unwrap();

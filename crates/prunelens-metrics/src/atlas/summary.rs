@@ -1,6 +1,6 @@
 //! An atlas as a table of figures, and as charts and lists.
 
-use prunelens_core::compare::Variant;
+use prunelens_core::{compare::Variant, sae::Knob};
 
 use super::{
     Fate, Spec,
@@ -87,7 +87,7 @@ fn curves(sums: &Sums, spec: &Spec) -> Detail {
         series("mass", &|masses| masses.iter().sum::<f64>() / mass),
         series("latents alive", &|masses| masses.iter().filter(|m| **m > 0.0).count() as f64 / alive as f64),
     ];
-    Detail::lines("what is left of the SAE on the pruned model", "ratio", "share", series)
+    Detail::lines("what is left of the SAE on the pruned model", spec.setting.knob.name(), "share", series)
 }
 
 fn counts(fates: &[Fate], spec: &Spec) -> Detail {
@@ -95,7 +95,10 @@ fn counts(fates: &[Fate], spec: &Spec) -> Detail {
         let n = fates.iter().filter(|found| **found == fate).count();
         vec![Cell::from(fate.name()), n.into(), (n as f64 / fates.len().max(1) as f64).into()]
     };
-    let title = format!("fates at ratio {}", spec.ratio);
+    let title = match spec.setting.knob {
+        Knob::Ratio(_) => format!("fates at ratio {}", spec.setting.at),
+        _ => format!("fates at {}", spec.setting.value()),
+    };
     Detail::table(title, ["fate", "latents", "share"], Fate::ALL.into_iter().map(row).collect())
 }
 

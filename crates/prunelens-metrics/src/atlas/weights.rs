@@ -2,9 +2,9 @@
 
 use prunelens_core::{
     error::Result,
-    sae::{Pruning, Sae},
+    sae::{Plan, Pruning, Sae},
 };
-use prunelens_kernels::{Ranks, with_f32};
+use prunelens_kernels::with_f32;
 
 /// One number a latent.
 pub struct Weights {
@@ -12,7 +12,7 @@ pub struct Weights {
     pub enc_norm: Vec<f64>,
     /// The same of its row of `W_dec`.
     pub dec_norm: Vec<f64>,
-    /// Share of its weights in `W_enc` that the mask keeps.
+    /// Share of its weights in `W_enc` that the mask keeps, or of their directions at a rank; NaN where all are rounded.
     pub enc_kept: Vec<f64>,
     /// The same of `W_dec`.
     pub dec_kept: Vec<f64>,
@@ -28,16 +28,17 @@ impl Weights {
             let squares = |row: &[f32]| row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>();
             w.chunks(d_in).map(|row| squares(row).sqrt()).collect()
         };
-        let kept = |(ranks, cut): (&Ranks, u32)| -> Vec<f64> {
-            let latents = 0..sae.d_sae();
-            let kept = |latent| (latent * d_in..(latent + 1) * d_in).filter(|at| ranks.get(*at) >= cut).count();
-            latents.map(|latent| kept(latent) as f64 / d_in as f64).collect()
+        let kept = |plan: &Plan| -> Result<Vec<f64>> {
+            let Some(ranking) = plan.ranking(d_in)? else { return Ok(vec![f64::NAN; sae.d_sae()]) };
+            let cut = plan.cut(pruning.at);
+            let kept = |latent| (latent * d_in..(latent + 1) * d_in).filter(|at| ranking.get(*at) >= cut).count();
+            Ok((0..sae.d_sae()).map(|latent| kept(latent) as f64 / d_in as f64).collect())
         };
         Ok(Self {
             enc_norm: with_f32(&sae.w_enc, norms)?,
             dec_norm: with_f32(&sae.w_dec, norms)?,
-            enc_kept: kept(pruning.enc()?),
-            dec_kept: kept(pruning.dec()?),
+            enc_kept: kept(&pruning.order.enc)?,
+            dec_kept: kept(&pruning.order.dec)?,
             factors: sae.decode_factors(None)?,
         })
     }

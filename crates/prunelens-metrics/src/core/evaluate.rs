@@ -8,7 +8,7 @@ use prunelens_core::{
     model::{Model, Tick, Tokenizer},
     sae::{Sae, place},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Measure,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Figures on held-out text, with the names of the core metric.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Tokens of the rows used, masked ones included.
     pub tokens: usize,

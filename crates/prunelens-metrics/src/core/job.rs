@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Cost, Metric, Param, SessionJob,
     params::default_context,
-    readers::{Names, readers},
+    readers::{Names, readers, setting},
 };
 
 /// The job of this family.
@@ -34,7 +34,8 @@ impl Metric for CoreJob {
     }
 
     fn new(session: &Session, options: &CoreOptions) -> Result<Self> {
-        let readers = readers(session, &options.variants, options.ratio, options.criterion)?;
+        let readers =
+            readers(session, &options.variants, setting(session, options.knob, options.ratio, options.criterion)?)?;
         let (spec, rows) = rows(session, options)?;
         let tokenizer = &session.tokenizer;
         let special: HashSet<u32> = [tokenizer.bos, tokenizer.eos, tokenizer.pad].into_iter().flatten().collect();

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use prunelens_core::{
     compare::{Variant, splice::positions_at_once},
     model::Model,
-    sae::Criterion,
+    sae::{Criterion, Dial},
     session::Session,
 };
 use serde::Deserialize;
 
 use crate::{
     Cost, Extent, Kind, Param,
-    params::{CONTEXT_SIZE, CRITERION, RATIO, TEXT, VARIANTS, default_context},
+    params::{CONTEXT_SIZE, CRITERION, KNOB, RATIO, TEXT, VARIANTS, default_context},
 };
 
 /// `None` is a default that suits the model and two CPU cores.
@@ -29,6 +29,8 @@ pub struct CoreOptions {
     pub context: Option<usize>,
     /// Rows that are read together.
     pub batch: Option<usize>,
+    /// What is turned on the `pruned` variant\'s SAE. Default: as the session has it.
+    pub knob: Option<Dial>,
     /// Pruning of the `pruned` variant's SAE. Default: the session's.
     pub ratio: Option<f64>,
     /// By which the SAE is pruned; default: the session's.
@@ -36,7 +38,7 @@ pub struct CoreOptions {
 }
 
 /// What can be chosen.
-pub const PARAMS: &[Param] = &[VARIANTS, ROWS, CONTEXT_SIZE, BATCH_SIZE, RATIO, CRITERION, TEXT];
+pub const PARAMS: &[Param] = &[VARIANTS, ROWS, CONTEXT_SIZE, BATCH_SIZE, KNOB, RATIO, CRITERION, TEXT];
 
 /// How many rows of tokens are measured on.
 pub const ROWS: Param = Param {

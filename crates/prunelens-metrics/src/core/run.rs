@@ -341,6 +341,7 @@ pub fn rows_at_once(reader: &Reader, length: usize) -> usize {
 }
 
 fn same_weights(a: &Reader, b: &Reader) -> bool {
-    let pruning = |r: &Reader| r.pruning.as_ref().filter(|p| p.ratio > 0.0).map(|p| (Arc::as_ptr(&p.order), p.ratio));
+    let pruning =
+        |r: &Reader| r.pruning.as_ref().filter(|p| !p.is_untouched(&r.sae)).map(|p| (Arc::as_ptr(&p.order), p.at));
     Arc::ptr_eq(&a.sae, &b.sae) && pruning(a) == pruning(b)
 }

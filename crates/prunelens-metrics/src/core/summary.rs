@@ -44,7 +44,7 @@ fn settings(spec: &CoreSpec, readers: &[Reader]) -> Vec<(String, String)> {
     ];
     settings.extend(readers.first().map(|r| ("hook", r.hook.to_string())));
     let pruning = readers.iter().find_map(|r| r.pruning.as_ref());
-    settings.extend(pruning.map(|p| ("sae pruning", format!("{} {}", p.order.criterion, p.ratio))));
+    settings.extend(pruning.map(|p| ("sae pruning", p.setting().words())));
     settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Cost, Metric, Param, SessionJob,
-    readers::{Names, readers},
+    readers::{Names, readers, setting},
 };
 
 /// Attributes that SAEBench chooses among those of its public set.
@@ -46,7 +46,8 @@ impl Metric for RavelJob {
                 "ravel needs entities: give the folder of their files with --data (`prunelens data entities` makes one)".into(),
             )
         })?;
-        let found = readers(session, &options.variants, options.ratio, options.criterion)?;
+        let found =
+            readers(session, &options.variants, setting(session, options.knob, options.ratio, options.criterion)?)?;
         let names = Names::of(session);
         let (asked, readers) = block_readers(session, &found)?;
         let classes = read_classes(dir)?;

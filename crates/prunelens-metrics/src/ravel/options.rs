@@ -2,13 +2,18 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{compare::Variant, model::Model, sae::Criterion, session::Session};
+use prunelens_core::{
+    compare::Variant,
+    model::Model,
+    sae::{Criterion, Dial},
+    session::Session,
+};
 use serde::Deserialize;
 
 use super::RavelSpec;
 use crate::{
     Cost, Extent, Kind, Param,
-    params::{CRITERION, DATA, RATIO, VARIANTS},
+    params::{CRITERION, DATA, KNOB, RATIO, VARIANTS},
 };
 
 /// `None` is a default that suits the model and two CPU cores.
@@ -31,6 +36,8 @@ pub struct RavelOptions {
     pub batch: Option<usize>,
     /// Of all that is drawn.
     pub seed: Option<u64>,
+    /// What is turned on the `pruned` variant\'s SAE. Default: as the session has it.
+    pub knob: Option<Dial>,
     /// Pruning of the `pruned` variant's SAE. Default: the session's.
     pub ratio: Option<f64>,
     /// By which the SAE is pruned; default: the session's.
@@ -38,7 +45,7 @@ pub struct RavelOptions {
 }
 
 /// What can be chosen.
-pub const PARAMS: &[Param] = &[VARIANTS, DATA, ENTITIES, PROMPTS, PAIRS, EPOCHS, BATCH, SEED, RATIO, CRITERION];
+pub const PARAMS: &[Param] = &[VARIANTS, DATA, ENTITIES, PROMPTS, PAIRS, EPOCHS, BATCH, SEED, KNOB, RATIO, CRITERION];
 
 const ENTITIES: Param = Param {
     name: "entities",

@@ -492,7 +492,7 @@ fn fingerprint(spec: &RavelSpec, classes: &[Class], asked: &Model, readers: &[Re
         class.prompts.iter().for_each(|p| (&p.ids, p.at, p.attribute, &p.label).hash(&mut hasher));
     }
     for r in readers {
-        let pruning = r.pruning.as_ref().map(|p| (p.order.criterion.name(), p.ratio.to_bits()));
+        let pruning = r.pruning.as_ref().map(|p| (p.order.knob.to_string(), p.at.to_bits()));
         (r.variant, &r.model.name, &r.sae.config.name, r.hook, pruning, r.space.name()).hash(&mut hasher);
     }
     hasher.finish()

@@ -1,7 +1,6 @@
 //! Effects of latents on probes, and logits with latents ablated.
 
-use prunelens_core::{compare::Reader, error::Result, model::Tick, sae::Pruning};
-use prunelens_kernels::{encode::keep, with_f32};
+use prunelens_core::{compare::Reader, error::Result, model::Tick, sae::Side};
 use rayon::prelude::*;
 
 use crate::texts::{
@@ -23,13 +22,12 @@ impl DecoderDots {
     pub fn new(reader: &Reader, probes: &[LinearProbe], tick: Tick) -> Result<Self> {
         const BLOCK: usize = 1024;
         let (sae, d) = (&reader.sae, reader.sae.d_in());
-        let mask = reader.pruning.as_ref().map(Pruning::dec).transpose()?;
         let mut stored = vec![Vec::with_capacity(sae.d_sae()); probes.len()];
         for start in (0..sae.d_sae()).step_by(BLOCK) {
             let latents = start..(start + BLOCK).min(sae.d_sae());
-            let dots: Vec<Vec<f64>> = with_f32(&sae.w_dec, |w| {
+            let dots: Vec<Vec<f64>> = sae.matrix(Side::Dec, reader.pruning.as_ref(), |matrix| {
                 let of = |row: &mut Vec<f32>, latent: usize| {
-                    keep(w, mask, latent * d..(latent + 1) * d, row);
+                    matrix.row(latent, row);
                     let dot = |probe: &LinearProbe| {
                         row.iter().zip(&probe.weight).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
                     };

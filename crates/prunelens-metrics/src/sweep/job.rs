@@ -11,14 +11,17 @@ use prunelens_core::{
     demo,
     error::{Error, Result},
     model::Tick,
-    sae::formats::{self, Given},
+    sae::{
+        Knob,
+        formats::{self, Given},
+    },
     session::Session,
     text::safe,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LayerResult, Mode, RATIOS, SweepSpec, knee, layers,
+    LayerResult, Mode, SweepSpec, knee, layers,
     options::{PARAMS, SweepOptions, cost},
     paper::PaperRun,
     plan::{LayerRun, SweepRows},
@@ -69,10 +72,11 @@ impl Metric for SweepJob {
 
     /// Read the text and check what was asked for; ranks and SAEs of other layers come with the first steps.
     fn new(session: &Session, options: &SweepOptions) -> Result<Self> {
-        let ratios = if options.ratios.is_empty() { &RATIOS[..] } else { &options.ratios };
         let own = [session.spec.criterion];
         let criteria = if options.criteria.is_empty() { &own[..] } else { &options.criteria };
-        let spec = SweepSpec::new(options.mode, ratios, criteria)?;
+        // Where it stands is of no account: it is turned through all.
+        let knob = options.knob.unwrap_or(session.setting.into()).knob();
+        let spec = SweepSpec::new(options.mode, knob, &options.ratios, criteria, session.sae.d_in())?;
         let rows = rows(session, options)?;
         let layers = check_layers(session, options)?;
         Ok(Self {
@@ -127,8 +131,8 @@ impl SweepJob {
                 format!("{documents} of up to {} tokens, in batches of {}", core.context_size, core.batch_size_prompts),
             ),
             ("loss", mode.into()),
-            ("ratios", list(spec.ratios.iter().map(ToString::to_string).collect())),
-            ("criteria", list(spec.criteria.iter().map(ToString::to_string).collect())),
+            (settings_of(spec.knob()), list(spec.settings.iter().map(ToString::to_string).collect())),
+            ("criteria", list(spec.knobs.iter().map(|knob| knob.rule().to_owned()).collect())),
             ("hook", list(layers.iter().map(|l| l.hook.to_string()).collect())),
         ];
         if let Some(layer) = layers.last() {
@@ -221,11 +225,11 @@ impl Job for SweepJob {
     fn restore(&mut self, state: &[u8]) -> Result<()> {
         let state: State = from_bytes(state)?;
         let ratios = |layer: &LayerResult| {
-            let fits = layer.curves.iter().zip(&self.spec.criteria).all(|(curve, criterion)| {
+            let fits = layer.curves.iter().zip(&self.spec.knobs).all(|(curve, knob)| {
                 let found = curve.points.iter().skip(1).map(|(ratio, _)| ratio);
-                curve.criterion == *criterion && found.eq(&self.spec.ratios)
+                curve.knob == *knob && found.eq(&self.spec.settings)
             });
-            fits && (layer.curves.is_empty() || layer.curves.len() == self.spec.criteria.len())
+            fits && (layer.curves.is_empty() || layer.curves.len() == self.spec.knobs.len())
         };
         let more = state.done.len() < self.layers.len() || state.current.is_none();
         if state.done.len() > self.layers.len() || !more || !state.done.iter().all(ratios) {
@@ -255,13 +259,23 @@ impl Job for SweepJob {
             for variant in summary::variants(std::slice::from_ref(result)) {
                 // A curve is named without a ratio.
                 let as_it_is = if variant == Variant::Pruned { Variant::Transfer } else { variant };
-                let Some(mut reader) = session.reader(as_it_is, 0.0, self.spec.criteria[0])? else { continue };
+                let Some(mut reader) = session.reader(as_it_is, session.setting)? else { continue };
                 reader.variant = variant;
                 let identity = names.identity(&reader);
                 files.extend(result_file(&common, &identity, variant, result).map(|file| (identity, file)));
             }
         }
         write_results(folder, files.iter().map(|(identity, file)| (identity, file.clone())))
+    }
+}
+
+/// What the settings of a knob are called.
+fn settings_of(knob: Knob) -> &'static str {
+    match knob {
+        Knob::Ratio(_) => "ratios",
+        Knob::Bits => "bits",
+        Knob::Rank => "ranks",
+        Knob::Latents(_) => "shares of latents",
     }
 }
 

@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{compare::Variant, sae::Criterion, session::Session};
+use prunelens_core::{
+    compare::Variant,
+    sae::{Criterion, Dial, Knob},
+    session::Session,
+};
 use serde::Deserialize;
 
 use super::{Mode, RATIOS};
 use crate::{
     Cost, Extent, Kind, Param,
     core::options::{BATCH, BATCH_SIZE, ROWS, default_rows, logits_at_once},
-    params::{CONTEXT_SIZE, TEXT, VARIANTS, default_context},
+    params::{CONTEXT_SIZE, KNOB, TEXT, VARIANTS, default_context},
 };
 
 /// `None` and empty lists are defaults that suit the model and two CPU cores.
@@ -18,7 +22,9 @@ use crate::{
 pub struct SweepOptions {
     /// Those present, if none are named.
     pub variants: Vec<Variant>,
-    /// Ascending.
+    /// What is turned on the SAE. Default: as the session has it.
+    pub knob: Option<Dial>,
+    /// Settings of it; none: those that suit it.
     pub ratios: Vec<f64>,
     /// Default: the session's.
     pub criteria: Vec<Criterion>,
@@ -54,14 +60,29 @@ impl SweepOptions {
 }
 
 /// What can be chosen.
-pub const PARAMS: &[Param] =
-    &[RATIOS_SWEPT, CRITERIA, VARIANTS, ROWS, CONTEXT_SIZE, BATCH_SIZE, LOSS, LAYERS, LAYER_SAES, LAYER_TRAINED, TEXT];
+pub const PARAMS: &[Param] = &[
+    KNOB,
+    RATIOS_SWEPT,
+    CRITERIA,
+    VARIANTS,
+    ROWS,
+    CONTEXT_SIZE,
+    BATCH_SIZE,
+    LOSS,
+    LAYERS,
+    LAYER_SAES,
+    LAYER_TRAINED,
+    TEXT,
+];
 
 const RATIOS_SWEPT: Param = Param {
     name: "ratios",
-    help: "Ratios, with commas between [default: 0.1 to 0.95 in nine steps; atlas: 0 to 0.9 in ten]",
+    help: "Ratios, or bits or ranks of another knob, with commas between [default: 0.1 to 0.95 in nine steps; atlas: 0 to 0.9 in ten]",
     kind: Kind::Ratios,
-    default: |_| RATIOS.map(|ratio| ratio.to_string()).join(","),
+    default: |session| match session.setting.knob {
+        Knob::Ratio(_) | Knob::Latents(_) => RATIOS.map(|ratio| ratio.to_string()).join(","),
+        _ => String::new(),
+    },
     of_session: false,
 };
 

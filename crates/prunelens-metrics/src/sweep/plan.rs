@@ -6,7 +6,7 @@ use prunelens_core::{
     compare::{Reader, Variant},
     error::{Error, Result},
     model::{HookPoint, Tick},
-    sae::{Criterion, Pruning},
+    sae::{Knob, Pruning},
     session::Session,
 };
 
@@ -32,7 +32,7 @@ pub struct LayerRun {
     hook: HookPoint,
     /// Place of each variant without a ratio among the readers.
     fixed: Vec<(Variant, usize)>,
-    curves: Vec<(Criterion, Vec<(f64, usize)>)>,
+    curves: Vec<(Knob, Vec<(f64, usize)>)>,
     run: Run,
 }
 
@@ -57,7 +57,7 @@ impl LayerRun {
             if !wanted(variant) {
                 continue;
             }
-            match session.reader(variant, 0.0, spec.criteria[0])? {
+            match session.reader(variant, session.setting)? {
                 Some(reader) => {
                     fixed.push((variant, readers.len()));
                     readers.push(reader);
@@ -68,7 +68,7 @@ impl LayerRun {
         }
         let mut curves = Vec::new();
         if wanted(Variant::Pruned) {
-            let transfer = session.reader(Variant::Transfer, 0.0, spec.criteria[0])?;
+            let transfer = session.reader(Variant::Transfer, session.setting)?;
             let unpruned = transfer.ok_or_else(|| Error::invalid("the session has no SAE to sweep"))?;
             // The SAE as it is begins every curve.
             let start = fixed.iter().find(|(variant, _)| *variant == Variant::Transfer).map(|(_, at)| *at);
@@ -76,17 +76,17 @@ impl LayerRun {
                 readers.push(unpruned.clone());
                 readers.len() - 1
             });
-            for &criterion in &spec.criteria {
-                let order = session.order(criterion, tick)?;
-                let mut points = vec![(0.0, start)];
-                for &ratio in &spec.ratios {
+            for &knob in &spec.knobs {
+                let order = session.order(knob, tick)?;
+                let mut points = vec![(knob.scale(session.sae.d_in()).untouched(), start)];
+                for &at in &spec.settings {
                     let mut reader = unpruned.clone();
                     reader.variant = Variant::Pruned;
-                    reader.pruning = Some(Pruning { order: order.clone(), ratio });
-                    points.push((ratio, readers.len()));
+                    reader.pruning = Some(Pruning { order: order.clone(), at });
+                    points.push((at, readers.len()));
                     readers.push(reader);
                 }
-                curves.push((criterion, points));
+                curves.push((knob, points));
             }
         }
         let run = match spec.mode {
@@ -129,9 +129,9 @@ impl LayerRun {
             Run::Masked(run) => PointFigures::from(&run.result(reader)),
             Run::Paper(run) => run.figures(reader),
         };
-        let curve = |(criterion, points): &(Criterion, Vec<(f64, usize)>)| Curve {
-            criterion: *criterion,
-            points: points.iter().map(|&(ratio, reader)| (ratio, figures(reader))).collect(),
+        let curve = |(knob, points): &(Knob, Vec<(f64, usize)>)| Curve {
+            knob: *knob,
+            points: points.iter().map(|&(at, reader)| (at, figures(reader))).collect(),
         };
         LayerResult {
             hook: self.hook,

@@ -1,7 +1,10 @@
 //! A sweep as files of SAEBench's shape, one for each layer and variant. The family is ours: its plotting code passes it over.
 
 use candle_core::DType;
-use prunelens_core::{compare::Variant, sae::Criterion};
+use prunelens_core::{
+    compare::Variant,
+    sae::{Knob, Setting},
+};
 use serde_json::{Map, Value, json};
 
 use super::{LayerResult, PointFigures, SweepSpec, knee, result::FIGURES};
@@ -28,18 +31,17 @@ pub struct Common<'a> {
 pub fn result_file(common: &Common, identity: &Identity, variant: Variant, layer: &LayerResult) -> Option<ResultFile> {
     let (unpruned, points, knees) = match variant {
         Variant::Pruned => {
-            let points = layer.curves.iter().flat_map(|curve| {
-                curve.points.iter().map(|(ratio, figures)| point(Some(curve.criterion), *ratio, figures))
-            });
-            let knees = layer
+            let points = layer
                 .curves
                 .iter()
-                .map(|curve| (format!("{}_ratio", curve.criterion), number(curve.knee_ratio().unwrap_or(f64::NAN))));
+                .flat_map(|curve| curve.points.iter().map(|(at, figures)| point(Some(curve.knob.at(*at)), figures)));
+            let knees =
+                layer.curves.iter().map(|curve| (knee_name(curve.knob), number(curve.knee_at().unwrap_or(f64::NAN))));
             (&layer.curves.first()?.points.first()?.1, points.collect(), knees.collect())
         }
         _ => {
             let figures = &layer.fixed.iter().find(|(v, _)| *v == variant)?.1;
-            (figures, vec![point(None, 0.0, figures)], Map::new())
+            (figures, vec![point(None, figures)], Map::new())
         }
     };
     let mut metrics = Map::new();
@@ -57,25 +59,44 @@ pub fn result_file(common: &Common, identity: &Identity, variant: Variant, layer
 
 fn config(common: &Common, model_name: &str) -> Value {
     let (spec, rows) = (common.spec, common.rows);
-    json!({
+    let mut config = json!({
         "model_name": model_name,
         "llm_dtype": llm_dtype(common.dtype),
         "mode": spec.mode.name(),
-        "ratios": spec.ratios,
-        "criteria": spec.criteria,
+        "ratios": spec.settings,
+        "criteria": spec.knobs.iter().map(|knob| knob.rule()).collect::<Vec<_>>(),
         "batch_size_prompts": rows.batch_size_prompts,
         "rows": common.documents,
         "context_size": rows.context_size,
         "dataset": rows.dataset,
         "exclude_special_tokens_from_reconstruction": rows.exclude_special_tokens_from_reconstruction,
         "knee_rule": knee::RULE,
-    })
+    });
+    let knob = spec.knob();
+    if !matches!(knob, Knob::Ratio(_)) {
+        config["knob"] = json!(knob.name());
+    }
+    config
 }
 
-fn point(criterion: Option<Criterion>, ratio: f64, of: &PointFigures) -> Value {
+/// "wanda_ratio", "bits", "rank", "wanda_latents".
+fn knee_name(knob: Knob) -> String {
+    knob.criterion().map_or(knob.name().into(), |criterion| format!("{criterion}_{}", knob.name()))
+}
+
+fn point(setting: Option<Setting>, of: &PointFigures) -> Value {
     let mut out = Map::new();
-    out.insert("criterion".into(), criterion.map_or(Value::Null, |c| c.name().into()));
-    out.insert("ratio".into(), ratio.into());
+    match setting.map(|setting| (setting.knob, setting)) {
+        Some((Knob::Ratio(criterion), setting)) => {
+            out.insert("criterion".into(), criterion.name().into());
+            out.insert("ratio".into(), setting.at.into());
+        }
+        Some((_, setting)) => out.extend(setting.entries().into_iter().map(|(name, value)| (name.into(), value))),
+        None => {
+            out.insert("criterion".into(), Value::Null);
+            out.insert("ratio".into(), 0.0.into());
+        }
+    }
     if let Value::Object(figures) = figures(of) {
         out.extend(figures);
     }

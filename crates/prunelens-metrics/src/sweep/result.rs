@@ -1,10 +1,10 @@
-//! What a sweep finds: plain numbers, by layer, variant, criterion and ratio.
+//! What a sweep finds: plain numbers, by layer, variant, knob and setting.
 
 use prunelens_core::{
     compare::Variant,
     error::{Error, Result},
     model::HookPoint,
-    sae::Criterion,
+    sae::Knob,
 };
 use serde::{Deserialize, Serialize};
 
@@ -116,23 +116,26 @@ impl From<&CoreResult> for PointFigures {
     }
 }
 
-/// The pretrained SAE on the pruned model, by ratio.
+/// The pretrained SAE on the pruned model, by the setting of its knob.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
-    /// By which the SAE is pruned along the curve.
-    pub criterion: Criterion,
-    /// (ratio, figures), ascending; the first is the SAE as it is, at ratio 0.
+    /// What is turned along the curve.
+    pub knob: Knob,
+    /// (setting, figures), the SAE as it is first.
     pub points: Vec<(f64, PointFigures)>,
 }
 
 impl Curve {
     /// Of the loss.
     pub fn knee(&self) -> Option<usize> {
-        knee(&self.points.iter().map(|(ratio, figures)| (*ratio, figures.ce_loss_with_sae)).collect::<Vec<_>>())
+        // Any width will do: a knee does not depend on the axis' scale.
+        let scale = self.knob.scale(1);
+        let point = |(at, figures): &(f64, PointFigures)| (scale.position(*at), figures.ce_loss_with_sae);
+        knee(&self.points.iter().map(point).collect::<Vec<_>>())
     }
 
-    /// The ratio from which the loss climbs.
-    pub fn knee_ratio(&self) -> Option<f64> {
+    /// The setting from which the loss climbs.
+    pub fn knee_at(&self) -> Option<f64> {
         self.knee().map(|at| self.points[at].0)
     }
 }
@@ -189,7 +192,7 @@ mod tests {
         let layer = |original, pruned: [f64; 2]| LayerResult {
             hook,
             fixed: vec![(Variant::Original, point(original))],
-            curves: vec![Curve { criterion: Criterion::Wanda, points: pruned.map(|ce| (0.0, point(ce))).into() }],
+            curves: vec![Curve { knob: Knob::Bits, points: pruned.map(|ce| (0.0, point(ce))).into() }],
         };
         assert!(check_comparable(&[layer(3.0, [3.5, 3.5]), layer(3.0, [3.5, 3.500001])]).is_ok());
         let message = check_comparable(&[layer(3.0, [3.5, 3.51])]).unwrap_err().to_string();

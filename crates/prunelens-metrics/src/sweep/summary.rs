@@ -1,6 +1,6 @@
 //! A sweep as a table of figures, as charts, and as the warnings that apply.
 
-use prunelens_core::compare::Variant;
+use prunelens_core::{compare::Variant, sae::Knob};
 
 use super::{
     Curve, LayerResult, PointFigures,
@@ -50,16 +50,16 @@ pub fn rows(layers: &[LayerResult]) -> Vec<MetricRow> {
             MetricRow { category: layer.hook.to_string(), name, better: figure.better, values }
         };
         for curve in &layer.curves {
-            let knee = |variant: &Variant| curve.knee_ratio().filter(|_| *variant == Variant::Pruned);
+            let knee = |variant: &Variant| curve.knee_at().filter(|_| *variant == Variant::Pruned);
             rows.push(MetricRow {
                 category: layer.hook.to_string(),
-                name: format!("knee {}", curve.criterion),
+                name: format!("knee {}", curve.knob),
                 better: Better::Neither,
                 values: variants.iter().map(knee).collect(),
             });
             for figure in shown() {
-                for (ratio, pruned) in &curve.points {
-                    rows.push(row(format!("{} {} {ratio}", figure.name, curve.criterion), figure, Some(pruned)));
+                for (at, pruned) in &curve.points {
+                    rows.push(row(format!("{} {} {at}", figure.name, curve.knob), figure, Some(pruned)));
                 }
             }
         }
@@ -92,8 +92,8 @@ pub fn warnings(layers: &[LayerResult]) -> Vec<String> {
         for curve in &layer.curves {
             let from = |what: &str, bad: &dyn Fn(&PointFigures) -> bool| {
                 let first = curve.points.iter().find(|(_, figures)| bad(figures));
-                first.map(|(ratio, _)| {
-                    format!("pruned by {} at {}: {what} from ratio {ratio} on", curve.criterion, layer.hook)
+                first.map(|(at, _)| {
+                    format!("pruned by {} at {}: {what} from {} {at} on", curve.knob, layer.hook, curve.knob.name())
                 })
             };
             let before = curve.points.first().map_or(f64::NAN, |(_, f)| f.mse_per_element);
@@ -121,27 +121,38 @@ pub fn details(layers: &[LayerResult]) -> Vec<Detail> {
 }
 
 fn chart(layer: &LayerResult, figure: &PointFigure, marked: bool) -> Option<Detail> {
-    let end = layer.curves.iter().filter_map(|c| c.points.last()).map(|(ratio, _)| *ratio).fold(0.0, f64::max);
+    // Bits of an SAE that is not rounded lie far away from all others: there, `transfer` says what it is.
+    let shown = |curve: &Curve| if curve.knob == Knob::Bits { 1 } else { 0 };
+    let places =
+        || layer.curves.iter().flat_map(move |c| c.points[shown(c).min(c.points.len())..].iter().map(|(at, _)| *at));
+    let (start, end) = (places().fold(f64::INFINITY, f64::min), places().fold(0.0, f64::max));
+    let start = if start.is_finite() { start } else { 0.0 };
     let flat = layer.fixed.iter().map(|(variant, figures)| {
         let y = (figure.get)(figures);
-        let points = if end > 0.0 { vec![(0.0, y), (end, y)] } else { vec![(0.0, y)] };
+        let points = if end > start { vec![(start, y), (end, y)] } else { vec![(start, y)] };
         Series { name: variant.name().into(), variant: Some(*variant), points, mark: None }
     });
     let curves = layer.curves.iter().map(|curve| {
-        let points: Vec<_> = curve.points.iter().map(|(ratio, figures)| (*ratio, (figure.get)(figures))).collect();
-        let mark = curve.knee().filter(|_| marked).map(|at| Mark { at: points[at], name: "knee".into() });
-        Series { name: format!("pruned {}", curve.criterion), variant: Some(Variant::Pruned), points, mark }
+        let all: Vec<_> = curve.points.iter().map(|(at, figures)| (*at, (figure.get)(figures))).collect();
+        let mark = curve.knee().filter(|_| marked).map(|at| Mark { at: all[at], name: "knee".into() });
+        let points = all[shown(curve).min(all.len())..].to_vec();
+        Series { name: format!("pruned {}", curve.knob), variant: Some(Variant::Pruned), points, mark }
     });
     let series: Vec<Series> = flat.chain(curves).collect();
     let known = series.iter().flat_map(|s| &s.points).any(|(_, y)| y.is_finite());
-    known.then(|| Detail::lines(format!("{} at {}", figure.name, layer.hook), "ratio", figure.name, series))
+    known.then(|| Detail::lines(format!("{} at {}", figure.name, layer.hook), axis(layer), figure.name, series))
+}
+
+/// What is turned along the curves.
+fn axis(layer: &LayerResult) -> &'static str {
+    layer.curves.first().map_or("ratio", |curve| curve.knob.name())
 }
 
 fn points(layer: &LayerResult) -> Detail {
     let row = |variant: Variant, curve: Option<&Curve>, ratio: Option<f64>, figures: &PointFigures| {
-        let mut cells: Vec<Cell> = vec![variant.name().into(), curve.map(|c| c.criterion.name()).into(), ratio.into()];
+        let mut cells: Vec<Cell> = vec![variant.name().into(), curve.map(|c| c.knob.rule()).into(), ratio.into()];
         cells.extend(FIGURES.iter().map(|figure| Cell::from((figure.get)(figures))));
-        let knee = curve.is_some_and(|c| c.knee_ratio() == ratio && ratio.is_some());
+        let knee = curve.is_some_and(|c| c.knee_at() == ratio && ratio.is_some());
         cells.push(if knee { "knee".into() } else { Cell::Empty });
         cells
     };
@@ -149,7 +160,7 @@ fn points(layer: &LayerResult) -> Detail {
     let curves = layer.curves.iter().flat_map(|curve| {
         curve.points.iter().map(move |(ratio, figures)| row(Variant::Pruned, Some(curve), Some(*ratio), figures))
     });
-    let columns = ["variant", "criterion", "ratio"].into_iter().chain(FIGURES.iter().map(|f| f.name)).chain([""]);
+    let columns = ["variant", "criterion", axis(layer)].into_iter().chain(FIGURES.iter().map(|f| f.name)).chain([""]);
     Detail::table(format!("points at {}", layer.hook), columns, fixed.chain(curves).collect())
 }
 
@@ -161,8 +172,8 @@ fn by_layer(layers: &[LayerResult]) -> Detail {
     let mut columns: Vec<String> = vec!["layer".into()];
     columns.extend(variants.iter().map(|v| v.name().into()));
     for curve in &curves {
-        columns.extend(ends(curve).into_iter().map(|ratio| format!("{} {ratio}", curve.criterion)));
-        columns.push(format!("{} knee", curve.criterion));
+        columns.extend(ends(curve).into_iter().map(|ratio| format!("{} {ratio}", curve.knob)));
+        columns.push(format!("{} knee", curve.knob));
     }
     let rise = |figures: &PointFigures| figures.ce_loss_with_sae - figures.ce_loss_without_sae;
     let rows = layers.iter().map(|layer| {
@@ -171,12 +182,12 @@ fn by_layer(layers: &[LayerResult]) -> Detail {
             cells.push(layer.fixed.iter().find(|(v, _)| v == variant).map(|(_, figures)| rise(figures)).into());
         }
         for wanted in &curves {
-            let curve = layer.curves.iter().find(|c| c.criterion == wanted.criterion);
+            let curve = layer.curves.iter().find(|c| c.knob == wanted.knob);
             for ratio in ends(wanted) {
                 let point = curve.and_then(|c| c.points.iter().find(|(r, _)| *r == ratio));
                 cells.push(point.map(|(_, figures)| rise(figures)).into());
             }
-            cells.push(curve.and_then(Curve::knee_ratio).into());
+            cells.push(curve.and_then(Curve::knee_at).into());
         }
         cells
     });
@@ -205,7 +216,7 @@ mod tests {
             hook: format!("blocks.{at}.hook_resid_post").parse().unwrap(),
             fixed: vec![(Variant::Original, figures(3.05, 0.9)), (Variant::Transfer, figures(3.1, 1.0))],
             curves: vec![Curve {
-                criterion: Criterion::Wanda,
+                knob: Knob::Ratio(Criterion::Wanda),
                 points: points.map(|(ratio, ce, mse)| (ratio, figures(ce, mse))).into(),
             }],
         }

@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
-use prunelens_core::{compare::Variant, model::Model, sae::Criterion};
+use prunelens_core::{
+    compare::Variant,
+    model::Model,
+    sae::{Criterion, Dial},
+};
 use serde::Deserialize;
 
 use crate::{
     Kind, Param,
-    params::{CONTEXT_SIZE, CRITERION, DATA, RATIO, VARIANTS},
+    params::{CONTEXT_SIZE, CRITERION, DATA, KNOB, RATIO, VARIANTS},
 };
 
 /// `None` and nothing named are defaults that suit the model and two CPU cores.
@@ -34,6 +38,8 @@ pub struct TextOptions {
     pub context: Option<usize>,
     /// Megabytes that summed-up texts may take; more goes to a temporary file.
     pub memory: Option<usize>,
+    /// What is turned on the `pruned` variant\'s SAE. Default: as the session has it.
+    pub knob: Option<Dial>,
     /// Pruning of the `pruned` variant's SAE. Default: the session's.
     pub ratio: Option<f64>,
     /// By which the SAE is pruned; default: the session's.
@@ -41,8 +47,8 @@ pub struct TextOptions {
 }
 
 /// The parameters of a family whose own numbers of latents are these.
-pub const fn params(numbers: Param) -> [Param; 10] {
-    [VARIANTS, DATA, DATASETS, numbers, TRAIN_SIZE, TEST_SIZE, CONTEXT_SIZE, MEMORY_MB, RATIO, CRITERION]
+pub const fn params(numbers: Param) -> [Param; 11] {
+    [VARIANTS, DATA, DATASETS, numbers, TRAIN_SIZE, TEST_SIZE, CONTEXT_SIZE, MEMORY_MB, KNOB, RATIO, CRITERION]
 }
 
 /// Megabytes for sums of texts, unless others are asked for.

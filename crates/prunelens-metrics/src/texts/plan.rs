@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Cost, Extent, SessionJob,
     params::default_context,
-    readers::{Names, readers},
+    readers::{Names, readers, setting},
 };
 
 /// The job of a family on labelled texts.
@@ -118,7 +118,8 @@ impl Plan {
         family: F,
         units: Vec<Unit>,
     ) -> Result<TextJob<F>> {
-        let readers = readers(session, &options.variants, options.ratio, options.criterion)?;
+        let readers =
+            readers(session, &options.variants, setting(session, options.knob, options.ratio, options.criterion)?)?;
         let memory = options.memory.unwrap_or(MEMORY);
         let names = Names::of(session);
         let mut settings = names.settings();
@@ -136,7 +137,7 @@ impl Plan {
         settings.push(("context".into(), format!("{} tokens, special tokens left out", sizes.context)));
         settings.extend(readers.first().map(|reader| ("hook".into(), reader.hook.to_string())));
         let pruning = readers.iter().find_map(|reader| reader.pruning.as_ref());
-        settings.extend(pruning.map(|p| ("sae pruning".into(), format!("{} {}", p.order.criterion, p.ratio))));
+        settings.extend(pruning.map(|p| ("sae pruning".into(), p.setting().words())));
         let identities = names.identities(&readers);
         let run = TextsRun::new(family, readers, units, sizes.context, memory.saturating_mul(1 << 20))?;
         Ok(SessionJob { run, identities, settings, warnings: Vec::new() })

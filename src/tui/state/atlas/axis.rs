@@ -116,15 +116,18 @@ impl Axis {
     }
 }
 
-/// Ratio that stands for latents that outlive all ratios.
-pub const OUTLIVES: f64 = 1.0;
+/// What stands for the death of latents that outlive all settings: all weights gone, or no bit and no rank left.
+pub fn outlives(atlas: &Atlas) -> f64 {
+    if atlas.about.descends() { 0.0 } else { 1.0 }
+}
 
-/// A column's values as they are drawn and ranked: a latent that fires, and that no ratio of the grid has killed, dies at 1.
+/// A column's values as they are drawn and ranked: a latent that fires, and that no setting of the grid has killed, dies
+/// behind all of them.
 pub fn values(atlas: &Atlas, at: usize) -> Vec<f64> {
     let Some((name, values)) = atlas.columns.get(at) else { return Vec::new() };
     let alive = if is_death(name) { atlas.column("mass.transfer") } else { None };
     let value = |(latent, value): (usize, &f64)| match alive {
-        Some(mass) if value.is_nan() && mass.get(latent).is_some_and(|mass| *mass > 0.0) => OUTLIVES,
+        Some(mass) if value.is_nan() && mass.get(latent).is_some_and(|mass| *mass > 0.0) => outlives(atlas),
         _ => *value,
     };
     values.iter().enumerate().map(value).collect()
@@ -163,7 +166,8 @@ mod tests {
     fn steps_do_not_run_into_each_other() {
         let axis = Axis::of("dies_half", &[0.1, 0.5, 0.9, 0.5]);
         assert!(axis.spread > 0.0 && axis.scale == Scale::Linear);
-        let places = |value| (0..500).map(move |salt| axis.clone().share(value, salt).unwrap());
+        let axis = &axis;
+        let places = |value| (0..500).map(move |salt| axis.share(value, salt).unwrap());
         let (most, least) = (places(0.1).fold(0.0, f64::max), places(0.5).fold(1.0, f64::min));
         assert!(most < least && places(0.9).all(|share| (0.0..=1.0).contains(&share)), "{most} {least}");
     }

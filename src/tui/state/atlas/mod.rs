@@ -103,7 +103,8 @@ impl AtlasView {
         let (wanted, asked) = (self.wanted.take(), self.asked.take());
         let (across, up) = (at("density.original"), at("dies_half"));
         let by_ratio = Arc::new(atlas.fates_by_ratio());
-        *self = Self { wanted, asked, across, up, rank: up, ascending: true, by_ratio, ..Self::default() };
+        let ascending = !atlas.about.descends();
+        *self = Self { wanted, asked, across, up, rank: up, ascending, by_ratio, ..Self::default() };
         self.atlas = Some(atlas);
         self.refresh();
     }
@@ -122,7 +123,7 @@ impl AtlasView {
             let lives = axis::is_death(name) && value.is_nan();
             let fires =
                 atlas.column("mass.transfer").and_then(|mass| mass.get(latent as usize)).is_some_and(|m| *m > 0.0);
-            Some(if lives && fires { axis::OUTLIVES } else { value })
+            Some(if lives && fires { axis::outlives(atlas) } else { value })
         };
         let x = drawn.x.share(value(self.across)?, latent)?;
         let y = drawn.y.share(value(self.up)?, latent.wrapping_add(1))?;

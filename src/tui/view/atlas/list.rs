@@ -49,7 +49,7 @@ pub fn render(panel: Rect, buffer: &mut Buffer, state: &State, drawn: &Drawn, th
         let line = line_at(inside, (at - from) as u16 + 1);
         let selected = state.latent == Some(*latent);
         let fate = view.atlas.as_ref().and_then(|atlas| atlas.fates.get(*latent as usize)).copied();
-        let name = state.names.get(latent).map(|name| format!("  {}", safe::line(name))).unwrap_or_default();
+        let name = state.called(*latent).map(|(name, _)| format!("  {}", safe::line(name))).unwrap_or_default();
         let mut spans = vec![
             Span::styled(if selected { theme.symbol("▸ ", "> ") } else { "  " }, theme.style(Role::Accent)),
             Span::raw(format!("{:<8}{:>9}  ", format!("#{latent}"), format::figure(*value))),

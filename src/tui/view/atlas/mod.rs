@@ -41,8 +41,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         return empty(middle, buffer, state, theme);
     };
     let about = &atlas.about;
-    let of =
-        format!("{} positions, SAE pruned to {} by {}", about.positions, about.ratio, safe::line(&about.criterion));
+    let of = format!("{} positions, {}", about.positions, safe::line(&about.pruned()));
     if view.look == Look::Fates {
         let title = format!("fates of {} latents at each ratio", about.d_sae);
         let inside = widgets::Panel::new(title, true).note(of).render(middle, buffer, theme);

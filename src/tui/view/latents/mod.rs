@@ -2,7 +2,7 @@
 
 mod columns;
 
-use columns::{Column, columns, digits};
+use columns::{Column, columns, digits, of_pair};
 use prunelens_core::compare::Variant;
 use ratatui::{
     buffer::Buffer,
@@ -15,7 +15,7 @@ use crate::{
     safe,
     tui::{
         keys::action::{Action, Context},
-        state::{Cause, Change, Panel, Pointed, Row, Shown, Sort, State, Target},
+        state::{Cause, Change, Pair, Panel, Pointed, Row, Sort, State, Target},
         theme::{Role, Theme},
         view::loading,
         widgets::{self, bars, format, line_at, put, skip},
@@ -32,7 +32,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let foot = match state.table.rows.is_empty() {
         true => (String::new(), String::new()),
         false => (
-            counts(state.table.active(), state.ratio, area.width, dot),
+            counts(state.table.active(), &state.setting().value(), area.width, dot),
             format!("{sort} {} {}{kept}", state.table.sort.name(), theme.symbol("▾", "v")),
         ),
     };
@@ -41,20 +41,39 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let Some(shown) = &state.shown else { return empty(inside, buffer, state, theme) };
     let rows = &state.table.rows;
     let digits = digits(state.info.as_ref().map_or(0, |i| i.d_sae));
-    let columns = columns(inside.width, &shown.comparison.views.iter().map(|v| v.variant).collect::<Vec<_>>(), digits);
+    let variants: Vec<Variant> = shown.comparison.views.iter().map(|v| v.variant).collect();
+    let named = rows.iter().any(|row| state.called(row.latent).is_some());
+    let columns = match state.pair {
+        Some(_) => of_pair(inside.width, &variants, digits),
+        None => columns(inside.width, &variants, digits, named),
+    };
     let target = state.target();
+    let fresh = Variant::ALL.map(|variant| state.fresh(|target| shown.is_fresh(variant, target)));
+    let paths_fresh = state.fresh(|target| shown.paths_fresh(target));
     put(buffer, inside, heads(&columns, digits, state, theme));
+    let before = columns.iter().take_while(|column| !matches!(column, Column::Change)).chain([&Column::Change]);
+    let own = before.map(|column| column.width(digits)).sum::<usize>() as u16;
     let body = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
     let visible = usize::from(body.height);
     let selected = state.latent.and_then(|l| state.table.position(l));
     let first = widgets::offset(selected.unwrap_or(0), rows.len(), visible);
     for (at, row) in rows.iter().enumerate().skip(first).take(visible) {
         let line = line_at(body, (at - first) as u16);
-        let drawing =
-            Drawing { shown, target: &target, theme, digits, selected: selected == Some(at), ratio: state.ratio };
+        let drawing = Drawing {
+            pair: state.pair.as_ref(),
+            target: &target,
+            name: state.called(row.latent),
+            fresh,
+            paths_fresh,
+            theme,
+            digits,
+            selected: selected == Some(at),
+            place: state.knobs.position(),
+        };
         put(buffer, line, drawing.line(row, &columns));
         if drawing.selected {
-            widgets::select(buffer, line, theme);
+            // What stands behind is of another SAE, or of other ratios; and a move need not draw it again.
+            widgets::select(buffer, Rect { width: own.min(line.width), ..line }, theme);
         }
     }
     if rows.is_empty() {
@@ -78,11 +97,11 @@ pub fn hit(area: Rect, state: &State, _: &Theme, at: Position) -> Option<Pointed
     (line < visible && row < state.table.rows.len()).then_some(Pointed::Row(row))
 }
 
-/// How many latents fire where: of what the pruned model has, the SAE leaves so many at the ratio.
-fn counts([original, on_model, left]: [usize; 3], ratio: f64, width: u16, dot: &str) -> String {
+/// How many latents fire where: of what the pruned model has, the SAE leaves so many at the setting.
+fn counts([original, on_model, left]: [usize; 3], setting: &str, width: u16, dot: &str) -> String {
     if width >= 96 {
         format!(
-            "{original} latents active on the original {dot} {on_model} on the pruned model {dot} {left} of these left at {ratio:.2}"
+            "{original} latents active on the original {dot} {on_model} on the pruned model {dot} {left} of these left at {setting}"
         )
     } else {
         format!("{original} original {dot} {on_model} pruned model {dot} {left} left")
@@ -94,12 +113,23 @@ fn title(state: &State, theme: &Theme) -> String {
     let earlier = if state.shows_earlier_text() { ", of the earlier text" } else { "" };
     match token {
         _ if state.shown.is_none() => "latents".into(),
+        _ if state.table.whole && state.pair.is_some() => format!("latents, strongest of each prompt{earlier}"),
         _ if state.table.whole => format!("latents, strongest of the whole prompt{earlier}"),
         Some(token) => {
-            let piece = safe::cut(&safe::piece(&token.piece, theme.ascii), 24, theme.ascii);
-            format!("latents at {} {piece}{earlier}", state.token)
+            let short = |piece: &[u8]| safe::cut(&safe::piece(piece, theme.ascii), 24, theme.ascii);
+            format!("latents at {} {}{}{earlier}", state.token, short(&token.piece), beside(state, short))
         }
         None => "latents".into(),
+    }
+}
+
+/// The token of the second prompt that stands beside the selected one.
+fn beside(state: &State, short: impl Fn(&[u8]) -> String) -> String {
+    let Some(pair) = &state.pair else { return String::new() };
+    let Some(shown) = &pair.shown else { return ", the second prompt is being read".into() };
+    match pair.beside(state.token).and_then(|at| Some((at, shown.comparison.tokens.get(at)?))) {
+        Some((at, token)) => format!(" and at {at} {}", short(&token.piece)),
+        None => ", which has nothing beside it".into(),
     }
 }
 
@@ -129,24 +159,49 @@ fn heads(columns: &[Column], digits: usize, state: &State, theme: &Theme) -> Lin
         let text = if sorted { format!("{text}{down}") } else { text.to_owned() };
         Span::styled(format!("{text:>width$}"), style)
     };
-    let spans = columns.iter().map(|&column| match column {
-        Column::Latent => Span::styled(format!("  {:<w$}", "latent", w = column.width(digits) - 2), muted),
-        Column::Value(v) => head(v.name(), Some(Sort::By(v)), Column::VALUE, theme.style(v)),
-        Column::Change => head(theme.symbol("Δ", "diff"), Some(Sort::Difference), Column::CHANGE, muted),
-        Column::Match => Span::styled(format!("  {:<w$}", "match", w = column.width(digits) - 2), muted),
-        Column::Path(cells) => Span::styled(format!("  {:<cells$}", "path"), muted),
-    });
-    Line::from_iter(spans)
+    let mut spans = Vec::new();
+    for &column in columns {
+        match column {
+            Column::Latent => {
+                spans.push(Span::styled(format!("  {:<w$}", "latent", w = column.width(digits) - 2), muted))
+            }
+            Column::Name(cells) => spans.push(Span::styled(format!("{:<cells$}", "name"), muted)),
+            Column::Value(v) => spans.push(head(v.name(), Some(Sort::By(v)), Column::VALUE, theme.style(v))),
+            Column::Pair(v) => {
+                let [first, second, between] = Column::PAIR;
+                let by = (v == Variant::Original).then_some(Sort::Difference);
+                spans.push(head(v.name(), Some(Sort::By(v)), first, theme.style(v)));
+                spans.push(Span::styled(format!("{:>second$}", "2nd"), theme.style(v)));
+                // A cell is left before the next variant's name.
+                spans.push(head(theme.symbol("Δ", "diff"), by, between - 1, muted));
+                spans.push(Span::raw(" "));
+            }
+            Column::Change => {
+                spans.push(head(theme.symbol("Δ", "diff"), Some(Sort::Difference), Column::CHANGE, muted))
+            }
+            Column::Match => {
+                spans.push(Span::styled(format!("  {:<w$}", "match", w = column.width(digits) - 2), muted))
+            }
+            Column::Path(cells) => spans.push(Span::styled(format!("  {:<cells$}", "path"), muted)),
+        }
+    }
+    Line::from(spans)
 }
 
 /// What the cells of one row need to know.
 struct Drawing<'a> {
-    shown: &'a Shown,
+    pair: Option<&'a Pair>,
     target: &'a Target,
+    /// In the order of [`Variant::ALL`].
+    fresh: [bool; 4],
+    paths_fresh: bool,
     theme: &'a Theme,
     digits: usize,
+    /// What the row's latent is called, and by whom if by others.
+    name: Option<(&'a str, Option<&'a str>)>,
     selected: bool,
-    ratio: f64,
+    /// Where the slider stands.
+    place: f64,
 }
 
 impl Drawing<'_> {
@@ -162,7 +217,12 @@ impl Drawing<'_> {
                         self.style(Variant::Original, Role::Text),
                     ));
                 }
-                Column::Value(variant) => spans.push(self.value(row, variant)),
+                Column::Name(cells) => spans.push(self.name(cells)),
+                Column::Value(variant) => {
+                    let style = |role| self.style(variant, role);
+                    spans.push(self.value(row.value(variant), Column::VALUE, style));
+                }
+                Column::Pair(variant) => self.pair(row, variant, &mut spans),
                 Column::Change => spans.push(self.change(row)),
                 Column::Match => spans.push(self.matched(row)),
                 Column::Path(cells) => self.path(row, cells, &mut spans),
@@ -173,16 +233,46 @@ impl Drawing<'_> {
 
     /// A role's style, or that of old figures where the variant's have not come yet.
     fn style(&self, variant: Variant, role: Role) -> Style {
-        self.theme.style(if self.shown.is_fresh(variant, self.target) { role } else { Role::Old })
+        self.theme.style(if self.fresh[variant as usize] { role } else { Role::Old })
     }
 
-    fn value(&self, row: &Row, variant: Variant) -> Span<'static> {
-        let (text, role) = match row.value(variant) {
+    /// Own names in the text's colour, those of others muted.
+    fn name(&self, cells: usize) -> Span<'static> {
+        let (text, role) = match self.name {
+            None => ("", Role::Muted),
+            Some((text, None)) => (text, Role::Text),
+            Some((text, Some(_))) => (text, Role::Muted),
+        };
+        let text = safe::cut(&safe::line(text), cells.saturating_sub(1), self.theme.ascii);
+        let pad = " ".repeat(cells.saturating_sub(safe::width(&text)));
+        Span::styled(format!("{text}{pad}"), self.theme.style(role))
+    }
+
+    fn value(&self, value: Option<f32>, width: usize, style: impl Fn(Role) -> Style) -> Span<'static> {
+        let (text, role) = match value {
             None => ("-".to_owned(), Role::Muted),
             Some(v) if v > 0.0 => (format::activation(v), Role::Text),
             Some(_) => (self.theme.symbol("·", ".").to_owned(), Role::Muted),
         };
-        Span::styled(format!("{text:>w$}", w = Column::VALUE), self.style(variant, role))
+        Span::styled(format!("{text:>width$}"), style(role))
+    }
+
+    /// In the first prompt, in the second, and from the one to the other.
+    fn pair(&self, row: &Row, variant: Variant, spans: &mut Vec<Span<'static>>) {
+        let [first, second, between] = Column::PAIR;
+        let fresh = self.pair.is_some_and(|pair| {
+            pair.shown.as_ref().is_some_and(|shown| shown.is_fresh(variant, &pair.target(self.target)))
+        });
+        let of_second = |role| self.theme.style(if fresh { role } else { Role::Old });
+        spans.push(self.value(row.value(variant), first, |role| self.style(variant, role)));
+        spans.push(self.value(row.second.and_then(|values| values[variant as usize]), second, of_second));
+        let (text, role) = match row.between(variant) {
+            Some(d) if d > 0.0 => (format!("{}{}", self.theme.symbol("▲", "+"), format::activation(d)), Role::Gain),
+            Some(d) if d < 0.0 => (format!("{}{}", self.theme.symbol("▼", "-"), format::activation(-d)), Role::Loss),
+            _ => (String::new(), Role::Muted),
+        };
+        let style = if fresh { self.style(variant, role) } else { of_second(role) };
+        spans.push(Span::styled(format!("{text:>between$}"), style));
     }
 
     fn change(&self, row: &Row) -> Span<'static> {
@@ -214,17 +304,16 @@ impl Drawing<'_> {
         )
     }
 
-    /// Bright up to the live ratio: that much of the path has been walked.
+    /// Bright up to the live setting: that much of the path has been walked.
     fn path(&self, row: &Row, cells: usize, spans: &mut Vec<Span<'static>>) {
         spans.push(Span::raw("  "));
-        let Some(path) = row.path else { return spans.push(Span::raw(" ".repeat(cells))) };
-        // Of what it was at ratio 0; of its own largest, where it was silent there.
+        let Some(path) = &row.path else { return spans.push(Span::raw(" ".repeat(cells))) };
+        // Of what it was in the untouched SAE; of its own largest, where it was silent there.
         let whole = if path[0] > 0.0 { path[0] } else { path.iter().copied().fold(f32::MIN_POSITIVE, f32::max) };
-        let bars = bars::spark(&path, whole, cells, self.theme.ascii);
-        let live = (self.ratio * cells as f64) as usize;
-        let fresh = self.shown.paths_fresh(self.target);
-        let walked = self.theme.style(if fresh { Role::Pruned } else { Role::Old });
-        let ahead = self.theme.style(if fresh { Role::Muted } else { Role::Old });
+        let bars = bars::spark(path, whole, cells, self.theme.ascii);
+        let live = (self.place * cells as f64) as usize;
+        let walked = self.theme.style(if self.paths_fresh { Role::Pruned } else { Role::Old });
+        let ahead = self.theme.style(if self.paths_fresh { Role::Muted } else { Role::Old });
         let cut = (live + 1).min(cells);
         spans.push(Span::styled(bars[..cut].concat(), walked));
         spans.push(Span::styled(bars[cut..].concat(), ahead));

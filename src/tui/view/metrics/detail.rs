@@ -1,5 +1,7 @@
 //! A family's own tables and charts.
 
+use std::borrow::Cow;
+
 use prunelens_metrics::{
     Detail,
     details::{Cell, DetailKind, Series},
@@ -15,6 +17,7 @@ use crate::{
     export::details::{cell, grid, marks},
     safe,
     tui::{
+        state::Chosen,
         theme::{Role, Theme},
         widgets::{chart::Chart, format, line_at, put, skip, wrap},
     },
@@ -25,6 +28,20 @@ const GUTTER: u16 = 9;
 /// Below this a chart says nothing; above, numbers under it say more.
 const LOWEST: u16 = 6;
 const HIGHEST: u16 = 16;
+
+/// A chart with the same chart of the run that is marked for comparing laid over it, if that has one.
+pub fn laid_over<'a>(detail: &'a Detail, beside: Option<Chosen<'a>>) -> Cow<'a, Detail> {
+    let other = beside.and_then(|run| run.details().iter().find(|other| other.title == detail.title));
+    let (DetailKind::Lines { x_label, y_label, series }, Some(DetailKind::Lines { series: others, .. })) =
+        (&detail.kind, other.map(|other| &other.kind))
+    else {
+        return Cow::Borrowed(detail);
+    };
+    let marked =
+        others.iter().map(|line| Series { name: format!("marked: {}", line.name), variant: None, ..line.clone() });
+    let series = series.iter().cloned().chain(marked).collect();
+    Cow::Owned(Detail::lines(&detail.title, x_label, y_label, series))
+}
 
 /// Draw the chart of a detail that is one at the top of an area; gives the lines it took.
 pub fn chart(detail: &Detail, area: Rect, buffer: &mut Buffer, theme: &Theme) -> u16 {

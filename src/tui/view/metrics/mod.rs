@@ -89,9 +89,10 @@ pub fn render_panel(area: Rect, buffer: &mut Buffer, state: &State, theme: &Them
         View::Layers => layers::lines(state, room, theme),
         View::Detail(at) => match chosen.details().get(at) {
             Some(of) => {
-                let used = detail::chart(of, inside, buffer, theme);
+                let of = detail::laid_over(of, state.beside());
+                let used = detail::chart(&of, inside, buffer, theme);
                 let rest = Rect { y: inside.y + used, height: inside.height - used, ..inside };
-                return scrolled(area, rest, buffer, state, detail::lines(of, room, theme), theme);
+                return scrolled(area, rest, buffer, state, detail::lines(&of, room, theme), theme);
             }
             None => figures::lines(table, chosen, room, theme),
         },
@@ -110,7 +111,8 @@ pub fn height(area: Rect, state: &State, theme: &Theme) -> u16 {
         (View::Detail(at), _) => chosen.details().get(at).map_or(0, |of| {
             let mut buffer = Buffer::empty(Rect { height: area.height.min(40), ..area });
             let inside = buffer.area;
-            usize::from(detail::chart(of, inside, &mut buffer, theme)) + rows(detail::lines(of, room, theme))
+            let of = detail::laid_over(of, state.beside());
+            usize::from(detail::chart(&of, inside, &mut buffer, theme)) + rows(detail::lines(&of, room, theme))
         }),
         _ => rows(figures::lines(table, chosen, room, theme)),
     };

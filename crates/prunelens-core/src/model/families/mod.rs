@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{
     config::{Config, Keys},
     known::{self, Table, Use},
-    weights::check_method,
+    weights::check_quantisation,
 };
 use crate::error::Result;
 
@@ -115,7 +115,7 @@ pub fn family(keys: Keys) -> Result<&'static Family> {
 /// The configuration of a `config.json`; models that see images, too, keep that of their text part inside.
 pub fn config(keys: Keys) -> Result<Config> {
     let family = family(keys)?;
-    check_method(keys)?;
+    let compressed = check_quantisation(keys)?;
     let (value, outer) = match keys.get("text_config") {
         Some(text) if keys.str_or("model_type", "")? == "gemma3" => (text, known::check(keys, gemma::MULTIMODAL)?),
         _ => (keys.value, Vec::new()),
@@ -123,7 +123,7 @@ pub fn config(keys: Keys) -> Result<Config> {
     let filled = with_defaults(value, family.defaults);
     let mut config = (family.config)(Keys { value: &filled, ..keys })?;
     let warnings = known::check(Keys { value, ..keys }, family.keys)?;
-    config.warnings.splice(0..0, outer.into_iter().chain(warnings));
+    config.warnings.splice(0..0, outer.into_iter().chain(warnings).chain(compressed));
     Ok(config)
 }
 

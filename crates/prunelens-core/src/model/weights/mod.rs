@@ -23,7 +23,7 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 pub use kind::Kind;
 use prunelens_kernels::pointwise::all_finite;
-pub use quantised::{Quantised, check_method};
+pub use quantised::{Quantised, check_quantisation};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use prunelens_kernels::Kept;
+use rayon::prelude::*;
 use safetensors::tensor::TensorInfo;
 
 use super::{
@@ -12,9 +14,8 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::Tick,
-    sae::{Pruning, Sae},
+    sae::{Pruning, Sae, Side},
 };
-use prunelens_kernels::Ranks;
 
 /// Where the SAE's files come from.
 pub enum SaeFiles {
@@ -37,6 +38,17 @@ pub const WEIGHTS: &str = "sae_weights.safetensors";
 /// Files of an older SAE that would be read instead of, or beside, the new ones.
 pub fn is_sae_file(name: &str) -> bool {
     [CONFIG, WEIGHTS, "sparsity.safetensors"].contains(&name)
+}
+
+fn silence(sae: &Sae, pruning: &Pruning, name: &str, info: &TensorInfo, bytes: &mut [u8]) -> Result<()> {
+    let Some(floats) = Floats::of(info.dtype).filter(|_| info.shape == [sae.d_sae()]) else {
+        return Err(Error::invalid(format!(
+            "tensor {name:?}: expected {} floats, found {:?}",
+            sae.d_sae(),
+            info.shape
+        )));
+    };
+    sae.matrix(Side::Enc, Some(pruning), |matrix| floats.zero(bytes, |latent| matrix.kept.drops(latent)))
 }
 
 /// Write `sae`, read from these files, as `pruning` leaves it, and say how sparse its matrices are. The rates of
@@ -64,10 +76,12 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
     let mut matrices = Vec::new();
     let mut edit = |name: &str, info: &TensorInfo, bytes: &mut [u8]| {
         tick()?;
-        // Ranks lie as `[d_sae, d_in]`; the file has the encoder the other way round.
-        let (mask, transposed): ((&Ranks, u32), _) = match name {
-            "W_enc" => (pruning.enc()?, true),
-            "W_dec" => (pruning.dec()?, false),
+        // Matrices lie as `[d_sae, d_in]`; the file has the encoder the other way round.
+        let (side, transposed) = match name {
+            "W_enc" => (Side::Enc, true),
+            "W_dec" => (Side::Dec, false),
+            // The bias that decides whether a latent fires: one that is gone has none.
+            "b_enc" | "b_gate" => return silence(sae, pruning, name, info, bytes),
             _ => return Ok(()),
         };
         let expected = if transposed { [d_in, d_sae] } else { [d_sae, d_in] };
@@ -80,7 +94,15 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
         let floats = Floats::of(info.dtype)
             .ok_or_else(|| Error::invalid(format!("tensor {name:?}: expected floats, found {:?}", info.dtype)))?;
         let place = |at: usize| if transposed { at % d_sae * d_in + at / d_sae } else { at };
-        floats.zero(bytes, |at| mask.0.get(place(at)) < mask.1);
+        sae.matrix(side, Some(pruning), |matrix| match (matrix.kept, matrix.basis) {
+            (Kept::From(ranking, cut), None) => floats.zero(bytes, |at| ranking.get(place(at)) < cut),
+            (Kept::All, None) => {}
+            _ => {
+                let mut rows = vec![0.0; d_sae * d_in];
+                rows.par_chunks_mut(d_in).enumerate().for_each(|(latent, row)| matrix.row(latent, row));
+                floats.put(bytes, |at| rows[place(at)]);
+            }
+        })?;
         matrices.push(Matrix::new(name, &info.shape, floats.zeros(bytes)));
         Ok(())
     };

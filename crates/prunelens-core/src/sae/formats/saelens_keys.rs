@@ -178,5 +178,5 @@ const MATTERS: &[&str] = &[
 /// Warnings about keys that are not known; an error for one that would change the latents.
 pub fn check(keys: Keys) -> Result<Vec<String>> {
     let training: Vec<(&str, Use)> = TRAINING.iter().map(|key| (*key, Use::Harmless)).collect();
-    known::look(keys, &[READ, &training], MATTERS)
+    known::look(keys, "", &[READ, &training], MATTERS)
 }

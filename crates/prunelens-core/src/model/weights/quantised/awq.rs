@@ -7,12 +7,46 @@ use super::{
     Dequantise, Found, Packed, Scheme, Stored,
     codes::code,
     grid::Grid,
+    keys::{self, SEARCH},
     source::{Source, group_size},
     stored::{FLOATS, WORDS},
 };
-use crate::error::Result;
+use crate::{
+    error::Result,
+    model::{
+        config::Keys,
+        known::{
+            Table,
+            Use::{Harmless, Only, Read},
+        },
+    },
+};
 
-pub(super) const SCHEME: Scheme = Scheme { name: "AWQ", methods: &["awq"], signs: &[".qweight", ".qzeros"], open };
+pub(super) const SCHEME: Scheme =
+    Scheme { name: "AWQ", methods: &["awq"], signs: &[".qweight", ".qzeros"], check, open };
+
+const KEYS: Table = &[
+    ("bits", Read),
+    ("w_bit", Read),
+    ("group_size", Read),
+    ("q_group_size", Read),
+    ("version", Read),
+    ("format", Read),
+    ("checkpoint_format", Read),
+    ("zero_point", Only(&["true"])),
+    ("extra_config", Only(&["{}"])),
+    ("desc_act", Only(&["false"])),
+    // Symmetric codes have zero points all the same, in the middle.
+    ("sym", Harmless),
+    ("data_type", Only(&[r#""int""#])),
+    ("scale_dtype", Harmless),
+    ("do_fuse", Harmless),
+    ("fuse_max_seq_len", Harmless),
+];
+
+fn check(config: Keys, place: &str) -> Result<Vec<String>> {
+    keys::check(config, place, &[KEYS, SEARCH])
+}
 
 const BITS: u32 = 4;
 /// Codes of a word.
@@ -23,17 +57,18 @@ const FIELD: [usize; FIELDS] = [0, 4, 1, 5, 2, 6, 3, 7];
 fn open(source: &Source) -> Result<Found> {
     let keys = source.config;
     source.bits(&[u64::from(BITS)])?;
-    source.only("zero_point", &[json!(true)])?;
-    source.only("extra_config", &[json!({})])?;
     // exllama and ipex are programs that run the first layout.
     let layouts = ["gemm", "exllama", "ipex", "gemv"].map(|layout| json!(layout));
-    for key in ["version", "checkpoint_format"] {
+    // The first of these that is there says it, as in transformers.
+    let mut said = Vec::new();
+    for key in ["version", "format", "checkpoint_format"] {
         let lower = keys.get(key).map(|value| json!(value.as_str().unwrap_or_default().to_lowercase()));
-        if let Some(layout) = lower.filter(|layout| !layouts.contains(layout)) {
+        if let Some(layout) = lower.as_ref().filter(|layout| !layouts.contains(layout)) {
             return Err(keys.refuse(key, &format!("the layout {layout} is not read; expected gemm or gemv")));
         }
+        said.extend(lower);
     }
-    let along_inputs = keys.str_or("version", "gemm")?.eq_ignore_ascii_case("gemv");
+    let along_inputs = said.first().is_some_and(|layout| layout == "gemv");
     let group = group_size(keys)?;
     let mut found = Found::default();
     for name in source.stored.names() {

@@ -3,15 +3,80 @@
 
 use serde_json::Value;
 
-use super::{super::Kind, Dequantise, Found, Packed, Scheme, Stored, grid::Grid, source::Source};
-use crate::error::Result;
+use super::{super::Kind, Dequantise, Found, Packed, Scheme, Stored, grid::Grid, keys, source::Source};
+use crate::{
+    error::Result,
+    model::{
+        config::Keys,
+        known::{
+            self, Table,
+            Use::{Harmless, Only, Read},
+        },
+    },
+    text::shorten,
+};
 
 pub(super) const SCHEME: Scheme = Scheme {
     name: "bitsandbytes",
     methods: &["bitsandbytes"],
     signs: &[".SCB", ".absmax", ".quant_map", ".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4"],
+    check,
     open,
 };
+
+const KEYS: Table = &[
+    ("load_in_4bit", Read),
+    ("load_in_8bit", Read),
+    ("_load_in_4bit", Read),
+    ("_load_in_8bit", Read),
+    ("bnb_4bit_quant_type", Read),
+    // Each tensor's own quant state says it, and its type.
+    ("bnb_4bit_use_double_quant", Harmless),
+    ("bnb_4bit_quant_storage", Harmless),
+    // How it is run: in which type, and which columns of large activations are not rounded.
+    ("bnb_4bit_compute_dtype", Harmless),
+    ("llm_int8_threshold", Harmless),
+    ("llm_int8_skip_modules", Harmless),
+    ("llm_int8_enable_fp32_cpu_offload", Harmless),
+    ("llm_int8_has_fp16_weight", Only(&["false"])),
+];
+
+/// Of a tensor's quant state.
+const STATE_KEYS: Table = &[
+    ("quant_type", Read),
+    ("blocksize", Read),
+    ("shape", Read),
+    ("nested_blocksize", Read),
+    ("nested_offset", Read),
+    // Of the weight before it was quantised, and of the tables: stored as f32.
+    ("dtype", Harmless),
+    ("nested_dtype", Harmless),
+];
+
+fn check(config: Keys, place: &str) -> Result<Vec<String>> {
+    keys::check(config, place, &[KEYS])
+}
+
+/// Refuse a config that says another kind of codes than the tensors are.
+fn agree(config: Keys, tensor: &str, four_bits: Option<&str>) -> Result<()> {
+    let says = |kind: &str| {
+        [format!("load_in_{kind}"), format!("_load_in_{kind}")]
+            .iter()
+            .any(|key| config.get(key) == Some(&Value::Bool(true)))
+    };
+    let (own, other) = if four_bits.is_some() { ("4bit", "8bit") } else { ("8bit", "4bit") };
+    if says(other) && !says(own) {
+        let why = format!("true, and tensor {:?} has codes of {own}", shorten(tensor, 80));
+        return Err(config.refuse(&format!("quantization_config.load_in_{other}"), &why));
+    }
+    match (four_bits, config.get("bnb_4bit_quant_type").and_then(Value::as_str)) {
+        (Some(kind), Some(said)) if said != kind => {
+            let why = format!("{:?}, and tensor {:?} is {kind}", shorten(said, 40), shorten(tensor, 80));
+            Err(config.refuse("quantization_config.bnb_4bit_quant_type", &why))
+        }
+        _ => Ok(()),
+    }
+}
 
 const STATE: &str = ".quant_state.bitsandbytes__";
 /// A state is a few numbers.
@@ -23,9 +88,12 @@ fn open(source: &Source) -> Result<Found> {
     for name in stored.names() {
         if let Some(module) = name.strip_suffix(".SCB") {
             found.packed.push(int8(stored, module)?);
+            agree(source.config, name, None)?;
         }
         if let Some(weight) = name.strip_suffix(".absmax") {
-            found.packed.push(four_bits(stored, weight)?);
+            let (packed, kind) = four_bits(stored, weight)?;
+            found.packed.push(packed);
+            agree(source.config, weight, Some(kind))?;
         } else if let Some((weight, _)) =
             name.split_once(STATE).filter(|(weight, _)| !stored.has(&format!("{weight}.absmax")))
         {
@@ -104,12 +172,13 @@ fn state(stored: &Stored, weight: &str) -> Result<(String, &'static str, State)>
     }
     let json: Value = serde_json::from_slice(&stored.bytes(&name)?)
         .map_err(|e| stored.wrong(&name, format!("expected the JSON of a quant state: {e}")))?;
+    known::look(Keys { value: &json, path: &stored.weights.path }, &format!("{name}: "), &[STATE_KEYS], &[""])?;
     let size = |key: &str| {
         let n = json.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
         n.ok_or_else(|| stored.wrong(&name, format!("its {key:?}: expected a size above 0")))
     };
     if let Some(other) = json.get("quant_type").and_then(Value::as_str).filter(|other| *other != kind) {
-        let other = crate::text::shorten(other, 40);
+        let other = shorten(other, 40);
         return Err(stored.wrong(&name, format!("its \"quant_type\": expected {kind}, found {other}")));
     }
     let sizes = json.get("shape").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -128,7 +197,7 @@ fn state(stored: &Stored, weight: &str) -> Result<(String, &'static str, State)>
     Ok((name, kind, State { shape: [rows, cols], block, nested }))
 }
 
-fn four_bits(stored: &Stored, weight: &str) -> Result<Packed> {
+fn four_bits(stored: &Stored, weight: &str) -> Result<(Packed, &'static str)> {
     let part = |part: &str| format!("{weight}.{part}");
     let (state_name, kind, State { shape, block, nested }) = state(stored, weight)?;
     stored.expect_kind(weight, &[Kind::U8])?;
@@ -150,7 +219,7 @@ fn four_bits(stored: &Stored, weight: &str) -> Result<Packed> {
         beside.push(part("nested_quant_map"));
     }
     let double = if nested.is_some() { ", double quantised" } else { "" };
-    Ok(Packed {
+    let packed = Packed {
         name: weight.to_owned(),
         scheme: format!("bitsandbytes {kind}, blocks of {block}{double}"),
         shape: [shape[0], shape[1]],
@@ -158,7 +227,8 @@ fn four_bits(stored: &Stored, weight: &str) -> Result<Packed> {
         counted,
         beside,
         weight: Box::new(FourBits { weight: weight.to_owned(), numbers, block, nested }),
-    })
+    };
+    Ok((packed, kind))
 }
 
 #[derive(Debug)]

@@ -1,18 +1,40 @@
 //! fp8 with a scale for each block, as DeepSeek's checkpoints have it. The scale multiplies, whatever `weight_scale_inv` says.
 
-use serde_json::json;
-
 use super::{
-    super::Kind, Dequantise, Found, Packed, Scheme, Stored, codes::e4m3, grid::Grid, source::Source, stored::FLOATS,
+    super::Kind, Dequantise, Found, Packed, Scheme, Stored, codes::e4m3, grid::Grid, keys, source::Source,
+    stored::FLOATS,
 };
-use crate::error::Result;
+use crate::{
+    error::Result,
+    model::{
+        config::Keys,
+        known::{
+            Table,
+            Use::{Harmless, Only, Read},
+        },
+    },
+};
 
 pub(super) const SCHEME: Scheme =
-    Scheme { name: "fp8", methods: &["fp8"], signs: &[".weight_scale_inv", ".weight_scale"], open };
+    Scheme { name: "fp8", methods: &["fp8"], signs: &[".weight_scale_inv", ".weight_scale"], check, open };
+
+const KEYS: Table = &[
+    ("weight_block_size", Read),
+    ("activation_scheme", Read),
+    ("fmt", Only(&[r#""e4m3""#, r#""float8_e4m3fn""#])),
+    // Scales that are powers of two are stored as numbers all the same.
+    ("scale_fmt", Only(&[r#""float""#, r#""ue8m0""#])),
+    // Of mixtures of experts, which are none of the families read.
+    ("expert_dtype", Harmless),
+    ("ignored_layers", Harmless),
+];
+
+fn check(config: Keys, place: &str) -> Result<Vec<String>> {
+    keys::check(config, place, &[KEYS])
+}
 
 fn open(source: &Source) -> Result<Found> {
     let (keys, stored) = (source.config, &source.stored);
-    source.only("fmt", &[json!("e4m3"), json!("float8_e4m3fn")])?;
     let block = keys.get("weight_block_size").map(|value| {
         let sizes: Option<Vec<usize>> = value
             .as_array()

@@ -7,25 +7,55 @@ use super::{
     Dequantise, Found, Packed, Scheme, Stored,
     codes::{code, mask, words},
     grid::Grid,
+    keys::{self, SEARCH},
     modules::Pattern,
     source::{Source, bits, group_size},
     stored::{FLOATS, WORDS},
 };
-use crate::{error::Result, model::config::Keys};
+use crate::{
+    error::Result,
+    model::{
+        config::Keys,
+        known::{
+            Table,
+            Use::{Harmless, Only, Read},
+        },
+    },
+};
 
 pub(super) const SCHEME: Scheme =
-    Scheme { name: "GPTQ", methods: &["gptq"], signs: &[".qweight", ".qzeros", ".g_idx"], open };
+    Scheme { name: "GPTQ", methods: &["gptq"], signs: &[".qweight", ".qzeros", ".g_idx"], check, open };
+
+const KEYS: Table = &[
+    ("bits", Read),
+    ("group_size", Read),
+    ("sym", Read),
+    ("desc_act", Read),
+    ("static_groups", Read),
+    ("dynamic", Read),
+    ("format", Only(FORMATS)),
+    ("checkpoint_format", Only(FORMATS)),
+    ("is_marlin_format", Only(&["false"])),
+    ("pack_dtype", Only(&[r#""int32""#])),
+    ("extra_config", Only(&["{}"])),
+    // Matrices and rotations beside the codes.
+    ("adapter", Only(&[])),
+    ("rotation", Only(&[])),
+    // auto-round's words for what the layout says.
+    ("data_type", Only(&[r#""int""#])),
+    ("scale_dtype", Harmless),
+];
+const FORMATS: &[&str] = &[r#""gptq""#, r#""gptq_v2""#];
+
+fn check(config: Keys, place: &str) -> Result<Vec<String>> {
+    keys::check(config, place, &[KEYS, SEARCH])
+}
 
 /// Widths that fill words, or three of them.
 const BITS: &[u64] = &[2, 3, 4, 8];
 
 fn open(source: &Source) -> Result<Found> {
     let keys = source.config;
-    source.only("checkpoint_format", &[json!("gptq"), json!("gptq_v2")])?;
-    source.only("format", &[json!("gptq"), json!("gptq_v2")])?;
-    source.only("is_marlin_format", &[json!(false)])?;
-    source.only("pack_dtype", &[json!("int32")])?;
-    source.only("extra_config", &[json!({})])?;
     let version_2 = ["checkpoint_format", "format"].iter().any(|key| keys.get(key) == Some(&json!("gptq_v2")));
     let (default_bits, default_group) = (source.bits(BITS)?, group_size(keys)?);
     let symmetric = keys.bool_or("sym", true)?;
@@ -141,7 +171,7 @@ impl Dequantise for Gptq {
         let scales = stored.scales(&matrix.part("scales"))?;
         let zeros = self.zeros(stored)?;
         let g_idx = matrix.part("g_idx");
-        let groups = if stored.has(&g_idx) { grid.listed(stored, &g_idx)? } else { grid.columns() };
+        let groups = grid.listed(stored, &g_idx)?;
         // A row an input: words run down the columns, which are outputs.
         let rows = Grid::groups([*inputs, outputs], None);
         Ok(rows.fill(|input, _, out| {

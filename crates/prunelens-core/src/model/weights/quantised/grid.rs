@@ -40,8 +40,11 @@ impl Grid {
         (0..self.cols).map(|col| col / self.width).collect()
     }
 
-    /// The same from a tensor that lists them, checked.
+    /// The same from a tensor that lists them, checked, if it is there.
     pub fn listed(&self, stored: &Stored, name: &str) -> Result<Vec<usize>> {
+        if !stored.has(name) {
+            return Ok(self.columns());
+        }
         let listed = stored.integers(name)?;
         if listed.len() != self.cols {
             return Err(stored.wrong(name, format!("expected {} groups, found {}", self.cols, listed.len())));

@@ -1,16 +1,47 @@
 //! MLX: codes packed along the inputs, and a scale and a bias for each group; or fp4 with a power of two.
 
+use serde_json::{Map, Value};
+
 use super::{
     super::Kind,
     Dequantise, Found, Packed, Scheme, Stored,
     codes::{E2M1, code, e8m0},
     grid::Grid,
+    keys,
     source::{Source, bits, group_size},
     stored::FLOATS,
 };
-use crate::{error::Result, model::config::Keys, text::shorten};
+use crate::{
+    error::Result,
+    model::{
+        config::Keys,
+        known::{Table, Use::Read},
+    },
+    text::shorten,
+};
 
-pub(super) const SCHEME: Scheme = Scheme { name: "MLX", methods: &["mlx"], signs: &[".scales", ".biases"], open };
+pub(super) const SCHEME: Scheme =
+    Scheme { name: "MLX", methods: &["mlx"], signs: &[".scales", ".biases"], check, open };
+
+const KEYS: Table = &[("bits", Read), ("group_size", Read), ("mode", Read)];
+
+/// Beside its own keys stand modules, with settings of their own, or with whether they are compressed, as the file says itself.
+fn check(config: Keys, place: &str) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    let mut plain = Map::new();
+    for (key, value) in config.value.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(_) => {
+                let place = format!("{place}{}.", shorten(key, 60));
+                warnings.extend(keys::check(Keys { value, ..config }, &place, &[KEYS])?);
+            }
+            Value::Bool(_) => {}
+            _ => drop(plain.insert(key.clone(), value.clone())),
+        }
+    }
+    warnings.extend(keys::check(Keys { value: &Value::Object(plain), ..config }, place, &[KEYS])?);
+    Ok(warnings)
+}
 
 const BITS: &[u64] = &[2, 3, 4, 5, 6, 8];
 

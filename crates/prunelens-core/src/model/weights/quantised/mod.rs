@@ -8,6 +8,7 @@ mod compressed_tensors;
 mod fp8;
 mod gptq;
 mod grid;
+mod keys;
 mod mlx;
 mod modules;
 mod source;
@@ -18,7 +19,7 @@ use std::{fmt::Debug, path::Path};
 use prunelens_kernels::matmul::transpose;
 use serde_json::Value;
 
-pub use self::source::check_method;
+pub use self::source::check_quantisation;
 use self::{source::Source, stored::Stored};
 use super::{Entry, Kind, Weights};
 use crate::{
@@ -35,6 +36,9 @@ struct Scheme {
     methods: &'static [&'static str],
     /// Ends of the names of tensors that stand for weights.
     signs: &'static [&'static str],
+    /// Look at every key of its config: refuse those that would change a number and are not read, warn of those that are not
+    /// known. The second is where they stand, as messages write it.
+    check: fn(Keys, &str) -> Result<Vec<String>>,
     /// Find its weights, and check the shapes of their parts.
     open: fn(&Source) -> Result<Found>,
 }
@@ -91,15 +95,15 @@ impl Weights {
     /// Let weights that are stored as other tensors be read by their own names. `config` is the model's `config.json`, `dir`
     /// its folder, and `transposed` says which modules keep their weights `[inputs, outputs]`.
     pub fn unpack(&mut self, config: Keys, dir: Option<&Path>, transposed: &dyn Fn(&str) -> bool) -> Result<()> {
-        let Some((scheme, config)) = source::scheme(config, dir)? else { return self.refuse_unnamed() };
-        let source = Source { config: config.keys(), stored: Stored { weights: self } };
+        let Some((scheme, said)) = source::scheme(config, dir)? else { return self.refuse_unnamed() };
+        let source = Source { config: said.keys(), stored: Stored { weights: self } };
         let found = (scheme.open)(&source)?;
         if found.packed.is_empty() {
             let signs = scheme.signs.join(", ");
             let what = format!(
                 "its tensors are plain: none ends in {signs}, and {} says that its weights are compressed by {}; if they \
                  were dequantised, remove that from the config",
-                config.path.display(),
+                said.path.display(),
                 scheme.name
             );
             return Err(Error::file(&self.path, what));
@@ -108,6 +112,10 @@ impl Weights {
             self.take_parts(packed, transposed)?;
         }
         self.notes.extend(found.notes);
+        // Those of `config.json` are told by who reads it.
+        if said.beside {
+            self.notes.extend(said.warnings);
+        }
         self.refuse_rest(scheme)
     }
 

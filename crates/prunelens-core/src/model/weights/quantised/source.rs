@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{SCHEMES, Scheme, Stored};
 use crate::{
@@ -24,28 +24,49 @@ pub(super) struct Source<'a> {
 pub(super) struct Said<'a> {
     value: Cow<'a, Value>,
     pub path: PathBuf,
+    /// Whether it stands in a file of its own, beside the model's config.
+    pub beside: bool,
+    /// What users should know of its keys.
+    pub warnings: Vec<String>,
 }
 
-impl Said<'_> {
+impl<'a> Said<'a> {
+    fn new(value: Cow<'a, Value>, path: PathBuf, beside: bool) -> Self {
+        Self { value, path, beside, warnings: Vec::new() }
+    }
+
+    /// The scheme it names, or `unnamed`, and every key of it looked at.
+    fn named(mut self, unnamed: &str, place: &str) -> Result<(&'static Scheme, Self)> {
+        let scheme = named(self.keys(), unnamed)?;
+        self.warnings = (scheme.check)(self.keys(), place)?;
+        Ok((scheme, self))
+    }
+
     pub fn keys(&self) -> Keys<'_> {
         Keys { value: &self.value, path: &self.path }
     }
 }
+
+/// Keys of `config.json` that say it: the second is MLX's.
+const KEYS: [&str; 2] = ["quantization_config", "quantization"];
 
 /// Files that say it in older folders, and whose they are where they name no method.
 const FILES: [&str; 2] = ["quantize_config.json", "quant_config.json"];
 
 /// The scheme of a folder, if its config or a file beside it names one.
 pub(super) fn scheme<'a>(config: Keys<'a>, dir: Option<&Path>) -> Result<Option<(&'static Scheme, Said<'a>)>> {
-    if let Some(value) = config.get("quantization_config").or_else(|| config.get("quantization")) {
-        let said = Said { value: Cow::Borrowed(value), path: config.path.to_path_buf() };
-        return Ok(Some((named(said.keys(), "mlx")?, said)));
+    let of = |keys: Keys<'a>| KEYS.iter().find_map(|key| keys.get(key).map(|value| (*key, value)));
+    // Of a model that sees images, its text part may say it.
+    let text = || config.get("text_config").and_then(|value| of(Keys { value, ..config }));
+    if let Some((key, value)) = of(config).or_else(text) {
+        let said = Said::new(Cow::Borrowed(value), config.path.to_path_buf(), false);
+        return said.named("mlx", &format!("{key}.")).map(Some);
     }
     for file in FILES {
         let Some(path) = dir.map(|dir| dir.join(file)).filter(|path| path.exists()) else { continue };
-        let said = Said { value: Cow::Owned(read_json(&path)?), path };
+        let said = Said::new(Cow::Owned(read_json(&path)?), path, true);
         let awq = ["w_bit", "zero_point", "version"].iter().any(|key| said.keys().get(key).is_some());
-        return Ok(Some((named(said.keys(), if awq { "awq" } else { "gptq" })?, said)));
+        return said.named(if awq { "awq" } else { "gptq" }, "").map(Some);
     }
     Ok(None)
 }
@@ -73,27 +94,15 @@ fn named(keys: Keys, unnamed: &str) -> Result<&'static Scheme> {
     })
 }
 
-/// Refuse a config whose weights are compressed in a way that is not read.
-pub fn check_method(config: Keys) -> Result<()> {
-    scheme(config, None).map(drop)
+/// Refuse a config whose weights are compressed in a way that is not read, and say which of its keys are not known.
+pub fn check_quantisation(config: Keys) -> Result<Vec<String>> {
+    Ok(scheme(config, None)?.map_or_else(Vec::new, |(_, said)| said.warnings))
 }
 
 impl<'a> Source<'a> {
     /// Bits of a code, by whichever of its names the config uses.
     pub fn bits(&self, allowed: &[u64]) -> Result<u32> {
         bits(self.config, allowed)
-    }
-
-    /// Refuse a key that has another value than these.
-    pub fn only(&self, key: &str, allowed: &[Value]) -> Result<()> {
-        match self.config.get(key) {
-            Some(value) if !allowed.contains(value) => {
-                let found = shorten(&value.to_string(), 60);
-                let expected = json!(allowed).to_string();
-                Err(self.config.refuse(key, &format!("{found} is not read; expected one of {expected}")))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

@@ -2,8 +2,18 @@
 
 use serde_json::Value;
 
-use super::super::{grid::Grid, modules::Pattern, source::group_size};
-use crate::{error::Result, model::config::Keys, text::shorten};
+use super::super::{grid::Grid, keys, modules::Pattern, source::group_size};
+use crate::{
+    error::Result,
+    model::{
+        config::Keys,
+        known::{
+            Table,
+            Use::{Harmless, Only, Read},
+        },
+    },
+    text::shorten,
+};
 
 /// Formats of quantised weights.
 const FORMATS: [&str; 6] = [
@@ -14,6 +24,72 @@ const FORMATS: [&str; 6] = [
     "nvfp4-pack-quantized",
     "mxfp4-pack-quantized",
 ];
+
+const KEYS: Table = &[
+    ("config_groups", Read),
+    ("format", Read),
+    ("ignore", Read),
+    ("sparsity_config", Read),
+    ("transform_config", Read),
+    ("kv_cache_scheme", Read),
+    ("version", Harmless),
+    ("global_compression_ratio", Harmless),
+    // "frozen" has the tensors of training beside plain weights.
+    ("quantization_status", Only(&[r#""compressed""#, r#""initialized""#, r#""frozen""#])),
+];
+
+const GROUP: Table = &[
+    ("targets", Read),
+    ("format", Read),
+    ("weights", Read),
+    ("input_activations", Read),
+    ("output_activations", Read),
+];
+
+const WEIGHTS: Table = &[
+    ("num_bits", Read),
+    ("type", Read),
+    ("symmetric", Read),
+    ("strategy", Read),
+    ("group_size", Read),
+    ("block_structure", Read),
+    ("actorder", Read),
+    ("dynamic", Only(&["false"])),
+    ("observer", Harmless),
+    ("observer_kwargs", Harmless),
+    // The tensors have types.
+    ("scale_dtype", Harmless),
+    ("zp_dtype", Harmless),
+];
+
+const SPARSITY: Table = &[
+    ("format", Read),
+    ("targets", Harmless),
+    ("ignore", Harmless),
+    ("global_sparsity", Harmless),
+    ("sparsity_structure", Harmless),
+    ("registry_requires_subclass", Harmless),
+];
+
+/// Look at every key, those of its groups among them.
+pub(super) fn check(config: Keys, place: &str) -> Result<Vec<String>> {
+    let mut warnings = keys::check(config, place, &[KEYS])?;
+    let mut inside = |value: &Value, name: &str, table| -> Result<()> {
+        warnings.extend(keys::check(Keys { value, ..config }, &format!("{place}{name}."), &[table])?);
+        Ok(())
+    };
+    if let Some(value) = config.get("sparsity_config") {
+        inside(value, "sparsity_config", SPARSITY)?;
+    }
+    for (name, group) in config.get("config_groups").and_then(Value::as_object).into_iter().flatten() {
+        let name = format!("config_groups.{}", shorten(name, 40));
+        inside(group, &name, GROUP)?;
+        if let Some(weights) = group.get("weights") {
+            inside(weights, &format!("{name}.weights"), WEIGHTS)?;
+        }
+    }
+    Ok(warnings)
+}
 
 pub(super) struct Config {
     groups: Vec<Group>,
@@ -31,6 +107,8 @@ pub(super) struct Group {
     pub bits: u32,
     pub float: bool,
     pub symmetric: bool,
+    /// Groups are scattered over the columns, as `weight_g_idx` lists them.
+    pub scattered: bool,
     pub spread: Spread,
 }
 
@@ -104,7 +182,9 @@ impl Config {
                 return Err(keys.refuse("format", &what));
             };
             config.groups.push(Group::read(own, format)?);
-            config.note_activations(own)?;
+            for key in ["input_activations", "output_activations"] {
+                config.note_activations(own, key)?;
+            }
         }
         if keys.get("kv_cache_scheme").is_some() {
             config.notes.push(
@@ -115,8 +195,8 @@ impl Config {
         Ok(config)
     }
 
-    fn note_activations(&mut self, keys: Keys) -> Result<()> {
-        let Some(value) = keys.get("input_activations") else { return Ok(()) };
+    fn note_activations(&mut self, keys: Keys, key: &str) -> Result<()> {
+        let Some(value) = keys.get(key) else { return Ok(()) };
         let own = Keys { value, ..keys };
         let kind = if own.str_or("type", "int")? == "float" { "fp" } else { "int" };
         let by = own.str_or("strategy", "tensor")?;
@@ -186,6 +266,15 @@ impl Group {
             bits: bits as u32,
             float,
             symmetric: weights.bool_or("symmetric", true)?,
+            scattered: match weights.str_or("actorder", "weight")? {
+                // Columns were quantised in another order and lie in their own.
+                "weight" | "static" => false,
+                "group" | "dynamic" => true,
+                other => {
+                    let what = format!("expected group, weight, dynamic or static, found {:?}", shorten(other, 40));
+                    return Err(weights.refuse("actorder", &what));
+                }
+            },
             spread: spread(weights)?,
         })
     }

@@ -14,6 +14,7 @@ pub(super) const SCHEME: Scheme = Scheme {
     name: "compressed-tensors",
     methods: &["compressed-tensors"],
     signs: &[".weight_packed", ".weight_scale", ".weight_zero_point", ".weight_g_idx", ".compressed", ".bitmask"],
+    check: config::check,
     open,
 };
 
@@ -60,8 +61,23 @@ fn open_module(stored: &Stored, config: &Config, module: &str) -> Result<Packed>
     Ok(packed)
 }
 
+/// The group of each column, if groups are scattered.
+fn expect_g_idx(stored: &Stored, name: &str, cols: usize) -> Result<()> {
+    if stored.has(name) && stored.shape(name)? != [cols] {
+        return Err(stored.wrong(name, format!("expected {cols} groups, found shape {:?}", stored.shape(name)?)));
+    }
+    Ok(())
+}
+
 /// Whole numbers and floats by their format's name.
 fn format(stored: &Stored, module: &str, group: &Group, mask: Option<sparse::Mask>) -> Result<Packed> {
+    let g_idx = format!("{module}.weight_g_idx");
+    if group.format.contains("fp4") && stored.has(&g_idx) {
+        return Err(stored.wrong(&g_idx, format!("scattered groups of {} are not read", group.format)));
+    }
+    if group.scattered && !stored.has(&g_idx) {
+        return Err(stored.wrong(&g_idx, "it is missing, and the config's actorder says that groups are scattered"));
+    }
     let dense = |packed: Result<Packed>, mask: &Option<sparse::Mask>| match mask {
         None => packed,
         Some(_) => {

@@ -59,9 +59,7 @@ pub(super) fn integers(stored: &Stored, module: &str, group: &Group) -> Result<P
     if has_zeros {
         packed.counted.push(zeros);
     }
-    if stored.has(&g_idx) && stored.shape(&g_idx)? != [cols] {
-        return Err(stored.wrong(&g_idx, format!("expected {cols} groups, found shape {:?}", stored.shape(&g_idx)?)));
-    }
+    super::expect_g_idx(stored, &g_idx, cols)?;
     Ok(packed)
 }
 
@@ -89,7 +87,7 @@ impl Dequantise for Integers {
             vec![1 << (self.bits - 1); table_rows * groups]
         };
         // Groups of -1 are columns that no group has: none of the library's writers leaves one.
-        let columns = if stored.has(&g_idx) { self.grid.listed(stored, &g_idx)? } else { self.grid.columns() };
+        let columns = self.grid.listed(stored, &g_idx)?;
         Ok(self.grid.fill(|row, at, out| {
             for (col, out) in out.iter_mut().enumerate() {
                 let group = at + columns[col];

@@ -44,6 +44,8 @@ pub(super) fn open(stored: &Stored, module: &str, group: &Group, mask: Option<Ma
     } else if !group.symmetric && !group.float {
         return Err(stored.wrong(&zeros, "it is missing, and the config says that codes are not symmetric"));
     }
+    let g_idx = format!("{module}.weight_g_idx");
+    super::expect_g_idx(stored, &g_idx, shape[1])?;
     let (mut counted, mut beside) = (vec![scale.clone()], Vec::new());
     if has_zeros {
         counted.push(zeros.clone());
@@ -67,7 +69,15 @@ pub(super) fn open(stored: &Stored, module: &str, group: &Group, mask: Option<Ma
         rows_are_outputs: true,
         counted,
         beside,
-        weight: Box::new(Bytes { weight, scale, zeros: has_zeros.then_some(zeros), float: group.float, mask, grid }),
+        weight: Box::new(Bytes {
+            weight,
+            scale,
+            zeros: has_zeros.then_some(zeros),
+            g_idx,
+            float: group.float,
+            mask,
+            grid,
+        }),
     })
 }
 
@@ -76,6 +86,8 @@ struct Bytes {
     weight: String,
     scale: String,
     zeros: Option<String>,
+    /// May not be there.
+    g_idx: String,
     float: bool,
     mask: Option<Mask>,
     grid: Grid,
@@ -94,7 +106,7 @@ impl Dequantise for Bytes {
             Some(zeros) => stored.bytes(zeros)?.iter().map(|zero| f32::from(*zero as i8)).collect(),
             None => vec![0.0; scales.len()],
         };
-        let columns = self.grid.columns();
+        let columns = self.grid.listed(stored, &self.g_idx)?;
         Ok(self.grid.fill(|row, at, out| {
             let codes = &codes[row * columns.len()..];
             for ((out, code), group) in out.iter_mut().zip(codes).zip(&columns) {

@@ -2,7 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    model::Tick,
+};
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     // Eight sums side by side: the compiler keeps them in vector registers.
@@ -92,7 +95,9 @@ pub fn cut(a: &[f64], rows: usize, cols: usize, rank: usize) -> Vec<f64> {
         return a.to_vec();
     }
     // Its projection on its first left singular vectors.
-    let vectors = left_vectors(a, rows, cols);
+    let found = left_vectors(a, rows, cols, &mut || Ok(()));
+    // Nobody stops it.
+    let Ok(vectors) = found else { return a.to_vec() };
     let first = &vectors[..rank * rows];
     let shares = product(first, a, rows, cols);
     product(&transposed(first, rank, rows), &shares, rank, cols)
@@ -100,13 +105,19 @@ pub fn cut(a: &[f64], rows: usize, cols: usize, rank: usize) -> Vec<f64> {
 
 /// Left singular vectors of a matrix with no more rows than columns, a row each, the largest singular value first: one-sided
 /// Jacobi rotations of a Cholesky factor of `A A^T` (Drmač and Veselić, 2008).
-fn left_vectors(a: &[f64], n: usize, cols: usize) -> Vec<f64> {
+pub fn left_vectors(a: &[f64], n: usize, cols: usize, tick: Tick) -> Result<Vec<f64>> {
     let mut gram = vec![0.0; n * n];
     gram.par_chunks_mut(n).enumerate().for_each(|(i, out)| {
-        for (out, other) in out.iter_mut().zip(a.chunks(cols)) {
+        for (out, other) in out.iter_mut().zip(a.chunks(cols)).take(i + 1) {
             *out = dot(&a[i * cols..][..cols], other);
         }
     });
+    for i in 0..n {
+        for j in 0..i {
+            gram[j * n + i] = gram[i * n + j];
+        }
+    }
+    tick()?;
     let lower = semidefinite(gram, n);
     // Columns of the factor as rows; a row of zeros makes their number even.
     let mut columns: Vec<Vec<f64>> = transposed(&lower, n, n).chunks(n).map(<[f64]>::to_vec).collect();
@@ -114,6 +125,7 @@ fn left_vectors(a: &[f64], n: usize, cols: usize) -> Vec<f64> {
         columns.push(vec![0.0; n]);
     }
     for _ in 0..SWEEPS {
+        tick()?;
         let mut largest = 0.0_f64;
         for _ in 1..columns.len() {
             let pairs = columns.par_chunks_mut(2).with_min_len(4).map(|pair| {
@@ -132,7 +144,7 @@ fn left_vectors(a: &[f64], n: usize, cols: usize) -> Vec<f64> {
     sized.sort_by(|x, y| y.0.total_cmp(&x.0));
     let unit =
         |(size, column): (f64, Vec<f64>)| column.into_iter().map(move |v| if size > 0.0 { v / size } else { 0.0 });
-    sized.into_iter().take(n).flat_map(unit).collect()
+    Ok(sized.into_iter().take(n).flat_map(unit).collect())
 }
 
 /// No matrix needed so many.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use candle_transformers::generation::{LogitsProcessor, Sampling};
 
+use super::choice::{Choice, Chooser};
 use crate::{
     compare::{Reader, apply},
     data::token_tensor,
@@ -12,67 +12,10 @@ use crate::{
     error::{Error, Result},
     model::{
         HookPoint, Model, Site, Tick,
-        ragged::{Text, likeliest, reads_ragged},
+        ragged::{Text, reads_ragged},
     },
+    sae::Latents,
 };
-
-/// How the next token is chosen.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Choice {
-    /// 0 takes the likeliest, the first of equals.
-    pub temperature: f64,
-    /// Among the likeliest tokens that have this probability together.
-    pub top_p: Option<f64>,
-    /// Of what is drawn.
-    pub seed: u64,
-}
-
-impl Choice {
-    /// The likeliest token every time.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_p: None, seed: 0 };
-
-    /// Refuse what cannot be drawn by.
-    pub fn check(&self) -> Result<()> {
-        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return Err(Error::Usage(format!("temperature {}: expected a number from 0", self.temperature)));
-        }
-        match self.top_p {
-            Some(p) if !(p > 0.0 && p <= 1.0) => {
-                Err(Error::Usage(format!("top-p {p}: expected a number above 0, at most 1")))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Draws tokens from logits.
-enum Chooser {
-    Likeliest,
-    Drawn(Box<LogitsProcessor>),
-}
-
-impl Chooser {
-    fn new(choice: &Choice) -> Result<Self> {
-        choice.check()?;
-        let temperature = choice.temperature;
-        if temperature == 0.0 {
-            return Ok(Self::Likeliest);
-        }
-        let sampling = match choice.top_p {
-            Some(p) if p < 1.0 => Sampling::TopP { p, temperature },
-            _ => Sampling::All { temperature },
-        };
-        Ok(Self::Drawn(Box::new(LogitsProcessor::from_sampling(choice.seed, sampling))))
-    }
-
-    /// From logits `[1, vocabulary]`.
-    fn choose(&mut self, logits: &Tensor) -> Result<u32> {
-        match self {
-            Self::Likeliest => Ok(likeliest(logits)?.first().copied().unwrap_or_default()),
-            Self::Drawn(processor) => Ok(processor.sample(&logits.flatten_all()?)?),
-        }
-    }
-}
 
 /// What of the text the model remembers.
 enum Memory {
@@ -85,12 +28,16 @@ enum Memory {
 /// A text that goes on as long as it is asked to.
 pub struct Continuation {
     model: Arc<Model>,
-    edits: Option<(Reader, Edits)>,
+    /// The SAE that edits are of, or that follows what is read.
+    reader: Option<Reader>,
+    edits: Option<Edits>,
     chooser: Chooser,
     memory: Memory,
     read: usize,
     /// After the last token that was read.
     logits: Tensor,
+    /// At the reader's hook, of that token: `[1, d_in]`, before any edit.
+    acts: Option<Tensor>,
 }
 
 impl Continuation {
@@ -102,17 +49,36 @@ impl Continuation {
         choice: &Choice,
         tick: Tick,
     ) -> Result<Self> {
+        let (reader, edits) = edits.unzip();
+        Self::begin(model.clone(), reader, edits, ids, choice, tick)
+    }
+
+    /// Of `ids` by a variant's model, with edits if there are any; its latents can be followed as the text grows.
+    pub fn followed(reader: Reader, edits: Option<Edits>, ids: &[u32], choice: &Choice, tick: Tick) -> Result<Self> {
+        Self::begin(reader.model.clone(), Some(reader), edits, ids, choice, tick)
+    }
+
+    fn begin(
+        model: Arc<Model>,
+        reader: Option<Reader>,
+        edits: Option<Edits>,
+        ids: &[u32],
+        choice: &Choice,
+        tick: Tick,
+    ) -> Result<Self> {
         if ids.is_empty() {
             return Err(Error::invalid("the prompt has no tokens; type some text"));
         }
-        let memory = if reads_ragged(model) { Memory::Kept(Text::default()) } else { Memory::Whole(Vec::new()) };
+        let memory = if reads_ragged(&model) { Memory::Kept(Text::default()) } else { Memory::Whole(Vec::new()) };
         let mut text = Self {
-            model: model.clone(),
+            model,
+            reader,
             edits,
             chooser: Chooser::new(choice)?,
             memory,
             read: 0,
             logits: Tensor::zeros((1, 1), candle_core::DType::F32, &candle_core::Device::Cpu)?,
+            acts: None,
         };
         text.read(ids, tick)?;
         Ok(text)
@@ -132,14 +98,22 @@ impl Continuation {
         Ok(id)
     }
 
+    /// What fires on the token that was read last, before any edit: one row, `None` without an SAE that follows.
+    pub fn latents(&self) -> Result<Option<Latents>> {
+        let (Some(reader), Some(acts)) = (&self.reader, &self.acts) else { return Ok(None) };
+        Ok(Some(reader.encode(&reader.to_space(acts)?)?.latents))
+    }
+
     fn read(&mut self, ids: &[u32], tick: Tick) -> Result<()> {
         let first = self.read;
-        let hook = self.edits.as_ref().map_or(HookPoint { layer: 0, site: Site::ResidPre }, |(reader, _)| reader.hook);
+        let hook = self.reader.as_ref().map_or(HookPoint { layer: 0, site: Site::ResidPre }, |reader| reader.hook);
+        let edits = self.reader.as_ref().zip(self.edits.as_ref());
+        let found;
         self.logits = match &mut self.memory {
             Memory::Kept(text) => {
                 let stopped = self.model.read_to(vec![std::mem::take(text)], &[ids], hook, tick)?;
-                let acts = edited(self.edits.as_ref(), &stopped.acts, first)?;
-                let (mut texts, last) = self.model.read_on(stopped, &acts, tick)?;
+                found = stopped.acts.clone();
+                let (mut texts, last) = self.model.read_on(stopped, &edited(edits, &found, first)?, tick)?;
                 *text = texts.pop().unwrap_or_default();
                 self.model.last_logits(&last, &[ids.len()])?
             }
@@ -147,18 +121,22 @@ impl Continuation {
                 all.extend_from_slice(ids);
                 let captured =
                     self.model.capture(&token_tensor(std::slice::from_ref(all), &self.model)?, hook, tick)?;
-                let acts = edited(self.edits.as_ref(), &captured.acts.flatten_to(1)?, 0)?;
+                found = captured.acts.flatten_to(1)?;
+                let acts = edited(edits, &found, 0)?;
                 let last = self.model.resume(&captured, &acts.reshape(captured.acts.shape())?, tick)?.flatten_to(1)?;
                 self.model.logits(&last.narrow(0, all.len() - 1, 1)?.contiguous()?)?
             }
         };
+        if self.reader.is_some() {
+            self.acts = Some(found.narrow(0, found.dim(0)? - 1, 1)?.contiguous()?);
+        }
         self.read += ids.len();
         Ok(())
     }
 }
 
 /// Activations `[n, d_in]` of the model as the edits leave them; the first is position `first`.
-fn edited(edits: Option<&(Reader, Edits)>, acts: &Tensor, first: usize) -> Result<Tensor> {
+fn edited(edits: Option<(&Reader, &Edits)>, acts: &Tensor, first: usize) -> Result<Tensor> {
     let Some((reader, edits)) = edits else { return Ok(acts.clone()) };
     reader.from_space(acts, &apply(edits, reader, &reader.to_space(acts)?, first)?)
 }
@@ -168,7 +146,6 @@ mod tests {
     use super::*;
     use crate::{
         compare::Variant,
-        sae::Criterion,
         session::{Session, SessionSpec},
     };
 
@@ -182,7 +159,7 @@ mod tests {
 
     fn continued(session: &Session, edits: &[&str], choice: Choice, whole: bool) -> Vec<u32> {
         let tick: Tick = &mut || Ok(());
-        let reader = session.reader(Variant::Pruned, 0.25, Criterion::Wanda).unwrap().unwrap();
+        let reader = session.reader(Variant::Pruned, session.setting).unwrap().unwrap();
         let edits = Edits { list: edits.iter().map(|e| e.parse().unwrap()).collect(), ..Edits::default() };
         let model = reader.model.clone();
         let ids = ids(session);
@@ -221,9 +198,23 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_drawn_by_is_refused() {
-        for (temperature, top_p) in [(-1.0, None), (f64::NAN, None), (1.0, Some(0.0)), (1.0, Some(1.5))] {
-            assert!(Choice { temperature, top_p, seed: 0 }.check().is_err());
+    fn latents_followed_are_those_of_the_text_read_at_once() {
+        let session = session();
+        let tick: Tick = &mut || Ok(());
+        let reader = session.reader(Variant::Pruned, session.setting).unwrap().unwrap();
+        let mut ids = ids(&session);
+        let mut text = Continuation::followed(reader.clone(), None, &ids, &Choice::GREEDY, tick).unwrap();
+        for _ in 0..4 {
+            ids.push(text.next(tick).unwrap());
+            let whole = Continuation::followed(reader.clone(), None, &ids, &Choice::GREEDY, tick).unwrap();
+            let [kept, anew] = [&text, &whole].map(|text| text.latents().unwrap().unwrap());
+            let row = |latents: &Latents| latents.row(0).0.to_vec();
+            assert_eq!(row(&kept), row(&anew));
+            assert!(!row(&kept).is_empty());
+            let pairs = kept.row(0).1.iter().zip(anew.row(0).1);
+            assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-3), "the same to rounding");
         }
+        let alone = Continuation::new(&session.original, None, &ids, &Choice::GREEDY, tick).unwrap();
+        assert!(alone.latents().unwrap().is_none());
     }
 }

@@ -1,0 +1,70 @@
+//! From a trained state to an SAE as others read it: for activations as the model gives them.
+
+use candle_core::{Device, Tensor};
+use serde_json::{Map, Value};
+
+use super::{spec::TrainSpec, state::State};
+use crate::{
+    error::Result,
+    model::{HookPoint, Model, Space},
+    sae::{Normalize, Sae, SaeConfig},
+};
+
+/// Where an SAE was trained, and what it is called.
+pub struct Trainee<'a> {
+    /// Of the SAE.
+    pub name: String,
+    /// Whose activations it was trained on.
+    pub model: &'a Model,
+    /// Where in the model.
+    pub hook: HookPoint,
+    /// Whether the rows of text began with BOS.
+    pub bos: bool,
+    /// Tokens in a row.
+    pub context: usize,
+    /// Names of the text's files.
+    pub text: String,
+}
+
+impl Trainee<'_> {
+    /// The SAE that a state has come to.
+    pub fn sae(&self, spec: &TrainSpec, state: State) -> Result<Sae> {
+        let (weights, activation) = state.finish(spec);
+        let (d_in, d_sae) = (weights.d_in, weights.d_sae);
+        let matrix = |values: Vec<f32>| Tensor::from_vec(values, (d_sae, d_in), &Device::Cpu);
+        let config = SaeConfig {
+            name: self.name.clone(),
+            architecture: spec.architecture.saved_as(),
+            d_in,
+            d_sae,
+            hook: self.hook,
+            module: None,
+            normalize: if spec.layer_norm { Normalize::LayerNorm } else { Normalize::None },
+            apply_b_dec_to_input: true,
+            prepend_bos: self.bos,
+            space: if self.model.processed { Space::Tl } else { Space::Raw },
+            source: Value::Null,
+            warnings: Vec::new(),
+        };
+        Ok(Sae {
+            config,
+            w_enc: matrix(weights.w_enc)?,
+            b_enc: weights.b_enc,
+            w_dec: matrix(weights.w_dec)?,
+            b_dec: weights.b_dec,
+            activation,
+            decode_scale: None,
+        })
+    }
+
+    /// What its `cfg.json` says of the training, beside the `report` of it.
+    pub fn metadata(&self, spec: &TrainSpec, report: &Value) -> Map<String, Value> {
+        let mut out = Map::new();
+        out.insert("model_name".into(), self.model.name.clone().into());
+        out.insert("context_size".into(), self.context.into());
+        out.insert("dataset_path".into(), self.text.clone().into());
+        out.insert("training_architecture".into(), spec.architecture.trained_as().into());
+        out.insert("prunelens".into(), report.clone());
+        out
+    }
+}

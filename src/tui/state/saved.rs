@@ -1,0 +1,141 @@
+//! What was looked at, as plain data that can be kept and opened again.
+
+use std::collections::BTreeMap;
+
+use prunelens_core::{
+    compare::Variant,
+    edit::{Edit, Edits},
+    sae::Criterion,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Screen, Shade, Sort, State};
+use crate::safe;
+
+/// A view: prompt, knob, and where one was. In a file it is the table `view`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SavedView {
+    pub prompt: String,
+    /// What the slider turns and where it stands, as `--knob` takes it: `ratio:0.25`.
+    pub knob: String,
+    pub criterion: String,
+    /// Of the prompt's tokens, BOS included.
+    #[serde(default)]
+    pub token: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latent: Option<u32>,
+    /// A latent that stands beside the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<u32>,
+    /// `explore`, `latent` or `predictions`.
+    #[serde(default)]
+    pub screen: String,
+    /// `latent`, `difference` or `divergence`.
+    #[serde(default)]
+    pub shade: String,
+    /// A variant, or `difference`.
+    #[serde(default)]
+    pub sort: String,
+    #[serde(default)]
+    pub whole_prompt: bool,
+    /// Whose texts stand beside the original's.
+    #[serde(default)]
+    pub beside: String,
+    /// As they are written on the command line.
+    #[serde(default)]
+    pub edits: Vec<String>,
+    #[serde(default)]
+    pub error_term: String,
+    /// Of the weights that it was seen on, by what they are of.
+    #[serde(default)]
+    pub digests: BTreeMap<String, String>,
+}
+
+const SCREENS: [(&str, Screen); 3] =
+    [("explore", Screen::Explore), ("latent", Screen::Latent), ("predictions", Screen::Predictions)];
+
+const SHADES: [(&str, Shade); 3] =
+    [("latent", Shade::Latent), ("difference", Shade::Difference), ("divergence", Shade::Divergence)];
+
+fn name_of<T: PartialEq + Copy>(names: &[(&str, T)], value: T) -> String {
+    names.iter().find(|(_, named)| *named == value).map_or(names[0].0, |(name, _)| name).to_owned()
+}
+
+fn named<T: Copy>(names: &[(&str, T)], name: &str) -> Option<T> {
+    names.iter().find(|(named, _)| *named == name).map(|(_, value)| *value)
+}
+
+impl SavedView {
+    /// What is looked at now; `None` while there is nothing.
+    pub fn of(state: &State) -> Option<Self> {
+        let (shown, info) = (state.shown.as_ref()?, state.info.as_ref()?);
+        Some(Self {
+            prompt: shown.comparison.prompt.clone(),
+            knob: format!("{}:{}", state.setting().knob.name(), state.setting().at),
+            criterion: state.knobs.criterion().to_string(),
+            token: state.token,
+            latent: state.latent,
+            pinned: state.study.pinned.as_ref().map(|page| page.latent),
+            screen: name_of(&SCREENS, state.screen),
+            shade: name_of(&SHADES, state.shade),
+            sort: state.table.sort.name().into(),
+            whole_prompt: state.table.whole,
+            beside: state.study.beside.name().into(),
+            edits: state.study.edits.list.iter().map(Edit::to_string).collect(),
+            error_term: state.study.edits.error.to_string(),
+            digests: info.digests.iter().cloned().collect(),
+        })
+    }
+
+    pub fn screen(&self) -> Screen {
+        named(&SCREENS, &self.screen).unwrap_or(Screen::Explore)
+    }
+
+    pub fn shade(&self) -> Shade {
+        named(&SHADES, &self.shade).unwrap_or_default()
+    }
+
+    pub fn sort(&self) -> Sort {
+        self.sort.parse().map_or(Sort::Difference, Sort::By)
+    }
+
+    pub fn criterion(&self) -> Option<Criterion> {
+        self.criterion.parse().ok()
+    }
+
+    pub fn beside(&self) -> Option<Variant> {
+        self.beside.parse().ok()
+    }
+
+    /// The edits that can be read and that a dictionary of this size has, and those that it has not.
+    pub fn edits(&self, d_sae: usize) -> (Edits, Vec<&str>) {
+        let mut edits = Edits { error: self.error_term.parse().unwrap_or_default(), ..Edits::default() };
+        let mut refused = Vec::new();
+        for text in &self.edits {
+            match text.parse::<Edit>() {
+                Ok(edit) if (edit.latent as usize) < d_sae => edits.list.push(edit),
+                _ => refused.push(text.as_str()),
+            }
+        }
+        (edits, refused)
+    }
+
+    /// What of the weights differs from these, by name; what one side does not know differs from nothing.
+    pub fn differing<'a>(&'a self, digests: &[(String, String)]) -> Vec<&'a str> {
+        let other = |name: &str| digests.iter().find(|(n, _)| n == name).map(|(_, digest)| digest);
+        let differs = |(name, digest): &(&String, &String)| other(name).is_some_and(|other| other != *digest);
+        self.digests.iter().filter(differs).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// In a few words, for the offer to take it up again.
+    pub fn summary(&self) -> String {
+        let latent = self.latent.map(|latent| format!(", #{latent}")).unwrap_or_default();
+        let edits = match self.edits.len() {
+            0 => String::new(),
+            1 => ", an edit".into(),
+            n => format!(", {n} edits"),
+        };
+        format!("{}{latent}{edits}", safe::line(&self.knob.replace(':', " ")))
+    }
+}

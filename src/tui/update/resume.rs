@@ -1,0 +1,71 @@
+//! Going on where someone was: the last session, or a view from a file.
+
+use std::sync::Arc;
+
+use prunelens_core::sae::Dial;
+
+use super::typing;
+use crate::{
+    safe,
+    tui::state::{Choice, Knobs, Level, Panel, SavedView, State},
+};
+
+/// Take up what was left last time.
+pub fn take_up(state: &mut State) {
+    match state.offered.take() {
+        Some(view) if super::ready(state) => begin(state, view),
+        Some(view) => state.offered = Some(view),
+        None => state.log.push(state.now, Level::Warning, "there is no earlier session of these models to take up"),
+    }
+}
+
+/// Set what does not wait for an answer; the rest follows when the prompt has been compared.
+pub fn begin(state: &mut State, view: Arc<SavedView>) {
+    let Some(info) = state.info.clone() else { return };
+    let differing = view.differing(&info.digests);
+    if !differing.is_empty() {
+        let text =
+            format!("the view was saved on other weights: {} differ, so figures will, too", differing.join(", "));
+        state.log.push(state.now, Level::Warning, text);
+    }
+    state.prompt.set(&safe::input(&view.prompt));
+    let criterion = view.criterion().filter(|criterion| info.criteria.contains(criterion)).unwrap_or_else(|| {
+        let text = format!("the view's criterion {:?} is none of this session's", safe::line(&view.criterion));
+        state.log.push(state.now, Level::Warning, text);
+        state.knobs.criterion()
+    });
+    let (dial, now) = (view.knob.parse::<Dial>(), state.setting().at);
+    match dial.and_then(|dial| dial.setting(now, criterion, info.d_in)) {
+        Ok(setting) => state.knobs = Knobs::new(setting, criterion, info.d_in),
+        Err(e) => state.log.push(state.now, Level::Warning, format!("the view's {}", safe::line(&e.to_string()))),
+    }
+    let (edits, refused) = view.edits(info.d_sae);
+    if !refused.is_empty() {
+        let text = format!("edits of the view that cannot be made here: {}", safe::line(&refused.join(", ")));
+        state.log.push(state.now, Level::Warning, text);
+    }
+    state.study.edits = edits;
+    state.study.beside = view.beside().unwrap_or(state.study.beside);
+    state.shade = view.shade();
+    (state.table.sort, state.table.whole) = (view.sort(), view.whole_prompt);
+    state.focus = Panel::Latents;
+    state.restoring = Some(view);
+    typing::submit(state);
+}
+
+/// The prompt has been compared: go to the view's token, latent and screen.
+pub fn compared(state: &mut State) {
+    let Some(shown) = &state.shown else { return };
+    let Some(view) = state.restoring.take_if(|view| *safe::input(&view.prompt) == *shown.of.prompt) else { return };
+    let last = shown.comparison.tokens.len().saturating_sub(1);
+    state.token = view.token.min(last);
+    state.at_end = state.token == last;
+    let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
+    if let Some(latent) = view.latent.filter(|latent| (*latent as usize) < d_sae) {
+        (state.latent, state.choice) = (Some(latent), Choice::Found);
+    }
+    state.study.pinning = view.pinned.filter(|latent| (*latent as usize) < d_sae);
+    state.study.from_atlas = false;
+    state.fill(false);
+    state.open(view.screen());
+}

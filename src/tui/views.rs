@@ -1,0 +1,128 @@
+//! Views as files: a session file with a table `view` more, so that `--view` opens models and place at once.
+
+use std::{
+    fs,
+    path::{Path, PathBuf, absolute},
+};
+
+use prunelens_core::{
+    error::{Error, Result},
+    session::{Processing, SessionSpec, Source},
+};
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::{
+    settings::{LONGEST, VIEW},
+    tui::state::SavedView,
+};
+
+const HEAD: &str = "\
+# A view of prunelens: open it with `prunelens --view FILE`. The keys are those of session files, the table `view` says what
+# was looked at, and `digests` on which weights. Flags override the keys: --model, --sae ... where yours lie elsewhere.
+
+";
+
+/// A view and the session it is of, as the text of a file.
+pub fn text(spec: &SessionSpec, view: &SavedView) -> Result<String> {
+    let mut table = session(spec);
+    let refused = |e: toml::ser::Error| Error::invalid(format!("the view cannot be written: {e}"));
+    table.insert(VIEW.into(), Value::try_from(view).map_err(refused)?);
+    Ok(format!("{HEAD}{}", toml::to_string(&table).map_err(refused)?))
+}
+
+/// What tells sessions apart, as keys of a session file; what is left out is the default.
+pub fn session(spec: &SessionSpec) -> Table {
+    let source = |source: &Source| match source {
+        Source::Demo => None,
+        // From wherever the file will lie.
+        Source::Path(path) => Some(absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()),
+        Source::Hub(id) => Some(id.to_string()),
+    };
+    let path = |path: &Option<PathBuf>| path.as_ref().and_then(|path| source(&Source::Path(path.clone())));
+    let text = |name: &str, value: Option<String>| value.map(|value| (name.to_owned(), Value::String(value)));
+    let processing = Processing::NAMES.iter().find(|(_, processing)| *processing == spec.processing);
+    let lines = [
+        text("model", source(&spec.model)),
+        text("pruned-model", spec.pruned_model.as_ref().and_then(source)),
+        text("compress", spec.pruned_model.is_none().then(|| spec.compress.to_string())),
+        text("sae", spec.sae.as_ref().and_then(source)),
+        text("trained-sae", spec.trained_sae.as_ref().and_then(source)),
+        text("hook", spec.hook.map(|hook| hook.to_string())),
+        text("calibration", path(&spec.calibration)),
+        text("corpus", path(&spec.corpus)),
+        text("dtype", Some(spec.dtype.as_str().to_owned())),
+        text("tl-processing", processing.map(|(name, _)| (*name).to_owned())),
+        spec.norm_scaling_factor.map(|factor| ("norm-scaling-factor".to_owned(), Value::Float(factor))),
+        (!spec.bos).then(|| ("bos".to_owned(), Value::Boolean(false))),
+    ];
+    lines.into_iter().flatten().collect()
+}
+
+/// The view that a file has.
+pub fn read(path: &Path) -> Result<SavedView> {
+    #[derive(Deserialize)]
+    struct Lines {
+        view: Option<SavedView>,
+    }
+    let found = fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if !found.is_file() || found.len() > LONGEST {
+        return Err(Error::file(path, "not a view: expected a TOML file of less than 1 MiB, as :save-view writes"));
+    }
+    let text = fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let lines: Lines = toml::from_str(&text).map_err(|e| {
+        let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        Error::file(path, format!("line {line}: {}", e.message()))
+    })?;
+    lines.view.ok_or_else(|| {
+        Error::file(
+            path,
+            "there is no table `view` in it: --view opens what :save-view wrote, --session a session file",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    fn view() -> SavedView {
+        toml::from_str(
+            "prompt = \"a \\u001b[31m \\\"navy\\\"\\n\"\nknob = \"ratio:0.3\"\ncriterion = \"wanda\"\nedits = [\"12=ablate\"]",
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_view_comes_back_with_its_session() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("navy.toml");
+        let mut spec = SessionSpec::demo();
+        spec.compress = "wanda:2:4".parse().unwrap();
+        spec.trained_sae = None;
+        spec.bos = false;
+        fs::write(&path, text(&spec, &view()).unwrap()).unwrap();
+        assert_eq!(read(&path).unwrap(), view());
+        let mut flags = Settings::default();
+        flags.session.model.session = Some(path);
+        let opened = flags.resolve(&|_| None).unwrap().spec;
+        assert_eq!(session(&opened), session(&spec));
+        assert_eq!((opened.compress, opened.bos), (spec.compress, false));
+    }
+
+    #[test]
+    fn what_is_no_view_is_refused_with_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.toml");
+        for (text, expected) in [
+            ("model = \"gpt2\"", "no table `view`"),
+            ("[view]\nprompt = 3", "line 2: invalid type: integer `3`, expected a string"),
+            ("[view]\nprompt = \"a\"\nknob = \"ratio:0.1\"\ncriterion = \"wanda\"\nnavy = 1", "unknown field `navy`"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("x.toml"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! An SAE trained as a job of the engine: what it leaves, what becomes of the session, and what a break changes.
+
+use std::fs;
+
+use prunelens::engine::{JobState, Report};
+use prunelens_core::{
+    compare::Variant,
+    sae::{Criterion, Knob, formats},
+    train::curve,
+};
+use prunelens_metrics::{JOBS, JobSpec, ParamValue};
+
+use crate::{queue::Engine, support::Place};
+
+const FOLDER: &str = "results/saes/blocks.1.hook_resid_post-topk4-64";
+
+fn job() -> JobSpec {
+    let numbers = [("tokens", 6000.0), ("d_sae", 64.0), ("active", 4.0), ("batch", 256.0), ("context", 64.0)];
+    numbers.into_iter().fold(JobSpec::new("train"), |job, (name, value)| job.with(name, ParamValue::Number(value)))
+}
+
+/// Until the session has the SAE.
+fn joined(engine: &mut Engine) -> Vec<Variant> {
+    engine.until(|report| match report {
+        Report::Joined(info) => Some(info.variants.clone()),
+        Report::Job { state: JobState::Failed(why) | JobState::Unwritten(why), .. } => panic!("{why}"),
+        _ => None,
+    })
+}
+
+#[test]
+fn what_is_trained_joins_the_session() {
+    let place = Place::new();
+    let mut engine = Engine::with(&place, JOBS);
+    engine.start_job(1, job());
+    assert!(joined(&mut engine).contains(&Variant::Trained), "without a restart");
+    let sae = formats::load(&place.path(FOLDER)).unwrap();
+    assert_eq!((sae.config.d_sae, sae.config.hook.to_string()), (64, "blocks.1.hook_resid_post".into()));
+    let reports = curve::read(&place.path(FOLDER));
+    assert!(reports.len() > 10 && reports.last().unwrap().explained_variance > 0.1, "{reports:?}");
+
+    // It answers from now on.
+    let ask = prunelens::engine::Request::Compare {
+        generation: 1,
+        text: "The army".into(),
+        setting: Knob::Ratio(Criterion::Magnitude).at(0.25),
+    };
+    engine.handle.request(ask);
+    let variants: Vec<Variant> = engine.until(|report| match report {
+        Report::Comparison { comparison, .. } => Some(comparison.views.iter().map(|view| view.variant).collect()),
+        Report::RequestFailed { message, .. } => panic!("{message}"),
+        _ => None,
+    });
+    assert_eq!(variants, Variant::ALL);
+
+    // The same once more has a folder of its own.
+    engine.start_job(2, job());
+    joined(&mut engine);
+    let [first, second] =
+        ["", "-2"].map(|end| fs::read(place.path(&format!("{FOLDER}{end}/sae_weights.safetensors"))).unwrap());
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_training_that_is_broken_off_ends_with_the_same_bits() {
+    let whole = Place::new();
+    let mut engine = Engine::with(&whole, JOBS);
+    engine.start_job(1, job());
+    joined(&mut engine);
+
+    let broken = Place::new();
+    for least in [1000, 3500] {
+        let mut engine = Engine::with(&broken, JOBS);
+        engine.start_job(1, job());
+        engine.until(|report| match report {
+            Report::Job { state: JobState::Running { done, .. }, .. } => (*done >= least).then_some(()),
+            _ => None,
+        });
+        assert!(!engine.quit().iter().any(|report| matches!(report, Report::Joined(_))), "too fast to be broken off");
+    }
+    let mut engine = Engine::with(&broken, JOBS);
+    engine.start_job(1, job());
+    joined(&mut engine);
+    let [whole, broken] = [&whole, &broken].map(|place| place.path(FOLDER));
+    let weights = |folder: &std::path::Path| fs::read(folder.join("sae_weights.safetensors")).unwrap();
+    assert_eq!(weights(&whole), weights(&broken));
+    let steps = |folder: &std::path::Path| curve::read(folder).iter().map(|report| report.step).collect::<Vec<_>>();
+    assert_eq!(steps(&whole), steps(&broken));
+}

@@ -1,0 +1,131 @@
+//! Views are saved and opened again.
+
+use std::sync::Arc;
+
+use prunelens::{
+    engine::Request,
+    tui::{
+        Effect, Message,
+        state::{Ask, Explained, Overlay, SavedView, Screen, Shade, Sort},
+    },
+};
+use prunelens_core::compare::Variant;
+
+use crate::session::{Part, Session, dark};
+
+/// A place that is unlike the one a session begins with.
+fn somewhere() -> SavedView {
+    let mut session = Session::explored();
+    session.keys("]]<left>jjoowdx<enter>").answer(Part::All).answer_study();
+    session.keys("b").keys("<right>").answer_latent().answer_study();
+    SavedView::of(&session.state).unwrap()
+}
+
+fn opened(view: &SavedView) -> Session {
+    let mut session = Session::ready();
+    session.state.offered = Some(Arc::new(view.clone()));
+    session.keys("0").answer(Part::All);
+    session
+}
+
+#[test]
+fn a_view_comes_back_as_it_was() {
+    let view = somewhere();
+    assert_eq!(
+        (view.screen(), view.shade(), view.sort()),
+        (Screen::Latent, Shade::Difference, Sort::By(Variant::Pruned))
+    );
+    assert!(view.pinned.is_some() && view.pinned != view.latent && view.edits.len() == 1, "{view:?}");
+    let mut session = opened(&view);
+    assert_eq!(session.state.restoring, None);
+    // The pinned latent's page is asked for first, then the selected one's.
+    session.answer_study();
+    assert_eq!(session.state.study.pinned.as_ref().map(|page| page.latent), view.pinned);
+    session.answer_study();
+    assert_eq!(session.state.study.page.as_ref().map(|page| page.latent), view.latent);
+    assert_eq!(SavedView::of(&session.state), Some(view));
+}
+
+#[test]
+fn what_does_not_fit_here_is_said_and_left_out() {
+    let mut view = somewhere();
+    view.criterion = "none \u{1b}[31m".into();
+    view.latent = Some(999_999);
+    view.token = 5000;
+    view.knob = "ratio:7\u{1b}[31m".into();
+    view.edits = vec!["12=ablate".into(), "999999=ablate".into(), "rubbish".into()];
+    view.digests.insert("sae".into(), "another".into());
+    let session = opened(&view);
+    let state = &session.state;
+    let said: Vec<_> = state.log.entries.iter().map(|entry| entry.text.as_str()).collect();
+    assert!(said.iter().any(|text| text.contains("sae differ")), "{said:?}");
+    assert!(said.iter().any(|text| text.contains("999999=ablate, rubbish")), "{said:?}");
+    assert!(said.iter().any(|text| text.contains("criterion")) && said.iter().all(|text| !text.contains('\u{1b}')));
+    let tokens = state.shown.as_ref().unwrap().comparison.tokens.len();
+    assert!(said.iter().any(|text| text.contains("the view's knob") && text.contains("ratio:7")), "{said:?}");
+    assert_eq!((state.token, state.setting().at), (tokens - 1, 0.25));
+    assert!(state.latent.is_some_and(|latent| latent < 2048));
+    assert_eq!(state.study.edits.list.len(), 1);
+}
+
+#[test]
+fn the_last_session_is_offered_with_the_examples() {
+    let mut session = Session::ready();
+    session.state.offered = Some(Arc::new(somewhere()));
+    for (width, height) in [(120, 36), (80, 24)] {
+        let screen = crate::snapshots::screen(&session.state, width, height, &dark());
+        assert!(screen.contains("as you left it: ratio 0.35") && screen.contains(" 0 "), "{screen}");
+    }
+    // From anywhere, later too.
+    session.keys("hello<ctrl-o>");
+    let asked = session.requests().into_iter().any(|request| matches!(request, Request::Compare { .. }));
+    assert!(asked && session.state.offered.is_none());
+    session.keys("<ctrl-o>");
+    assert!(session.state.log.status().unwrap().text.contains("no earlier session"));
+}
+
+#[test]
+fn commands_take_names() {
+    let mut session = Session::explored();
+    session.keys(":save-view a navy<enter>");
+    assert!(matches!(&session.effects[..], [Effect::SaveView(name)] if name == "a navy"));
+    session.keys("S");
+    assert!(matches!(session.state.overlay, Some(Overlay::Ask { what: Ask::SaveView, .. })));
+    session.keys("x<enter>");
+    assert!(matches!(&session.effects[..], [Effect::SaveView(name)] if name == "x"));
+    session.keys(":explanations batch-0.jsonl<enter>");
+    assert!(matches!(&session.effects[..], [Effect::Explain(path)] if path.as_os_str() == "batch-0.jsonl"));
+    session.keys("Rit<enter>");
+    assert!(matches!(&session.effects[..], [Effect::Record(Some(name))] if name == "it"));
+    session.send(Message::Recording(Some("it.cast".into())));
+    let screen = crate::snapshots::screen(&session.state, 120, 36, &dark());
+    assert!(screen.contains("● recording"), "{screen}");
+    session.keys("R");
+    assert!(matches!(session.effects[..], [Effect::Record(None)]));
+}
+
+#[test]
+fn there_is_nothing_to_save_before_there_is_a_prompt() {
+    let mut session = Session::ready();
+    session.keys("<esc>S");
+    assert!(session.state.overlay.is_none());
+    assert!(session.state.log.status().unwrap().text.contains("type a prompt first"));
+    assert_eq!(SavedView::of(&session.state), None);
+}
+
+#[test]
+fn own_names_go_before_explanations_and_those_say_where_they_are_from() {
+    let mut session = Session::explored();
+    let latent = session.state.latent.unwrap();
+    let texts = [(latent, "naval\u{202e} forces".to_owned()), (77, "ships".to_owned())].into();
+    session.send(Message::Explained(Ok(Explained { from: "Neuronpedia gpt2-small/6-res-jb".into(), texts })));
+    let screen = |session: &Session, width| crate::snapshots::screen(&session.state, width, 60, &dark());
+    assert!(screen(&session, 200).contains("naval\\u202e forces (Neuronpedia gpt2"), "{}", screen(&session, 200));
+    let wide = screen(&session, 200);
+    assert!(wide.lines().any(|line| line.contains("#77 ") && line.contains("ships")), "{wide}");
+    session.keys("nmine<enter>");
+    let own = screen(&session, 200);
+    assert!(own.contains(&format!("#{latent} mine")) && !own.contains("naval"), "{own}");
+    session.keys("/ships");
+    assert!(screen(&session, 120).contains("Neuronpedia gpt2-small/6-res-jb: ships"));
+}
