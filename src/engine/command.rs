@@ -58,6 +58,8 @@ pub enum Request {
     Find { generation: u64, word: String },
     /// What the models say comes after a token, with these edits in force.
     Predict { generation: u64, token: usize, edits: Edits },
+    /// An atlas from its files.
+    Atlas { generation: u64, path: PathBuf },
     /// The latents of another prompt, at the setting of the first.
     Beside { generation: u64, text: String, setting: Setting },
     /// A text to be continued, or `None` to stop continuing the one under way.

@@ -11,7 +11,7 @@ use prunelens_core::{
     sae::{Knob, Setting},
     session::Session,
 };
-use prunelens_metrics::{Estimate, Family, JobSpec, Probe, fit};
+use prunelens_metrics::{Estimate, Family, JobSpec, Probe, atlas::Atlas, fit};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{GenerateTask, Report, Request, detail, find, generate::Generating, mailbox::Mailbox};
@@ -150,6 +150,7 @@ impl Live {
             | Request::Study { generation, .. }
             | Request::Find { generation, .. }
             | Request::Predict { generation, .. }
+            | Request::Atlas { generation, .. }
             | Request::Generate { generation, .. }
             | Request::Estimate { generation, .. } => *generation,
         };
@@ -167,6 +168,9 @@ impl Live {
                 find::find(&self.session, self.index(), word).map(|hits| self.send(Report::Found { generation, hits }))
             }
             Request::Predict { token, edits, .. } => self.predict(&request, generation, *token, edits),
+            Request::Atlas { path, .. } => {
+                Atlas::open(path).map(|atlas| self.send(Report::Atlas { generation, atlas: Arc::new(atlas) }))
+            }
             Request::Generate { task, .. } => self.generate(&request, generation, task.as_ref()),
             Request::Estimate { job, .. } => self.estimate(&request, generation, job),
         };

@@ -17,6 +17,7 @@ struct Slots {
     page: Option<Request>,
     find: Option<Request>,
     predict: Option<Request>,
+    atlas: Option<Request>,
     generate: Option<Request>,
     estimate: Option<Request>,
 }
@@ -24,7 +25,7 @@ struct Slots {
 impl Slots {
     fn has_request(&self) -> bool {
         let first = [&self.compare, &self.turn, &self.beside, &self.latent, &self.page];
-        let then = [&self.find, &self.predict, &self.generate, &self.estimate];
+        let then = [&self.find, &self.predict, &self.generate, &self.atlas, &self.estimate];
         first.into_iter().chain(then).any(Option::is_some)
     }
 }
@@ -75,6 +76,7 @@ impl Mailbox {
             &mut slots.find,
             &mut slots.predict,
             &mut slots.generate,
+            &mut slots.atlas,
             &mut slots.estimate,
         ];
         all.into_iter().find_map(Option::take)
@@ -97,6 +99,7 @@ impl Mailbox {
             Request::Find { .. } => slots.find.is_some(),
             Request::Predict { .. } => slots.compare.is_some() || slots.turn.is_some() || slots.predict.is_some(),
             Request::Generate { .. } => slots.generate.is_some(),
+            Request::Atlas { .. } => slots.atlas.is_some(),
             Request::Estimate { .. } => slots.has_request(),
         }
     }
@@ -151,6 +154,7 @@ impl EngineLink for std::sync::Arc<Mailbox> {
             Request::Find { .. } => slots.find = Some(request),
             Request::Predict { .. } => slots.predict = Some(request),
             Request::Generate { .. } => slots.generate = Some(request),
+            Request::Atlas { .. } => slots.atlas = Some(request),
             Request::Estimate { .. } => slots.estimate = Some(request),
         }
         drop(slots);
@@ -206,7 +210,8 @@ mod tests {
             Request::Predict { generation: 6, token: 0, edits: prunelens_core::edit::Edits::default() },
             Request::Generate { generation: 7, task: None },
             Request::Beside { generation: 8, text: "b".into(), setting: Knob::Bits.at(4.0) },
-            Request::Estimate { generation: 9, job },
+            Request::Atlas { generation: 9, path: "atlas".into() },
+            Request::Estimate { generation: 10, job },
         ] {
             mailbox.request(request.clone());
             assert!(mailbox.has_request());

@@ -12,7 +12,7 @@ use prunelens_core::{
     progress::Progress,
     sae::{Criterion, Setting},
 };
-use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run};
+use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run, atlas::Atlas};
 
 use super::command::JobId;
 
@@ -52,6 +52,10 @@ pub enum Report {
     Predictions {
         generation: u64,
         predictions: Arc<Predictions>,
+    },
+    Atlas {
+        generation: u64,
+        atlas: Arc<Atlas>,
     },
     /// The latents of the second prompt.
     Beside {
@@ -215,4 +219,11 @@ pub struct SessionInfo {
     pub probe_ms: f64,
     /// Warnings met while loading, for the log and the status line.
     pub warnings: Vec<String>,
+}
+
+impl SessionInfo {
+    /// What it works on, in a few words: as runs of metrics have it.
+    pub fn label(&self) -> String {
+        [&self.model, &self.compression, &self.sae, &self.hook].map(String::as_str).join(", ")
+    }
 }

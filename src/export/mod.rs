@@ -1,5 +1,6 @@
 //! What is on screen, for others: figures as JSON, CSV and Markdown, a view as HTML, the screen as SVG, text and a recording.
 
+mod atlas;
 pub mod cast;
 pub mod color;
 pub mod comparison;
@@ -10,9 +11,11 @@ pub mod html;
 pub mod pair;
 mod runs;
 pub mod svg;
+pub mod svg_chart;
 pub mod table;
 pub mod text;
 
+pub use atlas::AtlasFigures;
 pub use figures::{Document, Figures};
 pub use files::{free_stem, write_atomically};
 pub use runs::RunFigures;

@@ -16,7 +16,7 @@ pub fn message(event: Event, state: &State, theme: &Theme) -> Option<Message> {
             let turned = |down| hit::hit(state, theme, at).map(|over| Message::Turned { over, down });
             match mouse.kind {
                 MouseEventKind::Down(MouseButton::Left) => hit::hit(state, theme, at).map(Message::Clicked),
-                MouseEventKind::Drag(MouseButton::Left) => hit::dragged(state, theme, at).map(Message::Clicked),
+                MouseEventKind::Drag(MouseButton::Left) => hit::dragged(state, theme, at).map(Message::Dragged),
                 MouseEventKind::ScrollDown => turned(true),
                 MouseEventKind::ScrollUp => turned(false),
                 _ => None,

@@ -160,6 +160,7 @@ impl Player {
         while self.state.comparing()
             || self.state.estimating()
             || self.state.finding()
+            || self.state.atlas.waiting
             || self.state.latent_incomplete()
             || self.state.generation.going
             || self.state.pair.as_ref().is_some_and(|pair| pair.waiting)

@@ -5,7 +5,7 @@ use std::fs;
 use prunelens::engine::{JobState, Report};
 use prunelens_core::{
     compare::Variant,
-    sae::{Criterion, formats},
+    sae::{Criterion, Knob, formats},
     train::curve,
 };
 use prunelens_metrics::{JOBS, JobSpec, ParamValue};
@@ -43,8 +43,7 @@ fn what_is_trained_joins_the_session() {
     let ask = prunelens::engine::Request::Compare {
         generation: 1,
         text: "The army".into(),
-        ratio: 0.25,
-        criterion: Criterion::Magnitude,
+        setting: Knob::Ratio(Criterion::Magnitude).at(0.25),
     };
     engine.handle.request(ask);
     let variants: Vec<Variant> = engine.until(|report| match report {

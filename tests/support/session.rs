@@ -649,6 +649,10 @@ impl EngineLink for FakeEngine {
                 let predictions = Arc::new(predictions(token, &edits));
                 return self.report(Report::Predictions { generation, predictions });
             }
+            Request::Atlas { generation, .. } => {
+                let message = "no atlas is read here".to_owned();
+                return self.report(Report::RequestFailed { generation, message });
+            }
             Request::Generate { generation, task } => {
                 if let Some(task) = task {
                     generated(generation, &task, usize::MAX).into_iter().for_each(|report| self.report(report));

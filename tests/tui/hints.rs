@@ -46,6 +46,10 @@ fn states() -> Vec<(&'static str, Session)> {
     for keys in ["i", "L", "?", ":", "/", "n", "s", "S", "m"] {
         all.push(("something over it", with(Session::explored(), keys)));
     }
+    all.push(("atlas, none", with(Session::explored(), "a")));
+    for keys in ["", "<tab>", "F", "f"] {
+        all.push(("atlas", with(crate::atlas::opened(keys), "")));
+    }
     let mut failed = Session::loading();
     failed.report(Report::LoadFailed("no such file".into()));
     all.push(("failed", failed));

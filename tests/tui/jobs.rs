@@ -369,17 +369,17 @@ fn a_training_has_a_form_and_its_sae_joins_what_is_on_screen() {
 
     // Another ratio than the session began with, a token and a latent that were chosen: all stay.
     session.keys("<esc>]").answer(Part::All);
-    let (ratio, token, latent) = (session.state.ratio, session.state.token, session.state.latent);
+    let (turned, token, latent) = (session.state.setting(), session.state.token, session.state.latent);
     session.requests();
     let info = prunelens::engine::SessionInfo { warnings: Vec::new(), ..crate::session::info() };
     session.report(Report::Joined(Arc::new(info)));
     let asked = session.requests();
     assert!(
-        asked.iter().any(|request| matches!(request, Request::Compare { ratio: of, .. } if *of == ratio)),
+        asked.iter().any(|request| matches!(request, Request::Compare { setting, .. } if *setting == turned)),
         "the comparison is asked anew: {asked:?}"
     );
     session.answer(Part::All);
-    assert_eq!((session.state.ratio, session.state.token, session.state.latent), (ratio, token, latent));
+    assert_eq!((session.state.setting(), session.state.token, session.state.latent), (turned, token, latent));
 }
 
 #[test]
@@ -394,9 +394,7 @@ fn curves_of_a_marked_run_are_laid_over_the_chosen_one() {
     session.report(Report::Runs { runs: Arc::new(vec![of(0.5), of(0.9)]), now: NOW });
     session.keys("Mb<down>");
     let at = session.state.views().iter().position(|view| matches!(view, View::Detail(_))).unwrap();
-    (0..at).for_each(|_| {
-        session.keys("<right>");
-    });
+    session.keys(&"<right>".repeat(at));
     let text = screen(&session, 120, 36);
     assert!(text.contains("this run") && text.contains("marked: this run"), "{text}");
 }

@@ -8,6 +8,7 @@ mod session;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod atlas;
 mod bytes;
 mod export;
 mod hints;

@@ -49,6 +49,10 @@ fn sessions() -> Vec<Session> {
     let mut session = measured();
     session.job(1, JobState::Unwritten("no space".into())).keys("w/tmp");
     sessions.push(session);
+    for keys in ["", "F", "<tab> <right><up> ", "xv<down>", "f", "/12"] {
+        sessions.push(crate::atlas::opened(keys));
+    }
+    sessions.push(after("a"));
     let mut session = after("");
     session.report(Report::Crashed("index out of bounds".into()));
     sessions.push(session);

@@ -14,9 +14,9 @@ use super::{
 };
 
 /// Tokens worked on at a time: their tiles fit the second-level cache at any width in use.
-const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 256;
 /// Latents one task works on.
-const SHARE: usize = 512;
+pub(super) const SHARE: usize = 512;
 
 /// Which pre-activations fire.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ dispatch! {
 }
 
 /// What one task found for one token.
-enum Found {
+pub(super) enum Found {
     All(Vec<Candidate>),
     Largest(TopK),
 }
@@ -95,7 +95,8 @@ impl Encoder<'_> {
         latents
     }
 
-    fn join(&self, found: Vec<Found>) -> Vec<Candidate> {
+    /// What all tasks found for one token.
+    pub(super) fn join(&self, found: Vec<Found>) -> Vec<Candidate> {
         if let Gate::Largest(k) = self.gate {
             let collectors = found.into_iter().filter_map(|f| match f {
                 Found::Largest(top) => Some(top),
@@ -117,12 +118,7 @@ impl Encoder<'_> {
     /// Latents `first..first + SHARE` on all tokens.
     fn share(&self, first: usize, tiles: &[f32], n: usize, d: usize) -> Vec<Found> {
         let end = (first + SHARE).min(self.d_sae());
-        let mut found: Vec<Found> = (0..n)
-            .map(|_| match self.gate {
-                Gate::Largest(k) => Found::Largest(TopK::new(k)),
-                _ => Found::All(Vec::new()),
-            })
-            .collect();
+        let mut found = self.nothing(n);
         let mut panel = vec![0.0; PANEL * d];
         let mut products = [[0.0; TILE]; PANEL];
         for start in (first..end).step_by(PANEL) {
@@ -135,20 +131,29 @@ impl Encoder<'_> {
                     if self.kept.drops(latent) {
                         continue;
                     }
-                    self.collect(latent, products, found);
+                    self.collect(latent, self.scale.map_or(1.0, |s| s[latent]), products, found);
                 }
             }
         }
         found
     }
 
+    /// Nothing found yet, for `n` tokens.
+    pub(super) fn nothing(&self, n: usize) -> Vec<Found> {
+        let nothing = |_| match self.gate {
+            Gate::Largest(k) => Found::Largest(TopK::new(k)),
+            _ => Found::All(Vec::new()),
+        };
+        (0..n).map(nothing).collect()
+    }
+
+    /// Keep what fires of a latent's products with a tile of tokens.
     #[inline]
-    fn collect(&self, latent: usize, products: &mut [f32; TILE], found: &mut [Found]) {
+    pub(super) fn collect(&self, latent: usize, scale: f32, products: &mut [f32; TILE], found: &mut [Found]) {
         let floor = match self.gate {
             Gate::Above(thresholds) => thresholds[latent].max(0.0),
             _ => 0.0,
         };
-        let scale = self.scale.map_or(1.0, |s| s[latent]);
         if !finish(products, self.bias[latent], scale, &[floor; TILE]) {
             return;
         }

@@ -25,6 +25,7 @@ pub mod panel;
 pub mod panics;
 pub mod pointwise;
 pub mod ranks;
+mod ratios;
 pub mod select;
 pub mod simd;
 pub mod text;

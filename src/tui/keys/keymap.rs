@@ -274,6 +274,7 @@ mod tests {
             [Context::Predictions, Context::Study, Context::Global],
             [Context::Generation, Context::Study, Context::Global],
             [Context::Metrics, Context::Global, Context::Always],
+            [Context::Atlas, Context::Global, Context::Always],
             [Context::Reader, Context::Global, Context::Always],
             [Context::Failed, Context::Global, Context::Always],
         ] {

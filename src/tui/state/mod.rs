@@ -1,5 +1,6 @@
 //! Everything the screen shows and remembers: plain data, without handles.
 
+pub mod atlas;
 mod count;
 mod explained;
 mod find;
@@ -23,6 +24,7 @@ mod tour;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+pub use atlas::AtlasView;
 pub use count::{Count, MOST};
 pub use explained::Explained;
 pub use find::{Find, Found};
@@ -74,6 +76,8 @@ pub enum Screen {
     /// The prompt continued by both models.
     Generation,
     Metrics,
+    /// The whole dictionary over a corpus.
+    Atlas,
     Session,
     Log,
 }
@@ -89,6 +93,10 @@ pub enum Pointed {
     Slider(f64),
     /// A row of the list of jobs and runs.
     Job(usize),
+    /// A place in the plot of the atlas, 0 to 1 from the left and from below.
+    Plot(f64, f64),
+    /// A row of the atlas' list.
+    Listed(usize),
     /// One of the views of the chosen run.
     View(usize),
     /// The panel under the list.
@@ -193,6 +201,7 @@ pub struct State {
     pub jobs: Vec<Job>,
     pub past: Past,
     pub metrics: MetricsView,
+    pub atlas: AtlasView,
 
     pub log: Log,
     pub scroll: usize,
@@ -290,6 +299,7 @@ impl State {
             jobs: Vec::new(),
             past: Past::default(),
             metrics: MetricsView::default(),
+            atlas: AtlasView::default(),
             log: Log::default(),
             scroll: 0,
         }
@@ -314,6 +324,7 @@ impl State {
             (Some(Overlay::Form(_) | Overlay::Generation(_)), _) => &[C::Form, C::Always],
             (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
             (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
+            (None, Screen::Atlas) => &[C::Atlas, C::Global, C::Always],
             (None, Screen::Latent) => &[C::Latent, C::Study, C::Global, C::Always],
             (None, Screen::Predictions) => &[C::Predictions, C::Study, C::Global, C::Always],
             (None, Screen::Generation) => &[C::Generation, C::Study, C::Global, C::Always],
@@ -430,7 +441,8 @@ impl State {
     /// Something on screen moves by itself.
     pub fn animating(&self) -> bool {
         let second = self.pair.as_ref().is_some_and(|pair| pair.waiting);
-        let asked = second || self.comparing() || self.finding() || self.study.waiting || self.generation.going;
+        let read = self.study.waiting || self.atlas.waiting;
+        let asked = second || self.comparing() || self.finding() || read || self.generation.going;
         matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || asked
     }
 

@@ -1,17 +1,26 @@
 //! What would do something now: hints name no key that does nothing.
 
-use super::{Chosen, JobState, Overlay, Panel, Phase, Screen, State};
+use super::{Chosen, JobState, Overlay, Panel, Phase, Screen, State, atlas::Look};
 use crate::tui::keys::action::Action;
 
 impl State {
     /// Whether an action has something to act on.
     pub fn offers(&self, action: Action) -> bool {
         use Action as A;
+        if self.overlay.is_none()
+            && self.screen == Screen::Atlas
+            && let Some(offered) = self.atlas_offers(action)
+        {
+            return offered;
+        }
         let tokens = self.shown.as_ref().map_or(0, |shown| shown.comparison.tokens.len());
         let (rows, prompt) = (self.table.rows.len(), !self.prompt.is_blank());
         match action {
             A::TokenLeft | A::TokenRight | A::FirstToken | A::LastToken => tokens > 1,
             A::LatentUp | A::LatentDown | A::LatentPageUp | A::LatentPageDown | A::LastLatent => rows > 1,
+            A::PreviousLatent | A::NextLatent if self.study.from_atlas => {
+                self.atlas.drawn.as_ref().is_some_and(|drawn| drawn.list.len() > 1)
+            }
             A::PreviousLatent | A::NextLatent => rows > 1,
             A::Sort | A::WholePrompt | A::Find | A::Shade => self.shown.is_some(),
             A::Predictions => self.shown.is_some() && self.screen != Screen::Predictions,
@@ -50,6 +59,25 @@ impl State {
             A::ValuePrevious | A::ValueNext | A::ValueDefault => self.form_offers(action),
             _ => true,
         }
+    }
+
+    /// The same on the screen of the atlas, for what is another matter there.
+    fn atlas_offers(&self, action: Action) -> Option<bool> {
+        use Action as A;
+        let view = &self.atlas;
+        let drawn = view.drawn.as_ref();
+        let plot = drawn.is_some() && view.look == Look::Plot;
+        Some(match action {
+            // Without an atlas it opens the form that makes one.
+            A::OpenLatent if drawn.is_none() => !view.waiting,
+            A::ScrollUp | A::ScrollDown => plot && (!view.in_list || drawn.is_some_and(|drawn| drawn.list.len() > 1)),
+            A::NextPanel | A::PreviousPanel | A::AtlasRegion => plot,
+            A::AtlasAcross | A::AtlasUpwards | A::AtlasFate | A::AtlasList | A::AtlasFates | A::Find => drawn.is_some(),
+            A::AtlasClear => {
+                view.region.is_some() || view.anchor.is_some() || view.fate.is_some() || view.only.is_some()
+            }
+            _ => return None,
+        })
     }
 
     /// Whether the form's field has another value to take.

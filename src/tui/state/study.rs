@@ -63,6 +63,8 @@ pub struct Study {
     /// Whose texts stand beside the original's.
     pub beside: Variant,
     pub scroll: usize,
+    /// It was opened from the atlas, and goes back there.
+    pub from_atlas: bool,
     /// The predictions last asked for, and the last that came, with what they are of.
     pub predicting: Option<(u64, PredictKey)>,
     pub waiting: bool,
@@ -80,6 +82,7 @@ impl Default for Study {
             pinning: None,
             beside: Variant::Transfer,
             scroll: 0,
+            from_atlas: false,
             predicting: None,
             waiting: false,
             predicted: None,

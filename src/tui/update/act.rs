@@ -7,7 +7,7 @@ use crate::{
     tui::{
         keys::{action::Action, palette},
         state::{Ask, Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State, Tour},
-        update::{effect::Effect, exports, generation, jobs, pair, resume, study, typing},
+        update::{atlas, effect::Effect, exports, generation, jobs, pair, resume, study, typing},
     },
 };
 
@@ -67,7 +67,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::FirstLatent => move_latent(state, |_, _| 0),
         A::LastLatent => move_latent(state, |_, last| last),
         A::Find => {
-            if state.shown.is_some() {
+            if state.shown.is_some() || state.screen == Screen::Atlas {
                 state.overlay = Some(Overlay::Find(Find::default()));
             }
         }
@@ -83,7 +83,22 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::Shade => state.shade = state.shade.next(),
         A::Split => pair::split(state),
         A::Swap => pair::swap(state),
+        A::OpenLatent if state.screen == Screen::Atlas => atlas::enter(state),
         A::OpenLatent => study::open(state),
+        A::Atlas => atlas::open(state),
+        A::AtlasLeft => atlas::step(state, -1, 0),
+        A::AtlasRight => atlas::step(state, 1, 0),
+        A::AtlasAcross => atlas::axis(state, true, true),
+        A::AtlasAcrossBack => atlas::axis(state, true, false),
+        A::AtlasUpwards => atlas::axis(state, false, true),
+        A::AtlasUpwardsBack => atlas::axis(state, false, false),
+        A::AtlasReverse => atlas::reverse(state),
+        A::AtlasList => atlas::next_list(state),
+        A::AtlasFate => atlas::next_fate(state),
+        A::AtlasNamed => atlas::named(state),
+        A::AtlasClear => atlas::clear(state),
+        A::AtlasRegion => atlas::mark(state),
+        A::AtlasFates => atlas::look(state),
         A::PreviousLatent => study::walk(state, -1),
         A::NextLatent => study::walk(state, 1),
         A::TextsBeside => study::beside(state),
@@ -223,6 +238,7 @@ fn unfinished(state: &State) -> bool {
 fn nothing_yet(state: &mut State) {
     let text = match state.screen {
         Screen::Metrics => "there are no figures yet: select a run that has some",
+        Screen::Atlas => "there is no atlas yet",
         _ => "there are no figures yet: type a prompt first",
     };
     state.log.push(state.now, Level::Warning, text);
@@ -236,6 +252,8 @@ fn back(state: &mut State, effects: &mut Vec<Effect>) {
     }
     if state.screen == Screen::Generation && state.generation.going {
         generation::stop(state, effects);
+    } else if state.screen == Screen::Latent && state.study.from_atlas {
+        state.screen = Screen::Atlas;
     } else if state.screen != Screen::Explore {
         state.screen = Screen::Explore;
     } else if state.focus == Panel::Prompt {
@@ -246,6 +264,9 @@ fn back(state: &mut State, effects: &mut Vec<Effect>) {
 }
 
 fn cycle(state: &mut State, by: usize) {
+    if state.overlay.is_none() && state.screen == Screen::Atlas {
+        return atlas::focus(state);
+    }
     if state.overlay.is_some() || state.screen != Screen::Explore {
         return;
     }
@@ -282,7 +303,15 @@ pub fn move_latent(state: &mut State, to: impl Fn(usize, usize) -> usize) {
     state.choice = Choice::Moved;
 }
 
-/// The mouse was pressed or dragged.
+/// The mouse was dragged to something: but on the plot of the atlas that is as good as pressed there.
+pub fn dragged(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
+    match at {
+        Pointed::Plot(x, y) => atlas::pointed(state, (x, y), true),
+        at => clicked(state, at, effects),
+    }
+}
+
+/// The mouse was pressed.
 pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
     match at {
         Pointed::Panel(panel) => state.focus = panel,
@@ -298,6 +327,11 @@ pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
             state.focus = Panel::Ratio;
             set(state, state.knobs.scale().nearest(place), effects);
         }
+        Pointed::Plot(x, y) => atlas::pointed(state, (x, y), false),
+        Pointed::Listed(row) => {
+            state.atlas.in_list = true;
+            atlas::select(state, row);
+        }
         Pointed::Job(row) => jobs::select(state, row),
         Pointed::View(view) => jobs::show_view(state, view),
         Pointed::Field(row) => jobs::select_field(state, row),
@@ -312,6 +346,8 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
         Pointed::Token(_) => Panel::Tokens.wheel(),
         Pointed::Row(_) => Panel::Latents.wheel(),
         Pointed::Slider(_) => Panel::Ratio.wheel(),
+        Pointed::Plot(..) => return,
+        Pointed::Listed(_) => return atlas::walk(state, if down { 1 } else { -1 }),
         Pointed::Job(_) | Pointed::Field(_) | Pointed::Scrolled => [Action::ScrollUp, Action::ScrollDown],
         Pointed::View(_) => [Action::ViewPrevious, Action::ViewNext],
         Pointed::Measured => [Action::PageUp, Action::PageDown],
@@ -377,6 +413,8 @@ fn scroll(state: &mut State, by: isize) {
         None => match state.screen {
             Screen::Latent => state.study.scroll = moved(state.study.scroll),
             Screen::Predictions | Screen::Generation => {}
+            Screen::Atlas if by.unsigned_abs() > 1 => atlas::walk(state, by),
+            Screen::Atlas => atlas::step(state, 0, -by as i32),
             Screen::Explore => state.detail_scroll = moved(state.detail_scroll),
             Screen::Metrics if by.unsigned_abs() > 1 => state.metrics.scroll = moved(state.metrics.scroll),
             Screen::Metrics => jobs::select(state, moved(state.metrics.row)),
@@ -403,6 +441,7 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
                 act(state, entry.action, effects);
             }
         }
+        Some(Overlay::Find(sought)) if state.screen == Screen::Atlas => atlas::found(state, &sought),
         Some(Overlay::Find(sought)) => find(state, &sought),
         Some(Overlay::Edit { spec }) => study::edited(state, spec),
         Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),

@@ -8,7 +8,7 @@ use crate::{
     engine::{JobId, JobState, Report, SessionInfo, Unfinished},
     tui::{
         keys::action::{Action, Context},
-        state::{Choice, Generation, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
+        state::{AtlasView, Choice, Generation, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
         update::{effect::Effect, generation, pair},
     },
 };
@@ -76,6 +76,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
                 state.study.predicted = Some((key, predictions));
             }
         }
+        Report::Atlas { generation, atlas } => super::atlas::arrived(state, generation, atlas),
         Report::Beside { generation, comparison } => pair::arrived(state, generation, comparison),
         Report::Generating { generation, by } => generation::begun(state, generation, by),
         Report::Generated { generation, of, written, seconds } => {
@@ -132,6 +133,7 @@ fn ready(state: &mut State, info: Arc<SessionInfo>) {
     state.info = Some(info);
     state.indexing = true;
     // Pages and predictions of an earlier session are of another one.
+    state.atlas = AtlasView::default();
     state.study = Study { beside: state.study.beside, ..Study::default() };
     state.pair = None;
     state.generation =
@@ -180,6 +182,8 @@ fn failed(state: &mut State, generation: u64, message: String) {
         && find.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
     {
         find.waiting = false;
+    } else if state.atlas.asked.as_ref().is_some_and(|(asked, _)| *asked == generation) {
+        state.atlas.waiting = false;
     } else if state.follow.latent.as_ref().is_some_and(|(g, _)| *g == generation) {
         state.follow.latent_waiting = false;
     } else {

@@ -52,6 +52,8 @@ pub fn repeats(action: Action) -> bool {
             | A::PageUp
             | A::PageDown
             | A::LastLatent
+            | A::AtlasLeft
+            | A::AtlasRight
     )
 }
 

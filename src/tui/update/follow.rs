@@ -6,7 +6,7 @@ use crate::{
     engine::Request,
     tui::{
         state::{LatentKey, Overlay, PageKey, Screen, State},
-        update::effect::Effect,
+        update::{atlas, effect::Effect},
     },
 };
 
@@ -20,6 +20,7 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
     ask_page(state, effects);
     ask_predictions(state, effects);
     ask_hits(state, effects);
+    atlas::ask(state, effects);
     ask_estimate(state, effects);
 }
 

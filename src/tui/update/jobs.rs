@@ -14,24 +14,23 @@ use crate::{
 
 /// The form, with the family that was measured last.
 pub fn open_form(state: &mut State) {
-    if !super::ready(state) {
-        return;
-    }
     let last = state.jobs.last().map(|job| job.spec.family.clone());
-    show_form(state, last.as_deref());
+    open_form_of(state, last.as_deref().unwrap_or_default());
 }
 
 /// The form of a training.
 pub fn open_training(state: &mut State) {
-    if super::ready(state) {
-        show_form(state, Some(TrainJob::NAME));
-    }
+    open_form_of(state, TrainJob::NAME);
 }
 
-fn show_form(state: &mut State, family: Option<&str>) {
+/// The form of a family; of the first, if there is none of that name.
+pub fn open_form_of(state: &mut State, family: &str) {
+    if !super::ready(state) {
+        return;
+    }
     state.open(Screen::Metrics);
     let Some(info) = &state.info else { return };
-    let family = info.families.iter().position(|f| Some(f.name) == family).unwrap_or(0);
+    let family = info.families.iter().position(|f| f.name == family).unwrap_or(0);
     state.overlay = Form::new(family, info, &state.knobs).map(Overlay::Form);
 }
 

@@ -17,8 +17,9 @@ pub enum Message {
     /// A bracketed paste: one edit.
     Pasted(String),
     Resized(u16, u16),
-    /// The mouse was pressed or dragged on something.
+    /// The mouse was pressed on something, or dragged there.
     Clicked(Pointed),
+    Dragged(Pointed),
     /// The wheel was turned over something, down or up.
     Turned {
         over: Pointed,

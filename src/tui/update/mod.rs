@@ -2,6 +2,7 @@
 
 mod act;
 mod arrive;
+mod atlas;
 mod count;
 pub mod effect;
 mod exports;
@@ -69,6 +70,7 @@ fn happen(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
         Message::Pasted(text) => typing::pasted(state, &text),
         Message::Resized(width, height) => state.size = (width, height),
         Message::Clicked(at) => act::clicked(state, at, effects),
+        Message::Dragged(at) => act::dragged(state, at, effects),
         Message::Turned { over, down } => act::turned(state, over, down, effects),
         Message::Reported(report) => arrive::reported(state, *report, effects),
         Message::Copied(bytes) => {

@@ -65,6 +65,7 @@ pub fn compared(state: &mut State) {
         (state.latent, state.choice) = (Some(latent), Choice::Found);
     }
     state.study.pinning = view.pinned.filter(|latent| (*latent as usize) < d_sae);
+    state.study.from_atlas = false;
     state.fill(false);
     state.open(view.screen());
 }

@@ -5,20 +5,24 @@ use prunelens_core::{
     edit::{Change, Edit, ErrorTerm, Positions},
 };
 
-use super::{act::move_latent, effect::Effect};
+use super::{act::move_latent, atlas, effect::Effect};
 use crate::tui::state::{Level, Overlay, Screen, State};
 
 /// The selected latent in full.
 pub fn open(state: &mut State) {
     if state.latent.is_some() {
         state.study.scroll = 0;
+        state.study.from_atlas = state.screen == Screen::Atlas;
         state.open(Screen::Latent);
     }
 }
 
-/// The latent above or below in the table.
+/// The latent above or below in the table, or in the list of the atlas.
 pub fn walk(state: &mut State, by: isize) {
     state.study.scroll = 0;
+    if state.study.from_atlas {
+        return atlas::walk(state, by);
+    }
     move_latent(state, |at, _| at.saturating_add_signed(by));
 }
 

@@ -24,6 +24,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         Screen::Predictions => Some("predictions"),
         Screen::Generation => Some("continued"),
         Screen::Metrics => Some("metrics"),
+        Screen::Atlas => Some("atlas"),
         Screen::Session => Some("session"),
         Screen::Log => Some("log"),
     };

@@ -6,7 +6,7 @@ use crate::tui::{
     state::{Overlay, Panel, Pointed, Screen, State},
     theme::Theme,
     view::{
-        form, metrics,
+        atlas, form, metrics,
         panels::{self, Areas},
         predictions,
     },
@@ -18,6 +18,7 @@ pub fn hit(state: &State, theme: &Theme, at: Position) -> Option<Pointed> {
     let area = Rect::new(0, 0, width, height);
     match (&state.overlay, state.screen) {
         (Some(Overlay::Form(form)), _) => form::row_at(area, form, at).map(Pointed::Field),
+        (None, Screen::Atlas) => atlas::hit(area, state, at),
         (Some(Overlay::Help { .. } | Overlay::Palette { .. } | Overlay::Find(_)), _) => Some(Pointed::Scrolled),
         (None, Screen::Latent | Screen::Session | Screen::Log) => Some(Pointed::Scrolled),
         (None, Screen::Predictions) => predictions::hit(area, state, theme, at),

@@ -1,5 +1,6 @@
 //! Drawing: the state and a theme in, cells out. Nothing here changes anything.
 
+mod atlas;
 mod detail;
 mod explore;
 mod figures;
@@ -60,6 +61,7 @@ pub fn view(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Op
         Screen::Predictions => predictions::render(area, buffer, state, theme),
         Screen::Generation => generation::render(area, buffer, state, theme),
         Screen::Metrics => metrics::render(area, buffer, state, theme),
+        Screen::Atlas => atlas::render(area, buffer, state, theme),
         Screen::Session => session::render(area, buffer, state, theme),
         Screen::Log => log::render(area, buffer, state, theme),
     }

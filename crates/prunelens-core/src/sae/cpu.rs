@@ -12,7 +12,9 @@ use prunelens_kernels::{
     with_f32,
 };
 
-use super::{Activation, Dictionary, Encoded, Latents, Order, Plan, Pruning, Ranked, Sae, Side};
+use super::{
+    Activation, Dictionary, Encoded, Latents, Order, Plan, Pruning, Ranked, Sae, Side, dictionary::one_by_one,
+};
 use crate::error::Result;
 
 impl Dictionary for Sae {
@@ -36,6 +38,18 @@ impl Dictionary for Sae {
         Ok(Encoded { latents, undo })
     }
 
+    fn encode_at(&self, x: &Tensor, order: &Arc<Order>, settings: &[f64]) -> Result<Vec<Latents>> {
+        // Only where weights go one after the other does a setting keep what the next one keeps, term by term.
+        let Plan::Ranks(ranks) = &order.enc else { return one_by_one(self, x, order, settings) };
+        let (x, _) = self.process_input(x)?;
+        let cuts: Vec<u32> = settings.iter().map(|at| ranks.cut(*at)).collect();
+        let scales = self.scales(order, settings)?;
+        let ranks = ranks.host()?;
+        let mut all = self.with_encoder(None, |encoder| encoder.encode_at(&x, ranks, &cuts, scales.as_deref()))?;
+        all.iter_mut().for_each(|latents| self.activation.finish(latents, &self.b_enc));
+        Ok(all)
+    }
+
     fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
         // Dense pre-activations are wide: a few positions at a time.
         let (input, mut squares) = (self.process_input(x)?.0, vec![0.0; self.d_sae()]);
@@ -53,11 +67,8 @@ impl Dictionary for Sae {
             return stepwise(self, &input, wanted, settings.into_iter().map(at));
         };
         let cuts: [u32; STEPS] = std::array::from_fn(|step| order.enc.cut(settings[step]));
-        let mut scales = Vec::new();
-        for setting in settings.iter().take(if self.activation.rescales() { STEPS } else { 0 }) {
-            scales.extend(self.decoder_norms(Some(&at(*setting)))?.unwrap_or_default());
-        }
-        let scales = (!scales.is_empty()).then_some(scales.as_slice());
+        let scales = self.scales(order, &settings)?;
+        let scales = scales.as_deref();
         let Plan::Factors(factors) = &order.enc else {
             return self.with_encoder(None, |encoder| encoder.grid(&input, wanted, ranking, &cuts, scales));
         };
@@ -98,6 +109,20 @@ impl Dictionary for Sae {
             (Some(n), Group::Column) => ranks::ranks(rows, cols, group, |r, c| w[r * cols + c].abs() * n[r]),
         })?;
         Ok(Ranked::on_host(ranks, group.len(rows, cols)))
+    }
+}
+
+impl Sae {
+    /// Factors on pre-activations at each setting, `[settings][d_sae]`, where there are any.
+    fn scales(&self, order: &Arc<Order>, settings: &[f64]) -> Result<Option<Vec<f32>>> {
+        if !self.activation.rescales() {
+            return Ok(None);
+        }
+        let mut scales = Vec::with_capacity(settings.len() * self.d_sae());
+        for &at in settings {
+            scales.extend(self.decoder_norms(Some(&Pruning { order: order.clone(), at }))?.unwrap_or_default());
+        }
+        Ok(Some(scales))
     }
 }
 

@@ -40,6 +40,11 @@ pub trait Dictionary: Send + Sync + fmt::Debug {
     /// Latents of activations `[n, d_in]`, with the SAE pruned if asked.
     fn encode(&self, x: &Tensor, pruning: Option<&Pruning>) -> Result<Encoded>;
 
+    /// The same at each of these settings of the order's knob, from the untouched SAE on.
+    fn encode_at(&self, x: &Tensor, order: &Arc<Order>, settings: &[f64]) -> Result<Vec<Latents>> {
+        one_by_one(self, x, order, settings)
+    }
+
     /// Sum over positions of the square of each pre-activation, of activations `[n, d_in]`.
     fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>>;
 
@@ -62,6 +67,17 @@ impl Deref for dyn Dictionary + '_ {
     fn deref(&self) -> &Sae {
         self.sae()
     }
+}
+
+/// An encoding at each setting, for knobs and machines that share nothing between them.
+pub(super) fn one_by_one<D: Dictionary + ?Sized>(
+    sae: &D,
+    x: &Tensor,
+    order: &Arc<Order>,
+    settings: &[f64],
+) -> Result<Vec<Latents>> {
+    let at = |&at: &f64| Ok(sae.encode(x, Some(&Pruning { order: order.clone(), at }))?.latents);
+    settings.iter().map(at).collect()
 }
 
 /// An SAE where a model works.

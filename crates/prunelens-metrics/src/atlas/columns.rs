@@ -54,6 +54,9 @@ pub fn frame(sums: &Sums, spec: &Spec, readers: &Readers) -> Frame {
         put(format!("scale.{variant}"), sums.scaling.iter().map(|s| s.against_error(model)).collect());
         put(format!("scale_recon.{variant}"), sums.scaling.iter().map(|s| s.against_recon(model)).collect());
     }
+    let (heir, share) = heirs(sums).into_iter().unzip();
+    put("heir".into(), heir);
+    put("heir_share".into(), share);
     out.words.push(("fate".into(), fates(sums).into_iter().map(Fate::name).collect()));
     out
 }
@@ -94,19 +97,38 @@ fn matched(matching: &Matching, d_sae: usize) -> [(&'static str, Vec<f64>); 3] {
     ]
 }
 
-/// First-order change of the original model's mean loss when a latent is ablated and the error term kept.
+/// First-order change of the original model's mean loss when a latent is ablated and the error term kept; NaN where it fires,
+/// but in no row of which that was measured.
 pub fn importance(sums: &Sums) -> Vec<f64> {
-    let share = |sum: &f64| if *sum == 0.0 { 0.0 } else { -sum / sums.predicted as f64 };
-    sums.attribution.iter().map(share).collect()
+    let share = |latent: usize| match (sums.attribution[latent], sums.traced[latent], sums.original[latent].fired) {
+        (_, 0, 1..) => f64::NAN,
+        (0.0, ..) => 0.0,
+        (sum, ..) => -sum / sums.predicted as f64,
+    };
+    (0..sums.d_sae()).map(share).collect()
+}
+
+/// Of each latent the one that took most of what it lost from original to pruned, and the share of that loss.
+fn heirs(sums: &Sums) -> Vec<(f64, f64)> {
+    let share = |(latent, heir): (usize, Option<(u32, f64)>)| match heir {
+        Some((heir, took)) => {
+            let lost = sums.original[latent].sum - sums.pruned[latent].sum;
+            (f64::from(heir), if lost > 0.0 { (took / lost).min(1.0) } else { 0.0 })
+        }
+        None => (f64::NAN, f64::NAN),
+    };
+    sums.heirs.largest(sums.d_sae()).into_iter().enumerate().map(share).collect()
 }
 
 /// What became of each latent at the live ratio.
 pub fn fates(sums: &Sums) -> Vec<Fate> {
+    let heirs = heirs(sums);
     let latent = |at: usize| {
         let [original, transfer, pruned] = [&sums.original[at], &sums.transfer[at], &sums.pruned[at]];
         Fate::of(&Course {
             mass: [original.sum, transfer.sum, pruned.sum],
             corr: pearson(sums.positions, original, pruned, sums.products[at][1]),
+            heir: heirs[at].1,
         })
     };
     (0..sums.d_sae()).map(latent).collect()

@@ -14,8 +14,9 @@ use prunelens_core::{
 use serde_json::Value;
 
 /// The table's files; the summary is written last, so that it never stands beside others than its own.
-const TABLES: [&str; 2] = ["atlas.parquet", "atlas.safetensors"];
-const SUMMARY: &str = "atlas.json";
+pub const TABLES: [&str; 2] = ["atlas.parquet", "atlas.safetensors"];
+/// What they are of.
+pub const SUMMARY: &str = "atlas.json";
 /// Earlier atlases kept beside a new one.
 const KEPT: usize = 1000;
 

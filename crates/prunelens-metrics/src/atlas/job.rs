@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     AtlasOptions, Fate, RATIOS, Spec, columns, files,
-    options::{PARAMS, cost},
+    options::{PARAMS, cost, default_traced},
     read::Batch,
     readers::Readers,
     summary,
@@ -94,7 +94,8 @@ impl Metric for AtlasJob {
                 core.dataset
             )));
         }
-        let spec = Spec { setting, batch, context: core.context_size, dataset: core.dataset, ratios };
+        let traced = options.importance_rows.unwrap_or(default_traced(core.context_size)).min(rows.len());
+        let spec = Spec { setting, batch, context: core.context_size, traced, dataset: core.dataset, ratios };
         let trained = session.trained.as_ref().map_or(0, |trained| trained.d_sae());
         let sums = Sums::new(session.sae.d_sae(), trained, spec.ratios.len());
         Ok(Self { session: session.clone(), spec, rows, special, readers: None, done: 0, sums })
@@ -144,7 +145,8 @@ impl AtlasJob {
             self.spec.ratios.iter().chain([&self.spec.setting.at]).map(|ratio| ratio.to_bits()).collect();
         let trained = self.session.trained.as_ref().map(|trained| trained.config.name.as_str());
         let saes = (&self.session.sae.config.name, trained, self.session.hook.to_string());
-        fnv1a_of(&(bits, self.spec.setting.knob.to_string(), self.spec.batch, &self.rows, saes))
+        let batches = (self.spec.batch, self.spec.traced);
+        fnv1a_of(&(bits, self.spec.setting.knob.to_string(), batches, &self.rows, saes))
     }
 
     fn settings(&self) -> Vec<(String, String)> {
@@ -161,7 +163,7 @@ impl AtlasJob {
             ("hook", self.session.hook.to_string()),
             ("pruned", pruned),
             ("ratios", spec.ratios.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
-            ("importance", "first order, by one backward pass a row; it holds for small changes only".into()),
+            ("importance", format!("{}, by one backward pass each; it holds for small changes only", self.traced())),
         ];
         settings.extend(own.map(|(name, value)| (name.to_owned(), value)));
         settings
@@ -179,11 +181,13 @@ impl AtlasJob {
             "context": spec.context,
             "positions": sums.positions,
             "masked": sums.masked,
+            "importance_rows": spec.traced,
             "predicted": sums.predicted,
             "ce_loss": sums.loss / sums.predicted as f64,
             "d_sae": sums.d_sae(),
             "d_sae_trained": self.session.trained.as_ref().map(|trained| trained.d_sae()),
             "hook": self.session.hook.to_string(),
+            "knob": spec.setting.knob.name(),
             "ratio": spec.setting.at,
             "criterion": spec.setting.knob.rule(),
             "ratios": spec.ratios,
@@ -193,6 +197,14 @@ impl AtlasJob {
             "columns": columns,
             "session": fingerprint::of_session(&self.session),
         })
+    }
+
+    /// Of which rows importance is.
+    fn traced(&self) -> String {
+        match self.spec.traced == self.rows.len() {
+            true => "first order over all rows".into(),
+            false => format!("first order over the first {} rows", self.spec.traced),
+        }
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -220,7 +232,8 @@ impl Job for AtlasJob {
         };
         if self.done < self.rows.len() {
             let end = self.rows.len().min(self.done + self.spec.batch);
-            let batch = Batch::read(readers, &self.rows[self.done..end], &self.special, tick)?;
+            let traced = self.spec.traced.saturating_sub(self.done);
+            let batch = Batch::read(readers, &self.rows[self.done..end], traced, &self.special, tick)?;
             self.sums.add(&batch, &readers.matches());
             self.done = end;
         }
@@ -231,7 +244,7 @@ impl Job for AtlasJob {
         let note = match &self.readers {
             None => "ranking and matching latents".into(),
             Some(readers) => {
-                format!("{} latents, {} ratios", self.sums.d_sae(), readers.grid.len())
+                format!("{} latents, {} ratios", self.sums.d_sae(), readers.ratios.len())
             }
         };
         JobProgress::new(self.tokens(), "tokens", note)

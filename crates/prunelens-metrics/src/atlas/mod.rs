@@ -7,9 +7,11 @@
 mod columns;
 pub mod fate;
 mod files;
+mod heirs;
 mod importance;
 pub mod job;
 mod moments;
+mod open;
 pub mod options;
 mod read;
 mod readers;
@@ -22,6 +24,7 @@ mod weights;
 
 pub use fate::Fate;
 pub use job::AtlasJob;
+pub use open::{About, Atlas};
 pub use options::AtlasOptions;
 
 /// Ratios if none are chosen.
@@ -38,6 +41,8 @@ struct Spec {
     batch: usize,
     /// Tokens in a row.
     context: usize,
+    /// The first rows, of which importance is measured.
+    traced: usize,
     /// Where the text comes from.
     dataset: String,
 }

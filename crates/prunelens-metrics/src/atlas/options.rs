@@ -17,7 +17,7 @@ use crate::{
 
 /// `None` and an empty list are defaults that suit the model and two CPU cores.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AtlasOptions {
     /// Ascending, each once.
     pub ratios: Vec<f64>,
@@ -27,6 +27,8 @@ pub struct AtlasOptions {
     pub rows: Option<usize>,
     /// Tokens in a row.
     pub context: Option<usize>,
+    /// The first rows, by which importance is measured: one pass back through the model each.
+    pub importance_rows: Option<usize>,
     /// Rows that are read together.
     pub batch: Option<usize>,
     /// What is turned on the `pruned` variant\'s SAE. Default: as the session has it.
@@ -38,7 +40,7 @@ pub struct AtlasOptions {
 }
 
 /// What can be chosen.
-pub const PARAMS: &[Param] = &[GRID, ROWS, CONTEXT_SIZE, BATCH_SIZE, KNOB, RATIO, CRITERION, TEXT];
+pub const PARAMS: &[Param] = &[GRID, ROWS, CONTEXT_SIZE, IMPORTANCE, BATCH_SIZE, KNOB, RATIO, CRITERION, TEXT];
 
 const GRID: Param = Param {
     name: "ratios",
@@ -51,8 +53,23 @@ const GRID: Param = Param {
     of_session: false,
 };
 
+const IMPORTANCE: Param = Param {
+    name: "importance-rows",
+    help: "The first rows, of which importance is measured: a pass back through the model each [default: 32,768 tokens of them]",
+    kind: Kind::Count { least: 0, most: 10_000_000 },
+    default: |session| default_traced(default_context(session)).to_string(),
+    of_session: false,
+};
+
+/// Rows of importance unless another number is asked for: enough for a ranking, and a small part of a long run's time.
+pub fn default_traced(context: usize) -> usize {
+    (1_usize << 15).div_ceil(context.max(1))
+}
+
 /// Latents that fire on a token, roughly, where the SAE does not say.
 const L0: u64 = 64;
+/// Ratios that take as long as one encoding by itself.
+const RATIOS_AN_ENCODING: f64 = 4.0;
 /// Bytes of a latent and token that go together, with the table's room for more.
 const PAIR: u64 = 40;
 /// Bytes of the sums of one latent of one variant, without its strongest positions.
@@ -63,8 +80,10 @@ pub fn cost(session: &Session, o: &AtlasOptions) -> Cost {
     let config = &session.original.config;
     let rows = o.rows.unwrap_or_else(|| default_rows(&session.original));
     let (context, batch) = (o.context.unwrap_or(default_context(session)), o.batch.unwrap_or(BATCH).min(rows));
+    let traced = o.importance_rows.unwrap_or(default_traced(context)).min(rows) as f64 / rows.max(1) as f64;
     let Extent { variants, models, before, after } = Extent::of(session, &[]);
     let knob = o.knob.unwrap_or(session.setting.into()).knob().by(o.criterion.unwrap_or(session.spec.criterion));
+    let together = matches!(knob, Knob::Ratio(_)) && session.sae.device().is_cpu();
     let ratios = if o.ratios.is_empty() { RATIOS.len() } else { o.ratios.len() } as u64;
     let (d_in, d_sae) = (session.sae.d_in() as u64, session.sae.d_sae() as u64);
     let matched = session.trained.as_ref().map_or(0, |trained| trained.d_sae() as u64);
@@ -90,9 +109,9 @@ pub fn cost(session: &Session, o: &AtlasOptions) -> Cost {
     Cost {
         tokens,
         // Each model to the hook; the original's loss behind it, and back.
-        passes: models * before + 3.0 * after,
-        // Decoding and latent scaling for two variants count as encodings.
-        encodings: variants + ratios as f64 + 2.0,
+        passes: models * before + 3.0 * after * traced,
+        // Decoding and latent scaling for two variants count as encodings, all ratios together as a few.
+        encodings: variants + 2.0 + if together { ratios as f64 / RATIOS_AN_ENCODING } else { ratios as f64 },
         other: (d_in * d_sae) as f64 * matched as f64,
         bytes: bytes.iter().sum(),
     }

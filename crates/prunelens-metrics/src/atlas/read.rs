@@ -13,10 +13,14 @@ use prunelens_core::{
 use prunelens_kernels::with_f32;
 
 use super::{
+    heirs::{Bequest, bequests},
     importance::Gradient,
     readers::Readers,
     scaling::{Scaling, Targets},
 };
+
+/// Tokens encoded at all ratios together between two looks at who waits.
+const TOKENS: usize = 256;
 
 /// What came of some rows; of counted positions only, in their order.
 pub struct Batch {
@@ -30,17 +34,28 @@ pub struct Batch {
     pub trained: Option<Latents>,
     /// Mass of each latent at each ratio.
     pub grid: Vec<Vec<f64>>,
-    /// Of each activation in `original`, the gradient of the loss by it.
+    /// Positions whose rows were traced; they come first.
+    pub traced: usize,
+    /// Of each activation in `original`, the gradient of the loss by it; 0 where its row was not traced.
     pub slopes: Vec<f32>,
     /// Of each activation in `original`.
     pub scaling: Vec<Scaling>,
+    /// What latents lost from original to pruned, and which took it.
+    pub bequests: Vec<Bequest>,
     pub loss: f64,
     pub predicted: usize,
 }
 
 impl Batch {
-    /// Read rows of equal length; positions of tokens in `special` are read, but not counted.
-    pub fn read(readers: &Readers, rows: &[Vec<u32>], special: &HashSet<u32>, tick: Tick) -> Result<Self> {
+    /// Read rows of equal length, of which the first `traced` say what the loss owes to latents; positions of tokens in
+    /// `special` are read, but not counted.
+    pub fn read(
+        readers: &Readers,
+        rows: &[Vec<u32>],
+        traced: usize,
+        special: &HashSet<u32>,
+        tick: Tick,
+    ) -> Result<Self> {
         let ids = rows.concat();
         let counts: Vec<bool> = ids.iter().map(|id| !special.contains(id)).collect();
         let at: Vec<u32> = counts.iter().zip(0..).filter(|(counts, _)| **counts).map(|(_, at)| at).collect();
@@ -51,12 +66,13 @@ impl Batch {
         } else {
             transfer.model.capture(&token_tensor(rows, &transfer.model)?, transfer.hook, tick)?
         };
-        let traced = if Arc::ptr_eq(&original.model, &readers.traced) {
+        let to_trace = if traced == 0 || Arc::ptr_eq(&original.model, &readers.traced) {
             captured.clone()
         } else {
             readers.traced.capture(&token_tensor(rows, &readers.traced)?, original.hook, tick)?
         };
-        let gradient = Gradient::of(&readers.traced, &traced, rows, &counts, tick)?;
+        let gradient = Gradient::of(&readers.traced, &to_trace, rows, traced, &counts, tick)?;
+        let of_traced = traced.min(rows.len()) * captured.time();
         let d_sae = original.sae.d_sae();
         let mut batch = Self {
             masked: ids.len() - at.len(),
@@ -65,9 +81,11 @@ impl Batch {
             transfer: Latents::new(d_sae),
             pruned: Latents::new(d_sae),
             trained: readers.trained.as_ref().map(|reader| Latents::new(reader.sae.d_sae())),
-            grid: vec![vec![0.0; d_sae]; readers.grid.len()],
+            grid: vec![vec![0.0; d_sae]; readers.ratios.len()],
+            traced: at.iter().filter(|at| (**at as usize) < of_traced).count(),
             slopes: Vec::new(),
             scaling: Vec::new(),
+            bequests: Vec::new(),
             loss: gradient.loss,
             predicted: gradient.predicted,
         };
@@ -91,18 +109,12 @@ impl Batch {
         let chunk = tokens_at_once((2 * d_in * readers.original.sae.d_sae()) as f64, readers.original.sae.device());
         for start in (0..n).step_by(chunk) {
             let part = inputs.part(start, chunk.min(n - start))?;
-            self.compare(readers, &part, tick)?;
+            let original = self.compare(readers, &part, start < self.traced, tick)?;
             tick()?;
             let live = readers.pruned.encode(&part.pruned)?.latents;
+            self.bequests.extend(bequests(readers.original.sae.sae(), &readers.weights, &original, &live)?);
             self.pruned.extend(&live);
-            for (reader, masses) in readers.grid.iter().zip(&mut self.grid) {
-                if ratio(reader) == ratio(&readers.pruned) {
-                    add(masses, &live);
-                    continue;
-                }
-                tick()?;
-                add(masses, &reader.encode(&part.pruned)?.latents);
-            }
+            self.at_ratios(readers, &part.pruned, &live, tick)?;
             if let (Some(reader), Some(latents), Some(x)) = (&readers.trained, &mut self.trained, &part.trained) {
                 tick()?;
                 latents.extend(&reader.encode(x)?.latents);
@@ -111,8 +123,30 @@ impl Batch {
         Ok(())
     }
 
-    /// The unpruned SAE on both models.
-    fn compare(&mut self, readers: &Readers, part: &Inputs, tick: Tick) -> Result<()> {
+    /// The SAE at every setting; `live` are its latents at the one of `pruned`.
+    fn at_ratios(&mut self, readers: &Readers, x: &Tensor, live: &Latents, tick: Tick) -> Result<()> {
+        let (ratios, n) = (&readers.ratios, x.dim(0)?);
+        let is_live = |at: &usize| ratios[*at] == readers.pruning.at;
+        let others: Vec<usize> = (0..ratios.len()).filter(|at| !is_live(at)).collect();
+        // Settings that share no terms take turns, so that nobody waits for all of them.
+        let (settings, tokens) = if readers.together() { (others.len(), TOKENS) } else { (1, n) };
+        for start in (0..n).step_by(tokens.max(1)) {
+            let part = x.narrow(0, start, tokens.min(n - start))?;
+            for others in others.chunks(settings.max(1)) {
+                tick()?;
+                let at: Vec<f64> = others.iter().map(|at| ratios[*at]).collect();
+                let found = readers.pruned.sae.encode_at(&part, &readers.pruning.order, &at)?;
+                for (at, latents) in others.iter().zip(&found) {
+                    add(&mut self.grid[*at], latents);
+                }
+            }
+        }
+        (0..ratios.len()).filter(is_live).for_each(|at| add(&mut self.grid[at], live));
+        Ok(())
+    }
+
+    /// The unpruned SAE on both models; its latents on the original one.
+    fn compare(&mut self, readers: &Readers, part: &Inputs, traced: bool, tick: Tick) -> Result<Latents> {
         let of = |reader: &Reader, x: &Tensor| -> Result<(Encoded, Vec<f32>)> {
             let encoded = reader.encode(x)?;
             let recon = with_f32(&reader.decode(&encoded)?, <[f32]>::to_vec)?;
@@ -128,10 +162,13 @@ impl Batch {
         let sae = readers.original.sae.sae();
         self.scaling.extend(Scaling::of(sae, &readers.weights, &original, &targets)?);
         tick()?;
-        self.slopes.extend(sae.decode_vjp(&original, None, &part.gradient)?);
+        match traced {
+            true => self.slopes.extend(sae.decode_vjp(&original, None, &part.gradient)?),
+            false => self.slopes.extend(std::iter::repeat_n(0.0, original.latents.values.len())),
+        }
         self.original.extend(&original.latents);
         self.transfer.extend(&transfer.latents);
-        Ok(())
+        Ok(original.latents)
     }
 }
 
@@ -153,10 +190,6 @@ impl Inputs {
             gradient: part(&self.gradient)?,
         })
     }
-}
-
-fn ratio(reader: &Reader) -> Option<f64> {
-    reader.pruning.as_ref().map(|pruning| pruning.at)
 }
 
 fn add(masses: &mut [f64], latents: &Latents) {

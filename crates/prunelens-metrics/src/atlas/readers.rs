@@ -6,7 +6,7 @@ use prunelens_core::{
     compare::{Reader, Variant, matching::Matching},
     error::{Error, Result},
     model::{Model, Tick, ragged::readable},
-    sae::Pruning,
+    sae::{Knob, Pruning},
     session::Session,
 };
 
@@ -18,8 +18,10 @@ pub struct Readers {
     pub transfer: Reader,
     pub pruned: Reader,
     pub trained: Option<Reader>,
-    /// The SAE at each setting of the grid, on the pruned model.
-    pub grid: Vec<Reader>,
+    /// How `pruned` is compressed.
+    pub pruning: Pruning,
+    /// Settings of the grid, from the untouched SAE on.
+    pub ratios: Vec<f64>,
     /// The original model, for gradients: itself, or its copy on the CPU in f32.
     pub traced: Arc<Model>,
     /// Best matches in the trained SAE.
@@ -36,11 +38,6 @@ impl Readers {
             found.ok_or_else(|| Error::invalid(format!("variant {variant} is not part of this session")))
         };
         let pruned = reader(Variant::Pruned)?;
-        let at = |&at: &f64| {
-            let mut reader = pruned.clone();
-            reader.pruning = Some(Pruning { order: pruning.order.clone(), at });
-            reader
-        };
         let trained = session.reader(Variant::Trained, spec.setting)?;
         let matching = (trained.as_ref())
             .map(|trained| Matching::new(&*pruned.sae, &*trained.sae, &*session.original.ops, tick))
@@ -49,13 +46,19 @@ impl Readers {
         Ok(Self {
             original: reader(Variant::Original)?,
             transfer: reader(Variant::Transfer)?,
-            grid: spec.ratios.iter().map(at).collect(),
             traced: readable(&session.original)?,
             weights: Weights::new(pruned.sae.sae(), &pruning)?,
             matching,
+            pruning,
+            ratios: spec.ratios.clone(),
             pruned,
             trained,
         })
+    }
+
+    /// All settings of the grid take one pass over the weights.
+    pub fn together(&self) -> bool {
+        matches!(self.pruning.order.knob, Knob::Ratio(_)) && self.pruned.sae.device().is_cpu()
     }
 
     /// The latent of the trained SAE that stands for each of the original.

@@ -118,6 +118,6 @@ fn most_important(sums: &Sums, fates: &[Fate]) -> Detail {
         ]
     };
     let columns = ["latent", "first-order importance", "density", "mean", "mass kept", "fate"];
-    let rows = order.iter().filter(|latent| importance[**latent] != 0.0).take(LISTED).map(row).collect();
+    let rows = order.iter().filter(|latent| importance[**latent].abs() > 0.0).take(LISTED).map(row).collect();
     Detail::table("latents the loss depends on most, to first order", columns, rows)
 }

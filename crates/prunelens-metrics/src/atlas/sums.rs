@@ -3,7 +3,7 @@
 use prunelens_core::sae::Latents;
 use serde::{Deserialize, Serialize};
 
-use super::{moments::Moments, read::Batch, scaling::Scaling, tokens::TokenMass};
+use super::{heirs::Heirs, moments::Moments, read::Batch, scaling::Scaling, tokens::TokenMass};
 
 /// Of every latent. Batches are added one after the other, so that stopping between them changes no bit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,6 +26,10 @@ pub struct Sums {
     pub tokens: TokenMass,
     /// Gradient of the loss by each activation, times the activation.
     pub attribution: Vec<f64>,
+    /// Firings in original that this is of.
+    pub traced: Vec<u64>,
+    /// Where lost mass went.
+    pub heirs: Heirs,
     pub scaling: Vec<Scaling>,
 }
 
@@ -46,6 +50,8 @@ impl Sums {
             grid: vec![vec![0.0; d_sae]; ratios],
             tokens: TokenMass::default(),
             attribution: vec![0.0; d_sae],
+            traced: vec![0; d_sae],
+            heirs: Heirs::default(),
             scaling: vec![Scaling::default(); d_sae],
         }
     }
@@ -59,10 +65,10 @@ impl Sums {
     pub fn fits(&self, other: &Self) -> bool {
         let sizes = |sums: &Self| {
             let moments = [&sums.original, &sums.transfer, &sums.pruned, &sums.trained].map(Vec::len);
-            let rest = [sums.products.len(), sums.attribution.len(), sums.scaling.len()];
+            let rest = [sums.products.len(), sums.attribution.len(), sums.traced.len(), sums.scaling.len()];
             (moments, rest, sums.grid.iter().map(Vec::len).collect::<Vec<_>>())
         };
-        sizes(self) == sizes(other) && self.tokens.fits(other.d_sae())
+        sizes(self) == sizes(other) && self.tokens.fits(other.d_sae()) && self.heirs.fits(other.d_sae())
     }
 
     /// The next rows. `matches` are the trained SAE's latents that stand for each of the original's.
@@ -73,6 +79,7 @@ impl Sums {
         for (sums, masses) in self.grid.iter_mut().zip(&batch.grid) {
             sums.iter_mut().zip(masses).for_each(|(sum, mass)| *sum += mass);
         }
+        batch.bequests.iter().for_each(|bequest| self.heirs.add(*bequest));
         self.positions += batch.tokens.len() as u64;
         self.masked += batch.masked as u64;
         self.predicted += batch.predicted as u64;
@@ -91,6 +98,7 @@ impl Sums {
             let index = latent as usize;
             self.original[index].add(value, at);
             self.tokens.add(0, latent, token, value);
+            self.traced[index] += u64::from(position < batch.traced);
             self.attribution[index] += f64::from(batch.slopes[entry]) * f64::from(value);
             self.scaling[index].add(&batch.scaling[entry]);
             let matched = batch.trained.as_ref().zip(matches.get(index));

@@ -1,0 +1,190 @@
+//! An atlas that was written, read again.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{DType, Device, safetensors};
+use prunelens_core::{
+    data::read_records,
+    digest::sha256,
+    error::{Error, Result},
+    text::shorten,
+};
+use serde::Deserialize;
+
+use super::{
+    Fate,
+    fate::Course,
+    files::{SUMMARY, TABLES},
+};
+
+/// Largest file of columns that is read.
+const LONGEST: u64 = 4 << 30;
+/// Largest summary.
+const LONGEST_SUMMARY: u64 = 16 << 20;
+
+/// What an atlas says of itself.
+#[derive(Clone, Debug, Deserialize)]
+pub struct About {
+    /// Rows of text.
+    pub rows: usize,
+    /// Counted positions.
+    pub positions: u64,
+    /// Positions that predict a token, of the rows that importance is of.
+    pub predicted: u64,
+    /// The original model's mean loss there, in nats.
+    #[serde(default)]
+    pub ce_loss: f64,
+    /// Latents.
+    pub d_sae: usize,
+    /// Where the SAE reads.
+    pub hook: String,
+    /// What is turned on the SAE; empty where only ratios were known.
+    #[serde(default)]
+    pub knob: String,
+    /// Ratio of the `pruned` variant, or where another knob stands.
+    pub ratio: f64,
+    /// By which the SAE is pruned, or rounded, or cut.
+    pub criterion: String,
+    /// At which mass is measured.
+    pub ratios: Vec<f64>,
+    /// Where the text is from.
+    pub text: String,
+    /// Of the tokens that were read.
+    #[serde(default)]
+    pub tokens_sha256: String,
+    /// Digests of the tables.
+    pub sha256: BTreeMap<String, String>,
+}
+
+impl About {
+    /// What is done to the SAE of `pruned`, in words.
+    pub fn pruned(&self) -> String {
+        let Self { ratio, criterion, .. } = self;
+        match self.knob.as_str() {
+            "bits" => format!("SAE at {ratio} bits by {criterion}"),
+            "rank" => format!("SAE at rank {ratio} by {criterion}"),
+            "latents" => format!("SAE without {ratio} of its latents, by {criterion}"),
+            _ => format!("SAE pruned to {ratio} by {criterion}"),
+        }
+    }
+
+    /// The untouched SAE has the largest value of the knob, as of bits and ranks.
+    pub fn descends(&self) -> bool {
+        matches!(self.ratios.as_slice(), [first, .., last] if first > last)
+    }
+}
+
+/// Columns and fates of every latent.
+#[derive(Clone, Debug)]
+pub struct Atlas {
+    /// Its summary's file.
+    pub path: PathBuf,
+    /// What it is of.
+    pub about: About,
+    /// By name, in the order of the summary's; NaN where there is none.
+    pub columns: Vec<(String, Vec<f64>)>,
+    /// Of each latent, at the ratio of `pruned`.
+    pub fates: Vec<Fate>,
+}
+
+#[derive(Deserialize)]
+struct Summary {
+    #[serde(flatten)]
+    about: About,
+    columns: Vec<String>,
+}
+
+impl Atlas {
+    /// From its folder, or any of its three files; all three have to be of one run.
+    pub fn open(path: &Path) -> Result<Self> {
+        let json = if path.is_dir() { path.join(SUMMARY) } else { path.with_extension("json") };
+        let bytes = read(&json, LONGEST_SUMMARY)?;
+        let Summary { about, columns } = serde_json::from_slice(&bytes).map_err(|e| {
+            Error::file(&json, format!("not the summary of an atlas: {}", shorten(&e.to_string(), 120)))
+        })?;
+        let [parquet, tensors] = TABLES.map(|name| json.with_extension(name.rsplit('.').next().unwrap_or(name)));
+        let checked = |path: &Path, name: &str| -> Result<Vec<u8>> {
+            let bytes = read(path, LONGEST)?;
+            match about.sha256.get(name) == Some(&sha256(&bytes)) {
+                true => Ok(bytes),
+                false => {
+                    Err(Error::file(path, format!("not the table that {} is of; run the atlas again", json.display())))
+                }
+            }
+        };
+        checked(&parquet, TABLES[0])?;
+        let bytes = checked(&tensors, TABLES[1])?;
+        let columns = numbers(&tensors, &bytes, &columns, about.d_sae)?;
+        let fates = fates(&parquet, about.d_sae)?;
+        Ok(Self { path: json, about, columns, fates })
+    }
+
+    /// A column by its name.
+    pub fn column(&self, name: &str) -> Option<&[f64]> {
+        self.columns.iter().find(|(column, _)| column == name).map(|(_, values)| values.as_slice())
+    }
+
+    /// Mass on the pruned model with the SAE pruned at a ratio of the grid.
+    pub fn mass_at(&self, ratio: f64) -> Option<&[f64]> {
+        self.column(&format!("mass.pruned.{ratio}"))
+    }
+
+    /// How many latents have which fate at each ratio, in the order of [`Fate::ALL`]. Told by mass alone: nothing is rotated
+    /// or absorbed here, which takes correlations and heirs, known at the ratio of `pruned` only.
+    pub fn fates_by_ratio(&self) -> Vec<(f64, [usize; Fate::ALL.len()])> {
+        let (Some(original), Some(transfer)) = (self.column("mass.original"), self.column("mass.transfer")) else {
+            return Vec::new();
+        };
+        let at = |&ratio: &f64| {
+            let pruned = self.mass_at(ratio)?;
+            let mut counts = [0; Fate::ALL.len()];
+            for latent in 0..original.len() {
+                let mass = [original[latent], transfer[latent], pruned[latent]];
+                counts[Fate::of(&Course { mass, corr: f64::NAN, heir: f64::NAN }) as usize] += 1;
+            }
+            Some((ratio, counts))
+        };
+        self.about.ratios.iter().filter_map(at).collect()
+    }
+}
+
+fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let length = fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+    if length > most {
+        return Err(Error::file(path, format!("{length} bytes, more than the {most} that an atlas may have")));
+    }
+    fs::read(path).map_err(|e| Error::io(path, e))
+}
+
+fn numbers(path: &Path, bytes: &[u8], names: &[String], d_sae: usize) -> Result<Vec<(String, Vec<f64>)>> {
+    let tensors = safetensors::load_buffer(bytes, &Device::Cpu)
+        .map_err(|e| Error::file(path, format!("not a safetensors file: {}", shorten(&e.to_string(), 120))))?;
+    let mut out = Vec::new();
+    for name in names {
+        // Words are in the other table alone.
+        let Some(tensor) = tensors.get(name) else { continue };
+        if tensor.dtype() != DType::F64 || tensor.dims() != [d_sae] {
+            let found = format!("{:?} {:?}", tensor.dims(), tensor.dtype());
+            let what = format!("{}: expected {d_sae} float64, found {found}", shorten(name, 60));
+            return Err(Error::file(path, what));
+        }
+        out.push((name.clone(), tensor.to_vec1()?));
+    }
+    Ok(out)
+}
+
+fn fates(path: &Path, d_sae: usize) -> Result<Vec<Fate>> {
+    let records = read_records(path, &["fate"])?;
+    if records.len() != d_sae {
+        return Err(Error::file(path, format!("expected {d_sae} rows, found {}", records.len())));
+    }
+    let fate = |word: &str| {
+        Fate::named(word)
+            .ok_or_else(|| Error::file(path, format!("{:?} is no fate that is known here", shorten(word, 40))))
+    };
+    records.iter().map(|record| fate(record.values[0].as_deref().unwrap_or_default())).collect()
+}
