@@ -108,6 +108,29 @@ fn drawn(session: &Session) -> &Drawn {
 }
 
 #[test]
+fn looks() {
+    let (waiting, _) = asked();
+    insta::assert_snapshot!("atlas_reading", screen(&waiting, 80, 24));
+    let mut none = Session::explored();
+    none.keys("a");
+    insta::assert_snapshot!("atlas_none", screen(&none, 80, 24));
+    let session = opened("");
+    insta::assert_snapshot!("atlas_80x24", screen(&session, 80, 24));
+    insta::assert_snapshot!("atlas_120x36", screen(&session, 120, 36));
+    insta::assert_snapshot!("atlas_200x60", screen(&session, 200, 60));
+    insta::assert_snapshot!(
+        "atlas_region",
+        screen(
+            &opened("<tab> <right><right><right><right><right><right><down><down><down><down><down><down> "),
+            120,
+            36
+        )
+    );
+    insta::assert_snapshot!("atlas_fates", screen(&opened("F"), 120, 36));
+    insta::assert_snapshot!("atlas_only", screen(&opened("f"), 120, 36));
+}
+
+#[test]
 fn only_an_atlas_of_this_session_is_opened() {
     let mut session = Session::explored();
     session.report(Report::Runs { runs: Arc::new(vec![past("another")]), now: NOW });
