@@ -54,7 +54,13 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
                 state.detail = Some(detail);
             }
         }
-        Report::Indexed => state.indexing = false,
+        Report::Indexed => {
+            state.indexing = false;
+            // Looked for while the corpus was read: once more, now that all is known.
+            if let Some(Overlay::Find(find)) = &mut state.overlay {
+                find.asked = None;
+            }
+        }
         Report::Page { generation, page } => {
             if state.study.asked.is_some_and(|(asked, _)| asked == generation) {
                 if state.study.pinning.take_if(|latent| *latent == page.latent).is_some() {

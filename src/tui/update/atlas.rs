@@ -226,8 +226,8 @@ pub fn pointed(state: &mut State, (x, y): (f64, f64), dragged: bool) {
     let Some(view) = shown(state) else { return };
     view.in_list = false;
     let at = bin(x, y);
-    if dragged && let Some(anchor) = view.anchor {
-        let region = Some(Region::between(anchor, at));
+    if dragged && let Some(held) = view.held {
+        let region = Some(Region::between(held, at));
         view.cursor = at;
         if view.region != region {
             view.region = region;
@@ -235,7 +235,7 @@ pub fn pointed(state: &mut State, (x, y): (f64, f64), dragged: bool) {
             select(state, 0);
         }
     } else {
-        (view.anchor, view.cursor) = (Some(at), at);
+        (view.held, view.anchor, view.cursor) = (Some(at), None, at);
         if view.region.take().is_some() {
             view.refresh();
         }

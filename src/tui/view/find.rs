@@ -31,6 +31,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, find: &Find, theme
         let text = match find.query.trim().is_empty() {
             true => format!("a number to {}, a name, a word, or died, weakened, grew, new", d_sae.saturating_sub(1)),
             false if find.waiting => "looking through corpus and output matrix".into(),
+            false if state.indexing => "nothing found so far: the corpus is still being read".into(),
             false => "nothing found".into(),
         };
         put(buffer, line_at(inside, 1), Line::styled(text, muted));

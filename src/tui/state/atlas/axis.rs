@@ -21,6 +21,9 @@ pub struct Axis {
     pub spread: f64,
 }
 
+/// Columns whose values are shares or correlations, which are spaced evenly.
+const EVEN: [&str; 5] = ["corr", "jaccard", "cosine", "enc_kept", "dec_kept"];
+
 /// Values from which on a column counts as continuous.
 const FEW: usize = 32;
 /// Share of a logarithmic axis that is left to what is 0.
@@ -52,7 +55,11 @@ impl Axis {
             } else {
                 Scale::Signed(*sizes.select_nth_unstable_by(middle, f64::total_cmp).1)
             }
-        } else if low >= 0.0 && least.is_finite() && high / least > WIDE {
+        } else if low >= 0.0
+            && least.is_finite()
+            && high / least > WIDE
+            && !EVEN.iter().any(|even| name.starts_with(even))
+        {
             Scale::Log
         } else {
             Scale::Linear

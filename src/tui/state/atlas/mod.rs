@@ -63,6 +63,8 @@ pub struct AtlasView {
     /// The cross, and the corner from which a region is being drawn.
     pub cursor: (u16, u16),
     pub anchor: Option<(u16, u16)>,
+    /// Where the mouse was pressed, for a drag.
+    pub held: Option<(u16, u16)>,
     pub look: Look,
     /// The list has the keys, not the plot.
     pub in_list: bool,
@@ -88,6 +90,7 @@ impl Default for AtlasView {
             region: None,
             cursor: (BINS.0 / 2, BINS.1 / 2),
             anchor: None,
+            held: None,
             look: Look::Plot,
             in_list: true,
             list: 0,
