@@ -1,5 +1,8 @@
 //! The settings, each said once: as a flag and as a key of session files, with its help and its example.
 
+// Their docs are what --help shows, where brackets stand around what can be left out.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Command, ValueEnum};
