@@ -321,8 +321,12 @@ mod tests {
                     let blank = cell.symbol() == " " && !cell.modifier.intersects(SHOWN_ON_BLANK);
                     if !blank {
                         assert_eq!(shown.fgcolor(), vt(cell.fg), "{x},{y}");
-                        assert_eq!(shown.bold(), cell.modifier.contains(Modifier::BOLD), "{x},{y}");
-                        assert_eq!(shown.dim(), cell.modifier.contains(Modifier::DIM), "{x},{y}");
+                        let [bold, dim] = [Modifier::BOLD, Modifier::DIM].map(|m| cell.modifier.contains(m));
+                        // This terminal knows one of the two at a time.
+                        match bold && dim {
+                            true => assert!(shown.bold() || shown.dim(), "{x},{y}"),
+                            false => assert_eq!((shown.bold(), shown.dim()), (bold, dim), "{x},{y}"),
+                        }
                     }
                     assert_eq!(shown.underline(), cell.modifier.contains(Modifier::UNDERLINED), "{x},{y}");
                     assert_eq!(shown.inverse(), cell.modifier.contains(Modifier::REVERSED), "{x},{y}");
@@ -355,12 +359,7 @@ mod tests {
             for (x, y, text, fg, bg, bits) in pieces {
                 let modifiers = [Modifier::BOLD, Modifier::DIM, Modifier::UNDERLINED, Modifier::REVERSED];
                 let chosen = modifiers.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, m)| *m);
-                let mut chosen: Modifier = chosen.collect();
-                // The terminal that is asked knows one of the two at a time.
-                if chosen.contains(Modifier::BOLD) {
-                    chosen.remove(Modifier::DIM);
-                }
-                let style = Style::new().fg(COLORS[fg]).bg(COLORS[bg]).add_modifier(chosen);
+                let style = Style::new().fg(COLORS[fg]).bg(COLORS[bg]).add_modifier(chosen.collect());
                 buffer.set_stringn(x, y, TEXTS[text], usize::from(SIZE.0 - x), style);
             }
             buffer
