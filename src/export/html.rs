@@ -7,7 +7,10 @@ use prunelens_core::{
     sae::Scale,
 };
 
-use super::comparison::{NAMES, values};
+use super::{
+    comparison::{NAMES, values},
+    markup::escape,
+};
 use crate::safe;
 
 /// What is shown of a view. Everything in it may come from strangers: it is escaped here.
@@ -282,21 +285,5 @@ fn plot(points: &[(f64, f32)], levels: &[(Variant, f32)], live: f64, (width, hei
         "<polyline class=\"pruned\" points=\"{}\" fill=\"none\" stroke=\"currentColor\" stroke-width=\"1.5\"/></svg>",
         line.join(" ")
     );
-    out
-}
-
-/// Text that a browser shows as it is.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
     out
 }

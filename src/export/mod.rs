@@ -8,6 +8,7 @@ pub mod details;
 mod figures;
 mod files;
 pub mod html;
+mod markup;
 pub mod pair;
 mod runs;
 pub mod svg;

@@ -9,7 +9,10 @@ use ratatui::{
 };
 use unicode_width::UnicodeWidthStr;
 
-use super::color::{Page, rgb};
+use super::{
+    color::{Page, rgb},
+    markup::escape,
+};
 
 /// Size of a cell, and how far its text's baseline is below its top.
 const WIDTH: f32 = 8.4;
@@ -219,22 +222,6 @@ fn look(cell: &Cell, page: Page) -> Look {
 
 fn hex([r, g, b]: [u8; 3]) -> String {
     format!("#{r:02x}{g:02x}{b:02x}")
-}
-
-/// Text as XML, without the characters XML cannot hold.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('�'),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use prunelens_metrics::atlas::Fate;
 
-use super::atlas::Spot;
+use super::{atlas::Spot, markup::escape};
 
 /// Size of a picture, and of its margins: left and below for labels, right and above for sums.
 const SIZE: (f64, f64) = (760.0, 520.0);
@@ -88,12 +88,4 @@ pub fn density((x, [left, right]): &Axis, (y, [low, high]): &Axis, spots: &[Spot
         let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{y:.1}\">{}</text>", x + 9.0, fate.name());
     }
     out + "</svg>\n"
-}
-
-fn escape(text: &str) -> String {
-    prunelens_core::text::safe(text)
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }

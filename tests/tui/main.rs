@@ -10,9 +10,11 @@ mod support;
 
 mod atlas;
 mod bytes;
+mod continued;
 mod export;
 mod hints;
 mod jobs;
+mod pair;
 mod panics;
 mod resume;
 mod script;
@@ -21,6 +23,7 @@ mod slow;
 mod snapshots;
 #[cfg(unix)]
 mod stories;
+mod study;
 #[cfg(unix)]
 mod terminal;
 mod tour;

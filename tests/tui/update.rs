@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use prunelens::{
-    engine::{Command, GenerateTask, Report, Request},
+    engine::{Command, Report, Request},
     tui::{
         Effect, Message,
         state::{Choice, Overlay, Panel, Phase, Screen, Sort},
     },
 };
-use prunelens_core::{compare::Variant, generate::Choice as GenerationChoice, sae::Criterion};
+use prunelens_core::{compare::Variant, sae::Criterion};
 
 use crate::session::{PROMPT, Part, Session, info, key};
 
-fn compare(session: &Session) -> Option<String> {
+pub fn compare(session: &Session) -> Option<String> {
     session.requests().into_iter().find_map(|r| if let Request::Compare { text, .. } = r { Some(text) } else { None })
 }
 
-fn ratios(session: &Session) -> Vec<f64> {
+pub fn ratios(session: &Session) -> Vec<f64> {
     session
         .requests()
         .into_iter()
@@ -458,48 +458,6 @@ fn escape_and_a_key_in_one_go_are_both_heard() {
 }
 
 #[test]
-fn find_name_ablate_and_see() {
-    let mut session = Session::explored();
-    session.keys("/navy").answer_study();
-    session.keys("<enter>");
-    assert_eq!(session.state.latent, Some(1204));
-    session.keys("nships of war<enter>");
-    assert_eq!(session.state.names.get(&1204).map(String::as_str), Some("ships of war"));
-    assert!(session.effects.iter().any(|effect| matches!(effect, Effect::KeepNames)));
-    session.keys("/of war<enter>");
-    assert_eq!(session.state.latent, Some(1204), "a name is found without the engine");
-    session.keys("p").answer_study();
-    let alone = session.state.wants_predictions().unwrap();
-    assert!(session.state.study.current(&alone).is_some());
-    session.keys("x");
-    let edited = session.state.wants_predictions().unwrap();
-    assert!(
-        session.state.study.current(&edited).is_none(),
-        "what was said without the edit is not what is said with it"
-    );
-    session.answer_study();
-    assert_eq!(session.state.study.current(&edited).unwrap().list.len(), 9);
-    // Once more takes it back, and the old answer is asked for anew.
-    session.keys("x");
-    assert_eq!(session.state.wants_predictions(), Some(alone));
-}
-
-#[test]
-fn edits_that_cannot_be_read_stay_to_be_mended() {
-    let mut session = Session::explored();
-    session.keys("sset:<enter>");
-    assert!(matches!(&session.state.overlay, Some(Overlay::Edit { spec }) if spec.ends_with("=set:")));
-    session.keys("4.5@2..<enter>");
-    assert_eq!(session.state.overlay, None);
-    assert_eq!(
-        session.state.study.edits.list.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["1204=set:4.5@2.."]
-    );
-    session.keys("X");
-    assert!(session.state.study.edits.list.is_empty());
-}
-
-#[test]
 fn earlier_prompts_come_back() {
     let mut session = Session::ready();
     session.keys("one<enter>").answer(Part::All);
@@ -510,170 +468,4 @@ fn earlier_prompts_come_back() {
     assert_eq!(session.state.prompt.text(), "one");
     session.keys("<down>");
     assert_eq!(session.state.prompt.text(), "two", "what was being typed is not lost");
-}
-
-fn generations(session: &Session) -> Vec<Option<GenerateTask>> {
-    session
-        .requests()
-        .into_iter()
-        .filter_map(|r| if let Request::Generate { task, .. } = r { Some(task) } else { None })
-        .collect()
-}
-
-#[test]
-fn the_prompt_is_continued_and_the_text_taken() {
-    let mut session = Session::explored();
-    session.keys("g");
-    assert_eq!(session.state.screen, Screen::Generation);
-    let tasks = generations(&session);
-    let [Some(task)] = &tasks[..] else { panic!("{tasks:?}") };
-    assert_eq!(
-        (task.text.as_str(), task.setting.at, task.most, task.choice),
-        (PROMPT, 0.25, 64, GenerationChoice::GREEDY)
-    );
-    session.effects.clear();
-    // Typing, the ratio and the table are free meanwhile.
-    session.answer_generation(4);
-    session.keys("]");
-    assert_eq!(ratios(&session), [0.3]);
-    session.answer(Part::All).answer_generation(4);
-    assert!(session.state.generation.going);
-    assert_eq!(session.state.generation.texts.iter().map(|text| text.tokens.len()).collect::<Vec<_>>(), [4, 4]);
-    session.effects.clear();
-    session.keys("<right><enter>");
-    assert_eq!(generations(&session), [None], "the rest is not needed");
-    assert_eq!(session.state.prompt.text(), format!("{PROMPT} in command of the"));
-    assert_eq!(compare(&session), Some(session.state.prompt.text()));
-    assert_eq!((session.state.screen, session.state.focus), (Screen::Explore, Panel::Latents));
-}
-
-#[test]
-fn a_text_is_stopped_and_what_is_there_is_not_written_again() {
-    let mut session = Session::explored();
-    session.keys("g").answer_generation(3);
-    session.effects.clear();
-    session.keys("<esc>");
-    assert_eq!(generations(&session), [None]);
-    assert_eq!(session.state.screen, Screen::Generation, "stopped, and still to be read");
-    session.answer_generation(9);
-    assert_eq!(session.state.generation.texts[0].tokens.len(), 3, "what comes late is dropped");
-    let mut taken = Session { state: session.state.clone(), effects: Vec::new() };
-    taken.keys("<enter>");
-    assert_eq!(taken.state.prompt.text(), format!("{PROMPT} in command of"), "what there is can be taken");
-    session.keys("<esc>");
-    assert_eq!(session.state.screen, Screen::Explore);
-    session.effects.clear();
-    session.keys("g");
-    assert_eq!(generations(&session).len(), 1, "a stopped one is begun anew");
-    session.answer_generation(usize::MAX);
-    assert!(!session.state.generation.going);
-    session.effects.clear();
-    session.keys("<esc>gg");
-    assert_eq!(generations(&session), [], "the likeliest are what they were");
-    session.keys("x<esc>g");
-    assert!(matches!(&generations(&session)[..], [Some(task)] if task.edits.list.len() == 1));
-    // What comes late of an earlier text is dropped.
-    let of = prunelens_core::compare::predict::Speaker::Model(Variant::Original);
-    let written = prunelens_core::generate::Written::Ended(prunelens_core::generate::End::Length);
-    session.report(Report::Generated { generation: 1, of, written, seconds: 0.1 });
-    assert!(session.state.generation.going && session.state.generation.texts.is_empty());
-}
-
-#[test]
-fn how_to_continue_is_asked_and_mended() {
-    let mut session = Session::explored();
-    session.keys("g").answer_generation(usize::MAX);
-    session.effects.clear();
-    session.keys("o<down><backspace>x<enter>");
-    assert!(matches!(&session.state.overlay, Some(Overlay::Generation(form)) if form.selected == 1));
-    assert_eq!(generations(&session), []);
-    session.keys("<backspace>0.8<down>0.9<down><backspace>7<enter>");
-    let choice = GenerationChoice { temperature: 0.8, top_p: Some(0.9), seed: 7 };
-    assert!(matches!(&generations(&session)[..], [Some(task)] if task.choice == choice));
-    session.answer_generation(usize::MAX);
-    session.effects.clear();
-    session.keys("g");
-    assert!(matches!(&generations(&session)[..], [Some(task)] if task.choice.seed == 8), "another draw");
-}
-
-#[test]
-fn without_a_prompt_there_is_nothing_to_continue() {
-    let mut session = Session::ready();
-    session.keys("<esc>g");
-    assert_eq!((generations(&session), session.state.screen), (Vec::new(), Screen::Explore));
-}
-
-fn second_prompts(session: &Session) -> Vec<(String, f64)> {
-    session
-        .requests()
-        .into_iter()
-        .filter_map(|r| if let Request::Beside { text, setting, .. } = r { Some((text, setting.at)) } else { None })
-        .collect()
-}
-
-#[test]
-fn two_prompts_stand_beside_each_other() {
-    let mut session = Session::explored();
-    session.effects.clear();
-    session.keys("|");
-    assert_eq!(session.state.focus, Panel::Prompt, "the first is there to be changed");
-    assert_eq!(second_prompts(&session), [], "its copy is known already");
-    let same = session.state.table.rows[0].clone();
-    assert_eq!(same.between(Variant::Pruned), Some(0.0));
-    session.keys(" ready").time(400);
-    let text = format!("{PROMPT} ready");
-    assert_eq!(compare(&session).as_deref(), Some(text.as_str()));
-    session.answer(Part::All);
-    session.keys("<esc>");
-    // The last token has nothing beside it; the one before has.
-    let pair = session.state.pair.as_ref().unwrap();
-    assert_eq!(pair.text.as_ref(), PROMPT);
-    assert_eq!(
-        (pair.beside(session.state.token), pair.beside(session.state.token - 1)),
-        (None, Some(session.state.token - 1))
-    );
-    session.effects.clear();
-    session.keys("]");
-    assert_eq!(second_prompts(&session), [(PROMPT.to_owned(), 0.3)]);
-    session.effects.clear();
-    session.keys("]");
-    assert_eq!(second_prompts(&session), [], "one at a time");
-    session.answer_beside();
-    assert_eq!(second_prompts(&session), [(PROMPT.to_owned(), 0.35)], "and then the newest");
-    session.answer_beside();
-    session.keys("\\");
-    assert_eq!(session.state.prompt.text(), PROMPT);
-    assert_eq!(session.state.pair.as_ref().unwrap().text.as_ref(), text);
-    session.keys("|");
-    assert!(session.state.pair.is_none() && session.state.table.rows.iter().all(|row| row.second.is_none()));
-    session.keys("<ctrl-l>").time(800);
-    let mut empty = Session::ready();
-    empty.keys("<esc>|");
-    assert!(empty.state.pair.is_none());
-}
-
-#[test]
-fn the_corpus_is_read_again_where_the_slider_rests() {
-    let studies = |session: &Session| -> Vec<(u32, f64)> {
-        let all = session.requests().into_iter();
-        all.filter_map(
-            |r| if let Request::Study { latent, setting, .. } = r { Some((latent, setting.at)) } else { None },
-        )
-        .collect()
-    };
-    let mut session = Session::explored();
-    session.keys("<enter>");
-    assert_eq!(studies(&session), [(1204, 0.25)]);
-    session.answer_study();
-    session.time(2000).keys("]]");
-    assert_eq!(studies(&session), []);
-    assert_eq!(studies(session.time(2999)), []);
-    assert_eq!(session.state.next_wake().map(|at| at.as_millis()), Some(3000));
-    assert_eq!(studies(session.time(3000)), [(1204, 0.35)]);
-    assert_eq!(studies(session.time(9000)), [], "once");
-    // Another latent does not wait for the slider, and no ratio is read that was only passed.
-    session.keys("]<right>");
-    assert_eq!(studies(&session).last().map(|(_, ratio)| *ratio), Some(0.4));
-    session.keys("]<esc>");
-    assert_eq!(studies(session.time(20_000)), []);
 }

@@ -7,20 +7,11 @@ use super::{
     Dequantise, Found, Packed, Scheme, Stored,
     codes::code,
     grid::Grid,
-    keys::{self, SEARCH},
+    keys::{self, Harmless, Only, Read, SEARCH, Table},
     source::{Source, group_size},
     stored::{FLOATS, WORDS},
 };
-use crate::{
-    error::Result,
-    model::{
-        config::Keys,
-        known::{
-            Table,
-            Use::{Harmless, Only, Read},
-        },
-    },
-};
+use crate::{error::Result, model::config::Keys};
 
 pub(super) const SCHEME: Scheme =
     Scheme { name: "AWQ", methods: &["awq"], signs: &[".qweight", ".qzeros"], check, open };

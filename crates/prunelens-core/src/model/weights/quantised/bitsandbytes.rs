@@ -3,16 +3,16 @@
 
 use serde_json::Value;
 
-use super::{super::Kind, Dequantise, Found, Packed, Scheme, Stored, grid::Grid, keys, source::Source};
+use super::{
+    super::Kind,
+    Dequantise, Found, Packed, Scheme, Stored,
+    grid::Grid,
+    keys::{self, Harmless, Only, Read, Table},
+    source::Source,
+};
 use crate::{
     error::Result,
-    model::{
-        config::Keys,
-        known::{
-            self, Table,
-            Use::{Harmless, Only, Read},
-        },
-    },
+    model::{config::Keys, known},
     text::shorten,
 };
 

@@ -1,19 +1,15 @@
 //! fp8 with a scale for each block, as DeepSeek's checkpoints have it. The scale multiplies, whatever `weight_scale_inv` says.
 
 use super::{
-    super::Kind, Dequantise, Found, Packed, Scheme, Stored, codes::e4m3, grid::Grid, keys, source::Source,
+    super::Kind,
+    Dequantise, Found, Packed, Scheme, Stored,
+    codes::e4m3,
+    grid::Grid,
+    keys::{self, Harmless, Only, Read, Table},
+    source::Source,
     stored::FLOATS,
 };
-use crate::{
-    error::Result,
-    model::{
-        config::Keys,
-        known::{
-            Table,
-            Use::{Harmless, Only, Read},
-        },
-    },
-};
+use crate::{error::Result, model::config::Keys};
 
 pub(super) const SCHEME: Scheme =
     Scheme { name: "fp8", methods: &["fp8"], signs: &[".weight_scale_inv", ".weight_scale"], check, open };

@@ -7,21 +7,12 @@ use super::{
     Dequantise, Found, Packed, Scheme, Stored,
     codes::{code, mask, words},
     grid::Grid,
-    keys::{self, SEARCH},
+    keys::{self, Harmless, Only, Read, SEARCH, Table},
     modules::Pattern,
     source::{Source, bits, group_size},
     stored::{FLOATS, WORDS},
 };
-use crate::{
-    error::Result,
-    model::{
-        config::Keys,
-        known::{
-            Table,
-            Use::{Harmless, Only, Read},
-        },
-    },
-};
+use crate::{error::Result, model::config::Keys};
 
 pub(super) const SCHEME: Scheme =
     Scheme { name: "GPTQ", methods: &["gptq"], signs: &[".qweight", ".qzeros", ".g_idx"], check, open };

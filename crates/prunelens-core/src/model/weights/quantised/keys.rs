@@ -1,14 +1,12 @@
 //! Which keys of a quantisation config are known: those that every scheme may have stand here, a scheme's own beside it.
 
+pub(super) use crate::model::known::{
+    Table,
+    Use::{Harmless, Only, Read},
+};
 use crate::{
     error::Result,
-    model::{
-        config::Keys,
-        known::{
-            self, Table,
-            Use::{Harmless, Read},
-        },
-    },
+    model::{config::Keys, known},
 };
 
 /// Of every scheme.

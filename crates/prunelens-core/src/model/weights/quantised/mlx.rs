@@ -7,18 +7,11 @@ use super::{
     Dequantise, Found, Packed, Scheme, Stored,
     codes::{E2M1, code, e8m0},
     grid::Grid,
-    keys,
+    keys::{self, Read, Table},
     source::{Source, bits, group_size},
     stored::FLOATS,
 };
-use crate::{
-    error::Result,
-    model::{
-        config::Keys,
-        known::{Table, Use::Read},
-    },
-    text::shorten,
-};
+use crate::{error::Result, model::config::Keys, text::shorten};
 
 pub(super) const SCHEME: Scheme =
     Scheme { name: "MLX", methods: &["mlx"], signs: &[".scales", ".biases"], check, open };

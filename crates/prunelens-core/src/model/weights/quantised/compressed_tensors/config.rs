@@ -2,18 +2,13 @@
 
 use serde_json::Value;
 
-use super::super::{grid::Grid, keys, modules::Pattern, source::group_size};
-use crate::{
-    error::Result,
-    model::{
-        config::Keys,
-        known::{
-            Table,
-            Use::{Harmless, Only, Read},
-        },
-    },
-    text::shorten,
+use super::super::{
+    grid::Grid,
+    keys::{self, Harmless, Only, Read, Table},
+    modules::Pattern,
+    source::group_size,
 };
+use crate::{error::Result, model::config::Keys, text::shorten};
 
 /// Formats of quantised weights.
 const FORMATS: [&str; 6] = [
