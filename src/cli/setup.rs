@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use prunelens_core::{error::Result, session::Session};
+use prunelens_core::{
+    error::Result,
+    session::{Session, SessionSpec},
+};
 
 use crate::{
     folders::Folders,
@@ -34,6 +37,14 @@ pub fn viewed(file: Option<&Path>, mut settings: Settings) -> Result<Viewed> {
     let session = &mut settings.session.model.session;
     *session = session.take().or_else(|| file.map(Path::to_path_buf));
     Ok(Viewed { view, settings })
+}
+
+/// The session at the view's layer, where there are SAEs of several.
+pub fn at_view(spec: SessionSpec, view: Option<&SavedView>) -> SessionSpec {
+    match view.and_then(|view| view.layer).filter(|_| spec.is_layered()) {
+        Some(layer) => spec.at_layer(layer),
+        None => spec,
+    }
 }
 
 /// Neither models nor SAEs were named.

@@ -53,7 +53,7 @@ fn every_key_of_the_file_arrives() {
         ascii = true
         mouse = true
     "#;
-    let Resolved { spec, display, threads } = from_file(text, |_| ()).unwrap();
+    let Resolved { spec, display, threads, .. } = from_file(text, |_| ()).unwrap();
     assert_eq!(spec.compress, Compress::Magnitude(0.3));
     assert_eq!(spec.hook, Some("blocks.8.hook_resid_post".parse().unwrap()));
     assert_eq!((spec.ratio, spec.criterion, spec.processing), (0.0, Criterion::Paper, Processing::On));

@@ -24,6 +24,8 @@ pub enum Context {
     Metrics,
     /// The screen of the atlas.
     Atlas,
+    /// The screen of all layers.
+    Layers,
     /// The form that starts a job.
     Form,
     /// Screens that are read: session and log.
@@ -37,7 +39,7 @@ pub enum Context {
 }
 
 impl Context {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Prompt,
         Self::Explore,
         Self::Detail,
@@ -48,6 +50,7 @@ impl Context {
         Self::Generation,
         Self::Metrics,
         Self::Atlas,
+        Self::Layers,
         Self::Form,
         Self::Reader,
         Self::Failed,
@@ -71,6 +74,7 @@ impl Context {
             Self::Generation => "In the continued texts",
             Self::Metrics => "Metrics",
             Self::Atlas => "In the atlas",
+            Self::Layers => "In the strip of layers",
             Self::Form => "In the form of a job",
             Self::Reader => "Session and log",
             Self::Failed => "When loading failed",
@@ -160,6 +164,11 @@ pub enum Action {
     AtlasClear,
     AtlasRegion,
     AtlasFates,
+    Open,
+    PreviousLayer,
+    NextLayer,
+    Layers,
+    GoToLayer,
     PauseJob,
     ResumeJob,
     CancelJob,
@@ -286,6 +295,10 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::Measure, "core", "Measure", "Choose a metric and its parameters, and run it in the background", C::Global, &["m"], Some("measure")),
     row(A::Train, "train", "Train an SAE", "Train an SAE on the pruned model in the background; when it is done it is the variant `trained`", C::Global, &["ctrl-t"], None),
     row(A::Atlas, "atlas", "Atlas", "The whole dictionary over a corpus: density, death and fate of every latent", C::Global, &["a"], None),
+    row(A::PreviousLayer, "previous-layer", "Previous layer", "Go to the layer before that there is an SAE of; prompt, token and knob stay", C::Global, &[","], Some("layer")),
+    row(A::NextLayer, "next-layer", "Next layer", "Go to the next layer that there is an SAE of; prompt, token and knob stay", C::Global, &["."], Some("layer")),
+    row(A::Layers, "layers", "All layers", "The prompt at every layer, in every variant: variance explained, KL divergence, latents that survive", C::Global, &[";"], Some("all layers")),
+    row(A::Open, "open", "Open another session", "Change model, SAE, hook, compression ... as flags do, without a restart: :open --compress wanda:0.3, :open NAME", C::Global, &["O"], None),
     row(A::Metrics, "metrics", "Metrics", "Open the metrics screen without starting anything", C::Global, &["M"], None),
     row(A::ScrollUp, "metrics-up", "Run above", "Select the job or earlier run above", C::Metrics, &["up", "k"], Some("run")),
     row(A::ScrollDown, "metrics-down", "Run below", "Select the job or earlier run below", C::Metrics, &["down", "j"], Some("run")),
@@ -321,6 +334,9 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::AtlasClear, "atlas-clear", "Everything again", "Take back region and filters", C::Atlas, &["backspace"], Some("all")),
     row(A::AtlasFates, "atlas-fates", "Fates by ratio", "How many latents have which fate at each ratio, or the plot again", C::Atlas, &["F"], Some("fates")),
     row(A::Name, "atlas-name", "Name the latent", "Give the selected latent a name", C::Atlas, &["n"], None),
+    row(A::ScrollUp, "layers-up", "Layer above", "Select the layer above", C::Layers, &["up", "k"], Some("layer")),
+    row(A::ScrollDown, "layers-down", "Layer below", "Select the layer below", C::Layers, &["down", "j"], Some("layer")),
+    row(A::GoToLayer, "go-to-layer", "Go to the layer", "Go to the selected layer, with the prompt as it is", C::Layers, &["enter"], Some("go there")),
     row(A::ScrollUp, "form-up", "Field above", "Go to the field above", C::Form, &["up", "backtab"], Some("field")),
     row(A::ScrollDown, "form-down", "Field below", "Go to the field below", C::Form, &["down", "tab"], Some("field")),
     row(A::ValuePrevious, "form-previous", "Previous value", "Take the previous metric, or the previous of a field's few values", C::Form, &["left"], Some("value")),

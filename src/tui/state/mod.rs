@@ -1,6 +1,7 @@
 //! Everything the screen shows and remembers: plain data, without handles.
 
 pub mod atlas;
+mod coming;
 mod count;
 mod explained;
 mod find;
@@ -18,6 +19,7 @@ mod panel;
 mod prompt;
 mod saved;
 mod shown;
+mod strip;
 mod study;
 mod table;
 mod tour;
@@ -25,6 +27,7 @@ mod tour;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use atlas::AtlasView;
+pub use coming::{Coming, OpenLine, Place};
 pub use count::{Count, MOST};
 pub use explained::Explained;
 pub use find::{Find, Found};
@@ -41,6 +44,7 @@ pub use panel::Panel;
 pub use prompt::{LONGEST, Prompt};
 pub use saved::SavedView;
 pub use shown::{Dated, Shown};
+pub use strip::Strip;
 pub use study::{PageKey, PredictKey, Shade, Study};
 pub use table::{Cause, Change, Row, Sort, Table};
 pub use tour::{STEPS, Tour};
@@ -54,6 +58,7 @@ use prunelens_core::{
 
 use crate::{
     engine::{GPU, PROCESS},
+    settings::SessionSettings,
     tui::keys::{action::Context, keymap::Keymap},
 };
 
@@ -78,6 +83,8 @@ pub enum Screen {
     Metrics,
     /// The whole dictionary over a corpus.
     Atlas,
+    /// The prompt at every layer.
+    Layers,
     Session,
     Log,
 }
@@ -97,6 +104,8 @@ pub enum Pointed {
     Plot(f64, f64),
     /// A row of the atlas' list.
     Listed(usize),
+    /// A layer of the strip.
+    Layer(usize),
     /// One of the views of the chosen run.
     View(usize),
     /// The panel under the list.
@@ -150,6 +159,12 @@ pub struct State {
     pub log_file: Option<String>,
 
     pub spec: Arc<SessionSpec>,
+    /// What it was made from, for changes of it.
+    pub settings: Arc<SessionSettings>,
+    /// Another one that is on its way.
+    pub coming: Option<Coming>,
+    /// What was looked at of other SAEs, by their digests.
+    pub places: BTreeMap<String, Place>,
     pub phase: Phase,
     pub info: Option<Arc<SessionInfo>>,
     /// What uses how much memory now.
@@ -202,6 +217,7 @@ pub struct State {
     pub past: Past,
     pub metrics: MetricsView,
     pub atlas: AtlasView,
+    pub strip: Strip,
 
     pub log: Log,
     pub scroll: usize,
@@ -265,6 +281,9 @@ impl State {
             log_file: None,
             knobs: Knobs::new(spec.first_setting(), spec.criterion, 1),
             spec: Arc::new(spec),
+            settings: Arc::default(),
+            coming: None,
+            places: BTreeMap::new(),
             phase: Phase::Loading { progress: None, since: Duration::ZERO },
             info: None,
             memory: Vec::new(),
@@ -300,6 +319,7 @@ impl State {
             past: Past::default(),
             metrics: MetricsView::default(),
             atlas: AtlasView::default(),
+            strip: Strip::default(),
             log: Log::default(),
             scroll: 0,
         }
@@ -316,6 +336,7 @@ impl State {
                     | Overlay::Find(_)
                     | Overlay::WriteTo { .. }
                     | Overlay::Ask { .. }
+                    | Overlay::Open(_)
                     | Overlay::Edit { .. }
                     | Overlay::Name { .. },
                 ),
@@ -325,6 +346,7 @@ impl State {
             (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
             (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
             (None, Screen::Atlas) => &[C::Atlas, C::Global, C::Always],
+            (None, Screen::Layers) => &[C::Layers, C::Global, C::Always],
             (None, Screen::Latent) => &[C::Latent, C::Study, C::Global, C::Always],
             (None, Screen::Predictions) => &[C::Predictions, C::Study, C::Global, C::Always],
             (None, Screen::Generation) => &[C::Generation, C::Study, C::Global, C::Always],
@@ -344,6 +366,7 @@ impl State {
                 | Overlay::Generation(_)
                 | Overlay::WriteTo { .. }
                 | Overlay::Ask { .. }
+                | Overlay::Open(_)
                 | Overlay::Edit { .. }
                 | Overlay::Name { .. },
             ) => true,
@@ -441,7 +464,7 @@ impl State {
     /// Something on screen moves by itself.
     pub fn animating(&self) -> bool {
         let second = self.pair.as_ref().is_some_and(|pair| pair.waiting);
-        let read = self.study.waiting || self.atlas.waiting;
+        let read = self.study.waiting || self.atlas.waiting || self.strip.waiting || self.coming.is_some();
         let asked = second || self.comparing() || self.finding() || read || self.generation.going;
         matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || asked
     }

@@ -1,6 +1,6 @@
 //! What lies over the screen, with what is written there.
 
-use super::{Find, Form, GenerationForm, JobId};
+use super::{Find, Form, GenerationForm, JobId, OpenLine};
 
 /// What lies over the screen.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub enum Overlay {
         what: Ask,
         text: String,
     },
+    /// What session to open.
+    Open(OpenLine),
     /// A change of the selected latent, as it is written.
     Edit {
         spec: String,

@@ -56,6 +56,16 @@ impl Compress {
         rtn:int4:g128[:asym], rtn:fp8, awq:int4:g128, gptq:int4:g128[:actorder], sparsegpt:RATIO, sparsegpt:N:M, svd:SHARE, \
         asvd:SHARE, svd-llm:SHARE (0 < SHARE <= 1), iterative:PASSES:wanda:RATIO, several of them joined by +, or none";
 
+    /// Rules as they can be written, for those who look for one.
+    pub fn examples() -> Vec<String> {
+        let all = [
+            "none", "wanda:0.5", "wanda:2:4", "magnitude:0.5", "paper:0.5", "sparsegpt:0.5", "sparsegpt:2:4", "rtn:int8",
+            "rtn:int4:g128", "rtn:fp8", "awq:int4:g128", "gptq:int4:g128", "svd:0.5", "asvd:0.5", "svd-llm:0.5",
+            "iterative:3:wanda:0.5",
+        ];
+        all.map(String::from).to_vec()
+    }
+
     /// The pruned copy, which shares what stays as it is.
     pub fn apply(&self, model: &Arc<Model>, rows: CalibrationRows, progress: Listener) -> Result<Arc<Model>> {
         let pruned = match *self {
