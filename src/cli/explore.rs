@@ -42,7 +42,7 @@ pub fn open(args: &ExploreArgs, tour: Option<bool>) -> Result<()> {
     config::start_threads(threads, true)?;
     let folders = Folders::find();
     let options = Options {
-        session: setup::at_view(spec, view.as_ref()),
+        session: setup::at_view(spec, &settings, view.as_ref()),
         settings,
         prompt: args.prompt.clone(),
         view,

@@ -108,17 +108,19 @@ fn change(compress: &Compress) -> Change {
 
 /// A copy of the SAE.
 fn write_sae(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
+    let spec = &spec.of_one_layer(&mut output::listener())?;
     let Some(source) = &spec.sae else {
         return Err(Error::Usage("an SAE to prune is needed: give its folder with --sae".into()));
     };
     let folder = source.locate(Kind::Sae, &spec.hub, &mut output::listener())?;
+    // The SAE trained on the pruned model has no part in this, nor have those of other layers.
+    let alone = SessionSpec { trained_sae: None, layers: Vec::new(), layer: None, ..spec.clone() };
     let files = match &folder {
         None => SaeFiles::Memory { config: demo::SAE_CONFIG, weights: demo::SAE_WEIGHTS },
         Some(dir) => SaeFiles::Folder(dir.clone()),
     };
     let staged = Staged::new(&output.out, output.force, folder.as_deref())?;
-    // The SAE trained on the pruned model has no part in this.
-    let session = Session::load(&SessionSpec { trained_sae: None, ..spec.clone() }, &mut output::listener())?;
+    let session = Session::load(&alone, &mut output::listener())?;
     output::warn(&session.warnings);
     let pruning = session.pruning(session.setting, &mut interrupt::tick)?;
     let matrices = sae::write(&files, &session.sae, &pruning, &staged, &mut interrupt::tick)?;

@@ -47,7 +47,7 @@ pub fn run(args: &RenderArgs) -> Result<()> {
         display.color = ColorChoice::Truecolor;
     }
     let options = RenderOptions {
-        session: setup::at_view(spec, view.as_ref()),
+        session: setup::at_view(spec, &settings, view.as_ref()),
         settings,
         prompt: args.prompt.clone(),
         view,

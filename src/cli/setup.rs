@@ -10,7 +10,7 @@ use prunelens_core::{
 use crate::{
     folders::Folders,
     interrupt, output, settings as config,
-    settings::{ColorChoice, Display, Resolved, Settings},
+    settings::{ColorChoice, Display, Resolved, SessionSettings, Settings},
     tui::{Look, state::SavedView, theme::ColorDepth, views},
 };
 
@@ -39,9 +39,9 @@ pub fn viewed(file: Option<&Path>, mut settings: Settings) -> Result<Viewed> {
     Ok(Viewed { view, settings })
 }
 
-/// The session at the view's layer, where there are SAEs of several.
-pub fn at_view(spec: SessionSpec, view: Option<&SavedView>) -> SessionSpec {
-    match view.and_then(|view| view.layer).filter(|_| spec.is_layered()) {
+/// The session at the view's layer, where there are SAEs of several and no flag names one.
+pub fn at_view(spec: SessionSpec, flags: &SessionSettings, view: Option<&SavedView>) -> SessionSpec {
+    match view.and_then(|view| view.layer).filter(|_| spec.is_layered() && flags.layer.is_none()) {
         Some(layer) => spec.at_layer(layer),
         None => spec,
     }

@@ -165,9 +165,8 @@ impl Live {
                 self.studied_at = Some(*setting);
                 self.tell_page()
             }
-            Request::Find { word, .. } => {
-                find::find(&self.seat.session, self.index(), word).map(|hits| self.send(Report::Found { generation, hits }))
-            }
+            Request::Find { word, .. } => find::find(&self.seat.session, self.index(), word)
+                .map(|hits| self.send(Report::Found { generation, hits })),
             Request::Predict { token, edits, .. } => self.predict(&request, generation, *token, edits),
             Request::Atlas { path, .. } => {
                 Atlas::open(path).map(|atlas| self.send(Report::Atlas { generation, atlas: Arc::new(atlas) }))

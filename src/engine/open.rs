@@ -20,16 +20,12 @@ use super::{
 };
 
 /// Progress is told ten times a second at most: enough to watch.
+#[derive(Default)]
 pub struct Told(Option<(String, Instant)>);
 
 impl Told {
-    pub fn new() -> Self {
-        Self(None)
-    }
-
     pub fn is_news(&mut self, progress: &Progress) -> bool {
-        let news =
-            self.0.as_ref().is_none_or(|(what, at)| *what != progress.what || at.elapsed().as_millis() >= 100);
+        let news = self.0.as_ref().is_none_or(|(what, at)| *what != progress.what || at.elapsed().as_millis() >= 100);
         if news {
             self.0 = Some((progress.what.clone(), Instant::now()));
         }
@@ -48,7 +44,7 @@ impl Engine {
         let loaded = match self.kept.take(&spec) {
             Some(seat) => Ok(seat),
             None => {
-                let (mailbox, reports, mut told) = (self.mailbox.clone(), self.reports.clone(), Told::new());
+                let (mailbox, reports, mut told) = (self.mailbox.clone(), self.reports.clone(), Told::default());
                 Seat::load(&spec, live.seat.shared(&spec), &self.trained, self.families, &mut |progress| {
                     if mailbox.ends_opening() {
                         return Err(Error::Interrupted);
@@ -121,6 +117,17 @@ impl Engine {
         if indexed {
             self.send(Report::Indexed);
         }
+        self.tell_memory();
+    }
+
+    /// What uses memory, with the layers that are kept.
+    fn tell_memory(&self) {
+        let (Some(live), kept) = (&self.live, self.kept.bytes()) else { return };
+        if kept > 0 {
+            let mut all = super::memory(&live.seat.session);
+            all.insert(all.len().min(4), ("SAEs of other layers".into(), kept));
+            self.send(Report::Memory(all));
+        }
     }
 
     /// An SAE that a job has trained is the `trained` variant of its session from now on.
@@ -178,7 +185,10 @@ impl Engine {
         let (mailbox, shared, most) = (self.mailbox.clone(), live.seat.shared(&spec), spec.layers_memory);
         let tick = &mut |_: Progress| yield_to(live, &mailbox);
         match Seat::load(&spec, shared, &self.trained, self.families, tick) {
-            Ok(seat) => self.kept.put(seat, most),
+            Ok(seat) => {
+                self.kept.put(seat, most);
+                self.tell_memory();
+            }
             // A command came first; again after it, if it is still wanted.
             Err(Error::Interrupted) => return,
             // It is told when somebody asks for the layer.
@@ -285,7 +295,7 @@ impl Engine {
             drop(live);
             devices.iter().for_each(prunelens_kernels::gpu::release);
         }
-        let (mailbox, reports, mut told) = (self.mailbox.clone(), self.reports.clone(), Told::new());
+        let (mailbox, reports, mut told) = (self.mailbox.clone(), self.reports.clone(), Told::default());
         let loaded = Seat::load(spec, None, &self.trained, self.families, &mut |progress| {
             if mailbox.ends(None) {
                 return Err(Error::Interrupted);

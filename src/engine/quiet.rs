@@ -133,4 +133,3 @@ fn index_pruned(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     live.tell_index();
     Ok(())
 }
-

@@ -98,7 +98,8 @@ impl StripFigures {
             self.setting.words(),
             safe::line(&self.prompt)
         );
-        let _ = writeln!(out, "| layer | hook | variant | {} |\n|---:|---|---|{}", NAMES.join(" | "), "---:|".repeat(6));
+        let _ =
+            writeln!(out, "| layer | hook | variant | {} |\n|---:|---|---|{}", NAMES.join(" | "), "---:|".repeat(6));
         for layer in &self.layers {
             for (variant, of) in &layer.variants {
                 let text = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), super::table::short);
@@ -140,7 +141,10 @@ mod tests {
         };
         let csv = figures.csv();
         let lines: Vec<&str> = csv.lines().collect();
-        assert_eq!(lines[0], "layer,hook,variant,explained_variance,l0,ce_loss_with_sae,kl_div_with_sae,active,survive");
+        assert_eq!(
+            lines[0],
+            "layer,hook,variant,explained_variance,l0,ce_loss_with_sae,kl_div_with_sae,active,survive"
+        );
         assert_eq!(lines[1], "3,blocks.3.hook_resid_post,original,0.5,2,3.25,0.125,8,8");
         assert_eq!(lines[2], "3,blocks.3.hook_resid_post,pruned,0.5,2,3.25,,8,5");
         assert_eq!(lines[3], "3,blocks.3.hook_resid_post,trained,0.5,2,3.25,0.5,8,");

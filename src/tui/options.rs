@@ -95,7 +95,10 @@ pub struct RenderOptions {
 
 /// What a line that opens another session means, beside the one there is.
 pub fn meant(state: &State, line: String) -> Message {
-    let meant = open::open(&line, &state.settings, &environment).map(|meant| Box::new((meant.spec, meant.settings)));
+    // What stays as it is stays at the layer that is on screen.
+    let layer = state.info.as_ref().filter(|info| !info.layers.is_empty()).map(|info| info.layer);
+    let now = SessionSettings { layer: layer.or(state.settings.layer), ..(*state.settings).clone() };
+    let meant = open::open(&line, &now, &environment).map(|meant| Box::new((meant.spec, meant.settings)));
     Message::Meant { line, meant: meant.map_err(|e| e.to_string()) }
 }
 

@@ -14,6 +14,7 @@ mod continued;
 mod export;
 mod hints;
 mod jobs;
+mod layers;
 mod pair;
 mod panics;
 mod resume;

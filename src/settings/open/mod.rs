@@ -107,7 +107,9 @@ mod tests {
 
     #[test]
     fn what_is_not_named_stays_and_what_belongs_together_goes_together() {
-        let now = now("--model a/m --sae a/s/l8 --trained-sae a/t --compress magnitude:0.3 --hook blocks.8.hook_mlp_out --ratio 0.4");
+        let now = now(
+            "--model a/m --sae a/s/l8 --trained-sae a/t --compress magnitude:0.3 --hook blocks.8.hook_mlp_out --ratio 0.4",
+        );
         let hub = |id: &str| Some(Source::Hub(prunelens_core::hub::HubId::parse(id).unwrap()));
         let other = opened("--compress wanda:0.6", &now);
         assert_eq!((Some(other.model.clone()), other.sae.clone()), (hub("a/m"), hub("a/s/l8")));

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn another_width_keeps_what_it_can() {
-        let rank = |at: f64, from: usize, to: usize| Knobs::new(Knob::Rank.at(at), Criterion::Wanda, from).on(to).setting();
+        let rank =
+            |at: f64, from: usize, to: usize| Knobs::new(Knob::Rank.at(at), Criterion::Wanda, from).on(to).setting();
         assert_eq!(rank(20.0, 64, 32), Knob::Rank.at(20.0));
         assert_eq!(rank(40.0, 64, 32), Knob::Rank.at(32.0));
         assert_eq!(rank(64.0, 64, 128), Knob::Rank.at(128.0));

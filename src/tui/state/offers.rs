@@ -67,7 +67,12 @@ impl State {
             A::SaveView => self.shown.is_some(),
             A::Retry => matches!(self.phase, Phase::Failed(_)),
             A::NextPanel | A::PreviousPanel => self.overlay.is_none() && self.screen == Screen::Explore,
-            A::Back => self.coming.is_some() || self.overlay.is_some() || self.screen != Screen::Explore || self.focus == Panel::Prompt,
+            A::Back => {
+                self.coming.is_some()
+                    || self.overlay.is_some()
+                    || self.screen != Screen::Explore
+                    || self.focus == Panel::Prompt
+            }
             A::Palette => !matches!(self.overlay, Some(Overlay::Palette { .. })),
             A::ValuePrevious | A::ValueNext | A::ValueDefault => self.form_offers(action),
             _ => true,

@@ -358,7 +358,9 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
         Pointed::Slider(_) => Panel::Ratio.wheel(),
         Pointed::Plot(..) => return,
         Pointed::Listed(_) => return atlas::walk(state, if down { 1 } else { -1 }),
-        Pointed::Job(_) | Pointed::Field(_) | Pointed::Layer(_) | Pointed::Scrolled => [Action::ScrollUp, Action::ScrollDown],
+        Pointed::Job(_) | Pointed::Field(_) | Pointed::Layer(_) | Pointed::Scrolled => {
+            [Action::ScrollUp, Action::ScrollDown]
+        }
         Pointed::View(_) => [Action::ViewPrevious, Action::ViewNext],
         Pointed::Measured => [Action::PageUp, Action::PageDown],
     };

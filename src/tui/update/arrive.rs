@@ -8,7 +8,9 @@ use crate::{
     engine::{JobId, JobState, Report, SessionInfo, Unfinished},
     tui::{
         keys::action::{Action, Context},
-        state::{AtlasView, Choice, Generation, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Strip, Study},
+        state::{
+            AtlasView, Choice, Generation, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Strip, Study,
+        },
         update::{effect::Effect, generation, open, pair, strip},
     },
 };

@@ -125,6 +125,7 @@ pub fn go(state: &mut State, layer: usize, effects: &mut Vec<Effect>) {
 /// Stay here.
 pub fn stop(state: &mut State, effects: &mut Vec<Effect>) {
     if state.coming.take().is_some() {
+        state.offered = state.opening.take().or(state.offered.take());
         effects.push(Effect::Command(Command::StopOpening));
     }
 }
@@ -132,6 +133,7 @@ pub fn stop(state: &mut State, effects: &mut Vec<Effect>) {
 pub fn failed(state: &mut State, message: &str) {
     // Without one on its way it was stopped: nobody waits for it.
     if let Some(coming) = state.coming.take() {
+        state.offered = state.opening.take().or(state.offered.take());
         let what = coming.layer.map_or_else(|| "it".to_owned(), |layer| format!("layer {layer}"));
         let text = format!("{what} could not be opened, this session stays: {}", safe::line(message));
         state.log.push(state.now, Level::Error, text);
@@ -186,7 +188,6 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
     for warning in &info.warnings {
         state.log.push(state.now, Level::Warning, warning.clone());
     }
-    super::typing::submit(state);
     if let Some(view) = state.opening.take() {
         resume::begin(state, view);
     }

@@ -87,11 +87,7 @@ fn groups(variants: &[Variant], width: usize, most: f64) -> (Vec<Group>, Cells) 
     };
     // Everything of the original survives in it, and a dictionary of its own has nothing to survive.
     let survive = |variant| matches!(variant, Variant::Transfer | Variant::Pruned);
-    let all = vec![
-        group(Figure::Variance, |_| true),
-        group(Figure::Kl, |_| true),
-        group(Figure::Survive, survive),
-    ];
+    let all = vec![group(Figure::Variance, |_| true), group(Figure::Kl, |_| true), group(Figure::Survive, survive)];
     let columns: usize = all.iter().map(|group| group.variants.len()).sum();
     let room = width.saturating_sub(FIRST + all.len() * GAP) / columns.max(1);
     let figure = room.clamp(FIGURE[0], FIGURE[1]);
@@ -163,8 +159,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     widgets::scrollbar(buffer, panel, layers.len(), visible, from, theme);
     let foot = Rect { y: inside.bottom().saturating_sub(FOOT), height: FOOT.min(inside.height), ..inside };
     let lines = [
-        " KL: in nats, with the reconstruction put at the hook of the variant's own model",
-        " survive: of the pairs of token and latent active in original, those active here too",
+        " KL: in nats, the reconstruction put at the hook of the variant's own model",
+        " survive: of the (token, latent) pairs active in original, those active here",
     ];
     for (at, text) in lines.into_iter().enumerate() {
         put(buffer, line_at(foot, at as u16), Line::styled(text, muted));
@@ -177,14 +173,7 @@ fn largest_kl(state: &State) -> f64 {
     known.flat_map(|layer| layer.variants.iter().map(|(_, of)| of.kl)).filter(|kl| kl.is_finite()).fold(0.0, f64::max)
 }
 
-fn row(
-    layer: usize,
-    groups: &[Group],
-    cells: Cells,
-    state: &State,
-    width: u16,
-    theme: &Theme,
-) -> Line<'static> {
+fn row(layer: usize, groups: &[Group], cells: Cells, state: &State, width: u16, theme: &Theme) -> Line<'static> {
     let here = state.info.as_ref().is_some_and(|info| info.layer == layer);
     let mark = if here { theme.symbol("●", "*") } else { " " };
     let mut spans = vec![Span::styled(mark, theme.style(Role::Accent)), Span::raw(format!("{layer:>3} "))];

@@ -50,7 +50,11 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, line: &OpenLine, t
         widgets::scrollbar(buffer, at, line.found.len(), visible, first, theme);
     }
     let foot = "Tab takes the selected word, Enter opens; what is not named stays as it is";
-    put(buffer, line_at(inside, inside.height.saturating_sub(1)), Line::styled(safe::cut(foot, width, theme.ascii), muted));
+    put(
+        buffer,
+        line_at(inside, inside.height.saturating_sub(1)),
+        Line::styled(safe::cut(foot, width, theme.ascii), muted),
+    );
     let column = inside.x + 6 + safe::width(&shown) as u16;
     Position::new(column.min(inside.right().saturating_sub(1)), inside.y)
 }

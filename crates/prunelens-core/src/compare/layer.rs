@@ -37,7 +37,13 @@ pub struct VariantFigures {
 
 impl LayerFigures {
     /// From what every variant makes of the prompt. `counts` says which tokens are not special. `None` while a figure lacks.
-    pub fn new(layer: usize, place: (String, String), setting: Setting, views: &[View], counts: &[bool]) -> Option<Self> {
+    pub fn new(
+        layer: usize,
+        place: (String, String),
+        setting: Setting,
+        views: &[View],
+        counts: &[bool],
+    ) -> Option<Self> {
         let pairs = |view: &View, also: &dyn Fn(usize, u32) -> bool| -> usize {
             let tokens = counts.iter().enumerate().filter(|(_, counts)| **counts);
             tokens.map(|(at, _)| view.latents.row(at).0.iter().filter(|latent| also(at, **latent)).count()).sum()

@@ -13,8 +13,7 @@ mod settings;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering::Relaxed, mpsc},
-    time::Duration,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 pub use id::HubId;
@@ -32,8 +31,6 @@ use crate::{
     progress::{Listener, Progress},
 };
 
-/// How often the listener hears of a download.
-const EVERY: Duration = Duration::from_millis(40);
 /// No index of shards is anywhere near this long.
 const LONGEST_INDEX: u64 = 64 << 20;
 
@@ -86,7 +83,8 @@ pub fn repositories(settings: &HubSettings) -> Vec<String> {
         let id = folder.strip_prefix("models--")?.replacen("--", "/", 1);
         HubId::parse(&id).filter(|parsed| parsed.repo == id).map(|parsed| parsed.repo)
     };
-    let mut names: Vec<String> = fs::read_dir(&settings.cache).into_iter().flatten().flatten().filter_map(name).collect();
+    let mut names: Vec<String> =
+        fs::read_dir(&settings.cache).into_iter().flatten().flatten().filter_map(name).collect();
     names.sort();
     names
 }
@@ -118,34 +116,12 @@ fn aside<T: Send + 'static>(
 ) -> Result<T> {
     let watch = Arc::new(Watch::default());
     watch.wait_for(Some(format!("asking for {id}")));
-    let (send, receive) = mpsc::channel();
-    let worker = {
-        let watch = watch.clone();
-        move || {
-            // Nobody listens any more if this was ended.
-            let _ = send.send(work(&watch));
-        }
+    let own = watch.clone();
+    let ended = |ended| {
+        watch.stop.store(true, Relaxed);
+        ended
     };
-    std::thread::Builder::new()
-        .name("download".into())
-        .spawn(worker)
-        .map_err(|e| Error::invalid(format!("no thread for the download: {e}")))?;
-    loop {
-        let outcome = receive.recv_timeout(EVERY);
-        if let Err(mpsc::RecvTimeoutError::Timeout) | Ok(Ok(_)) = outcome
-            && let Err(ended) = listener(progress(id, &watch))
-        {
-            watch.stop.store(true, Relaxed);
-            return Err(ended);
-        }
-        match outcome {
-            Ok(outcome) => return outcome,
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(Error::invalid(format!("{id}: the download stopped without a word")));
-            }
-        }
-    }
+    crate::progress::aside("download", move || work(&own), || listener(progress(id, &watch)).map_err(ended))
 }
 
 /// The folder or file in the cache, if all of it is there.

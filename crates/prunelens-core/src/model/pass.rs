@@ -149,13 +149,7 @@ impl Model {
     }
 
     /// From a hook to the end of its block.
-    fn after_block(
-        &self,
-        hook: HookPoint,
-        base: Option<&Tensor>,
-        x: Tensor,
-        pass: &mut dyn Pass,
-    ) -> Result<Tensor> {
+    fn after_block(&self, hook: HookPoint, base: Option<&Tensor>, x: Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
         let layer = self.layer(hook.layer);
         let base = || base.ok_or_else(|| Error::invalid(format!("no residual stream was kept at {hook}")));
         pass.tick()?;

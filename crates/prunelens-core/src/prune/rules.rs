@@ -59,8 +59,21 @@ impl Compress {
     /// Rules as they can be written, for those who look for one.
     pub fn examples() -> Vec<String> {
         let all = [
-            "none", "wanda:0.5", "wanda:2:4", "magnitude:0.5", "paper:0.5", "sparsegpt:0.5", "sparsegpt:2:4", "rtn:int8",
-            "rtn:int4:g128", "rtn:fp8", "awq:int4:g128", "gptq:int4:g128", "svd:0.5", "asvd:0.5", "svd-llm:0.5",
+            "none",
+            "wanda:0.5",
+            "wanda:2:4",
+            "magnitude:0.5",
+            "paper:0.5",
+            "sparsegpt:0.5",
+            "sparsegpt:2:4",
+            "rtn:int8",
+            "rtn:int4:g128",
+            "rtn:fp8",
+            "awq:int4:g128",
+            "gptq:int4:g128",
+            "svd:0.5",
+            "asvd:0.5",
+            "svd-llm:0.5",
             "iterative:3:wanda:0.5",
         ];
         all.map(String::from).to_vec()

@@ -119,7 +119,9 @@ fn on_disk(pattern: &Path) -> Result<Vec<usize>> {
         others.sort();
         return Err(Error::file(
             pattern,
-            format!("nothing is there for any layer: expected {own} with a number in place of {PLACE}, found {others:?}"),
+            format!(
+                "nothing is there for any layer: expected {own} with a number in place of {PLACE}, found {others:?}"
+            ),
         ));
     }
     Ok(found)
@@ -262,10 +264,17 @@ mod tests {
         assert_eq!((&other.sae, &other.trained_sae), (&source("l10/sae"), &source("t10")));
         assert_eq!(other.hook, Some("blocks.10.hook_mlp_out".parse().unwrap()));
         let refused = |spec: SessionSpec| spec.of_one_layer(&mut silent).unwrap_err().to_string();
-        assert!(refused(spec.at_layer(5)).contains("--layer 5: there is no SAE of that layer"), "{}", refused(spec.at_layer(5)));
+        assert!(
+            refused(spec.at_layer(5)).contains("--layer 5: there is no SAE of that layer"),
+            "{}",
+            refused(spec.at_layer(5))
+        );
         assert!(refused(spec.at_layer(5)).ends_with("has the layers 2, 10"));
         let nothing = SessionSpec { sae: source("x{layer}"), ..spec };
-        assert!(refused(nothing.clone()).contains("expected x{layer} with a number in place of {layer}"), "{nothing:?}");
+        assert!(
+            refused(nothing.clone()).contains("expected x{layer} with a number in place of {layer}"),
+            "{nothing:?}"
+        );
         assert!(refused(SessionSpec::demo().at_layer(1)).contains("one layer only"));
     }
 

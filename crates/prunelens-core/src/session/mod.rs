@@ -26,7 +26,7 @@ use crate::{
     error::{Error, Result},
     hub::Kind,
     model::{HookPoint, Model, Space, Tick, ToDevice, Tokenizer},
-    progress::{Listener, Progress},
+    progress::{Listener, Progress, aside},
     prune::sae::{Gather, order},
     sae::{self, Criterion, Dictionary, Knob, Order, Pruning, Sae, Setting, formats::Given, place},
 };
@@ -370,7 +370,9 @@ fn load_saes(spec: &SessionSpec, progress: Listener) -> Result<(Arc<Sae>, Option
 fn load_sae(spec: &SessionSpec, source: &Source, progress: Listener, demo: impl Fn() -> Result<Sae>) -> Result<Sae> {
     let Some(path) = source.locate(Kind::Sae, &spec.hub, progress)? else { return demo() };
     let given = Given { hook: spec.hook, norm_scaling_factor: spec.norm_scaling_factor };
-    let mut sae = sae::formats::load_given(&path, &given)?;
+    let what = format!("reading {}", source.words());
+    let tick = || progress(Progress { what: what.clone(), done: 0, total: 0, unit: "" });
+    let mut sae = aside("SAE", move || sae::formats::load_given(&path, &given), tick)?;
     if let Source::Hub(id) = source
         && id.inside.is_empty()
     {
