@@ -58,7 +58,7 @@ settings! {
         #[arg(long = "compressed-model", visible_alias = "pruned-model", value_name = "PATH-or-ID", conflicts_with = "compress")]
         #[serde(alias = "compressed-model")]
         pruned_model: PathBuf = Some(r#""models/gpt2-pruned""#),
-        /// How to compress the model: wanda:RATIO or N:M, magnitude:RATIO, paper:RATIO, sparsegpt:RATIO or N:M, iterative:PASSES:RULE, rtn:intBITS[:gN][:asym], rtn:fp8, gptq:intBITS[:gN][:actorder], awq:intBITS[:gN], svd:SHARE, asvd:SHARE, svd-llm:SHARE, several joined by +, or none [default: wanda:0.5].
+        /// How to compress the model: wanda:RATIO or N:M, wanda:heads:RATIO, wanda:neurons:RATIO, shortgpt:RATIO, magnitude:RATIO, paper:RATIO, sparsegpt:RATIO or N:M, iterative:PASSES:RULE, rtn:intBITS[:gN][:asym], rtn:fp8, gptq:intBITS[:gN][:actorder], awq:intBITS[:gN], svd:SHARE, asvd:SHARE, svd-llm:SHARE, several joined by +, or none [default: wanda:0.5].
         #[arg(long, value_name = "SPEC")]
         #[serde(deserialize_with = "values::from_text")]
         compress: Compress = Some(r#""wanda:0.5""#),
