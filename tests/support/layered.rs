@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use candle_core::DType;
 use prunelens_core::{
     demo,
-    sae::{Sae, formats},
-    session::{SessionSpec, Source},
+    sae::{Criterion, Sae, formats},
+    session::{Compress, SessionSpec, Source},
 };
 
 /// Layers that there are SAEs of; of the second there is none that was trained on the pruned model.
@@ -30,15 +30,20 @@ pub fn save(folder: &Path) {
     }
 }
 
+/// Nothing is calibrated.
+fn quick() -> SessionSpec {
+    SessionSpec { compress: Compress::Magnitude(0.5), criterion: Criterion::Magnitude, ..SessionSpec::demo() }
+}
+
 /// A session of all of them.
 pub fn spec(folder: &Path) -> SessionSpec {
     let source = |name: &str| Some(Source::Path(folder.join(name)));
-    SessionSpec { sae: source("l{layer}"), trained_sae: source("t{layer}"), ..SessionSpec::demo() }
+    SessionSpec { sae: source("l{layer}"), trained_sae: source("t{layer}"), ..quick() }
 }
 
 /// A session of one of them, as if there were no others.
 pub fn alone(folder: &Path, layer: usize) -> SessionSpec {
     let source = |name: &str| Some(Source::Path(folder.join(format!("{name}{layer}"))));
     let trained_sae = source("t").filter(|_| layer != UNTRAINED);
-    SessionSpec { sae: source("l"), trained_sae, ..SessionSpec::demo() }
+    SessionSpec { sae: source("l"), trained_sae, ..quick() }
 }

@@ -65,6 +65,9 @@ impl Compress {
             "none",
             "wanda:0.5",
             "wanda:2:4",
+            "wanda:heads:0.25",
+            "wanda:neurons:0.25",
+            "shortgpt:0.25",
             "magnitude:0.5",
             "paper:0.5",
             "sparsegpt:0.5",
@@ -298,6 +301,10 @@ mod tests {
 
     #[test]
     fn specs_are_spelt_as_they_are_parsed() {
+        let examples = Compress::examples();
+        for example in &examples {
+            assert_eq!(example.parse::<Compress>().unwrap().to_string(), *example);
+        }
         let specs = [
             "none",
             "wanda:0.5",

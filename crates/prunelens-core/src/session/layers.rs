@@ -291,6 +291,6 @@ mod tests {
         let demo = SessionSpec::demo();
         assert!(demo.shares_models(&SessionSpec { trained_sae: None, ratio: 0.5, ..demo.clone() }.at_layer(3)));
         assert!(!demo.shares_models(&SessionSpec { compress: "wanda:0.3".parse().unwrap(), ..demo.clone() }));
-        assert!(!demo.shares_models(&SessionSpec { model: Source::Path("x".into()), ..demo }));
+        assert!(!demo.shares_models(&SessionSpec { model: Source::Path("x".into()), ..demo.clone() }));
     }
 }
