@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use prunelens_core::{
-    error::Result,
+    error::{Error, Result},
     session::{Session, SessionSpec},
 };
 
@@ -57,6 +57,11 @@ pub fn asks_for_nothing(settings: &Settings) -> bool {
 pub fn headless(flags: impl Into<Settings>) -> Result<Resolved> {
     interrupt::watch()?;
     let settings = settings(flags)?;
+    if let [_, second, ..] = &settings.spec.compressions[..] {
+        return Err(Error::Usage(format!(
+            "--compress {second}: this command works on one compressed copy; give --compress once (the explorer takes several)"
+        )));
+    }
     config::start_threads(settings.threads, false)?;
     Ok(settings)
 }

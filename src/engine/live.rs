@@ -55,16 +55,17 @@ pub struct Live {
 
 impl Live {
     pub fn new(
-        seat: Seat,
+        mut seat: Seat,
         mailbox: Arc<Mailbox>,
         reports: UnboundedSender<Report>,
         families: &'static [Family],
     ) -> Self {
+        let prompt = seat.prompt.take();
         Self {
             seat,
             mailbox,
             reports,
-            prompt: None,
+            prompt,
             beside: None,
             generation: 0,
             due: Due::Nothing,
@@ -79,7 +80,8 @@ impl Live {
     }
 
     /// The session, with what was found out about it.
-    pub fn leave(self) -> Seat {
+    pub fn leave(mut self) -> Seat {
+        self.seat.prompt = self.prompt;
         self.seat
     }
 
@@ -193,15 +195,22 @@ impl Live {
     fn read(&mut self, request: &Request, generation: u64, text: &str, setting: Setting) -> Result<()> {
         // Until the new prompt is read nothing more is said about the old one.
         self.due = Due::Nothing;
-        (self.prompt, self.shown) = (None, None);
+        // What was read of it in this session, before another was looked at, need not be read again.
+        let read = self.prompt.take().filter(|prompt| prompt.text == text);
+        self.shown = None;
         let mailbox = self.mailbox.clone();
         let tick =
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
         let session = self.seat.session.clone();
         let tokens = session.tokens(text)?;
         self.rank(setting.knob, tick)?;
-        let readers = session.readers(setting)?;
-        self.prompt = Some(Prompt::read(text, tokens, readers, setting, tick)?);
+        self.prompt = Some(match read {
+            Some(mut prompt) => {
+                prompt.set_pruning(session.pruning(setting, tick)?)?;
+                prompt
+            }
+            None => Prompt::read(text, tokens, session.readers(setting)?, setting, tick)?,
+        });
         (self.generation, self.due) = (generation, Due::Reconstruction);
         self.tell();
         Ok(())

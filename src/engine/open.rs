@@ -70,7 +70,8 @@ impl Engine {
         let Some(live) = self.live.take() else { return };
         let before = live.leave();
         let (from, to) = (&before.spec, &seat.spec);
-        let beside = before.shared(to).is_some();
+        let beside = before.has_models_of(to);
+        let copies = from.is_copy_of(to);
         let only_layer = from.at_layer(0) == to.at_layer(0);
         let spec = Arc::new(seat.spec.clone());
         if beside {
@@ -78,6 +79,8 @@ impl Engine {
             self.queue.pin(&before.jobs);
         } else {
             self.queue.end(Some(&before.jobs));
+        }
+        if !beside && !copies {
             self.kept.retain(|_| false);
             self.trained.clear();
         }
@@ -87,9 +90,9 @@ impl Engine {
         self.strip.rewind();
         let numbers = [&before, &seat].map(|seat| seat.session.hook.layer);
         self.upwards = numbers[1] >= numbers[0];
-        let most = seat.spec.layers_memory;
-        match beside {
-            true if seat.session.spec.layers.len() > 1 => self.kept.put(before, most),
+        let most = seat.spec.kept_memory;
+        match beside || copies {
+            true if copies || seat.session.spec.layers.len() > 1 => self.kept.put(before, most),
             _ => {
                 let devices = [&before.session, &before.jobs].map(|session| session.original.device.clone());
                 drop(before);
@@ -125,7 +128,7 @@ impl Engine {
         let (Some(live), kept) = (&self.live, self.kept.bytes()) else { return };
         if kept > 0 {
             let mut all = super::memory(&live.seat.session);
-            all.insert(all.len().min(4), ("SAEs of other layers".into(), kept));
+            all.insert(all.len().min(4), ("other layers and copies".into(), kept));
             self.send(Report::Memory(all));
         }
     }
@@ -157,7 +160,7 @@ impl Engine {
             None => None,
         };
         let spec = if elsewhere { live.seat.spec.at_layer(hook.layer) } else { live.seat.spec.clone() };
-        let most = spec.layers_memory;
+        let most = spec.kept_memory;
         self.trained.push((spec.clone(), folder.to_path_buf()));
         self.strip = Strip::default();
         match joined {
@@ -182,7 +185,7 @@ impl Engine {
     pub fn read_ahead(&mut self) {
         let Some(spec) = self.next_layer() else { return self.ahead = false };
         let Some(live) = &mut self.live else { return self.ahead = false };
-        let (mailbox, shared, most) = (self.mailbox.clone(), live.seat.shared(&spec), spec.layers_memory);
+        let (mailbox, shared, most) = (self.mailbox.clone(), live.seat.shared(&spec), spec.kept_memory);
         let tick = &mut |_: Progress| yield_to(live, &mailbox);
         match Seat::load(&spec, shared, &self.trained, self.families, tick) {
             Ok(seat) => {
@@ -211,7 +214,7 @@ impl Engine {
             Source::Demo | Source::Path(_) => true,
         };
         let known = self.kept.get(&spec).is_some();
-        let fits = seat.session.sae_bytes() <= spec.layers_memory;
+        let fits = seat.session.sae_bytes() <= spec.kept_memory;
         (!known && fits && here(&next.sae) && next.trained_sae.iter().all(here)).then_some(spec)
     }
 
@@ -274,7 +277,7 @@ impl Engine {
                 let shared = live.seat.shared(&spec);
                 let seat = Seat::load(&spec, shared, &self.trained, self.families, &mut |_| tick(live))?;
                 let session = seat.session.clone();
-                self.kept.put(seat, spec.layers_memory);
+                self.kept.put(seat, spec.kept_memory);
                 session
             }
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prunelens_core::{
-    compare::matching::Matching,
+    compare::{Prompt, matching::Matching},
     error::Result,
     index::Indexing,
     progress::Listener,
@@ -32,12 +32,16 @@ pub struct Seat {
     pub indexing: Option<Indexing>,
     /// What is left of that work.
     pub todo: Vec<Background>,
+    /// The prompt that was looked at last, while another session is on screen.
+    pub prompt: Option<Prompt>,
 }
 
 /// What two sessions can have in common: models, and their copies for jobs.
 pub struct Shared {
     models: Models,
     jobs: Option<Models>,
+    /// The compressed copy is another one, and has yet to be made.
+    other_copy: bool,
 }
 
 impl Seat {
@@ -49,7 +53,11 @@ impl Seat {
         families: &[Family],
         listener: Listener,
     ) -> Result<Self> {
-        let (models, jobs) = shared.map_or((None, None), |shared| (Some(shared.models), shared.jobs));
+        let (models, jobs) = match shared {
+            Some(shared) if shared.other_copy => (Some(shared.models.with_copy(spec, listener)?), None),
+            Some(shared) => (Some(shared.models), shared.jobs),
+            None => (None, None),
+        };
         let mut session = match models {
             Some(models) => Session::with_models(spec, models, listener)?,
             None => Session::load(spec, listener)?,
@@ -68,22 +76,42 @@ impl Seat {
         let (info, session) = (Arc::new(describe(&session, families)?), Arc::new(session));
         let jobs = jobs.map_or_else(|| session.clone(), Arc::new);
         let todo = vec![Background::Match, Background::Index];
-        Ok(Self { spec, info, session, jobs, matching: None, indexing: None, todo })
+        Ok(Self { spec, info, session, jobs, matching: None, indexing: None, todo, prompt: None })
     }
 
-    /// Models for a session of other SAEs, where both would load the same.
+    /// Models for another session, where both would load the same, or the same original.
     pub fn shared(&self, with: &SessionSpec) -> Option<Shared> {
         let apart = !Arc::ptr_eq(&self.session, &self.jobs);
         let jobs = |jobs: &Session| if apart { Some(jobs.models()) } else { None };
-        let same = self.spec.shares_models(with) && self.spec.jobs_device == with.jobs_device;
-        same.then(|| Shared { models: self.session.models(), jobs: jobs(&self.jobs) })
+        if self.spec.jobs_device != with.jobs_device {
+            return None;
+        }
+        let models = || self.session.models();
+        match (self.spec.shares_models(with), self.spec.shares_original(with)) {
+            (true, _) => Some(Shared { models: models(), jobs: jobs(&self.jobs), other_copy: false }),
+            (false, true) => Some(Shared { models: models(), jobs: None, other_copy: true }),
+            _ => None,
+        }
     }
 
-    /// Memory that goes with it, the models not counted: SAEs, their ranks, and what is known of the corpus.
+    /// Whether a session of other SAEs works on the same models.
+    pub fn has_models_of(&self, with: &SessionSpec) -> bool {
+        self.spec.jobs_device == with.jobs_device && self.spec.shares_models(with)
+    }
+
+    /// Memory that goes with it: SAEs, their ranks, what is known of the corpus, and where the session is one of several copies
+    /// what it does not share of the models.
     pub fn bytes(&self) -> u64 {
+        let copy = match self.spec.compressions.len() {
+            0 | 1 => 0,
+            _ => {
+                let model = &self.session.original;
+                self.spec.compress.own_weights(&model.config) * model.dtype.size_in_bytes() as u64
+            }
+        };
         let apart = (!Arc::ptr_eq(&self.session, &self.jobs)).then(|| self.jobs.sae_bytes());
         let index = self.indexing.as_ref().map_or(0, |indexing| indexing.index.bytes());
-        self.session.sae_bytes() + apart.unwrap_or(0) + index
+        self.session.sae_bytes() + apart.unwrap_or(0) + index + copy
     }
 
     /// Dictionaries that take no longer than a blink are matched before anything is shown of them.

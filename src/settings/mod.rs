@@ -87,12 +87,23 @@ impl Settings {
     }
 }
 
+/// Each copy once.
+fn copies(given: Vec<Compress>) -> Result<Vec<Compress>> {
+    for (at, compress) in given.iter().enumerate() {
+        if given[..at].contains(compress) {
+            return Err(Error::Usage(format!("--compress {compress} is given twice; each copy once is enough")));
+        }
+    }
+    Ok(given)
+}
+
 fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -> Result<SessionSpec> {
     let demo = SessionSpec::demo();
     let Sources { model, pruned_model, sae, trained_sae } = sources;
     let (layered, given) = (sae.as_ref().is_some_and(Source::is_pattern), settings.hook.and_then(HookName::layer));
     check_layers(settings.hook, layered, trained_sae.as_ref())?;
-    let compress = settings.model.compress.unwrap_or(demo.compress);
+    let compressions = copies(settings.model.compress.unwrap_or(demo.compressions))?;
+    let compress = compressions.first().cloned().unwrap_or(demo.compress);
 
     // The demo's SAEs belong to the demo model at one hook, and the trained one to one pruned copy of it.
     let demo_sae = model.is_none() && sae.is_none();
@@ -106,12 +117,13 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
     Ok(SessionSpec {
         layer: settings.layer.or(given.filter(|_| layered)).or(own),
         layers,
-        layers_memory: settings.layers_memory.unwrap_or(demo.layers_memory),
+        kept_memory: settings.kept_memory.unwrap_or(demo.kept_memory),
         sae,
         trained_sae,
         model,
         pruned_model,
         compress,
+        compressions,
         calibration: settings.model.calibration,
         hook: settings.hook.map(HookName::hook),
         knob: settings.knob.unwrap_or(demo.knob),

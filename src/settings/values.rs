@@ -125,6 +125,28 @@ where
     String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
 }
 
+/// The same, or a list of them.
+pub fn from_texts<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Texts {
+        One(String),
+        Many(Vec<String>),
+    }
+    let texts = match Texts::deserialize(deserializer)? {
+        Texts::One(text) => vec![text],
+        Texts::Many(texts) => texts,
+    };
+    if texts.is_empty() {
+        return Err(D::Error::custom("expected at least one value, found an empty list"));
+    }
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect::<Result<_, _>>().map(Some)
+}
+
 pub fn dtype_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DType>, D::Error> {
     let name = String::deserialize(deserializer)?;
     let found = dtype_by_name(&name);

@@ -6,7 +6,7 @@ use prunelens::engine::{self, Command, EngineHandle, JobSpec, JobState, Report, 
 use prunelens_core::{
     compare::{Comparison, LayerFigures, Prompt, Variant},
     sae::{Criterion, Knob, Setting},
-    session::{Session, SessionSpec, Source, silent},
+    session::{Compress, Session, SessionSpec, Source, silent},
 };
 use prunelens_metrics::{MetricTable, ParamValue};
 
@@ -96,7 +96,12 @@ impl Drop for Engine {
 
 /// What a session of one layer shows.
 fn alone(folder: &Path, layer: usize, setting: Setting) -> Comparison {
-    let session = Session::load(&layered::alone(folder, layer), &mut silent).unwrap();
+    shown(&layered::alone(folder, layer), setting)
+}
+
+/// What a session shows.
+fn shown(spec: &SessionSpec, setting: Setting) -> Comparison {
+    let session = Session::load(spec, &mut silent).unwrap();
     session.order(setting.knob, &mut || Ok(())).unwrap();
     let readers = session.readers(setting).unwrap();
     let tick = &mut || Ok(());
@@ -121,14 +126,39 @@ fn a_layer_shows_what_it_shows_alone_whatever_was_on_screen_before() {
     let folder = tempfile::tempdir().unwrap();
     layered::save(folder.path());
     // The second time nothing is kept: every layer is loaded anew.
-    for layers_memory in [1 << 30, 0] {
-        let spec = SessionSpec { layers_memory, ..layered::spec(folder.path()) };
+    for kept_memory in [1 << 30, 0] {
+        let spec = SessionSpec { kept_memory, ..layered::spec(folder.path()) };
         let mut engine = Engine::load(spec.at_layer(1));
         let expected: Vec<Comparison> = LAYERS.iter().map(|layer| alone(folder.path(), *layer, SETTING)).collect();
         for at in [1, 2, 1, 0, 2, 0] {
             let info = engine.open(spec.at_layer(LAYERS[at])).unwrap();
             assert_eq!((info.layer, &info.layers[..]), (LAYERS[at], &LAYERS[..]));
             assert_same(&engine.compare(), &expected[at]);
+        }
+    }
+}
+
+#[test]
+fn a_copy_shows_what_it_shows_alone_whatever_was_on_screen_before() {
+    let copies: Vec<Compress> = ["wanda:0.5", "rtn:int4:g16", "wanda:heads:0.25"].map(|c| c.parse().unwrap()).to_vec();
+    let alone: Vec<Comparison> = copies
+        .iter()
+        .enumerate()
+        .map(|(at, copy)| {
+            // What was trained, was trained on the first.
+            let trained_sae = (at == 0).then_some(Source::Demo);
+            shown(&SessionSpec { compress: copy.clone(), trained_sae, ..SessionSpec::demo() }, SETTING)
+        })
+        .collect();
+    assert_ne!(alone[0].views[1].latents, alone[1].views[1].latents);
+    for kept_memory in [1 << 30, 0] {
+        let spec = SessionSpec { compressions: copies.clone(), kept_memory, ..SessionSpec::demo() };
+        let mut engine = Engine::load(spec.clone());
+        assert_same(&engine.compare(), &alone[0]);
+        for at in [1, 0, 2, 1, 0] {
+            let info = engine.open(spec.at_copy(&copies[at])).unwrap();
+            assert_eq!(info.variants.contains(&Variant::Trained), at == 0);
+            assert_same(&engine.compare(), &alone[at]);
         }
     }
 }

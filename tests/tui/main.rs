@@ -11,6 +11,7 @@ mod support;
 mod atlas;
 mod bytes;
 mod continued;
+mod copies;
 mod export;
 mod hints;
 mod jobs;

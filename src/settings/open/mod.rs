@@ -58,7 +58,7 @@ fn first_line(text: &str) -> String {
 /// What belongs to the machine and to the program, and not to what is looked at.
 fn of_machine(now: &SessionSettings) -> SessionSettings {
     let mut base = SessionSettings {
-        layers_memory: now.layers_memory,
+        kept_memory: now.kept_memory,
         corpus_memory: now.corpus_memory,
         results: now.results.clone(),
         jobs_device: now.jobs_device,

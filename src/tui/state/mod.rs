@@ -2,6 +2,7 @@
 
 pub mod atlas;
 mod coming;
+mod copies;
 mod count;
 mod explained;
 mod find;
@@ -28,6 +29,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use atlas::AtlasView;
 pub use coming::{Coming, OpenLine, Place};
+pub use copies::{Copies, CopyFigures};
 pub use count::{Count, MOST};
 pub use explained::Explained;
 pub use find::{Find, Found};
@@ -163,6 +165,8 @@ pub struct State {
     pub settings: Arc<SessionSettings>,
     /// Another one that is on its way.
     pub coming: Option<Coming>,
+    /// What compressed copies make of the prompt, where they were looked at.
+    pub copies: Copies,
     /// What was looked at of other SAEs, by their digests.
     pub places: BTreeMap<String, Place>,
     pub phase: Phase,
@@ -320,6 +324,7 @@ impl State {
             metrics: MetricsView::default(),
             atlas: AtlasView::default(),
             strip: Strip::default(),
+            copies: Copies::default(),
             log: Log::default(),
             scroll: 0,
         }
@@ -330,6 +335,7 @@ impl State {
         use Context as C;
         match (&self.overlay, self.screen) {
             (Some(Overlay::Help { .. }), _) => &[C::List, C::Reader, C::Global, C::Always],
+            (Some(Overlay::Copies { .. }), _) => &[C::List, C::Always],
             (
                 Some(
                     Overlay::Palette { .. }

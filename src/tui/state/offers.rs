@@ -35,6 +35,7 @@ impl State {
             A::PreviousLayer => self.layer_beside(false).is_some(),
             A::NextLayer => self.layer_beside(true).is_some(),
             A::Layers => self.screen != Screen::Layers && self.layers_here().len() > 1,
+            A::Copies => !self.copies_here().is_empty() && !matches!(self.overlay, Some(Overlay::Copies { .. })),
             A::GoToLayer => self.strip_selected() != self.info.as_ref().map(|info| info.layer),
             A::Open => matches!(self.phase, Phase::Ready | Phase::Failed(_)),
             A::ScrollUp | A::ScrollDown if self.overlay.is_none() && self.screen == Screen::Layers => {

@@ -26,6 +26,10 @@ pub enum Overlay {
     },
     /// What session to open.
     Open(OpenLine),
+    /// The table of compressed copies, and the one selected in it.
+    Copies {
+        selected: usize,
+    },
     /// A change of the selected latent, as it is written.
     Edit {
         spec: String,

@@ -7,7 +7,7 @@ use crate::{
     tui::{
         keys::{action::Action, palette},
         state::{Ask, Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State, Tour},
-        update::{atlas, effect::Effect, exports, generation, jobs, open, pair, resume, strip, study, typing},
+        update::{atlas, copies, effect::Effect, exports, generation, jobs, open, pair, resume, strip, study, typing},
     },
 };
 
@@ -198,6 +198,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::PreviousLayer => open::step(state, false, effects),
         A::NextLayer => open::step(state, true, effects),
         A::Layers => strip::open(state),
+        A::Copies => copies::ask(state),
         A::GoToLayer => strip::enter(state, effects),
         A::SaveView if state.shown.is_none() => nothing_yet(state),
         A::SaveView => ask(state, Ask::SaveView),
@@ -422,6 +423,9 @@ fn scroll(state: &mut State, by: isize) {
         Some(Overlay::Open(line)) => {
             line.selected = moved(line.selected).min(line.found.len().saturating_sub(1));
         }
+        Some(Overlay::Copies { selected }) => {
+            *selected = moved(*selected).min(state.spec.compressions.len().saturating_sub(1));
+        }
         Some(Overlay::Form(form)) => form.selected = moved(form.selected).min(form.fields.len()),
         Some(Overlay::Generation(form)) => form.selected = moved(form.selected).min(form.fields.len() - 1),
         Some(_) => {}
@@ -464,6 +468,7 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
         }
         Some(Overlay::Find(sought)) if state.screen == Screen::Atlas => atlas::found(state, &sought),
         Some(Overlay::Find(sought)) => find(state, &sought),
+        Some(Overlay::Copies { selected }) => copies::go(state, selected, effects),
         Some(Overlay::Edit { spec }) => study::edited(state, spec),
         Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),
         Some(Overlay::Ask { what, text }) => answered(state, what, &text, effects),

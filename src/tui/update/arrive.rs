@@ -235,6 +235,7 @@ fn compared(state: &mut State, generation: u64, comparison: Arc<Comparison>, com
         pair.align(&shown.comparison.tokens);
     }
     state.shown = Some(shown);
+    state.note_copy();
     state.fill(same_prompt);
     super::resume::compared(state);
 }

@@ -3,6 +3,7 @@
 mod act;
 mod arrive;
 mod atlas;
+mod copies;
 mod count;
 pub mod effect;
 mod exports;

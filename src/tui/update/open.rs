@@ -77,7 +77,7 @@ pub fn understood(
     }
 }
 
-fn begin(state: &mut State, spec: SessionSpec, settings: Arc<SessionSettings>, effects: &mut Vec<Effect>) {
+pub(super) fn begin(state: &mut State, spec: SessionSpec, settings: Arc<SessionSettings>, effects: &mut Vec<Effect>) {
     if state.phase != Phase::Ready {
         // There is nothing to keep.
         (state.spec, state.settings) = (Arc::new(spec.clone()), settings);

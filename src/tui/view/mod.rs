@@ -1,6 +1,7 @@
 //! Drawing: the state and a theme in, cells out. Nothing here changes anything.
 
 mod atlas;
+mod copies;
 mod detail;
 mod explore;
 mod figures;

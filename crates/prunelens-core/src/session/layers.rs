@@ -11,6 +11,7 @@ use crate::{
     hub::{self, HubId},
     model::HookPoint,
     progress::Listener,
+    prune::Compress,
     text::shorten,
 };
 
@@ -160,7 +161,7 @@ impl SessionSpec {
                 Some(layer) => Err(Error::invalid(format!(
                     "--layer {layer}: this session has SAEs of one layer only; put {PLACE} where the number stands in --sae"
                 ))),
-                None => Ok(self.clone()),
+                None => Ok(self.clone().of_its_copy()),
             };
         };
         let wanted = self.layer.unwrap_or(*first);
@@ -178,7 +179,8 @@ impl SessionSpec {
             layer: Some(wanted),
             layers,
             ..self.clone()
-        })
+        }
+        .of_its_copy())
     }
 
     fn find_layers(&self, listener: Listener) -> Result<Vec<Layer>> {
@@ -197,13 +199,25 @@ impl SessionSpec {
 
     /// What differs from another session is the SAEs and where and how they read: the models are the same.
     pub fn shares_models(&self, other: &Self) -> bool {
-        let own = |spec: &Self| Self {
+        self.models_alone() == other.models_alone()
+    }
+
+    /// Whether both have the same model before it is compressed, on the same calibration.
+    pub fn shares_original(&self, other: &Self) -> bool {
+        let own = |spec: &Self| Self { compress: Compress::None, ..spec.models_alone() };
+        self.pruned_model.is_none() && own(self) == own(other)
+    }
+
+    /// All that models are made from, and nothing else.
+    fn models_alone(&self) -> Self {
+        Self {
+            compressions: Vec::new(),
             hook: None,
             sae: None,
             trained_sae: None,
             layers: Vec::new(),
             layer: None,
-            layers_memory: 0,
+            kept_memory: 0,
             knob: Default::default(),
             ratio: 0.0,
             criterion: crate::sae::Criterion::Wanda,
@@ -214,9 +228,8 @@ impl SessionSpec {
             memory: 0,
             results: PathBuf::new(),
             jobs_device: None,
-            ..spec.clone()
-        };
-        own(self) == own(other)
+            ..self.clone()
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A session: the models, the SAE in its variants and the tokenizer that one screen or one command works on.
 
 pub mod calibration;
+mod copies;
 mod fit;
 mod kept;
 pub mod layers;

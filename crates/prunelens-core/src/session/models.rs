@@ -46,6 +46,14 @@ impl Models {
         Self::load_beside(spec, 0, progress)
     }
 
+    /// Another compressed copy of the same original.
+    pub fn with_copy(&self, spec: &SessionSpec, progress: Listener) -> Result<Self> {
+        let made_of = self.digest.as_deref().and_then(|digest| key(spec, digest, &self.calibration));
+        let (pruned, compression) = prune(spec, &self.original, &self.calibration, made_of.as_deref(), progress)?;
+        let made_of = made_of.or_else(|| spec.cache.as_ref().and_then(|_| masks::digest(&pruned)));
+        Ok(Self { pruned, compression, made_of, ..self.clone() })
+    }
+
     /// Beside so many bytes of SAEs and ranks that the device has to hold too.
     pub fn load_beside(spec: &SessionSpec, saes: u64, progress: Listener) -> Result<Self> {
         let (device, warning) = spec.device.open(&spec.libraries)?;

@@ -62,7 +62,7 @@ impl Source {
 pub const DEFAULT_MEMORY: u64 = 1 << 30;
 
 /// Memory for sessions of layers that are not on screen, if nothing is said: 2 GiB.
-pub const LAYERS_MEMORY: u64 = 2 << 30;
+pub const KEPT_MEMORY: u64 = 2 << 30;
 
 /// Types that a model's weights may have, by name.
 pub const DTYPES: [(&str, DType); 3] = [("f32", DType::F32), ("bf16", DType::BF16), ("f16", DType::F16)];
@@ -135,6 +135,8 @@ pub struct SessionSpec {
     pub pruned_model: Option<Source>,
     /// How the pruned copy is made, unless it is given.
     pub compress: Compress,
+    /// All copies that can take its place, itself among them; what is trained was trained on the first.
+    pub compressions: Vec<Compress>,
     /// Text or tokens; default: the built-in text.
     pub calibration: Option<PathBuf>,
     /// Default: the SAE's own.
@@ -147,8 +149,8 @@ pub struct SessionSpec {
     pub layers: Vec<Layer>,
     /// Which of the layers, where there are several; default: the first.
     pub layer: Option<usize>,
-    /// Memory for sessions of layers that are not on screen, in bytes.
-    pub layers_memory: u64,
+    /// Memory for what is not on screen and can be at once, in bytes: SAEs of other layers, other compressed copies.
+    pub kept_memory: u64,
     /// What is turned on the SAE.
     pub knob: Dial,
     /// Of the SAE's own pruning, where the knob is the ratio.
@@ -212,13 +214,14 @@ impl SessionSpec {
             model: Source::Demo,
             pruned_model: None,
             compress: Compress::Wanda(0.5),
+            compressions: vec![Compress::Wanda(0.5)],
             calibration: None,
             hook: None,
             sae: Some(Source::Demo),
             trained_sae: Some(Source::Demo),
             layers: Vec::new(),
             layer: None,
-            layers_memory: LAYERS_MEMORY,
+            kept_memory: KEPT_MEMORY,
             knob: Dial::default(),
             ratio: 0.25,
             criterion: Criterion::Wanda,
