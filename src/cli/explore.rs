@@ -38,11 +38,12 @@ pub fn run(args: &ExploreArgs) -> Result<()> {
 pub fn open(args: &ExploreArgs, tour: Option<bool>) -> Result<()> {
     let Viewed { view, settings } = setup::viewed(args.view.as_deref(), args.settings.clone())?;
     let unasked = args.view.is_none() && setup::asks_for_nothing(&settings);
-    let Resolved { spec, display, threads } = setup::settings(settings)?;
+    let Resolved { spec, settings, display, threads } = setup::settings(settings)?;
     config::start_threads(threads, true)?;
     let folders = Folders::find();
     let options = Options {
-        session: spec,
+        session: setup::at_view(spec, &settings, view.as_ref()),
+        settings,
         prompt: args.prompt.clone(),
         view,
         explanations: args.explanations.clone(),

@@ -6,12 +6,13 @@ use clap::Args;
 use prunelens_core::{
     error::Result,
     hub::{self, HubId, HubSettings, Kind},
+    session::layers::ranges,
 };
 use serde::Serialize;
 
 use crate::{
     output,
-    presets::{Family, Preset, Sizes, families, ranges},
+    presets::{Family, Preset, Sizes, families},
     settings as config,
 };
 

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use prunelens_core::{
     demo,
     error::{Error, Result},
     hub::Kind,
-    prune::write::{Change, Checkpoint, Copy, Matrix, Report, SaeFiles, Staged, checkpoint, sae},
+    prune::{
+        codes::Codes,
+        write::{Change, Checkpoint, Copy, Matrix, Report, SaeFiles, Staged, checkpoint, compressed_tensors, sae},
+    },
     session::{Compress, Models, Session, SessionSpec},
 };
 use serde_json::{Map, Value, json};
@@ -38,8 +41,20 @@ pub enum PruneTarget {
 pub struct PruneModelArgs {
     #[command(flatten)]
     pub output: PruneOutput,
+    /// How weights are stored: as plain floats, or as compressed-tensors has them (codes of 4 or 8 bits, fp8, 2:4 with a bitmask).
+    #[arg(long, value_name = "FORMAT", default_value = "plain")]
+    pub format: Format,
     #[command(flatten)]
     pub model: ModelSettings,
+}
+
+/// How a model's weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Floats of --dtype, or zeros in the model's own files.
+    Plain,
+    /// As llm-compressor writes and vLLM reads them.
+    CompressedTensors,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -65,7 +80,7 @@ pub struct PruneOutput {
 
 pub fn run(args: &PruneArgs) -> Result<()> {
     match &args.target {
-        PruneTarget::Model(args) => write_model(&setup::headless(args.model.clone())?.spec, &args.output),
+        PruneTarget::Model(args) => write_model(&setup::headless(args.model.clone())?.spec, args.format, &args.output),
         PruneTarget::Sae(args) => write_sae(&setup::headless(args.session.clone())?.spec, &args.output),
     }
 }
@@ -74,7 +89,7 @@ pub fn run(args: &PruneArgs) -> Result<()> {
 const REPORT: &str = "pruning.json";
 
 /// A copy of the model.
-fn write_model(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
+fn write_model(spec: &SessionSpec, format: Format, output: &PruneOutput) -> Result<()> {
     if spec.pruned_model.is_some() {
         return Err(Error::Usage(
             "prune model makes the compressed model itself; leave out --compressed-model (--pruned-model)".into(),
@@ -86,15 +101,42 @@ fn write_model(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
         None => Checkpoint::Memory { weights: demo::WEIGHTS, others: demo::MODEL_FILES.to_vec() },
     };
     let staged = Staged::new(&output.out, output.force, folder.as_deref())?;
-    let models = Models::load(spec, &mut output::listener())?;
+    let (models, matrices) = match format {
+        Format::Plain => {
+            let models = Models::load(spec, &mut output::listener())?;
+            let copy = Copy { change: change(&spec.compress), dtype: spec.dtype };
+            let matrices = checkpoint::write(&checkpoint, &models.pruned, copy, &staged, &mut interrupt::tick)?;
+            (models, matrices)
+        }
+        Format::CompressedTensors => {
+            has_a_format(&spec.compress)?;
+            // Codes are there while the copy is made, and not where it comes from the cache.
+            let models =
+                Models::load(&SessionSpec { compress: Compress::None, ..spec.clone() }, &mut output::listener())?;
+            let mut codes = Codes::new();
+            let rows = models.calibration.rows();
+            let made = spec.compress.apply_coded(&models.original, rows, Some(&mut codes), &mut output::listener())?;
+            let dtype = spec.dtype;
+            let matrices = compressed_tensors::write(&checkpoint, &made, &codes, dtype, &staged, &mut interrupt::tick)?;
+            (models, matrices)
+        }
+    };
     output::warn(&models.warnings);
-    let copy = Copy { change: change(&spec.compress), dtype: spec.dtype };
-    let matrices = checkpoint::write(&checkpoint, &models.pruned, copy, &staged, &mut interrupt::tick)?;
     let mut settings = Map::new();
     settings.insert("model".into(), json!(models.original.name));
     settings.insert("compress".into(), json!(spec.compress.to_string()));
     settings.insert("calibration".into(), json!(models.calibration.label));
     finish(staged, settings, matrices, output, checkpoint::is_weight_file)
+}
+
+/// Refuse now what compressed-tensors has no place for, before anything is made.
+fn has_a_format(compress: &Compress) -> Result<()> {
+    if compress.is_coded() || compress.is_two_of_four() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "--format compressed-tensors: {compress} gives no codes and no 2:4 matrices; expected rtn or gptq with int4, int8 or fp8 last,          wanda:2:4 or sparsegpt:2:4; or take --format plain"
+    )))
 }
 
 /// What a rule changes of the weights.
@@ -108,17 +150,19 @@ fn change(compress: &Compress) -> Change {
 
 /// A copy of the SAE.
 fn write_sae(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
+    let spec = &spec.of_one_layer(&mut output::listener())?;
     let Some(source) = &spec.sae else {
         return Err(Error::Usage("an SAE to prune is needed: give its folder with --sae".into()));
     };
     let folder = source.locate(Kind::Sae, &spec.hub, &mut output::listener())?;
+    // The SAE trained on the pruned model has no part in this, nor have those of other layers.
+    let alone = SessionSpec { trained_sae: None, layers: Vec::new(), layer: None, ..spec.clone() };
     let files = match &folder {
         None => SaeFiles::Memory { config: demo::SAE_CONFIG, weights: demo::SAE_WEIGHTS },
         Some(dir) => SaeFiles::Folder(dir.clone()),
     };
     let staged = Staged::new(&output.out, output.force, folder.as_deref())?;
-    // The SAE trained on the pruned model has no part in this.
-    let session = Session::load(&SessionSpec { trained_sae: None, ..spec.clone() }, &mut output::listener())?;
+    let session = Session::load(&alone, &mut output::listener())?;
     output::warn(&session.warnings);
     let pruning = session.pruning(session.setting, &mut interrupt::tick)?;
     let matrices = sae::write(&files, &session.sae, &pruning, &staged, &mut interrupt::tick)?;

@@ -40,14 +40,15 @@ pub struct RenderArgs {
 
 pub fn run(args: &RenderArgs) -> Result<()> {
     let Viewed { view, settings } = setup::viewed(args.view.as_deref(), args.settings.clone())?;
-    let Resolved { spec, mut display, threads } = setup::settings(settings)?;
+    let Resolved { spec, settings, mut display, threads } = setup::settings(settings)?;
     config::start_threads(threads, true)?;
     if display.color == ColorChoice::Auto {
         // A picture is not a terminal: it has all colours.
         display.color = ColorChoice::Truecolor;
     }
     let options = RenderOptions {
-        session: spec,
+        session: setup::at_view(spec, &settings, view.as_ref()),
+        settings,
         prompt: args.prompt.clone(),
         view,
         look: setup::look(&display, Folders::find().as_ref()),

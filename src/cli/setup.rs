@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use prunelens_core::{error::Result, session::Session};
+use prunelens_core::{
+    error::{Error, Result},
+    session::{Session, SessionSpec},
+};
 
 use crate::{
     folders::Folders,
     interrupt, output, settings as config,
-    settings::{ColorChoice, Display, Resolved, Settings},
+    settings::{ColorChoice, Display, Resolved, SessionSettings, Settings},
     tui::{Look, state::SavedView, theme::ColorDepth, views},
 };
 
@@ -36,6 +39,14 @@ pub fn viewed(file: Option<&Path>, mut settings: Settings) -> Result<Viewed> {
     Ok(Viewed { view, settings })
 }
 
+/// The session at the view's layer, where there are SAEs of several and no flag names one.
+pub fn at_view(spec: SessionSpec, flags: &SessionSettings, view: Option<&SavedView>) -> SessionSpec {
+    match view.and_then(|view| view.layer).filter(|_| spec.is_layered() && flags.layer.is_none()) {
+        Some(layer) => spec.at_layer(layer),
+        None => spec,
+    }
+}
+
 /// Neither models nor SAEs were named.
 pub fn asks_for_nothing(settings: &Settings) -> bool {
     let session = &settings.session;
@@ -46,6 +57,11 @@ pub fn asks_for_nothing(settings: &Settings) -> bool {
 pub fn headless(flags: impl Into<Settings>) -> Result<Resolved> {
     interrupt::watch()?;
     let settings = settings(flags)?;
+    if let [_, second, ..] = &settings.spec.compressions[..] {
+        return Err(Error::Usage(format!(
+            "--compress {second}: this command works on one compressed copy; give --compress once (the explorer takes several)"
+        )));
+    }
     config::start_threads(settings.threads, false)?;
     Ok(settings)
 }

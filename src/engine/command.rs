@@ -16,6 +16,10 @@ pub type JobId = u64;
 #[derive(Clone, Debug)]
 pub enum Command {
     Load(Box<SessionSpec>),
+    /// Load another session while this one answers, and put it in its place; a newer one of this kind takes its turn.
+    Open(Box<SessionSpec>),
+    /// Stop loading it.
+    StopOpening,
     /// Queue a job; where an earlier one of the same kind was interrupted it goes on from there.
     StartJob {
         id: JobId,
@@ -62,6 +66,8 @@ pub enum Request {
     Atlas { generation: u64, path: PathBuf },
     /// The latents of another prompt, at the setting of the first.
     Beside { generation: u64, text: String, setting: Setting },
+    /// A prompt at every layer that there are SAEs of; `None`: it is not wanted any more.
+    Layers { generation: u64, prompt: Option<(String, Setting)> },
     /// A text to be continued, or `None` to stop continuing the one under way.
     Generate { generation: u64, task: Option<GenerateTask> },
     /// What a job will take.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use prunelens_core::{
-    compare::{Prompt, matching::Matching},
+    compare::Prompt,
     edit::Edits,
     error::{Error, Result},
-    index::{self, Index, Indexing},
+    index::{self, Index},
     model::Tick,
     sae::{Knob, Setting},
     session::Session,
@@ -14,7 +14,9 @@ use prunelens_core::{
 use prunelens_metrics::{Estimate, Family, JobSpec, Probe, atlas::Atlas, fit};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{GenerateTask, Report, Request, detail, find, generate::Generating, mailbox::Mailbox};
+use super::{
+    GenerateTask, Report, Request, detail, find, generate::Generating, mailbox::Mailbox, seat::Seat, strip::Task,
+};
 
 /// What is still due for the current prompt and setting, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +29,7 @@ enum Due {
 
 /// The interactive side of the engine.
 pub struct Live {
-    pub session: Arc<Session>,
-    /// What metric jobs work on: the same, or a copy on another device.
-    pub jobs: Arc<Session>,
+    pub seat: Seat,
     mailbox: Arc<Mailbox>,
     reports: UnboundedSender<Report>,
     prompt: Option<Prompt>,
@@ -38,10 +38,8 @@ pub struct Live {
     /// Of the request that the prompt's state answers.
     generation: u64,
     due: Due,
-    /// Filled in by work in the background.
-    pub matching: Option<Matching>,
-    /// Likewise, and usable as it grows.
-    pub indexing: Option<Indexing>,
+    /// The prompt whose layers are wanted.
+    pub strip: Option<Task>,
     families: &'static [Family],
     /// How fast this session is, measured when first asked for.
     probe: Option<Probe>,
@@ -57,23 +55,21 @@ pub struct Live {
 
 impl Live {
     pub fn new(
-        session: Arc<Session>,
-        jobs: Arc<Session>,
+        mut seat: Seat,
         mailbox: Arc<Mailbox>,
         reports: UnboundedSender<Report>,
         families: &'static [Family],
     ) -> Self {
+        let prompt = seat.prompt.take();
         Self {
-            session,
-            jobs,
+            seat,
             mailbox,
             reports,
-            prompt: None,
+            prompt,
             beside: None,
             generation: 0,
             due: Due::Nothing,
-            matching: None,
-            indexing: None,
+            strip: None,
             shown: None,
             studied: None,
             studied_at: None,
@@ -81,6 +77,12 @@ impl Live {
             families,
             probe: None,
         }
+    }
+
+    /// The session, with what was found out about it.
+    pub fn leave(mut self) -> Seat {
+        self.seat.prompt = self.prompt;
+        self.seat
     }
 
     pub fn send(&self, report: Report) {
@@ -93,7 +95,7 @@ impl Live {
         loop {
             if let Some(request) = self.mailbox.next_request() {
                 self.answer(request);
-            } else if self.mailbox.ends(None) {
+            } else if self.mailbox.ends(None) || self.mailbox.opens() {
                 return;
             } else if self.due != Due::Nothing {
                 if let Err(error) = self.go_on()
@@ -118,7 +120,7 @@ impl Live {
         let urgent = || mailbox.has_request() || mailbox.has_command();
         let tick = &mut || if urgent() { Err(Error::Interrupted) } else { Ok(()) };
         let parting = &mut || if mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
-        match writing.step(&self.session, tick, parting) {
+        match writing.step(&self.seat.session, tick, parting) {
             Ok(Some(report)) => self.send(report),
             Ok(None) => self.writing = None,
             Err(Error::Interrupted) => {}
@@ -135,7 +137,7 @@ impl Live {
         let mailbox = self.mailbox.clone();
         let tick =
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
-        let writing = Generating::new(&self.session, generation, task.clone(), tick)?;
+        let writing = Generating::new(&self.seat.session, generation, task.clone(), tick)?;
         self.send(writing.begun());
         self.writing = Some(writing);
         Ok(())
@@ -151,6 +153,7 @@ impl Live {
             | Request::Find { generation, .. }
             | Request::Predict { generation, .. }
             | Request::Atlas { generation, .. }
+            | Request::Layers { generation, .. }
             | Request::Generate { generation, .. }
             | Request::Estimate { generation, .. } => *generation,
         };
@@ -164,12 +167,20 @@ impl Live {
                 self.studied_at = Some(*setting);
                 self.tell_page()
             }
-            Request::Find { word, .. } => {
-                find::find(&self.session, self.index(), word).map(|hits| self.send(Report::Found { generation, hits }))
-            }
+            Request::Find { word, .. } => find::find(&self.seat.session, self.index(), word)
+                .map(|hits| self.send(Report::Found { generation, hits })),
             Request::Predict { token, edits, .. } => self.predict(&request, generation, *token, edits),
             Request::Atlas { path, .. } => {
                 Atlas::open(path).map(|atlas| self.send(Report::Atlas { generation, atlas: Arc::new(atlas) }))
+            }
+            Request::Layers { prompt, .. } => {
+                self.strip = prompt.clone().map(|(text, setting)| {
+                    let layers = &self.seat.session.spec.layers;
+                    let all = layers.iter().map(|layer| layer.number);
+                    let own = layers.is_empty().then_some(self.seat.session.hook.layer);
+                    Task { generation, text, setting, left: all.chain(own).collect() }
+                });
+                Ok(())
             }
             Request::Generate { task, .. } => self.generate(&request, generation, task.as_ref()),
             Request::Estimate { job, .. } => self.estimate(&request, generation, job),
@@ -184,15 +195,22 @@ impl Live {
     fn read(&mut self, request: &Request, generation: u64, text: &str, setting: Setting) -> Result<()> {
         // Until the new prompt is read nothing more is said about the old one.
         self.due = Due::Nothing;
-        (self.prompt, self.shown) = (None, None);
+        // What was read of it in this session, before another was looked at, need not be read again.
+        let read = self.prompt.take().filter(|prompt| prompt.text == text);
+        self.shown = None;
         let mailbox = self.mailbox.clone();
         let tick =
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
-        let session = self.session.clone();
+        let session = self.seat.session.clone();
         let tokens = session.tokens(text)?;
         self.rank(setting.knob, tick)?;
-        let readers = session.readers(setting)?;
-        self.prompt = Some(Prompt::read(text, tokens, readers, setting, tick)?);
+        self.prompt = Some(match read {
+            Some(mut prompt) => {
+                prompt.set_pruning(session.pruning(setting, tick)?)?;
+                prompt
+            }
+            None => Prompt::read(text, tokens, session.readers(setting)?, setting, tick)?,
+        });
         (self.generation, self.due) = (generation, Due::Reconstruction);
         self.tell();
         Ok(())
@@ -203,7 +221,7 @@ impl Live {
         let tick =
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
         self.rank(setting.knob, tick)?;
-        let pruning = self.session.pruning(setting, tick)?;
+        let pruning = self.seat.session.pruning(setting, tick)?;
         let Some(prompt) = &mut self.prompt else { return Ok(()) };
         prompt.set_pruning(pruning)?;
         (self.generation, self.due) = (generation, Due::Reconstruction);
@@ -223,7 +241,7 @@ impl Live {
         }
         read?;
         if let Some(prompt) = &self.beside {
-            let comparison = Arc::new(prompt.comparison(self.matching.as_ref()));
+            let comparison = Arc::new(prompt.comparison(self.seat.matching.as_ref()));
             self.send(Report::Beside { generation, comparison });
         }
         Ok(())
@@ -232,10 +250,10 @@ impl Live {
     fn beside_at(&mut self, text: &str, setting: Setting, tick: Tick) -> Result<()> {
         self.rank(setting.knob, tick)?;
         match &mut self.beside {
-            Some(prompt) if prompt.text == text => prompt.set_pruning(self.session.pruning(setting, tick)?),
+            Some(prompt) if prompt.text == text => prompt.set_pruning(self.seat.session.pruning(setting, tick)?),
             beside => {
                 *beside = None;
-                let (tokens, readers) = (self.session.tokens(text)?, self.session.readers(setting)?);
+                let (tokens, readers) = (self.seat.session.tokens(text)?, self.seat.session.readers(setting)?);
                 *beside = Some(Prompt::read(text, tokens, readers, setting, tick)?);
                 Ok(())
             }
@@ -244,9 +262,9 @@ impl Live {
 
     /// What a knob that is turned for the first time needs to know; it changes what the session holds.
     fn rank(&self, knob: Knob, tick: Tick) -> Result<()> {
-        if !self.session.is_ranked(knob) {
-            self.session.order(knob, tick)?;
-            self.send(Report::Memory(super::memory(&self.session)));
+        if !self.seat.session.is_ranked(knob) {
+            self.seat.session.order(knob, tick)?;
+            self.send(Report::Memory(super::memory(&self.seat.session)));
         }
         Ok(())
     }
@@ -268,7 +286,7 @@ impl Live {
         let mailbox = self.mailbox.clone();
         let tick =
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
-        let session = self.jobs.clone();
+        let session = self.seat.jobs.clone();
         let estimated = self.work_of(&session, job, tick);
         if matches!(estimated, Err(Error::Interrupted)) {
             // Something more urgent came: again after it.
@@ -309,14 +327,14 @@ impl Live {
     }
 
     fn index(&self) -> Option<&Index> {
-        self.indexing.as_ref().map(|indexing| &indexing.index)
+        self.seat.indexing.as_ref().map(|indexing| &indexing.index)
     }
 
     /// The page of the latent last asked for.
     fn tell_page(&self) -> Result<()> {
         let (Some(index), Some((generation, latent))) = (self.index(), self.studied) else { return Ok(()) };
-        let matched = self.matching.as_ref().and_then(|matching| matching.get(latent)).map(|found| found.latent);
-        let page = index::page(index, &self.session.sae, &self.session.tokenizer, latent, matched)?;
+        let matched = self.seat.matching.as_ref().and_then(|matching| matching.get(latent)).map(|found| found.latent);
+        let page = index::page(index, &self.seat.session.sae, &self.seat.session.tokenizer, latent, matched)?;
         self.send(Report::Page { generation, page: Arc::new(page) });
         Ok(())
     }
@@ -325,9 +343,9 @@ impl Live {
         let mailbox = self.mailbox.clone();
         let tick =
             &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
-        edits.check(self.session.sae.d_sae())?;
+        edits.check(self.seat.session.sae.d_sae())?;
         let Some(prompt) = &mut self.prompt else { return Ok(()) };
-        let predictions = prompt.predict(token, edits, &self.session.tokenizer, tick)?;
+        let predictions = prompt.predict(token, edits, &self.seat.session.tokenizer, tick)?;
         self.send(Report::Predictions { generation, predictions: Arc::new(predictions) });
         Ok(())
     }
@@ -335,7 +353,7 @@ impl Live {
     /// Everything known of the latent last asked for.
     fn tell_latent(&self) -> Result<()> {
         let (Some(prompt), Some((generation, latent, token))) = (&self.prompt, self.shown) else { return Ok(()) };
-        let detail = detail::detail(&self.session, prompt, self.index(), latent, token)?;
+        let detail = detail::detail(&self.seat.session, prompt, self.index(), latent, token)?;
         self.send(Report::Latent { generation, detail: Arc::new(detail) });
         Ok(())
     }
@@ -343,7 +361,8 @@ impl Live {
     /// The next part of the current answer.
     fn go_on(&mut self) -> Result<()> {
         let mailbox = self.mailbox.clone();
-        let tick = &mut || if mailbox.has_request() || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let ended = || mailbox.has_request() || mailbox.ends(None) || mailbox.opens();
+        let tick = &mut || if ended() { Err(Error::Interrupted) } else { Ok(()) };
         let Some(prompt) = &mut self.prompt else {
             self.due = Due::Nothing;
             return Ok(());
@@ -368,7 +387,7 @@ impl Live {
     /// Everything known of the current prompt.
     pub fn tell(&self) {
         if let Some(prompt) = &self.prompt {
-            let comparison = Arc::new(prompt.comparison(self.matching.as_ref()));
+            let comparison = Arc::new(prompt.comparison(self.seat.matching.as_ref()));
             let complete = self.due == Due::Nothing;
             self.send(Report::Comparison { generation: self.generation, comparison, complete });
         }

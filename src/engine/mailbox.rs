@@ -18,6 +18,7 @@ struct Slots {
     find: Option<Request>,
     predict: Option<Request>,
     atlas: Option<Request>,
+    layers: Option<Request>,
     generate: Option<Request>,
     estimate: Option<Request>,
 }
@@ -25,7 +26,7 @@ struct Slots {
 impl Slots {
     fn has_request(&self) -> bool {
         let first = [&self.compare, &self.turn, &self.beside, &self.latent, &self.page];
-        let then = [&self.find, &self.predict, &self.generate, &self.atlas, &self.estimate];
+        let then = [&self.find, &self.predict, &self.generate, &self.atlas, &self.layers, &self.estimate];
         first.into_iter().chain(then).any(Option::is_some)
     }
 }
@@ -33,6 +34,8 @@ impl Slots {
 fn ends(command: &Command, job: Option<JobId>) -> bool {
     match command {
         Command::Load(_) | Command::Quit => true,
+        // The session at hand answers what it was asked; a job makes way.
+        Command::Open(_) => job.is_some(),
         Command::CancelJob(id) | Command::PauseJob(id) => Some(*id) == job,
         _ => false,
     }
@@ -77,6 +80,7 @@ impl Mailbox {
             &mut slots.predict,
             &mut slots.generate,
             &mut slots.atlas,
+            &mut slots.layers,
             &mut slots.estimate,
         ];
         all.into_iter().find_map(Option::take)
@@ -100,6 +104,7 @@ impl Mailbox {
             Request::Predict { .. } => slots.compare.is_some() || slots.turn.is_some() || slots.predict.is_some(),
             Request::Generate { .. } => slots.generate.is_some(),
             Request::Atlas { .. } => slots.atlas.is_some(),
+            Request::Layers { .. } => slots.layers.is_some(),
             Request::Estimate { .. } => slots.has_request(),
         }
     }
@@ -124,6 +129,19 @@ impl Mailbox {
     /// Whether a waiting command ends the work on a job (or on anything, for `None`).
     pub fn ends(&self, job: Option<JobId>) -> bool {
         self.slots().control.iter().any(|command| ends(command, job))
+    }
+
+    /// Whether another session is asked for.
+    pub fn opens(&self) -> bool {
+        self.slots().control.iter().any(|command| matches!(command, Command::Open(_)))
+    }
+
+    /// Whether a waiting command ends the loading of a session beside this one.
+    pub fn ends_opening(&self) -> bool {
+        let ends = |command: &Command| {
+            matches!(command, Command::Load(_) | Command::Open(_) | Command::StopOpening | Command::Quit)
+        };
+        self.slots().control.iter().any(ends)
     }
 
     /// The next command, if it lets the work on a job go on.
@@ -155,6 +173,7 @@ impl EngineLink for std::sync::Arc<Mailbox> {
             Request::Predict { .. } => slots.predict = Some(request),
             Request::Generate { .. } => slots.generate = Some(request),
             Request::Atlas { .. } => slots.atlas = Some(request),
+            Request::Layers { .. } => slots.layers = Some(request),
             Request::Estimate { .. } => slots.estimate = Some(request),
         }
         drop(slots);
@@ -211,13 +230,25 @@ mod tests {
             Request::Generate { generation: 7, task: None },
             Request::Beside { generation: 8, text: "b".into(), setting: Knob::Bits.at(4.0) },
             Request::Atlas { generation: 9, path: "atlas".into() },
-            Request::Estimate { generation: 10, job },
+            Request::Layers { generation: 10, prompt: None },
+            Request::Estimate { generation: 11, job },
         ] {
             mailbox.request(request.clone());
             assert!(mailbox.has_request());
             assert_eq!(mailbox.next_request(), Some(request));
             assert!(!mailbox.has_request());
         }
+    }
+
+    #[test]
+    fn a_session_that_is_asked_for_ends_jobs_and_loading_but_no_answer() {
+        let mailbox = Arc::new(Mailbox::default());
+        mailbox.command(Command::Open(Box::new(prunelens_core::session::SessionSpec::demo())));
+        assert!(mailbox.opens() && mailbox.ends_opening() && mailbox.ends(Some(1)) && !mailbox.ends(None));
+        assert!(mailbox.next_beside(1).is_none());
+        assert!(matches!(mailbox.next_command(), Some(Command::Open(_))) && !mailbox.ends_opening());
+        mailbox.command(Command::StopOpening);
+        assert!(mailbox.ends_opening() && !mailbox.opens() && !mailbox.ends(Some(1)));
     }
 
     #[test]

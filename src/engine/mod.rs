@@ -1,14 +1,19 @@
 //! The engine: one thread owns device, models, SAEs and caches; the interface talks to it in plain data.
 
 pub mod command;
+mod describe;
 mod detail;
 mod find;
 mod generate;
 pub mod handle;
 mod live;
 mod mailbox;
+mod open;
 mod queue;
+mod quiet;
 pub mod report;
+mod seat;
+mod strip;
 mod thread;
 
 pub use command::{Command, GenerateTask, JobId, Request};

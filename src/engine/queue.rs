@@ -42,6 +42,8 @@ struct Entry {
     /// With what was changed to make it fit into memory.
     fitted: JobSpec,
     phase: Phase,
+    /// Where it was started, if that is not on screen any more.
+    at: Option<Arc<Session>>,
     /// Made when its turn comes; away while it is being worked on.
     job: Option<Box<dyn Job>>,
     keeper: Option<Keeper>,
@@ -129,6 +131,7 @@ impl Queue {
                     fitted: job.clone(),
                     spec: job,
                     phase: Phase::Ready,
+                    at: None,
                     job: None,
                     keeper: None,
                     worked: Duration::ZERO,
@@ -160,6 +163,8 @@ impl Queue {
             }
             Command::WriteJob { id, folder } => {
                 if let (Some(session), Some(at)) = (session, self.entries.iter().position(|e| e.id == id)) {
+                    let own = self.entries[at].at.clone();
+                    let session = own.as_deref().unwrap_or(session);
                     let folder = folder.unwrap_or_else(|| session.spec.results.clone());
                     if self.entries[at].phase == Phase::Unwritten {
                         self.write(at, &folder, session);
@@ -175,7 +180,7 @@ impl Queue {
                     self.warn(forgotten);
                 }
             }
-            Command::Load(_) | Command::Quit => {}
+            Command::Load(_) | Command::Open(_) | Command::StopOpening | Command::Quit => {}
         }
     }
 
@@ -188,11 +193,19 @@ impl Queue {
         self.state(id, JobState::Paused(share));
     }
 
+    /// Another session takes the place of this one: what was started in it goes on in it.
+    pub fn pin(&mut self, session: &Arc<Session>) {
+        for entry in &mut self.entries {
+            entry.at.get_or_insert_with(|| session.clone());
+        }
+    }
+
     /// The session goes: save everything that can go on later.
     pub fn end(&mut self, session: Option<&Session>) {
         for mut entry in std::mem::take(&mut self.entries) {
             let share = entry.job.as_ref().map_or(0.0, |job| job.progress().share());
-            let kept = match (&self.store, session) {
+            let own = entry.at.clone();
+            let kept = match (&self.store, own.as_deref().or(session)) {
                 (Some(store), Some(session)) => {
                     entry.claim(self.families, store, session).and_then(|()| entry.keep_now()).map(|()| true)
                 }
@@ -212,7 +225,8 @@ impl Queue {
     pub fn step(&mut self, live: &mut Live, mailbox: &Mailbox) {
         let Some(id) = self.next() else { return };
         self.current = Some(id);
-        let session = live.jobs.clone();
+        let own = self.entry(id).and_then(|entry| entry.at.clone());
+        let session = own.unwrap_or_else(|| live.seat.jobs.clone());
         let mut served = Duration::ZERO;
         let started = Instant::now();
         let outcome = self.advance(id, live, mailbox, &session, &mut served);

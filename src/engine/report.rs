@@ -4,13 +4,14 @@ use std::{path::PathBuf, sync::Arc};
 
 use prunelens_core::{
     compare::{
-        Comparison, LatentDetail, Variant,
+        Comparison, LatentDetail, LayerFigures, Variant,
         predict::{Predictions, Speaker},
     },
     generate::Written,
     index::LatentPage,
     progress::Progress,
     sae::{Criterion, Setting},
+    session::SessionSpec,
 };
 use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run, atlas::Atlas};
 
@@ -24,6 +25,16 @@ pub enum Report {
     Ready(Arc<SessionInfo>),
     /// The session has another `trained` variant from now on; what was asked of it before is void.
     Joined(Arc<SessionInfo>),
+    /// How far another session is that is being loaded; this one answers meanwhile.
+    Opening(Progress),
+    /// Another session has taken its place: what was asked before is void.
+    Opened {
+        info: Arc<SessionInfo>,
+        /// As it was asked for.
+        spec: Arc<SessionSpec>,
+    },
+    /// It could not be loaded: this session stays.
+    OpenFailed(String),
     /// Loading failed; the engine waits for another `Load`.
     LoadFailed(String),
     /// A comparison, possibly with parts still missing (they follow under the same generation).
@@ -56,6 +67,16 @@ pub enum Report {
     Atlas {
         generation: u64,
         atlas: Arc<Atlas>,
+    },
+    /// A prompt at one layer, or why there are no figures of it.
+    Layer {
+        generation: u64,
+        layer: usize,
+        figures: Result<Arc<LayerFigures>, String>,
+    },
+    /// That were all layers.
+    Layers {
+        generation: u64,
     },
     /// The latents of the second prompt.
     Beside {
@@ -188,6 +209,8 @@ pub struct SessionInfo {
     pub hook: String,
     /// The hook's, from 0.
     pub layer: usize,
+    /// All that there are SAEs of, where there are several.
+    pub layers: Vec<usize>,
     /// "2k topk32", "24k standard" ...
     pub sae: String,
     pub d_sae: usize,

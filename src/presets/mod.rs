@@ -2,7 +2,11 @@
 
 use std::sync::OnceLock;
 
-use prunelens_core::error::{Error, Result};
+use prunelens_core::{
+    error::{Error, Result},
+    hub::HubId,
+    session::{Layer, Source, layers::ranges},
+};
 use serde::Deserialize;
 
 /// Presets that differ in their layer only.
@@ -98,6 +102,25 @@ pub fn find(name: &str) -> Result<Preset> {
     })
 }
 
+/// SAEs of the other layers, where a session's model and SAE are those of a preset; those trained on the pruned model where
+/// the session's own is the preset's.
+pub fn layers(model: &Source, sae: &Source, trained_sae: Option<&Source>) -> Vec<Layer> {
+    let hub = |text: &Option<String>| text.as_deref().and_then(HubId::parse).map(Source::Hub);
+    let is = |preset: &Preset| hub(&preset.model).as_ref() == Some(model) && hub(&preset.sae).as_ref() == Some(sae);
+    let found = families().iter().find_map(|family| {
+        let own = family.presets().into_iter().find(is)?;
+        Some((family, own)).filter(|_| family.layers.len() > 1)
+    });
+    let Some((family, own)) = found else { return Vec::new() };
+    let trained = trained_sae.is_some() && hub(&own.trained_sae).as_ref() == trained_sae;
+    let layer = |number: &usize| {
+        let preset = family.preset(Some(*number));
+        let trained_sae = hub(&preset.trained_sae).filter(|_| trained);
+        Some(Layer { number: *number, sae: hub(&preset.sae)?, trained_sae })
+    };
+    family.layers.iter().filter_map(layer).collect()
+}
+
 impl Family {
     /// The part in front of the first slash.
     fn model_name(&self) -> &str {
@@ -134,19 +157,6 @@ impl Family {
             dtype: self.dtype.clone(),
         }
     }
-}
-
-/// `0-3, 5`: numbers in order, with runs put together.
-pub fn ranges(numbers: &[usize]) -> String {
-    let mut runs: Vec<(usize, usize)> = Vec::new();
-    for &n in numbers {
-        match runs.last_mut() {
-            Some((_, end)) if *end + 1 == n => *end = n,
-            _ => runs.push((n, n)),
-        }
-    }
-    let text = |(a, b): &(usize, usize)| if a == b { a.to_string() } else { format!("{a}-{b}") };
-    runs.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

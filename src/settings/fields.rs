@@ -7,13 +7,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Command, ValueEnum};
 use prunelens_core::{
-    model::HookPoint,
     sae::{Criterion, Dial},
     session::{Compress, DeviceSpec, Processing},
 };
 use serde::Deserialize;
 
-use super::values;
+use super::values::{self, HookName};
 
 /// A struct of settings that may each be left open: parts of the same kind, then fields, each with what a session file shows
 /// as its value: the default, where there is one. Without that a field is a flag only.
@@ -59,10 +58,10 @@ settings! {
         #[arg(long = "compressed-model", visible_alias = "pruned-model", value_name = "PATH-or-ID", conflicts_with = "compress")]
         #[serde(alias = "compressed-model")]
         pruned_model: PathBuf = Some(r#""models/gpt2-pruned""#),
-        /// How to compress the model: wanda:RATIO or N:M, magnitude:RATIO, paper:RATIO, sparsegpt:RATIO or N:M, iterative:PASSES:RULE, rtn:intBITS[:gN][:asym], rtn:fp8, gptq:intBITS[:gN][:actorder], awq:intBITS[:gN], svd:SHARE, asvd:SHARE, svd-llm:SHARE, several joined by +, or none [default: wanda:0.5].
+        /// How to compress the model: wanda:RATIO or N:M, wanda:heads:RATIO, wanda:neurons:RATIO, shortgpt:RATIO, magnitude:RATIO, paper:RATIO, sparsegpt:RATIO or N:M, iterative:PASSES:RULE, rtn:intBITS[:gN][:asym], rtn:fp8, gptq:intBITS[:gN][:actorder], awq:intBITS[:gN], svd:SHARE, asvd:SHARE, svd-llm:SHARE, several joined by +, or none; in the explorer, given more than once, copies to change between [default: wanda:0.5].
         #[arg(long, value_name = "SPEC")]
-        #[serde(deserialize_with = "values::from_text")]
-        compress: Compress = Some(r#""wanda:0.5""#),
+        #[serde(deserialize_with = "values::from_texts")]
+        compress: Vec<Compress> = Some(r#""wanda:0.5""#),
         /// Calibration text or tokens: .txt, .jsonl ("text") or .safetensors ("tokens") [default: built in].
         #[arg(long, value_name = "FILE")]
         calibration: PathBuf = Some(r#""text.txt""#),
@@ -96,15 +95,23 @@ settings! {
     #[command(next_help_heading = "Session")]
     SessionSettings {
         ..model: ModelSettings,
-        /// Pretrained SAE: a folder or file, or a hub id [default: the demo's, with the demo model].
+        /// Pretrained SAE: a folder or file, or a hub id; {layer} in its name stands for the numbers of all layers that have one [default: the demo's, with the demo model].
         #[arg(long, value_name = "PATH-or-ID")]
         sae: PathBuf = Some(r#""saes/blocks.8.hook_resid_post""#),
-        /// SAE trained on the pruned model.
+        /// SAE trained on the pruned model; with {layer} in its name where --sae has it.
         #[arg(long, value_name = "PATH-or-ID")]
         trained_sae: PathBuf = Some(r#""saes/trained-on-pruned""#),
-        /// Where the SAE reads, such as blocks.8.hook_resid_post [default: as the SAE's config says].
+        /// Where the SAE reads, such as blocks.8.hook_resid_post, or blocks.{layer}.hook_resid_post [default: as the SAE's config says].
         #[arg(long, value_name = "NAME")]
-        hook: HookPoint = Some(r#""blocks.8.hook_resid_post""#),
+        #[serde(deserialize_with = "values::from_text")]
+        hook: HookName = Some(r#""blocks.8.hook_resid_post""#),
+        /// Layer to begin with, where --sae has {layer} in it [default: the first].
+        #[arg(long, value_name = "N")]
+        layer: usize = Some("8"),
+        /// Memory for what is not on screen and can be at once, SAEs of other layers and other compressed copies, such as 500MB or 4GB [default: 2GB].
+        #[arg(long, value_name = "SIZE", value_parser = values::size_in_bytes)]
+        #[serde(deserialize_with = "values::size_from")]
+        kept_memory: u64 = Some(r#""2GB""#),
         /// What is turned on the SAE that is compressed as the model was: ratio, bits[:2-8], rank[:N] or latents[:SHARE] [default: ratio].
         #[arg(long, value_name = "KNOB", value_parser = values::knob)]
         #[serde(deserialize_with = "values::from_text")]

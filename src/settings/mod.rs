@@ -4,6 +4,7 @@
 mod fields;
 mod file;
 pub mod libraries;
+pub mod open;
 mod template;
 pub mod values;
 
@@ -12,19 +13,25 @@ use std::path::{Path, PathBuf};
 use prunelens_core::{
     error::{Error, Result},
     hub::{Environment, HubId, HubSettings},
-    session::{Compress, SessionSpec, Source},
+    session::{
+        Compress, SessionSpec, Source,
+        layers::{self, PLACE},
+    },
 };
 
-use crate::folders::Folders;
+use crate::{folders::Folders, presets};
 
 pub use fields::{ColorChoice, DisplaySettings, Key, ModelSettings, SessionSettings, Settings, keys};
 pub use file::{LONGEST, SessionFile, VIEW};
 pub use template::session_file;
+use values::HookName;
 
 /// The settings of a command, with none left open.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     pub spec: SessionSpec,
+    /// What `spec` was made from: flags and session file in one, sources as they were found.
+    pub settings: SessionSettings,
     pub display: Display,
     pub threads: Option<usize>,
 }
@@ -61,8 +68,10 @@ impl Settings {
             lines.compress = None;
         }
         let sources = Sources::find(&self.session, &file)?;
-        let Self { session, display } = self.or(file.settings);
+        let Self { mut session, display } = self.or(file.settings);
+        sources.name(&mut session);
         Ok(Resolved {
+            settings: session.clone(),
             threads: match session.model.threads {
                 Some(threads) => usize::try_from(threads).ok(),
                 None => parsed(environment, "PRUNELENS_THREADS")?,
@@ -78,23 +87,45 @@ impl Settings {
     }
 }
 
+/// Each copy once.
+fn copies(given: Vec<Compress>) -> Result<Vec<Compress>> {
+    for (at, compress) in given.iter().enumerate() {
+        if given[..at].contains(compress) {
+            return Err(Error::Usage(format!("--compress {compress} is given twice; each copy once is enough")));
+        }
+    }
+    Ok(given)
+}
+
 fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -> Result<SessionSpec> {
     let demo = SessionSpec::demo();
     let Sources { model, pruned_model, sae, trained_sae } = sources;
-    let compress = settings.model.compress.unwrap_or(demo.compress);
+    let (layered, given) = (sae.as_ref().is_some_and(Source::is_pattern), settings.hook.and_then(HookName::layer));
+    check_layers(settings.hook, layered, trained_sae.as_ref())?;
+    let compressions = copies(settings.model.compress.unwrap_or(demo.compressions))?;
+    let compress = compressions.first().cloned().unwrap_or(demo.compress);
 
     // The demo's SAEs belong to the demo model at one hook, and the trained one to one pruned copy of it.
     let demo_sae = model.is_none() && sae.is_none();
     let demo_trained =
         demo_sae && settings.hook.is_none() && pruned_model.is_none() && compress == Compress::Wanda(0.5);
+    let model = model.unwrap_or(Source::Demo);
+    let sae = sae.or(demo_sae.then_some(Source::Demo));
+    let trained_sae = trained_sae.or(demo_trained.then_some(Source::Demo));
+    let layers = sae.as_ref().map_or_else(Vec::new, |sae| presets::layers(&model, sae, trained_sae.as_ref()));
+    let own = layers.iter().find(|layer| Some(&layer.sae) == sae.as_ref()).map(|layer| layer.number);
     Ok(SessionSpec {
-        sae: sae.or(demo_sae.then_some(Source::Demo)),
-        trained_sae: trained_sae.or(demo_trained.then_some(Source::Demo)),
-        model: model.unwrap_or(Source::Demo),
+        layer: settings.layer.or(given.filter(|_| layered)).or(own),
+        layers,
+        kept_memory: settings.kept_memory.unwrap_or(demo.kept_memory),
+        sae,
+        trained_sae,
+        model,
         pruned_model,
         compress,
+        compressions,
         calibration: settings.model.calibration,
-        hook: settings.hook,
+        hook: settings.hook.map(HookName::hook),
         knob: settings.knob.unwrap_or(demo.knob),
         ratio: settings.ratio.unwrap_or(demo.ratio),
         criterion: settings.criterion.unwrap_or(demo.criterion),
@@ -123,6 +154,20 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
     })
 }
 
+/// `{layer}` in names of SAEs and hooks goes together.
+fn check_layers(hook: Option<HookName>, layered: bool, trained: Option<&Source>) -> Result<()> {
+    let usage = |text: &str| Err(Error::Usage(text.replace("PLACE", PLACE)));
+    let every = hook.is_some_and(|hook| hook.layer().is_none());
+    match trained.map(Source::is_pattern) {
+        Some(true) if !layered => usage("--trained-sae has PLACE in it, --sae has not: put it there too"),
+        Some(false) if layered => {
+            usage("--sae has PLACE in it, --trained-sae has not: put it there too, or leave --trained-sae out")
+        }
+        _ if every && !layered => usage("--hook has PLACE in it, --sae has not: put it there too, or name the layer"),
+        _ => Ok(()),
+    }
+}
+
 /// What is read, each from where its name was found: here for flags, in the file's folder for the file.
 struct Sources {
     model: Option<Source>,
@@ -144,6 +189,17 @@ impl Sources {
     }
 }
 
+impl Sources {
+    /// Say them in the settings, which stand without their file then.
+    fn name(&self, settings: &mut SessionSettings) {
+        let name = |source: &Option<Source>| source.as_ref().map(|source| PathBuf::from(source.words()));
+        settings.model.session = None;
+        settings.model.model = name(&self.model);
+        settings.model.pruned_model = name(&self.pruned_model);
+        (settings.sae, settings.trained_sae) = (name(&self.sae), name(&self.trained_sae));
+    }
+}
+
 /// A variable of the environment, parsed; the message names it.
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(environment: Environment, name: &str) -> Result<Option<T>> {
     environment(name).map(|text| text.parse().map_err(|e| Error::Usage(format!("{name}={text}: {e}")))).transpose()
@@ -161,7 +217,12 @@ fn pick(flag: &str, given: &Option<PathBuf>, in_file: &Option<PathBuf>, folder: 
 /// A local folder or file if there is one, else a hub id.
 fn source(label: &str, path: &Path, folder: &Path) -> Result<Source> {
     let local = folder.join(path);
-    if local.exists() {
+    // Of a name with a place for the layer's number there is the part before it.
+    let there = match local.ancestors().filter(|part| layers::is_pattern(part)).last() {
+        Some(first) => first.parent().is_some_and(|folder| folder.as_os_str().is_empty() || folder.is_dir()),
+        None => local.exists(),
+    };
+    if there {
         return Ok(Source::Path(local));
     }
     match path.to_str().and_then(HubId::parse) {

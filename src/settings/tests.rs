@@ -53,7 +53,7 @@ fn every_key_of_the_file_arrives() {
         ascii = true
         mouse = true
     "#;
-    let Resolved { spec, display, threads } = from_file(text, |_| ()).unwrap();
+    let Resolved { spec, display, threads, .. } = from_file(text, |_| ()).unwrap();
     assert_eq!(spec.compress, Compress::Magnitude(0.3));
     assert_eq!(spec.hook, Some("blocks.8.hook_resid_post".parse().unwrap()));
     assert_eq!((spec.ratio, spec.criterion, spec.processing), (0.0, Criterion::Paper, Processing::On));
@@ -70,7 +70,7 @@ fn every_key_of_the_file_arrives() {
 fn flags_override_the_file() {
     let spec = from_file("ratio = 0.5\ncriterion = 'paper'\ncompress = 'none'", |args| {
         args.ratio = Some(0.75);
-        args.model.compress = Some(Compress::Wanda(0.25));
+        args.model.compress = Some(vec![Compress::Wanda(0.25)]);
     })
     .unwrap()
     .spec;
@@ -79,7 +79,7 @@ fn flags_override_the_file() {
 
 #[test]
 fn compress_overrides_the_pruned_model_of_the_file() {
-    let with_flag = |args: &mut SessionSettings| args.model.compress = Some(Compress::Wanda(0.25));
+    let with_flag = |args: &mut SessionSettings| args.model.compress = Some(vec![Compress::Wanda(0.25)]);
     assert!(from_file("pruned-model = 'gpt2'", |_| ()).unwrap().spec.pruned_model.is_some());
     assert_eq!(from_file("pruned-model = 'gpt2'", with_flag).unwrap().spec.pruned_model, None);
 }
@@ -156,7 +156,7 @@ fn demo_saes_go_with_what_they_were_trained_on() {
         change(&mut args);
         resolve(args).unwrap().spec
     };
-    let other_compression = spec(|args| args.model.compress = Some(Compress::Magnitude(0.5)));
+    let other_compression = spec(|args| args.model.compress = Some(vec![Compress::Magnitude(0.5)]));
     assert_eq!((other_compression.sae, other_compression.trained_sae), (Some(Source::Demo), None));
     let other_sae = spec(|args| args.sae = Some("src".into()));
     assert_eq!((other_sae.sae, other_sae.trained_sae), (Some(Source::Path("src".into())), None));

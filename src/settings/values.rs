@@ -5,12 +5,53 @@ use std::{fmt, ops::RangeInclusive, str::FromStr};
 use candle_core::DType;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use prunelens_core::{
+    model::HookPoint,
     sae::{Criterion, Dial, MAX_RATIO},
-    session::{DTYPES, Processing, dtype_by_name},
+    session::{DTYPES, Processing, dtype_by_name, layers::PLACE},
 };
 use serde::{Deserialize, Deserializer, de::Error};
 
 const THREADS: RangeInclusive<u64> = 1..=1024;
+
+/// A hook point, or the same of every layer: `blocks.{layer}.hook_resid_post`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HookName {
+    hook: HookPoint,
+    every_layer: bool,
+}
+
+impl HookName {
+    /// The hook, of a layer that is not named if it is of every one.
+    pub fn hook(self) -> HookPoint {
+        self.hook
+    }
+
+    /// The layer, if one is named.
+    pub fn layer(self) -> Option<usize> {
+        (!self.every_layer).then_some(self.hook.layer)
+    }
+
+    /// The same of one layer.
+    pub fn at(self, layer: usize) -> HookPoint {
+        HookPoint { layer, ..self.hook }
+    }
+}
+
+impl From<HookPoint> for HookName {
+    fn from(hook: HookPoint) -> Self {
+        Self { hook, every_layer: false }
+    }
+}
+
+impl FromStr for HookName {
+    type Err = prunelens_core::error::Error;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let every_layer = name.contains(PLACE);
+        let hook = if every_layer { name.replace(PLACE, "0").parse() } else { name.parse() };
+        Ok(Self { hook: hook?, every_layer })
+    }
+}
 
 /// A pruning ratio, 0 to 0.99.
 pub fn ratio(text: &str) -> Result<f64, String> {
@@ -82,6 +123,28 @@ where
     T: FromStr<Err: fmt::Display>,
 {
     String::deserialize(deserializer)?.parse().map(Some).map_err(D::Error::custom)
+}
+
+/// The same, or a list of them.
+pub fn from_texts<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Texts {
+        One(String),
+        Many(Vec<String>),
+    }
+    let texts = match Texts::deserialize(deserializer)? {
+        Texts::One(text) => vec![text],
+        Texts::Many(texts) => texts,
+    };
+    if texts.is_empty() {
+        return Err(D::Error::custom("expected at least one value, found an empty list"));
+    }
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect::<Result<_, _>>().map(Some)
 }
 
 pub fn dtype_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DType>, D::Error> {

@@ -6,10 +6,12 @@ use prunelens_core::{error::Result, session::SessionSpec};
 
 use crate::{
     safe,
+    settings::{SessionSettings, environment, open},
     tui::{
         keys::keymap::Keymap,
         state::{SavedView, State},
         theme::{BUILT_IN, ColorDepth, Theme},
+        update::message::Message,
     },
 };
 
@@ -52,6 +54,8 @@ fn background_theme() -> &'static str {
 #[derive(Clone, Debug)]
 pub struct Options {
     pub session: SessionSpec,
+    /// What it was made from.
+    pub settings: SessionSettings,
     /// A prompt to begin with.
     pub prompt: Option<String>,
     /// A view to open.
@@ -76,6 +80,8 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub struct RenderOptions {
     pub session: SessionSpec,
+    /// What it was made from.
+    pub settings: SessionSettings,
     pub prompt: Option<String>,
     pub view: Option<SavedView>,
     pub look: Look,
@@ -85,6 +91,15 @@ pub struct RenderOptions {
     pub keys: String,
     /// `.svg`, `.txt` or `.cast`.
     pub out: PathBuf,
+}
+
+/// What a line that opens another session means, beside the one there is.
+pub fn meant(state: &State, line: String) -> Message {
+    // What stays as it is stays at the layer that is on screen.
+    let layer = state.info.as_ref().filter(|info| !info.layers.is_empty()).map(|info| info.layer);
+    let now = SessionSettings { layer: layer.or(state.settings.layer), ..(*state.settings).clone() };
+    let meant = open::open(&line, &now, &environment).map(|meant| Box::new((meant.spec, meant.settings)));
+    Message::Meant { line, meant: meant.map_err(|e| e.to_string()) }
 }
 
 /// The state a session begins with.

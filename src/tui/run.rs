@@ -14,10 +14,11 @@ use prunelens_core::error::{Error, Result};
 use crate::{
     engine::{EngineHandle, Report},
     export::{self, cast::Recording},
+    settings::{environment, open},
     tui::{
         event::{self, Signals},
         explanations,
-        options::{Options, first_state},
+        options::{self, Options, first_state},
         pace::Pace,
         remembered,
         state::{Explained, Job, Level, SavedView, State, Tour},
@@ -55,6 +56,7 @@ pub fn run(engine: EngineHandle, options: Options) -> Result<()> {
         let mut terminal = Terminal::take()?;
         let mut state = first_state(&options.session, options.prompt.as_deref(), &themes, terminal.size());
         state.keymap = options.keymap.clone().into();
+        state.settings = options.settings.clone().into();
         state.log_file = options.log_file.as_ref().map(|p| p.display().to_string());
         state.mouse = options.mouse;
         if options.mouse {
@@ -166,7 +168,7 @@ impl Explorer {
     /// Where the session is left is kept, and what was recorded is written.
     fn leave(&mut self) {
         if let (Some(folder), Some(view)) = (&self.options.state_folder, SavedView::of(&self.state))
-            && let Err(error) = remembered::keep_left(folder, &self.options.session, &view)
+            && let Err(error) = remembered::keep_left(folder, &self.state.spec, &view)
         {
             tracing::warn!("{error}");
         }
@@ -253,6 +255,11 @@ impl Explorer {
                     self.perform(explain.into_iter().collect())?;
                     None
                 }
+                Effect::Complete(line) => {
+                    let found = open::complete(&line, &environment);
+                    Some(Message::Completed { line, found })
+                }
+                Effect::Open(line) => Some(options::meant(&self.state, line)),
                 Effect::Explain(path) => Some(Message::Explained(self.explain(&path).map_err(|e| e.to_string()))),
                 Effect::SaveView(name) => Some(Message::Exported(self.save_view(&name).map_err(|e| e.to_string()))),
                 Effect::Record(Some(name)) => Some(self.record(&name)),
@@ -312,7 +319,7 @@ impl Explorer {
     fn save_view(&self, name: &str) -> Result<Vec<PathBuf>> {
         let view = SavedView::of(&self.state).ok_or_else(|| Error::invalid("there is no view to save yet"))?;
         let path = self.named(name, "toml")?;
-        export::write_atomically(&path, views::text(&self.options.session, &view)?.as_bytes())?;
+        export::write_atomically(&path, views::text(&self.state.spec, &view)?.as_bytes())?;
         Ok(vec![path])
     }
 
@@ -334,7 +341,7 @@ impl Explorer {
         let path = if name.contains(std::path::MAIN_SEPARATOR) {
             PathBuf::from(name)
         } else {
-            self.options.session.results.join(name)
+            self.state.spec.results.join(name)
         };
         let path = match path.extension() {
             Some(found) if found == extension => path,
@@ -359,7 +366,7 @@ impl Explorer {
             Picture::Screen => view::draw(width, height, &self.state, self.theme()),
             Picture::Run => (view::draw_run(width, &self.state, self.theme()), None),
         };
-        let stem = export::free_stem(&self.options.session.results, &export.name);
+        let stem = export::free_stem(&self.state.spec.results, &export.name);
         let pictures = [
             ("svg", export::svg::svg(&buffer, cursor, self.theme().page, "prunelens")),
             ("txt", export::text::text(&buffer)),

@@ -8,9 +8,10 @@ use prunelens_core::error::{Error, Result};
 use crate::{
     engine::{Command, EngineHandle},
     export::{self, cast::Recording},
+    settings::{environment, open},
     tui::{
         keys::keymap::Key,
-        options::{RenderOptions, first_state},
+        options::{self, RenderOptions, first_state},
         state::{Phase, State},
         theme::Theme,
         update::{self, effect::Effect, message::Message},
@@ -78,6 +79,7 @@ pub fn render(engine: EngineHandle, options: RenderOptions) -> Result<()> {
     let steps = parse(&options.keys)?;
     let themes = options.look.themes()?;
     let mut state = first_state(&options.session, options.prompt.as_deref(), &themes, options.size);
+    state.settings = options.settings.clone().into();
     state.opening = options.view.clone().map(Into::into);
     let mut player = Player { engine, state, themes, recording: None, left: false };
     player.play(&steps, format == Format::Cast)?;
@@ -157,7 +159,10 @@ impl Player {
         if let Some(due) = self.state.count_due() {
             self.happen(Message::TimePassed(due.max(self.state.now)));
         }
-        while self.state.comparing()
+        while self.state.coming.is_some()
+            || matches!(self.state.phase, Phase::Loading { .. })
+            || self.state.comparing()
+            || self.state.strip.waiting
             || self.state.estimating()
             || self.state.finding()
             || self.state.atlas.waiting
@@ -199,6 +204,14 @@ impl Player {
             match effect {
                 Effect::Command(command) => self.engine.command(command),
                 Effect::Request(request) => self.engine.request(request),
+                Effect::Complete(line) => {
+                    let found = open::complete(&line, &environment);
+                    self.happen(Message::Completed { line, found });
+                }
+                Effect::Open(line) => {
+                    let meant = options::meant(&self.state, line);
+                    self.happen(meant);
+                }
                 Effect::Quit => self.left = true,
                 // A script leaves no other traces than its picture.
                 Effect::Copy(_)

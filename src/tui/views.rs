@@ -7,7 +7,8 @@ use std::{
 
 use prunelens_core::{
     error::{Error, Result},
-    session::{Processing, SessionSpec, Source},
+    model::HookPoint,
+    session::{Processing, SessionSpec, Source, layers::PLACE},
 };
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -48,7 +49,7 @@ pub fn session(spec: &SessionSpec) -> Table {
         text("compress", spec.pruned_model.is_none().then(|| spec.compress.to_string())),
         text("sae", spec.sae.as_ref().and_then(source)),
         text("trained-sae", spec.trained_sae.as_ref().and_then(source)),
-        text("hook", spec.hook.map(|hook| hook.to_string())),
+        text("hook", spec.hook.map(|hook| hook_name(spec, hook))),
         text("calibration", path(&spec.calibration)),
         text("corpus", path(&spec.corpus)),
         text("dtype", Some(spec.dtype.as_str().to_owned())),
@@ -57,6 +58,14 @@ pub fn session(spec: &SessionSpec) -> Table {
         (!spec.bos).then(|| ("bos".to_owned(), Value::Boolean(false))),
     ];
     lines.into_iter().flatten().collect()
+}
+
+/// Of every layer, where there are SAEs of several: the view says which.
+fn hook_name(spec: &SessionSpec, hook: HookPoint) -> String {
+    match spec.is_layered() {
+        true => format!("blocks.{PLACE}.{}", hook.site.name()),
+        false => hook.to_string(),
+    }
 }
 
 /// The view that a file has.

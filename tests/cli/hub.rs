@@ -13,6 +13,7 @@ use prunelens_core::{
     error::Result,
     hub::{self, HubId, HubSettings, Kind},
     progress::Progress,
+    session::{SessionSpec, Source, silent},
 };
 use server::{Asked, COMMIT, Repo, Server, etag};
 use tempfile::TempDir;
@@ -103,6 +104,30 @@ fn a_model_comes_once_and_only_what_is_needed_of_it() {
     assert!(!place.server.asked().is_empty());
     assert_eq!(place.fetch(MODEL, Kind::Model).unwrap(), path);
     assert_eq!(place.server.asked(), [], "what is there is not asked for");
+}
+
+#[test]
+fn layers_are_listed_and_only_the_one_on_screen_is_fetched() {
+    let place = Place::new();
+    let source = |layer: &str| Source::Hub(HubId::parse(&format!("{SAES}/v5_32k_layer_{layer}.pt")).unwrap());
+    let numbers = |spec: &SessionSpec| spec.layers.iter().map(|layer| layer.number).collect::<Vec<_>>();
+    let spec = SessionSpec {
+        sae: Some(source("{layer}")),
+        trained_sae: None,
+        hub: Ok(place.settings(&[])),
+        ..SessionSpec::demo()
+    };
+    let one = spec.at_layer(2).of_one_layer(&mut silent).unwrap();
+    assert_eq!((numbers(&one), &one.sae), (vec![1, 2], &Some(source("2"))));
+    assert_eq!(place.server.asked().len(), 1, "a listing is one question");
+    one.fetch(&mut silent).unwrap();
+    assert!(paths(&place.server.asked()).iter().all(|path| !path.contains("layer_1")));
+    // Without the network there is what is in the cache.
+    let offline = HubSettings { offline: true, ..place.settings(&[]) };
+    let known = SessionSpec { hub: Ok(offline), ..spec.clone() }.of_one_layer(&mut silent).unwrap();
+    assert_eq!(numbers(&known), [2]);
+    let refused = spec.at_layer(7).of_one_layer(&mut silent).unwrap_err().to_string();
+    assert!(refused.contains("--layer 7") && refused.ends_with("has the layers 1-2"), "{refused}");
 }
 
 #[test]

@@ -315,6 +315,51 @@ fn a_quantised_model_is_written_as_plain_floats() {
 }
 
 #[test]
+fn codes_are_written_as_compressed_tensors_has_them() {
+    let (place, source) = (Place::new(), fixture(LLAMA));
+    let compress = |spec: &str, out: &str, format: &str| {
+        let model = ["compress", "model", "--model", text(&source), "--compress", spec];
+        place.run(model.iter().chain(&["--out", out, "--format", format]))
+    };
+    let cases = [
+        ("rtn:int4:g8", "int4", 8.0..8.5),
+        ("rtn:int8:asym", "int8", 8.0..12.0),
+        ("rtn:fp8", "fp8", 8.0..10.0),
+        ("gptq:int4:g8:actorder", "int4", 8.0..8.5),
+        ("sparsegpt:2:4+rtn:int4:g8", "int4", 8.0..8.5),
+        ("wanda:2:4", "2:4", 16.0..18.0),
+    ];
+    for (at, (spec, scheme, bits)) in cases.into_iter().enumerate() {
+        let [packed, plain] = ["packed", "plain"].map(|name| format!("{name}{at}"));
+        compress(spec, &packed, "compressed-tensors").done();
+        compress(spec, &plain, "plain").done();
+        let report = place.run(["inspect", "model", &packed, "--json"]).json();
+        let own = report["matrices"].as_array().unwrap();
+        let own: Vec<_> = own.iter().filter(|m| m["compressed"] == true).collect();
+        let model = load(&place.path(&packed));
+        assert_eq!(own.len(), model.checkpoint_matrices().unwrap().len(), "{spec}");
+        assert!(own.iter().all(|m| m["scheme"].as_str().unwrap().contains(scheme)), "{spec}: {}", own[0]);
+        assert!(bits.contains(&report["bits_per_weight"].as_f64().unwrap()), "{spec}: {}", report["bits_per_weight"]);
+        // Read back, it is what the rule made, to the bit.
+        for (a, b) in model.blocks.iter().zip(&load(&place.path(&plain)).blocks) {
+            for part in Part::ALL {
+                let bits =
+                    |weight: &Tensor| values(weight).into_iter().map(|v| (v + 0.0).to_bits()).collect::<Vec<_>>();
+                assert!(bits(&a.linear(part).weight) == bits(&b.linear(part).weight), "{spec}: {part:?}");
+            }
+        }
+    }
+    for spec in ["svd:0.5", "rtn:int3", "wanda:0.5", "rtn:int8+wanda:0.5", "awq:int4:g8"] {
+        compress(spec, "refused", "compressed-tensors").refused(2, &[spec, "compressed-tensors", "--format plain"]);
+    }
+    let gpt2 = fixture(GPT2);
+    let args = ["compress", "model", "--model", text(&gpt2), "--compress", "rtn:int8", "--out", "refused"];
+    let format = ["--format", "compressed-tensors"];
+    place.run(args.iter().chain(&format)).refused(1, &["Conv1D", "--format plain"]);
+    assert!(!place.path("refused").exists());
+}
+
+#[test]
 fn a_failure_midway_leaves_the_old_files() {
     let place = Place::new();
     let model = place.copy(GPT2, "model");

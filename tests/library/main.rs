@@ -10,6 +10,7 @@ mod atlas;
 mod core;
 mod engine;
 mod jobs;
+mod layers;
 mod properties;
 mod queue;
 mod ravel;

@@ -161,13 +161,13 @@ proptest! {
         let settings = |(ratio, bos, layer): (Option<f64>, Option<bool>, Option<usize>)| SessionSettings {
             ratio,
             bos,
-            hook: layer.map(|layer| HookPoint { layer, site: Site::ResidPost }),
+            hook: layer.map(|layer| HookPoint { layer, site: Site::ResidPost }.into()),
             ..SessionSettings::default()
         };
         let merged = settings(mine).or(settings(theirs));
         prop_assert_eq!(merged.ratio, mine.0.or(theirs.0));
         prop_assert_eq!(merged.bos, mine.1.or(theirs.1));
-        prop_assert_eq!(merged.hook.map(|hook| hook.layer), mine.2.or(theirs.2));
+        prop_assert_eq!(merged.hook.and_then(|hook| hook.layer()), mine.2.or(theirs.2));
         prop_assert!(merged.sae.is_none() && merged.model.model.is_none());
     }
 }

@@ -142,6 +142,7 @@ rules! {
     rule_wanda: "wanda",
     rule_magnitude: "magnitude",
     rule_iterative: "iterative",
+    rule_shortgpt: "shortgpt",
 }
 
 /// Tensors of a file with their types: to be broken.

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod device;
+pub mod layered;
 pub mod poison;
 #[cfg(unix)]
 pub mod screen;

@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use prunelens::engine::{FamilyInfo, GenerateTask, Hit, ParamInfo, Report, SessionInfo, Why};
 use prunelens_core::compare::predict::{Candidate, Prediction, Predictions, Speaker};
 use prunelens_core::compare::{
-    Comparison, Example, GRID, LatentDetail, Match, Paths, ReconstructionFigures, SpliceFigures, Token, Variant, View,
+    Comparison, Example, GRID, LatentDetail, LayerFigures, Match, Paths, ReconstructionFigures, SpliceFigures, Token,
+    Variant, VariantFigures, View,
 };
 use prunelens_core::edit::Edits;
 use prunelens_core::generate::{End, Written};
@@ -27,6 +28,7 @@ pub fn info() -> SessionInfo {
         compression: "wanda 50%".into(),
         hook: "blocks.1.hook_resid_post".into(),
         layer: 1,
+        layers: Vec::new(),
         sae: "2k topk32".into(),
         d_sae: 2048,
         d_in: 128,
@@ -48,6 +50,51 @@ pub fn info() -> SessionInfo {
         families: families(),
         probe_ms: 12.0,
         warnings: Vec::new(),
+    }
+}
+
+/// The same of one of several layers, each with an SAE of its own.
+pub fn layered_info(layer: usize, n: usize) -> SessionInfo {
+    let sae_digest = format!("sae of {layer}");
+    SessionInfo {
+        hook: format!("blocks.{layer}.hook_resid_post"),
+        layer,
+        layers: (0..n).collect(),
+        digests: vec![("sae".into(), sae_digest.clone())],
+        sae_digest,
+        n_layers: n,
+        ..info()
+    }
+}
+
+/// A prompt at a layer: deeper ones fit worse, and lose more of what fires.
+pub fn layer_figures(layer: usize, setting: Setting) -> LayerFigures {
+    let depth = layer as f64;
+    let left = 1.0 - setting.at / 2.0;
+    let of = |variant: Variant| {
+        let worse = 1.0 + variant as usize as f64;
+        let survive = match variant {
+            Variant::Original => Some(200),
+            Variant::Transfer => Some(200 - 9 * layer),
+            Variant::Pruned => Some(((200 - 9 * layer) as f64 * left) as usize),
+            Variant::Trained => None,
+        };
+        let figures = VariantFigures {
+            explained_variance: 1.0 - 0.01 * worse - 0.012 * depth,
+            l0: 30.0 + depth,
+            ce: 3.0 + 0.05 * worse,
+            kl: 0.01 * worse * (1.0 + depth),
+            survive,
+        };
+        (variant, figures)
+    };
+    LayerFigures {
+        layer,
+        hook: format!("blocks.{layer}.hook_resid_post"),
+        sae: "2k topk32".into(),
+        setting,
+        active: 200,
+        variants: Variant::ALL.map(of).to_vec(),
     }
 }
 

@@ -132,6 +132,16 @@ impl Session {
         self.report(Report::Beside { generation, comparison: Arc::new(comparison) })
     }
 
+    /// Rows of the strip that was asked for, as many as these layers; then that it is whole.
+    pub fn answer_strip(&mut self, layers: std::ops::Range<usize>, whole: bool) -> &mut Self {
+        let (generation, target) = self.state.strip.asked.clone().expect("no strip was asked for");
+        for layer in layers {
+            let figures = Ok(Arc::new(layer_figures(layer, target.setting)));
+            self.report(Report::Layer { generation, layer, figures });
+        }
+        if whole { self.report(Report::Layers { generation }) } else { self }
+    }
+
     /// The texts asked for, up to so many tokens each.
     pub fn answer_generation(&mut self, most: usize) -> &mut Self {
         if let Some((generation, task)) = self.state.generation.asked.clone() {
@@ -191,6 +201,11 @@ impl EngineLink for FakeEngine {
                 self.report(Report::Ready(Arc::new(info())));
                 self.report(Report::Indexed);
             }
+            Command::Open(spec) => {
+                let info = Arc::new(layered_info(spec.layer.unwrap_or(1), 4));
+                self.report(Report::Opened { info, spec: Arc::new(*spec) });
+                self.report(Report::Indexed);
+            }
             Command::StartJob { id, .. } => {
                 let running = JobState::Running { done: 5, total: 8, unit: "rows", seconds: 20.0, note: String::new() };
                 self.report(Report::Job { id, state: running });
@@ -223,6 +238,16 @@ impl EngineLink for FakeEngine {
             Request::Atlas { generation, .. } => {
                 let message = "no atlas is read here".to_owned();
                 return self.report(Report::RequestFailed { generation, message });
+            }
+            Request::Layers { generation, prompt } => {
+                if let Some((_, setting)) = prompt {
+                    for layer in 0..4 {
+                        let figures = Ok(Arc::new(layer_figures(layer, setting)));
+                        self.report(Report::Layer { generation, layer, figures });
+                    }
+                    self.report(Report::Layers { generation });
+                }
+                return;
             }
             Request::Generate { generation, task } => {
                 if let Some(task) = task {

@@ -50,6 +50,14 @@ fn states() -> Vec<(&'static str, Session)> {
     for keys in ["", "<tab>", "F", "f"] {
         all.push(("atlas", with(crate::atlas::opened(keys), "")));
     }
+    all.push(("layers", with(crate::layers::layered(), "")));
+    all.push(("a layer is coming", with(crate::layers::layered(), ".")));
+    for keys in ["", "j"] {
+        let mut strip = with(crate::layers::layered(), ";");
+        strip.answer_strip(0..12, true).keys(keys);
+        all.push(("the strip", strip));
+    }
+    all.push(("a line to open", with(Session::explored(), "O")));
     let mut failed = Session::loading();
     failed.report(Report::LoadFailed("no such file".into()));
     all.push(("failed", failed));

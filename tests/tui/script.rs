@@ -10,6 +10,7 @@ fn rendered(keys: &str, extension: &str) -> String {
     let out = folder.path().join("screen").with_extension(extension);
     let options = RenderOptions {
         session: SessionSpec::demo(),
+        settings: Default::default(),
         prompt: None,
         view: None,
         look: Look { theme: Some("dark".into()), depth: ColorDepth::Truecolor, ascii: false },

@@ -1,6 +1,6 @@
 //! What people do, from beginning to end, in a real terminal.
 
-use crate::support::{Place, screen::Screen};
+use crate::support::{Place, layered, screen::Screen};
 
 /// Find what fires on navy, name it, ablate it, see the prediction change, leave, come back.
 #[test]
@@ -120,5 +120,55 @@ fn explanations_are_read_once_and_kept() {
     let mut screen = Screen::with(place, &["--prompt", "The army"], &[], (120, 36));
     screen.wait("it is there again", |s| s.contains(" told of "));
     screen.keys("\x03");
+    assert!(screen.ended().success());
+}
+
+/// Up a layer and back, all of them, one of them; another compression; and the next day where it was left.
+#[test]
+fn layers_and_sessions_are_changed_without_a_restart() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("saes")).unwrap();
+    layered::save(&place.path("saes"));
+    let args = ["--sae", "saes/l{layer}", "--trained-sae", "saes/t{layer}"];
+    let mut screen = Screen::with(place, &args, &[], (120, 36));
+    screen.wait_for("take an example by its number");
+    screen.wait_for("blocks.0.hook_resid_post");
+    screen.keys("1");
+    let whole = |s: &str| s.contains("latents at") && s.contains("alive") && s.contains("CE no SAE");
+    let figures = |s: &str| -> Vec<String> {
+        let of = |line: &&str| ["variance", "KL", "CE "].iter().any(|name| line.contains(name));
+        s.lines().filter(of).map(str::to_owned).collect()
+    };
+    screen.wait("a comparison", whole);
+    screen.settle();
+    let first = figures(&screen.text());
+    screen.keys(".");
+    screen.wait("the next layer", |s| s.contains("blocks.1.hook_resid_post") && whole(s));
+    screen.settle();
+    assert_ne!(figures(&screen.text()), first);
+    screen.keys(",");
+    screen.wait("the first layer again", |s| s.contains("blocks.0.hook_resid_post") && whole(s));
+    screen.settle();
+    assert_eq!(figures(&screen.text()), first);
+    screen.keys(";");
+    screen.wait("all layers", |s| {
+        s.contains("this prompt at every layer") && s.lines().filter(|line| line.contains(" %")).count() >= 3
+    });
+    screen.keys("jj\r");
+    screen.wait("the third", |s| s.contains("blocks.3.hook_resid_post") && whole(s));
+    screen.keys(":open --compress magnitude:0.3\r");
+    screen.wait("another compression", |s| s.contains("magnitude 30%") && s.contains("blocks.3.") && whole(s));
+    screen.keys(":open --sae nowhere\r");
+    screen.wait("the line, and why", |s| s.contains(":open --sae nowhere") && s.contains("no such file"));
+    screen.keys("\x1b");
+    screen.wait("the session as it was", |s| !s.contains(":open") && whole(s));
+    screen.keys("q");
+    let place = screen.place();
+    let args = ["--sae", "saes/l{layer}", "--compress", "magnitude:0.3"];
+    let mut screen = Screen::with(place, &args, &[], (120, 36));
+    screen.wait("the offer to go on", |s| s.contains("as you left it") && s.contains("layer 3"));
+    screen.keys("0");
+    screen.wait("where it was left", |s| s.contains("blocks.3.hook_resid_post") && whole(s));
+    screen.keys("q");
     assert!(screen.ended().success());
 }

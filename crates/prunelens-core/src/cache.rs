@@ -38,7 +38,7 @@ struct Header {
 /// An entry as users see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
-    /// What it holds: "masks", "norms", "examples".
+    /// What it holds: "masks", "copies", "norms", "examples".
     pub kind: String,
     /// What it was made from, in a few words.
     pub about: String,

@@ -4,8 +4,7 @@ use std::{cell::OnceCell, path::PathBuf, rc::Rc, time::Duration};
 
 use prunelens_core::{
     error::{Error, Result},
-    model::HookPoint,
-    session::{Models, Session, SessionSpec},
+    session::{Models, Session, SessionSpec, layers},
 };
 use prunelens_metrics::{Store, keeper::EVERY};
 
@@ -58,22 +57,18 @@ pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
 
 /// The same session at another layer.
 fn at_layer(args: &SessionSettings, layer: usize) -> Result<SessionSettings> {
-    const MARK: &str = "{layer}";
-    let put = |path: &Option<PathBuf>| -> Option<PathBuf> {
-        let path = path.as_ref()?;
-        // A name that is not UTF-8 holds no mark that could be replaced.
-        Some(path.to_str().map_or(path.clone(), |text| text.replace(MARK, &layer.to_string()).into()))
-    };
-    let named = args.sae.as_ref().and_then(|path| path.to_str()).is_some_and(|path| path.contains(MARK));
-    if !named {
+    let put = |path: &Option<PathBuf>| path.as_ref().map(|path| layers::at(path, layer));
+    if !args.sae.as_deref().is_some_and(layers::is_pattern) {
         return Err(Error::Usage(format!(
-            "--layers needs an SAE for each layer: put {MARK} where its number stands in --sae"
+            "--layers needs an SAE for each layer: put {} where its number stands in --sae",
+            layers::PLACE
         )));
     }
     Ok(SessionSettings {
         sae: put(&args.sae),
         trained_sae: put(&args.trained_sae),
-        hook: args.hook.map(|hook| HookPoint { layer, ..hook }),
+        hook: args.hook.map(|hook| hook.at(layer).into()),
+        layer: None,
         ..args.clone()
     })
 }

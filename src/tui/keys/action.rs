@@ -24,6 +24,8 @@ pub enum Context {
     Metrics,
     /// The screen of the atlas.
     Atlas,
+    /// The screen of all layers.
+    Layers,
     /// The form that starts a job.
     Form,
     /// Screens that are read: session and log.
@@ -37,7 +39,7 @@ pub enum Context {
 }
 
 impl Context {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Prompt,
         Self::Explore,
         Self::Detail,
@@ -48,6 +50,7 @@ impl Context {
         Self::Generation,
         Self::Metrics,
         Self::Atlas,
+        Self::Layers,
         Self::Form,
         Self::Reader,
         Self::Failed,
@@ -71,6 +74,7 @@ impl Context {
             Self::Generation => "In the continued texts",
             Self::Metrics => "Metrics",
             Self::Atlas => "In the atlas",
+            Self::Layers => "In the strip of layers",
             Self::Form => "In the form of a job",
             Self::Reader => "Session and log",
             Self::Failed => "When loading failed",
@@ -160,6 +164,12 @@ pub enum Action {
     AtlasClear,
     AtlasRegion,
     AtlasFates,
+    Open,
+    PreviousLayer,
+    NextLayer,
+    Layers,
+    Copies,
+    GoToLayer,
     PauseJob,
     ResumeJob,
     CancelJob,
@@ -245,6 +255,13 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::NextText, "next-text", "Text after", "Select the next text", C::Generation, &["right", "l", "down", "j"], Some("text")),
     row(A::TakeText, "take-text", "Into the prompt", "Put the selected text behind the prompt, and follow the latents on it", C::Generation, &["enter"], Some("into the prompt")),
     row(A::GenerationSettings, "generation-settings", "How to continue", "Length, temperature, top-p and seed of continued texts", C::Generation, &["o"], Some("settings")),
+    row(A::ScrollUp, "layers-up", "Layer above", "Select the layer above", C::Layers, &["up", "k"], Some("select")),
+    row(A::ScrollDown, "layers-down", "Layer below", "Select the layer below", C::Layers, &["down", "j"], Some("select")),
+    row(A::GoToLayer, "go-to-layer", "Go to the layer", "Go to the selected layer, with the prompt as it is", C::Layers, &["enter"], Some("go there")),
+    row(A::PreviousLayer, "previous-layer", "Previous layer", "Go to the layer before that there is an SAE of; prompt, token and knob stay", C::Global, &[","], Some("layer")),
+    row(A::NextLayer, "next-layer", "Next layer", "Go to the next layer that there is an SAE of; prompt, token and knob stay", C::Global, &["."], Some("layer")),
+    row(A::Layers, "layers", "All layers", "The prompt at every layer, in every variant: variance explained, KL divergence, latents that survive", C::Global, &[";"], Some("all layers")),
+    row(A::Copies, "copies", "Compressed copies", "Change between the copies of --compress given more than once: what each makes of this prompt", C::Global, &["P"], Some("copies")),
     row(A::RatioDown, "ratio-down", "Turn the knob back", "Prune 5 % less of the SAE, or give it a bit more, or a higher rank", C::Global, &["["], Some("knob")),
     row(A::RatioUp, "ratio-up", "Turn the knob", "Prune 5 % more of the SAE, or take a bit, or ranks", C::Global, &["]"], Some("knob")),
     row(A::RatioFineDown, "ratio-fine-down", "Turn the knob back a little", "Prune 1 % less of the SAE, or turn its knob back by its smallest step", C::Global, &["{"], None),
@@ -286,6 +303,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::Measure, "core", "Measure", "Choose a metric and its parameters, and run it in the background", C::Global, &["m"], Some("measure")),
     row(A::Train, "train", "Train an SAE", "Train an SAE on the pruned model in the background; when it is done it is the variant `trained`", C::Global, &["ctrl-t"], None),
     row(A::Atlas, "atlas", "Atlas", "The whole dictionary over a corpus: density, death and fate of every latent", C::Global, &["a"], None),
+    row(A::Open, "open", "Open another session", "Change model, SAE, hook, compression ... as flags do, without a restart: :open --compress wanda:0.3, :open NAME", C::Global, &["O"], None),
     row(A::Metrics, "metrics", "Metrics", "Open the metrics screen without starting anything", C::Global, &["M"], None),
     row(A::ScrollUp, "metrics-up", "Run above", "Select the job or earlier run above", C::Metrics, &["up", "k"], Some("run")),
     row(A::ScrollDown, "metrics-down", "Run below", "Select the job or earlier run below", C::Metrics, &["down", "j"], Some("run")),

@@ -231,6 +231,7 @@ fn hints_pair(action: Action) -> bool {
             | A::LatentDown
             | A::NextLatent
             | A::NextText
+            | A::NextLayer
             | A::ScrollDown
             | A::RatioUp
             | A::RatioFineUp
@@ -275,6 +276,7 @@ mod tests {
             [Context::Generation, Context::Study, Context::Global],
             [Context::Metrics, Context::Global, Context::Always],
             [Context::Atlas, Context::Global, Context::Always],
+            [Context::Layers, Context::Global, Context::Always],
             [Context::Reader, Context::Global, Context::Always],
             [Context::Failed, Context::Global, Context::Always],
         ] {

@@ -16,11 +16,13 @@ pub struct Job {
     pub details: Arc<Vec<Detail>>,
     /// What its state does not say: a smaller batch, where it goes on from.
     pub remarks: Vec<String>,
+    /// Where it was started, if that is not the session on screen.
+    pub session: Option<String>,
 }
 
 impl Job {
     pub fn new(id: JobId, spec: JobSpec, state: JobState) -> Self {
-        Self { id, spec, state, table: None, details: Arc::default(), remarks: Vec::new() }
+        Self { id, spec, state, table: None, details: Arc::default(), remarks: Vec::new(), session: None }
     }
 
     pub fn is_running(&self) -> bool {
@@ -94,10 +96,10 @@ impl<'a> Chosen<'a> {
         }
     }
 
-    /// What an earlier run was measured on; jobs are of the session at hand.
+    /// What it was measured on, if that was not the session at hand.
     pub fn session(self) -> Option<&'a str> {
         match self {
-            Self::Job(_) => None,
+            Self::Job(job) => job.session.as_deref(),
             Self::Run(run) => Some(&run.session),
         }
     }

@@ -22,6 +22,20 @@ impl Knobs {
         knobs
     }
 
+    /// The same on an SAE that reads another width: what reached beyond it stands at its end.
+    pub fn on(self, d_in: usize) -> Self {
+        let mut knobs = Self { d_in, ..self };
+        for (at, name) in knobs.at.iter_mut().zip(Knob::NAMES) {
+            let scale = Knob::named(name, self.criterion).map(|knob| (knob.scale(self.d_in), knob.scale(d_in)));
+            if let Some((before, scale)) = scale {
+                // Untouched stays untouched; a rank beyond the width is the whole of it.
+                let untouched = *at == before.untouched();
+                *at = if untouched || scale.check(*at).is_err() { scale.untouched() } else { *at };
+            }
+        }
+        knobs
+    }
+
     /// The one that the slider turns now.
     pub fn setting(&self) -> Setting {
         self.knob.at(self.at[self.place()])
@@ -84,5 +98,16 @@ mod tests {
         assert_eq!(knobs.setting(), Knob::Ratio(Criterion::Magnitude).at(0.4));
         knobs.next();
         assert_eq!(knobs.setting(), Knob::Bits.at(3.0));
+    }
+
+    #[test]
+    fn another_width_keeps_what_it_can() {
+        let rank =
+            |at: f64, from: usize, to: usize| Knobs::new(Knob::Rank.at(at), Criterion::Wanda, from).on(to).setting();
+        assert_eq!(rank(20.0, 64, 32), Knob::Rank.at(20.0));
+        assert_eq!(rank(40.0, 64, 32), Knob::Rank.at(32.0));
+        assert_eq!(rank(64.0, 64, 128), Knob::Rank.at(128.0));
+        let ratio = Knob::Ratio(Criterion::Paper).at(0.4);
+        assert_eq!(Knobs::new(ratio, Criterion::Paper, 64).on(8).setting(), ratio);
     }
 }

@@ -1,6 +1,9 @@
 //! Everything the screen shows and remembers: plain data, without handles.
 
 pub mod atlas;
+mod coming;
+mod contexts;
+mod copies;
 mod count;
 mod explained;
 mod find;
@@ -18,6 +21,7 @@ mod panel;
 mod prompt;
 mod saved;
 mod shown;
+mod strip;
 mod study;
 mod table;
 mod tour;
@@ -25,6 +29,8 @@ mod tour;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use atlas::AtlasView;
+pub use coming::{Coming, OpenLine, Place};
+pub use copies::{Copies, CopyFigures};
 pub use count::{Count, MOST};
 pub use explained::Explained;
 pub use find::{Find, Found};
@@ -41,6 +47,7 @@ pub use panel::Panel;
 pub use prompt::{LONGEST, Prompt};
 pub use saved::SavedView;
 pub use shown::{Dated, Shown};
+pub use strip::Strip;
 pub use study::{PageKey, PredictKey, Shade, Study};
 pub use table::{Cause, Change, Row, Sort, Table};
 pub use tour::{STEPS, Tour};
@@ -54,7 +61,8 @@ use prunelens_core::{
 
 use crate::{
     engine::{GPU, PROCESS},
-    tui::keys::{action::Context, keymap::Keymap},
+    settings::SessionSettings,
+    tui::keys::keymap::Keymap,
 };
 
 /// Beyond this many milliseconds a comparison waits for Enter.
@@ -78,6 +86,8 @@ pub enum Screen {
     Metrics,
     /// The whole dictionary over a corpus.
     Atlas,
+    /// The prompt at every layer.
+    Layers,
     Session,
     Log,
 }
@@ -97,6 +107,8 @@ pub enum Pointed {
     Plot(f64, f64),
     /// A row of the atlas' list.
     Listed(usize),
+    /// A layer of the strip.
+    Layer(usize),
     /// One of the views of the chosen run.
     View(usize),
     /// The panel under the list.
@@ -150,6 +162,14 @@ pub struct State {
     pub log_file: Option<String>,
 
     pub spec: Arc<SessionSpec>,
+    /// What it was made from, for changes of it.
+    pub settings: Arc<SessionSettings>,
+    /// Another one that is on its way.
+    pub coming: Option<Coming>,
+    /// What compressed copies make of the prompt, where they were looked at.
+    pub copies: Copies,
+    /// What was looked at of other SAEs, by their digests.
+    pub places: BTreeMap<String, Place>,
     pub phase: Phase,
     pub info: Option<Arc<SessionInfo>>,
     /// What uses how much memory now.
@@ -202,6 +222,7 @@ pub struct State {
     pub past: Past,
     pub metrics: MetricsView,
     pub atlas: AtlasView,
+    pub strip: Strip,
 
     pub log: Log,
     pub scroll: usize,
@@ -265,6 +286,9 @@ impl State {
             log_file: None,
             knobs: Knobs::new(spec.first_setting(), spec.criterion, 1),
             spec: Arc::new(spec),
+            settings: Arc::default(),
+            coming: None,
+            places: BTreeMap::new(),
             phase: Phase::Loading { progress: None, since: Duration::ZERO },
             info: None,
             memory: Vec::new(),
@@ -300,61 +324,11 @@ impl State {
             past: Past::default(),
             metrics: MetricsView::default(),
             atlas: AtlasView::default(),
+            strip: Strip::default(),
+            copies: Copies::default(),
             log: Log::default(),
             scroll: 0,
         }
-    }
-
-    /// Where a key is looked up, nearest first.
-    pub fn contexts(&self) -> &'static [Context] {
-        use Context as C;
-        match (&self.overlay, self.screen) {
-            (Some(Overlay::Help { .. }), _) => &[C::List, C::Reader, C::Global, C::Always],
-            (
-                Some(
-                    Overlay::Palette { .. }
-                    | Overlay::Find(_)
-                    | Overlay::WriteTo { .. }
-                    | Overlay::Ask { .. }
-                    | Overlay::Edit { .. }
-                    | Overlay::Name { .. },
-                ),
-                _,
-            ) => &[C::List, C::Always],
-            (Some(Overlay::Form(_) | Overlay::Generation(_)), _) => &[C::Form, C::Always],
-            (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
-            (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
-            (None, Screen::Atlas) => &[C::Atlas, C::Global, C::Always],
-            (None, Screen::Latent) => &[C::Latent, C::Study, C::Global, C::Always],
-            (None, Screen::Predictions) => &[C::Predictions, C::Study, C::Global, C::Always],
-            (None, Screen::Generation) => &[C::Generation, C::Study, C::Global, C::Always],
-            (None, Screen::Session | Screen::Log) => &[C::Reader, C::Global, C::Always],
-            (None, Screen::Explore) if matches!(self.phase, Phase::Failed(_)) => &[C::Failed, C::Global, C::Always],
-            (None, Screen::Explore) => self.focus.contexts(),
-        }
-    }
-
-    /// Whether letters go into a text.
-    pub fn typing(&self) -> bool {
-        match self.overlay {
-            Some(
-                Overlay::Palette { .. }
-                | Overlay::Find(_)
-                | Overlay::Form(_)
-                | Overlay::Generation(_)
-                | Overlay::WriteTo { .. }
-                | Overlay::Ask { .. }
-                | Overlay::Edit { .. }
-                | Overlay::Name { .. },
-            ) => true,
-            Some(_) => false,
-            None => self.focus == Panel::Prompt && self.takes_text(),
-        }
-    }
-
-    /// The prompt can be written, while the session loads too.
-    pub fn takes_text(&self) -> bool {
-        self.screen == Screen::Explore && matches!(self.phase, Phase::Loading { .. } | Phase::Ready)
     }
 
     /// There is something to explore, even if the engine has gone since.
@@ -441,7 +415,7 @@ impl State {
     /// Something on screen moves by itself.
     pub fn animating(&self) -> bool {
         let second = self.pair.as_ref().is_some_and(|pair| pair.waiting);
-        let read = self.study.waiting || self.atlas.waiting;
+        let read = self.study.waiting || self.atlas.waiting || self.strip.waiting || self.coming.is_some();
         let asked = second || self.comparing() || self.finding() || read || self.generation.going;
         matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || asked
     }

@@ -32,6 +32,15 @@ impl State {
             A::OpenLatent | A::Ablate | A::Edit | A::Name => self.latent.is_some(),
             A::DropEdits => !self.study.edits.list.is_empty(),
             A::TextsBeside => self.info.as_ref().is_some_and(|info| info.variants.len() > 1),
+            A::PreviousLayer => self.layer_beside(false).is_some(),
+            A::NextLayer => self.layer_beside(true).is_some(),
+            A::Layers => self.screen != Screen::Layers && self.layers_here().len() > 1,
+            A::Copies => !self.copies_here().is_empty() && !matches!(self.overlay, Some(Overlay::Copies { .. })),
+            A::GoToLayer => self.strip_selected() != self.info.as_ref().map(|info| info.layer),
+            A::Open => matches!(self.phase, Phase::Ready | Phase::Failed(_)),
+            A::ScrollUp | A::ScrollDown if self.overlay.is_none() && self.screen == Screen::Layers => {
+                self.strip_layers().len() > 1
+            }
             A::Pin => self.study.pinned.is_some() || self.study.page.is_some(),
             A::RatioDown | A::RatioUp | A::RatioFineDown | A::RatioFineUp | A::RatioZero | A::Measure => {
                 self.phase == Phase::Ready
@@ -59,7 +68,12 @@ impl State {
             A::SaveView => self.shown.is_some(),
             A::Retry => matches!(self.phase, Phase::Failed(_)),
             A::NextPanel | A::PreviousPanel => self.overlay.is_none() && self.screen == Screen::Explore,
-            A::Back => self.overlay.is_some() || self.screen != Screen::Explore || self.focus == Panel::Prompt,
+            A::Back => {
+                self.coming.is_some()
+                    || self.overlay.is_some()
+                    || self.screen != Screen::Explore
+                    || self.focus == Panel::Prompt
+            }
             A::Palette => !matches!(self.overlay, Some(Overlay::Palette { .. })),
             A::ValuePrevious | A::ValueNext | A::ValueDefault => self.form_offers(action),
             _ => true,

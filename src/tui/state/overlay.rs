@@ -1,6 +1,6 @@
 //! What lies over the screen, with what is written there.
 
-use super::{Find, Form, GenerationForm, JobId};
+use super::{Find, Form, GenerationForm, JobId, OpenLine};
 
 /// What lies over the screen.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,12 @@ pub enum Overlay {
     Ask {
         what: Ask,
         text: String,
+    },
+    /// What session to open.
+    Open(OpenLine),
+    /// The table of compressed copies, and the one selected in it.
+    Copies {
+        selected: usize,
     },
     /// A change of the selected latent, as it is written.
     Edit {

@@ -20,6 +20,9 @@ pub struct SavedView {
     /// What the slider turns and where it stands, as `--knob` takes it: `ratio:0.25`.
     pub knob: String,
     pub criterion: String,
+    /// Where there are SAEs of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<usize>,
     /// Of the prompt's tokens, BOS included.
     #[serde(default)]
     pub token: usize,
@@ -74,6 +77,7 @@ impl SavedView {
             prompt: shown.comparison.prompt.clone(),
             knob: format!("{}:{}", state.setting().knob.name(), state.setting().at),
             criterion: state.knobs.criterion().to_string(),
+            layer: (!info.layers.is_empty()).then_some(info.layer),
             token: state.token,
             latent: state.latent,
             pinned: state.study.pinned.as_ref().map(|page| page.latent),
@@ -130,12 +134,13 @@ impl SavedView {
 
     /// In a few words, for the offer to take it up again.
     pub fn summary(&self) -> String {
+        let layer = self.layer.map(|layer| format!(", layer {layer}")).unwrap_or_default();
         let latent = self.latent.map(|latent| format!(", #{latent}")).unwrap_or_default();
         let edits = match self.edits.len() {
             0 => String::new(),
             1 => ", an edit".into(),
             n => format!(", {n} edits"),
         };
-        format!("{}{latent}{edits}", safe::line(&self.knob.replace(':', " ")))
+        format!("{}{layer}{latent}{edits}", safe::line(&self.knob.replace(':', " ")))
     }
 }

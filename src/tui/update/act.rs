@@ -7,7 +7,7 @@ use crate::{
     tui::{
         keys::{action::Action, palette},
         state::{Ask, Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State, Tour},
-        update::{atlas, effect::Effect, exports, generation, jobs, pair, resume, study, typing},
+        update::{atlas, copies, effect::Effect, exports, generation, jobs, open, pair, resume, strip, study, typing},
     },
 };
 
@@ -32,6 +32,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::Back => back(state, effects),
         A::Help => state.overlay = Some(Overlay::Help { scroll: 0 }),
         A::Palette => state.overlay = Some(Overlay::Palette { query: String::new(), selected: 0 }),
+        A::NextPanel if matches!(state.overlay, Some(Overlay::Open(_))) => open::complete(state, effects),
         A::NextPanel => {
             if state.focus == Panel::Prompt {
                 typing::remember(state, effects);
@@ -192,7 +193,13 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::TourNext => {
             state.tour = state.tour.map(|tour| Tour::at(tour.step + 1));
         }
-        A::TakeUp => resume::take_up(state),
+        A::TakeUp => resume::take_up(state, effects),
+        A::Open => open::ask(state, "", effects),
+        A::PreviousLayer => open::step(state, false, effects),
+        A::NextLayer => open::step(state, true, effects),
+        A::Layers => strip::open(state),
+        A::Copies => copies::ask(state),
+        A::GoToLayer => strip::enter(state, effects),
         A::SaveView if state.shown.is_none() => nothing_yet(state),
         A::SaveView => ask(state, Ask::SaveView),
         A::Explanations => ask(state, Ask::Explanations),
@@ -249,6 +256,9 @@ fn back(state: &mut State, effects: &mut Vec<Effect>) {
     state.log.dismiss();
     if state.overlay.take().is_some() {
         return;
+    }
+    if state.coming.is_some() {
+        return open::stop(state, effects);
     }
     if state.screen == Screen::Generation && state.generation.going {
         generation::stop(state, effects);
@@ -332,6 +342,7 @@ pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
             state.atlas.in_list = true;
             atlas::select(state, row);
         }
+        Pointed::Layer(layer) => state.strip.selected = Some(layer),
         Pointed::Job(row) => jobs::select(state, row),
         Pointed::View(view) => jobs::show_view(state, view),
         Pointed::Field(row) => jobs::select_field(state, row),
@@ -348,7 +359,9 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
         Pointed::Slider(_) => Panel::Ratio.wheel(),
         Pointed::Plot(..) => return,
         Pointed::Listed(_) => return atlas::walk(state, if down { 1 } else { -1 }),
-        Pointed::Job(_) | Pointed::Field(_) | Pointed::Scrolled => [Action::ScrollUp, Action::ScrollDown],
+        Pointed::Job(_) | Pointed::Field(_) | Pointed::Layer(_) | Pointed::Scrolled => {
+            [Action::ScrollUp, Action::ScrollDown]
+        }
         Pointed::View(_) => [Action::ViewPrevious, Action::ViewNext],
         Pointed::Measured => [Action::PageUp, Action::PageDown],
     };
@@ -407,6 +420,12 @@ fn scroll(state: &mut State, by: isize) {
             let found = find.found(d_sae, &state.table.rows, &state.names, &state.explained).len();
             find.selected = moved(find.selected).min(found.saturating_sub(1));
         }
+        Some(Overlay::Open(line)) => {
+            line.selected = moved(line.selected).min(line.found.len().saturating_sub(1));
+        }
+        Some(Overlay::Copies { selected }) => {
+            *selected = moved(*selected).min(state.spec.compressions.len().saturating_sub(1));
+        }
         Some(Overlay::Form(form)) => form.selected = moved(form.selected).min(form.fields.len()),
         Some(Overlay::Generation(form)) => form.selected = moved(form.selected).min(form.fields.len() - 1),
         Some(_) => {}
@@ -415,6 +434,7 @@ fn scroll(state: &mut State, by: isize) {
             Screen::Predictions | Screen::Generation => {}
             Screen::Atlas if by.unsigned_abs() > 1 => atlas::walk(state, by),
             Screen::Atlas => atlas::step(state, 0, -by as i32),
+            Screen::Layers => strip::walk(state, by),
             Screen::Explore => state.detail_scroll = moved(state.detail_scroll),
             Screen::Metrics if by.unsigned_abs() > 1 => state.metrics.scroll = moved(state.metrics.scroll),
             Screen::Metrics => jobs::select(state, moved(state.metrics.row)),
@@ -425,7 +445,12 @@ fn scroll(state: &mut State, by: isize) {
 
 fn accept(state: &mut State, effects: &mut Vec<Effect>) {
     match state.overlay.take() {
+        Some(Overlay::Open(line)) if line.text.trim().is_empty() => state.overlay = Some(Overlay::Open(line)),
+        Some(Overlay::Open(line)) => open::written(state, &line.text, effects),
         Some(Overlay::Palette { query, selected }) => {
+            if let Some((Action::Open, line)) = palette::with_argument(&query) {
+                return open::written(state, line, effects);
+            }
             let asked = palette::with_argument(&query).and_then(|(action, argument)| {
                 let what = match action {
                     Action::SaveView => Ask::SaveView,
@@ -443,6 +468,7 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
         }
         Some(Overlay::Find(sought)) if state.screen == Screen::Atlas => atlas::found(state, &sought),
         Some(Overlay::Find(sought)) => find(state, &sought),
+        Some(Overlay::Copies { selected }) => copies::go(state, selected, effects),
         Some(Overlay::Edit { spec }) => study::edited(state, spec),
         Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),
         Some(Overlay::Ask { what, text }) => answered(state, what, &text, effects),

@@ -8,8 +8,10 @@ use crate::{
     engine::{JobId, JobState, Report, SessionInfo, Unfinished},
     tui::{
         keys::action::{Action, Context},
-        state::{AtlasView, Choice, Generation, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Study},
-        update::{effect::Effect, generation, pair},
+        state::{
+            AtlasView, Choice, Generation, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Strip, Study,
+        },
+        update::{effect::Effect, generation, open, pair, strip},
     },
 };
 
@@ -28,6 +30,17 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
             effects.push(Effect::RecallNames(info.sae_digest.clone()));
             ready(state, info);
         }
+        Report::Opening(progress) => {
+            if let Some(coming) = &mut state.coming {
+                let same = coming.progress.as_ref().is_some_and(|before| before.what == progress.what);
+                coming.since = if same { coming.since } else { state.now };
+                coming.progress = Some(progress);
+            }
+        }
+        Report::Opened { info, spec } => open::opened(state, info, spec, effects),
+        Report::OpenFailed(message) => open::failed(state, &message),
+        Report::Layer { generation, layer, figures } => strip::arrived(state, generation, layer, figures),
+        Report::Layers { generation } => strip::ended(state, generation),
         Report::Joined(info) => {
             state.names.clear();
             effects.push(Effect::RecallNames(info.sae_digest.clone()));
@@ -119,6 +132,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
             state.follow.waiting = false;
             state.follow.latent_waiting = false;
             state.generation.going = false;
+            (state.coming, state.strip.waiting) = (None, false);
             for job in state.jobs.iter_mut().filter(|j| !j.is_over()) {
                 job.state =
                     JobState::Failed("the engine stopped; what was saved of it goes on at the next start".into());
@@ -160,6 +174,7 @@ fn joined(state: &mut State, info: Arc<SessionInfo>) {
     // Everything is asked anew.
     (state.follow.asked, state.follow.waiting) = (None, false);
     (state.follow.latent, state.follow.latent_waiting) = (None, false);
+    state.strip = Strip::default();
     let text = "the SAE that was trained is the variant `trained` of this session from now on";
     state.log.push(state.now, Level::Info, text);
 }
@@ -188,6 +203,8 @@ fn failed(state: &mut State, generation: u64, message: String) {
         && find.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
     {
         find.waiting = false;
+    } else if state.strip.asked.as_ref().is_some_and(|(asked, _)| *asked == generation) {
+        state.strip.waiting = false;
     } else if state.atlas.asked.as_ref().is_some_and(|(asked, _)| *asked == generation) {
         state.atlas.waiting = false;
     } else if state.follow.latent.as_ref().is_some_and(|(g, _)| *g == generation) {
@@ -218,6 +235,7 @@ fn compared(state: &mut State, generation: u64, comparison: Arc<Comparison>, com
         pair.align(&shown.comparison.tokens);
     }
     state.shown = Some(shown);
+    state.note_copy();
     state.fill(same_prompt);
     super::resume::compared(state);
 }

@@ -244,7 +244,8 @@ pub fn pointed(state: &mut State, (x, y): (f64, f64), dragged: bool) {
 
 /// Ask for what is wanted and not there.
 pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
-    let Some(path) = state.atlas.wanted.clone().filter(|_| state.screen == Screen::Atlas) else { return };
+    let seen = matches!(state.screen, Screen::Atlas | Screen::Latent);
+    let Some(path) = state.atlas.wanted.clone().filter(|_| seen) else { return };
     if state.atlas.asked.as_ref().is_some_and(|(_, asked)| *asked == path) {
         return;
     }

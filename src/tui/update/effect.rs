@@ -36,6 +36,10 @@ pub enum Effect {
     RecallNames(String),
     /// Explanations of latents are to be read from a file of Neuronpedia's.
     Explain(PathBuf),
+    /// What the last word of a line can go on to is wanted.
+    Complete(String),
+    /// The session that a line means is wanted.
+    Open(String),
     /// Write the view, under a name or to a path.
     SaveView(String),
     /// Record from now on, under a name or to a path; or stop, and write what was recorded.

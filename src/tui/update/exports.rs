@@ -5,13 +5,13 @@ use prunelens_metrics::atlas::Fate;
 
 use crate::{
     export::{
-        AtlasFigures, Document, Figures, RunFigures, html,
+        AtlasFigures, Document, Figures, RunFigures, StripFigures, html,
         pair::{PairFigures, PairRow},
         table,
     },
     tui::{
         state::{
-            PredictKey, Row, Screen, State,
+            Job, PredictKey, Row, Screen, State,
             atlas::{BINS, Bin, FATES, axis::Axis},
         },
         update::effect::{Export, Picture},
@@ -26,7 +26,10 @@ fn figures(state: &State) -> Option<Figures> {
         compression: info.compression.clone(),
         sae: info.sae.clone(),
         comparison: shown.comparison.clone(),
-        tables: state.jobs.iter().filter_map(|j| j.table.clone()).collect(),
+        tables: {
+            let here = |job: &&Job| job.session.is_none() || job.session == Some(info.label());
+            state.jobs.iter().filter(here).filter_map(|j| j.table.clone()).collect()
+        },
         pair: pair(state),
     })
 }
@@ -81,10 +84,25 @@ fn atlas(state: &State) -> Option<AtlasFigures> {
     })
 }
 
+/// The prompt at the layers that are known at the live setting.
+fn layers(state: &State) -> Option<StripFigures> {
+    let (info, (_, of)) = (state.info.as_ref()?, state.strip.asked.as_ref()?);
+    let known = state.strip.rows.values().filter_map(|row| row.as_ref().ok());
+    let layers: Vec<_> = known.filter(|figures| figures.setting == of.setting).cloned().collect();
+    (!layers.is_empty()).then(|| StripFigures {
+        model: info.model.clone(),
+        compression: info.compression.clone(),
+        prompt: of.prompt.to_string(),
+        setting: of.setting,
+        layers,
+    })
+}
+
 pub fn markdown(state: &State) -> Option<String> {
     match state.screen {
         Screen::Metrics => runs(state).map(|runs| runs.markdown()),
         Screen::Atlas => atlas(state).map(|atlas| atlas.markdown()),
+        Screen::Layers => layers(state).map(|layers| layers.markdown()),
         _ => figures(state).map(|figures| figures.markdown()),
     }
 }
@@ -97,6 +115,9 @@ pub fn export(state: &State) -> Option<Export> {
         }
         Screen::Atlas => {
             Some(Export { name: "atlas".into(), documents: atlas(state)?.documents(), picture: Picture::Screen })
+        }
+        Screen::Layers => {
+            Some(Export { name: "layers".into(), documents: layers(state)?.documents(), picture: Picture::Screen })
         }
         _ => {
             let mut documents = figures(state)?.documents();

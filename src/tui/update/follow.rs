@@ -6,7 +6,7 @@ use crate::{
     engine::Request,
     tui::{
         state::{LatentKey, Overlay, PageKey, Screen, State},
-        update::{atlas, effect::Effect},
+        update::{atlas, effect::Effect, strip},
     },
 };
 
@@ -21,6 +21,7 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
     ask_predictions(state, effects);
     ask_hits(state, effects);
     atlas::ask(state, effects);
+    strip::ask(state, effects);
     ask_estimate(state, effects);
 }
 

@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use crossterm::event::KeyEvent;
+use prunelens_core::session::SessionSpec;
 
 use crate::{
     engine::Report,
+    settings::SessionSettings,
     tui::state::{Explained, Pointed},
 };
 
@@ -33,6 +35,16 @@ pub enum Message {
         digest: String,
         names: BTreeMap<u32, String>,
         explained: Explained,
+    },
+    /// What the last word of a line can go on to.
+    Completed {
+        line: String,
+        found: Vec<String>,
+    },
+    /// The session that a line means, and its settings; or why it means none.
+    Meant {
+        line: String,
+        meant: Result<Box<(SessionSpec, SessionSettings)>, String>,
     },
     /// Explanations were read from a file, or could not be.
     Explained(Result<Explained, String>),

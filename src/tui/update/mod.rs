@@ -3,6 +3,7 @@
 mod act;
 mod arrive;
 mod atlas;
+mod copies;
 mod count;
 pub mod effect;
 mod exports;
@@ -10,8 +11,10 @@ mod follow;
 mod generation;
 mod jobs;
 pub mod message;
+mod open;
 mod pair;
 mod resume;
+mod strip;
 mod study;
 mod typing;
 
@@ -67,7 +70,10 @@ fn happen(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
     match message {
         Message::TimePassed(_) => {}
         Message::KeyPressed(event) => key_pressed(state, event, effects),
-        Message::Pasted(text) => typing::pasted(state, &text),
+        Message::Pasted(text) => {
+            typing::pasted(state, &text);
+            open::changed(state, effects);
+        }
         Message::Resized(width, height) => state.size = (width, height),
         Message::Clicked(at) => act::clicked(state, at, effects),
         Message::Dragged(at) => act::dragged(state, at, effects),
@@ -85,6 +91,8 @@ fn happen(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
                 (state.names, state.explained) = (names, explained.into());
             }
         }
+        Message::Completed { line, found } => open::completed(state, &line, found),
+        Message::Meant { line, meant } => open::understood(state, line, meant.map(|meant| *meant), effects),
         Message::Explained(Ok(explained)) => {
             let (n, from) = (explained.texts.len(), safe::line(&explained.from));
             state.log.push(state.now, Level::Info, format!("{n} latents are explained by {from}; own names go first"));
@@ -107,7 +115,7 @@ fn key_pressed(state: &mut State, event: KeyEvent, effects: &mut Vec<Effect>) {
         return;
     }
     state.log.seen();
-    if typing::takes_example(state, &event) {
+    if typing::takes_example(state, &event, effects) {
         return;
     }
     if count::digit(state, &event) {
@@ -130,7 +138,10 @@ fn key_pressed(state: &mut State, event: KeyEvent, effects: &mut Vec<Effect>) {
     let action = action_of(state);
     match action {
         Some(action) => act::act(state, action, effects),
-        None if state.typing() => typing::typed(state, event),
+        None if state.typing() => {
+            typing::typed(state, event);
+            open::changed(state, effects);
+        }
         // Esc and a key in one go look like Alt and the key.
         None if event.modifiers == KeyModifiers::ALT => {
             act::act(state, Action::Back, effects);

@@ -4,16 +4,22 @@ use std::sync::Arc;
 
 use prunelens_core::sae::Dial;
 
-use super::typing;
+use super::{effect::Effect, open, typing};
 use crate::{
     safe,
     tui::state::{Choice, Knobs, Level, Panel, SavedView, State},
 };
 
 /// Take up what was left last time.
-pub fn take_up(state: &mut State) {
+pub fn take_up(state: &mut State, effects: &mut Vec<Effect>) {
     match state.offered.take() {
-        Some(view) if super::ready(state) => begin(state, view),
+        Some(view) if super::ready(state) => match view.layer.filter(|layer| state.layers_here().contains(layer)) {
+            Some(layer) if state.layer_wanted() != Some(layer) => {
+                state.opening = Some(view);
+                open::go(state, layer, effects);
+            }
+            _ => begin(state, view),
+        },
         Some(view) => state.offered = Some(view),
         None => state.log.push(state.now, Level::Warning, "there is no earlier session of these models to take up"),
     }

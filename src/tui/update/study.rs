@@ -13,6 +13,10 @@ pub fn open(state: &mut State) {
     if state.latent.is_some() {
         state.study.scroll = 0;
         state.study.from_atlas = state.screen == Screen::Atlas;
+        // What the loss owes to it and its neighbours, where an atlas has measured that.
+        if state.atlas.atlas.is_none() && state.atlas.wanted.is_none() {
+            state.atlas.wanted = state.newest_atlas();
+        }
         state.open(Screen::Latent);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 pub const PAUSE: Duration = Duration::from_millis(120);
 
 /// With an empty prompt, digits take its examples.
-pub fn takes_example(state: &mut State, event: &KeyEvent) -> bool {
+pub fn takes_example(state: &mut State, event: &KeyEvent, effects: &mut Vec<Effect>) -> bool {
     let plain = event.modifiers.is_empty() && state.overlay.is_none() && state.screen == Screen::Explore;
     let KeyCode::Char(digit @ '0'..='3') = event.code else { return false };
     let Some(info) = state.info.clone().filter(|_| plain && state.prompt.is_blank() && super::ready(state)) else {
@@ -25,7 +25,7 @@ pub fn takes_example(state: &mut State, event: &KeyEvent) -> bool {
     if digit == '0' {
         let offered = state.offered.is_some();
         if offered {
-            super::resume::take_up(state);
+            super::resume::take_up(state, effects);
         }
         return offered;
     }
@@ -56,6 +56,7 @@ pub fn typed(state: &mut State, event: KeyEvent) {
         Some(Overlay::Name { name, .. }) => edit(name, event.code, letter),
         Some(Overlay::WriteTo { folder, .. }) => edit_path(folder, event.code, letter),
         Some(Overlay::Ask { text, .. }) => edit_path(text, event.code, letter),
+        Some(Overlay::Open(line)) => edit_path(&mut line.text, event.code, letter),
         Some(Overlay::Generation(form)) => {
             if let Some(text) = form.fields.get_mut(form.selected) {
                 edit(text, event.code, letter);
@@ -112,6 +113,7 @@ pub fn pasted(state: &mut State, text: &str) {
         Some(Overlay::Edit { spec }) => spec.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
         Some(Overlay::WriteTo { folder, .. }) => paste_path(folder, &text),
         Some(Overlay::Ask { text: name, .. }) => paste_path(name, &text),
+        Some(Overlay::Open(line)) => paste_path(&mut line.text, &text),
         Some(Overlay::Form(form)) => {
             if let Some(field) = form.selected.checked_sub(1).and_then(|at| form.fields.get_mut(at)) {
                 paste_path(field, &text);

@@ -25,6 +25,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         Screen::Generation => Some("continued"),
         Screen::Metrics => Some("metrics"),
         Screen::Atlas => Some("atlas"),
+        Screen::Layers => Some("layers"),
         Screen::Session => Some("session"),
         Screen::Log => Some("log"),
     };

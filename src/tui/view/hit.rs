@@ -6,7 +6,7 @@ use crate::tui::{
     state::{Overlay, Panel, Pointed, Screen, State},
     theme::Theme,
     view::{
-        atlas, form, metrics,
+        atlas, form, layers, metrics,
         panels::{self, Areas},
         predictions,
     },
@@ -19,7 +19,10 @@ pub fn hit(state: &State, theme: &Theme, at: Position) -> Option<Pointed> {
     match (&state.overlay, state.screen) {
         (Some(Overlay::Form(form)), _) => form::row_at(area, form, at).map(Pointed::Field),
         (None, Screen::Atlas) => atlas::hit(area, state, at),
-        (Some(Overlay::Help { .. } | Overlay::Palette { .. } | Overlay::Find(_)), _) => Some(Pointed::Scrolled),
+        (None, Screen::Layers) => layers::hit(area, state, at).map(Pointed::Layer),
+        (Some(Overlay::Help { .. } | Overlay::Palette { .. } | Overlay::Find(_) | Overlay::Open(_)), _) => {
+            Some(Pointed::Scrolled)
+        }
         (None, Screen::Latent | Screen::Session | Screen::Log) => Some(Pointed::Scrolled),
         (None, Screen::Predictions) => predictions::hit(area, state, theme, at),
         (None, Screen::Metrics) => metrics::hit(area, state, theme, at.x, at.y),

@@ -138,10 +138,27 @@ fn corpus(area: Rect, buffer: &mut Buffer, state: &State, page: Option<&LatentPa
     for (name, text) in [("near it     ", near), ("fires with  ", together)] {
         words.push(Line::from(vec![Span::styled(name, muted), Span::raw(text)]));
     }
+    words.extend(importance(state, page, width, theme));
     let from = page.variants.len() as u16 + 2;
     for (at, line) in words.into_iter().enumerate() {
         put(buffer, line_at(inside, from + at as u16), line);
     }
+}
+
+/// What the original's loss owes to the latent and to those near it, where an atlas of this SAE has measured it.
+fn importance(state: &State, page: &LatentPage, width: usize, theme: &Theme) -> Option<Line<'static>> {
+    let measured = state.atlas.atlas.as_ref()?.column("importance")?;
+    let mut text = String::new();
+    for latent in std::iter::once(page.latent).chain(page.near.iter().map(|(latent, _)| *latent)) {
+        let value = measured.get(latent as usize).copied().filter(|value| value.is_finite());
+        let one = format!("#{latent} {}   ", value.map_or_else(|| "-".to_owned(), format::figure));
+        if text.len() + one.trim_end().len() + 12 > width {
+            break;
+        }
+        text += &one;
+    }
+    (!text.is_empty())
+        .then(|| Line::from(vec![Span::styled("importance  ", theme.style(Role::Muted)), Span::raw(text)]))
 }
 
 /// In as few cells as there are.

@@ -1,6 +1,7 @@
 //! Drawing: the state and a theme in, cells out. Nothing here changes anything.
 
 mod atlas;
+mod copies;
 mod detail;
 mod explore;
 mod figures;
@@ -14,9 +15,11 @@ pub mod hit;
 mod jobs;
 mod latent;
 mod latents;
+mod layers;
 mod loading;
 mod log;
 mod metrics;
+mod open;
 mod overlay;
 mod palette;
 mod panels;
@@ -62,6 +65,7 @@ pub fn view(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Op
         Screen::Generation => generation::render(area, buffer, state, theme),
         Screen::Metrics => metrics::render(area, buffer, state, theme),
         Screen::Atlas => atlas::render(area, buffer, state, theme),
+        Screen::Layers => layers::render(area, buffer, state, theme),
         Screen::Session => session::render(area, buffer, state, theme),
         Screen::Log => log::render(area, buffer, state, theme),
     }

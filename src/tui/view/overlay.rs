@@ -12,7 +12,7 @@ use crate::{
         keys::action::{Action, Context},
         state::{Ask, Overlay, State},
         theme::{Role, Theme},
-        view::{find, form, generation, help, palette},
+        view::{copies, find, form, generation, help, open, palette},
         widgets::{self, line_at, popup, put, skip},
     },
 };
@@ -27,6 +27,11 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
         Overlay::Find(sought) => Some(find::render(area, buffer, state, sought, theme)),
         Overlay::Name { latent, name } => Some(entry(area, buffer, &format!("name #{latent}"), name, theme)),
         Overlay::Ask { what, text } => Some(ask(area, buffer, *what, text, theme)),
+        Overlay::Open(line) => Some(open::render(area, buffer, state, line, theme)),
+        Overlay::Copies { selected } => {
+            copies::render(area, buffer, state, *selected, theme);
+            None
+        }
         Overlay::Edit { spec } => Some(edit(area, buffer, spec, theme)),
         Overlay::Generation(form) => Some(generation::form(area, buffer, form, theme)),
         Overlay::Form(form) => form::render(area, buffer, state, form, theme),

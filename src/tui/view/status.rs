@@ -10,10 +10,10 @@ use crate::{
     safe,
     tui::{
         keys::action::Action,
-        state::{Level, Screen, State},
+        state::{Coming, Level, Screen, State},
         theme::{Role, Theme},
         view::jobs,
-        widgets::{put, put_right},
+        widgets::{put, put_right, spinner},
     },
 };
 
@@ -26,7 +26,10 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
 }
 
 fn message(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    let left = jobs::line(state, theme);
+    let left = match &state.coming {
+        Some(coming) => opening(coming, state, theme),
+        None => jobs::line(state, theme),
+    };
     let Some(entry) = state.log.status() else {
         let left = if left.width() == 0 && state.screen == Screen::Explore && state.has_session() {
             idle(state, theme)
@@ -63,6 +66,23 @@ fn message(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     } else {
         put(buffer, area, line);
     }
+}
+
+/// What is on its way, and how far.
+fn opening(coming: &Coming, state: &State, theme: &Theme) -> Line<'static> {
+    let what = coming.layer.map_or_else(|| "opening".to_owned(), |layer| format!("layer {layer}"));
+    let progress = coming.progress.as_ref().map(|progress| {
+        let share = match progress.total {
+            0 => String::new(),
+            total => format!(" {:.0} %", 100.0 * (progress.done as f64 / total as f64).min(1.0)),
+        };
+        format!(": {}{share}", safe::line(&progress.what))
+    });
+    Line::from(vec![
+        Span::styled(format!(" {} ", spinner(state.spin(), theme.ascii)), theme.style(Role::Accent)),
+        Span::raw(format!("{what}{}", progress.unwrap_or_default())),
+        Span::styled("   Esc stays here", theme.style(Role::Muted)),
+    ])
 }
 
 fn idle(state: &State, theme: &Theme) -> Line<'static> {

@@ -4,7 +4,9 @@ mod align;
 mod apply;
 pub mod edited;
 pub mod figures;
+mod layer;
 pub mod matching;
+mod passes;
 pub mod path;
 pub mod predict;
 pub mod prompt;
@@ -17,6 +19,8 @@ use std::{collections::HashMap, sync::Arc};
 
 pub use align::align;
 pub use apply::apply;
+pub use layer::{LayerFigures, VariantFigures};
+pub use passes::Passes;
 pub use prompt::Prompt;
 pub use reader::Reader;
 pub use variant::Variant;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use candle_core::Tensor;
 
 use super::{
-    Comparison, Paths, Reader, SpliceFigures, Token, Variant, View, figures,
+    Comparison, Passes, Paths, Reader, SpliceFigures, Token, Variant, View, figures,
     matching::Matching,
     path::PathGrid,
     splice::{CleanPass, TokenLosses, mean, next_tokens},
@@ -13,15 +13,9 @@ use super::{
 use crate::{
     data::rows::check_rows,
     error::{Error, Result},
-    model::{Captured, Model, Tick},
+    model::{Captured, Tick},
     sae::{Encoded, Pruning, Setting},
 };
-
-/// One model's pass: stopped at the hook, gone on to the end when first needed.
-struct Pass {
-    captured: Captured,
-    clean: Option<CleanPass>,
-}
 
 /// One variant's results, at the setting they belong to.
 struct Reading {
@@ -40,9 +34,7 @@ pub struct Prompt {
     tokens: Arc<Vec<Token>>,
     ids: Vec<u32>,
     counts: Vec<bool>,
-    original: Pass,
-    /// None where the model was not compressed.
-    pruned: Option<Pass>,
+    passes: Passes,
     readings: Vec<Reading>,
     setting: Setting,
     paths: Option<(PathGrid, Arc<Paths>)>,
@@ -59,9 +51,23 @@ impl Prompt {
         }
         let first = readers.first().ok_or_else(|| Error::invalid("no variant to compare"))?;
         check_rows(std::slice::from_ref(&ids), first.model.config.d_vocab)?;
-        let original = read_pass(&first.model, first, &ids, tick)?;
-        let other = readers.iter().find(|r| !Arc::ptr_eq(&r.model, &first.model));
-        let pruned = other.map(|r| read_pass(&r.model, r, &ids, tick)).transpose()?;
+        let passes = Passes::read(&ids, &readers, tick)?;
+        Self::from_passes(text, tokens, passes, readers, setting, tick)
+    }
+
+    /// The same from passes that have stopped at the readers' hook already.
+    pub fn from_passes(
+        text: &str,
+        tokens: Vec<Token>,
+        passes: Passes,
+        readers: Vec<Reader>,
+        setting: Setting,
+        tick: Tick,
+    ) -> Result<Self> {
+        if !readers.iter().all(|reader| passes.is_for(reader)) {
+            return Err(Error::invalid("these passes are of other models, or stopped at another hook"));
+        }
+        let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
         let mut counts: Vec<bool> = tokens.iter().map(|t| !t.special).collect();
         if !counts.contains(&true) {
             // Nothing but special tokens: they are all there is to measure.
@@ -72,8 +78,7 @@ impl Prompt {
             tokens: Arc::new(tokens),
             counts,
             ids,
-            original,
-            pruned,
+            passes,
             readings: Vec::new(),
             setting,
             paths: None,
@@ -81,7 +86,7 @@ impl Prompt {
         };
         for reader in readers {
             tick()?;
-            let x = reader.input(&prompt.pass(reader.variant).captured)?;
+            let x = reader.input(&prompt.passes.of(reader.variant).captured)?;
             let encoded = reader.encode(&x)?;
             let latents = Arc::new(encoded.latents.clone());
             let view = View { variant: reader.variant, latents, reconstruction: None, splice: None };
@@ -90,18 +95,19 @@ impl Prompt {
         Ok(prompt)
     }
 
-    fn pass(&self, variant: Variant) -> &Pass {
-        match &self.pruned {
-            Some(pruned) if variant.on_pruned_model() => pruned,
-            _ => &self.original,
-        }
+    /// Where its models stopped, to go on from to a later layer.
+    pub fn passes(&self) -> &Passes {
+        &self.passes
     }
 
-    fn pass_mut(&mut self, variant: Variant) -> &mut Pass {
-        match &mut self.pruned {
-            Some(pruned) if variant.on_pruned_model() => pruned,
-            _ => &mut self.original,
-        }
+    /// Which tokens figures are over: those that are not special, unless all are.
+    pub fn counts(&self) -> &[bool] {
+        &self.counts
+    }
+
+    /// Every variant's results so far.
+    pub fn views(&self) -> Vec<View> {
+        self.readings.iter().map(|reading| reading.view.clone()).collect()
     }
 
     /// Number of tokens.
@@ -148,14 +154,9 @@ impl Prompt {
 
     /// Both models' passes to the end, with all logits.
     pub fn finish_passes(&mut self, tick: Tick) -> Result<()> {
-        for variant in [Variant::Original, Variant::Transfer] {
-            let Some(reader) = self.readings.iter().map(|r| &r.reader).find(|r| r.variant == variant) else { continue };
-            let model = reader.model.clone();
-            let targets = next_tokens(std::slice::from_ref(&self.ids));
-            let pass = self.pass_mut(variant);
-            if pass.clean.is_none() {
-                pass.clean = Some(CleanPass::new(&model, &pass.captured, targets, tick)?);
-            }
+        let targets = next_tokens(std::slice::from_ref(&self.ids));
+        for variant in self.readings.iter().map(|reading| reading.view.variant) {
+            self.passes.of_mut(variant).finish(&targets, tick)?;
         }
         Ok(())
     }
@@ -167,7 +168,7 @@ impl Prompt {
         let order = [Variant::Pruned, Variant::Transfer, Variant::Trained, Variant::Original];
         let Some(at) = order.into_iter().find_map(lacking) else { return Ok(false) };
         let reading = &self.readings[at];
-        let pass = self.pass(reading.view.variant);
+        let pass = self.passes.of(reading.view.variant);
         let Some(clean) = &pass.clean else { return Ok(false) };
         let recon = reading.reader.decode(&reading.encoded)?;
         let replacement = reading.reader.replacement(&pass.captured, &recon)?;
@@ -187,8 +188,8 @@ impl Prompt {
     /// was gone to.
     pub(super) fn parts(&self, variant: Variant) -> Option<(&Reader, &Tensor, &Captured, Option<&CleanPass>)> {
         let reading = self.readings.iter().find(|r| r.view.variant == variant)?;
-        let pass = self.pass(variant);
-        Some((&reading.reader, &reading.x, &pass.captured, pass.clean.as_ref()))
+        let pass = self.passes.of(variant);
+        Some((&reading.reader, &reading.x, &pass.captured, pass.clean.as_deref()))
     }
 
     /// A variant's reconstruction in its model, once it was put there: the residual stream after the last block, and losses.
@@ -218,7 +219,7 @@ impl Prompt {
     /// Logits `[tokens, vocabulary]` of a variant's model, untouched or with the variant's reconstruction spliced in.
     pub fn logits(&self, variant: Variant, spliced: bool, tick: Tick) -> Result<Option<Tensor>> {
         let Some(reading) = self.readings.iter().find(|r| r.view.variant == variant) else { return Ok(None) };
-        let (pass, reader) = (self.pass(variant), &reading.reader);
+        let (pass, reader) = (self.passes.of(variant), &reading.reader);
         let last = if spliced {
             let recon = reader.decode(&reading.encoded)?;
             reader.model.resume(&pass.captured, &reader.replacement(&pass.captured, &recon)?, tick)?
@@ -294,7 +295,7 @@ impl Prompt {
 
     /// Everything known so far, as plain data.
     pub fn comparison(&self, matching: Option<&Matching>) -> Comparison {
-        let views: Vec<View> = self.readings.iter().map(|r| r.view.clone()).collect();
+        let views = self.views();
         let mut matches = HashMap::new();
         if let Some(matching) = matching {
             let shared = views.iter().filter(|v| v.variant != Variant::Trained);
@@ -306,7 +307,7 @@ impl Prompt {
         }
         Comparison {
             prompt: self.text.clone(),
-            hook: self.original.captured.hook.to_string(),
+            hook: self.passes.hook().to_string(),
             setting: self.setting,
             tokens: self.tokens.clone(),
             views,
@@ -314,9 +315,4 @@ impl Prompt {
             matches: Arc::new(matches),
         }
     }
-}
-
-fn read_pass(model: &Model, reader: &Reader, ids: &[u32], tick: Tick) -> Result<Pass> {
-    let tokens = Tensor::from_vec(ids.to_vec(), (1, ids.len()), &model.device)?;
-    Ok(Pass { captured: model.capture(&tokens, reader.hook, tick)?, clean: None })
 }

@@ -13,8 +13,7 @@ mod settings;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering::Relaxed, mpsc},
-    time::Duration,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 pub use id::HubId;
@@ -32,8 +31,6 @@ use crate::{
     progress::{Listener, Progress},
 };
 
-/// How often the listener hears of a download.
-const EVERY: Duration = Duration::from_millis(40);
 /// No index of shards is anywhere near this long.
 const LONGEST_INDEX: u64 = 64 << 20;
 
@@ -49,36 +46,82 @@ pub fn fetch(settings: &HubSettings, id: &HubId, kind: Kind, listener: Listener)
             settings.cache.display()
         )));
     }
-    let watch = Arc::new(Watch::default());
-    watch.wait_for(Some(format!("asking for {id}")));
-    let (send, receive) = mpsc::channel();
-    let worker = {
-        let (settings, id, watch) = (settings.clone(), id.clone(), watch.clone());
-        move || {
-            // Nobody listens any more if this was ended.
-            let _ = send.send(run(&settings, &id, kind, &watch));
+    let (all, own) = (settings.clone(), id.clone());
+    aside(id, listener, move |watch| run(&all, &own, kind, watch))
+}
+
+/// Names of the files of a repository, as the hub lists them; those in the cache where the hub cannot be asked.
+pub fn names(settings: &HubSettings, id: &HubId, listener: Listener) -> Result<Vec<String>> {
+    let cached = RepoCache::new(&settings.cache, id).snapshot().map(|snapshot| files_below(&snapshot));
+    if settings.offline {
+        return cached.ok_or_else(|| {
+            Error::invalid(format!(
+                "{id}: nothing of it is in the cache {}, and the network is not to be touched; leave out --offline \
+                 (HF_HUB_OFFLINE, offline in the session file), or give a local folder",
+                settings.cache.display()
+            ))
+        });
+    }
+    let (all, own) = (settings.clone(), id.clone());
+    let listed = aside(id, listener, move |watch| {
+        let Info { files, .. } = listing(&Remote::new(&all)?, &own, watch)?;
+        Ok(files.into_iter().map(|file| file.name).collect())
+    });
+    match (listed, cached) {
+        (Err(error), Some(cached)) if !matches!(error, Error::Interrupted) => {
+            tracing::warn!("{error}; going by what is in the cache");
+            Ok(cached)
         }
+        (listed, _) => listed,
+    }
+}
+
+/// Models' repositories of which something is in the cache, by name.
+pub fn repositories(settings: &HubSettings) -> Vec<String> {
+    let name = |entry: fs::DirEntry| {
+        let folder = entry.file_name().into_string().ok()?;
+        let id = folder.strip_prefix("models--")?.replacen("--", "/", 1);
+        HubId::parse(&id).filter(|parsed| parsed.repo == id).map(|parsed| parsed.repo)
     };
-    std::thread::Builder::new()
-        .name("download".into())
-        .spawn(worker)
-        .map_err(|e| Error::invalid(format!("no thread for the download: {e}")))?;
-    loop {
-        let outcome = receive.recv_timeout(EVERY);
-        if let Err(mpsc::RecvTimeoutError::Timeout) | Ok(Ok(_)) = outcome
-            && let Err(ended) = listener(progress(id, &watch))
-        {
-            watch.stop.store(true, Relaxed);
-            return Err(ended);
-        }
-        match outcome {
-            Ok(outcome) => return outcome,
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(Error::invalid(format!("{id}: the download stopped without a word")));
+    let mut names: Vec<String> =
+        fs::read_dir(&settings.cache).into_iter().flatten().flatten().filter_map(name).collect();
+    names.sort();
+    names
+}
+
+/// No repository's folders are nested deeper.
+const DEEPEST: usize = 8;
+
+fn files_below(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![(folder.to_path_buf(), String::new(), 0)];
+    while let Some((folder, before, depth)) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = format!("{before}{}", entry.file_name().to_string_lossy());
+            match entry.path().is_dir() {
+                true if depth < DEEPEST => folders.push((entry.path(), format!("{name}/"), depth + 1)),
+                true => {}
+                false => found.push(name),
             }
         }
     }
+    found
+}
+
+/// Work with the network, on a thread of its own while the listener hears of it.
+fn aside<T: Send + 'static>(
+    id: &HubId,
+    listener: Listener,
+    work: impl FnOnce(&Watch) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let watch = Arc::new(Watch::default());
+    watch.wait_for(Some(format!("asking for {id}")));
+    let own = watch.clone();
+    let ended = |ended| {
+        watch.stop.store(true, Relaxed);
+        ended
+    };
+    crate::progress::aside("download", move || work(&own), || listener(progress(id, &watch)).map_err(ended))
 }
 
 /// The folder or file in the cache, if all of it is there.
@@ -108,13 +151,18 @@ fn progress(id: &HubId, watch: &Watch) -> Progress {
     }
 }
 
+/// What the hub has of a repository.
+fn listing(remote: &Remote, id: &HubId, watch: &Watch) -> Result<Info> {
+    again(watch, |_| remote.info(id)).map_err(|problem| match problem {
+        Problem::Final(error) => error,
+        Problem::Passing(why) => Error::invalid(format!("{id}: {why}; try again, or give a local folder")),
+    })
+}
+
 /// The whole of a download.
 fn run(settings: &HubSettings, id: &HubId, kind: Kind, watch: &Watch) -> Result<PathBuf> {
     let remote = Remote::new(settings)?;
-    let Info { commit, files } = again(watch, |_| remote.info(id)).map_err(|problem| match problem {
-        Problem::Final(error) => error,
-        Problem::Passing(why) => Error::invalid(format!("{id}: {why}; try again, or give a local folder")),
-    })?;
+    let Info { commit, files } = listing(&remote, id, watch)?;
     let find = |name: &str| files.iter().find(|file| file.name == name);
     let Some(selection) = select(kind, &id.inside, &|name| find(name).is_some()) else {
         let names: Vec<String> = files.iter().map(|file| file.name.clone()).collect();

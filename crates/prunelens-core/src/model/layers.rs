@@ -27,6 +27,11 @@ impl Linear {
         std::iter::once(&self.weight).chain(&self.bias)
     }
 
+    /// Weight and bias, to be changed.
+    pub fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
+        std::iter::once(&mut self.weight).chain(&mut self.bias)
+    }
+
     /// `x [n, inputs]` to `[n, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (outputs, inputs) = self.weight.dims2()?;

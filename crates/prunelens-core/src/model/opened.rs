@@ -141,7 +141,7 @@ impl Opened {
         if !self.gguf {
             return Ok(stored);
         }
-        let published = &families::family(Keys { value: &self.json, path: Path::new("config.json") })?.names;
+        let published = self.published()?;
         let both = stored.into_iter().zip(self.list(published, published.prefixes[0]));
         Ok(both
             .map(|(stored, published)| Parameter {
@@ -150,6 +150,16 @@ impl Opened {
                 ..stored
             })
             .collect())
+    }
+
+    /// The module that gives logits, as the reference libraries name it.
+    pub fn unembed(&self) -> Result<&'static str> {
+        Ok(self.published()?.unembed.trim_end_matches(".weight"))
+    }
+
+    /// Names as the reference libraries have them, whatever the file's are.
+    fn published(&self) -> Result<&'static Names> {
+        Ok(&families::family(Keys { value: &self.json, path: Path::new("config.json") })?.names)
     }
 
     /// The same by one family's names, in an order that all families share.

@@ -102,7 +102,18 @@ impl Model {
         hook: HookPoint,
         pass: &mut dyn Pass,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let resid_pre = self.run(resid, 0..hook.layer, pass)?;
+        self.to_hook_from(0, resid, hook, pass)
+    }
+
+    /// The same from the residual stream before another block.
+    fn to_hook_from(
+        &self,
+        block: usize,
+        resid: Tensor,
+        hook: HookPoint,
+        pass: &mut dyn Pass,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let resid_pre = self.run(resid, block..hook.layer, pass)?;
         let layer = self.layer(hook.layer);
         if hook.site == Site::ResidPre {
             return Ok((resid_pre, None));
@@ -133,18 +144,23 @@ impl Model {
         x: Tensor,
         pass: &mut dyn Pass,
     ) -> Result<Tensor> {
+        let resid_post = self.after_block(hook, base, x, pass)?;
+        self.run(resid_post, hook.layer + 1..self.config.n_layers, pass)
+    }
+
+    /// From a hook to the end of its block.
+    fn after_block(&self, hook: HookPoint, base: Option<&Tensor>, x: Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
         let layer = self.layer(hook.layer);
         let base = || base.ok_or_else(|| Error::invalid(format!("no residual stream was kept at {hook}")));
         pass.tick()?;
-        let resid_post = match hook.site {
+        Ok(match hook.site {
             Site::ResidPre => layer.forward(&x, pass)?,
             Site::Z => layer.after_z(base()?, &x, pass)?,
             Site::AttnOut => layer.after_attention(base()?, &x, pass)?,
             Site::ResidMid => (&x + layer.mlp(&x, pass)?)?,
             Site::MlpOut => (base()? + &x)?,
             Site::ResidPost => x,
-        };
-        self.run(resid_post, hook.layer + 1..self.config.n_layers, pass)
+        })
     }
 }
 
@@ -174,6 +190,22 @@ impl Model {
         self.check_hook(hook)?;
         let (batch, time) = tokens.dims2()?;
         let (acts, base) = self.to_hook(self.embed(tokens)?, hook, &mut Rows { batch, time, tick })?;
+        let acts = acts.to_dtype(DType::F32)?.reshape((batch, time, ()))?;
+        Ok(Captured { hook, acts, base })
+    }
+
+    /// Go on from a hook to one of a later block, as [`capture`](Self::capture) comes there.
+    pub fn capture_on(&self, captured: &Captured, hook: HookPoint, tick: Tick) -> Result<Captured> {
+        self.check_hook(hook)?;
+        let next = captured.hook.layer + 1;
+        if hook.layer < next {
+            return Err(Error::invalid(format!("{hook} is not behind {}, where the pass stopped", captured.hook)));
+        }
+        let (batch, time) = (captured.batch(), captured.time());
+        let pass = &mut Rows { batch, time, tick };
+        let x = captured.acts.reshape((batch * time, ()))?.to_dtype(self.dtype)?;
+        let resid = self.after_block(captured.hook, captured.base.as_ref(), x, pass)?;
+        let (acts, base) = self.to_hook_from(next, resid, hook, pass)?;
         let acts = acts.to_dtype(DType::F32)?.reshape((batch, time, ()))?;
         Ok(Captured { hook, acts, base })
     }

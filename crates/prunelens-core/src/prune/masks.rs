@@ -9,12 +9,12 @@ use crate::{
     model::{Model, Part},
 };
 
-/// Which weights of all blocks are left, block by block and part by part: bit 1 where a weight stays.
+/// Which weights and biases of all blocks are left, block by block and part by part: bit 1 where one stays.
 pub fn of(original: &Model, pruned: &Model) -> Result<Vec<u8>> {
     let mut bits = Vec::new();
     for (before, after) in original.blocks.iter().zip(&pruned.blocks) {
-        for part in Part::ALL {
-            let (before, after) = (&before.linear(part).weight, &after.linear(part).weight);
+        let both = |part| before.linear(part).tensors().zip(after.linear(part).tensors());
+        for (before, after) in Part::ALL.into_iter().flat_map(both) {
             let is_zero = |tensor: &Tensor| -> Result<Vec<u8>> { Ok(tensor.flatten_all()?.eq(0.0)?.to_vec1::<u8>()?) };
             let (before, after) = (is_zero(before)?, is_zero(after)?);
             let byte = |(before, after): (&[u8], &[u8])| {
@@ -37,10 +37,11 @@ pub fn apply(original: &Model, bits: &[u8]) -> Result<Model> {
     let mut rest = bits;
     for block in &mut model.blocks {
         for part in Part::ALL {
-            let linear = block.linear_mut(part);
-            let (own, after) = rest.split_at_checked(linear.weight.elem_count().div_ceil(8)).ok_or_else(wrong)?;
-            linear.weight = masked(&linear.weight, own)?;
-            rest = after;
+            for tensor in block.linear_mut(part).tensors_mut() {
+                let (own, after) = rest.split_at_checked(tensor.elem_count().div_ceil(8)).ok_or_else(wrong)?;
+                *tensor = masked(tensor, own)?;
+                rest = after;
+            }
         }
     }
     if rest.is_empty() { Ok(model) } else { Err(wrong()) }

@@ -2,6 +2,8 @@
 
 mod awq;
 mod calibrate;
+pub mod codes;
+pub mod copies;
 pub mod grid;
 pub mod low_rank;
 pub mod masks;
@@ -12,6 +14,7 @@ pub mod rtn;
 mod rules;
 pub mod sae;
 pub mod second_order;
+pub mod structured;
 pub mod write;
 
 pub use prunelens_kernels::ranks::Sparsity;

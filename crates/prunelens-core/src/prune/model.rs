@@ -33,16 +33,32 @@ impl Pass for Inputs<'_> {
     }
 }
 
-fn report(progress: Listener, what: &str, layer: usize, model: &Model) -> Result<()> {
+pub(super) fn report(progress: Listener, what: &str, layer: usize, model: &Model) -> Result<()> {
     let total = model.config.n_layers as u64;
     progress(Progress { what: what.into(), done: layer as u64, total, unit: "layers" })
 }
 
 impl Model {
-    /// Canonical Wanda. Block by block: norms of the inputs of all its matrices are taken while it is dense and all blocks
-    /// before it are pruned; then its matrices are pruned and it is run again. `batches` are calibration tokens, rows of
-    /// equal length in each.
+    /// Canonical Wanda. `batches` are calibration tokens, rows of equal length in each.
     pub fn wanda(&self, batches: &[Vec<Vec<u32>>], sparsity: Sparsity, progress: Listener) -> Result<Self> {
+        self.by_input_norms(batches, "pruning the model (wanda)", progress, |model, layer, norms| {
+            for (part, norm) in Part::ALL.into_iter().zip(norms) {
+                let linear = model.blocks[layer].linear_mut(part);
+                linear.weight = self.ops.prune(&linear.weight, Some(&norm), sparsity)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Block by block, as Wanda goes: norms of the inputs of all its matrices, in the order of [`Part::ALL`], are taken while it
+    /// is dense and all blocks before it are pruned; then it is pruned by them and run again.
+    pub(super) fn by_input_norms(
+        &self,
+        batches: &[Vec<Vec<u32>>],
+        what: &str,
+        progress: Listener,
+        mut prune: impl FnMut(&mut Self, usize, Vec<Vec<f32>>) -> Result<()>,
+    ) -> Result<Self> {
         let mut model = self.clone();
         let mut streams = self.streams(batches)?.0;
         let sequences = streams.iter().map(|(_, rows)| rows).sum();
@@ -51,27 +67,25 @@ impl Model {
                 |part: &Part| ColumnSquares::new(&*self.ops, model.blocks[layer].linear(*part).weight.dim(1)?);
             let mut squares: Vec<ColumnSquares> = Part::ALL.iter().map(squares).collect::<Result<_>>()?;
             for (stream, batch) in &streams {
-                report(progress, "pruning the model (wanda)", layer, self)?;
+                report(progress, what, layer, self)?;
                 let (batch, time) = (*batch, stream.dim(0)? / batch);
                 let rows = Rows { batch, time, tick: &mut || Ok(()) };
                 model.layer(layer).forward(stream, &mut Inputs { rows, squares: &mut squares })?;
                 self.ops.await_previous()?;
             }
-            for (part, squares) in Part::ALL.into_iter().zip(squares) {
-                let norm = InputNorm::of(squares.to_vec()?, sequences).value();
-                let linear = model.blocks[layer].linear_mut(part);
-                linear.weight = self.ops.prune(&linear.weight, Some(&norm), sparsity)?;
-            }
+            let norm = |squares: ColumnSquares| Ok(InputNorm::of(squares.to_vec()?, sequences).value());
+            let norms = squares.into_iter().map(norm).collect::<Result<_>>()?;
+            prune(&mut model, layer, norms)?;
             if layer + 1 < self.config.n_layers {
                 for (stream, batch) in &mut streams {
-                    report(progress, "pruning the model (wanda)", layer, self)?;
+                    report(progress, what, layer, self)?;
                     let (batch, time) = (*batch, stream.dim(0)? / *batch);
                     let rows = &mut Rows { batch, time, tick: &mut || Ok(()) };
                     *stream = model.run(stream.clone(), layer..layer + 1, rows)?;
                 }
             }
         }
-        report(progress, "pruning the model (wanda)", self.config.n_layers, self)?;
+        report(progress, what, self.config.n_layers, self)?;
         Ok(model)
     }
 

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use prunelens_kernels::Sparsity;
 
-use super::{grid::Grid, low_rank::LowRank, rtn::Rtn, second_order::Gptq};
+use super::{codes::Codes, grid::Grid, low_rank::LowRank, rtn::Rtn, second_order::Gptq, structured::Unit};
 use crate::{
     error::{Error, Result},
     model::{Config, Model},
@@ -20,6 +20,8 @@ pub enum Compress {
     Wanda(f64),
     /// Canonical Wanda, n of every m.
     WandaNM(usize, usize),
+    /// Whole heads, neurons or blocks.
+    Structured(Unit, f64),
     /// The smallest weights of each output row, by magnitude.
     Magnitude(f64),
     /// What the released code of arXiv 2507.15977 does: attention only, output-side norms.
@@ -52,27 +54,66 @@ pub struct CalibrationRows<'a> {
 }
 
 impl Compress {
-    const SPELLINGS: &str = "wanda:RATIO, wanda:N:M, magnitude:RATIO, paper:RATIO (0 <= RATIO < 1), rtn:int8, \
+    const SPELLINGS: &str = "wanda:RATIO, wanda:N:M, wanda:heads:RATIO, wanda:neurons:RATIO, shortgpt:RATIO, magnitude:RATIO, \
+        paper:RATIO (0 <= RATIO < 1), rtn:int8, \
         rtn:int4:g128[:asym], rtn:fp8, awq:int4:g128, gptq:int4:g128[:actorder], sparsegpt:RATIO, sparsegpt:N:M, svd:SHARE, \
         asvd:SHARE, svd-llm:SHARE (0 < SHARE <= 1), iterative:PASSES:wanda:RATIO, several of them joined by +, or none";
 
+    /// Rules as they can be written, for those who look for one.
+    pub fn examples() -> Vec<String> {
+        let all = [
+            "none",
+            "wanda:0.5",
+            "wanda:2:4",
+            "wanda:heads:0.25",
+            "wanda:neurons:0.25",
+            "shortgpt:0.25",
+            "magnitude:0.5",
+            "paper:0.5",
+            "sparsegpt:0.5",
+            "sparsegpt:2:4",
+            "rtn:int8",
+            "rtn:int4:g128",
+            "rtn:fp8",
+            "awq:int4:g128",
+            "gptq:int4:g128",
+            "svd:0.5",
+            "asvd:0.5",
+            "svd-llm:0.5",
+            "iterative:3:wanda:0.5",
+        ];
+        all.map(String::from).to_vec()
+    }
+
     /// The pruned copy, which shares what stays as it is.
     pub fn apply(&self, model: &Arc<Model>, rows: CalibrationRows, progress: Listener) -> Result<Arc<Model>> {
+        self.apply_coded(model, rows, None, progress)
+    }
+
+    /// The same, with the codes of matrices that are rounded last of all.
+    pub fn apply_coded(
+        &self,
+        model: &Arc<Model>,
+        rows: CalibrationRows,
+        codes: Option<&mut Codes>,
+        progress: Listener,
+    ) -> Result<Arc<Model>> {
         let pruned = match *self {
             Self::None => return Ok(model.clone()),
-            Self::Rtn(rule) => model.rtn(rule, progress)?,
+            Self::Rtn(rule) => model.rtn(rule, codes, progress)?,
             Self::Awq(grid) => model.awq(rows.windows, grid, progress)?,
-            Self::Gptq(rule) => model.gptq(rows.windows, rule, progress)?,
+            Self::Gptq(rule) => model.gptq(rows.windows, rule, codes, progress)?,
             Self::SparseGpt(ratio) => model.sparsegpt(rows.windows, Sparsity::Ratio(ratio), progress)?,
             Self::SparseGptNM(n, m) => model.sparsegpt(rows.windows, Sparsity::NM(n, m), progress)?,
             Self::LowRank(rule, share) => model.low_rank(rule, share, rows.windows, progress)?,
             Self::Iterative(passes, ref last) => {
                 let all = (1..=passes).map(|pass| last.at_share(pass as f64 / passes as f64));
-                return Self::in_turn(all, model, rows, progress);
+                return Self::in_turn(all, model, rows, codes, progress);
             }
-            Self::Stack(ref rules) => return Self::in_turn(rules.iter().cloned(), model, rows, progress),
+            Self::Stack(ref rules) => return Self::in_turn(rules.iter().cloned(), model, rows, codes, progress),
             Self::Wanda(ratio) => model.wanda(rows.windows, Sparsity::Ratio(ratio), progress)?,
             Self::WandaNM(n, m) => model.wanda(rows.windows, Sparsity::NM(n, m), progress)?,
+            Self::Structured(unit, ratio) => model.structured(unit, ratio, rows.windows, progress)?,
             Self::Magnitude(ratio) => model.magnitude(ratio, progress)?,
             Self::Paper(ratio) => {
                 let document = rows.documents.first().and_then(|batch| batch.first());
@@ -87,11 +128,16 @@ impl Compress {
         rules: impl Iterator<Item = Self>,
         model: &Arc<Model>,
         rows: CalibrationRows,
+        mut codes: Option<&mut Codes>,
         progress: Listener,
     ) -> Result<Arc<Model>> {
         let mut made = model.clone();
         for rule in rules {
-            made = rule.apply(&made, rows, progress)?;
+            // What comes later changes the numbers.
+            if let Some(codes) = codes.as_deref_mut() {
+                codes.clear();
+            }
+            made = rule.apply_coded(&made, rows, codes.as_deref_mut(), progress)?;
         }
         Ok(made)
     }
@@ -105,13 +151,32 @@ impl Compress {
         }
     }
 
-    /// Whether the copy is the model with zeros in its blocks, and nothing else.
+    /// Whether the copy is the model with zeros in its blocks' matrices and biases, and nothing else.
     pub fn is_a_mask(&self) -> bool {
         match self {
-            Self::Wanda(_) | Self::WandaNM(..) | Self::Magnitude(_) => true,
+            Self::Wanda(_) | Self::WandaNM(..) | Self::Structured(..) | Self::Magnitude(_) => true,
             Self::Iterative(_, last) => last.is_a_mask(),
             Self::Stack(rules) => rules.iter().all(Self::is_a_mask),
             // The paper's weights are processed first, and all others change numbers.
+            _ => false,
+        }
+    }
+
+    /// Whether what it does last gives codes that a format can store.
+    pub fn is_coded(&self) -> bool {
+        match self {
+            Self::Rtn(Rtn::Int { grid, .. }) | Self::Gptq(Gptq { grid, .. }) => [4, 8].contains(&grid.bits),
+            Self::Rtn(Rtn::Fp8) => true,
+            Self::Stack(rules) => rules.last().is_some_and(Self::is_coded),
+            _ => false,
+        }
+    }
+
+    /// Whether it leaves at most two of every four weights.
+    pub fn is_two_of_four(&self) -> bool {
+        match self {
+            Self::WandaNM(2, 4) | Self::SparseGptNM(2, 4) => true,
+            Self::Stack(rules) => rules.last().is_some_and(Self::is_two_of_four),
             _ => false,
         }
     }
@@ -133,6 +198,7 @@ impl Compress {
             Self::None => "not compressed".into(),
             Self::Wanda(ratio) => format!("wanda {}", percent(*ratio)),
             Self::WandaNM(n, m) => format!("wanda {n}:{m}"),
+            Self::Structured(unit, ratio) => format!("{} {}", unit.spelling().replace(':', " "), percent(*ratio)),
             Self::Magnitude(ratio) => format!("magnitude {}", percent(*ratio)),
             Self::Paper(ratio) => format!("paper {}", percent(*ratio)),
             Self::SparseGpt(ratio) => format!("sparsegpt {}", percent(*ratio)),
@@ -151,6 +217,7 @@ impl fmt::Display for Compress {
             Self::None => write!(f, "none"),
             Self::Wanda(r) => write!(f, "wanda:{r}"),
             Self::WandaNM(n, m) => write!(f, "wanda:{n}:{m}"),
+            Self::Structured(unit, r) => write!(f, "{}:{r}", unit.spelling()),
             Self::Magnitude(r) => write!(f, "magnitude:{r}"),
             Self::Paper(r) => write!(f, "paper:{r}"),
             Self::Rtn(rule) => write!(f, "rtn:{}", rule.spelling()),
@@ -196,6 +263,9 @@ impl Compress {
         let passes = |text: &str| text.parse().ok().filter(|passes| (1..=100).contains(passes));
         match spec.split(':').collect::<Vec<_>>()[..] {
             ["none"] => Some(Self::None),
+            ["wanda", "heads", r] => Some(Self::Structured(Unit::Heads, ratio(r)?)),
+            ["wanda", "neurons", r] => Some(Self::Structured(Unit::Neurons, ratio(r)?)),
+            ["shortgpt", r] => Some(Self::Structured(Unit::Blocks, ratio(r)?)),
             ["wanda", n, m] => of_every(n, m).map(|(n, m)| Self::WandaNM(n, m)),
             ["wanda", r] => ratio(r).map(Self::Wanda),
             ["wanda"] => Some(Self::Wanda(0.5)),
@@ -231,10 +301,17 @@ mod tests {
 
     #[test]
     fn specs_are_spelt_as_they_are_parsed() {
+        let examples = Compress::examples();
+        for example in &examples {
+            assert_eq!(example.parse::<Compress>().unwrap().to_string(), *example);
+        }
         let specs = [
             "none",
             "wanda:0.5",
             "wanda:2:4",
+            "wanda:heads:0.25",
+            "wanda:neurons:0.25+rtn:int8",
+            "shortgpt:0.25",
             "rtn:int8",
             "rtn:int4:g128",
             "rtn:int3:g32:asym",

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     calibrate::{Before, Seen, Work},
+    codes::{Codes, Number, Scales},
     grid::{Grid, extremes},
     matrices::Matrix,
 };
@@ -67,13 +68,22 @@ pub struct Gptq {
 
 impl Model {
     /// GPTQ, symmetric: scales by the group, from the matrix as it stood when the group's block began.
-    pub fn gptq(&self, batches: &[Vec<Vec<u32>>], rule: Gptq, progress: Listener) -> Result<Self> {
+    pub fn gptq(
+        &self,
+        batches: &[Vec<Vec<u32>>],
+        rule: Gptq,
+        mut codes: Option<&mut Codes>,
+        progress: Listener,
+    ) -> Result<Self> {
         let work = Work { what: "rounding the model (gptq)", before: Before::Compressed, second: true };
         self.calibrated(batches, work, progress, |model, layer, seen, _| {
             let factors = Factors::new(seen, rule.ordered)?;
             model.change_block(layer, |matrix| {
                 let (order, factor) = factors.of(matrix);
-                gptq(matrix, order, factor, rule.grid);
+                let scales = gptq(matrix, order, factor, rule);
+                if let Some(codes) = codes.as_deref_mut() {
+                    codes.insert(matrix.name.clone(), scales.codes(matrix));
+                }
                 Ok(())
             })
         })
@@ -116,11 +126,13 @@ impl Factors {
     }
 }
 
-fn gptq(matrix: &mut Matrix, order: &[usize], factor: &Factor, grid: Grid) {
+fn gptq(matrix: &mut Matrix, order: &[usize], factor: &Factor, Gptq { grid, ordered }: Gptq) -> Scales {
     let cols = matrix.cols;
     let width = grid.group.unwrap_or(cols);
     let (top, middle) = (grid.top(), (grid.top() + 1.0) / 2.0);
-    matrix.values.par_chunks_mut(cols).for_each(|stored| {
+    let mut scales = vec![1.0; matrix.rows * cols.div_ceil(width)];
+    let rows = matrix.values.par_chunks_mut(cols).zip(scales.par_chunks_mut(cols.div_ceil(width)));
+    rows.for_each(|(stored, scales)| {
         let mut row: Vec<f32> = order.iter().map(|col| stored[*col]).collect();
         factor.dead.iter().for_each(|i| row[*i] = 0.0);
         let mut scale = 1.0;
@@ -133,6 +145,7 @@ fn gptq(matrix: &mut Matrix, order: &[usize], factor: &Factor, grid: Grid) {
                 let col = start + at;
                 if col % width == 0 {
                     scale = step(&row[col..(col + width).min(cols)], top);
+                    scales[col / width] = scale;
                 }
                 let code = ((own[at] / scale).round_ties_even() + middle).clamp(0.0, top);
                 let rounded = scale * (code - middle);
@@ -144,6 +157,13 @@ fn gptq(matrix: &mut Matrix, order: &[usize], factor: &Factor, grid: Grid) {
             factor.make_up(&mut row, &errors, start);
         }
     });
+    // In the order of the columns as they lie; whole rows are one group in any order.
+    let groups = (ordered && grid.group.is_some()).then(|| {
+        let mut groups = vec![0; cols];
+        order.iter().enumerate().for_each(|(at, col)| groups[*col] = (at / width) as u32);
+        groups
+    });
+    Scales { number: Number::Int(grid.bits), group: grid.group, scales, zeros: None, groups }
 }
 
 /// The step between codes of a symmetric group.

@@ -7,6 +7,7 @@ use crate::{
     demo,
     error::{Error, Result},
     model::{Model, Tokenizer},
+    prune::CalibrationRows,
 };
 
 /// Rows of equal length, run together.
@@ -30,6 +31,11 @@ const LENGTH: usize = 256;
 const PAPER_BATCH: usize = 8;
 
 impl Calibration {
+    /// As rules take them.
+    pub fn rows(&self) -> CalibrationRows<'_> {
+        CalibrationRows { windows: &self.windows, documents: &self.documents }
+    }
+
     /// From a file (text, or token rows: each tensor one batch), or from the built-in text.
     pub fn load(path: Option<&Path>, model: &Model, tokenizer: &Tokenizer) -> Result<Self> {
         let (texts, name) = match path {

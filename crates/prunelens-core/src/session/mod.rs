@@ -1,8 +1,10 @@
 //! A session: the models, the SAE in its variants and the tokenizer that one screen or one command works on.
 
 pub mod calibration;
+mod copies;
 mod fit;
 mod kept;
+pub mod layers;
 pub mod models;
 pub mod spec;
 
@@ -15,6 +17,7 @@ use candle_core::Device;
 
 pub use crate::{data::token_tensor, prune::Compress};
 pub use calibration::Calibration;
+pub use layers::Layer;
 pub use models::{Models, silent};
 pub use spec::{DTYPES, DeviceSpec, Processing, SessionSpec, Source, dtype_by_name};
 
@@ -24,7 +27,7 @@ use crate::{
     error::{Error, Result},
     hub::Kind,
     model::{HookPoint, Model, Space, Tick, ToDevice, Tokenizer},
-    progress::{Listener, Progress},
+    progress::{Listener, Progress, aside},
     prune::sae::{Gather, order},
     sae::{self, Criterion, Dictionary, Knob, Order, Pruning, Sae, Setting, formats::Given, place},
 };
@@ -71,6 +74,7 @@ const BATCH_TOKENS: usize = 1024;
 impl Session {
     /// Models and SAEs loaded, the model pruned, the SAE's weights ranked.
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
+        let spec = &spec.of_one_layer(progress)?;
         spec.fetch(progress)?;
         // SAEs first: what is wrong with them is known before a large model is read.
         let (sae, trained) = load_saes(spec, progress)?;
@@ -81,6 +85,7 @@ impl Session {
 
     /// On models that are loaded already, such as those of another layer.
     pub fn with_models(spec: &SessionSpec, models: Models, progress: Listener) -> Result<Self> {
+        let spec = &spec.of_one_layer(progress)?;
         spec.fetch(progress)?;
         let (sae, trained) = load_saes(spec, progress)?;
         Self::ranked(spec, models, sae, trained, progress)
@@ -159,7 +164,12 @@ impl Session {
 
     /// The same models with other SAEs, where those read.
     pub fn with_saes(&self, sae: Arc<Sae>, trained: Option<Arc<Sae>>) -> Result<Self> {
-        let models = Models {
+        Self::new(&SessionSpec { hook: None, ..self.spec.clone() }, self.models(), sae, trained)
+    }
+
+    /// What sessions of other SAEs can share. What was to be said of it has been.
+    pub fn models(&self) -> Models {
+        Models {
             tokenizer: self.tokenizer.clone(),
             original: self.original.clone(),
             pruned: self.pruned.clone(),
@@ -169,8 +179,7 @@ impl Session {
             warnings: Vec::new(),
             made_of: self.made_of.clone(),
             digest: self.digest.clone(),
-        };
-        Self::new(&SessionSpec { hook: None, ..self.spec.clone() }, models, sae, trained)
+        }
     }
 
     /// The same with another SAE trained on the pruned model, which lies in `folder`. Ranks stay.
@@ -196,17 +205,12 @@ impl Session {
             true => original.clone(),
             false => Arc::new(mover.model(&self.pruned)?),
         };
-        let models = Models {
-            tokenizer: self.tokenizer.clone(),
-            original,
-            pruned,
-            calibration: self.calibration.clone(),
-            corpus: self.corpus.clone(),
-            compression: self.compression.clone(),
-            warnings: Vec::new(),
-            made_of: self.made_of.clone(),
-            digest: self.digest.clone(),
-        };
+        let models = Models { original, pruned, ..self.models() };
+        self.on_models(models)
+    }
+
+    /// The same SAEs on models that are somewhere else.
+    pub fn on_models(&self, models: Models) -> Result<Self> {
         let read = |sae: &Arc<dyn Dictionary>| Arc::new(sae.sae().clone());
         Self::new(&self.spec, models, read(&self.sae), self.trained.as_ref().map(read))
     }
@@ -310,6 +314,13 @@ impl Session {
         Ok(ids.iter().map(token).collect())
     }
 
+    /// Memory of SAEs and ranks, wherever they are, in bytes: what is not shared with sessions of the same models.
+    pub fn sae_bytes(&self) -> u64 {
+        let saes = std::iter::once(&self.sae).chain(&self.trained);
+        let orders = self.orders.iter().filter_map(OnceLock::get).map(|order| order.bytes());
+        saes.map(|sae| sae.bytes() + sae.bytes_on_device()).sum::<u64>() + orders.sum::<u64>()
+    }
+
     /// What uses how much memory, in bytes.
     pub fn memory(&self) -> Vec<(String, u64)> {
         let orders: u64 = self.orders.iter().filter_map(OnceLock::get).map(|o| o.bytes()).sum();
@@ -344,13 +355,25 @@ fn load_saes(spec: &SessionSpec, progress: Listener) -> Result<(Arc<Sae>, Option
         Some(source) => Some(Arc::new(load_sae(spec, source, progress, demo::trained_sae)?)),
         None => None,
     };
+    let read = sae.config.hook.layer;
+    if let (Some(number), None) = (spec.layer, spec.hook)
+        && number != read
+    {
+        return Err(Error::invalid(format!(
+            "the SAE of layer {number}, {}, reads {}; the number in its name must be that of the layer it reads, or say where with --hook",
+            spec.sae.as_ref().map(Source::words).unwrap_or_default(),
+            sae.config.hook
+        )));
+    }
     Ok((sae, trained))
 }
 
 fn load_sae(spec: &SessionSpec, source: &Source, progress: Listener, demo: impl Fn() -> Result<Sae>) -> Result<Sae> {
     let Some(path) = source.locate(Kind::Sae, &spec.hub, progress)? else { return demo() };
     let given = Given { hook: spec.hook, norm_scaling_factor: spec.norm_scaling_factor };
-    let mut sae = sae::formats::load_given(&path, &given)?;
+    let what = format!("reading {}", source.words());
+    let tick = || progress(Progress { what: what.clone(), done: 0, total: 0, unit: "" });
+    let mut sae = aside("SAE", move || sae::formats::load_given(&path, &given), tick)?;
     if let Source::Hub(id) = source
         && id.inside.is_empty()
     {

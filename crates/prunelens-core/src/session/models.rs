@@ -14,7 +14,7 @@ use crate::{
     hub::Kind,
     model::{Config, Model, Tokenizer},
     progress::{Listener, Progress},
-    prune::{CalibrationRows, masks},
+    prune::{Compress, copies, masks},
 };
 
 /// What a command without an SAE works on.
@@ -44,6 +44,14 @@ impl Models {
     /// Load the original, and load or make its pruned copy.
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
         Self::load_beside(spec, 0, progress)
+    }
+
+    /// Another compressed copy of the same original.
+    pub fn with_copy(&self, spec: &SessionSpec, progress: Listener) -> Result<Self> {
+        let made_of = self.digest.as_deref().and_then(|digest| key(spec, digest, &self.calibration));
+        let (pruned, compression) = prune(spec, &self.original, &self.calibration, made_of.as_deref(), progress)?;
+        let made_of = made_of.or_else(|| spec.cache.as_ref().and_then(|_| masks::digest(&pruned)));
+        Ok(Self { pruned, compression, made_of, ..self.clone() })
     }
 
     /// Beside so many bytes of SAEs and ranks that the device has to hold too.
@@ -139,10 +147,10 @@ fn prune(
         let label = format!("pruned: {}", model.name);
         return Ok((Arc::new(model), label));
     }
-    let rows = CalibrationRows { windows: &calibration.windows, documents: &calibration.documents };
+    let rows = calibration.rows();
     let make = |progress: Listener| spec.compress.apply(original, rows, progress);
     let pruned = match (&spec.cache, made_of) {
-        (Some(cache), Some(key)) if spec.compress.is_a_mask() => kept(cache, key, spec, original, make, progress)?,
+        (Some(cache), Some(key)) => kept(cache, key, spec, original, make, progress)?,
         _ => make(progress)?,
     };
     Ok((pruned, spec.compress.label()))
@@ -161,7 +169,7 @@ fn key(spec: &SessionSpec, original: &str, calibration: &Calibration) -> Option<
     serde_json::to_vec(&made_of).ok().map(|text| sha256(&text))
 }
 
-/// The pruned copy from its masks where they are kept; else it is made, and they are.
+/// The compressed copy from what is kept of it, if anything is; else it is made, and kept.
 fn kept(
     cache: &Cache,
     key: &str,
@@ -170,22 +178,33 @@ fn kept(
     make: impl FnOnce(Listener) -> Result<Arc<Model>>,
     progress: Listener,
 ) -> Result<Arc<Model>> {
-    if let Some(bits) = cache.get(MASKS, key) {
-        match masks::apply(original, &bits) {
-            Ok(pruned) => return Ok(Arc::new(pruned)),
-            Err(error) => tracing::warn!("kept masks are of no use: {error}"),
+    // One copy does not take the room of all else.
+    let has_room = copies::size(original) <= cache.limit() / 4;
+    let kind = match spec.compress {
+        Compress::None | Compress::Paper(_) => return make(progress),
+        ref rule if rule.is_a_mask() => MASKS,
+        _ if has_room => COPIES,
+        _ => return make(progress),
+    };
+    if let Some(bytes) = cache.get(kind, key) {
+        let found = if kind == MASKS { masks::apply(original, &bytes) } else { copies::apply(original, &bytes) };
+        match found {
+            Ok(copy) => return Ok(Arc::new(copy)),
+            Err(error) => tracing::warn!("kept {kind} are of no use: {error}"),
         }
     }
-    let pruned = make(progress)?;
+    let copy = make(progress)?;
     let about = format!("{}, {}", original.name, spec.compress.label());
-    if let Err(error) = cache.put(MASKS, key, &about, &masks::of(original, &pruned)?) {
-        tracing::warn!("what pruning decided is not kept: {error}");
+    let bytes = if kind == MASKS { masks::of(original, &copy)? } else { copies::of(&copy)? };
+    if let Err(error) = cache.put(kind, key, &about, &bytes) {
+        tracing::warn!("what compression made is not kept: {error}");
     }
-    Ok(pruned)
+    Ok(copy)
 }
 
-/// The kind of the cache's entries.
+/// Kinds of the cache's entries: which weights are left, and all weights of the blocks.
 const MASKS: &str = "masks";
+const COPIES: &str = "copies";
 
 fn named(model: Model, source: &Source) -> Model {
     match source.hub_name() {

@@ -5,6 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use candle_core::DType;
 use prunelens_kernels::gpu::Places;
 
+use super::layers::Layer;
 use crate::{
     cache::Cache,
     error::Error,
@@ -39,6 +40,15 @@ impl Source {
         }
     }
 
+    /// As a person would write it.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Demo => "the demo's".into(),
+            Self::Path(path) => path.display().to_string(),
+            Self::Hub(id) => id.to_string(),
+        }
+    }
+
     /// Its name if it comes from the hub: the cache names folders by commits and contents by hashes.
     pub fn hub_name(&self) -> Option<&str> {
         match self {
@@ -50,6 +60,9 @@ impl Source {
 
 /// Memory for an index, if nothing is said: 1 GiB.
 pub const DEFAULT_MEMORY: u64 = 1 << 30;
+
+/// Memory for sessions of layers that are not on screen, if nothing is said: 2 GiB.
+pub const KEPT_MEMORY: u64 = 2 << 30;
 
 /// Types that a model's weights may have, by name.
 pub const DTYPES: [(&str, DType); 3] = [("f32", DType::F32), ("bf16", DType::BF16), ("f16", DType::F16)];
@@ -122,6 +135,8 @@ pub struct SessionSpec {
     pub pruned_model: Option<Source>,
     /// How the pruned copy is made, unless it is given.
     pub compress: Compress,
+    /// All copies that can take its place, itself among them; what is trained was trained on the first.
+    pub compressions: Vec<Compress>,
     /// Text or tokens; default: the built-in text.
     pub calibration: Option<PathBuf>,
     /// Default: the SAE's own.
@@ -130,6 +145,12 @@ pub struct SessionSpec {
     pub sae: Option<Source>,
     /// Trained on the pruned copy.
     pub trained_sae: Option<Source>,
+    /// SAEs of other layers that can take their place, where those are known without a listing.
+    pub layers: Vec<Layer>,
+    /// Which of the layers, where there are several; default: the first.
+    pub layer: Option<usize>,
+    /// Memory for what is not on screen and can be at once, in bytes: SAEs of other layers, other compressed copies.
+    pub kept_memory: u64,
     /// What is turned on the SAE.
     pub knob: Dial,
     /// Of the SAE's own pruning, where the knob is the ratio.
@@ -193,10 +214,14 @@ impl SessionSpec {
             model: Source::Demo,
             pruned_model: None,
             compress: Compress::Wanda(0.5),
+            compressions: vec![Compress::Wanda(0.5)],
             calibration: None,
             hook: None,
             sae: Some(Source::Demo),
             trained_sae: Some(Source::Demo),
+            layers: Vec::new(),
+            layer: None,
+            kept_memory: KEPT_MEMORY,
             knob: Dial::default(),
             ratio: 0.25,
             criterion: Criterion::Wanda,

@@ -15,13 +15,13 @@ use prunelens_core::{
         Knob,
         formats::{self, Given},
     },
-    session::Session,
+    session::{Session, layers},
     text::safe,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LayerResult, Mode, SweepSpec, knee, layers,
+    LayerResult, Mode, SweepSpec, knee,
     options::{PARAMS, SweepOptions, cost},
     paper::PaperRun,
     plan::{LayerRun, SweepRows},

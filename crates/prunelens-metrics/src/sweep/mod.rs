@@ -5,7 +5,6 @@
 
 pub mod job;
 pub mod knee;
-pub mod layers;
 pub mod options;
 pub mod paper;
 pub mod plan;

@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 pub use drawn::{BINS, Bin, Drawn, FATES, bin};
 use prunelens_metrics::atlas::{Atlas, Fate};
 
-use super::{JobState, State};
+use super::{Job, JobState, State};
 use crate::export::table::short;
 
 /// Bins from one corner to the other, both included.
@@ -157,11 +157,12 @@ impl AtlasView {
 impl State {
     /// The files of the newest atlas of this session: of a job that is done, else of an earlier run.
     pub fn newest_atlas(&self) -> Option<PathBuf> {
-        let of_job = self.jobs.iter().rev().find_map(|job| match &job.state {
+        let label = self.info.as_ref().map(|info| info.label());
+        let here = |job: &&Job| job.session.is_none() || job.session == label;
+        let of_job = self.jobs.iter().rev().filter(here).find_map(|job| match &job.state {
             JobState::Done { files, .. } if job.spec.family == "atlas" => files.first(),
             _ => None,
         });
-        let label = self.info.as_ref().map(|info| info.label());
         let run =
             || self.past.runs.iter().find(|run| run.spec.family == "atlas" && Some(&run.session) == label.as_ref());
         of_job.or_else(|| run()?.files.first()).cloned()

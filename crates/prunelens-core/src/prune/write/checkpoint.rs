@@ -80,22 +80,12 @@ pub(super) type Edit<'a> = &'a mut dyn FnMut(&str, &TensorInfo, &mut [u8]) -> Re
 pub fn write(checkpoint: &Checkpoint, pruned: &Model, copy: Copy, staged: &Staged, tick: Tick) -> Result<Vec<Matrix>> {
     let mut rewrite = Rewrite::new(pruned, copy.change)?;
     let opened = checkpoint.open()?;
-    match checkpoint {
-        Checkpoint::Folder(dir) => companions(dir, staged)?,
-        Checkpoint::Memory { others, .. } => others.iter().try_for_each(|(name, bytes)| staged.write(name, bytes))?,
-    }
+    checkpoint.copy_companions(&opened, staged)?;
     let mut edit = |name: &str, info: &TensorInfo, bytes: &mut [u8]| rewrite.tensor(name, info, bytes);
     // Processed weights are written into the source's own tensors, biases too.
     let same_files = opened.is_plain() && (copy.change != Change::Values || pruned.processed);
     if !same_files {
         dequantised::write(&opened, copy.dtype, WEIGHTS, staged, tick, &mut edit)?;
-        if let Checkpoint::Folder(path) = checkpoint
-            && !staged.file(TOKENIZER).exists()
-        {
-            let (tokenizer, settings) = Tokenizer::load(path, &opened.config)?.to_json()?;
-            staged.write(TOKENIZER, tokenizer.as_bytes())?;
-            staged.write("tokenizer_config.json", settings.as_bytes())?;
-        }
         return rewrite.finish();
     }
     let files: Vec<(String, TensorFile)> = match checkpoint {
@@ -116,7 +106,24 @@ pub fn write(checkpoint: &Checkpoint, pruned: &Model, copy: Copy, staged: &Stage
 }
 
 impl Checkpoint {
-    fn open(&self) -> Result<Opened> {
+    /// The small files of the model, with a tokenizer that a GGUF file may hold itself.
+    pub(super) fn copy_companions(&self, opened: &Opened, staged: &Staged) -> Result<()> {
+        let path = match self {
+            Self::Folder(path) => path,
+            Self::Memory { others, .. } => {
+                return others.iter().try_for_each(|(name, bytes)| staged.write(name, bytes));
+            }
+        };
+        companions(path, staged)?;
+        if !opened.is_plain() && !staged.file(TOKENIZER).exists() {
+            let (tokenizer, settings) = Tokenizer::load(path, &opened.config)?.to_json()?;
+            staged.write(TOKENIZER, tokenizer.as_bytes())?;
+            staged.write("tokenizer_config.json", settings.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn open(&self) -> Result<Opened> {
         match self {
             Self::Folder(dir) => Opened::open(dir),
             Self::Memory { weights, others } => {
@@ -173,7 +180,7 @@ struct Rewrite<'a> {
 }
 
 /// `transformer.h.0...` and `h.0...` are the same tensor; models that see images have their text part under names of its own.
-fn key(name: &str) -> &str {
+pub(super) fn key(name: &str) -> &str {
     ["language_model.model.", "model.language_model.", "transformer.", "model.", "gpt_neox."]
         .iter()
         .find_map(|prefix| name.strip_prefix(prefix))
@@ -205,7 +212,7 @@ impl<'a> Rewrite<'a> {
         match matrix {
             Some(matrix) if kind == "weight" => {
                 if self.change != Change::Nothing {
-                    let weight = Part { weight: self.weight(matrix)?, matrix, inputs: self.inputs(matrix)? };
+                    let weight = Part { weight: matrix.values(self.model)?, matrix, inputs: self.inputs(matrix)? };
                     if self.model.processed || self.change == Change::Values {
                         floats.put(bytes, |at| weight.at(at));
                     } else {
@@ -220,6 +227,11 @@ impl<'a> Rewrite<'a> {
                 let bias = self.bias(matrix)?;
                 floats.put(bytes, |at| bias.get(at).copied().unwrap_or(0.0));
             }
+            // Biases of what was dropped whole.
+            Some(matrix) if self.change != Change::Nothing => {
+                let bias = self.bias(matrix)?;
+                floats.zero(bytes, |at| bias.get(at) == Some(&0.0));
+            }
             None if self.model.processed => {
                 let value = if kind == "weight" { 1.0 - self.norm_offset } else { 0.0 };
                 floats.put(bytes, |_| value);
@@ -231,11 +243,6 @@ impl<'a> Rewrite<'a> {
 
     fn inputs(&self, matrix: &CheckpointMatrix) -> Result<usize> {
         Ok(self.model.blocks[matrix.layer].linear(matrix.part).weight.dim(1)?)
-    }
-
-    fn weight(&self, matrix: &CheckpointMatrix) -> Result<Vec<f32>> {
-        let weight = &self.model.blocks[matrix.layer].linear(matrix.part).weight;
-        values(&rows(weight, matrix)?)
     }
 
     fn bias(&self, matrix: &CheckpointMatrix) -> Result<Vec<f32>> {
@@ -252,6 +259,13 @@ impl<'a> Rewrite<'a> {
             self.reports.remove(key(&m.name)).ok_or_else(missing)
         };
         in_order.into_iter().map(take).collect()
+    }
+}
+
+impl CheckpointMatrix {
+    /// Its numbers, `[outputs, inputs]`.
+    pub(super) fn values(&self, model: &Model) -> Result<Vec<f32>> {
+        values(&rows(&model.blocks[self.layer].linear(self.part).weight, self)?)
     }
 }
 

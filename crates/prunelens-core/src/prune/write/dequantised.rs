@@ -22,11 +22,7 @@ use crate::{
 
 /// Write the weights, changed by `edit`, and the config.
 pub fn write(opened: &Opened, dtype: DType, file: &str, staged: &Staged, tick: Tick, edit: Edit) -> Result<()> {
-    let (stored, name) = match dtype {
-        DType::BF16 => (Dtype::BF16, "bfloat16"),
-        DType::F16 => (Dtype::F16, "float16"),
-        _ => (Dtype::F32, "float32"),
-    };
+    let (stored, name) = float_type(dtype);
     let config = opened.plain_config(name)?;
     let parameters = opened.parameters()?;
     let infos = infos(&parameters, stored);
@@ -47,6 +43,15 @@ pub fn write(opened: &Opened, dtype: DType, file: &str, staged: &Staged, tick: T
     staged.write("config.json", config.as_bytes())
 }
 
+/// A type of floats as a file has it, and its name in a config.
+pub(super) fn float_type(dtype: DType) -> (Dtype, &'static str) {
+    match dtype {
+        DType::BF16 => (Dtype::BF16, "bfloat16"),
+        DType::F16 => (Dtype::F16, "float16"),
+        _ => (Dtype::F32, "float32"),
+    }
+}
+
 /// Names, types and places of the tensors, one after another.
 fn infos(parameters: &[Parameter], dtype: Dtype) -> Vec<(String, TensorInfo)> {
     let width = if dtype == Dtype::F32 { 4 } else { 2 };
@@ -61,7 +66,7 @@ fn infos(parameters: &[Parameter], dtype: Dtype) -> Vec<(String, TensorInfo)> {
 }
 
 /// The header.
-fn start(path: &Path, infos: &[(String, TensorInfo)]) -> io::Result<BufWriter<File>> {
+pub(super) fn start(path: &Path, infos: &[(String, TensorInfo)]) -> io::Result<BufWriter<File>> {
     let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let metadata = Metadata::new(Some(about), infos.to_vec()).map_err(io::Error::other)?;
     let mut header = serde_json::to_vec(&metadata)?;

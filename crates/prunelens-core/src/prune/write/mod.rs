@@ -1,6 +1,7 @@
 //! Pruned checkpoints and SAEs as files, with a report of their sparsity.
 
 pub mod checkpoint;
+pub mod compressed_tensors;
 mod dequantised;
 mod folder;
 mod report;

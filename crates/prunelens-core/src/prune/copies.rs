@@ -1,0 +1,74 @@
+//! All that a rule made of a model's blocks, as bytes, for rules that change numbers rather than choose among them.
+
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+
+use crate::{
+    error::{Error, Result},
+    model::{Model, Part},
+};
+
+/// Bytes that [`of`] gives.
+pub fn size(model: &Model) -> u64 {
+    let tensors =
+        model.blocks.iter().flat_map(|block| Part::ALL.into_iter().flat_map(|part| block.linear(part).tensors()));
+    tensors.map(|tensor| (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64).sum()
+}
+
+/// Matrices and biases of all blocks, block by block and part by part, in the type that they have.
+pub fn of(model: &Model) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(size(model)).unwrap_or(0));
+    for block in &model.blocks {
+        for tensor in Part::ALL.into_iter().flat_map(|part| block.linear(part).tensors()) {
+            let flat = tensor.to_device(&Device::Cpu)?.flatten_all()?;
+            match tensor.dtype() {
+                DType::F32 => bytes.extend(flat.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes)),
+                DType::BF16 => bytes.extend(flat.to_vec1::<bf16>()?.into_iter().flat_map(bf16::to_le_bytes)),
+                DType::F16 => bytes.extend(flat.to_vec1::<f16>()?.into_iter().flat_map(f16::to_le_bytes)),
+                other => return Err(Error::invalid(format!("weights in {other:?} are not kept"))),
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// The model with these matrices and biases, as [`of`] gave them.
+pub fn apply(original: &Model, bytes: &[u8]) -> Result<Model> {
+    let wrong = || Error::invalid("matrices of another model");
+    let mut model = original.clone();
+    let mut rest = bytes;
+    for block in &mut model.blocks {
+        for part in Part::ALL {
+            for tensor in block.linear_mut(part).tensors_mut() {
+                let width = tensor.dtype().size_in_bytes();
+                let (own, after) = rest.split_at_checked(tensor.elem_count() * width).ok_or_else(wrong)?;
+                *tensor = Tensor::from_raw_buffer(own, tensor.dtype(), tensor.dims(), tensor.device())?;
+                rest = after;
+            }
+        }
+    }
+    if rest.is_empty() { Ok(model) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        demo,
+        prune::{masks::digest, rtn::Rtn},
+    };
+
+    #[test]
+    fn a_copy_comes_back_to_the_bit() {
+        for dtype in [DType::F32, DType::BF16] {
+            let model = demo::model(&Device::Cpu, dtype, &mut |_| Ok(())).unwrap();
+            let rounded = model.rtn(Rtn::parse(&["int4", "g16"]).unwrap(), None, &mut |_| Ok(())).unwrap();
+            let bytes = of(&rounded).unwrap();
+            assert_eq!(bytes.len() as u64, size(&rounded));
+            let again = apply(&model, &bytes).unwrap();
+            assert_eq!(digest(&again), digest(&rounded));
+            assert_ne!(digest(&again), digest(&model));
+            assert!(apply(&model, &bytes[1..]).is_err());
+        }
+    }
+}
