@@ -55,7 +55,7 @@ fn effective_rank(singular: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use prunelens_kernels::ops::Cpu;
+    use prunelens_kernels::ops::on;
 
     use super::*;
 
@@ -63,7 +63,7 @@ mod tests {
     fn doubles_and_even_directions_are_told() {
         let of = |rows: &[f32], n: usize| {
             let rows = Tensor::from_slice(rows, (n, rows.len() / n), &Device::Cpu).unwrap();
-            Redundancy::of_rows(&rows, &Cpu, &mut || Ok(())).unwrap()
+            Redundancy::of_rows(&rows, &*on(None), &mut || Ok(())).unwrap()
         };
         let even = of(&[2.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 7.0], 3);
         assert!((even.effective_rank - 3.0).abs() < 1e-9 && even.mean_max_cosine.abs() < 1e-6, "{even:?}");
@@ -86,7 +86,7 @@ mod tests {
         let case = &recorded["redundancy"];
         let rows: Vec<Vec<f32>> = serde_json::from_value(case["rows"].clone()).unwrap();
         let rows = Tensor::new(rows, &Device::Cpu).unwrap();
-        let found = Redundancy::of_rows(&rows, &Cpu, &mut || Ok(())).unwrap();
+        let found = Redundancy::of_rows(&rows, &*on(None), &mut || Ok(())).unwrap();
         let expected = |name: &str| case[name].as_f64().unwrap();
         assert!((found.mean_max_cosine - expected("mean_max_cosine")).abs() < 1e-6, "{found:?}");
         assert!((found.effective_rank - expected("effective_rank")).abs() < 1e-5 * found.effective_rank, "{found:?}");

@@ -57,7 +57,8 @@ pub fn groups(atlases: &[Atlas]) -> Result<Vec<Group<'_>>> {
     for group in &mut groups {
         let place = |atlas: &&Atlas| saes.iter().position(|found| *found == sae(atlas));
         group.atlases.sort_by_key(place);
-        if let Some([a, b]) = group.atlases.array_windows().find(|[a, b]| sae(a) == sae(b)) {
+        let twice = group.atlases.iter().zip(group.atlases.iter().skip(1)).find(|(a, b)| sae(a) == sae(b));
+        if let Some((a, b)) = twice {
             return Err(Error::file(
                 &b.path,
                 format!("is of the same SAE and criterion as {}; give each once", shown(&a.path)),

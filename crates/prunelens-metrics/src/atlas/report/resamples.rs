@@ -155,7 +155,7 @@ impl World<'_> {
                 found(&base.whole, &super::statistics::draw(base.latents.len(), &mut rng))
             }
             Draw::Rows(times) => {
-                let sample = base.from_blocks(times, self.options);
+                let sample = base.redrawn(times, self.options);
                 found(&sample, &sample.there)
             }
         }

@@ -144,7 +144,7 @@ impl Base {
     }
 
     /// The same latents from a text that has each block of rows so many times.
-    pub fn from_blocks(&self, times: &[u32], options: &Options) -> Sample {
+    pub fn redrawn(&self, times: &[u32], options: &Options) -> Sample {
         let blocks = || self.blocks.iter().zip(times).filter(|(_, n)| **n > 0).map(|(block, n)| (block, f64::from(*n)));
         let sum = |of: &dyn Fn(&Block) -> &Vec<f64>| {
             let mut out = vec![0.0; self.latents.len()];

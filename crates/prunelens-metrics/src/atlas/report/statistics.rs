@@ -75,7 +75,7 @@ pub fn regression(columns: &[Vec<f64>], of: &[f64], times: &[u32]) -> Option<(Ve
         let pivot = (at..n).max_by(|a, b| rows[*a][at].abs().total_cmp(&rows[*b][at].abs()))?;
         rows.swap(at, pivot);
         // Also where it is NaN.
-        if !(rows[at][at].abs() > 1e-9) {
+        if rows[at][at].is_nan() || rows[at][at].abs() <= 1e-9 {
             return None;
         }
         let row = rows[at].clone();
