@@ -235,7 +235,7 @@ fn losses_by_kind(report: &Report, findings: &Findings) -> String {
             None => "model's pruning alone".into(),
             Some(ratio) => report.ratios[ratio].to_string(),
         };
-        let mut cells = vec![first, total.map_or("-".into(), |found| nats(found))];
+        let mut cells = vec![first, total.map_or("-".into(), nats)];
         for kind in Kind::ALL {
             let (sum, share) = (findings.get(Figure::LossOf(at, kind)), findings.get(Figure::LossShare(at, kind)));
             let share = share.filter(|_| !noise).map_or(String::new(), |found| {

@@ -35,6 +35,9 @@ pub struct Study {
     pub saes: Vec<(String, SaeFigures)>,
 }
 
+/// A figure of a setting.
+type Measure = fn(&Setting) -> f64;
+
 /// Ratios in the table: those nearest to these.
 const SHOWN: [f64; 3] = [0.25, 0.5, 0.8];
 
@@ -140,7 +143,7 @@ impl Study {
     /// Of the least redundant and the most redundant setting, by either measure, at each ratio that is shown.
     fn differences(&self) -> String {
         let mut out = String::new();
-        let measures: [(&str, fn(&Setting) -> f64); 2] = [
+        let measures: [(&str, Measure); 2] = [
             ("mean max cosine", |setting| setting.mean_max_cosine.mean),
             ("latents per dimension of effective rank", |setting| setting.d_sae as f64 / setting.effective_rank.mean),
         ];
