@@ -134,6 +134,9 @@ impl Resampled {
     /// figures that count what lies beyond a threshold, which lean in a resample: percentiles would lean with them.
     pub fn around(&self, values: &[f64]) -> Vec<Interval> {
         let interval = |(all, value): (&Vec<f64>, &f64)| {
+            if all.len() < 2 {
+                return Interval { low: f64::NAN, high: f64::NAN };
+            }
             let n = all.len() as f64;
             let mean = all.iter().sum::<f64>() / n;
             let error = (all.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
