@@ -1,5 +1,6 @@
 //! The command line: one file or folder a command, with its arguments and its run.
 
+pub mod atlas;
 pub mod bench;
 pub mod cache;
 pub mod data;
@@ -15,6 +16,7 @@ pub mod prune;
 pub mod render;
 pub mod session_file;
 mod setup;
+pub mod study;
 pub mod tour;
 pub mod train;
 
@@ -22,6 +24,7 @@ use clap::{Parser, Subcommand};
 use prunelens_core::error::Result;
 
 use self::{
+    atlas::AtlasArgs,
     bench::BenchArgs,
     cache::CacheArgs,
     data::DataArgs,
@@ -35,6 +38,7 @@ use self::{
     prune::PruneArgs,
     render::RenderArgs,
     session_file::SessionFileArgs,
+    study::StudyArgs,
     tour::TourArgs,
     train::TrainArgs,
 };
@@ -73,6 +77,10 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Measure the variants as SAEBench does; writes SAEBench-shaped JSON.
     Metrics(Box<MetricsArgs>),
+    /// Say what atlases of latents show: which of them pruning takes.
+    Atlas(AtlasArgs),
+    /// Measure many sessions by plan: SAEs of other redundancy, other rules of pruning.
+    Study(StudyArgs),
     /// Turn what you have into the data sets that metrics are measured on.
     Data(Box<DataArgs>),
     /// Time what the explorer does, step by step.
@@ -105,6 +113,8 @@ impl Cli {
             Command::Prune(args) => prune::run(&args),
             Command::Train(args) => train::run(&args),
             Command::Metrics(args) => metrics::run(&args),
+            Command::Atlas(args) => atlas::run(&args),
+            Command::Study(args) => study::run(&args),
             Command::Data(args) => data::run(&args),
             Command::Bench(args) => bench::run(&args),
             Command::Presets(args) => presets::run(&args),

@@ -1,7 +1,9 @@
 //! What is on screen, for others: figures as JSON, CSV and Markdown, a view as HTML, the screen as SVG, text and a recording.
 
 mod atlas;
+pub mod atlas_report;
 pub mod cast;
+pub mod charts;
 pub mod color;
 pub mod comparison;
 pub mod details;
@@ -12,6 +14,7 @@ mod markup;
 pub mod pair;
 mod runs;
 mod strip;
+pub mod study;
 pub mod svg;
 pub mod svg_chart;
 pub mod table;

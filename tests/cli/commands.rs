@@ -9,12 +9,14 @@ use std::{
 
 use crate::support::{GPT2, Place, Ran, SAE, fixture};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 15] = [
     "explore",
     "inspect",
     "prune",
     "train",
     "metrics",
+    "atlas",
+    "study",
     "data",
     "bench",
     "render",
@@ -38,6 +40,10 @@ fn help() {
     }
     for target in ["model", "sae"] {
         snapshot(&format!("-prune-{target}"), &["prune", target]);
+    }
+    snapshot("-atlas-report", &["atlas", "report"]);
+    for study in ["redundancy", "rules"] {
+        snapshot(&format!("-study-{study}"), &["study", study]);
     }
     snapshot("-data-entities", &["data", "entities"]);
     snapshot("-session-init", &["session", "init"]);

@@ -11,4 +11,5 @@ mod hostile;
 mod hub;
 mod prune;
 mod readme;
+mod studies;
 mod train;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use prunelens_core::data::read_records;
+use prunelens_metrics::atlas::{Atlas, Block};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -60,10 +61,28 @@ fn columns_are_those_of_the_python_stack() {
 
         let (found, expected) =
             (columns(&out.join("atlas.safetensors")), columns(&folder.join(case["expected"].as_str().unwrap())));
-        // The oracle has no heirs.
+        // Heirs have an oracle of their own.
         let known = found.keys().filter(|name| !name.starts_with("heir"));
         assert!(known.eq(expected.keys()), "{id}: {:?}", found.keys());
-        heirs(&found);
+        check_blocks(&out, &found);
+        let oracle = read_json(&folder.join("heirs.json"));
+        compared += check_heirs(&out, &oracle, id, &mut failed);
+        let other = place.path("other");
+        let flags = words(&case["flags"]).scan("", |before, word| {
+            let flag = std::mem::replace(before, word);
+            Some(if flag == "--ratio" {
+                "0.6"
+            } else if flag == "--criterion" {
+                "magnitude"
+            } else {
+                word
+            })
+        });
+        let mut command = place.command();
+        command.current_dir(&folder).args(["metrics", "atlas"]).args(flags).args(words(&case["atlas"]));
+        let ran = command.arg("--out").arg(&other).output().unwrap();
+        assert!(ran.status.success(), "{id}: {}", String::from_utf8_lossy(&ran.stderr));
+        compared += check_heirs(&other, &oracle, &format!("{id} magnitude 0.6"), &mut failed);
         for (name, expected) in &expected {
             let (relative, absolute) = tolerance(&index["tolerances"], name);
             assert_eq!(found[name].len(), expected.len(), "{id} {name}");
@@ -90,15 +109,52 @@ fn columns_are_those_of_the_python_stack() {
     assert!(compared > 5000, "only {compared} numbers were compared");
 }
 
-/// What must hold of heirs whatever they are: another latent of the dictionary, and no more than all that was lost.
-fn heirs(found: &Columns) {
-    let d_sae = found["heir"].len() as f64;
-    for (latent, (heir, share)) in found["heir"].iter().zip(&found["heir_share"]).enumerate() {
-        assert_eq!(heir.is_nan(), share.is_nan(), "{latent}");
-        assert!(heir.is_nan() || (*heir >= 0.0 && *heir < d_sae && *heir != latent as f64), "{latent}: {heir}");
-        assert!(share.is_nan() || (0.0..=1.0).contains(share), "{latent}: {share}");
+/// Heirs, shares and fates as `heirs.py` beside the fixtures found them; how many were compared.
+fn check_heirs(out: &Path, oracle: &Value, id: &str, failed: &mut Vec<String>) -> usize {
+    let found = columns(&out.join("atlas.safetensors"));
+    let (expected, within) = (&oracle["cases"][id], oracle["tolerance"].as_f64().unwrap());
+    let fates = read_records(&out.join("atlas.parquet"), &["fate"]).unwrap();
+    let number = |column: &str, latent: usize| expected[column][latent].as_f64().unwrap_or(f64::NAN);
+    for latent in 0..fates.len() {
+        let (heir, share) = (found["heir"][latent], found["heir_share"][latent]);
+        let same = heir == number("heir", latent) || (heir.is_nan() && number("heir", latent).is_nan());
+        if !same && expected["clear"][latent].as_bool().unwrap() {
+            failed.push(format!("{id} heir {latent}: {heir}, expected {}", number("heir", latent)));
+        }
+        let expected_share = number("heir_share", latent);
+        if (share - expected_share).abs() > within || share.is_nan() != expected_share.is_nan() {
+            failed.push(format!("{id} heir_share {latent}: {share}, expected {expected_share}"));
+        }
+        let fate = fates[latent].values[0].as_deref();
+        if fate != expected["fate"][latent].as_str() {
+            failed.push(format!("{id} fate {latent}: {fate:?}, expected {}", expected["fate"][latent]));
+        }
     }
-    assert!(found["heir"].iter().any(|heir| !heir.is_nan()));
+    assert_eq!(Some(fates.len()), expected["fate"].as_array().map(Vec::len), "{id}");
+    3 * fates.len()
+}
+
+/// Sums of blocks of rows add up to the figures of all rows.
+fn check_blocks(out: &Path, found: &Columns) {
+    let atlas = Atlas::open(out).unwrap();
+    let blocks = atlas.blocks().unwrap();
+    assert_eq!(blocks.len(), 24, "of 64 rows");
+    let sum = |of: &dyn Fn(&Block) -> f64| blocks.iter().map(of).sum::<f64>();
+    let (positions, predicted) = (sum(&|block| block.positions), sum(&|block| block.predicted));
+    assert_eq!((positions, predicted), (atlas.about.positions as f64, atlas.about.predicted as f64));
+    let last = atlas.about.ratios.len() - 1;
+    let at_last = format!("mass.pruned.{}", atlas.about.ratios[last]);
+    for latent in 0..atlas.about.d_sae {
+        for (sum, expected) in [
+            (sum(&|block| block.fired[latent]), found["density.original"][latent] * positions),
+            (sum(&|block| block.original[latent]), found["mass.original"][latent]),
+            (sum(&|block| block.transfer[latent]), found["mass.transfer"][latent]),
+            (sum(&|block| block.grid[last][latent]), found[&at_last][latent]),
+            (sum(&|block| block.attribution[latent]), -found["importance"][latent] * predicted),
+        ] {
+            assert!((sum - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{latent}: {sum}, {expected}");
+        }
+    }
 }
 
 /// Numbers to the bit, null for NaN; and a word for each latent.

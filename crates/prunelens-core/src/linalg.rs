@@ -103,9 +103,25 @@ pub fn cut(a: &[f64], rows: usize, cols: usize, rank: usize) -> Vec<f64> {
     product(&transposed(first, rank, rows), &shares, rank, cols)
 }
 
-/// Left singular vectors of a matrix with no more rows than columns, a row each, the largest singular value first: one-sided
-/// Jacobi rotations of a Cholesky factor of `A A^T` (Drmač and Veselić, 2008).
+/// Left singular vectors of a matrix with no more rows than columns, a row each, the largest singular value first.
 pub fn left_vectors(a: &[f64], n: usize, cols: usize, tick: Tick) -> Result<Vec<f64>> {
+    let unit =
+        |(size, column): (f64, Vec<f64>)| column.into_iter().map(move |v| if size > 0.0 { v / size } else { 0.0 });
+    Ok(scaled_left_vectors(a, n, cols, tick)?.into_iter().flat_map(unit).collect())
+}
+
+/// Singular values of any matrix, the largest first: as many as the smaller side has.
+pub fn singular_values(a: &[f64], rows: usize, cols: usize, tick: Tick) -> Result<Vec<f64>> {
+    let found = match rows <= cols {
+        true => scaled_left_vectors(a, rows, cols, tick)?,
+        false => scaled_left_vectors(&transposed(a, rows, cols), cols, rows, tick)?,
+    };
+    Ok(found.into_iter().map(|(value, _)| value).collect())
+}
+
+/// Singular values with the left vectors times them, the largest first: one-sided Jacobi rotations of a Cholesky factor of
+/// `A A^T` (Drmač and Veselić, 2008).
+fn scaled_left_vectors(a: &[f64], n: usize, cols: usize, tick: Tick) -> Result<Vec<(f64, Vec<f64>)>> {
     let mut gram = vec![0.0; n * n];
     gram.par_chunks_mut(n).enumerate().for_each(|(i, out)| {
         for (out, other) in out.iter_mut().zip(a.chunks(cols)).take(i + 1) {
@@ -142,9 +158,8 @@ pub fn left_vectors(a: &[f64], n: usize, cols: usize, tick: Tick) -> Result<Vec<
     let mut sized: Vec<(f64, Vec<f64>)> =
         columns.into_iter().map(|column| (dot(&column, &column).sqrt(), column)).collect();
     sized.sort_by(|x, y| y.0.total_cmp(&x.0));
-    let unit =
-        |(size, column): (f64, Vec<f64>)| column.into_iter().map(move |v| if size > 0.0 { v / size } else { 0.0 });
-    Ok(sized.into_iter().take(n).flat_map(unit).collect())
+    sized.truncate(n);
+    Ok(sized)
 }
 
 /// No matrix needed so many.
@@ -238,6 +253,9 @@ mod tests {
         (a[2], a[cols + 4], a[2 * cols]) = (1.0, -3.0, 2.0);
         let mut two = a.clone();
         two[2] = 0.0;
+        close(&singular_values(&a, rows, cols, &mut || Ok(())).unwrap(), &[3.0, 2.0, 1.0]);
+        let turned = transposed(&a, rows, cols);
+        close(&singular_values(&turned, cols, rows, &mut || Ok(())).unwrap(), &[3.0, 2.0, 1.0]);
         close(&cut(&a, rows, cols, 2), &two);
         close(&cut(&transposed(&a, rows, cols), cols, rows, 2), &transposed(&two, rows, cols));
         // Errors of a random matrix are orthogonal to what is kept, and a full rank keeps everything.

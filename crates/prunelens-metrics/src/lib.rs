@@ -23,6 +23,7 @@ pub mod results;
 pub mod runs;
 pub mod scr_tpp;
 pub mod sparse_probing;
+pub mod study;
 pub mod sweep;
 pub mod table;
 pub mod texts;

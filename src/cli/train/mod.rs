@@ -8,6 +8,11 @@ mod spec;
 mod text;
 mod vary;
 
+pub use self::{
+    run::{Finished, Outcome, begun, held_out, work},
+    vary::Member,
+};
+
 use std::path::PathBuf;
 
 use candle_core::DType;

@@ -45,8 +45,44 @@ struct Text {
     measured: Option<String>,
 }
 
-/// Load the model, compress it, train, save, measure, print. `tick` may stop it (Ctrl-C); then checkpoints are left.
+/// What came of a run.
+pub enum Outcome {
+    /// What it would take, for people or as JSON.
+    Planned(String),
+    Trained(Finished),
+}
+
+/// SAEs in their folders, with their reports; and what went wrong.
+pub struct Finished {
+    pub saes: Vec<(Member, Value)>,
+    asked: usize,
+    failed: Vec<String>,
+}
+
+impl Finished {
+    /// Some came to nothing: said when the others are in their places.
+    pub fn check(&self) -> Result<()> {
+        match self.failed.len() {
+            0 => Ok(()),
+            n => Err(Error::invalid(format!("{n} of {} SAEs came to nothing: {}", self.asked, self.failed.join("; ")))),
+        }
+    }
+}
+
+/// Train and print.
 pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
+    match work(args, session, tick)? {
+        Outcome::Planned(answer) => output::answer(&printable(&answer)),
+        Outcome::Trained(finished) => {
+            let saes: Vec<_> = finished.saes.iter().map(|(member, report)| (member, report.clone())).collect();
+            answer(args, &saes, finished.asked)?;
+            finished.check()
+        }
+    }
+}
+
+/// Load the model, compress it, train, save, measure. `tick` may stop it (Ctrl-C); then checkpoints are left.
+pub fn work(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<Outcome> {
     let hooks = hooks(&args.hook)?;
     let members = members(args, &hooks)?;
     if !args.plan {
@@ -86,7 +122,7 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
         line.line(|| "taking a few steps".into());
         let answer = plan(&numbered, source, &memory, cache, args.json, tick)?;
         line.clear();
-        return output::answer(&printable(&answer));
+        return Ok(Outcome::Planned(answer));
     }
     memory.check()?;
 
@@ -141,14 +177,10 @@ pub fn run(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<()> {
             |done, total| line.line(|| format!("measuring  {name}  {:3.0} %", 100.0 * done as f64 / total as f64));
         let folder = &ready.member.folder;
         let report = finish::measure(model, &models.tokenizer, folder, &text.held_out, &mut listen, tick)?;
-        finished.push((&ready.member, report));
+        finished.push((ready.member.clone(), report));
     }
     line.clear();
-    answer(args, &finished, all.len())?;
-    match failed.len() {
-        0 => Ok(()),
-        n => Err(Error::invalid(format!("{n} of {} SAEs came to nothing: {}", all.len(), failed.join("; ")))),
-    }
+    Ok(Outcome::Trained(Finished { saes: finished, asked: all.len(), failed }))
 }
 
 /// The settings of each SAE, checked against the model.
@@ -164,6 +196,22 @@ fn specs(args: &TrainArgs, model: &Model, hooks: &[HookPoint], members: &[Member
         (error, _) => error,
     };
     members.iter().map(|member| of(member).map_err(|error| named(member, error))).collect()
+}
+
+/// Whether some SAE of a run is finished, or has a checkpoint.
+pub fn begun(args: &TrainArgs) -> Result<bool> {
+    let members = members(args, &hooks(&args.hook)?)?;
+    let begun = |member: &Member| is_finished(&member.folder) || Checkpoint::new(&member.folder, Value::Null).exists();
+    Ok(members.iter().any(begun))
+}
+
+/// Rows that no SAE of a run is trained on, with their context.
+pub fn held_out(args: &TrainArgs, models: &Models) -> Result<(usize, Vec<Vec<u32>>)> {
+    let text = split(args, models, &[text::read_all(&args.text)?, text::read_all(&args.eval_text)?])?;
+    match text.held_out.is_empty() {
+        false => Ok((text.context, text.held_out)),
+        true => Err(Error::Usage("the text of --text is too short to hold any of it out: give --eval-text".into())),
+    }
 }
 
 fn split(args: &TrainArgs, models: &Models, [training, held_out]: &[Vec<String>; 2]) -> Result<Text> {

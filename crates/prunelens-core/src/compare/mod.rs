@@ -11,6 +11,7 @@ pub mod path;
 pub mod predict;
 pub mod prompt;
 pub mod reader;
+pub mod redundancy;
 pub mod splice;
 pub mod variant;
 

@@ -72,6 +72,19 @@ fn masked(weight: &Tensor, bits: &[u8]) -> Result<Tensor> {
     })
 }
 
+/// Share of the weights of all blocks' matrices that are 0.
+pub fn zeros(model: &Model) -> Result<f64> {
+    let (mut zeros, mut all) = (0, 0);
+    for block in &model.blocks {
+        for part in Part::ALL {
+            let weight = &block.linear(part).weight;
+            zeros += weight.flatten_all()?.eq(0.0)?.to_vec1::<u8>()?.par_iter().filter(|zero| **zero == 1).count();
+            all += weight.elem_count();
+        }
+    }
+    Ok(zeros as f64 / all as f64)
+}
+
 /// A digest of all that a model computes with: its config and every weight. `None` on a GPU, or in types that are not kept.
 pub fn digest(model: &Model) -> Option<String> {
     // BLAKE3: whole models are read at each start, and not every processor has instructions for SHA-256.

@@ -15,26 +15,29 @@ use serde_json::Value;
 
 /// The table's files; the summary is written last, so that it never stands beside others than its own.
 pub const TABLES: [&str; 2] = ["atlas.parquet", "atlas.safetensors"];
+/// Sums over blocks of rows, where the atlas has any.
+pub const BLOCKS: &str = "atlas.blocks.safetensors";
 /// What they are of.
 pub const SUMMARY: &str = "atlas.json";
 /// Earlier atlases kept beside a new one.
 const KEPT: usize = 1000;
 
 /// Write them into `folder`. An atlas there that says something else is kept under names with a number.
-pub fn write(folder: &Path, frame: &Frame, mut summary: Value) -> Result<Vec<PathBuf>> {
-    let tables = [frame.to_parquet()?, frame.to_safetensors()?];
-    summary["sha256"] = TABLES.iter().zip(&tables).map(|(name, bytes)| (*name, sha256(bytes))).collect();
+pub fn write(folder: &Path, frame: &Frame, blocks: Option<Vec<u8>>, mut summary: Value) -> Result<Vec<PathBuf>> {
+    let tables = TABLES.into_iter().zip([frame.to_parquet()?, frame.to_safetensors()?]);
+    let tables: Vec<_> = tables.chain(blocks.map(|bytes| (BLOCKS, bytes))).collect();
+    summary["sha256"] = tables.iter().map(|(name, bytes)| (*name, sha256(bytes))).collect();
     let path = folder.join(SUMMARY);
     let mut said = serde_json::to_vec_pretty(&summary)
         .map_err(|e| Error::file(&path, format!("the summary cannot be put in JSON: {e}")))?;
     said.push(b'\n');
     create_folder(folder)?;
     set_aside(folder, &said)?;
-    for (name, bytes) in TABLES.iter().zip(&tables) {
+    for (name, bytes) in &tables {
         write_atomic(folder.join(name), bytes)?;
     }
     write_atomic(&path, &said)?;
-    Ok(TABLES.iter().map(|name| folder.join(name)).chain([path]).collect())
+    Ok(tables.iter().map(|(name, _)| folder.join(name)).chain([path]).collect())
 }
 
 /// Rename an earlier atlas of other settings or figures to `atlas.1.parquet` and so on.
@@ -42,11 +45,12 @@ fn set_aside(folder: &Path, said: &[u8]) -> Result<()> {
     let earlier = folder.join(SUMMARY);
     let same = fs::metadata(&earlier).is_ok_and(|found| found.len() == said.len() as u64)
         && fs::read(&earlier).is_ok_and(|found| found == said);
-    let all = || TABLES.into_iter().chain([SUMMARY]).map(|name| folder.join(name)).filter(|path| path.is_file());
+    let names = || TABLES.into_iter().chain([BLOCKS, SUMMARY]);
+    let all = || names().map(|name| folder.join(name)).filter(|path| path.is_file());
     if same || all().next().is_none() {
         return Ok(());
     }
-    let free = |n: &usize| TABLES.into_iter().chain([SUMMARY]).all(|name| !numbered(&folder.join(name), *n).exists());
+    let free = |n: &usize| names().all(|name| !numbered(&folder.join(name), *n).exists());
     let n = (1..=KEPT).find(free).ok_or_else(|| {
         let what = format!("not written: {KEPT} earlier atlases are beside it; choose another folder");
         Error::file(&earlier, what)
@@ -59,8 +63,8 @@ fn set_aside(folder: &Path, said: &[u8]) -> Result<()> {
 }
 
 fn numbered(path: &Path, n: usize) -> PathBuf {
-    let ending = path.extension().unwrap_or_default().to_string_lossy();
-    path.with_extension(format!("{n}.{ending}"))
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(name.replacen('.', &format!(".{n}."), 1))
 }
 
 #[cfg(test)]
@@ -74,17 +78,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let frame = |value: f64| Frame { numbers: vec![("a".into(), vec![value])], words: Vec::new() };
         for value in [1.0, 1.0, 2.0, 2.0, 3.0] {
-            let files = write(folder.path(), &frame(value), json!({ "rows": 1 })).unwrap();
-            assert_eq!(files.len(), 3);
+            let blocks = (value < 3.0).then(|| vec![value as u8]);
+            let files = write(folder.path(), &frame(value), blocks, json!({ "rows": 1 })).unwrap();
+            assert_eq!(files.len(), if value < 3.0 { 4 } else { 3 });
         }
         let mut names: Vec<_> = fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        let numbered =
-            |n: &str| TABLES.into_iter().chain([SUMMARY]).map(move |name| name.replacen('.', n, 1)).collect();
-        let mut expected: Vec<String> = [".1.", ".2.", "."].into_iter().flat_map::<Vec<String>, _>(numbered).collect();
+        let mut expected: Vec<String> = [".1.", ".2.", "."]
+            .into_iter()
+            .flat_map(|n| TABLES.into_iter().chain([SUMMARY]).map(move |name| name.replacen('.', n, 1)))
+            .chain([1, 2].map(|n| format!("atlas.{n}.blocks.safetensors")))
+            .collect();
         expected.sort();
         assert_eq!(names, expected);
         let read = |name: &str| fs::read(folder.path().join(name)).unwrap();

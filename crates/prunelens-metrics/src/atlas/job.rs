@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    AtlasOptions, Fate, RATIOS, Spec, columns, files,
+    AtlasOptions, Fate, RATIOS, Spec, blocks, columns, files,
     options::{PARAMS, cost, default_traced},
     read::Batch,
     readers::Readers,
@@ -97,7 +97,8 @@ impl Metric for AtlasJob {
         let traced = options.importance_rows.unwrap_or(default_traced(core.context_size)).min(rows.len());
         let spec = Spec { setting, batch, context: core.context_size, traced, dataset: core.dataset, ratios };
         let trained = session.trained.as_ref().map_or(0, |trained| trained.d_sae());
-        let sums = Sums::new(session.sae.d_sae(), trained, spec.ratios.len());
+        let (d_sae, ratios) = (session.sae.d_sae(), spec.ratios.len());
+        let sums = Sums::new(d_sae, trained, ratios, blocks::number(rows.len(), d_sae, ratios));
         Ok(Self { session: session.clone(), spec, rows, special, readers: None, done: 0, sums })
     }
 }
@@ -182,6 +183,7 @@ impl AtlasJob {
             "positions": sums.positions,
             "masked": sums.masked,
             "importance_rows": spec.traced,
+            "blocks": sums.blocks.len(),
             "predicted": sums.predicted,
             "ce_loss": sums.loss / sums.predicted as f64,
             "d_sae": sums.d_sae(),
@@ -197,6 +199,16 @@ impl AtlasJob {
             "columns": columns,
             "session": fingerprint::of_session(&self.session),
         })
+    }
+
+    /// The block of the next row, where there are any, and where its rows end.
+    fn block(&self) -> (Option<usize>, usize) {
+        let (rows, blocks) = (self.rows.len(), self.sums.blocks.len());
+        let end = |block: usize| (block + 1) * rows / blocks;
+        match (0..blocks).find(|block| self.done < end(*block)) {
+            Some(block) => (Some(block), end(block)),
+            None => (None, rows),
+        }
     }
 
     /// Of which rows importance is.
@@ -231,10 +243,11 @@ impl Job for AtlasJob {
             return Ok(Step::more_if(self.done < self.rows.len()));
         };
         if self.done < self.rows.len() {
-            let end = self.rows.len().min(self.done + self.spec.batch);
+            let (block, last) = self.block();
+            let end = last.min(self.done + self.spec.batch);
             let traced = self.spec.traced.saturating_sub(self.done);
             let batch = Batch::read(readers, &self.rows[self.done..end], traced, &self.special, tick)?;
-            self.sums.add(&batch, &readers.matches());
+            self.sums.add(&batch, block, &readers.matches());
             self.done = end;
         }
         Ok(Step::more_if(self.done < self.rows.len()))
@@ -295,6 +308,8 @@ impl Job for AtlasJob {
         };
         let frame = columns::frame(&self.sums, &self.spec, readers);
         let summary = self.summary(frame.names().collect());
-        files::write(folder, &frame, summary)
+        let blocks = &self.sums.blocks;
+        let blocks = (!blocks.is_empty()).then(|| blocks::to_safetensors(blocks, &self.spec.ratios)).transpose()?;
+        files::write(folder, &frame, blocks, summary)
     }
 }

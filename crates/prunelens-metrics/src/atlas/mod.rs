@@ -4,6 +4,7 @@
 //! Activations are captured once a model; every variant and every ratio is an encode of them. All statistics are streamed: what
 //! is held does not grow with the text, but for the tokens that each latent fires on.
 
+mod blocks;
 mod columns;
 pub mod fate;
 mod files;
@@ -15,6 +16,7 @@ mod open;
 pub mod options;
 mod read;
 mod readers;
+pub mod report;
 mod scaling;
 mod summary;
 mod sums;
@@ -22,6 +24,7 @@ mod tokens;
 mod top;
 mod weights;
 
+pub use blocks::Block;
 pub use fate::Fate;
 pub use job::AtlasJob;
 pub use open::{About, Atlas};

@@ -14,11 +14,12 @@ use prunelens_core::{
     text::shorten,
 };
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
-    Fate,
+    Block, Fate, blocks,
     fate::Course,
-    files::{SUMMARY, TABLES},
+    files::{BLOCKS, SUMMARY, TABLES},
 };
 
 /// Largest file of columns that is read.
@@ -35,9 +36,9 @@ pub struct About {
     pub positions: u64,
     /// Positions that predict a token, of the rows that importance is of.
     pub predicted: u64,
-    /// The original model's mean loss there, in nats.
+    /// The original model's mean loss there, in nats; none where there are no such positions.
     #[serde(default)]
-    pub ce_loss: f64,
+    pub ce_loss: Option<f64>,
     /// Latents.
     pub d_sae: usize,
     /// Where the SAE reads.
@@ -56,6 +57,12 @@ pub struct About {
     /// Of the tokens that were read.
     #[serde(default)]
     pub tokens_sha256: String,
+    /// Rows of which importance is; 0 where that was not said.
+    #[serde(default)]
+    pub importance_rows: usize,
+    /// What models and SAEs were read from.
+    #[serde(default)]
+    pub session: Value,
     /// Digests of the tables.
     pub sha256: BTreeMap<String, String>,
 }
@@ -107,15 +114,7 @@ impl Atlas {
             Error::file(&json, format!("not the summary of an atlas: {}", shorten(&e.to_string(), 120)))
         })?;
         let [parquet, tensors] = TABLES.map(|name| json.with_extension(name.rsplit('.').next().unwrap_or(name)));
-        let checked = |path: &Path, name: &str| -> Result<Vec<u8>> {
-            let bytes = read(path, LONGEST)?;
-            match about.sha256.get(name) == Some(&sha256(&bytes)) {
-                true => Ok(bytes),
-                false => {
-                    Err(Error::file(path, format!("not the table that {} is of; run the atlas again", json.display())))
-                }
-            }
-        };
+        let checked = |path: &Path, name: &str| checked(path, name, &about, &json);
         checked(&parquet, TABLES[0])?;
         let bytes = checked(&tensors, TABLES[1])?;
         let columns = numbers(&tensors, &bytes, &columns, about.d_sae)?;
@@ -131,6 +130,17 @@ impl Atlas {
     /// Mass on the pruned model with the SAE pruned at a ratio of the grid.
     pub fn mass_at(&self, ratio: f64) -> Option<&[f64]> {
         self.column(&format!("mass.pruned.{ratio}"))
+    }
+
+    /// Sums over blocks of rows; empty where the atlas has none, of few rows or many latents.
+    pub fn blocks(&self) -> Result<Vec<Block>> {
+        if !self.about.sha256.contains_key(BLOCKS) {
+            return Ok(Vec::new());
+        }
+        let path = self.path.with_extension("blocks.safetensors");
+        let bytes = checked(&path, BLOCKS, &self.about, &self.path)?;
+        let found = blocks::from_safetensors(&bytes, self.about.d_sae, &self.about.ratios);
+        found.map_err(|what| Error::file(&path, shorten(&what, 120)))
     }
 
     /// How many latents have which fate at each ratio, in the order of [`Fate::ALL`]. Told by mass alone: nothing is rotated
@@ -149,6 +159,15 @@ impl Atlas {
             Some((ratio, counts))
         };
         self.about.ratios.iter().filter_map(at).collect()
+    }
+}
+
+/// A table, if it is the one that the summary is of.
+fn checked(path: &Path, name: &str, about: &About, summary: &Path) -> Result<Vec<u8>> {
+    let bytes = read(path, LONGEST)?;
+    match about.sha256.get(name) == Some(&sha256(&bytes)) {
+        true => Ok(bytes),
+        false => Err(Error::file(path, format!("not the table that {} is of; run the atlas again", summary.display()))),
     }
 }
 

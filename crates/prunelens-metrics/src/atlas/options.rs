@@ -8,7 +8,7 @@ use prunelens_core::{
 };
 use serde::Deserialize;
 
-use super::{RATIOS, top::TOP};
+use super::{RATIOS, blocks, top::TOP};
 use crate::{
     Cost, Extent, Kind, Param,
     core::options::{BATCH, BATCH_SIZE, ROWS, default_rows},
@@ -97,6 +97,8 @@ pub fn cost(session: &Session, o: &AtlasOptions) -> Cost {
     let bytes = [
         // Sums and strongest positions of each latent and variant, masses at each ratio.
         3 * (SUMS * d_sae + strongest(d_sae)) + SUMS * matched + strongest(matched) + 8 * ratios * d_sae,
+        // Masses of blocks of rows, and these once more in a checkpoint.
+        2 * blocks::bytes(rows, d_sae as usize, ratios as usize),
         // Latents and the tokens that they fire on: fewer than firings, and than there are of both.
         PAIR * (tokens * fires / 2).min(d_sae * config.d_vocab as u64),
         // A batch's activations, reconstructions and gradients, and the latents of its variants.

@@ -3,7 +3,7 @@
 use prunelens_core::sae::Latents;
 use serde::{Deserialize, Serialize};
 
-use super::{heirs::Heirs, moments::Moments, read::Batch, scaling::Scaling, tokens::TokenMass};
+use super::{blocks::Block, heirs::Heirs, moments::Moments, read::Batch, scaling::Scaling, tokens::TokenMass};
 
 /// Of every latent. Batches are added one after the other, so that stopping between them changes no bit.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,11 +31,13 @@ pub struct Sums {
     /// Where lost mass went.
     pub heirs: Heirs,
     pub scaling: Vec<Scaling>,
+    /// The same of some rows at a time, where they are few enough.
+    pub blocks: Vec<Block>,
 }
 
 impl Sums {
     /// Of no position yet; `trained` is the size of the trained SAE's dictionary, 0 without one.
-    pub fn new(d_sae: usize, trained: usize, ratios: usize) -> Self {
+    pub fn new(d_sae: usize, trained: usize, ratios: usize, blocks: usize) -> Self {
         let moments = |n| vec![Moments::default(); n];
         Self {
             positions: 0,
@@ -53,6 +55,7 @@ impl Sums {
             traced: vec![0; d_sae],
             heirs: Heirs::default(),
             scaling: vec![Scaling::default(); d_sae],
+            blocks: vec![Block::new(d_sae, ratios); blocks],
         }
     }
 
@@ -68,11 +71,16 @@ impl Sums {
             let rest = [sums.products.len(), sums.attribution.len(), sums.traced.len(), sums.scaling.len()];
             (moments, rest, sums.grid.iter().map(Vec::len).collect::<Vec<_>>())
         };
-        sizes(self) == sizes(other) && self.tokens.fits(other.d_sae()) && self.heirs.fits(other.d_sae())
+        let blocks = self.blocks.len() == other.blocks.len()
+            && self.blocks.iter().zip(&other.blocks).all(|(block, other)| block.fits(other));
+        blocks && sizes(self) == sizes(other) && self.tokens.fits(other.d_sae()) && self.heirs.fits(other.d_sae())
     }
 
-    /// The next rows. `matches` are the trained SAE's latents that stand for each of the original's.
-    pub fn add(&mut self, batch: &Batch, matches: &[u32]) {
+    /// The next rows, all of one block. `matches` are the trained SAE's latents that stand for each of the original's.
+    pub fn add(&mut self, batch: &Batch, block: Option<usize>, matches: &[u32]) {
+        if let Some(block) = block.and_then(|at| self.blocks.get_mut(at)) {
+            block.add(batch);
+        }
         for position in 0..batch.tokens.len() {
             self.add_position(batch, position, matches);
         }
