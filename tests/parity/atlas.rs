@@ -144,7 +144,7 @@ fn check_blocks(out: &Path, found: &Columns) {
     assert_eq!((positions, predicted), (atlas.about.positions as f64, atlas.about.predicted as f64));
     let last = atlas.about.ratios.len() - 1;
     let at_last = format!("mass.pruned.{}", atlas.about.ratios[last]);
-    for latent in 0..atlas.about.d_sae {
+    (0..atlas.about.d_sae).for_each(|latent| {
         for (sum, expected) in [
             (sum(&|block| block.fired[latent]), found["density.original"][latent] * positions),
             (sum(&|block| block.original[latent]), found["mass.original"][latent]),
@@ -154,7 +154,7 @@ fn check_blocks(out: &Path, found: &Columns) {
         ] {
             assert!((sum - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{latent}: {sum}, {expected}");
         }
-    }
+    });
 }
 
 /// Numbers to the bit, null for NaN; and a word for each latent.
