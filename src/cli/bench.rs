@@ -12,12 +12,9 @@ use crate::{
 
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// Random weights of this shape, made in memory, instead of a session.
+    /// Random weights of this shape, made in memory, instead of a session; the SAE reads --layer [default: 8].
     #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "sae", "session"])]
     pub shape: Option<String>,
-    /// Layer the SAE reads, with --shape [default: 8].
-    #[arg(long, value_name = "L", requires = "shape")]
-    pub layer: Option<usize>,
     /// Latents of the SAE, with --shape; several with commas between them [default: 24576].
     #[arg(long, value_name = "N", requires = "shape", value_delimiter = ',')]
     pub d_sae: Vec<usize>,
@@ -39,7 +36,8 @@ pub struct BenchArgs {
 
 pub fn run(args: &BenchArgs) -> Result<()> {
     let spec = setup::headless(args.session.clone())?.spec;
-    let BenchArgs { shape, layer, d_sae, no_wanda, train, tokens, json, .. } = args.clone();
+    let BenchArgs { shape, d_sae, no_wanda, train, tokens, json, .. } = args.clone();
+    let layer = args.session.layer;
     let options = Options { shape, layer, d_sae, no_wanda, train, tokens, json };
     let session = || Session::load(&spec, &mut output::listener());
     output::answer_as_it_comes(|out| {
