@@ -63,7 +63,7 @@ fn a_copy_is_chosen_in_the_table_and_the_prompt_goes_on() {
     session.keys("<enter>");
     assert_eq!((session.commands().len(), &session.state.overlay), (before, &None));
     // Of another prompt nothing is known yet.
-    session.keys("1 and more");
+    session.keys("1 and more").time(60_000);
     assert!(copies().iter().all(|copy| session.state.copy_figures(copy).is_none()));
 }
 

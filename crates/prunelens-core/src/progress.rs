@@ -55,7 +55,12 @@ pub fn aside<T: Send + 'static>(
     }
     loop {
         match receive.recv_timeout(EVERY) {
-            Ok(outcome) => return outcome,
+            Ok(Ok(done)) => {
+                // How it ended is heard, too.
+                tick()?;
+                return Ok(done);
+            }
+            Ok(failed) => return failed,
             Err(mpsc::RecvTimeoutError::Timeout) => tick()?,
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 return Err(Error::invalid(format!("{name}: its thread stopped without a word")));

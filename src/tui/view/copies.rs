@@ -35,7 +35,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, selected: usize, t
     let copies = state.copies_here();
     let longest = copies.iter().map(|copy| copy.to_string().chars().count()).max().unwrap_or(0) + 3;
     let width = longest.max(NAME) + COLUMNS.len() * FIGURE + 3;
-    let at = popup(area, width as u16, copies.len() as u16 + 7, buffer);
+    let at = popup(area, width as u16, copies.len() as u16 + 6, buffer);
     let inside = widgets::Panel::new("compressed copies of the model", true).render(at, buffer, theme);
     let muted = theme.style(Role::Muted);
     let name = usize::from(inside.width).saturating_sub(COLUMNS.len() * FIGURE + 1);

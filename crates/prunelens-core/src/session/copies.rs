@@ -16,10 +16,8 @@ impl SessionSpec {
 
     /// Without the SAEs that were trained on the first copy, where this is not the first.
     pub(super) fn of_its_copy(self) -> Self {
-        match self.compressions.first() {
-            Some(first) if *first != self.compress => Self { trained_sae: None, ..self },
-            _ => self,
-        }
+        let later = self.compressions.iter().skip(1).any(|copy| *copy == self.compress);
+        if later { Self { trained_sae: None, ..self } } else { self }
     }
 }
 
