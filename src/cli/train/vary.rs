@@ -17,7 +17,7 @@ pub struct Member {
     pub name: String,
     /// Where it goes.
     pub folder: PathBuf,
-    /// Number of its hook among [`hooks`].
+    /// Number of its hook among the hooks.
     pub hook: usize,
     /// Its flags.
     pub sae: SaeArgs,
