@@ -56,7 +56,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, selected: usize, t
             Span::raw(format!(" {text:<w$}", w = name.saturating_sub(3))),
         ];
         let known = state.copy_figures(copy);
-        for (column, (titles, read)) in COLUMNS.into_iter().enumerate() {
+        for (titles, read) in COLUMNS {
             let value = known.and_then(read).unwrap_or_else(|| "-".to_owned());
             let fresh = titles[1] != "pruned" || known.is_some_and(|known| known.figures.setting == state.setting());
             let role = match (known, fresh) {
@@ -64,8 +64,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, selected: usize, t
                 (Some(_), true) => Role::Text,
                 (Some(_), false) => Role::Old,
             };
-            let gap = if column == 0 { name.saturating_sub(2 + 1 + name.saturating_sub(3)) } else { 0 };
-            spans.push(Span::styled(format!("{:gap$}{value:>FIGURE$}", ""), theme.style(role)));
+            spans.push(Span::styled(format!("{value:>FIGURE$}"), theme.style(role)));
         }
         put(buffer, line, Line::from(spans));
         if at == selected {

@@ -109,10 +109,10 @@ impl Model {
         let kept = unit.kept(&influences, ratio)?;
         let mut model = self.clone();
         for (block, _) in model.blocks.iter_mut().zip(kept).filter(|(_, kept)| !kept) {
-            for linear in Part::ALL.map(|part| block.linear(part).clone()).into_iter().zip(Part::ALL) {
-                let (linear, part) = linear;
-                let bias = linear.bias.as_ref().map(Tensor::zeros_like).transpose()?;
-                *block.linear_mut(part) = Linear { weight: linear.weight.zeros_like()?, bias };
+            for part in Part::ALL {
+                for tensor in block.linear_mut(part).tensors_mut() {
+                    *tensor = tensor.zeros_like()?;
+                }
             }
         }
         report(progress, what, self.config.n_layers, self)?;
