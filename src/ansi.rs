@@ -10,7 +10,7 @@ use ratatui::{
 use unicode_width::UnicodeWidthStr;
 
 /// Blank cells from which on erasing is shorter than writing them.
-const ERASE: usize = 10;
+const ERASE: usize = 7;
 
 /// What is on the screen, and where and how the terminal would write next.
 #[derive(Default)]
@@ -192,7 +192,13 @@ impl Painter {
     /// Move the cursor: over what is there anyway where writing it again is shortest.
     fn go(&mut self, out: &mut String, x: u16, y: u16, row: &[Cell]) {
         let Some(from) = self.at.filter(|(at, line)| *line == y && *at <= x).map(|(at, _)| at) else {
-            let _ = if x == 0 { write!(out, "\x1b[{}H", y + 1) } else { write!(out, "\x1b[{};{}H", y + 1, x + 1) };
+            let _ = match self.at {
+                Some((at, line)) if at == x && line + 1 == y => write!(out, "\x1b[B"),
+                Some((at, line)) if at == x && line < y => write!(out, "\x1b[{}B", y - line),
+                Some((_, line)) if line == y => write!(out, "\x1b[{}G", x + 1),
+                _ if x == 0 => write!(out, "\x1b[{}H", y + 1),
+                _ => write!(out, "\x1b[{};{}H", y + 1, x + 1),
+            };
             self.at = Some((x, y));
             return;
         };
@@ -378,9 +384,9 @@ mod tests {
         let mut painter = Painter::default();
         let lines = |words: &str| Buffer::with_lines([format!("{words:<40}")]);
         painter.frame(&lines("one two three"), None);
-        assert_eq!(painter.frame(&lines("one TWO three"), None), "\x1b[1;5HTWO");
-        assert_eq!(painter.frame(&lines("ONE TWO"), None), "\x1b[1HONE\x1b[5C\x1b[K");
-        assert_eq!(painter.frame(&lines("ONE TWO"), Some(Position::new(3, 0))), "\x1b[1;4H\x1b[?25h");
+        assert_eq!(painter.frame(&lines("one TWO three"), None), "\x1b[5GTWO");
+        assert_eq!(painter.frame(&lines("ONE TWO"), None), "\x1b[1GONE\x1b[5C\x1b[K");
+        assert_eq!(painter.frame(&lines("ONE TWO"), Some(Position::new(3, 0))), "\x1b[4G\x1b[?25h");
         assert_eq!(painter.frame(&lines("ONE"), None), "    \x1b[?25l");
     }
 }

@@ -1,6 +1,7 @@
 //! Time what the explorer does, step by step, on a session or on random weights of a shape.
 
 mod first_frame;
+mod index;
 pub mod kernels;
 mod knobs;
 mod report;
@@ -46,6 +47,8 @@ struct Subject {
     norms: Option<Norms>,
     setting: Setting,
     special: std::collections::HashSet<u32>,
+    /// Rows that an index of examples is built over.
+    corpus: Vec<Vec<u32>>,
 }
 
 /// Repeats behind each median.
@@ -185,9 +188,7 @@ impl Shaped {
         describe_training(&name, &self.pruned, self.hook, d_sae, report)?;
         let context = TRAIN_CONTEXT.min(self.pruned.config.n_ctx);
         let vocab = self.pruned.config.d_vocab as u32;
-        let mut rng = StdRng::seed_from_u64(17);
-        let rows: Vec<Vec<u32>> =
-            (0..8192 / context).map(|_| (0..context).map(|_| rng.random_range(1..vocab)).collect()).collect();
+        let rows = random_rows(17, 8192 / context, context, vocab);
         train::measure(&self.pruned, self.hook, &Default::default(), &rows, d_sae, report, tick)
     }
 
@@ -213,6 +214,7 @@ impl Shaped {
             norms: Some(norms),
             setting,
             special: std::iter::once(0).collect(),
+            corpus: random_rows(19, index::ROWS, CORE.1.min(original.config.n_ctx), original.config.d_vocab as u32),
         })
     }
 }
@@ -225,10 +227,14 @@ fn train_session(session: &Session, report: &mut Report, tick: Tick) -> Result<(
     let (model, hook, d_sae) = (&session.pruned, session.hook, session.sae.d_sae());
     describe_training(&format!("{} ({})", model.name, session.compression), model, hook, d_sae, report)?;
     let context = TRAIN_CONTEXT.min(model.config.n_ctx);
-    let texts = prunelens_core::demo::held_out()?;
-    let rows =
-        prunelens_core::data::rows(&session.tokenizer, texts.iter().map(String::as_str), context, session.spec.bos)?;
+    let rows = held_out(session, context)?;
     train::measure(model, hook, &session.tokenizer.specials(), &rows, d_sae, report, tick)
+}
+
+/// The demo's held-out texts, in rows of so many tokens.
+fn held_out(session: &Session, context: usize) -> Result<Vec<Vec<u32>>> {
+    let texts = prunelens_core::demo::held_out()?;
+    prunelens_core::data::rows(&session.tokenizer, texts.iter().map(String::as_str), context, session.spec.bos)
 }
 
 fn describe_training(on: &str, model: &Model, hook: HookPoint, d_sae: usize, report: &mut Report) -> Result<()> {
@@ -256,7 +262,14 @@ fn from_session(session: &Session, n_tokens: usize) -> Result<Subject> {
         norms: None,
         setting: session.setting,
         special: session.tokenizer.specials(),
+        corpus: held_out(session, CORE.1.min(session.original.config.n_ctx))?,
     })
+}
+
+/// So many rows of so many tokens that mean nothing.
+fn random_rows(seed: u64, rows: usize, context: usize, vocab: u32) -> Vec<Vec<u32>> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    (0..rows).map(|_| (0..context).map(|_| rng.random_range(1..vocab)).collect()).collect()
 }
 
 /// Median time of some work, in milliseconds; the first run is not counted.
@@ -333,6 +346,7 @@ fn measure(
         report.part("core4_tokens_per_s", || job(readers.clone()))?;
     }
     report.figure("job_gap_ms", gap)?;
+    index::measure(subject, report, tick)?;
     report.figure("peak_rss_mb", status_mb("VmHWM:"))?;
     report.figure("resident_mb", status_mb("VmRSS:"))
 }
@@ -407,8 +421,7 @@ fn steps(subject: &Subject, order: &Arc<Order>, report: &mut Report, tick: Tick)
 /// authors use.
 fn wanda(model: &Model, tick: Tick) -> Result<f64> {
     let (length, vocab) = (2048.min(model.config.n_ctx), model.config.d_vocab as u32);
-    let mut rng = StdRng::seed_from_u64(13);
-    let rows: Vec<Vec<u32>> = (0..128).map(|_| (0..length).map(|_| rng.random_range(1..vocab)).collect()).collect();
+    let rows = random_rows(13, 128, length, vocab);
     let started = Instant::now();
     model.wanda(&[rows], Sparsity::Ratio(0.5), &mut |_| tick())?;
     model.device.synchronize()?;
@@ -421,9 +434,7 @@ fn core(subject: &Subject, readers: Vec<Reader>, tick: Tick) -> Result<(f64, Dur
     let ops = readers[0].model.ops.clone();
     let context = CORE.1.min(readers[0].model.config.n_ctx);
     let vocab = readers[0].model.config.d_vocab as u32;
-    let mut rng = StdRng::seed_from_u64(11);
-    let rows: Vec<Vec<u32>> =
-        (0..2 * CORE.0).map(|_| (0..context).map(|_| rng.random_range(1..vocab)).collect()).collect();
+    let rows = random_rows(11, 2 * CORE.0, context, vocab);
     let spec = CoreSpec::over(rows.len(), context, CORE.0, "random tokens");
     let mut run = CoreRun::new(spec, readers, rows, subject.special.clone())?;
     let batch = CORE.0 * context;
