@@ -14,4 +14,5 @@ pub mod presets;
 pub mod process;
 pub mod safe;
 pub mod settings;
+pub mod study;
 pub mod tui;

@@ -56,7 +56,7 @@ impl SessionFile {
 /// The text of the file at `path`.
 ///
 /// serde's own way to read structs in structs forgets where a value stood, so each is read from the text by itself.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Settings> {
+pub fn parse(path: &Path, text: &str) -> Result<Settings> {
     let wrong = |at: Option<Range<usize>>, message: &str| {
         let line = at.map_or(1, |span| 1 + text.bytes().take(span.start).filter(|b| *b == b'\n').count());
         Error::file(path, format!("line {line}: {message}"))
@@ -82,7 +82,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings> {
 
 impl Settings {
     /// Paths that cannot be hub ids are meant from the file's folder.
-    fn resolve_paths(&mut self, folder: &Path) {
+    pub fn resolve_paths(&mut self, folder: &Path) {
         let Self { session, display } = self;
         let session = &mut *session;
         let paths = [&mut session.model.calibration, &mut session.text, &mut session.corpus, &mut session.results];

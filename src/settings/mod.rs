@@ -22,7 +22,7 @@ use prunelens_core::{
 use crate::{folders::Folders, presets};
 
 pub use fields::{ColorChoice, DisplaySettings, Key, ModelSettings, SessionSettings, Settings, keys};
-pub use file::{LONGEST, SessionFile, VIEW};
+pub use file::{LONGEST, SessionFile, VIEW, parse};
 pub use template::session_file;
 use values::HookName;
 
@@ -54,10 +54,15 @@ pub fn environment(name: &str) -> Option<String> {
 impl Settings {
     /// These flags, with what their session file, the environment and the defaults say of all they leave open.
     pub fn resolve(self, environment: Environment) -> Result<Resolved> {
-        let mut file = match &self.session.model.session {
+        let file = match &self.session.model.session {
             Some(path) => SessionFile::find(path)?,
             None => SessionFile::default(),
         };
+        self.resolve_over(file, environment)
+    }
+
+    /// The same over a session file that is read already.
+    pub fn resolve_over(self, mut file: SessionFile, environment: Environment) -> Result<Resolved> {
         // A flag that names another model must not meet the file's idea of its pruned copy: --compress overrides
         // `pruned-model` of the file, and the other way round.
         let (flags, lines) = (&self.session.model, &mut file.settings.session.model);
@@ -83,6 +88,25 @@ impl Settings {
                 mouse: display.mouse.unwrap_or(false),
             },
             spec: spec(session, sources, environment)?,
+        })
+    }
+}
+
+impl SessionSettings {
+    /// The same at one layer of those that the SAE's name has a place for.
+    pub fn at_layer(&self, layer: usize) -> Result<Self> {
+        let put = |path: &Option<PathBuf>| path.as_ref().map(|path| layers::at(path, layer));
+        if !self.sae.as_deref().is_some_and(layers::is_pattern) {
+            return Err(Error::Usage(format!(
+                "--layers needs an SAE for each layer: put {PLACE} where its number stands in --sae"
+            )));
+        }
+        Ok(Self {
+            sae: put(&self.sae),
+            trained_sae: put(&self.trained_sae),
+            hook: self.hook.map(|hook| hook.at(layer).into()),
+            layer: None,
+            ..self.clone()
         })
     }
 }

@@ -69,12 +69,13 @@ const EXTENSION: &str = "job";
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
     folder: PathBuf,
+    locked: bool,
 }
 
 impl Checkpoints {
-    /// Files of unfinished jobs lie in `folder`.
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+    /// Files of unfinished jobs lie in `folder`; `locked`: a claim keeps other processes away.
+    pub fn new(folder: impl Into<PathBuf>, locked: bool) -> Self {
+        Self { folder: folder.into(), locked }
     }
 
     /// Take a job's checkpoint, which need not exist yet, for this process alone.
@@ -82,7 +83,7 @@ impl Checkpoints {
         let (session, files) = (fingerprint::of_session(session), fingerprint::of_files(family, spec));
         fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
         let path = self.folder.join(fingerprint::key(spec, &session, &files)).with_extension(EXTENSION);
-        let lock = lock(&path.with_extension("lock"), spec)?;
+        let lock = if self.locked { lock(&path.with_extension("lock"), spec)? } else { None };
         Ok(Claim { path, lock, spec: spec.clone(), session, files })
     }
 

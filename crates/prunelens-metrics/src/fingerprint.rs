@@ -1,16 +1,17 @@
 //! What a job's outcome depends on beside its parameters: a saved state goes on only where all of it is the same.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::Read,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use prunelens_core::{
     digest::sha256,
-    hub::{self, HubSettings, Kind},
+    hub::{HubSettings, Kind},
     sae::Knob,
-    session::{Session, Source},
+    session::{Session, SessionSpec, Source},
 };
 use serde_json::{Map, Value, json};
 
@@ -24,37 +25,57 @@ const DEEPEST: usize = 3;
 
 /// The session's part, as an object that can be compared and read.
 pub fn of_session(session: &Session) -> Value {
-    let spec = &session.spec;
+    let mut said = of_spec(&session.spec, &mut Seen::new());
+    said["hook"] = json!(session.hook.to_string());
+    said["space"] = json!(session.space.name());
+    said["device"] = json!(format!("{:?}", session.original.device.location()));
+    // Sessions without another knob keep their names.
+    match session.setting.knob {
+        Knob::Ratio(_) => drop(said.as_object_mut().and_then(|said| said.shift_remove("knob"))),
+        _ => said["knob"] = json!(session.setting.key()),
+    }
+    said
+}
+
+/// Files and folders that were looked at, so that those of many sessions are read once.
+pub type Seen = HashMap<PathBuf, Value>;
+
+/// The same of a session that is not loaded, as far as its settings tell it: not the device, nor what an SAE's config says.
+pub fn of_spec(spec: &SessionSpec, seen: &mut Seen) -> Value {
     // What the hub gave is in its cache by now, in a folder named by its commit.
     let hub = spec.hub.clone().map(|settings| HubSettings { offline: true, ..settings });
-    let source = |s: &Source, kind| source(s, kind, &hub);
-    let optional = |s: &Option<Source>, kind| s.as_ref().map(|s| source(s, kind));
-    let file = |path: &Option<std::path::PathBuf>| path.as_deref().map(of_path);
-    let mut said = json!({
+    let mut known = |path: &Path| seen.entry(path.to_path_buf()).or_insert_with(|| of_path(path)).clone();
+    let mut source = |s: &Source, kind| match s.locate(kind, &hub, &mut |_| Ok(())) {
+        Ok(Some(path)) => known(&path),
+        Ok(None) => "demo".into(),
+        Err(_) => format!("{s:?}").into(),
+    };
+    let model = source(&spec.model, Kind::Model);
+    let pruned_model = spec.pruned_model.as_ref().map(|s| source(s, Kind::Model));
+    let sae = spec.sae.as_ref().map(|s| source(s, Kind::Sae));
+    let trained_sae = spec.trained_sae.as_ref().map(|s| source(s, Kind::Sae));
+    let mut file = |path: &Option<PathBuf>| path.as_deref().map(&mut known);
+    json!({
         // Another version may compute or save otherwise.
         "program": env!("CARGO_PKG_VERSION"),
-        "model": source(&spec.model, Kind::Model),
-        "pruned_model": optional(&spec.pruned_model, Kind::Model),
+        "model": model,
+        "pruned_model": pruned_model,
         "compress": spec.compress.to_string(),
         "calibration": file(&spec.calibration),
-        "hook": session.hook.to_string(),
-        "space": session.space.name(),
-        "sae": optional(&spec.sae, Kind::Sae),
-        "trained_sae": optional(&spec.trained_sae, Kind::Sae),
+        "hook": spec.hook.map(|hook| hook.to_string()),
+        "space": null,
+        "sae": sae,
+        "trained_sae": trained_sae,
         "ratio": spec.ratio,
         "criterion": spec.criterion.name(),
         "processing": format!("{:?}", spec.processing),
         "norm_scaling_factor": spec.norm_scaling_factor,
-        "device": format!("{:?}", session.original.device.location()),
+        "device": null,
         "dtype": spec.dtype.as_str(),
         "bos": spec.bos,
         "text": file(&spec.text),
-    });
-    // Sessions without another knob keep their names.
-    if !matches!(session.setting.knob, Knob::Ratio(_)) {
-        said["knob"] = json!(session.setting.key());
-    }
-    said
+        "knob": spec.knob.to_string(),
+    })
 }
 
 /// The part of the files that a job's own parameters name.
@@ -80,14 +101,6 @@ pub fn key(spec: &JobSpec, session: &Value, files: &Value) -> String {
     let digest = sha256(text.as_bytes());
     let name: String = spec.family.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
     format!("{name}-{}", &digest[..16])
-}
-
-fn source(source: &Source, kind: Kind, hub: &hub::Access) -> Value {
-    match source.locate(kind, hub, &mut |_| Ok(())) {
-        Ok(Some(path)) => of_path(&path),
-        Ok(None) => "demo".into(),
-        Err(_) => format!("{source:?}").into(),
-    }
 }
 
 /// A file or folder: where it is and what it holds. What cannot be read is told by whoever needs it.

@@ -23,6 +23,8 @@ pub struct Store {
     pub folder: std::path::PathBuf,
     /// Time between two checkpoints of a job.
     pub every: Duration,
+    /// Whether a lock keeps other processes from a job; not where something else does, on file systems without locks.
+    pub locked: bool,
 }
 
 /// Often enough that a crash costs little.
@@ -31,12 +33,12 @@ pub const EVERY: Duration = Duration::from_secs(10);
 impl Store {
     /// In the program's state folder.
     pub fn new(folder: impl Into<std::path::PathBuf>) -> Self {
-        Self { folder: folder.into(), every: EVERY }
+        Self { folder: folder.into(), every: EVERY, locked: true }
     }
 
     /// States of unfinished jobs.
     pub fn checkpoints(&self) -> super::Checkpoints {
-        super::Checkpoints::new(self.folder.join("jobs"))
+        super::Checkpoints::new(self.folder.join("jobs"), self.locked)
     }
 
     /// Finished runs.

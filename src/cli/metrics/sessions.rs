@@ -1,10 +1,10 @@
 //! The sessions of `prunelens metrics`: one, or one a layer.
 
-use std::{cell::OnceCell, path::PathBuf, rc::Rc, time::Duration};
+use std::{cell::OnceCell, rc::Rc, time::Duration};
 
 use prunelens_core::{
-    error::{Error, Result},
-    session::{Models, Session, SessionSpec, layers},
+    error::Result,
+    session::{Models, Session, SessionSpec},
 };
 use prunelens_metrics::{Store, keeper::EVERY};
 
@@ -13,7 +13,6 @@ use crate::{
     cli::setup::{headless, settings},
     folders::Folders,
     interrupt, output,
-    settings::SessionSettings,
 };
 
 /// They differ in their layer where there are several; without `--layers` there is one, with no layer.
@@ -33,7 +32,7 @@ pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
     };
     interrupt::watch()?;
     let specs = layers.iter().map(|&layer| {
-        let session = at_layer(&args.session, layer)?;
+        let session = args.session.at_layer(layer)?;
         Ok((layer, settings(session)?.spec))
     });
     let specs = specs.collect::<Result<Vec<_>>>()?;
@@ -53,22 +52,4 @@ pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
         (Some(layer), load)
     };
     Ok(specs.into_iter().map(session).collect())
-}
-
-/// The same session at another layer.
-fn at_layer(args: &SessionSettings, layer: usize) -> Result<SessionSettings> {
-    let put = |path: &Option<PathBuf>| path.as_ref().map(|path| layers::at(path, layer));
-    if !args.sae.as_deref().is_some_and(layers::is_pattern) {
-        return Err(Error::Usage(format!(
-            "--layers needs an SAE for each layer: put {} where its number stands in --sae",
-            layers::PLACE
-        )));
-    }
-    Ok(SessionSettings {
-        sae: put(&args.sae),
-        trained_sae: put(&args.trained_sae),
-        hook: args.hook.map(|hook| hook.at(layer).into()),
-        layer: None,
-        ..args.clone()
-    })
 }

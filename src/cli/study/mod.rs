@@ -1,6 +1,5 @@
 //! `prunelens study`: many sessions measured by plan. What is measured of one is a cell, a file that is not made twice.
 
-mod cells;
 mod redundancy;
 mod rules;
 

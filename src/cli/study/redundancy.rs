@@ -21,7 +21,6 @@ use prunelens_metrics::{
 };
 use serde_json::{Value, json};
 
-use super::cells::{cell, of, plain};
 use crate::{
     cli::{
         setup,
@@ -31,6 +30,7 @@ use crate::{
     interrupt,
     output::{self, ProgressLine, printable},
     settings::values,
+    study::cells::{cell, of, plain},
 };
 
 #[derive(Args, Clone, Debug)]

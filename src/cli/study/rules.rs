@@ -23,16 +23,14 @@ use prunelens_metrics::{
 };
 use serde_json::json;
 
-use super::{
-    cells::{cell, of, plain},
-    redundancy::write,
-};
+use super::redundancy::write;
 use crate::{
     cli::setup,
     export::study::rules::{Rule, Study},
     interrupt,
     output::{self, ProgressLine, printable},
     settings::SessionSettings,
+    study::cells::{cell, of, plain},
 };
 
 #[derive(Args, Clone, Debug)]

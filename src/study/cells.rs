@@ -14,10 +14,11 @@ use crate::output;
 /// Larger files are no cells.
 const LONGEST: u64 = 16 << 20;
 
+/// What was measured, and of what.
 #[derive(Deserialize)]
-struct Cell<T> {
-    of: Value,
-    figures: T,
+pub struct Cell<T> {
+    pub of: Value,
+    pub figures: T,
 }
 
 /// What stands in a cell if it is of the same, else what `make` gives, which is then written. A file that cannot be read is
@@ -29,17 +30,28 @@ pub fn cell<T: Serialize + DeserializeOwned>(path: &Path, of: &Value, make: impl
         Err(error) => output::warn(&[format!("{error}; it is measured again")]),
     }
     let figures = make()?;
-    create_folder(path.parent().unwrap_or(Path::new("")))?;
-    write_atomic(path, (output::json(&json!({ "of": of, "figures": figures }))? + "\n").as_bytes())?;
+    write(path, of, &figures)?;
     Ok(figures)
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<Cell<T>>> {
+/// Put a cell where it belongs.
+pub fn write<T: Serialize>(path: &Path, of: &Value, figures: &T) -> Result<()> {
+    create_folder(path.parent().unwrap_or(Path::new("")))?;
+    write_atomic(path, (output::json(&json!({ "of": of, "figures": figures }))? + "\n").as_bytes())
+}
+
+/// The bytes of a file that is no larger than a cell; `None` if it is not there.
+pub fn read_bounded(path: &Path) -> Result<Option<Vec<u8>>> {
     let Ok(found) = fs::metadata(path) else { return Ok(None) };
     if found.len() > LONGEST {
         return Err(Error::file(path, format!("{} bytes, more than the {LONGEST} of a cell", found.len())));
     }
-    let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
+    fs::read(path).map(Some).map_err(|e| Error::io(path, e))
+}
+
+/// A cell that was written before; `None` if there is none.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<Cell<T>>> {
+    let Some(bytes) = read_bounded(path)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::file(path, format!("not a cell of this study: {e}")))
 }
 

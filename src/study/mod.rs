@@ -1,0 +1,15 @@
+//! Studies: many sessions measured by plan, on one machine or on many, and what the results say together.
+//!
+//! A study's [file](StudyFile) is made into [groups](Group) of cells, a group for each model, compression, layer and seed of
+//! training. A cell is one measurement; its folder is named by all that its outcome depends on, so a folder that is there is a
+//! cell that is done. Nothing else is shared between processes but [claims](claim) on groups.
+
+pub mod cells;
+pub mod check;
+
+pub mod decide;
+mod file;
+mod plan;
+
+pub use file::{Grid, Origin, StudyFile, Subject};
+pub use plan::{Cell, Group, Place, Study};

@@ -1,0 +1,304 @@
+//! A study made into cells.
+
+use std::path::{Path, PathBuf};
+
+use prunelens_core::{
+    digest::sha256,
+    error::{Error, Result},
+    hub::Environment,
+    session::SessionSpec,
+};
+use prunelens_metrics::{
+    FAMILIES, JobSpec, MetricTable, ParamValue,
+    details::Detail,
+    fingerprint::{self, Seen},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    StudyFile, Subject,
+    cells::{self, plain},
+};
+use crate::settings::Settings;
+
+/// A study whose cells are known, in its folder.
+#[derive(Debug)]
+pub struct Study {
+    pub file: StudyFile,
+    pub groups: Vec<Group>,
+    pub folder: PathBuf,
+}
+
+/// What is measured on one session: the models and SAEs are loaded once.
+#[derive(Debug)]
+pub struct Group {
+    /// Fit for a file's name, and different from all others'.
+    pub name: String,
+    pub place: Place,
+    pub spec: SessionSpec,
+    /// In the order in which they are made: an SAE is trained before it is measured.
+    pub cells: Vec<Cell>,
+}
+
+/// Where in the study something was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Name of the session.
+    pub session: String,
+    /// How the model is compressed, in words.
+    pub compress: String,
+    pub layer: Option<usize>,
+    /// Of the SAE's training, where that is part of the study.
+    pub seed: Option<u64>,
+}
+
+/// One measurement, and one result.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// Within its group.
+    pub name: String,
+    pub job: JobSpec,
+    /// All that it depends on.
+    pub of: Value,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
+/// What is kept of a cell. Everything in it is decided by what the cell is of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    pub place: Place,
+    pub job: JobSpec,
+    pub table: MetricTable,
+    pub details: Vec<Detail>,
+}
+
+/// The study of a folder.
+const STUDY: &str = "study.json";
+/// What a cell holds.
+pub const CELL: &str = "cell.json";
+/// Why a cell could not be measured.
+pub const FAILED: &str = "failed.json";
+
+impl Study {
+    /// The cells of a study's file, to be kept in `folder`.
+    pub fn new(file: StudyFile, folder: &Path, environment: Environment) -> Result<Self> {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut seen = Seen::new();
+        for subject in &file.subjects {
+            let layers =
+                if subject.layers.is_empty() { vec![None] } else { subject.layers.iter().copied().map(Some).collect() };
+            // Groups that share models stand together.
+            let compressions = match &file.grid.compress {
+                Some(all) if subject.is_compressed_here() => all.iter().map(Some).collect(),
+                _ => vec![None],
+            };
+            for compress in compressions {
+                for layer in &layers {
+                    let session = subject.at(*layer, compress, &file.origin.folder)?;
+                    let spec = Settings::default().resolve_over(session, environment)?.spec;
+                    groups.extend(Group::of(&file, subject, *layer, &spec, folder, &mut seen)?);
+                }
+            }
+        }
+        for (at, group) in groups.iter().enumerate() {
+            if groups[..at].iter().any(|other| other.name == group.name) {
+                return Err(Error::file(
+                    &file.origin.file,
+                    format!("two groups are called {}: rename a session", group.name),
+                ));
+            }
+        }
+        Ok(Self { file, groups, folder: folder.to_path_buf() })
+    }
+
+    /// The study that was begun in a folder.
+    pub fn open(folder: &Path, environment: Environment) -> Result<Self> {
+        let path = folder.join(STUDY);
+        let bytes = cells::read_bounded(&path)?.ok_or_else(|| {
+            Error::file(
+                &path,
+                "no such file: this folder holds no study; `prunelens study run STUDY.toml --out FOLDER` begins one",
+            )
+        })?;
+        let origin = serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("not a study: {e}")))?;
+        Self::new(StudyFile::parse(origin)?, folder, environment)
+    }
+
+    /// From now on the folder is this study's; cells that are there stay.
+    pub fn keep(&self) -> Result<()> {
+        prunelens_core::files::create_folder(&self.folder)?;
+        let text = serde_json::to_string_pretty(&self.file.origin).map_err(|e| Error::invalid(e.to_string()))?;
+        let path = self.folder.join(STUDY);
+        if std::fs::read(&path).is_ok_and(|kept| kept == text.as_bytes()) {
+            return Ok(());
+        }
+        prunelens_core::files::write_atomic(path, text.as_bytes())
+    }
+
+    pub fn cells(&self) -> impl Iterator<Item = (&Group, &Cell)> {
+        self.groups.iter().flat_map(|group| group.cells.iter().map(move |cell| (group, cell)))
+    }
+}
+
+impl Group {
+    /// A group for each seed of training; one where nothing is trained.
+    fn of(
+        file: &StudyFile,
+        subject: &Subject,
+        layer: Option<usize>,
+        spec: &SessionSpec,
+        folder: &Path,
+        seen: &mut Seen,
+    ) -> Result<Vec<Self>> {
+        let train = file.train.as_ref().filter(|_| spec.trained_sae.is_none());
+        let seeds: Vec<Option<u64>> = match train {
+            Some(_) => file.grid.seeds.iter().copied().map(Some).collect(),
+            None => vec![None],
+        };
+        let compress = match &spec.pruned_model {
+            Some(given) => given.words(),
+            None => spec.compress.to_string(),
+        };
+        // The original may be compared with itself by a copy that was given.
+        let short = spec.pruned_model.as_ref().map_or_else(|| compress.clone(), |_| "given".into());
+        let group = |(at, seed): (usize, &Option<u64>)| {
+            let place = Place { session: subject.name.clone(), compress: compress.clone(), layer, seed: *seed };
+            let part = |name: &str, n: Option<u64>| n.map(|n| format!(" {name}{n}")).unwrap_or_default();
+            let name = plain(&format!(
+                "{}{} {short}{}",
+                subject.name,
+                part("layer", layer.map(|n| n as u64)),
+                part("seed", *seed)
+            ));
+            let train = train.map(|train| {
+                let seed = seed.unwrap_or_default();
+                JobSpec::with(train.clone(), "seed", ParamValue::Number(seed as f64))
+            });
+            // Of another seed's group only the trained variant is new.
+            let jobs = jobs(file, at > 0);
+            let mut said = fingerprint::of_spec(spec, seen);
+            let mut cells = Vec::new();
+            if let Some(train) = train {
+                cells.push(Cell::new("train".into(), train.clone(), &said, &folder.join("cells").join(&name)));
+                said["trained_sae"] = json!(train);
+            }
+            for (cell, job) in jobs {
+                cells.push(Cell::new(cell, job, &said, &folder.join("cells").join(&name)));
+            }
+            Self { name, place, spec: spec.clone(), cells }
+        };
+        Ok(seeds.iter().enumerate().map(group).collect())
+    }
+
+    /// Its folder of cells.
+    pub fn folder(&self) -> Option<&Path> {
+        self.cells.first().and_then(|cell| cell.folder.parent())
+    }
+}
+
+/// Names and jobs of a group's measurements.
+fn jobs(file: &StudyFile, trained_alone: bool) -> Vec<(String, JobSpec)> {
+    let grid = &file.grid;
+    let mut all = Vec::new();
+    for metric in &file.metrics {
+        let Ok(family) = metric.family(FAMILIES) else { continue };
+        let has = |name: &str| family.params.iter().any(|param| param.name == name);
+        let mut job = metric.clone();
+        let mut fill = |name: &str, value: ParamValue| {
+            if has(name) && !job.params.0.contains_key(name) {
+                job.params.set(name, value);
+            }
+        };
+        if has("ratios") {
+            fill("ratios", ParamValue::Numbers(grid.ratios.clone()));
+        }
+        if has("criteria") {
+            fill("criteria", ParamValue::Words(grid.criteria.clone()));
+        }
+        if trained_alone {
+            // Families that cannot leave variants out tell nothing new of another seed.
+            if has("variants") && !job.params.0.contains_key("variants") {
+                let job = job.with("variants", ParamValue::Words(vec!["trained".into()]));
+                all.push((metric.family.clone(), job));
+            }
+            continue;
+        }
+        let seeds: Vec<Option<u64>> = match has("seed") {
+            true => grid.seeds.iter().copied().map(Some).collect(),
+            false => vec![None],
+        };
+        let points: Vec<Option<(&str, f64)>> = match has("ratio") {
+            true => {
+                grid.criteria.iter().flat_map(|c| grid.ratios.iter().map(move |r| Some((c.as_str(), *r)))).collect()
+            }
+            false => vec![None],
+        };
+        for seed in &seeds {
+            for (at, point) in points.iter().enumerate() {
+                let (mut job, mut name) = (job.clone(), metric.family.clone());
+                if let Some((criterion, ratio)) = point {
+                    name += &format!(" {criterion} {ratio}");
+                    job = job
+                        .with("ratio", ParamValue::Number(*ratio))
+                        .with("criterion", ParamValue::Text((*criterion).into()));
+                    // The other variants are the same at every ratio.
+                    if at > 0 && has("variants") {
+                        if job
+                            .params
+                            .0
+                            .get("variants")
+                            .is_some_and(|v| !v.to_string().split(',').any(|v| v == "pruned"))
+                        {
+                            continue;
+                        }
+                        job = job.with("variants", ParamValue::Words(vec!["pruned".into()]));
+                    }
+                }
+                if let Some(seed) = seed {
+                    name += &format!(" seed{seed}");
+                    job = job.with("seed", ParamValue::Number(*seed as f64));
+                }
+                all.push((name, job));
+            }
+        }
+    }
+    all
+}
+
+impl Cell {
+    fn new(name: String, job: JobSpec, session: &Value, group: &Path) -> Self {
+        let files =
+            job.family(prunelens_metrics::JOBS).map_or(Value::Null, |family| fingerprint::of_files(family, &job));
+        let of = json!({ "session": session, "job": job, "files": files });
+        let key = &sha256(of.to_string().as_bytes())[..12];
+        let folder = group.join(format!("{}-{key}", plain(&name)));
+        Self { name, job, of, folder }
+    }
+
+    /// Its result is there.
+    pub fn is_done(&self) -> bool {
+        self.folder.join(CELL).is_file()
+    }
+
+    /// Its result; `None` if it is not there.
+    pub fn figures(&self) -> Result<Option<Figures>> {
+        let path = self.folder.join(CELL);
+        let Some(cell) = cells::read::<Figures>(&path)? else { return Ok(None) };
+        if cell.of != cells::of(self.of.clone())? {
+            return Err(Error::file(
+                &path,
+                "it is of something else than its folder's name says; remove it, and it is measured again",
+            ));
+        }
+        Ok(Some(cell.figures))
+    }
+
+    /// Why it could not be measured.
+    pub fn failure(&self) -> Option<String> {
+        let bytes = cells::read_bounded(&self.folder.join(FAILED)).ok()??;
+        let failed: Value = serde_json::from_slice(&bytes).ok()?;
+        failed["error"].as_str().map(|why| prunelens_core::text::shorten(why, 2000))
+    }
+}
