@@ -6,10 +6,15 @@
 
 pub mod cells;
 pub mod check;
+pub mod claim;
 
 pub mod decide;
 mod file;
 mod plan;
+pub mod slurm;
+pub mod status;
+mod work;
 
 pub use file::{Grid, Origin, StudyFile, Subject};
 pub use plan::{Cell, Group, Place, Study};
+pub use work::{Done, Worker};

@@ -1,12 +1,23 @@
 //! `prunelens study`: many sessions measured by plan. What is measured of one is a cell, a file that is not made twice.
 
+mod init;
 mod redundancy;
 mod rules;
+mod slurm;
+mod status;
+mod work;
 
 use clap::{Args, Subcommand};
 use prunelens_core::error::Result;
 
-use self::{redundancy::RedundancyArgs, rules::RulesArgs};
+use self::{
+    init::InitArgs,
+    redundancy::RedundancyArgs,
+    rules::RulesArgs,
+    slurm::SlurmArgs,
+    status::{PlanArgs, StatusArgs},
+    work::{RunArgs, WorkArgs},
+};
 
 #[derive(Args, Clone, Debug)]
 #[command(subcommand_required = true, arg_required_else_help = false)]
@@ -17,6 +28,18 @@ pub struct StudyArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum StudyCommand {
+    /// Write a commented study file to edit.
+    Init(InitArgs),
+    /// Say which cells a study has, which are there, and what the others will take.
+    Plan(PlanArgs),
+    /// Measure what is not measured yet. Stop it and go on as you like.
+    Run(RunArgs),
+    /// Say how far a study is, and who works on it.
+    Status(StatusArgs),
+    /// Write, and with --submit submit, an array job of Slurm.
+    Slurm(SlurmArgs),
+    /// One of several workers on a study: under Slurm, or any runner that gives an index.
+    Work(WorkArgs),
     /// Train SAEs that differ (--vary) on the same tokens of the original model, prune all of them, and lay cost against redundancy.
     Redundancy(Box<RedundancyArgs>),
     /// Compress the model by several rules of equal sparsity, and count the latents that each keeps alive.
@@ -25,6 +48,12 @@ pub enum StudyCommand {
 
 pub fn run(args: &StudyArgs) -> Result<()> {
     match &args.command {
+        StudyCommand::Init(args) => init::run(args),
+        StudyCommand::Plan(args) => status::plan(args),
+        StudyCommand::Run(args) => work::run(args),
+        StudyCommand::Status(args) => status::status(args),
+        StudyCommand::Slurm(args) => slurm::run(args),
+        StudyCommand::Work(args) => work::work_on(args),
         StudyCommand::Redundancy(args) => redundancy::run(args),
         StudyCommand::Rules(args) => rules::run(args),
     }
