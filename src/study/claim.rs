@@ -133,7 +133,7 @@ impl Claims {
 
     /// The time of the file server.
     pub fn now(&self) -> Result<SystemTime> {
-        let probe = self.folder.join(format!("{}-{}.probe", hostname(), std::process::id()));
+        let probe = self.folder.join(format!("{}.probe", uuid::Uuid::new_v4().simple()));
         let written = fs::write(&probe, b"now").and_then(|()| fs::metadata(&probe)?.modified());
         let _ = fs::remove_file(&probe);
         written.map_err(|e| Error::io(&probe, e))
