@@ -193,6 +193,16 @@ impl Claim {
         Ok(Self { path, owner, lost, renewing: Some((stop, thread)) })
     }
 
+    /// As if the process had ended in the midst of its work.
+    #[cfg(test)]
+    pub fn die(mut self) {
+        if let Some((stop, thread)) = self.renewing.take() {
+            drop(stop);
+            thread.join().unwrap();
+        }
+        self.owner.token.clear();
+    }
+
     /// Nobody took it away.
     pub fn is_held(&self) -> bool {
         !self.lost.load(Ordering::Relaxed)

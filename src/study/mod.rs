@@ -11,6 +11,8 @@ pub mod claim;
 pub mod decide;
 mod file;
 mod plan;
+#[cfg(test)]
+mod simulation;
 pub mod slurm;
 pub mod status;
 mod work;
