@@ -12,4 +12,5 @@ mod hub;
 mod prune;
 mod readme;
 mod studies;
+mod study_report;
 mod train;
