@@ -9,6 +9,7 @@ pub mod export;
 pub mod folders;
 pub mod interrupt;
 pub mod logging;
+pub mod measurement;
 pub mod output;
 pub mod presets;
 pub mod process;

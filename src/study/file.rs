@@ -230,7 +230,9 @@ fn subject(mut table: Table, at: usize, origin: &Origin) -> Result<Subject> {
         )
     })?;
     settings.resolve_paths(&origin.folder);
-    let name = name.or_else(|| preset.clone()).unwrap_or_else(|| format!("session{}", at + 1));
+    let model = settings.session.model.model.as_deref().and_then(Path::file_name);
+    let model = || model.map_or_else(|| "demo".into(), |name| name.to_string_lossy().into_owned());
+    let name = name.or_else(|| preset.clone()).unwrap_or_else(model);
     Ok(Subject { name: name.replace(['/', '{', '}'], "-"), layers, settings, preset })
 }
 

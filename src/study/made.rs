@@ -53,7 +53,7 @@ pub fn figures(
         warnings: Vec::new(),
         progress: 1.0,
     };
-    Figures { place, job, table, details: Vec::new() }
+    Figures { place, device: "cpu".into(), job, table, details: Vec::new() }
 }
 
 pub fn cell(

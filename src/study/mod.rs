@@ -7,6 +7,7 @@
 mod basis;
 pub mod cells;
 pub mod check;
+pub mod claim;
 pub mod decide;
 pub mod diff;
 mod file;
@@ -15,7 +16,11 @@ pub mod layer;
 pub(crate) mod made;
 mod plan;
 pub mod results;
+pub mod slurm;
+pub mod status;
+mod work;
 
 pub use basis::Basis;
 pub use file::{Grid, Origin, StudyFile, Subject};
 pub use plan::{CELL, Cell, Figures, Group, Place, Study};
+pub use work::{Done, Worker};

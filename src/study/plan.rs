@@ -69,6 +69,8 @@ pub struct Cell {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     pub place: Place,
+    /// Where it was measured: "cpu", or "cuda", whose figures differ in their last digits.
+    pub device: String,
     pub job: JobSpec,
     pub table: MetricTable,
     pub details: Vec<Detail>,
@@ -275,6 +277,11 @@ impl Cell {
         let key = &sha256(of.to_string().as_bytes())[..12];
         let folder = group.join(format!("{}-{key}", plain(&name)));
         Self { name, job, of, folder }
+    }
+
+    /// It makes the SAE that the others measure as `trained`.
+    pub fn is_training(&self) -> bool {
+        self.job.family == "train"
     }
 
     /// Its result is there.

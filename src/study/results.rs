@@ -33,6 +33,8 @@ pub struct Measured {
     pub job: JobSpec,
     pub table: MetricTable,
     pub basis: Basis,
+    /// "cpu", or "cuda".
+    pub device: String,
     /// Version of the program that measured it.
     pub version: String,
     /// It was made elsewhere, or by another version, of what is the same as far as it can be told here.
@@ -127,9 +129,9 @@ impl Results {
 
 impl Measured {
     pub fn new(name: String, of: Value, figures: Figures, elsewhere: bool) -> Self {
-        let Figures { place, job, table, .. } = figures;
+        let Figures { place, device, job, table, .. } = figures;
         let version = of["session"]["program"].as_str().unwrap_or_default().to_owned();
-        Self { basis: Basis::of(&table, &of), place, name: plain(&name), job, table, version, elsewhere }
+        Self { basis: Basis::of(&table, &of), place, name: plain(&name), device, job, table, version, elsewhere }
     }
 
     /// Seed of what the measurement draws.

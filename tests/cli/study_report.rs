@@ -99,7 +99,7 @@ fn figures(group: &Group, job: &JobSpec, kl: f64) -> Figures {
         warnings: vec!["odd \u{1b}[31m | \"very\"".into()],
         progress: 1.0,
     };
-    Figures { place: group.place.clone(), job: job.clone(), table, details: Vec::new() }
+    Figures { place: group.place.clone(), device: "cpu".into(), job: job.clone(), table, details: Vec::new() }
 }
 
 fn ratio(job: &JobSpec) -> f64 {

@@ -38,6 +38,7 @@ fn cell(cell: &Measured) -> serde_json::Value {
         "seed": cell.seed(),
         "job": cell.job,
         "grounds": cell.basis,
+        "device": cell.device,
         "version": cell.version,
         "settings": cell.table.settings,
         "warnings": cell.table.warnings,

@@ -136,12 +136,12 @@ pub fn method(report: &Report, out: &mut Parts) {
         "Where seeds of training or of probes repeat a measurement, figures are means, with the least and the largest in brackets. One \
          seed says nothing of its noise. There are no intervals over rows: a cell holds means over its rows, not the figures of each.",
     );
-    let mut versions: Vec<&str> = report.results.measured.iter().map(|cell| cell.version.as_str()).collect();
-    versions.sort_unstable();
-    versions.dedup();
-    versions.retain(|version| !version.is_empty());
-    if !versions.is_empty() {
-        out.text(format!("Measured by prunelens {}.", versions.join(", ")));
+    let mut made: Vec<String> =
+        report.results.measured.iter().map(|cell| format!("{} on {}", cell.version, cell.device)).collect();
+    made.sort_unstable();
+    made.dedup();
+    if !made.is_empty() {
+        out.text(format!("Measured by prunelens {}. Figures of other devices differ in their last digits.", made.join(", ")));
     }
     out.text("All figures: figures.csv, figures.json and figures.parquet.");
 }

@@ -1,0 +1,186 @@
+//! `prunelens study plan` and `prunelens study status`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use prunelens_core::{
+    error::{Error, Result},
+    session::{Models, Session, SessionSpec},
+};
+use prunelens_metrics::{Estimate, JOBS, Probe};
+use serde_json::json;
+
+use crate::{
+    cli::setup,
+    interrupt, output,
+    settings::{ModelSettings, environment},
+    study::{
+        Group, Study, StudyFile,
+        claim::Claims,
+        status::{CellStatus, GroupStatus},
+    },
+};
+
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    /// A study's file, or the folder of one that was begun.
+    #[arg(value_name = "FILE-or-DIR")]
+    pub study: PathBuf,
+    /// Folder where its cells are looked for [default: with a folder, that one].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Load every session and say what its cells will take on this device: time from a probe of a few tokens.
+    #[arg(long)]
+    pub estimate: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// Folder of the study.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Claims are only looked at here: their own files say how long they hold.
+const LOOKED_AT: Duration = Duration::from_secs(120);
+
+pub fn status(args: &StatusArgs) -> Result<()> {
+    let study = Study::open(&args.folder, &environment)?;
+    let status = study.status(&Claims::new(&study.folder, LOOKED_AT));
+    if args.json {
+        return output::answer(&output::json(&json!({ "groups": status }))?);
+    }
+    let mut text = String::new();
+    for group in &status {
+        let (done, all) = (group.done(), group.cells.len());
+        let worker = group.worker.as_ref().map(|(who, ago)| format!("  worked on by {who}, sign {ago} s ago"));
+        text += &format!("{:<48} {done:>3} of {all}{}\n", group.group, worker.unwrap_or_default());
+        for (cell, why) in group.failed() {
+            text += &format!("    failed  {cell}: {why}\n");
+        }
+    }
+    output::answer(&output::printable(&format!("{text}{}", summary(&status))))
+}
+
+/// All of it in a line.
+pub fn summary(status: &[GroupStatus]) -> String {
+    let sum = |of: fn(&GroupStatus) -> usize| status.iter().map(of).sum::<usize>();
+    let (done, all, failed) = (sum(GroupStatus::done), sum(|g| g.cells.len()), sum(|g| g.failed().count()));
+    let working = status.iter().filter(|group| group.worker.is_some()).count();
+    let mut text = format!("{done} of {all} cells are there, in {} groups", status.len());
+    if failed > 0 {
+        text += &format!("; {failed} failed, and are tried again by the next run");
+    }
+    if working > 0 {
+        text += &format!("; {working} groups are worked on");
+    }
+    text
+}
+
+/// What a cell will take.
+type Estimated = Vec<Option<Estimate>>;
+
+pub fn plan(args: &PlanArgs) -> Result<()> {
+    let folder = args.out.clone().or_else(|| args.study.is_dir().then(|| args.study.clone()));
+    let study = match args.study.is_dir() {
+        true => Study::open(&args.study, &environment)?,
+        false => {
+            let folder = folder.unwrap_or_else(|| PathBuf::from("study"));
+            let folder = std::path::absolute(&folder).map_err(|e| Error::io(&folder, e))?;
+            Study::new(StudyFile::read(&args.study)?, &folder, &environment)?
+        }
+    };
+    let status = study.status(&Claims::new(&study.folder, LOOKED_AT));
+    let estimates = if args.estimate { Some(estimates(&study)?) } else { None };
+    if args.json {
+        let groups = study.groups.iter().zip(&status).enumerate().map(|(at, (group, status))| {
+            let cells = group.cells.iter().zip(&status.cells).enumerate().map(|(n, (cell, (_, status)))| {
+                let estimate = estimates.as_ref().and_then(|all| all[at][n].as_ref());
+                json!({
+                    "name": cell.name,
+                    "job": cell.job,
+                    "status": status,
+                    "folder": cell.folder,
+                    "seconds": estimate.and_then(|e| e.seconds),
+                    "tokens": estimate.map(|e| e.tokens),
+                    "bytes": estimate.map(|e| e.bytes),
+                })
+            });
+            json!({ "group": group.name, "place": group.place, "cells": cells.collect::<Vec<_>>() })
+        });
+        return output::answer(&output::json(&json!({ "groups": groups.collect::<Vec<_>>() }))?);
+    }
+    let mut text = String::new();
+    let mut left = 0.0;
+    for (at, (group, status)) in study.groups.iter().zip(&status).enumerate() {
+        text += &format!("{}\n", group.name);
+        for (n, (cell, (_, status))) in group.cells.iter().zip(&status.cells).enumerate() {
+            let word = match status {
+                CellStatus::Done => "done",
+                CellStatus::Open => "to do",
+                CellStatus::Failed(_) => "failed",
+            };
+            let estimate = estimates.as_ref().and_then(|all| all[at][n].as_ref());
+            if *status != CellStatus::Done {
+                left += estimate.and_then(|e| e.seconds).unwrap_or_default();
+            }
+            text += &format!("    {word:<6}  {}{}\n", cell.name, estimate.map(in_words).unwrap_or_default());
+        }
+    }
+    text += &summary(&status);
+    if estimates.is_some() {
+        text += &format!("\nWhat is left takes about {} here, one cell after the other.", minutes(left));
+    }
+    output::answer(&output::printable(&text))
+}
+
+fn in_words(estimate: &Estimate) -> String {
+    let seconds =
+        estimate.seconds.map_or_else(|| "time unknown".into(), |seconds| format!("about {}", minutes(seconds)));
+    let memory = format!("{:.1} GB", estimate.bytes as f64 / 1e9);
+    let passes = format!("{:.3} passes", estimate.passes);
+    format!("   {} tokens, {passes} of a model each, {seconds}, {memory}", estimate.tokens)
+}
+
+fn minutes(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// Of every group's cells; a model is loaded and probed once.
+fn estimates(study: &Study) -> Result<Vec<Estimated>> {
+    setup::headless(ModelSettings::default())?;
+    let mut before: Option<(SessionSpec, Models)> = None;
+    let mut all = Vec::new();
+    for group in &study.groups {
+        all.push(of_group(group, &mut before)?);
+    }
+    Ok(all)
+}
+
+fn of_group(group: &Group, before: &mut Option<(SessionSpec, Models)>) -> Result<Estimated> {
+    let listener = &mut output::listener();
+    let models = match before.take() {
+        Some((spec, models)) if spec.shares_models(&group.spec) => models,
+        Some((spec, models)) if spec.shares_original(&group.spec) => models.with_copy(&group.spec, listener)?,
+        _ => Models::load(&group.spec, listener)?,
+    };
+    *before = Some((group.spec.clone(), models.clone()));
+    let session = Session::with_models(&group.spec, models, listener)?;
+    let probe = Probe::measure(&session, &mut interrupt::tick)?;
+    let estimate = |cell: &crate::study::Cell| {
+        let family = cell.job.family(JOBS).ok()?;
+        let cost = (family.cost)(&session, &cell.job.params).ok()??;
+        Some(probe.estimate(&cost))
+    };
+    Ok(group.cells.iter().map(estimate).collect())
+}

@@ -1,0 +1,295 @@
+//! Who works on a group: a file on the shared folder that one process makes, renews, and loses if it dies.
+//!
+//! No locks: file systems of clusters lack them or lose them. A claim is made by creating its file, which only one process can;
+//! renewed by writing a probe, whose time the file server sets; and counts as left behind once a probe of somebody else's is
+//! newer by the lease. Times of one server are compared, never clocks of two machines. Two workers on one group would do the
+//! same work twice, and write the same bytes.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
+
+use prunelens_core::{
+    error::{Error, Result},
+    text::shorten,
+};
+use serde::{Deserialize, Serialize};
+
+/// Who has a claim, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pub host: String,
+    pub process: u32,
+    /// Slurm's, where there is one.
+    pub job: Option<String>,
+    /// Different for every claim.
+    token: String,
+    /// After how long without a sign the claim is lost, in seconds.
+    pub lease: u64,
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}", self.host, self.process)?;
+        self.job.iter().try_for_each(|job| write!(f, ", job {job}"))?;
+        f.write_str(")")
+    }
+}
+
+/// Claims of one study.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    folder: PathBuf,
+    lease: Duration,
+}
+
+/// A group that is this process's until this goes away.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    owner: Owner,
+    /// Somebody else has it now.
+    lost: Arc<AtomicBool>,
+    renewing: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+/// No claim is longer.
+const LONGEST: u64 = 1 << 16;
+
+impl Claims {
+    /// Of the study in `study`; a claim without a sign for `lease` is lost.
+    pub fn new(study: &Path, lease: Duration) -> Self {
+        Self { folder: study.join("claims"), lease }
+    }
+
+    fn path(&self, group: &str) -> PathBuf {
+        self.folder.join(format!("{group}.json"))
+    }
+
+    /// Claim a group; `None` if somebody works on it.
+    pub fn take(&self, group: &str) -> Result<Option<Claim>> {
+        fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        let path = self.path(group);
+        let owner = Owner {
+            host: hostname(),
+            process: std::process::id(),
+            job: job(),
+            token: uuid::Uuid::new_v4().simple().to_string(),
+            lease: self.lease.as_secs(),
+        };
+        // Once for a claim that is free, once for one that was left behind.
+        for _ in 0..2 {
+            match create(&path, &owner) {
+                Ok(()) => return Claim::renewed(path, owner).map(Some),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io(&path, error)),
+            }
+            if !self.set_aside(&path)? {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Who works on a group, and how long ago they gave a sign; `None` if nobody does.
+    pub fn holder(&self, group: &str, now: SystemTime) -> Option<(Owner, Duration)> {
+        let path = self.path(group);
+        let owner = read(&path)?;
+        let sign = fs::metadata(&path).and_then(|found| found.modified()).ok()?;
+        let silent = now.duration_since(sign).unwrap_or_default();
+        (silent <= Duration::from_secs(owner.lease)).then_some((owner, silent))
+    }
+
+    /// The time of the file server.
+    pub fn now(&self) -> Result<SystemTime> {
+        let probe = self.folder.join(format!("{}-{}.probe", hostname(), std::process::id()));
+        let written = fs::write(&probe, b"now").and_then(|()| fs::metadata(&probe)?.modified());
+        let _ = fs::remove_file(&probe);
+        written.map_err(|e| Error::io(&probe, e))
+    }
+
+    /// Take a claim away that was left behind. It goes under a name of its own, so that of several who try one succeeds.
+    fn set_aside(&self, path: &Path) -> Result<bool> {
+        let now = self.now()?;
+        let Ok(sign) = fs::metadata(path).and_then(|found| found.modified()) else { return Ok(true) };
+        // One that cannot be read was broken off while it was made.
+        let lease = read(path).map_or(self.lease, |owner| Duration::from_secs(owner.lease));
+        if now.duration_since(sign).unwrap_or_default() <= lease {
+            return Ok(false);
+        }
+        let aside = path.with_extension(format!("{}.left", uuid::Uuid::new_v4().simple()));
+        if fs::rename(path, &aside).is_err() {
+            // Somebody else was quicker.
+            return Ok(true);
+        }
+        let again = fs::metadata(&aside).and_then(|found| found.modified()).ok();
+        if again.is_some_and(|again| again != sign) {
+            // It was renewed, or made anew, in between: it goes back unless there is a new one.
+            let _ = fs::hard_link(&aside, path);
+            let _ = fs::remove_file(&aside);
+            return Ok(false);
+        }
+        let _ = fs::remove_file(&aside);
+        Ok(true)
+    }
+}
+
+impl Claim {
+    fn renewed(path: PathBuf, owner: Owner) -> Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let lost: Arc<AtomicBool> = Arc::default();
+        let (thread_path, token, thread_lost) = (path.clone(), owner.token.clone(), lost.clone());
+        let every = Duration::from_secs(owner.lease).div_f64(3.0).max(Duration::from_millis(50));
+        let renew = move || {
+            while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(every) {
+                match read(&thread_path) {
+                    Some(owner) if owner.token == token => {
+                        // A folder that cannot be written for a while costs at most the claim.
+                        let text = serde_json::to_vec(&owner).unwrap_or_default();
+                        let file = File::options().write(true).open(&thread_path);
+                        let _ = file.and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
+                    }
+                    Some(_) => thread_lost.store(true, Ordering::Relaxed),
+                    // Gone, or not to be seen: whoever takes it makes a new one.
+                    None => {}
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("claim".into()).spawn(renew);
+        let thread = thread.map_err(|e| Error::invalid(format!("cannot start a thread: {e}")))?;
+        Ok(Self { path, owner, lost, renewing: Some((stop, thread)) })
+    }
+
+    /// Nobody took it away.
+    pub fn is_held(&self) -> bool {
+        !self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.renewing.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+        if read(&self.path).is_some_and(|owner| owner.token == self.owner.token) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn create(path: &Path, owner: &Owner) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).open(path)?;
+    file.write_all(&serde_json::to_vec(owner)?)?;
+    file.sync_all()
+}
+
+fn read(path: &Path) -> Option<Owner> {
+    let found = fs::metadata(path).ok()?;
+    if found.len() > LONGEST {
+        return None;
+    }
+    let mut owner: Owner = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    owner.host = shorten(&owner.host, 100);
+    owner.job = owner.job.map(|job| shorten(&job, 100));
+    Some(owner)
+}
+
+/// What Slurm calls this task.
+fn job() -> Option<String> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match (variable("SLURM_ARRAY_JOB_ID"), variable("SLURM_ARRAY_TASK_ID")) {
+        (Some(job), Some(task)) => Some(format!("{job}_{task}")),
+        _ => variable("SLURM_JOB_ID"),
+    }
+}
+
+fn hostname() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    let name = name.unwrap_or_else(|| "host".into());
+    name.trim().chars().map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '_' }).take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(folder: &Path, lease: u64) -> Claims {
+        Claims::new(folder, Duration::from_secs(lease))
+    }
+
+    /// As if the last sign was so long ago.
+    fn age(claims: &Claims, group: &str, by: u64) {
+        let file = File::options().write(true).open(claims.path(group)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(by)).unwrap();
+    }
+
+    #[test]
+    fn one_worker_at_a_time_and_a_dead_one_loses() {
+        let folder = tempfile::tempdir().unwrap();
+        let claims = claims(folder.path(), 60);
+        let first = claims.take("a").unwrap().unwrap();
+        assert!(claims.take("a").unwrap().is_none(), "it is taken");
+        assert!(claims.take("b").unwrap().is_some());
+        let (owner, _) = claims.holder("a", claims.now().unwrap()).unwrap();
+        assert_eq!(owner, first.owner);
+        drop(first);
+        assert!(claims.holder("a", claims.now().unwrap()).is_none());
+        let left = claims.take("a").unwrap().unwrap();
+        age(&claims, "a", 61);
+        assert!(claims.holder("a", claims.now().unwrap()).is_none(), "silent for too long");
+        let second = claims.take("a").unwrap().unwrap();
+        // The first one's end does not take the second's claim with it.
+        drop(left);
+        assert!(claims.take("a").unwrap().is_none());
+        drop(second);
+        let names: Vec<_> = fs::read_dir(folder.path().join("claims")).unwrap().flatten().collect();
+        assert!(names.is_empty(), "{names:?}");
+    }
+
+    #[test]
+    fn a_claim_is_renewed_and_its_loss_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let claims = claims(folder.path(), 0);
+        let claim = claims.take("a").unwrap().unwrap();
+        let before = fs::metadata(claims.path("a")).unwrap().modified().unwrap();
+        let wait = |done: &dyn Fn() -> bool| {
+            while !done() {
+                std::thread::yield_now()
+            }
+        };
+        wait(&|| fs::metadata(claims.path("a")).unwrap().modified().unwrap() > before);
+        assert!(claim.is_held());
+        let other = Owner { token: "other".into(), ..claim.owner.clone() };
+        fs::write(claims.path("a"), serde_json::to_vec(&other).unwrap()).unwrap();
+        wait(&|| !claim.is_held());
+        drop(claim);
+        assert!(claims.path("a").exists(), "it is the other's");
+    }
+
+    #[test]
+    fn of_many_who_want_a_claim_left_behind_one_gets_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let claims = claims(folder.path(), 60);
+        fs::create_dir_all(folder.path().join("claims")).unwrap();
+        for broken in ["", "{", "{}"] {
+            fs::write(claims.path("a"), broken).unwrap();
+            age(&claims, "a", 100);
+            let take = || claims.take("a").unwrap();
+            let taken: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(take)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(taken.iter().flatten().count(), 1);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The work of a study: groups taken one after the other, and their cells measured.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use prunelens_core::{
+    error::{Error, Result},
+    files::{create_folder, write_atomic},
+    model::Tick,
+    sae::formats,
+    session::{Models, Session, SessionSpec},
+};
+use prunelens_metrics::{MetricTable, Store};
+use serde_json::json;
+
+use super::{
+    Cell, Group, Study, cells,
+    claim::{Claim, Claims},
+    plan::{CELL, FAILED, Figures},
+};
+use crate::{
+    measurement::{Measured, Measurement, patiently, say},
+    output,
+};
+
+/// One process that works on a study.
+pub struct Worker<'a> {
+    study: &'a Study,
+    claims: Claims,
+    /// Time between two checkpoints.
+    every: Duration,
+    /// How long what cannot be written is tried again.
+    patience: Duration,
+    /// Of the group before: the next one often has the same.
+    models: Option<(SessionSpec, Models)>,
+    done: Done,
+}
+
+/// What a worker did.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// Cells measured.
+    pub measured: usize,
+    /// Cells that were there.
+    pub found: usize,
+    /// Cells that could not be measured, and why.
+    pub failed: Vec<(String, String)>,
+    /// Groups that others work on.
+    pub elsewhere: Vec<String>,
+    /// Time of work.
+    pub seconds: f64,
+}
+
+/// Figures of a run that depend on the machine.
+const OF_THE_MACHINE: [&str; 1] = ["tokens_per_second"];
+
+impl<'a> Worker<'a> {
+    pub fn new(study: &'a Study, claims: Claims, every: Duration, patience: Duration) -> Self {
+        Self { study, claims, every, patience, models: None, done: Done::default() }
+    }
+
+    /// Work on these groups, as far as nobody else does.
+    pub fn work<'g>(mut self, groups: impl IntoIterator<Item = &'g Group>, tick: Tick) -> Result<Done> {
+        let started = Instant::now();
+        for group in groups {
+            tick()?;
+            let left = group.cells.iter().filter(|cell| !cell.is_done()).count();
+            if left == 0 {
+                self.done.found += group.cells.len();
+                continue;
+            }
+            let claim = patiently(self.patience, tick, || self.claims.take(&group.name))?;
+            let Some(claim) = claim else {
+                self.done.elsewhere.push(group.name.clone());
+                continue;
+            };
+            self.group(group, &claim, tick)?;
+        }
+        self.done.seconds = started.elapsed().as_secs_f64();
+        Ok(self.done)
+    }
+
+    fn group(&mut self, group: &Group, claim: &Claim, tick: Tick) -> Result<()> {
+        // Whoever had it before may have done it just now.
+        let missing: Vec<&Cell> = group.cells.iter().filter(|cell| !cell.is_done()).collect();
+        self.done.found += group.cells.len() - missing.len();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let loaded = self.session(group);
+        let mut session = match loaded {
+            Ok(session) => session,
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => {
+                return missing.iter().try_for_each(|cell| self.failed(group, cell, &error, tick));
+            }
+        };
+        for cell in &group.cells {
+            if !cell.is_done() {
+                let mut held = || match claim.is_held() {
+                    true => tick(),
+                    false => Err(Error::invalid(format!("{}: another worker took it over", group.name))),
+                };
+                match self.cell(group, cell, &session, claim, &mut held) {
+                    Ok(()) => self.done.measured += 1,
+                    Err(Error::Interrupted) => return Err(Error::Interrupted),
+                    Err(error) if !claim.is_held() => {
+                        say(&error.to_string());
+                        self.done.elsewhere.push(group.name.clone());
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        self.failed(group, cell, &error, tick)?;
+                        if cell.is_training() {
+                            // Without what it trains the others would be of something else.
+                            let rest = group.cells.iter().filter(|other| !other.is_training() && !other.is_done());
+                            return rest.into_iter().try_for_each(|cell| self.failed(group, cell, &error, tick));
+                        }
+                    }
+                }
+            }
+            if cell.is_training() {
+                let folder = trained(&cell.folder)?;
+                session = session.with_trained(Arc::new(formats::load(&folder)?), &folder)?;
+            }
+        }
+        if group.cells.iter().all(Cell::is_done) {
+            // Nothing is left that could go on from it.
+            let _ = fs::remove_dir_all(self.unfinished(group));
+        }
+        Ok(())
+    }
+
+    /// Where checkpoints of a group are.
+    fn unfinished(&self, group: &Group) -> PathBuf {
+        self.study.folder.join("unfinished").join(&group.name)
+    }
+
+    /// The group's session, on models that are there if they are the same.
+    fn session(&mut self, group: &Group) -> Result<Session> {
+        let spec = &group.spec;
+        let listener = &mut output::listener();
+        let models = match self.models.take() {
+            Some((before, models)) if before.shares_models(spec) => models,
+            Some((before, models)) if before.shares_original(spec) => models.with_copy(spec, listener)?,
+            _ => Models::load(spec, listener)?,
+        };
+        self.models = Some((spec.clone(), models.clone()));
+        let session = Session::with_models(spec, models, listener)?;
+        output::warn(&session.warnings);
+        Ok(session)
+    }
+
+    /// Measure one cell; its file comes last, when everything else is there.
+    fn cell(&self, group: &Group, cell: &Cell, session: &Session, claim: &Claim, tick: Tick) -> Result<()> {
+        say(&format!("{} · {}", group.name, cell.name));
+        let store = Store {
+            folder: self.unfinished(group),
+            every: self.every,
+            // The claim keeps others away.
+            locked: false,
+        };
+        if cell.is_training() {
+            // What an earlier worker wrote and could not finish.
+            let _ = fs::remove_dir_all(cell.folder.join(SAES));
+        }
+        patiently(self.patience, tick, || create_folder(&cell.folder))?;
+        let measurement =
+            Measurement { session, spec: &cell.job, store: Some(&store), restart: false, patience: self.patience };
+        let measured = measurement.run(&cell.folder, tick)?;
+        patiently(self.patience, tick, || publish(group, cell, session, &measured, claim))?;
+        let _ = fs::remove_file(cell.folder.join(FAILED));
+        Ok(())
+    }
+
+    fn failed(&mut self, group: &Group, cell: &Cell, error: &Error, tick: Tick) -> Result<()> {
+        say(&format!("{} · {}: {error}", group.name, cell.name));
+        let failed = json!({ "error": error.to_string(), "of": cell.of });
+        patiently(self.patience, tick, || {
+            create_folder(&cell.folder)?;
+            write_atomic(cell.folder.join(FAILED), (output::json(&failed)? + "\n").as_bytes())
+        })?;
+        self.done.failed.push((format!("{} · {}", group.name, cell.name), error.to_string()));
+        Ok(())
+    }
+}
+
+const SAES: &str = "saes";
+
+fn publish(group: &Group, cell: &Cell, session: &Session, measured: &Measured, claim: &Claim) -> Result<()> {
+    if !claim.is_held() {
+        return Err(Error::invalid(format!("{}: another worker took it over", group.name)));
+    }
+    let run = &measured.run;
+    let about = json!({
+        "seconds": run.seconds,
+        "finished": run.when,
+        "threads": rayon::current_num_threads(),
+        "device": format!("{:?}", session.original.device.location()).to_lowercase(),
+        "remarks": measured.remarks,
+        "rates": run.table.rows.iter().filter(|row| OF_THE_MACHINE.contains(&row.name.as_str())).collect::<Vec<_>>(),
+        "files": run.files.iter().filter_map(|path| path.strip_prefix(&cell.folder).ok()).collect::<Vec<_>>(),
+    });
+    write_atomic(cell.folder.join("run.json"), (output::json(&about)? + "\n").as_bytes())?;
+    let mut table: MetricTable = run.table.clone();
+    table.rows.retain(|row| !OF_THE_MACHINE.contains(&row.name.as_str()));
+    let figures = Figures {
+        place: group.place.clone(),
+        device: if session.original.device.is_cpu() { "cpu" } else { "cuda" }.into(),
+        job: cell.job.clone(),
+        table,
+        details: run.details.clone(),
+    };
+    cells::write(&cell.folder.join(CELL), &cell.of, &figures)
+}
+
+/// The SAE that a cell trained.
+fn trained(cell: &Path) -> Result<PathBuf> {
+    let saes = cell.join(SAES);
+    let entries = fs::read_dir(&saes).map_err(|e| Error::io(&saes, e))?;
+    let folders: Vec<PathBuf> =
+        entries.flatten().map(|e| e.path()).filter(|path| path.join("cfg.json").is_file()).collect();
+    match &folders[..] {
+        [one] => Ok(one.clone()),
+        _ => Err(Error::file(
+            &saes,
+            format!("expected one trained SAE, found {}; remove the cell's folder", folders.len()),
+        )),
+    }
+}
