@@ -122,9 +122,7 @@ mod tests {
 
     #[test]
     fn the_same_files_elsewhere_are_the_same() {
-        let of = |path: &str, content: Value, program: &str| {
-            json!({"program": program, "model": {"path": path, "content": content}, "ratio": 0.25})
-        };
+        let of = |path: &str, content: Value, program: &str| json!({"program": program, "model": {"path": path, "content": content}, "ratio": 0.25});
         let known = || json!({"sha256": "1"});
         assert!(is_same_elsewhere(&of("/a", known(), "1.0"), &of("/b", known(), "1.1")));
         assert!(!is_same_elsewhere(&of("/a", known(), "1.0"), &of("/a", json!({"sha256": "2"}), "1.0")));

@@ -109,7 +109,8 @@ impl Bound {
                         Better::Neither => (found - was).abs(),
                     };
                     if by > worse {
-                        broken.push(format!("{found} is worse than the baseline's {was} by {by}, more than {worse}"));
+                        broken
+                            .push(format!("{found} is worse than the baseline's {was} by {by:.4}, more than {worse}"));
                     }
                 }
                 Some(Err(why)) if broken.is_empty() => return Verdict::Unknown(why),
@@ -130,7 +131,7 @@ pub fn check(study: &Study, results: &Results, baseline: Option<&Results>) -> Re
         return wrong("it has no [[bounds]]: nothing to check".into());
     }
     if let Some(bound) = bounds.iter().find(|bound| bound.worse.is_some() && baseline.is_none()) {
-        let what = format!("{} of {} may be worse than in a baseline by {:?}", bound.figure, bound.metric, bound.worse);
+        let what = format!("{} of {} is bounded by a baseline (worse)", bound.figure, bound.metric);
         return Err(Error::Usage(format!("{what}: --baseline FOLDER names one")));
     }
     // The copy that is checked is another one than the baseline's.
@@ -155,20 +156,16 @@ pub fn check(study: &Study, results: &Results, baseline: Option<&Results>) -> Re
                 }
             }
         }
+        let missing: Vec<_> = results.missing.iter().filter(|cell| cell.metric == family).collect();
         // As long as nothing of the metric is there, its figures are not known.
-        if all.len() == before && !figures.is_empty() {
-            return wrong(match figures.contains(&bound.figure) {
-                true => format!("[[bounds]]: no {} in the study has that variant or ratio", bound.figure),
-                false => format!(
-                    "[[bounds]]: {} has no figure {:?}; it has {}",
-                    bound.metric,
-                    bound.figure,
-                    figures.join(", ")
-                ),
-            });
+        if !figures.is_empty() && !figures.contains(&bound.figure) {
+            let known = figures.join(", ");
+            return wrong(format!("[[bounds]]: {} has no figure {:?}; it has {known}", bound.metric, bound.figure));
         }
-        let missing = results.missing.iter().filter(|cell| cell.metric == family);
-        all.extend(missing.map(|cell| Outcome {
+        if all.len() == before && missing.is_empty() {
+            return wrong(format!("[[bounds]]: no {} in the study is of that variant or ratio", bound.figure));
+        }
+        all.extend(missing.into_iter().map(|cell| Outcome {
             place: cell.place.clone(),
             metric: cell.metric.clone(),
             figure: bound.figure.clone(),
@@ -265,10 +262,14 @@ mod tests {
         let mut was = results(3.0);
         assert_eq!(judged(&worse, 3.5, Some(&was)), Verdict::Held);
         assert_eq!(judged(&worse, 1.0, Some(&was)), Verdict::Held, "a lower loss is better");
-        assert!(matches!(judged(&worse, 3.75, Some(&was)), Verdict::Broken(why) if why.contains("baseline's 3 by 0.75")));
+        assert!(
+            matches!(judged(&worse, 3.75, Some(&was)), Verdict::Broken(why) if why.contains("baseline's 3 by 0.75"))
+        );
         was.measured[0].table.settings.clear();
         was.measured[0].basis = super::super::Basis::of(&was.measured[0].table, &serde_json::json!({}));
-        assert!(matches!(judged(&worse, 3.75, Some(&was)), Verdict::Unknown(why) if why.contains("rows: 16 | not said")));
+        assert!(
+            matches!(judged(&worse, 3.75, Some(&was)), Verdict::Unknown(why) if why.contains("rows: 16 | not said"))
+        );
         was.measured.clear();
         assert_eq!(judged(&worse, 3.0, Some(&was)), Verdict::Unknown("the baseline has no such cell".into()));
     }

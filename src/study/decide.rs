@@ -93,7 +93,8 @@ pub fn decide(results: &Results, rules: &Rules) -> Vec<Decided> {
 impl Decided {
     fn of(layer: &LayerFigures, session: &str, compress: &str, rules: &Rules) -> Self {
         let by = layer.decisive();
-        let reading = |variant, criterion: Option<&str>, ratio| Reading::of(layer, by, variant, criterion, ratio, rules);
+        let reading =
+            |variant, criterion: Option<&str>, ratio| Reading::of(layer, by, variant, criterion, ratio, rules);
         let transfer = reading(Variant::Transfer, None, None);
         let mut pruned: Vec<Reading> =
             layer.pruned(by).into_iter().filter_map(|(c, r)| reading(Variant::Pruned, Some(&c), Some(r))).collect();
@@ -156,9 +157,10 @@ impl Decided {
             }
             (Decision::Keep | Decision::Prune { .. }, Some(trained)) => {
                 let chosen = match &self.decision {
-                    Decision::Prune { criterion, ratio } => self.pruned.iter().find(|reading| {
-                        reading.criterion.as_ref() == Some(criterion) && reading.ratio == Some(*ratio)
-                    }),
+                    Decision::Prune { criterion, ratio } => self
+                        .pruned
+                        .iter()
+                        .find(|reading| reading.criterion.as_ref() == Some(criterion) && reading.ratio == Some(*ratio)),
                     _ => self.transfer.as_ref(),
                 };
                 let less = chosen.map_or(f64::NAN, |chosen| chosen.loss - trained.loss);
@@ -385,14 +387,15 @@ mod tests {
 
     #[test]
     fn layers_of_one_decision_stand_together() {
-        let decided = |layer: usize, decision: Decision| Decided {
-            layer: Some(layer),
-            decision,
-            ..decided([GOOD; 5])
-        };
+        let decided = |layer: usize, decision: Decision| Decided { layer: Some(layer), decision, ..decided([GOOD; 5]) };
         let prune = || Decision::Prune { criterion: "wanda".into(), ratio: 0.25 };
         let all: Vec<Decided> = (0..13)
-            .map(|layer| decided(layer, [Decision::Train, Decision::Keep, prune()][(layer > 3) as usize + (layer > 9) as usize].clone()))
+            .map(|layer| {
+                decided(
+                    layer,
+                    [Decision::Train, Decision::Keep, prune()][(layer > 3) as usize + (layer > 9) as usize].clone(),
+                )
+            })
             .collect();
         assert_eq!(
             sentence(&all.iter().collect::<Vec<_>>()),

@@ -229,7 +229,10 @@ mod tests {
         let diff = Diff::of(&results([SOME; 5]), &right, 0.0);
         assert!(diff.changed.is_empty());
         assert_eq!(diff.incomparable[0].differs, ["rows: 16 | 64"]);
-        assert_eq!((diff.only_left.len(), diff.only_right.len(), diff.only_left[0].name.as_str()), (1, 0, "core_wanda_0.25"));
+        assert_eq!(
+            (diff.only_left.len(), diff.only_right.len(), diff.only_left[0].name.as_str()),
+            (1, 0, "core_wanda_0.25")
+        );
     }
 
     #[test]
@@ -240,5 +243,4 @@ mod tests {
         assert_eq!((diff.paired, diff.changed.len()), (2, 1));
         assert_eq!(diff.compressions, [("demo".to_owned(), ["wanda:0.5".to_owned(), "rtn:int8".to_owned()])]);
     }
-
 }

@@ -30,8 +30,7 @@ impl LayerFigures {
         let mut bases: Vec<(Option<usize>, &'static str, &Basis)> = Vec::new();
         let cells = results.measured.iter();
         for cell in cells.filter(|cell| cell.place.session == session && cell.place.compress == compress) {
-            let Some(metric) =
-                DECISIVE.into_iter().chain([ABSORPTION]).find(|metric| *metric == cell.table.metric)
+            let Some(metric) = DECISIVE.into_iter().chain([ABSORPTION]).find(|metric| *metric == cell.table.metric)
             else {
                 continue;
             };

@@ -29,9 +29,7 @@ pub fn figures(
 ) -> Figures {
     let mut job = JobSpec::new(metric);
     if let Some((criterion, ratio)) = point {
-        job = job
-            .with("criterion", ParamValue::Text(criterion.into()))
-            .with("ratio", ParamValue::Number(ratio));
+        job = job.with("criterion", ParamValue::Text(criterion.into())).with("ratio", ParamValue::Number(ratio));
     }
     if let Some(seed) = seed {
         job = job.with("seed", ParamValue::Number(seed as f64));
@@ -39,12 +37,21 @@ pub fn figures(
     let row = |(name, values): &(&str, Vec<Option<f64>>)| MetricRow {
         category: "made".into(),
         name: (*name).into(),
-        better: if name.ends_with("score") && *name != "mean_absorption_fraction_score" { Better::Higher } else { Better::Lower },
+        better: if name.ends_with("score") && *name != "mean_absorption_fraction_score" {
+            Better::Higher
+        } else {
+            Better::Lower
+        },
         values: values.clone(),
     };
     let hook = format!("blocks.{}.hook_resid_post", place.layer.unwrap_or(1));
-    let settings =
-        [("original on", "demo"), ("text", "held-out"), ("rows", "16"), ("context", "128 tokens"), ("hook", hook.as_str())];
+    let settings = [
+        ("original on", "demo"),
+        ("text", "held-out"),
+        ("rows", "16"),
+        ("context", "128 tokens"),
+        ("hook", hook.as_str()),
+    ];
     let table = MetricTable {
         metric: metric.into(),
         settings: settings.map(|(name, value)| (name.into(), value.into())).into(),

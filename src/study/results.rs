@@ -104,7 +104,9 @@ impl Results {
             match same {
                 1 => all.measured.push(first),
                 _ => all.missing.push(Missing {
-                    why: format!("{same} of other settings are there, and it cannot be told which is meant: remove the others"),
+                    why: format!(
+                        "{same} of other settings are there, and it cannot be told which is meant: remove the others"
+                    ),
                     metric: first.table.metric,
                     place: first.place,
                     name: first.name,

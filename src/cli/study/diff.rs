@@ -73,9 +73,7 @@ fn text(diff: &Diff) -> String {
     }
     if !diff.incomparable.is_empty() {
         out.push("\nnot comparable".into());
-        let line = |at: &crate::study::diff::Incomparable| {
-            format!("  {}: {}", cell(&at.cell), at.differs.join(", "))
-        };
+        let line = |at: &crate::study::diff::Incomparable| format!("  {}: {}", cell(&at.cell), at.differs.join(", "));
         out.extend(diff.incomparable.iter().map(line));
     }
     for (title, names) in [("only in the first", &diff.only_left), ("only in the second", &diff.only_right)] {

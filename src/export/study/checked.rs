@@ -11,7 +11,8 @@ use crate::{
 /// A test case an outcome: broken bounds are failures, what cannot be told is an error.
 pub fn junit(outcomes: &[Outcome]) -> String {
     let (broken, unknown) = counts(outcomes);
-    let of = format!("tests=\"{}\" failures=\"{broken}\" errors=\"{unknown}\" skipped=\"0\" time=\"0\"", outcomes.len());
+    let of =
+        format!("tests=\"{}\" failures=\"{broken}\" errors=\"{unknown}\" skipped=\"0\" time=\"0\"", outcomes.len());
     let mut out = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites {of}>\n<testsuite name=\"prunelens check\" {of}>\n"
     );
@@ -129,10 +130,14 @@ mod tests {
         let odd = outcome("a<b>&\"\u{1b}[31m", Verdict::Broken("3.25 > 3 \u{0}".into()));
         let unknown = outcome("l0", Verdict::Unknown("cell core: not measured yet".into()));
         let xml = junit(&[outcome("l0", Verdict::Held), odd, unknown]);
-        assert!(xml.contains("<testsuite name=\"prunelens check\" tests=\"3\" failures=\"1\" errors=\"1\" skipped=\"0\""));
+        assert!(
+            xml.contains("<testsuite name=\"prunelens check\" tests=\"3\" failures=\"1\" errors=\"1\" skipped=\"0\"")
+        );
         assert!(xml.contains("a&lt;b&gt;&amp;&quot;\u{fffd}[31m") && xml.contains("3.25 &gt; 3 \u{fffd}"), "{xml}");
         assert!(xml.chars().all(|c| c == '\n' || !c.is_control()), "{xml}");
-        assert!(xml.contains("classname=\"demo.wanda:0.5.layer3\" name=\"core: l0 of transfer, at most 3\" time=\"0\"/>"));
+        assert!(
+            xml.contains("classname=\"demo.wanda:0.5.layer3\" name=\"core: l0 of transfer, at most 3\" time=\"0\"/>")
+        );
         assert_eq!((xml.matches("<failure").count(), xml.matches("<error ").count()), (1, 1));
     }
 
@@ -146,7 +151,9 @@ mod tests {
         let page = markdown(&all);
         let at = |word: &str| page.find(word).unwrap();
         assert!(at("mse") < at("l1\\|x") && at("l1\\|x") < at("core: l0"), "{page}");
-        assert!(page.starts_with("# The study is not within its bounds\n\n1 bounds held, 1 broken, 1 that cannot be told"));
+        assert!(
+            page.starts_with("# The study is not within its bounds\n\n1 bounds held, 1 broken, 1 that cannot be told")
+        );
         assert!(markdown(&all[..1]).starts_with("# The study is within its bounds"));
         assert_eq!(text(&all).lines().count(), 3);
     }

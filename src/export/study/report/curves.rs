@@ -6,18 +6,12 @@ use prunelens_metrics::study::redundancy::Spread;
 use super::{Report, parts::Parts};
 use crate::{
     export::charts::lines::{Line, lines},
-    study::{
-        cells::plain,
-        layer::LayerFigures,
-    },
+    study::{cells::plain, layer::LayerFigures},
 };
 
 /// Figure, its unit.
-const SHOWN: [(&str, &str); 3] = [
-    ("ce_loss_with_sae", "nats"),
-    ("kl_div_with_sae", "nats"),
-    ("mse_per_element", "mean squared error of a number"),
-];
+const SHOWN: [(&str, &str); 3] =
+    [("ce_loss_with_sae", "nats"), ("kl_div_with_sae", "nats"), ("mse_per_element", "mean squared error of a number")];
 
 /// A curve with this many points is one.
 const FEWEST: usize = 3;
@@ -121,11 +115,7 @@ fn chart(
     let curves = layer.curves(metric, figure);
     let ends = curves.iter().flat_map(|(_, points)| points.iter().map(|(ratio, _)| *ratio));
     let end = ends.fold(0.0, f64::max);
-    let flat = |name: String, value: f64| Line {
-        name,
-        points: vec![(0.0, value), (end, value)],
-        band: Vec::new(),
-    };
+    let flat = |name: String, value: f64| Line { name, points: vec![(0.0, value), (end, value)], band: Vec::new() };
     let knees = layer.knees();
     let curve = |(criterion, points): (String, Vec<(f64, Spread)>)| {
         let knee = knees.iter().find(|(c, _)| *c == criterion).map(|(_, at)| format!(", knee {at}"));

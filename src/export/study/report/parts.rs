@@ -112,9 +112,7 @@ pub fn missing(results: &Results, out: &mut Parts) {
     let mut together: Vec<(Same, Vec<usize>)> = Vec::new();
     for cell in &results.missing {
         let of = |place: &Place| (place.session.clone(), place.compress.clone(), place.seed);
-        let is_it = |(place, name, why): &Same| {
-            of(place) == of(&cell.place) && *name == cell.name && *why == cell.why
-        };
+        let is_it = |(place, name, why): &Same| of(place) == of(&cell.place) && *name == cell.name && *why == cell.why;
         match together.iter_mut().find(|(same, _)| is_it(same)) {
             Some((_, layers)) => layers.extend(cell.place.layer),
             None => together.push(((&cell.place, &cell.name, &cell.why), cell.place.layer.into_iter().collect())),
@@ -141,7 +139,10 @@ pub fn method(report: &Report, out: &mut Parts) {
     made.sort_unstable();
     made.dedup();
     if !made.is_empty() {
-        out.text(format!("Measured by prunelens {}. Figures of other devices differ in their last digits.", made.join(", ")));
+        out.text(format!(
+            "Measured by prunelens {}. Figures of other devices differ in their last digits.",
+            made.join(", ")
+        ));
     }
     out.text("All figures: figures.csv, figures.json and figures.parquet.");
 }

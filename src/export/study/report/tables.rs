@@ -75,16 +75,12 @@ impl Together<'_> {
         }
         out.heading(3, self.metric);
         let said = ["text", "rows", "context", "mask", "words"].iter();
-        let said: Vec<String> =
-            said.filter_map(|name| Some(format!("{name}: {}", self.basis.get(name)?))).collect();
+        let said: Vec<String> = said.filter_map(|name| Some(format!("{name}: {}", self.basis.get(name)?))).collect();
         if !said.is_empty() {
             out.text(format!("{}.", said.join("; ")));
         }
         if let Some(first) = first {
-            out.text(format!(
-                "Not to be compared with the table above: {}.",
-                first.differences(self.basis).join(", ")
-            ));
+            out.text(format!("Not to be compared with the table above: {}.", first.differences(self.basis).join(", ")));
         }
         let points: Vec<Point> = self.cells.iter().flat_map(|cell| cell.points()).collect();
         let figures = figures(self.metric, &points);
