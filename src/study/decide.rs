@@ -194,8 +194,8 @@ impl Decided {
             Decision::Prune { criterion, ratio } => {
                 reading.criterion.as_ref() == Some(criterion) && reading.ratio == Some(*ratio)
             }
-            // The least pruned one, where none holds.
-            Decision::Train => self.pruned.iter().all(|other| reading.ratio <= other.ratio),
+            // The one with the lowest loss, where none holds.
+            Decision::Train => self.pruned.iter().all(|other| reading.loss <= other.loss),
             _ => false,
         };
         let trained = self.trained.iter().filter(|_| self.decision == Decision::Train);
