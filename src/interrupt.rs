@@ -10,14 +10,17 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From now on the first SIGINT, SIGTERM or SIGHUP asks the work to stop; a second one ends the process at once.
+/// From now on the first SIGINT, SIGTERM or SIGHUP asks the work to stop; a second SIGINT or SIGHUP ends the process at once. A
+/// second SIGTERM does not: schedulers send it to a script and to all it started, and the script may pass it on.
 pub fn watch() -> Result<()> {
     let stop = STOP.get_or_init(Default::default);
+    let failed = |e| Error::invalid(format!("cannot watch for signals: {e}"));
+    for signal in [SIGINT, SIGHUP] {
+        // Before the next: the first signal finds the flag unset, passes the shutdown by, and sets it for the second.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone()).map_err(failed)?;
+    }
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // In this order: the first signal finds the flag unset, passes the shutdown by, and sets it for the second.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .map_err(|e| Error::invalid(format!("cannot watch for signals: {e}")))?;
+        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 use prunelens_core::{
-    compare::{LatentDetail, Prompt, Variant},
+    compare::{LatentDetail, Prompt, Variant, matching::Matching},
     error::Result,
     index::{Index, example},
     model::Site,
@@ -21,8 +21,8 @@ pub fn detail(
     session: &Session,
     prompt: &Prompt,
     index: Option<&Index>,
-    latent: u32,
-    token: usize,
+    matching: Option<&Matching>,
+    (latent, token): (u32, usize),
 ) -> Result<LatentDetail> {
     let (curve, dies_at) = prompt.curve(token, latent)?.unwrap_or_default();
     let (promotes, suppresses) =
@@ -34,6 +34,7 @@ pub fn detail(
         knob: prompt.setting().knob,
         curve,
         dies_at,
+        matched: matching.and_then(|matching| matching.get(latent)),
         promotes,
         suppresses,
         density: index.and_then(|index| index.density(Variant::Original, latent)),

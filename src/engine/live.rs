@@ -353,7 +353,8 @@ impl Live {
     /// Everything known of the latent last asked for.
     fn tell_latent(&self) -> Result<()> {
         let (Some(prompt), Some((generation, latent, token))) = (&self.prompt, self.shown) else { return Ok(()) };
-        let detail = detail::detail(&self.seat.session, prompt, self.index(), latent, token)?;
+        let detail =
+            detail::detail(&self.seat.session, prompt, self.index(), self.seat.matching.as_ref(), (latent, token))?;
         self.send(Report::Latent { generation, detail: Arc::new(detail) });
         Ok(())
     }

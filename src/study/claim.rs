@@ -1,5 +1,7 @@
 //! Who works on a group: a file on the shared folder that one process makes, renews, and loses if it dies.
 //!
+//! A worker that died on the machine that looks is known at once, any other by its silence.
+//!
 //! No locks: file systems of clusters lack them or lose them. A claim is made by creating its file, which only one process can;
 //! renewed by writing a probe, whose time the file server sets; and counts as left behind once a probe of somebody else's is
 //! newer by the lease. Times of one server are compared, never clocks of two machines. Two workers on one group would do the
@@ -33,8 +35,18 @@ pub struct Owner {
     pub job: Option<String>,
     /// Different for every claim.
     token: String,
+    /// Where `process` is a number: a boot of a machine, and its space of numbers.
+    machine: String,
     /// After how long without a sign the claim is lost, in seconds.
     pub lease: u64,
+}
+
+impl Owner {
+    /// It was a process of this machine, and is none now. A number that was given again only makes it live longer.
+    fn is_dead(&self) -> bool {
+        let proc = Path::new("/proc");
+        self.machine == machine() && proc.join("self").exists() && !proc.join(self.process.to_string()).exists()
+    }
 }
 
 impl std::fmt::Display for Owner {
@@ -84,6 +96,7 @@ impl Claims {
             process: std::process::id(),
             job: job(),
             token: uuid::Uuid::new_v4().simple().to_string(),
+            machine: machine(),
             lease: self.lease.as_secs(),
         };
         // Once for a claim that is free, once for one that was left behind.
@@ -103,10 +116,19 @@ impl Claims {
     /// Who works on a group, and how long ago they gave a sign; `None` if nobody does.
     pub fn holder(&self, group: &str, now: SystemTime) -> Option<(Owner, Duration)> {
         let path = self.path(group);
-        let owner = read(&path)?;
-        let sign = fs::metadata(&path).and_then(|found| found.modified()).ok()?;
-        let silent = now.duration_since(sign).unwrap_or_default();
+        let owner = read(&path).filter(|owner| !owner.is_dead())?;
+        let silent = now.duration_since(self.sign(group)?).unwrap_or_default();
         (silent <= Duration::from_secs(owner.lease)).then_some((owner, silent))
+    }
+
+    /// When the claim on a group was last renewed.
+    pub fn sign(&self, group: &str) -> Option<SystemTime> {
+        fs::metadata(self.path(group)).and_then(|found| found.modified()).ok()
+    }
+
+    /// Without a sign for so long a claim is lost.
+    pub fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// The time of the file server.
@@ -122,8 +144,10 @@ impl Claims {
         let now = self.now()?;
         let Ok(sign) = fs::metadata(path).and_then(|found| found.modified()) else { return Ok(true) };
         // One that cannot be read was broken off while it was made.
-        let lease = read(path).map_or(self.lease, |owner| Duration::from_secs(owner.lease));
-        if now.duration_since(sign).unwrap_or_default() <= lease {
+        let owner = read(path);
+        let lease = owner.as_ref().map_or(self.lease, |owner| Duration::from_secs(owner.lease));
+        let dead = owner.is_some_and(|owner| owner.is_dead());
+        if !dead && now.duration_since(sign).unwrap_or_default() <= lease {
             return Ok(false);
         }
         let aside = path.with_extension(format!("{}.left", uuid::Uuid::new_v4().simple()));
@@ -201,6 +225,7 @@ fn read(path: &Path) -> Option<Owner> {
     let mut owner: Owner = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     owner.host = shorten(&owner.host, 100);
     owner.job = owner.job.map(|job| shorten(&job, 100));
+    owner.machine = shorten(&owner.machine, 200);
     Some(owner)
 }
 
@@ -211,6 +236,13 @@ fn job() -> Option<String> {
         (Some(job), Some(task)) => Some(format!("{job}_{task}")),
         _ => variable("SLURM_JOB_ID"),
     }
+}
+
+fn machine() -> String {
+    let boot =
+        fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_else(|_| uuid::Uuid::new_v4().to_string());
+    let space = fs::read_link("/proc/self/ns/pid").map(|link| link.display().to_string()).unwrap_or_default();
+    format!("{} {space}", boot.trim())
 }
 
 fn hostname() -> String {
@@ -254,6 +286,24 @@ mod tests {
         drop(second);
         let names: Vec<_> = fs::read_dir(folder.path().join("claims")).unwrap().flatten().collect();
         assert!(names.is_empty(), "{names:?}");
+    }
+
+    #[test]
+    fn a_process_that_ended_here_has_no_claim() {
+        let folder = tempfile::tempdir().unwrap();
+        let claims = claims(folder.path(), 3600);
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let mine = claims.take("a").unwrap().unwrap();
+        let theirs = |machine: String| {
+            let owner = Owner { process: ended.id(), token: "other".into(), machine, ..mine.owner.clone() };
+            fs::write(claims.path("b"), serde_json::to_vec(&owner).unwrap()).unwrap();
+        };
+        theirs("elsewhere".into());
+        assert!(claims.take("b").unwrap().is_none(), "nothing is known of another machine's processes");
+        theirs(machine());
+        assert!(claims.holder("b", SystemTime::now()).is_none());
+        assert!(claims.take("b").unwrap().is_some());
     }
 
     #[test]

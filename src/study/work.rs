@@ -23,7 +23,7 @@ use super::{
     plan::{CELL, FAILED, Figures},
 };
 use crate::{
-    measurement::{Measured, Measurement, patiently, say},
+    measurement::{Measured, Measurement, patiently},
     output,
 };
 
@@ -37,6 +37,8 @@ pub struct Worker<'a> {
     patience: Duration,
     /// Of the group before: the next one often has the same.
     models: Option<(SessionSpec, Models)>,
+    /// Is told of every cell, in words.
+    listener: &'a mut dyn FnMut(&str) -> Result<()>,
     done: Done,
 }
 
@@ -59,29 +61,56 @@ pub struct Done {
 const OF_THE_MACHINE: [&str; 1] = ["tokens_per_second"];
 
 impl<'a> Worker<'a> {
-    pub fn new(study: &'a Study, claims: Claims, every: Duration, patience: Duration) -> Self {
-        Self { study, claims, every, patience, models: None, done: Done::default() }
+    pub fn new(
+        study: &'a Study,
+        claims: Claims,
+        (every, patience): (Duration, Duration),
+        listener: &'a mut dyn FnMut(&str) -> Result<()>,
+    ) -> Self {
+        Self { study, claims, every, patience, models: None, listener, done: Done::default() }
     }
 
-    /// Work on these groups, as far as nobody else does.
+    /// Work on these groups, as far as nobody else does. One that was left behind is waited for until its claim is lost.
     pub fn work<'g>(mut self, groups: impl IntoIterator<Item = &'g Group>, tick: Tick) -> Result<Done> {
         let started = Instant::now();
+        let mut claimed = Vec::new();
         for group in groups {
             tick()?;
-            let left = group.cells.iter().filter(|cell| !cell.is_done()).count();
-            if left == 0 {
-                self.done.found += group.cells.len();
-                continue;
+            let sign = self.claims.sign(&group.name);
+            if !self.try_group(group, tick)? {
+                claimed.push((group, sign));
             }
-            let claim = patiently(self.patience, tick, || self.claims.take(&group.name))?;
-            let Some(claim) = claim else {
-                self.done.elsewhere.push(group.name.clone());
-                continue;
-            };
-            self.group(group, &claim, tick)?;
+        }
+        let pause = (self.claims.lease() / 20).clamp(Duration::from_millis(100), Duration::from_secs(5));
+        while !claimed.is_empty() {
+            tick()?;
+            std::thread::sleep(pause);
+            let mut still = Vec::new();
+            for (group, sign) in claimed {
+                let now = self.claims.sign(&group.name);
+                if now.is_some() && now != sign && sign.is_some() {
+                    // It was renewed: whoever has it lives.
+                    self.done.elsewhere.push(group.name.clone());
+                } else if !self.try_group(group, tick)? {
+                    still.push((group, sign.or(now)));
+                }
+            }
+            claimed = still;
         }
         self.done.seconds = started.elapsed().as_secs_f64();
         Ok(self.done)
+    }
+
+    /// Work on a group; false if somebody else does.
+    fn try_group(&mut self, group: &Group, tick: Tick) -> Result<bool> {
+        if group.cells.iter().all(Cell::is_done) {
+            self.done.found += group.cells.len();
+            return Ok(true);
+        }
+        let claim = patiently(self.patience, tick, || self.claims.take(&group.name))?;
+        let Some(claim) = claim else { return Ok(false) };
+        self.group(group, &claim, tick)?;
+        Ok(true)
     }
 
     fn group(&mut self, group: &Group, claim: &Claim, tick: Tick) -> Result<()> {
@@ -106,10 +135,13 @@ impl<'a> Worker<'a> {
                     false => Err(Error::invalid(format!("{}: another worker took it over", group.name))),
                 };
                 match self.cell(group, cell, &session, claim, &mut held) {
-                    Ok(()) => self.done.measured += 1,
+                    Ok(seconds) => {
+                        self.done.measured += 1;
+                        (self.listener)(&format!("{} · {}: {seconds:.1} s", group.name, cell.name))?;
+                    }
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
-                    Err(error) if !claim.is_held() => {
-                        say(&error.to_string());
+                    Err(_) if !claim.is_held() => {
+                        (self.listener)(&format!("{}: another worker took it over", group.name))?;
                         self.done.elsewhere.push(group.name.clone());
                         return Ok(());
                     }
@@ -156,8 +188,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Measure one cell; its file comes last, when everything else is there.
-    fn cell(&self, group: &Group, cell: &Cell, session: &Session, claim: &Claim, tick: Tick) -> Result<()> {
-        say(&format!("{} · {}", group.name, cell.name));
+    fn cell(&self, group: &Group, cell: &Cell, session: &Session, claim: &Claim, tick: Tick) -> Result<f64> {
         let store = Store {
             folder: self.unfinished(group),
             every: self.every,
@@ -174,17 +205,18 @@ impl<'a> Worker<'a> {
         let measured = measurement.run(&cell.folder, tick)?;
         patiently(self.patience, tick, || publish(group, cell, session, &measured, claim))?;
         let _ = fs::remove_file(cell.folder.join(FAILED));
-        Ok(())
+        Ok(measured.run.seconds)
     }
 
     fn failed(&mut self, group: &Group, cell: &Cell, error: &Error, tick: Tick) -> Result<()> {
-        say(&format!("{} · {}: {error}", group.name, cell.name));
         let failed = json!({ "error": error.to_string(), "of": cell.of });
         patiently(self.patience, tick, || {
             create_folder(&cell.folder)?;
             write_atomic(cell.folder.join(FAILED), (output::json(&failed)? + "\n").as_bytes())
         })?;
-        self.done.failed.push((format!("{} · {}", group.name, cell.name), error.to_string()));
+        let name = format!("{} · {}", group.name, cell.name);
+        (self.listener)(&format!("{name}: failed: {error}"))?;
+        self.done.failed.push((name, error.to_string()));
         Ok(())
     }
 }

@@ -172,11 +172,15 @@ impl Explorer {
         {
             tracing::warn!("{error}");
         }
-        if let (Some(folder), Some(tour)) = (&self.options.state_folder, self.state.tour) {
-            let step = if self.state.toured() { 0 } else { tour.step };
-            if let Err(error) = remembered::keep_tour(folder, step) {
-                tracing::warn!("{error}");
-            }
+        let tour = match self.state.tour {
+            // It was ended.
+            None => self.options.tour.map(|_| 0),
+            Some(tour) => Some(if self.state.toured() { 0 } else { tour.step }),
+        };
+        if let (Some(folder), Some(step)) = (&self.options.state_folder, tour)
+            && let Err(error) = remembered::keep_tour(folder, step)
+        {
+            tracing::warn!("{error}");
         }
         if let Some(Err(error)) = self.recorder.take().map(Recorder::write) {
             tracing::warn!("{error}");

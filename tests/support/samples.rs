@@ -277,6 +277,7 @@ pub fn detail(latent: u32, token: usize, knob: Knob) -> LatentDetail {
     };
     let scale = knob.scale(128);
     LatentDetail {
+        matched: None,
         latent,
         token,
         knob,

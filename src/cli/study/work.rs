@@ -88,7 +88,9 @@ fn work(study: &Study, groups: &[&Group], options: &WorkOptions) -> Result<()> {
     setup::headless(ModelSettings { threads: options.threads, ..ModelSettings::default() })?;
     let claims = Claims::new(&study.folder, Duration::from_secs(options.lease));
     let time = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let worker = Worker::new(study, claims.clone(), time(options.checkpoint_every), time(options.patience));
+    let times = (time(options.checkpoint_every), time(options.patience));
+    let mut listener = |line: &str| output::answer(&output::printable(line));
+    let worker = Worker::new(study, claims.clone(), times, &mut listener);
     let done = worker.work(groups.iter().copied(), &mut interrupt::tick)?;
     output::answer(&output::printable(&said(&done)))?;
     output::answer(&output::printable(&summary(&study.status(&claims))))?;

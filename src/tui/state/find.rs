@@ -51,7 +51,7 @@ impl Find {
     pub fn found(
         &self,
         d_sae: usize,
-        rows: &[Row],
+        (rows, whole): (&[Row], bool),
         names: &BTreeMap<u32, String>,
         explained: &Explained,
     ) -> Vec<Found> {
@@ -73,7 +73,8 @@ impl Find {
         found.extend(told.take(EXPLAINED).map(by));
         for (fate, is) in FATES.iter().filter(|(fate, _)| query.len() > 2 && fate.starts_with(&query)) {
             let fated = rows.iter().filter(|row| row.change().as_ref().is_some_and(is));
-            found.extend(fated.map(|row| Found { latent: row.latent, why: format!("{fate} on this prompt") }));
+            let place = if whole { "on this prompt" } else { "on the selected token" };
+            found.extend(fated.map(|row| Found { latent: row.latent, why: format!("{fate} {place}") }));
         }
         let current = self.asked.as_ref().is_some_and(|(_, word)| self.word() == Some(word.as_str()));
         found.extend(
@@ -104,7 +105,11 @@ mod tests {
     fn a_query_is_a_number_a_name_or_a_word() {
         let names = BTreeMap::from([(7, "The Navy".to_owned())]);
         let found = |query: &str| {
-            find(query).found(10, &[], &names, &Explained::default()).into_iter().map(|f| f.latent).collect::<Vec<_>>()
+            find(query)
+                .found(10, (&[], false), &names, &Explained::default())
+                .into_iter()
+                .map(|f| f.latent)
+                .collect::<Vec<_>>()
         };
         assert_eq!((found("3"), found("10"), found("navy"), found("")), (vec![3], vec![], vec![7], vec![]));
         assert_eq!((find("12").word(), find(" war ").word(), find("a").word()), (None, Some("war"), None));
@@ -114,7 +119,7 @@ mod tests {
     fn hits_are_shown_of_the_word_they_are_of() {
         let hits = vec![Hit { latent: 4, why: Why::Promotes(1.5) }];
         let of = |query: &str| Find { asked: Some((1, "war".into())), hits: hits.clone(), ..find(query) };
-        let found = |query: &str| of(query).found(10, &[], &BTreeMap::new(), &Explained::default()).len();
+        let found = |query: &str| of(query).found(10, (&[], false), &BTreeMap::new(), &Explained::default()).len();
         assert_eq!((found("war"), found("wars")), (1, 0));
     }
 
@@ -123,7 +128,7 @@ mod tests {
         let texts = BTreeMap::from([(3, "naval forces".to_owned()), (4, "Navy ships".to_owned())]);
         let explained = Explained { from: "np".into(), texts };
         let names = BTreeMap::from([(3, "mine".to_owned())]);
-        let found = |query: &str| find(query).found(10, &[], &names, &explained);
+        let found = |query: &str| find(query).found(10, (&[], false), &names, &explained);
         assert_eq!(found("nav"), [Found { latent: 4, why: "np: Navy ships".into() }]);
         assert_eq!(found("mine").len(), 1);
     }

@@ -50,4 +50,9 @@ impl Log {
     pub fn dismiss(&mut self) {
         self.showing = false;
     }
+
+    /// A message that waits to be seen stands in the status line.
+    pub fn is_showing(&self) -> bool {
+        self.showing
+    }
 }

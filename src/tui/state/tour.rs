@@ -99,6 +99,11 @@ impl Tour {
     pub fn at(step: usize) -> Self {
         Self { step: step.min(STEPS.len() - 1), hidden: false }
     }
+
+    /// The step after this one; none after the last.
+    pub fn next(self) -> Option<Self> {
+        (self.step + 1 < STEPS.len()).then(|| Self::at(self.step + 1))
+    }
 }
 
 impl State {

@@ -190,7 +190,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
             }
         }
         A::TourNext => {
-            state.tour = state.tour.map(|tour| Tour::at(tour.step + 1));
+            state.tour = state.tour.and_then(Tour::next);
         }
         A::TakeUp => resume::take_up(state, effects),
         A::Open => open::ask(state, "", effects),
@@ -244,6 +244,7 @@ fn nothing_yet(state: &mut State) {
     let text = match state.screen {
         Screen::Metrics => "there are no figures yet: select a run that has some",
         Screen::Atlas => "there is no atlas yet",
+        _ if state.shown.is_some() => "these figures have not come yet",
         _ => "there are no figures yet: type a prompt first",
     };
     state.log.push(state.now, Level::Warning, text);
@@ -251,11 +252,13 @@ fn nothing_yet(state: &mut State) {
 
 /// Close the top layer.
 fn back(state: &mut State, effects: &mut Vec<Effect>) {
+    // What is on its way is stopped by an Esc that sees it: neither a message nor another screen stands before it.
+    let seen = !state.log.is_showing() && state.screen != Screen::Log;
     state.log.dismiss();
     if state.overlay.take().is_some() {
         return;
     }
-    if state.coming.is_some() {
+    if state.coming.is_some() && seen {
         return open::stop(state, effects);
     }
     if state.screen == Screen::Generation && state.generation.going {
@@ -415,7 +418,7 @@ fn scroll(state: &mut State, by: isize) {
         }
         Some(Overlay::Find(find)) => {
             let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
-            let found = find.found(d_sae, &state.table.rows, &state.names, &state.explained).len();
+            let found = find.found(d_sae, (&state.table.rows, state.table.whole), &state.names, &state.explained).len();
             find.selected = moved(find.selected).min(found.saturating_sub(1));
         }
         Some(Overlay::Open(line)) => {
@@ -480,7 +483,10 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
 /// Go to the latent chosen among those found, whether it fires here or not.
 fn find(state: &mut State, sought: &Find) {
     let d_sae = state.info.as_ref().map_or(0, |i| i.d_sae);
-    match sought.found(d_sae, &state.table.rows, &state.names, &state.explained).get(sought.selected) {
+    match sought
+        .found(d_sae, (&state.table.rows, state.table.whole), &state.names, &state.explained)
+        .get(sought.selected)
+    {
         Some(found) => {
             state.latent = Some(found.latent);
             state.choice = Choice::Found;

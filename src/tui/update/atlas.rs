@@ -134,7 +134,7 @@ pub fn named(state: &mut State) {
 /// What was looked for: one latent by its number, or all that have to do with a word.
 pub fn found(state: &mut State, sought: &Find) {
     let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
-    let found = sought.found(d_sae, &state.table.rows, &state.names, &state.explained);
+    let found = sought.found(d_sae, (&state.table.rows, state.table.whole), &state.names, &state.explained);
     let mut latents: Vec<u32> = found.iter().map(|found| found.latent).collect();
     if let (Some(_), Some(latent)) = (sought.number(), latents.first()) {
         return choose(state, *latent);

@@ -126,6 +126,7 @@ pub fn go(state: &mut State, layer: usize, effects: &mut Vec<Effect>) {
 pub fn stop(state: &mut State, effects: &mut Vec<Effect>) {
     if state.coming.take().is_some() {
         state.offered = state.opening.take().or(state.offered.take());
+        state.log.push(state.now, Level::Info, "stopped: this session stays");
         effects.push(Effect::Command(Command::StopOpening));
     }
 }

@@ -35,20 +35,30 @@ pub fn beside(state: &mut State) {
     let variants = state.info.as_ref().map_or(&Variant::ALL[..], |info| &info.variants);
     let others: Vec<Variant> = variants.iter().copied().filter(|v| *v != Variant::Original).collect();
     let at = others.iter().position(|v| *v == state.study.beside).map_or(0, |at| at + 1);
+    // A pinned latent stands there until it is let go.
+    if let Some(pinned) = &state.study.pinned {
+        let text = format!("#{} is pinned there: let it go first", pinned.latent);
+        return state.log.push(state.now, Level::Info, text);
+    }
     if let Some(next) = others.get(at % others.len().max(1)) {
         state.study.beside = *next;
-        state.study.pinned = None;
     }
 }
 
 pub fn pin(state: &mut State) {
-    state.study.pinned = match (&state.study.pinned, &state.study.page) {
-        (None, Some(page)) if Some(page.latent) == state.latent => {
+    let before = state.study.pinned.as_ref().map(|page| page.latent);
+    state.study.pinned = match &state.study.page {
+        Some(page) if Some(page.latent) == state.latent && before != state.latent => {
             let text = format!("#{} stays beside: go to another latent, or find one", page.latent);
             state.log.push(state.now, Level::Info, text);
             Some(page.clone())
         }
-        _ => None,
+        _ => {
+            if let Some(before) = before {
+                state.log.push(state.now, Level::Info, format!("#{before} is not pinned any more"));
+            }
+            None
+        }
     };
 }
 
@@ -67,7 +77,10 @@ pub fn ablate(state: &mut State) {
     let edits = &mut state.study.edits.list;
     match edits.iter().position(|e| *e == edit) {
         Some(at) => drop(edits.remove(at)),
-        None => edits.push(edit),
+        None => {
+            edits.retain(|other| (other.latent, &other.at) != (latent, &edit.at));
+            edits.push(edit);
+        }
     }
     say(state);
 }
@@ -83,6 +96,8 @@ pub fn edited(state: &mut State, spec: String) {
     let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
     match spec.parse::<Edit>() {
         Ok(edit) if (edit.latent as usize) < d_sae => {
+            // The last word on a latent counts where both speak of the same tokens, as nothing is left of an ablated one to scale.
+            state.study.edits.list.retain(|other| (other.latent, &other.at) != (edit.latent, &edit.at));
             state.study.edits.list.push(edit);
             say(state);
         }

@@ -240,7 +240,8 @@ impl<'a> Look<'a> {
         if !facts.is_empty() {
             lines.push(Line::styled(facts.join("   "), muted));
         }
-        lines.push(match self.shown.comparison.matches.get(&d.latent) {
+        // The comparison knows the matches of what fires on the prompt.
+        lines.push(match self.shown.comparison.matches.get(&d.latent).or(d.matched.as_ref()) {
             Some(m) => {
                 let both = if m.mutual { self.theme.symbol(" ↔", " =") } else { "" };
                 Line::from(vec![
@@ -252,7 +253,7 @@ impl<'a> Look<'a> {
             None if self.shown.comparison.view(Variant::Trained).is_none() => {
                 Line::styled("no trained SAE: prunelens train makes one", muted)
             }
-            None => Line::styled("not matched in trained", muted),
+            None => Line::styled("no match in trained is known", muted),
         });
         if !d.examples.is_empty() {
             lines.push(Line::default());

@@ -20,7 +20,7 @@ const LISTED: u16 = 14;
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, find: &Find, theme: &Theme) -> Position {
     let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
-    let found = find.found(d_sae, &state.table.rows, &state.names, &state.explained);
+    let found = find.found(d_sae, (&state.table.rows, state.table.whole), &state.names, &state.explained);
     let at = popup(area, 76, LISTED + 4, buffer);
     let note = if find.waiting { widgets::spinner(state.spin(), theme.ascii) } else { "" };
     let inside = skip(widgets::Panel::new("find a latent", true).note(note).render(at, buffer, theme), 1);
@@ -30,6 +30,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, find: &Find, theme
     if found.is_empty() {
         let text = match find.query.trim().is_empty() {
             true => format!("a number to {}, a name, a word, or died, weakened, grew, new", d_sae.saturating_sub(1)),
+            false if find.number().is_some() => format!("latents go to #{}", d_sae.saturating_sub(1)),
             false if find.waiting => "looking through corpus and output matrix".into(),
             false if state.indexing => "nothing found so far: the corpus is still being read".into(),
             false => "nothing found".into(),

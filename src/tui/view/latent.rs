@@ -131,7 +131,11 @@ fn corpus(area: Rect, buffer: &mut Buffer, state: &State, page: Option<&LatentPa
             }
             text += &one;
         }
-        if text.is_empty() { "none known".into() } else { text }
+        match text.is_empty() {
+            true if page.rows.0 < page.rows.1 => "none known yet".into(),
+            true => "none known".into(),
+            false => text,
+        }
     };
     let near = list(&mut page.near.iter().copied());
     let together = list(&mut page.coactive.iter().map(|other| (other.latent, other.cosine)));
@@ -183,17 +187,19 @@ fn row(
         _ => variant.name().to_owned(),
     };
     let density = corpus.fires as f64 / page.tokens.max(1) as f64;
+    let dot = || theme.symbol("·", ".").to_owned();
     let here = state.shown.as_ref().and_then(|shown| {
         let value = shown.comparison.view(variant)?.latents.get(state.token, corpus.latent);
         // The corpus has the setting it was read at, the prompt the live one.
         let same = variant != Variant::Pruned || shown.of.setting == page.setting;
-        (same && value > 0.0).then(|| format::activation(value))
+        same.then(|| if value > 0.0 { format::activation(value) } else { dot() })
     });
-    let dot = || theme.symbol("·", ".").to_owned();
     let fires = corpus.fires > 0;
-    let value = |value: f32| if fires { format::activation(value) } else { dot() };
-    let here = here.unwrap_or_else(dot);
-    let density_text = if fires { format::percent(density) } else { dot() };
+    // Of nothing nothing is known.
+    let silent = || if page.tokens > 0 { dot() } else { "?".into() };
+    let value = |value: f32| if fires { format::activation(value) } else { silent() };
+    let here = here.unwrap_or_else(|| "?".into());
+    let density_text = if fires { format::percent(density) } else { silent() };
     if width < WIDE {
         return Line::from(vec![
             Span::styled(format!("{name:<15}"), theme.style(variant)),
@@ -242,7 +248,12 @@ fn listed(page: &LatentPage, variant: Variant, width: usize, theme: &Theme) -> V
         return vec![Line::styled(text, muted)];
     };
     if corpus.fires == 0 {
-        return vec![Line::styled("silent on all of it", muted)];
+        let text = match page.rows {
+            (0, _) => "nothing of the corpus is read yet",
+            (read, all) if read < all => "silent on what is read so far",
+            _ => "silent on all of it",
+        };
+        return vec![Line::styled(text, muted)];
     }
     let line = |example| texts::line(example, corpus.max, width, true, theme);
     let mut lines: Vec<Line> = corpus.texts.top.iter().map(line).collect();

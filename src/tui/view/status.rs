@@ -86,6 +86,16 @@ fn opening(coming: &Coming, state: &State, theme: &Theme) -> Line<'static> {
 }
 
 fn idle(state: &State, theme: &Theme) -> Line<'static> {
+    let edits = &state.study.edits.list;
+    if !edits.is_empty() {
+        let list: Vec<String> = edits.iter().map(|edit| format!("#{edit}")).collect();
+        let key = state.keymap.key_of(Action::Predictions, &[crate::tui::keys::action::Context::Explore]);
+        return Line::from(vec![
+            Span::raw(format!(" edits in force: {}   ", list.join(", "))),
+            Span::styled(key, theme.style(Role::Key)),
+            Span::styled(" shows what the models then say", theme.style(Role::Muted)),
+        ]);
+    }
     let key = state.keymap.key_of(Action::Measure, &[crate::tui::keys::action::Context::Global]);
     Line::from(vec![
         Span::raw(" "),

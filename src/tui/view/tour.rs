@@ -37,7 +37,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let at = Rect { x: area.x, y: bottom.saturating_sub(height), width, height }.intersection(area);
     Clear.render(at, buffer);
     let title = format!("tour {} of {}: {}", tour.step + 1, STEPS.len(), step.title);
-    let foot = format!("{} skips the step", name(Action::TourNext));
+    let last = tour.step + 1 == STEPS.len();
+    let foot = format!("{} {}", name(Action::TourNext), if last { "ends it" } else { "skips the step" });
     let end = format!("{} puts it away", name(Action::Tour));
     let panel = widgets::Panel::new(title, true).foot(foot, end);
     let inside = skip(panel.render(at, buffer, theme), 1);

@@ -203,6 +203,8 @@ pub struct LatentDetail {
     pub curve: Vec<(f64, f32)>,
     /// The setting from which it no longer fires on this token; `None` if it never fired or never dies.
     pub dies_at: Option<f64>,
+    /// Its match in the trained SAE's dictionary, where there is one and it is known.
+    pub matched: Option<Match>,
     /// Tokens whose logits its decoder direction raises most: raw piece bytes and the logit per unit of activation.
     pub promotes: Vec<(Vec<u8>, f32)>,
     /// Tokens whose logits its decoder direction lowers most.
