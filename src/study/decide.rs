@@ -352,7 +352,7 @@ mod tests {
         assert!(train.notes[0].contains("does not hold either: reconstruction error +90.0 % (limit +20 %)"));
         let numbers = train.numbers(&Rules::default());
         assert_eq!(numbers[0], "transfer: reconstruction error +50.0 % (limit +20 %), KL 0.100, CE 3.2000");
-        assert!(numbers[1].starts_with("pruned wanda 0.25") && numbers[2].starts_with("trained"), "{numbers:?}");
+        assert!(numbers[1].starts_with("pruned wanda 0.5") && numbers[2].starts_with("trained"), "{numbers:?}");
     }
 
     #[test]

@@ -12,6 +12,6 @@ mod hub;
 mod prune;
 mod readme;
 mod studies;
-mod study_report;
 mod study;
+mod study_report;
 mod train;
