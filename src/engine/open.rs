@@ -186,7 +186,7 @@ impl Engine {
         let Some(spec) = self.next_layer() else { return self.ahead = false };
         let Some(live) = &mut self.live else { return self.ahead = false };
         let (mailbox, shared, most) = (self.mailbox.clone(), live.seat.shared(&spec), spec.kept_memory);
-        let tick = &mut |_: Progress| yield_to(live, &mailbox);
+        let tick = &mut |_: Progress| quiet::give_way(live, &mailbox);
         match Seat::load(&spec, shared, &self.trained, self.families, tick) {
             Ok(seat) => {
                 self.kept.put(seat, most);

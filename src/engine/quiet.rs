@@ -43,7 +43,7 @@ pub fn work(task: Background, live: &mut Live, mailbox: &Mailbox) {
 fn match_all(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     let session = live.seat.session.clone();
     let Some(trained) = &session.trained else { return Ok(()) };
-    let tick = &mut || yield_to(live, mailbox);
+    let tick = &mut || give_way(live, mailbox);
     let found = Matching::new(&*session.sae, &**trained, &*session.original.ops, tick)?;
     live.seat.matching = Some(found);
     live.tell();
@@ -65,6 +65,12 @@ pub fn yield_to(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     Ok(())
 }
 
+/// The same for what can wait: it stops for a prompt whose layers are wanted, too.
+pub fn give_way(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
+    yield_to(live, mailbox)?;
+    if live.strip.is_some() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
 /// Rows between two words about how far an index is: often enough to watch, too seldom to cost anything.
 const NEWS: usize = 32;
 
@@ -73,14 +79,14 @@ fn index(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     let session = live.seat.session.clone();
     let mut indexing = match live.seat.indexing.take() {
         Some(indexing) => indexing,
-        None => session.indexing(session.setting, &mut || yield_to(live, mailbox))?,
+        None => session.indexing(session.setting, &mut || give_way(live, mailbox))?,
     };
     let kept = indexing.next().is_none();
     let mut told = indexing.index.read;
     while let Some(batch) = indexing.next() {
         // Requests that come meanwhile see what is known so far.
         live.seat.indexing = Some(indexing);
-        let fired = batch.read(&mut || yield_to(live, mailbox))?;
+        let fired = batch.read(&mut || give_way(live, mailbox))?;
         let Some(grown) = live.seat.indexing.take() else { return Ok(()) };
         indexing = grown;
         indexing.add(&fired);
@@ -107,7 +113,7 @@ fn index_pruned(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     let (Some(wanted), Some(indexing)) = (live.wants_index(), &live.seat.indexing) else { return Ok(()) };
     let (rows, read) = (indexing.index.rows.clone(), indexing.index.read);
     let rows = rows.get(..read).unwrap_or_default();
-    let mut new = session.indexing_pruned(rows, wanted, &mut || yield_to(live, mailbox))?;
+    let mut new = session.indexing_pruned(rows, wanted, &mut || give_way(live, mailbox))?;
     if new.is_kept() {
         live.seat.indexing = Some(new);
         live.tell_index();
@@ -115,7 +121,7 @@ fn index_pruned(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     }
     while let Some(batch) = new.next() {
         let fired = batch.read(&mut || match live.wants_index() {
-            Some(still) if still == wanted => yield_to(live, mailbox),
+            Some(still) if still == wanted => give_way(live, mailbox),
             // Another setting is wanted by now.
             _ => Err(Error::Interrupted),
         })?;

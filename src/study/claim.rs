@@ -133,7 +133,7 @@ impl Claims {
 
     /// The time of the file server.
     pub fn now(&self) -> Result<SystemTime> {
-        let probe = self.folder.join(format!("{}-{}.probe", hostname(), std::process::id()));
+        let probe = self.folder.join(format!("{}.probe", uuid::Uuid::new_v4().simple()));
         let written = fs::write(&probe, b"now").and_then(|()| fs::metadata(&probe)?.modified());
         let _ = fs::remove_file(&probe);
         written.map_err(|e| Error::io(&probe, e))
@@ -191,6 +191,16 @@ impl Claim {
         let thread = std::thread::Builder::new().name("claim".into()).spawn(renew);
         let thread = thread.map_err(|e| Error::invalid(format!("cannot start a thread: {e}")))?;
         Ok(Self { path, owner, lost, renewing: Some((stop, thread)) })
+    }
+
+    /// As if the process had ended in the midst of its work.
+    #[cfg(test)]
+    pub fn die(mut self) {
+        if let Some((stop, thread)) = self.renewing.take() {
+            drop(stop);
+            thread.join().unwrap();
+        }
+        self.owner.token.clear();
     }
 
     /// Nobody took it away.

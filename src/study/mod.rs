@@ -16,6 +16,8 @@ pub mod layer;
 pub(crate) mod made;
 mod plan;
 pub mod results;
+#[cfg(test)]
+mod simulation;
 pub mod slurm;
 pub mod status;
 mod work;
