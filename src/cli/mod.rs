@@ -3,6 +3,7 @@
 pub mod atlas;
 pub mod bench;
 pub mod cache;
+pub mod check;
 pub mod data;
 pub mod doctor;
 mod edits;
@@ -27,6 +28,7 @@ use self::{
     atlas::AtlasArgs,
     bench::BenchArgs,
     cache::CacheArgs,
+    check::CheckArgs,
     data::DataArgs,
     doctor::DoctorArgs,
     explore::ExploreArgs,
@@ -81,6 +83,8 @@ pub enum Command {
     Atlas(AtlasArgs),
     /// Measure many sessions by plan: SAEs of other redundancy, other rules of pruning.
     Study(StudyArgs),
+    /// Say whether a study is within the bounds of its file, for the tests of a model's makers: exit code 1 if not.
+    Check(CheckArgs),
     /// Turn what you have into the data sets that metrics are measured on.
     Data(Box<DataArgs>),
     /// Time what the explorer does, step by step.
@@ -115,6 +119,7 @@ impl Cli {
             Command::Metrics(args) => metrics::run(&args),
             Command::Atlas(args) => atlas::run(&args),
             Command::Study(args) => study::run(&args),
+            Command::Check(args) => check::run(&args),
             Command::Data(args) => data::run(&args),
             Command::Bench(args) => bench::run(&args),
             Command::Presets(args) => presets::run(&args),

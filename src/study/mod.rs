@@ -4,19 +4,25 @@
 //! training. A cell is one measurement; its folder is named by all that its outcome depends on, so a folder that is there is a
 //! cell that is done. Nothing else is shared between processes but [claims](claim) on groups.
 
+mod basis;
 pub mod cells;
 pub mod check;
 pub mod claim;
-
 pub mod decide;
+pub mod diff;
 mod file;
+pub mod layer;
+#[cfg(test)]
+pub(crate) mod made;
 mod plan;
+pub mod results;
 #[cfg(test)]
 mod simulation;
 pub mod slurm;
 pub mod status;
 mod work;
 
+pub use basis::Basis;
 pub use file::{Grid, Origin, StudyFile, Subject};
-pub use plan::{Cell, Group, Place, Study};
+pub use plan::{CELL, Cell, Figures, Group, Place, Study};
 pub use work::{Done, Worker};

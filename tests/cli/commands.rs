@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::{GPT2, Place, Ran, SAE, fixture};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "explore",
     "inspect",
     "prune",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 15] = [
     "metrics",
     "atlas",
     "study",
+    "check",
     "data",
     "bench",
     "render",
@@ -42,7 +43,7 @@ fn help() {
         snapshot(&format!("-prune-{target}"), &["prune", target]);
     }
     snapshot("-atlas-report", &["atlas", "report"]);
-    for study in ["redundancy", "rules"] {
+    for study in ["redundancy", "rules", "report", "diff"] {
         snapshot(&format!("-study-{study}"), &["study", study]);
     }
     snapshot("-data-entities", &["data", "entities"]);

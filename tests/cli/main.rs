@@ -13,4 +13,5 @@ mod prune;
 mod readme;
 mod studies;
 mod study;
+mod study_report;
 mod train;

@@ -72,6 +72,31 @@ pub fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+/// A browser of this machine, if there is one.
+pub fn browser() -> Option<PathBuf> {
+    let names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+    let folders = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>())?;
+    let found = folders.iter().flat_map(|folder| names.map(|name| folder.join(name))).find(|path| path.is_file());
+    if found.is_none() {
+        eprintln!("skipped: no Chromium is installed here");
+    }
+    found
+}
+
+/// A page as the browser understood it.
+pub fn shown_by(browser: &Path, page: &Path) -> String {
+    let profile = tempfile::tempdir().unwrap();
+    let shown = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(!dom.is_empty(), "{}", String::from_utf8_lossy(&shown.stderr));
+    dom
+}
+
 /// A home folder, and a place for files, that go away with the test.
 pub struct Place(TempDir);
 

@@ -1,6 +1,6 @@
 //! Figures for other programs.
 
-use std::{path::PathBuf, process::Command, sync::Arc};
+use std::sync::Arc;
 
 use prunelens::{
     export::{
@@ -11,7 +11,10 @@ use prunelens::{
 };
 use prunelens_core::compare::Variant;
 
-use crate::session::{PROMPT, Part, SETTING, Session, comparison, table};
+use crate::{
+    session::{PROMPT, Part, SETTING, Session, comparison, table},
+    support::{browser, shown_by},
+};
 
 fn figures(part: Part) -> Figures {
     Figures {
@@ -104,30 +107,14 @@ fn a_page_has_everything_and_lets_nothing_through() {
     }
 }
 
-/// A browser of this machine, if there is one.
-fn browser() -> Option<PathBuf> {
-    let names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
-    let folders = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>())?;
-    folders.iter().flat_map(|folder| names.map(|name| folder.join(name))).find(|path| path.is_file())
-}
-
 #[test]
 fn a_browser_shows_the_page() {
-    let Some(browser) = browser() else {
-        eprintln!("skipped: no Chromium is installed here");
-        return;
-    };
+    let Some(browser) = browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("view.html");
     std::fs::write(&path, page(&mut hostile())).unwrap();
-    let shown = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
-        .arg(format!("file://{}", path.display()))
-        .output()
-        .unwrap();
-    let dom = String::from_utf8_lossy(&shown.stdout);
-    assert!(dom.contains("<title>prunelens: x&lt;/script&gt;"), "{dom}\n{}", String::from_utf8_lossy(&shown.stderr));
+    let dom = shown_by(&browser, &path);
+    assert!(dom.contains("<title>prunelens: x&lt;/script&gt;"), "{dom}");
     assert!(!dom.contains("<title>owned") && !dom.contains("<img"));
     // What the browser read is the table, row by row.
     let rows = hostile().state.table.rows.len();

@@ -1,7 +1,9 @@
 //! `prunelens study`: many sessions measured by plan. What is measured of one is a cell, a file that is not made twice.
 
+mod diff;
 mod init;
 mod redundancy;
+mod report;
 mod rules;
 mod slurm;
 mod status;
@@ -10,9 +12,12 @@ mod work;
 use clap::{Args, Subcommand};
 use prunelens_core::error::Result;
 
+pub use self::diff::found;
 use self::{
+    diff::DiffArgs,
     init::InitArgs,
     redundancy::RedundancyArgs,
+    report::ReportArgs,
     rules::RulesArgs,
     slurm::SlurmArgs,
     status::{PlanArgs, StatusArgs},
@@ -40,6 +45,10 @@ pub enum StudyCommand {
     Slurm(SlurmArgs),
     /// One of several workers on a study: under Slurm, or any runner that gives an index.
     Work(WorkArgs),
+    /// Say what a study's results say together: tables, curves and decisions, as Markdown, HTML and data.
+    Report(ReportArgs),
+    /// Compare two studies figure by figure: another version of the program, another compression.
+    Diff(DiffArgs),
     /// Train SAEs that differ (--vary) on the same tokens of the original model, prune all of them, and lay cost against redundancy.
     Redundancy(Box<RedundancyArgs>),
     /// Compress the model by several rules of equal sparsity, and count the latents that each keeps alive.
@@ -56,5 +65,7 @@ pub fn run(args: &StudyArgs) -> Result<()> {
         StudyCommand::Work(args) => work::work_on(args),
         StudyCommand::Redundancy(args) => redundancy::run(args),
         StudyCommand::Rules(args) => rules::run(args),
+        StudyCommand::Report(args) => report::run(args),
+        StudyCommand::Diff(args) => diff::run(args),
     }
 }

@@ -1,6 +1,8 @@
-//! Studies as Markdown, CSV, JSON and SVG.
+//! Studies as Markdown, HTML, CSV, JSON and SVG.
 
+pub mod checked;
 pub mod redundancy;
+pub mod report;
 pub mod rules;
 
 use super::table::escape;

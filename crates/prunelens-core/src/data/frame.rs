@@ -1,6 +1,6 @@
 //! A table of columns as files that data frames are made of: `.parquet` and `.safetensors`.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use parquet::{
     basic::{Compression, LogicalType, Repetition, Type as Physical},
@@ -20,7 +20,7 @@ pub struct Frame {
     /// Numbers, by name; NaN where there is none.
     pub numbers: Vec<(String, Vec<f64>)>,
     /// Words, by name; they follow the numbers.
-    pub words: Vec<(String, Vec<&'static str>)>,
+    pub words: Vec<(String, Vec<Cow<'static, str>>)>,
 }
 
 impl Frame {
@@ -67,7 +67,7 @@ impl Frame {
                 column.typed::<DoubleType>().write_batch(&known, Some(&levels), None)?;
             } else {
                 let values = words.next().map_or(&[][..], Vec::as_slice);
-                let values: Vec<ByteArray> = values.iter().map(|word| ByteArray::from(*word)).collect();
+                let values: Vec<ByteArray> = values.iter().map(|word| ByteArray::from(&**word)).collect();
                 column.typed::<ByteArrayType>().write_batch(&values, None, None)?;
             }
             column.close()?;
@@ -102,7 +102,7 @@ mod tests {
                 ("mass.pruned.0.25".into(), vec![0.1 + 0.2, f64::NAN, -1e-300]),
                 ("a".into(), vec![f64::NAN; 3]),
             ],
-            words: vec![("fate".into(), vec!["kept", "", "dead"])],
+            words: vec![("fate".into(), ["kept", "", "dead"].map(Cow::from).into())],
         };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.parquet");

@@ -57,7 +57,7 @@ pub fn frame(sums: &Sums, spec: &Spec, readers: &Readers) -> Frame {
     let (heir, share) = heirs(sums).into_iter().unzip();
     put("heir".into(), heir);
     put("heir_share".into(), share);
-    out.words.push(("fate".into(), fates(sums).into_iter().map(Fate::name).collect()));
+    out.words.push(("fate".into(), fates(sums).into_iter().map(|fate| fate.name().into()).collect()));
     out
 }
 

@@ -1,0 +1,73 @@
+//! `prunelens check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use prunelens_core::error::{Error, Result};
+
+use crate::{
+    cli::study::found,
+    export::{study::checked, write_atomically},
+    output::{self, printable},
+    settings,
+    study::{
+        Study, StudyFile,
+        check::{check, counts},
+        results::Results,
+    },
+};
+
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Folder of a study, or its file with --out.
+    #[arg(value_name = "STUDY")]
+    pub study: PathBuf,
+    /// Folder with the cells, where STUDY is a file.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Folder of the study that figures may be worse than by a bound's `worse`.
+    #[arg(long, value_name = "DIR")]
+    pub baseline: Option<PathBuf>,
+    /// Write the outcome as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write the outcome as a page of Markdown.
+    #[arg(long, value_name = "FILE")]
+    pub page: Option<PathBuf>,
+    /// Print the outcome as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(args: &CheckArgs) -> Result<()> {
+    let study = study(args)?;
+    let results = Results::of(&study);
+    let baseline = args.baseline.as_deref().map(found).transpose()?;
+    let outcomes = check(&study, &results, baseline.as_ref())?;
+    if let Some(path) = &args.junit {
+        write_atomically(path, checked::junit(&outcomes).as_bytes())?;
+    }
+    if let Some(path) = &args.page {
+        write_atomically(path, checked::markdown(&outcomes).as_bytes())?;
+    }
+    match args.json {
+        true => output::answer(&output::json(&outcomes)?)?,
+        false => output::answer(&printable(&checked::text(&outcomes)))?,
+    }
+    match counts(&outcomes) {
+        (0, 0) => Ok(()),
+        (broken, unknown) => Err(Error::file(
+            &args.study,
+            format!("{broken} of {} bounds broken, {unknown} that cannot be told", outcomes.len()),
+        )),
+    }
+}
+
+fn study(args: &CheckArgs) -> Result<Study> {
+    match (args.study.is_file(), &args.out) {
+        (true, Some(out)) => Study::new(StudyFile::read(&args.study)?, out, &settings::environment),
+        (true, None) => Err(Error::Usage("STUDY is a file: --out names the folder with its cells".into())),
+        (false, Some(_)) => Err(Error::Usage("--out: STUDY is a folder with its cells already".into())),
+        (false, None) => Study::open(&args.study, &settings::environment),
+    }
+}

@@ -1,0 +1,59 @@
+//! `prunelens study report`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use prunelens_core::error::Result;
+
+use crate::{
+    export::{study::report::Report, write_atomically},
+    output::{self, printable},
+    settings,
+    study::{
+        Study,
+        decide::{Decided, sentence},
+        results::Results,
+    },
+};
+
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// Folder of a study.
+    #[arg(value_name = "STUDY")]
+    pub study: PathBuf,
+    /// Folder for report.html, report.md with its charts, and figures.csv, .json and .parquet.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print the decisions as one JSON array.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(args: &ReportArgs) -> Result<()> {
+    let study = Study::open(&args.study, &settings::environment)?;
+    let results = Results::of(&study);
+    let report = Report::of(&study, &results);
+    let mut said = Vec::new();
+    for (session, compress) in results.sessions() {
+        let layers: Vec<&Decided> =
+            report.decided.iter().filter(|d| d.session == session && d.compress == compress).collect();
+        if !layers.is_empty() {
+            said.push(format!("{session}, {compress}: {}", sentence(&layers)));
+        }
+    }
+    if !results.missing.is_empty() {
+        let all = results.missing.len() + results.measured.len();
+        said.push(format!("{} of {all} cells are not measured yet", results.missing.len()));
+    }
+    for (name, bytes) in report.files()? {
+        let path = args.out.join(&name);
+        write_atomically(&path, &bytes)?;
+        if !name.contains('/') {
+            said.push(format!("written: {}", path.display()));
+        }
+    }
+    match args.json {
+        true => output::answer(&output::json(&report.decided)?),
+        false => output::answer(&printable(&said.join("\n"))),
+    }
+}

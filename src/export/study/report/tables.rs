@@ -1,0 +1,198 @@
+//! A session's figures side by side: only what rests on the same rows, masks and models stands in one table.
+
+use prunelens_core::compare::Variant;
+use prunelens_metrics::study::redundancy::Spread;
+
+use super::parts::Parts;
+use crate::study::{
+    Basis,
+    results::{Measured, Point, Results, of_what},
+};
+
+/// Figures in the tables of families that have many; of the others the first of a category.
+const MAIN: [(&str, &[&str]); 3] = [
+    (
+        "core",
+        &[
+            "ce_loss_without_sae",
+            "ce_loss_with_sae",
+            "ce_loss_score",
+            "kl_div_with_sae",
+            "variance_explained",
+            "mse_per_element",
+            "cossim",
+            "l0",
+            "frac_alive",
+        ],
+    ),
+    (
+        "absorption",
+        &["mean_absorption_fraction_score", "mean_full_absorption_score", "mean_num_split_features", "probe_f1"],
+    ),
+    ("sweep", &[]),
+];
+/// Figures of other families.
+const MOST: usize = 8;
+/// Columns beside each other; layers are not broken.
+const COLUMNS: usize = 10;
+
+/// A column: a layer, and a variant at a setting.
+#[derive(Clone, Debug, PartialEq)]
+struct Column {
+    layer: Option<usize>,
+    variant: Variant,
+    criterion: Option<String>,
+    ratio: Option<f64>,
+}
+
+/// The cells of one metric that may stand in one table.
+struct Together<'a> {
+    metric: &'a str,
+    basis: &'a Basis,
+    cells: Vec<&'a Measured>,
+}
+
+pub fn write(results: &Results, session: &str, compress: &str, out: &mut Parts) {
+    let cells = results.measured.iter().filter(|c| c.place.session == session && c.place.compress == compress);
+    let mut all: Vec<Together> = Vec::new();
+    for cell in cells {
+        match all.iter_mut().find(|t| t.metric == cell.table.metric && *t.basis == cell.basis) {
+            Some(together) => together.cells.push(cell),
+            None => all.push(Together { metric: &cell.table.metric, basis: &cell.basis, cells: vec![cell] }),
+        }
+    }
+    for (at, together) in all.iter().enumerate() {
+        let first = all[..at].iter().find(|other| other.metric == together.metric);
+        together.write(first.map(|first| first.basis), out);
+    }
+}
+
+impl Together<'_> {
+    /// `first`: the basis of a table above of the same metric.
+    fn write(&self, first: Option<&Basis>, out: &mut Parts) {
+        if MAIN.iter().any(|(metric, main)| *metric == self.metric && main.is_empty()) {
+            return;
+        }
+        out.heading(3, self.metric);
+        let said = ["text", "rows", "context", "mask", "words"].iter();
+        let said: Vec<String> = said.filter_map(|name| Some(format!("{name}: {}", self.basis.get(name)?))).collect();
+        if !said.is_empty() {
+            out.text(format!("{}.", said.join("; ")));
+        }
+        if let Some(first) = first {
+            out.text(format!("Not to be compared with the table above: {}.", first.differences(self.basis).join(", ")));
+        }
+        let points: Vec<Point> = self.cells.iter().flat_map(|cell| cell.points()).collect();
+        let figures = figures(self.metric, &points);
+        let layers = layers(&points);
+        for columns in chunks(&layers) {
+            let head = [String::new()].into_iter().chain(columns.iter().map(|column| column.name(layers.len() > 1)));
+            let row = |figure: &&str| {
+                let value = |column: &Column| {
+                    let of = points.iter().filter(|point| point.figure == **figure && column.has(point));
+                    spread(&of.filter_map(|point| point.value).collect::<Vec<_>>())
+                };
+                [(*figure).to_owned()].into_iter().chain(columns.iter().map(value)).collect()
+            };
+            out.table(head.collect(), figures.iter().map(row).collect());
+        }
+        let mut warnings: Vec<String> = Vec::new();
+        for cell in &self.cells {
+            let place = cell.place.layer.map(|layer| format!("layer {layer}, ")).unwrap_or_default();
+            for warning in &cell.table.warnings {
+                let line = format!("{place}{}: {warning}", cell.name);
+                if !warnings.contains(&line) {
+                    warnings.push(line);
+                }
+            }
+        }
+        if !warnings.is_empty() {
+            out.list(warnings);
+        }
+    }
+}
+
+/// Those that the table has, in the order of the metric.
+fn figures<'a>(metric: &str, points: &'a [Point]) -> Vec<&'a str> {
+    let main = MAIN.iter().find(|(name, _)| *name == metric).map(|(_, main)| *main);
+    let category = points.first().map(|point| point.category.as_str()).unwrap_or_default();
+    // Of probing on texts the model's own channels come first, and stand beside the SAE's.
+    let is_main = |point: &&Point| match main {
+        Some(main) => main.contains(&point.figure.as_str()),
+        None => point.category == category || point.category == "sae",
+    };
+    let mut all: Vec<&str> = Vec::new();
+    for point in points.iter().filter(is_main) {
+        if !all.contains(&point.figure.as_str()) {
+            all.push(&point.figure);
+        }
+    }
+    match main {
+        Some(main) => all.sort_by_key(|figure| main.iter().position(|name| name == figure)),
+        None => all.truncate(if category == "llm" { 2 * MOST } else { MOST }),
+    }
+    all
+}
+
+/// Columns of each layer, in order.
+fn layers(points: &[Point]) -> Vec<Vec<Column>> {
+    let mut all: Vec<Column> = Vec::new();
+    for point in points {
+        let column = Column {
+            layer: point.layer,
+            variant: point.variant,
+            criterion: point.criterion.clone(),
+            ratio: point.ratio,
+        };
+        if !all.contains(&column) {
+            all.push(column);
+        }
+    }
+    all.sort_by(|a, b| {
+        let key = |c: &Column| (c.layer, c.variant, c.criterion.clone());
+        key(a).cmp(&key(b)).then(a.ratio.unwrap_or_default().total_cmp(&b.ratio.unwrap_or_default()))
+    });
+    all.chunk_by(|a, b| a.layer == b.layer).map(<[Column]>::to_vec).collect()
+}
+
+/// Layers side by side, as many as there is room for.
+fn chunks(layers: &[Vec<Column>]) -> Vec<Vec<Column>> {
+    let mut all: Vec<Vec<Column>> = Vec::new();
+    for layer in layers {
+        match all.last_mut() {
+            Some(last) if last.len() + layer.len() <= COLUMNS => last.extend(layer.iter().cloned()),
+            _ => all.push(layer.clone()),
+        }
+    }
+    all
+}
+
+impl Column {
+    fn name(&self, layers: bool) -> String {
+        let of = of_what(self.variant, self.criterion.as_deref(), self.ratio);
+        match self.layer.filter(|_| layers) {
+            Some(layer) => format!("{layer}: {of}"),
+            None => of,
+        }
+    }
+
+    fn has(&self, point: &Point) -> bool {
+        (self.layer, self.variant, self.ratio) == (point.layer, point.variant, point.ratio)
+            && self.criterion == point.criterion
+    }
+}
+
+/// A mean with its range where there are several.
+pub fn spread(values: &[f64]) -> String {
+    let number = |value: f64| {
+        if value == 0.0 || (1e-3..1e6).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.2e}") }
+    };
+    match values {
+        [] => "-".into(),
+        [one] => number(*one),
+        many => {
+            let of = Spread::of(many.iter().copied());
+            format!("{} ({} to {}, n = {})", number(of.mean), number(of.low), number(of.high), many.len())
+        }
+    }
+}

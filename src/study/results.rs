@@ -1,0 +1,277 @@
+//! What a study's cells hold: figures one by one, with where they were measured and what they may be compared with.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use prunelens_core::{compare::Variant, error::Result, model::HookPoint};
+use prunelens_metrics::{Better, JobSpec, MetricTable};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    Cell, Group, Place, Study,
+    basis::{self, Basis},
+    cells::{self, plain},
+    plan::{CELL, Figures},
+};
+
+/// Folders that are looked at in a study's folder.
+const MOST: usize = 1_000_000;
+
+/// Everything that was measured of a study, and what was not.
+#[derive(Debug, Default)]
+pub struct Results {
+    pub measured: Vec<Measured>,
+    pub missing: Vec<Missing>,
+}
+
+/// A cell's figures.
+#[derive(Debug)]
+pub struct Measured {
+    pub place: Place,
+    /// Of the cell, as its folder has it.
+    pub name: String,
+    pub job: JobSpec,
+    pub table: MetricTable,
+    pub basis: Basis,
+    /// "cpu", or "cuda".
+    pub device: String,
+    /// Version of the program that measured it.
+    pub version: String,
+    /// It was made elsewhere, or by another version, of what is the same as far as it can be told here.
+    pub elsewhere: bool,
+}
+
+/// A cell without figures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Missing {
+    pub place: Place,
+    pub name: String,
+    pub metric: String,
+    pub why: String,
+}
+
+/// One figure of one variant.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// Of the hook; a cell of several layers has points of each.
+    pub layer: Option<usize>,
+    pub category: String,
+    pub figure: String,
+    pub variant: Variant,
+    /// Of `pruned`: how its weights are ranked, and the share that is zero.
+    pub criterion: Option<String>,
+    pub ratio: Option<f64>,
+    pub better: Better,
+    pub value: Option<f64>,
+}
+
+impl Results {
+    /// Of the cells that the study has.
+    pub fn of(study: &Study) -> Self {
+        let mut all = Self::default();
+        for (group, cell) in study.cells() {
+            match measured(group, cell) {
+                Ok(found) => all.measured.push(found),
+                Err(why) => all.missing.push(Missing {
+                    place: group.place.clone(),
+                    name: cell.name.clone(),
+                    metric: cell.job.family.clone(),
+                    why,
+                }),
+            }
+        }
+        all
+    }
+
+    /// Of all cells in a study's folder, whatever machine and version they are from. Of several that go by one name the one of the
+    /// newest version counts; those of one version are all missing, for it cannot be told which is meant.
+    pub fn found(folder: &Path) -> Result<Self> {
+        let mut named: BTreeMap<(String, String), Vec<Measured>> = BTreeMap::new();
+        let mut all = Self::default();
+        for group in folders(&folder.join("cells"))? {
+            for path in folders(&group)? {
+                let Some(cell) = cells::read::<Figures>(&path.join(CELL))? else { continue };
+                let found = Measured::new(name_of(&path), cell.of, cell.figures, false);
+                let group = group.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                named.entry((group, found.name.clone())).or_default().push(found);
+            }
+        }
+        for (_, mut cells) in named {
+            cells.sort_by_key(|cell| std::cmp::Reverse(version(&cell.version)));
+            let newest = cells.first().map(|cell| cell.version.clone()).unwrap_or_default();
+            let same = cells.iter().filter(|cell| cell.version == newest).count();
+            let Some(first) = cells.into_iter().next() else { continue };
+            match same {
+                1 => all.measured.push(first),
+                _ => all.missing.push(Missing {
+                    why: format!(
+                        "{same} of other settings are there, and it cannot be told which is meant: remove the others"
+                    ),
+                    metric: first.table.metric,
+                    place: first.place,
+                    name: first.name,
+                }),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Sessions and compressions, in the order of the study.
+    pub fn sessions(&self) -> Vec<(String, String)> {
+        let mut all: Vec<(String, String)> = Vec::new();
+        let places = self.measured.iter().map(|cell| &cell.place).chain(self.missing.iter().map(|cell| &cell.place));
+        for place in places {
+            if !all.iter().any(|(session, compress)| *session == place.session && *compress == place.compress) {
+                all.push((place.session.clone(), place.compress.clone()));
+            }
+        }
+        all
+    }
+}
+
+impl Measured {
+    pub fn new(name: String, of: Value, figures: Figures, elsewhere: bool) -> Self {
+        let Figures { place, device, job, table, .. } = figures;
+        let version = of["session"]["program"].as_str().unwrap_or_default().to_owned();
+        Self { basis: Basis::of(&table, &of), place, name: plain(&name), device, job, table, version, elsewhere }
+    }
+
+    /// Seed of what the measurement draws.
+    pub fn seed(&self) -> Option<u64> {
+        self.job.params.get("seed").ok().flatten()
+    }
+
+    /// Its figures. A sweep names its rows "FIGURE CRITERION RATIO" and gives the variants without a ratio beside each.
+    pub fn points(&self) -> Vec<Point> {
+        let table = &self.table;
+        let hook = table.settings.iter().find(|(name, _)| name == "hook" || name == "read at");
+        let layer = self.place.layer.or(hook.and_then(|(_, hook)| layer(hook)));
+        let own: (Option<String>, Option<f64>) =
+            (self.job.params.get("criterion").ok().flatten(), self.job.params.get("ratio").ok().flatten());
+        let sweep = table.metric == "sweep";
+        let mut points: Vec<Point> = Vec::new();
+        for row in &table.rows {
+            let (figure, criterion, ratio) = match sweep {
+                true => parts(&row.name),
+                false => (row.name.as_str(), own.0.clone(), own.1),
+            };
+            let layer = layer_of_row(&row.category, sweep).or(layer);
+            for (variant, value) in table.variants.iter().zip(&row.values) {
+                let pruned = *variant == Variant::Pruned;
+                let again = |point: &Point| {
+                    point.variant == *variant && point.figure == figure && point.category == row.category
+                };
+                if sweep && !pruned && (figure == "knee" || points.iter().any(again)) {
+                    continue;
+                }
+                points.push(Point {
+                    layer,
+                    category: row.category.clone(),
+                    figure: figure.to_owned(),
+                    variant: *variant,
+                    criterion: criterion.clone().filter(|_| pruned),
+                    ratio: ratio.filter(|_| pruned),
+                    better: row.better,
+                    value: value.filter(|value| value.is_finite()),
+                });
+            }
+        }
+        points
+    }
+}
+
+impl Point {
+    /// "pruned wanda 0.25".
+    pub fn of_what(&self) -> String {
+        of_what(self.variant, self.criterion.as_deref(), self.ratio)
+    }
+
+    /// The same figure of the same variant.
+    pub fn is_of(&self, other: &Self) -> bool {
+        (self.layer, self.variant, self.ratio) == (other.layer, other.variant, other.ratio)
+            && (&self.category, &self.figure, &self.criterion) == (&other.category, &other.figure, &other.criterion)
+    }
+}
+
+/// "pruned wanda 0.25".
+pub fn of_what(variant: Variant, criterion: Option<&str>, ratio: Option<f64>) -> String {
+    let criterion = criterion.map(|criterion| format!(" {criterion}")).unwrap_or_default();
+    let ratio = ratio.map(|ratio| format!(" {ratio}")).unwrap_or_default();
+    format!("{variant}{criterion}{ratio}")
+}
+
+/// The figures of a study's cell, or why there are none.
+fn measured(group: &Group, cell: &Cell) -> Result<Measured, String> {
+    match cell.figures() {
+        Ok(Some(figures)) => return Ok(Measured::new(cell.name.clone(), cell.of.clone(), figures, false)),
+        Ok(None) => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    let expected = cells::of(cell.of.clone()).unwrap_or_default();
+    let others = cell.folder.parent().map(folders).and_then(Result::ok).unwrap_or_default();
+    let named = others.into_iter().filter(|path| name_of(path) == plain(&cell.name));
+    let mut others: Vec<_> = named
+        .filter_map(|path| cells::read::<Figures>(&path.join(CELL)).ok()?)
+        .filter(|other| other.figures.place == group.place && other.figures.job == cell.job)
+        .collect();
+    let there = others.len();
+    others.retain(|other| basis::is_same_elsewhere(&expected, &other.of));
+    others.sort_by_key(|other| version(other.of["session"]["program"].as_str().unwrap_or_default()));
+    match (others.pop(), cell.failure()) {
+        (Some(other), _) => Ok(Measured::new(cell.name.clone(), other.of, other.figures, true)),
+        (None, Some(why)) => Err(format!("it failed: {why}")),
+        (None, None) if there > 0 => Err("not measured yet; what is there is of other files or settings".into()),
+        (None, None) => Err("not measured yet".into()),
+    }
+}
+
+/// "FIGURE CRITERION RATIO", "knee CRITERION", or a figure alone.
+fn parts(name: &str) -> (&str, Option<String>, Option<f64>) {
+    let Some((figure, rest)) = name.split_once(' ') else { return (name, None, None) };
+    match rest.rsplit_once(' ').and_then(|(criterion, ratio)| Some((criterion, ratio.parse().ok()?))) {
+        Some((criterion, ratio)) => (figure, Some(criterion.to_owned()), Some(ratio)),
+        None => (figure, Some(rest.to_owned()), None),
+    }
+}
+
+fn layer(hook: &str) -> Option<usize> {
+    hook.parse::<HookPoint>().ok().map(|hook| hook.layer)
+}
+
+fn layer_of_row(category: &str, sweep: bool) -> Option<usize> {
+    if sweep { layer(category) } else { None }
+}
+
+/// A cell's name: its folder's without the key.
+fn name_of(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    name.rsplit_once('-').map_or(name.as_ref(), |(name, _)| name).to_owned()
+}
+
+/// Folders in a folder, by name; none where there is no folder.
+fn folders(path: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let Ok(entries) = fs::read_dir(path) else { return Ok(Vec::new()) };
+    let mut all: Vec<_> = entries.flatten().take(MOST).map(|e| e.path()).filter(|path| path.is_dir()).collect();
+    all.sort();
+    Ok(all)
+}
+
+/// "1.12.0" as numbers that can be compared.
+fn version(text: &str) -> Vec<u64> {
+    text.split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_sweep_are_taken_apart() {
+        assert_eq!(parts("mse_per_element wanda 0.25"), ("mse_per_element", Some("wanda".into()), Some(0.25)));
+        assert_eq!(parts("knee wanda"), ("knee", Some("wanda".into()), None));
+        assert_eq!(parts("l0 latents wanda 0.5"), ("l0", Some("latents wanda".into()), Some(0.5)));
+        assert_eq!(parts("l0"), ("l0", None, None));
+        assert_eq!(name_of(Path::new("cells/g/core_wanda_0.25-0123456789ab")), "core_wanda_0.25");
+        assert!(version("1.12.0") > version("1.9.1"));
+    }
+}
