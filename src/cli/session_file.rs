@@ -43,13 +43,16 @@ pub fn run(args: &SessionFileArgs) -> Result<()> {
 }
 
 fn init(args: &SessionInitArgs) -> Result<()> {
-    let text = settings::session_file(&presets::find(&args.preset)?);
-    if args.file == Path::new("-") {
-        return output::answer(&text);
+    write(&settings::session_file(&presets::find(&args.preset)?), &args.file, args.force)
+}
+
+/// A file for the user to edit, which replaces another only by `force`; `-` prints it.
+pub fn write(text: &str, path: &Path, force: bool) -> Result<()> {
+    if path == Path::new("-") {
+        return output::answer(text);
     }
-    let path = &args.file;
     let mut options = OpenOptions::new();
-    options.write(true).create(args.force).truncate(args.force).create_new(!args.force);
+    options.write(true).create(force).truncate(force).create_new(!force);
     let mut file = options.open(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => Error::file(path, "there is such a file; --force replaces it"),
         _ => Error::io(path, e),

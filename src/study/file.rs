@@ -255,8 +255,14 @@ fn layers(value: Value) -> Result<Vec<usize>, String> {
 }
 
 impl Subject {
-    /// Its session file at one layer, with the model compressed in one way.
-    pub fn at(&self, layer: Option<usize>, compress: Option<&Compress>, folder: &Path) -> Result<SessionFile> {
+    /// Its session file at one layer, with the model compressed in one way. The trained SAE that it names was trained on one copy
+    /// of the model, the `first`.
+    pub fn at(
+        &self,
+        layer: Option<usize>,
+        (compress, first): (Option<&Compress>, bool),
+        folder: &Path,
+    ) -> Result<SessionFile> {
         let mut settings = self.settings.clone();
         if let Some(preset) = &self.preset {
             let name = layer.map_or_else(|| preset.clone(), |layer| format!("{preset}/{layer}"));
@@ -269,6 +275,9 @@ impl Subject {
         if let Some(compress) = compress.filter(|_| self.is_compressed_here()) {
             session.model.compress = Some(vec![compress.clone()]);
             session.model.pruned_model = None;
+        }
+        if !first {
+            session.trained_sae = None;
         }
         Ok(SessionFile { settings, folder: folder.to_path_buf() })
     }

@@ -25,4 +25,4 @@ mod work;
 pub use basis::Basis;
 pub use file::{Grid, Origin, StudyFile, Subject};
 pub use plan::{CELL, Cell, Figures, Group, Place, Study};
-pub use work::{Done, Worker};
+pub use work::{Before, Done, Worker};

@@ -96,9 +96,9 @@ impl Study {
                 Some(all) if subject.is_compressed_here() => all.iter().map(Some).collect(),
                 _ => vec![None],
             };
-            for compress in compressions {
+            for (at, compress) in compressions.into_iter().enumerate() {
                 for layer in &layers {
-                    let session = subject.at(*layer, compress, &file.origin.folder)?;
+                    let session = subject.at(*layer, (compress, at == 0), &file.origin.folder)?;
                     let spec = Settings::default().resolve_over(session, environment)?.spec;
                     groups.extend(Group::of(&file, subject, *layer, &spec, folder, &mut seen)?);
                 }
@@ -193,11 +193,6 @@ impl Group {
         };
         Ok(seeds.iter().enumerate().map(group).collect())
     }
-
-    /// Its folder of cells.
-    pub fn folder(&self) -> Option<&Path> {
-        self.cells.first().and_then(|cell| cell.folder.parent())
-    }
 }
 
 /// Names and jobs of a group's measurements.
@@ -213,12 +208,8 @@ fn jobs(file: &StudyFile, trained_alone: bool) -> Vec<(String, JobSpec)> {
                 job.params.set(name, value);
             }
         };
-        if has("ratios") {
-            fill("ratios", ParamValue::Numbers(grid.ratios.clone()));
-        }
-        if has("criteria") {
-            fill("criteria", ParamValue::Words(grid.criteria.clone()));
-        }
+        fill("ratios", ParamValue::Numbers(grid.ratios.clone()));
+        fill("criteria", ParamValue::Words(grid.criteria.clone()));
         if trained_alone {
             // Families that cannot leave variants out tell nothing new of another seed.
             if has("variants") && !job.params.0.contains_key("variants") {
@@ -307,5 +298,29 @@ impl Cell {
         let bytes = cells::read_bounded(&self.folder.join(FAILED)).ok()??;
         let failed: Value = serde_json::from_slice(&bytes).ok()?;
         failed["error"].as_str().map(|why| prunelens_core::text::shorten(why, 2000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::Origin;
+
+    #[test]
+    fn a_trained_sae_belongs_to_the_first_compression() {
+        let folder = tempfile::tempdir().unwrap();
+        ["sae", "trained"].iter().for_each(|name| std::fs::create_dir(folder.path().join(name)).unwrap());
+        let trained = |train: &str| {
+            let text = format!(
+                "[session]\nsae = \"sae\"\ntrained-sae = \"trained\"\n[grid]\ncompress = [\"magnitude:0.5\", \"rtn:int8\"]\n\
+                 [metrics.core]\n{train}"
+            );
+            let origin = Origin { file: "study.toml".into(), folder: folder.path().to_path_buf(), text };
+            let study = Study::new(StudyFile::parse(origin).unwrap(), folder.path(), &|_| None).unwrap();
+            let of = |group: &Group| (group.spec.trained_sae.is_some(), group.cells.iter().any(Cell::is_training));
+            study.groups.iter().map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(trained(""), [(true, false), (false, false)]);
+        assert_eq!(trained("[train]\n"), [(true, false), (false, true)]);
     }
 }

@@ -36,10 +36,28 @@ pub struct Worker<'a> {
     /// How long what cannot be written is tried again.
     patience: Duration,
     /// Of the group before: the next one often has the same.
-    models: Option<(SessionSpec, Models)>,
+    models: Before,
     /// Is told of every cell, in words.
     listener: &'a mut dyn FnMut(&str) -> Result<()>,
     done: Done,
+}
+
+/// The models of the group before.
+#[derive(Default)]
+pub struct Before(Option<(SessionSpec, Models)>);
+
+impl Before {
+    /// The models of a session: those that are there, if they or their original are the same.
+    pub fn of(&mut self, spec: &SessionSpec) -> Result<Models> {
+        let listener = &mut output::listener();
+        let models = match self.0.take() {
+            Some((before, models)) if before.shares_models(spec) => models,
+            Some((before, models)) if before.shares_original(spec) => models.with_copy(spec, listener)?,
+            _ => Models::load(spec, listener)?,
+        };
+        self.0 = Some((spec.clone(), models.clone()));
+        Ok(models)
+    }
 }
 
 /// What a worker did.
@@ -67,7 +85,7 @@ impl<'a> Worker<'a> {
         (every, patience): (Duration, Duration),
         listener: &'a mut dyn FnMut(&str) -> Result<()>,
     ) -> Self {
-        Self { study, claims, every, patience, models: None, listener, done: Done::default() }
+        Self { study, claims, every, patience, models: Before::default(), listener, done: Done::default() }
     }
 
     /// Work on these groups, as far as nobody else does. One that was left behind is waited for until its claim is lost.
@@ -176,12 +194,7 @@ impl<'a> Worker<'a> {
     fn session(&mut self, group: &Group) -> Result<Session> {
         let spec = &group.spec;
         let listener = &mut output::listener();
-        let models = match self.models.take() {
-            Some((before, models)) if before.shares_models(spec) => models,
-            Some((before, models)) if before.shares_original(spec) => models.with_copy(spec, listener)?,
-            _ => Models::load(spec, listener)?,
-        };
-        self.models = Some((spec.clone(), models.clone()));
+        let models = self.models.of(spec)?;
         let session = Session::with_models(spec, models, listener)?;
         output::warn(&session.warnings);
         Ok(session)

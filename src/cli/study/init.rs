@@ -1,15 +1,11 @@
 //! `prunelens study init`.
 
-use std::{
-    fs::OpenOptions,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use prunelens_core::error::{Error, Result};
+use prunelens_core::error::Result;
 
-use crate::output;
+use crate::cli::session_file;
 
 #[derive(Args, Clone, Debug)]
 pub struct InitArgs {
@@ -46,16 +42,5 @@ impl Preset {
 }
 
 pub fn run(args: &InitArgs) -> Result<()> {
-    let text = args.preset.text();
-    if args.file == Path::new("-") {
-        return output::answer(text);
-    }
-    let path = &args.file;
-    let mut options = OpenOptions::new();
-    options.write(true).create(args.force).truncate(args.force).create_new(!args.force);
-    let mut file = options.open(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => Error::file(path, "there is such a file; --force replaces it"),
-        _ => Error::io(path, e),
-    })?;
-    file.write_all(text.as_bytes()).map_err(|e| Error::io(path, e))
+    session_file::write(args.preset.text(), &args.file, args.force)
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use prunelens_core::{
     error::{Error, Result},
-    session::{Models, Session, SessionSpec},
+    session::Session,
 };
 use prunelens_metrics::{Estimate, JOBS, Probe};
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::{
     interrupt, output,
     settings::{ModelSettings, environment},
     study::{
-        Group, Study, StudyFile,
+        Before, Group, Study, StudyFile,
         claim::Claims,
         status::{CellStatus, GroupStatus},
     },
@@ -159,7 +159,7 @@ fn minutes(seconds: f64) -> String {
 /// Of every group's cells; a model is loaded and probed once.
 fn estimates(study: &Study) -> Result<Vec<Estimated>> {
     setup::headless(ModelSettings::default())?;
-    let mut before: Option<(SessionSpec, Models)> = None;
+    let mut before = Before::default();
     let mut all = Vec::new();
     for group in &study.groups {
         all.push(of_group(group, &mut before)?);
@@ -167,15 +167,8 @@ fn estimates(study: &Study) -> Result<Vec<Estimated>> {
     Ok(all)
 }
 
-fn of_group(group: &Group, before: &mut Option<(SessionSpec, Models)>) -> Result<Estimated> {
-    let listener = &mut output::listener();
-    let models = match before.take() {
-        Some((spec, models)) if spec.shares_models(&group.spec) => models,
-        Some((spec, models)) if spec.shares_original(&group.spec) => models.with_copy(&group.spec, listener)?,
-        _ => Models::load(&group.spec, listener)?,
-    };
-    *before = Some((group.spec.clone(), models.clone()));
-    let session = Session::with_models(&group.spec, models, listener)?;
+fn of_group(group: &Group, before: &mut Before) -> Result<Estimated> {
+    let session = Session::with_models(&group.spec, before.of(&group.spec)?, &mut output::listener())?;
     let probe = Probe::measure(&session, &mut interrupt::tick)?;
     let estimate = |cell: &crate::study::Cell| {
         let family = cell.job.family(JOBS).ok()?;
