@@ -17,6 +17,7 @@ pub mod layer;
 pub(crate) mod made;
 mod plan;
 pub mod results;
+pub mod sharing;
 #[cfg(test)]
 mod simulation;
 pub mod slurm;

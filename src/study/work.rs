@@ -21,6 +21,7 @@ use super::{
     Cell, Group, Study, cells,
     claim::{Claim, Claims},
     plan::{CELL, FAILED, Figures, RUN},
+    sharing::Passes,
 };
 use crate::{
     measurement::{Measured, Measurement, patiently},
@@ -73,6 +74,8 @@ pub struct Done {
     pub elsewhere: Vec<String>,
     /// Time of work.
     pub seconds: f64,
+    /// Of the cells that were measured.
+    pub passes: Passes,
 }
 
 /// Figures of a run that depend on the machine.
@@ -156,6 +159,7 @@ impl<'a> Worker<'a> {
                 match self.cell(group, cell, &session, claim, &mut held) {
                     Ok(seconds) => {
                         self.done.measured += 1;
+                        self.done.passes.add(Passes::of(&cell.job, &session));
                         (self.listener)(&format!("{} · {}: {seconds:.1} s", group.name, cell.name))?;
                     }
                     Err(Error::Interrupted) => return Err(Error::Interrupted),

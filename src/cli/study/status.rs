@@ -17,6 +17,7 @@ use crate::{
     study::{
         Before, Group, Study, StudyFile,
         claim::Claims,
+        sharing::Passes,
         status::{CellStatus, Counts, GroupStatus, Working},
     },
 };
@@ -74,8 +75,8 @@ fn worker(group: &GroupStatus) -> String {
     format!("  worked on by {who}, sign {ago} s ago{}", working.unwrap_or_default())
 }
 
-/// What a cell will take.
-type Estimated = Vec<Option<Estimate>>;
+/// What a cell will take, and what of it is shared.
+type Estimated = Vec<(Option<Estimate>, Passes)>;
 
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let folder = args.out.clone().or_else(|| args.study.is_dir().then(|| args.study.clone()));
@@ -92,7 +93,10 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     if args.json {
         let groups = study.groups.iter().zip(&status).enumerate().map(|(at, (group, status))| {
             let cells = group.cells.iter().zip(&status.cells).enumerate().map(|(n, (cell, (_, status)))| {
-                let estimate = estimates.as_ref().and_then(|all| all[at][n].as_ref());
+                let (estimate, shared) = estimates
+                    .as_ref()
+                    .map(|all| &all[at][n])
+                    .map_or((None, None), |(estimate, shared)| (estimate.as_ref(), Some(shared)));
                 json!({
                     "name": cell.name,
                     "job": cell.job,
@@ -101,6 +105,9 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
                     "seconds": estimate.and_then(|e| e.seconds),
                     "tokens": estimate.map(|e| e.tokens),
                     "bytes": estimate.map(|e| e.bytes),
+                    "passes": estimate.map(|e| e.passes),
+                    "tokens_through_a_model": shared.map(|shared| shared.made),
+                    "tokens_through_a_model_alone": shared.map(|shared| shared.alone),
                 })
             });
             json!({ "group": group.name, "place": group.place, "cells": cells.collect::<Vec<_>>() })
@@ -117,7 +124,7 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
                 CellStatus::Open => "to do",
                 CellStatus::Failed(_) => "failed",
             };
-            let estimate = estimates.as_ref().and_then(|all| all[at][n].as_ref());
+            let estimate = estimates.as_ref().and_then(|all| all[at][n].0.as_ref());
             if *status != CellStatus::Done {
                 left += estimate.and_then(|e| e.seconds).unwrap_or_default();
             }
@@ -125,7 +132,10 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
         }
     }
     text += &Counts::of(&status).to_string();
-    if estimates.is_some() {
+    if let Some(estimates) = &estimates {
+        let mut passes = Passes::default();
+        estimates.iter().flatten().for_each(|(_, shared)| passes.add(*shared));
+        text += &format!("\nAll of it: {passes}.");
         text += &format!("\nWhat is left takes about {} here, one cell after the other.", minutes(left));
     }
     output::answer(&output::printable(&text))
@@ -162,9 +172,11 @@ fn of_group(group: &Group, before: &mut Before) -> Result<Estimated> {
     let session = Session::with_models(&group.spec, before.of(&group.spec)?, &mut output::listener())?;
     let probe = Probe::measure(&session, &mut interrupt::tick)?;
     let estimate = |cell: &crate::study::Cell| {
-        let family = cell.job.family(JOBS).ok()?;
-        let cost = (family.cost)(&session, &cell.job.params).ok()??;
-        Some(probe.estimate(&cost))
+        let cost = || {
+            let family = cell.job.family(JOBS).ok()?;
+            (family.cost)(&session, &cell.job.params).ok()?
+        };
+        (cost().map(|cost| probe.estimate(&cost)), Passes::of(&cell.job, &session))
     };
     Ok(group.cells.iter().map(estimate).collect())
 }

@@ -106,6 +106,9 @@ fn said(done: &Done) -> String {
     if !done.elsewhere.is_empty() {
         text += &format!("; others work on {}", done.elsewhere.join(", "));
     }
+    if done.passes.saved().is_some() {
+        text += &format!("\n{}", done.passes);
+    }
     text
 }
 
