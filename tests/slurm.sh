@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A study on a real Slurm of two nodes on this machine: a worker killed, a task queued again, the array cancelled and submitted
-# again, the shared folder read-only for a while, a full disk. What comes out is compared, byte for byte, with a single run.
+# again, a task whose time is up, the shared folder read-only for a while, a full disk. What comes out is compared, byte for byte, with a single run.
 #
 #   tests/slurm.sh PROGRAM [FOLDER]
 #
@@ -102,6 +102,8 @@ job_of() { sed 's/.*job \([0-9]*\),.*/\1/'; }
 gone() { [ -z "$(squeue --noheader --job "$1" 2>/dev/null)" ]; }
 a_worker() { pgrep -f "study work $1 --index" >/dev/null; }
 begun() { a_worker "$1" && [ -n "$(ls "$1/claims" 2>/dev/null)" ]; }
+# A worker of the array had to say of something that it could not be written, because of this.
+write_failed() { grep -qsE "(tried again for|no checkpoint).*$2|$2.*(tried again for|no checkpoint)" "$work/logs/$1"_*.log; }
 some_done() { [ "$(find "$1/cells" -name cell.json 2>/dev/null | wc -l)" -ge "$2" ]; }
 cells=$(find "$work/alone/cells" -name cell.json | wc -l)
 
@@ -139,6 +141,22 @@ after=$(find "$study/cells" -name cell.json -printf '%p %T@\n' | sort)
 [ -z "$(comm -23 <(echo "$before") <(echo "$after"))" ] || fail "a cell that was there was measured again"
 same "$study"
 
+echo "   a task that is told that its time is up keeps what it has, and ends when it comes again"
+study="$shared/requeued"
+job=$(submit "$study" | job_of)
+until_true 120 "a first cell" some_done "$study" 1
+task=$(squeue --noheader --states running --job "$job" --format=%i | head -1)
+# What Slurm sends two minutes before the limit, to the script alone.
+scancel --batch --signal=USR1 "$task"
+requeued() { [ "$(scontrol show job "$task" 2>/dev/null | grep -o 'Restarts=[0-9]*' | head -1)" = "Restarts=1" ]; }
+until_true 60 "the task to be queued again" requeued
+# Slurm holds it back for two minutes; nobody need wait for that here.
+due_now() { scontrol update JobId="$task" StartTime=now 2>/dev/null || true; gone "$job"; }
+until_true 400 "the array with the task that came again" due_now
+some_done "$study" "$cells" || { cat "$work/logs/${job}"_*.log; fail "cells are missing, and nobody else was asked for them"; }
+grep -qs "goes on from" "$work/logs/${job}"_*.log || echo "   (the task was stopped between two cells: nothing to go on from)"
+same "$study"
+
 if [ -n "$mounted" ]; then
     echo "3. the folder read-only for a while"
     study="$shared/readonly"
@@ -146,8 +164,7 @@ if [ -n "$mounted" ]; then
     until_true 120 "a first cell" some_done "$study" 1
     # Files that are open for writing hold it up for a moment.
     until_true 30 "a read-only folder" mount -o remount,ro "$shared"
-    # Long enough that something has to be written meanwhile.
-    sleep 5
+    until_true 100 "a write that failed on the read-only folder" write_failed "$job" "Read-only file system"
     mount -o remount,rw "$shared"
     until_true 400 "the array" gone "$job"
     until_true 60 "all cells" eval '"$program" study work "$study" --lease 10 >/dev/null 2>&1; some_done "$study" "$cells"'
@@ -158,7 +175,7 @@ if [ -n "$mounted" ]; then
     job=$(submit "$study" | job_of)
     until_true 120 "a first cell" some_done "$study" 1
     head -c 64M /dev/zero > "$shared/filler" 2>/dev/null || true
-    sleep 8
+    until_true 100 "a write that failed on the full disk" write_failed "$job" "No space left on device"
     rm "$shared/filler"
     until_true 400 "the array" gone "$job"
     until_true 60 "all cells" eval '"$program" study work "$study" --lease 10 >/dev/null 2>&1; some_done "$study" "$cells"'

@@ -23,6 +23,9 @@ pub struct ExploreArgs {
     /// A view to open, as :save-view wrote it: its models and SAEs, and what was looked at.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub view: Option<PathBuf>,
+    /// Folder of a study to look at, as :study opens it: its cells as they are measured.
+    #[arg(long, value_name = "DIR", conflicts_with = "view")]
+    pub study: Option<PathBuf>,
     /// Explanations of latents as Neuronpedia exports them (JSONL with layer, index and description).
     #[arg(long, value_name = "FILE")]
     pub explanations: Option<PathBuf>,
@@ -46,6 +49,7 @@ pub fn open(args: &ExploreArgs, tour: Option<bool>) -> Result<()> {
         settings,
         prompt: args.prompt.clone(),
         view,
+        study: args.study.clone(),
         explanations: args.explanations.clone(),
         unasked,
         tour,

@@ -8,11 +8,12 @@
 //! same work twice, and write the same bytes.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -33,6 +34,9 @@ pub struct Owner {
     pub process: u32,
     /// Slurm's, where there is one.
     pub job: Option<String>,
+    /// Of the group's cells the one that is being measured.
+    #[serde(default)]
+    pub cell: Option<String>,
     /// Different for every claim.
     token: String,
     /// Where `process` is a number: a boot of a machine, and its space of numbers.
@@ -68,7 +72,7 @@ pub struct Claims {
 #[derive(Debug)]
 pub struct Claim {
     path: PathBuf,
-    owner: Owner,
+    owner: Arc<Mutex<Owner>>,
     /// Somebody else has it now.
     lost: Arc<AtomicBool>,
     renewing: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
@@ -76,11 +80,20 @@ pub struct Claim {
 
 /// No claim is longer.
 const LONGEST: u64 = 1 << 16;
+/// All are so long at least: one that is written over another leaves nothing of it.
+const SHORTEST: usize = 1024;
+/// Claims that are looked at.
+const MOST: usize = 1_000_000;
 
 impl Claims {
     /// Of the study in `study`; a claim without a sign for `lease` is lost.
     pub fn new(study: &Path, lease: Duration) -> Self {
         Self { folder: study.join("claims"), lease }
+    }
+
+    /// To be looked at: the claims themselves say how long they hold.
+    pub fn to_look_at(study: &Path) -> Self {
+        Self::new(study, Duration::from_secs(120))
     }
 
     fn path(&self, group: &str) -> PathBuf {
@@ -95,6 +108,7 @@ impl Claims {
             host: hostname(),
             process: std::process::id(),
             job: job(),
+            cell: None,
             token: uuid::Uuid::new_v4().simple().to_string(),
             machine: machine(),
             lease: self.lease.as_secs(),
@@ -119,6 +133,13 @@ impl Claims {
         let owner = read(&path).filter(|owner| !owner.is_dead())?;
         let silent = now.duration_since(self.sign(group)?).unwrap_or_default();
         (silent <= Duration::from_secs(owner.lease)).then_some((owner, silent))
+    }
+
+    /// Groups with a claim, whether somebody lives who has it or not.
+    pub fn groups(&self) -> BTreeSet<String> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten().take(MOST);
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect()
     }
 
     /// When the claim on a group was last renewed.
@@ -171,20 +192,13 @@ impl Claim {
     fn renewed(path: PathBuf, owner: Owner) -> Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let lost: Arc<AtomicBool> = Arc::default();
-        let (thread_path, token, thread_lost) = (path.clone(), owner.token.clone(), lost.clone());
         let every = Duration::from_secs(owner.lease).div_f64(3.0).max(Duration::from_millis(50));
+        let owner = Arc::new(Mutex::new(owner));
+        let (thread_path, thread_owner, thread_lost) = (path.clone(), owner.clone(), lost.clone());
         let renew = move || {
             while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(every) {
-                match read(&thread_path) {
-                    Some(owner) if owner.token == token => {
-                        // A folder that cannot be written for a while costs at most the claim.
-                        let text = serde_json::to_vec(&owner).unwrap_or_default();
-                        let file = File::options().write(true).open(&thread_path);
-                        let _ = file.and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
-                    }
-                    Some(_) => thread_lost.store(true, Ordering::Relaxed),
-                    // Gone, or not to be seen: whoever takes it makes a new one.
-                    None => {}
+                if sign(&thread_path, &locked(&thread_owner)) == Signed::BySomebodyElse {
+                    thread_lost.store(true, Ordering::Relaxed);
                 }
             }
         };
@@ -200,7 +214,14 @@ impl Claim {
             drop(stop);
             thread.join().unwrap();
         }
-        self.owner.token.clear();
+        locked(&self.owner).token.clear();
+    }
+
+    /// Say which of the group's cells is being measured, to whoever looks.
+    pub fn works_on(&self, cell: &str) {
+        let mut owner = locked(&self.owner);
+        owner.cell = Some(cell.to_owned());
+        sign(&self.path, &owner);
     }
 
     /// Nobody took it away.
@@ -215,7 +236,7 @@ impl Drop for Claim {
             drop(stop);
             let _ = thread.join();
         }
-        if read(&self.path).is_some_and(|owner| owner.token == self.owner.token) {
+        if read(&self.path).is_some_and(|owner| owner.token == locked(&self.owner).token) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -223,8 +244,45 @@ impl Drop for Claim {
 
 fn create(path: &Path, owner: &Owner) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).open(path)?;
-    file.write_all(&serde_json::to_vec(owner)?)?;
+    file.write_all(&text(owner)?)?;
     file.sync_all()
+}
+
+/// What became of a sign of life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signed {
+    Here,
+    /// The claim is theirs now.
+    BySomebodyElse,
+    /// It is gone, or not to be seen or written: whoever takes it makes a new one.
+    Nowhere,
+}
+
+/// Write a claim again, if it is still this owner's. A folder that cannot be written for a while costs at most the claim.
+fn sign(path: &Path, owner: &Owner) -> Signed {
+    match read(path) {
+        Some(there) if there.token == owner.token => {}
+        Some(_) => return Signed::BySomebodyElse,
+        None => return Signed::Nowhere,
+    }
+    let write = || -> io::Result<()> {
+        let text = text(owner)?;
+        let mut file = File::options().write(true).open(path)?;
+        file.write_all(&text)?;
+        file.set_len(text.len() as u64)?;
+        file.sync_all()
+    };
+    if write().is_ok() { Signed::Here } else { Signed::Nowhere }
+}
+
+fn text(owner: &Owner) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(owner)?;
+    text.resize(text.len().max(SHORTEST), b' ');
+    Ok(text)
+}
+
+fn locked(owner: &Mutex<Owner>) -> MutexGuard<'_, Owner> {
+    owner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read(path: &Path) -> Option<Owner> {
@@ -235,6 +293,7 @@ fn read(path: &Path) -> Option<Owner> {
     let mut owner: Owner = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     owner.host = shorten(&owner.host, 100);
     owner.job = owner.job.map(|job| shorten(&job, 100));
+    owner.cell = owner.cell.map(|cell| shorten(&cell, 200));
     owner.machine = shorten(&owner.machine, 200);
     Some(owner)
 }
@@ -283,7 +342,7 @@ mod tests {
         assert!(claims.take("a").unwrap().is_none(), "it is taken");
         assert!(claims.take("b").unwrap().is_some());
         let (owner, _) = claims.holder("a", claims.now().unwrap()).unwrap();
-        assert_eq!(owner, first.owner);
+        assert_eq!(owner, *locked(&first.owner));
         drop(first);
         assert!(claims.holder("a", claims.now().unwrap()).is_none());
         let left = claims.take("a").unwrap().unwrap();
@@ -306,7 +365,7 @@ mod tests {
         ended.wait().unwrap();
         let mine = claims.take("a").unwrap().unwrap();
         let theirs = |machine: String| {
-            let owner = Owner { process: ended.id(), token: "other".into(), machine, ..mine.owner.clone() };
+            let owner = Owner { process: ended.id(), token: "other".into(), machine, ..locked(&mine.owner).clone() };
             fs::write(claims.path("b"), serde_json::to_vec(&owner).unwrap()).unwrap();
         };
         theirs("elsewhere".into());
@@ -329,7 +388,13 @@ mod tests {
         };
         wait(&|| fs::metadata(claims.path("a")).unwrap().modified().unwrap() > before);
         assert!(claim.is_held());
-        let other = Owner { token: "other".into(), ..claim.owner.clone() };
+        let long = "core ".repeat(400);
+        for cell in [long.as_str(), "sweep"] {
+            claim.works_on(cell);
+            let (owner, _) = claims.holder("a", SystemTime::UNIX_EPOCH).unwrap();
+            assert_eq!(owner.cell, Some(shorten(cell, 200)));
+        }
+        let other = Owner { token: "other".into(), ..locked(&claim.owner).clone() };
         fs::write(claims.path("a"), serde_json::to_vec(&other).unwrap()).unwrap();
         wait(&|| !claim.is_held());
         drop(claim);

@@ -8,6 +8,10 @@ use super::{
     results::{Point, Results},
 };
 
+/// Figures that are drawn against the ratio, with their units.
+pub const AGAINST_RATIO: [(&str, &str); 3] =
+    [("ce_loss_with_sae", "nats"), ("kl_div_with_sae", "nats"), ("mse_per_element", "mean squared error of a number")];
+
 /// Metrics that have reconstruction error, divergence and loss.
 const DECISIVE: [&str; 2] = ["core", "sweep"];
 const ABSORPTION: &str = "absorption";
@@ -110,6 +114,14 @@ impl LayerFigures {
         // Of equals the first: core.
         let all = DECISIVE.iter().filter(has);
         all.rev().max_by_key(|metric| self.pruned(metric).len()).copied().unwrap_or_default()
+    }
+
+    /// The decisive one, or while there is none yet, the one with the most ratios.
+    pub fn widest(&self) -> &'static str {
+        match self.decisive() {
+            "" => DECISIVE.into_iter().rev().max_by_key(|metric| self.pruned(metric).len()).unwrap_or_default(),
+            metric => metric,
+        }
     }
 
     /// A figure of the pruned SAE against the ratio, by criterion, the untouched one first.

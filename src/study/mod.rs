@@ -8,6 +8,7 @@ mod basis;
 pub mod cells;
 pub mod check;
 pub mod claim;
+mod curves;
 pub mod decide;
 pub mod diff;
 mod file;
@@ -16,13 +17,16 @@ pub mod layer;
 pub(crate) mod made;
 mod plan;
 pub mod results;
+pub mod sharing;
 #[cfg(test)]
 mod simulation;
 pub mod slurm;
+pub mod squares;
 pub mod status;
+pub mod watch;
 mod work;
 
 pub use basis::Basis;
 pub use file::{Grid, Origin, StudyFile, Subject};
-pub use plan::{CELL, Cell, Figures, Group, Place, Study};
+pub use plan::{CELL, Cell, Figures, Group, Place, STUDY, Study};
 pub use work::{Before, Done, Worker};

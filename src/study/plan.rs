@@ -1,6 +1,9 @@
 //! A study made into cells.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use prunelens_core::{
     digest::sha256,
@@ -20,7 +23,7 @@ use super::{
     StudyFile, Subject,
     cells::{self, plain},
 };
-use crate::settings::Settings;
+use crate::settings::{Resolved, SessionSettings, Settings};
 
 /// A study whose cells are known, in its folder.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub struct Group {
     pub name: String,
     pub place: Place,
     pub spec: SessionSpec,
+    /// What it was made from.
+    pub settings: SessionSettings,
     /// In the order in which they are made: an SAE is trained before it is measured.
     pub cells: Vec<Cell>,
 }
@@ -77,9 +82,11 @@ pub struct Figures {
 }
 
 /// The study of a folder.
-const STUDY: &str = "study.json";
+pub const STUDY: &str = "study.json";
 /// What a cell holds.
 pub const CELL: &str = "cell.json";
+/// How it was measured: time, device.
+pub const RUN: &str = "run.json";
 /// Why a cell could not be measured.
 pub const FAILED: &str = "failed.json";
 
@@ -99,8 +106,8 @@ impl Study {
             for (at, compress) in compressions.into_iter().enumerate() {
                 for layer in &layers {
                     let session = subject.at(*layer, (compress, at == 0), &file.origin.folder)?;
-                    let spec = Settings::default().resolve_over(session, environment)?.spec;
-                    groups.extend(Group::of(&file, subject, *layer, &spec, folder, &mut seen)?);
+                    let session = Settings::default().resolve_over(session, environment)?;
+                    groups.extend(Group::of(&file, subject, *layer, &session, folder, &mut seen)?);
                 }
             }
         }
@@ -117,14 +124,24 @@ impl Study {
 
     /// The study that was begun in a folder.
     pub fn open(folder: &Path, environment: Environment) -> Result<Self> {
+        Self::read(folder, &Self::text(folder)?, environment)
+    }
+
+    /// What a folder has of the study that was begun there.
+    pub fn text(folder: &Path) -> Result<Vec<u8>> {
         let path = folder.join(STUDY);
-        let bytes = cells::read_bounded(&path)?.ok_or_else(|| {
+        cells::read_bounded(&path)?.ok_or_else(|| {
             Error::file(
                 &path,
                 "no such file: this folder holds no study; `prunelens study run STUDY.toml --out FOLDER` begins one",
             )
-        })?;
-        let origin = serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("not a study: {e}")))?;
+        })
+    }
+
+    /// The study that this text is of.
+    pub fn read(folder: &Path, bytes: &[u8], environment: Environment) -> Result<Self> {
+        let path = folder.join(STUDY);
+        let origin = serde_json::from_slice(bytes).map_err(|e| Error::file(&path, format!("not a study: {e}")))?;
         Self::new(StudyFile::parse(origin)?, folder, environment)
     }
 
@@ -140,17 +157,22 @@ impl Study {
     }
 
     pub fn cells(&self) -> impl Iterator<Item = (&Group, &Cell)> {
-        self.groups.iter().flat_map(|group| group.cells.iter().map(move |cell| (group, cell)))
+        self.groups.iter().flat_map(Group::with_cells)
     }
 }
 
 impl Group {
+    /// Its cells, each with the group.
+    pub fn with_cells(&self) -> impl Iterator<Item = (&Self, &Cell)> {
+        self.cells.iter().map(move |cell| (self, cell))
+    }
+
     /// A group for each seed of training; one where nothing is trained.
     fn of(
         file: &StudyFile,
         subject: &Subject,
         layer: Option<usize>,
-        spec: &SessionSpec,
+        Resolved { spec, settings, .. }: &Resolved,
         folder: &Path,
         seen: &mut Seen,
     ) -> Result<Vec<Self>> {
@@ -189,7 +211,7 @@ impl Group {
             for (cell, job) in jobs {
                 cells.push(Cell::new(cell, job, &said, &folder.join("cells").join(&name)));
             }
-            Self { name, place, spec: spec.clone(), cells }
+            Self { name, place, spec: spec.clone(), settings: settings.clone(), cells }
         };
         Ok(seeds.iter().enumerate().map(group).collect())
     }
@@ -277,7 +299,13 @@ impl Cell {
 
     /// Its result is there.
     pub fn is_done(&self) -> bool {
-        self.folder.join(CELL).is_file()
+        self.finished().is_some()
+    }
+
+    /// When its result was written, by the clock of the file server.
+    pub fn finished(&self) -> Option<SystemTime> {
+        let found = std::fs::metadata(self.folder.join(CELL)).ok().filter(std::fs::Metadata::is_file)?;
+        found.modified().ok()
     }
 
     /// Its result; `None` if it is not there.

@@ -68,8 +68,13 @@ pub struct Point {
 impl Results {
     /// Of the cells that the study has.
     pub fn of(study: &Study) -> Self {
+        Self::of_groups(&study.groups)
+    }
+
+    /// Of the cells that these groups have.
+    pub fn of_groups<'a>(groups: impl IntoIterator<Item = &'a Group>) -> Self {
         let mut all = Self::default();
-        for (group, cell) in study.cells() {
+        for (group, cell) in groups.into_iter().flat_map(Group::with_cells) {
             match measured(group, cell) {
                 Ok(found) => all.measured.push(found),
                 Err(why) => all.missing.push(Missing {

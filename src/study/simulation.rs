@@ -69,6 +69,7 @@ fn simulate(layers: usize, compressions: usize, workers: u64, lease: u64) {
     let folder = tempfile::tempdir().unwrap();
     let started = Instant::now();
     let study = study(folder.path(), layers, compressions);
+    study.keep().unwrap();
     let n = study.cells().count();
     println!("{n} cells in {} groups planned in {:.2} s", study.groups.len(), started.elapsed().as_secs_f64());
     let claims = Claims::new(&study.folder, Duration::from_secs(lease));
@@ -86,13 +87,38 @@ fn simulate(layers: usize, compressions: usize, workers: u64, lease: u64) {
     });
     println!("made by {workers} workers in {:.1} s", started.elapsed().as_secs_f64());
     let made = made.into_inner().unwrap();
+    println!("{} cells made twice", made.values().filter(|times| **times > 1).count());
     assert_eq!(made.len(), n);
     assert!(made.values().all(|times| *times == 1), "a cell was made twice");
     let started = Instant::now();
     let status = study.status(&claims);
     println!("status in {:.2} s", started.elapsed().as_secs_f64());
+    look(&study.folder, n);
+    println!("at most {} of memory", peak());
     assert_eq!(status.iter().map(super::status::GroupStatus::done).sum::<usize>(), n);
     assert!(status.iter().all(|group| group.worker.is_none()));
+}
+
+/// The explorer's way: opened once, then looked at again and again.
+fn look(folder: &Path, n: usize) {
+    let started = Instant::now();
+    let mut watch = super::watch::Watch::open(folder, &|_| None).unwrap();
+    let opened = started.elapsed().as_secs_f64();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.push(watch.look((0, 0)));
+    }
+    let took: Vec<String> = seen.iter().map(|seen| format!("{:.3}", seen.took.as_secs_f64())).collect();
+    println!("opened to be looked at in {opened:.2} s, looks in {} s", took.join(", "));
+    assert_eq!(seen[2].overview.counts().done, n);
+    assert!(std::sync::Arc::ptr_eq(&seen[0].overview, &seen[2].overview), "nothing has changed");
+}
+
+/// What this process has held at most, as Linux says.
+fn peak() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or_else(|| "an unknown amount".into(), |line| line.trim().to_owned())
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +20,8 @@ use serde_json::json;
 use super::{
     Cell, Group, Study, cells,
     claim::{Claim, Claims},
-    plan::{CELL, FAILED, Figures},
+    plan::{CELL, FAILED, Figures, RUN},
+    sharing::Passes,
 };
 use crate::{
     measurement::{Measured, Measurement, patiently},
@@ -73,6 +74,8 @@ pub struct Done {
     pub elsewhere: Vec<String>,
     /// Time of work.
     pub seconds: f64,
+    /// Of the cells that were measured.
+    pub passes: Passes,
 }
 
 /// Figures of a run that depend on the machine.
@@ -152,9 +155,11 @@ impl<'a> Worker<'a> {
                     true => tick(),
                     false => Err(Error::invalid(format!("{}: another worker took it over", group.name))),
                 };
+                claim.works_on(&cell.name);
                 match self.cell(group, cell, &session, claim, &mut held) {
                     Ok(seconds) => {
                         self.done.measured += 1;
+                        self.done.passes.add(Passes::of(&cell.job, &session));
                         (self.listener)(&format!("{} · {}: {seconds:.1} s", group.name, cell.name))?;
                     }
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
@@ -174,20 +179,15 @@ impl<'a> Worker<'a> {
                 }
             }
             if cell.is_training() {
-                let folder = trained(&cell.folder)?;
+                let folder = cell.trained()?;
                 session = session.with_trained(Arc::new(formats::load(&folder)?), &folder)?;
             }
         }
         if group.cells.iter().all(Cell::is_done) {
             // Nothing is left that could go on from it.
-            let _ = fs::remove_dir_all(self.unfinished(group));
+            let _ = fs::remove_dir_all(self.study.unfinished(group, self.every).folder);
         }
         Ok(())
-    }
-
-    /// Where checkpoints of a group are.
-    fn unfinished(&self, group: &Group) -> PathBuf {
-        self.study.folder.join("unfinished").join(&group.name)
     }
 
     /// The group's session, on models that are there if they are the same.
@@ -202,12 +202,7 @@ impl<'a> Worker<'a> {
 
     /// Measure one cell; its file comes last, when everything else is there.
     fn cell(&self, group: &Group, cell: &Cell, session: &Session, claim: &Claim, tick: Tick) -> Result<f64> {
-        let store = Store {
-            folder: self.unfinished(group),
-            every: self.every,
-            // The claim keeps others away.
-            locked: false,
-        };
+        let store = self.study.unfinished(group, self.every);
         if cell.is_training() {
             // What an earlier worker wrote and could not finish.
             let _ = fs::remove_dir_all(cell.folder.join(SAES));
@@ -250,7 +245,7 @@ fn publish(group: &Group, cell: &Cell, session: &Session, measured: &Measured, c
         "rates": run.table.rows.iter().filter(|row| OF_THE_MACHINE.contains(&row.name.as_str())).collect::<Vec<_>>(),
         "files": run.files.iter().filter_map(|path| path.strip_prefix(&cell.folder).ok()).collect::<Vec<_>>(),
     });
-    write_atomic(cell.folder.join("run.json"), (output::json(&about)? + "\n").as_bytes())?;
+    write_atomic(cell.folder.join(RUN), (output::json(&about)? + "\n").as_bytes())?;
     let mut table: MetricTable = run.table.clone();
     table.rows.retain(|row| !OF_THE_MACHINE.contains(&row.name.as_str()));
     let figures = Figures {
@@ -263,17 +258,27 @@ fn publish(group: &Group, cell: &Cell, session: &Session, measured: &Measured, c
     cells::write(&cell.folder.join(CELL), &cell.of, &figures)
 }
 
-/// The SAE that a cell trained.
-fn trained(cell: &Path) -> Result<PathBuf> {
-    let saes = cell.join(SAES);
-    let entries = fs::read_dir(&saes).map_err(|e| Error::io(&saes, e))?;
-    let folders: Vec<PathBuf> =
-        entries.flatten().map(|e| e.path()).filter(|path| path.join("cfg.json").is_file()).collect();
-    match &folders[..] {
-        [one] => Ok(one.clone()),
-        _ => Err(Error::file(
-            &saes,
-            format!("expected one trained SAE, found {}; remove the cell's folder", folders.len()),
-        )),
+impl Study {
+    /// Where checkpoints of a group are.
+    pub(super) fn unfinished(&self, group: &Group, every: Duration) -> Store {
+        // The claim keeps others away.
+        Store { folder: self.folder.join("unfinished").join(&group.name), every, locked: false }
+    }
+}
+
+impl Cell {
+    /// The SAE that it trained.
+    pub(super) fn trained(&self) -> Result<PathBuf> {
+        let saes = self.folder.join(SAES);
+        let entries = fs::read_dir(&saes).map_err(|e| Error::io(&saes, e))?;
+        let folders: Vec<PathBuf> =
+            entries.flatten().map(|e| e.path()).filter(|path| path.join("cfg.json").is_file()).collect();
+        match &folders[..] {
+            [one] => Ok(one.clone()),
+            _ => Err(Error::file(
+                &saes,
+                format!("expected one trained SAE, found {}; remove the cell's folder", folders.len()),
+            )),
+        }
     }
 }

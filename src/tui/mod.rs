@@ -12,6 +12,7 @@ mod remembered;
 mod run;
 pub mod script;
 pub mod state;
+pub mod studies;
 mod terminal;
 pub mod theme;
 pub mod update;

@@ -60,6 +60,8 @@ pub struct Options {
     pub prompt: Option<String>,
     /// A view to open.
     pub view: Option<SavedView>,
+    /// Folder of a study to begin with.
+    pub study: Option<PathBuf>,
     /// Explanations of latents to read once the session is loaded.
     pub explanations: Option<PathBuf>,
     /// Nothing was said of what to open: what was left last is worth a word, whatever its models.

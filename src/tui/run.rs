@@ -22,6 +22,7 @@ use crate::{
         pace::Pace,
         remembered,
         state::{Explained, Job, Level, SavedView, State, Tour},
+        studies::{self, Studies},
         terminal::{self, Terminal},
         theme::Theme,
         update::{
@@ -75,6 +76,9 @@ pub fn run(engine: EngineHandle, options: Options) -> Result<()> {
             Tour::at(folder.map_or(0, remembered::tour))
         });
         state.opening = options.view.clone().map(Into::into);
+        if let Some(folder) = options.study.clone() {
+            update::show_study(&mut state, folder);
+        }
         state.first_steps = options.state_folder.as_ref().is_some_and(|f| !f.join(STEPS_TAKEN).exists());
         let mut explorer = Explorer {
             engine,
@@ -84,6 +88,7 @@ pub fn run(engine: EngineHandle, options: Options) -> Result<()> {
             state,
             pace: Pace::default(),
             recorder: None,
+            studies: Studies::default(),
             start: Instant::now(),
             open: true,
         };
@@ -100,6 +105,7 @@ struct Explorer {
     pace: Pace,
     /// The recording under way, its file, and when it began.
     recorder: Option<Recorder>,
+    studies: Studies,
     start: Instant,
     /// The engine may still report something.
     open: bool,
@@ -138,6 +144,7 @@ impl Explorer {
                     Some(Err(_)) | None => messages.push(Message::Terminated),
                 },
                 report = self.engine.reports.recv(), if listen => messages.push(self.reported(report)),
+                Some(told) = self.studies.told.recv() => messages.push(Message::Study(Box::new(told))),
                 () = signals.recv() => messages.push(Message::Terminated),
                 () = sleep_until(wake), if wake.is_some() => {}
             }
@@ -262,6 +269,14 @@ impl Explorer {
                 Effect::Complete(line) => {
                     let found = open::complete(&line, &environment);
                     Some(Message::Completed { line, found })
+                }
+                Effect::CompleteStudy(line) => {
+                    let found = studies::complete(&line);
+                    Some(Message::Completed { line, found })
+                }
+                Effect::Study(ask) => {
+                    self.studies.ask(ask);
+                    None
                 }
                 Effect::Open(line) => Some(options::meant(&self.state, line)),
                 Effect::Explain(path) => Some(Message::Explained(self.explain(&path).map_err(|e| e.to_string()))),

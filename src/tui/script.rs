@@ -13,6 +13,7 @@ use crate::{
         keys::keymap::Key,
         options::{self, RenderOptions, first_state},
         state::{Phase, State},
+        studies::{self, Looker},
         theme::Theme,
         update::{self, effect::Effect, message::Message},
         view,
@@ -81,7 +82,7 @@ pub fn render(engine: EngineHandle, options: RenderOptions) -> Result<()> {
     let mut state = first_state(&options.session, options.prompt.as_deref(), &themes, options.size);
     state.settings = options.settings.clone().into();
     state.opening = options.view.clone().map(Into::into);
-    let mut player = Player { engine, state, themes, recording: None, left: false };
+    let mut player = Player { engine, state, themes, recording: None, left: false, looker: Looker::default() };
     player.play(&steps, format == Format::Cast)?;
     player.engine.command(Command::Quit);
     let (width, height) = options.size;
@@ -106,6 +107,7 @@ struct Player {
     recording: Option<Recording>,
     /// A key of the script has left the program.
     left: bool,
+    looker: Looker,
 }
 
 impl Player {
@@ -207,6 +209,14 @@ impl Player {
                 Effect::Complete(line) => {
                     let found = open::complete(&line, &environment);
                     self.happen(Message::Completed { line, found });
+                }
+                Effect::CompleteStudy(line) => {
+                    let found = studies::complete(&line);
+                    self.happen(Message::Completed { line, found });
+                }
+                Effect::Study(ask) => {
+                    let told = self.looker.answer(ask);
+                    self.happen(Message::Study(Box::new(told)));
                 }
                 Effect::Open(line) => {
                     let meant = options::meant(&self.state, line);

@@ -43,7 +43,7 @@ fn states() -> Vec<(&'static str, Session)> {
     let mut job = with(Session::explored(), "m<enter>");
     job.job(1, JobState::Running { done: 1, total: 8, unit: "rows", seconds: 2.0, note: String::new() });
     all.push(("a job", job));
-    for keys in ["i", "L", "?", ":", "/", "n", "s", "S", "m"] {
+    for keys in ["i", "L", "?", ":", "/", "n", "s", "S", "<ctrl-s>", "m"] {
         all.push(("something over it", with(Session::explored(), keys)));
     }
     all.push(("atlas, none", with(Session::explored(), "a")));
@@ -58,6 +58,9 @@ fn states() -> Vec<(&'static str, Session)> {
         all.push(("the strip", strip));
     }
     all.push(("a line to open", with(Session::explored(), "O")));
+    for keys in ["", "<down><right>"] {
+        all.push(("a study", with(crate::grid::opened(keys), "")));
+    }
     let mut failed = Session::loading();
     failed.report(Report::LoadFailed("no such file".into()));
     all.push(("failed", failed));

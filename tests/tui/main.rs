@@ -13,6 +13,7 @@ mod bytes;
 mod continued;
 mod copies;
 mod export;
+mod grid;
 mod hints;
 mod jobs;
 mod layers;

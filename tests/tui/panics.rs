@@ -52,6 +52,9 @@ fn sessions() -> Vec<Session> {
     for keys in ["", "F", "<tab> <right><up> ", "xv<down>", "f", "/12"] {
         sessions.push(crate::atlas::opened(keys));
     }
+    for keys in ["", "<down><right><right>", "<pagedown>f"] {
+        sessions.push(crate::grid::opened(keys));
+    }
     sessions.push(after("a"));
     let mut session = after("");
     session.report(Report::Crashed("index out of bounds".into()));

@@ -89,7 +89,7 @@ fn commands_take_names() {
     let mut session = Session::explored();
     session.keys(":save-view a navy<enter>");
     assert!(matches!(&session.effects[..], [Effect::SaveView(name)] if name == "a navy"));
-    session.keys("S");
+    session.keys("<ctrl-s>");
     assert!(matches!(session.state.overlay, Some(Overlay::Ask { what: Ask::SaveView, .. })));
     session.keys("x<enter>");
     assert!(matches!(&session.effects[..], [Effect::SaveView(name)] if name == "x"));
@@ -107,7 +107,7 @@ fn commands_take_names() {
 #[test]
 fn there_is_nothing_to_save_before_there_is_a_prompt() {
     let mut session = Session::ready();
-    session.keys("<esc>S");
+    session.keys("<esc><ctrl-s>");
     assert!(session.state.overlay.is_none());
     assert!(session.state.log.status().unwrap().text.contains("type a prompt first"));
     assert_eq!(SavedView::of(&session.state), None);

@@ -87,6 +87,15 @@ impl Checkpoints {
         Ok(Claim { path, lock, spec: spec.clone(), session, files })
     }
 
+    /// How far a job was when it was last saved, whatever its session: where a folder's jobs are all of one.
+    pub fn share(&self, spec: &JobSpec) -> Option<f64> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten().take(MOST);
+        let paths = entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == EXTENSION));
+        let headers = paths.filter_map(|path| read_header(&mut BufReader::new(File::open(path).ok()?)).ok());
+        let of_it = headers.filter(|header| header.spec == *spec);
+        of_it.max_by_key(|header| header.saved).map(|header| header.known.share.clamp(0.0, 1.0))
+    }
+
     /// Unfinished jobs of a session that nobody works on now, the one saved last first.
     pub fn unfinished(&self, families: &[Family], session: &Session) -> Vec<Header> {
         let session = fingerprint::of_session(session);

@@ -1,6 +1,6 @@
 //! `prunelens study plan` and `prunelens study status`.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use clap::Args;
 use prunelens_core::{
@@ -17,7 +17,8 @@ use crate::{
     study::{
         Before, Group, Study, StudyFile,
         claim::Claims,
-        status::{CellStatus, GroupStatus},
+        sharing::Passes,
+        status::{CellStatus, Counts, GroupStatus, Working},
     },
 };
 
@@ -47,44 +48,35 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Claims are only looked at here: their own files say how long they hold.
-const LOOKED_AT: Duration = Duration::from_secs(120);
-
 pub fn status(args: &StatusArgs) -> Result<()> {
     let study = Study::open(&args.folder, &environment)?;
-    let status = study.status(&Claims::new(&study.folder, LOOKED_AT));
+    let status = study.status(&Claims::to_look_at(&study.folder));
     if args.json {
         return output::answer(&output::json(&json!({ "groups": status }))?);
     }
     let mut text = String::new();
     for group in &status {
         let (done, all) = (group.done(), group.cells.len());
-        let worker = group.worker.as_ref().map(|(who, ago)| format!("  worked on by {who}, sign {ago} s ago"));
-        text += &format!("{:<48} {done:>3} of {all}{}\n", group.group, worker.unwrap_or_default());
+        text += &format!("{:<48} {done:>3} of {all}{}\n", group.group, worker(group));
         for (cell, why) in group.failed() {
             text += &format!("    failed  {cell}: {why}\n");
         }
     }
-    output::answer(&output::printable(&format!("{text}{}", summary(&status))))
+    output::answer(&output::printable(&format!("{text}{}", Counts::of(&status))))
 }
 
-/// All of it in a line.
-pub fn summary(status: &[GroupStatus]) -> String {
-    let sum = |of: fn(&GroupStatus) -> usize| status.iter().map(of).sum::<usize>();
-    let (done, all, failed) = (sum(GroupStatus::done), sum(|g| g.cells.len()), sum(|g| g.failed().count()));
-    let working = status.iter().filter(|group| group.worker.is_some()).count();
-    let mut text = format!("{done} of {all} cells are there, in {} groups", status.len());
-    if failed > 0 {
-        text += &format!("; {failed} failed, and are tried again by the next run");
-    }
-    if working > 0 {
-        text += &format!("; {working} groups are worked on");
-    }
-    text
+/// "  worked on by HOST (123), sign 4 s ago: core wanda 0.5, 43 %".
+fn worker(group: &GroupStatus) -> String {
+    let Some((who, ago)) = &group.worker else { return String::new() };
+    let working = group.working.as_ref().map(|Working { cell, share }| {
+        let share = share.map(|share| format!(", {:.0} %", 100.0 * share));
+        format!(": {cell}{}", share.unwrap_or_default())
+    });
+    format!("  worked on by {who}, sign {ago} s ago{}", working.unwrap_or_default())
 }
 
-/// What a cell will take.
-type Estimated = Vec<Option<Estimate>>;
+/// What a cell will take, and what of it is shared.
+type Estimated = Vec<(Option<Estimate>, Passes)>;
 
 pub fn plan(args: &PlanArgs) -> Result<()> {
     let folder = args.out.clone().or_else(|| args.study.is_dir().then(|| args.study.clone()));
@@ -96,12 +88,15 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
             Study::new(StudyFile::read(&args.study)?, &folder, &environment)?
         }
     };
-    let status = study.status(&Claims::new(&study.folder, LOOKED_AT));
+    let status = study.status(&Claims::to_look_at(&study.folder));
     let estimates = if args.estimate { Some(estimates(&study)?) } else { None };
     if args.json {
         let groups = study.groups.iter().zip(&status).enumerate().map(|(at, (group, status))| {
             let cells = group.cells.iter().zip(&status.cells).enumerate().map(|(n, (cell, (_, status)))| {
-                let estimate = estimates.as_ref().and_then(|all| all[at][n].as_ref());
+                let (estimate, shared) = estimates
+                    .as_ref()
+                    .map(|all| &all[at][n])
+                    .map_or((None, None), |(estimate, shared)| (estimate.as_ref(), Some(shared)));
                 json!({
                     "name": cell.name,
                     "job": cell.job,
@@ -110,6 +105,9 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
                     "seconds": estimate.and_then(|e| e.seconds),
                     "tokens": estimate.map(|e| e.tokens),
                     "bytes": estimate.map(|e| e.bytes),
+                    "passes": estimate.map(|e| e.passes),
+                    "tokens_through_a_model": shared.map(|shared| shared.made),
+                    "tokens_through_a_model_alone": shared.map(|shared| shared.alone),
                 })
             });
             json!({ "group": group.name, "place": group.place, "cells": cells.collect::<Vec<_>>() })
@@ -126,15 +124,18 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
                 CellStatus::Open => "to do",
                 CellStatus::Failed(_) => "failed",
             };
-            let estimate = estimates.as_ref().and_then(|all| all[at][n].as_ref());
+            let estimate = estimates.as_ref().and_then(|all| all[at][n].0.as_ref());
             if *status != CellStatus::Done {
                 left += estimate.and_then(|e| e.seconds).unwrap_or_default();
             }
             text += &format!("    {word:<6}  {}{}\n", cell.name, estimate.map(in_words).unwrap_or_default());
         }
     }
-    text += &summary(&status);
-    if estimates.is_some() {
+    text += &Counts::of(&status).to_string();
+    if let Some(estimates) = &estimates {
+        let mut passes = Passes::default();
+        estimates.iter().flatten().for_each(|(_, shared)| passes.add(*shared));
+        text += &format!("\nAll of it: {passes}.");
         text += &format!("\nWhat is left takes about {} here, one cell after the other.", minutes(left));
     }
     output::answer(&output::printable(&text))
@@ -171,9 +172,11 @@ fn of_group(group: &Group, before: &mut Before) -> Result<Estimated> {
     let session = Session::with_models(&group.spec, before.of(&group.spec)?, &mut output::listener())?;
     let probe = Probe::measure(&session, &mut interrupt::tick)?;
     let estimate = |cell: &crate::study::Cell| {
-        let family = cell.job.family(JOBS).ok()?;
-        let cost = (family.cost)(&session, &cell.job.params).ok()??;
-        Some(probe.estimate(&cost))
+        let cost = || {
+            let family = cell.job.family(JOBS).ok()?;
+            (family.cost)(&session, &cell.job.params).ok()?
+        };
+        (cost().map(|cost| probe.estimate(&cost)), Passes::of(&cell.job, &session))
     };
     Ok(group.cells.iter().map(estimate).collect())
 }

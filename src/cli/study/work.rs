@@ -5,12 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use prunelens_core::error::{Error, Result};
 
-use super::status::summary;
 use crate::{
     cli::setup,
     interrupt, output,
     settings::{ModelSettings, environment, values},
-    study::{Done, Group, Study, StudyFile, Worker, claim::Claims},
+    study::{Done, Group, Study, StudyFile, Worker, claim::Claims, status::Counts},
 };
 
 #[derive(Args, Clone, Debug)]
@@ -93,7 +92,7 @@ fn work(study: &Study, groups: &[&Group], options: &WorkOptions) -> Result<()> {
     let worker = Worker::new(study, claims.clone(), times, &mut listener);
     let done = worker.work(groups.iter().copied(), &mut interrupt::tick)?;
     output::answer(&output::printable(&said(&done)))?;
-    output::answer(&output::printable(&summary(&study.status(&claims))))?;
+    output::answer(&output::printable(&Counts::of(&study.status(&claims)).to_string()))?;
     match &done.failed[..] {
         [] => Ok(()),
         [(cell, why), ..] => {
@@ -106,6 +105,9 @@ fn said(done: &Done) -> String {
     let mut text = format!("{} cells measured in {:.0} s, {} were there", done.measured, done.seconds, done.found);
     if !done.elsewhere.is_empty() {
         text += &format!("; others work on {}", done.elsewhere.join(", "));
+    }
+    if done.passes.saved().is_some() {
+        text += &format!("\n{}", done.passes);
     }
     text
 }

@@ -97,7 +97,7 @@ fn ids(of: &str, environment: Environment) -> Vec<String> {
 }
 
 /// Files and folders that a path can go on to; folders end in a slash. Hidden ones only where they are meant.
-fn paths(word: &str) -> Vec<String> {
+pub fn paths(word: &str) -> Vec<String> {
     let (folder, name) = word.rsplit_once('/').map_or(("", word), |(folder, name)| (&word[..=folder.len()], name));
     let entries = fs::read_dir(if folder.is_empty() { Path::new(".") } else { Path::new(folder) });
     let mut found: Vec<String> = entries

@@ -10,7 +10,7 @@ use prunelens_core::{
 
 use super::{Resolved, SessionSettings, Settings};
 
-pub use complete::{complete, with};
+pub use complete::{complete, paths, with};
 
 #[derive(Parser, Debug)]
 #[command(name = "open", no_binary_name = true, disable_help_flag = true, disable_version_flag = true)]
@@ -34,6 +34,11 @@ pub fn open(line: &str, now: &SessionSettings, environment: Environment) -> Resu
         None => beside(&given, now),
     };
     Settings::from(given.or(base)).resolve(environment)
+}
+
+/// A session from elsewhere, with what belongs to the machine as it is here.
+pub fn as_on_this_machine(given: SessionSettings, now: &SessionSettings, environment: Environment) -> Result<Resolved> {
+    Settings::from(given.or(of_machine(now))).resolve(environment)
 }
 
 fn parse(line: &str) -> Result<SessionSettings> {

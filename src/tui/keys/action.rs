@@ -26,6 +26,8 @@ pub enum Context {
     Atlas,
     /// The screen of all layers.
     Layers,
+    /// The screen of a study.
+    Grid,
     /// The form that starts a job.
     Form,
     /// Screens that are read: session and log.
@@ -39,7 +41,7 @@ pub enum Context {
 }
 
 impl Context {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Prompt,
         Self::Explore,
         Self::Detail,
@@ -51,6 +53,7 @@ impl Context {
         Self::Metrics,
         Self::Atlas,
         Self::Layers,
+        Self::Grid,
         Self::Form,
         Self::Reader,
         Self::Failed,
@@ -75,6 +78,7 @@ impl Context {
             Self::Metrics => "Metrics",
             Self::Atlas => "In the atlas",
             Self::Layers => "In the strip of layers",
+            Self::Grid => "In a study",
             Self::Form => "In the form of a job",
             Self::Reader => "Session and log",
             Self::Failed => "When loading failed",
@@ -170,6 +174,13 @@ pub enum Action {
     Layers,
     Copies,
     GoToLayer,
+    Study,
+    SquareLeft,
+    SquareRight,
+    OpenCell,
+    ExploreCell,
+    NextCurve,
+    NextNotable,
     PauseJob,
     ResumeJob,
     CancelJob,
@@ -304,6 +315,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::Train, "train", "Train an SAE", "Train an SAE on the pruned model in the background; when it is done it is the variant `trained`", C::Global, &["ctrl-t"], None),
     row(A::Atlas, "atlas", "Atlas", "The whole dictionary over a corpus: density, death and fate of every latent", C::Global, &["a"], None),
     row(A::Open, "open", "Open another session", "Change model, SAE, hook, compression ... as flags do, without a restart: :open --compress wanda:0.3, :open NAME", C::Global, &["O"], None),
+    row(A::Study, "study", "Study", "The cells of a study as they are measured, here or elsewhere, with figures and curves: :study FOLDER; there: another study", C::Global, &["S"], None),
     row(A::Metrics, "metrics", "Metrics", "Open the metrics screen without starting anything", C::Global, &["M"], None),
     row(A::ScrollUp, "metrics-up", "Run above", "Select the job or earlier run above", C::Metrics, &["up", "k"], Some("run")),
     row(A::ScrollDown, "metrics-down", "Run below", "Select the job or earlier run below", C::Metrics, &["down", "j"], Some("run")),
@@ -339,6 +351,16 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::AtlasClear, "atlas-clear", "Everything again", "Take back region and filters", C::Atlas, &["backspace"], Some("all")),
     row(A::AtlasFates, "atlas-fates", "Fates by ratio", "How many latents have which fate at each ratio, or the plot again", C::Atlas, &["F"], Some("fates")),
     row(A::Name, "atlas-name", "Name the latent", "Give the selected latent a name", C::Atlas, &["n"], None),
+    row(A::ScrollUp, "study-up", "Session above", "Select the session above", C::Grid, &["up", "k"], Some("session")),
+    row(A::ScrollDown, "study-down", "Session below", "Select the session below", C::Grid, &["down", "j"], Some("session")),
+    row(A::SquareLeft, "study-left", "Cell to the left", "Select the cell to the left", C::Grid, &["left", "h"], Some("cell")),
+    row(A::SquareRight, "study-right", "Cell to the right", "Select the cell to the right", C::Grid, &["right", "l"], Some("cell")),
+    row(A::PageUp, "study-page-up", "A page of sessions up", "Go up by ten sessions", C::Grid, &["pageup", "ctrl-u"], None),
+    row(A::PageDown, "study-page-down", "A page of sessions down", "Go down by ten sessions", C::Grid, &["pagedown", "ctrl-d"], None),
+    row(A::OpenCell, "open-cell", "The cell's figures", "Open the selected cell's result in Metrics, or say why there is none", C::Grid, &["enter"], Some("its figures")),
+    row(A::ExploreCell, "explore-cell", "The cell's session", "Open the selected cell's models and SAEs in Explore, the trained SAE too if the study has made it", C::Grid, &["o"], Some("explore it")),
+    row(A::NextCurve, "next-curve", "Next curve", "Draw the next figure of the session against the ratio", C::Grid, &["f"], Some("curve")),
+    row(A::NextNotable, "next-notable", "Next cell of note", "Go to the next cell that failed, or if none did, to one that is being measured", C::Grid, &["n"], None),
     row(A::ScrollUp, "form-up", "Field above", "Go to the field above", C::Form, &["up", "backtab"], Some("field")),
     row(A::ScrollDown, "form-down", "Field below", "Go to the field below", C::Form, &["down", "tab"], Some("field")),
     row(A::ValuePrevious, "form-previous", "Previous value", "Take the previous metric, or the previous of a field's few values", C::Form, &["left"], Some("value")),
@@ -363,7 +385,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::Copy, "copy", "Copy figures", "Send the figures to the clipboard as a Markdown table (OSC 52)", C::Global, &["y"], None),
     row(A::Export, "export", "Export", "Write figures (JSON, CSV, Markdown), the view as a page (HTML) and the screen (SVG, text) to the results folder", C::Global, &["e"], None),
     row(A::Tour, "tour", "Tour", "Be shown around, go on with the tour, or put it away", C::Global, &["T"], None),
-    row(A::SaveView, "save-view", "Save the view", "Write what is looked at to a small file that --view opens, here or at a teammate's: :save-view NAME", C::Global, &["S"], None),
+    row(A::SaveView, "save-view", "Save the view", "Write what is looked at to a small file that --view opens, here or at a teammate's: :save-view NAME", C::Global, &["ctrl-s"], None),
     row(A::Record, "record", "Record", "Record the screen from now on as an asciinema cast, or end the recording: :record NAME", C::Global, &["R"], None),
     row(A::Explanations, "explanations", "Read explanations", "Read explanations of latents as Neuronpedia exports them (JSONL) and keep them: :explanations FILE", C::Global, &["I"], None),
     row(A::Theme, "theme", "Next theme", "Change to the next theme", C::Global, &["t"], None),

@@ -232,6 +232,7 @@ fn hints_pair(action: Action) -> bool {
             | A::NextLatent
             | A::NextText
             | A::NextLayer
+            | A::SquareRight
             | A::ScrollDown
             | A::RatioUp
             | A::RatioFineUp
@@ -277,6 +278,7 @@ mod tests {
             [Context::Metrics, Context::Global, Context::Always],
             [Context::Atlas, Context::Global, Context::Always],
             [Context::Layers, Context::Global, Context::Always],
+            [Context::Grid, Context::Global, Context::Always],
             [Context::Reader, Context::Global, Context::Always],
             [Context::Failed, Context::Global, Context::Always],
         ] {

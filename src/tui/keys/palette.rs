@@ -19,7 +19,7 @@ pub struct Entry {
 }
 
 /// Commands that take a name behind their own.
-const TAKING: [Action; 4] = [Action::SaveView, Action::Record, Action::Explanations, Action::Open];
+const TAKING: [Action; 5] = [Action::SaveView, Action::Record, Action::Explanations, Action::Open, Action::Study];
 
 /// A command with what is written behind its name: `save-view navy`.
 pub fn with_argument(query: &str) -> Option<(Action, &str)> {

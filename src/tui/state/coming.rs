@@ -26,9 +26,20 @@ pub struct Place {
     pub edits: Edits,
 }
 
+/// What a line says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// Another session.
+    #[default]
+    Session,
+    /// The folder of a study.
+    Study,
+}
+
 /// A line that says what to open, with what its last word can go on to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OpenLine {
+    pub wanted: Wanted,
     pub text: String,
     /// Of which text these are.
     pub of: Option<String>,

@@ -26,6 +26,7 @@ impl State {
             (Some(Overlay::ConfirmQuit), _) => &[C::Confirm, C::Always],
             (None, Screen::Metrics) => &[C::Metrics, C::Global, C::Always],
             (None, Screen::Atlas) => &[C::Atlas, C::Global, C::Always],
+            (None, Screen::Grid) => &[C::Grid, C::Global, C::Always],
             (None, Screen::Layers) => &[C::Layers, C::Global, C::Always],
             (None, Screen::Latent) => &[C::Latent, C::Study, C::Global, C::Always],
             (None, Screen::Predictions) => &[C::Predictions, C::Study, C::Global, C::Always],

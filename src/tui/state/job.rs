@@ -60,11 +60,27 @@ impl Job {
     }
 }
 
-/// Runs of earlier, and when "now" was when they were read, in milliseconds since 1970.
+/// Runs of earlier, with those that were opened here before them, and when "now" was when they were read, in milliseconds since 1970.
 #[derive(Clone, Debug, Default)]
 pub struct Past {
     pub runs: Arc<Vec<Run>>,
     pub now: u64,
+    /// Results of studies.
+    pub opened: Vec<Arc<Run>>,
+}
+
+impl Past {
+    pub fn len(&self) -> usize {
+        self.opened.len() + self.runs.len()
+    }
+
+    pub fn get(&self, at: usize) -> Option<&Run> {
+        self.opened.get(at).map(|run| &**run).or_else(|| self.runs.get(at.checked_sub(self.opened.len())?))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// A row of the list: a job of this session, or an earlier run.

@@ -29,6 +29,8 @@ pub struct MetricsView {
     pub figure: usize,
     /// The row that others are compared with.
     pub beside: Option<usize>,
+    /// It was opened from a study, and goes back there.
+    pub from_study: bool,
 }
 
 /// One bar of the view by layers.
@@ -40,11 +42,11 @@ pub struct Layer<'a> {
 
 impl State {
     pub fn rows_of_metrics(&self) -> usize {
-        self.jobs.len() + self.past.runs.len()
+        self.jobs.len() + self.past.len()
     }
 
     pub fn row_of_metrics(&self, row: usize) -> Option<Chosen<'_>> {
-        let run = || self.past.runs.get(row.checked_sub(self.jobs.len())?).map(Chosen::Run);
+        let run = || self.past.get(row.checked_sub(self.jobs.len())?).map(Chosen::Run);
         self.jobs.get(row).map(Chosen::Job).or_else(run)
     }
 

@@ -10,6 +10,7 @@ mod find;
 mod follow;
 mod form;
 mod generation;
+mod grid;
 mod job;
 mod knobs;
 mod log;
@@ -29,7 +30,7 @@ mod tour;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use atlas::AtlasView;
-pub use coming::{Coming, OpenLine, Place};
+pub use coming::{Coming, OpenLine, Place, Wanted};
 pub use copies::{Copies, CopyFigures};
 pub use count::{Count, MOST};
 pub use explained::Explained;
@@ -37,6 +38,7 @@ pub use find::{Find, Found};
 pub use follow::{Follow, GRACE, LatentKey, Target};
 pub use form::Form;
 pub use generation::{Continued, FIELDS, Generation, GenerationForm, New};
+pub use grid::GridView;
 pub use job::{Chosen, Job, Past};
 pub use knobs::Knobs;
 pub use log::{Entry, Level, Log};
@@ -88,6 +90,8 @@ pub enum Screen {
     Atlas,
     /// The prompt at every layer.
     Layers,
+    /// A study's cells.
+    Grid,
     Session,
     Log,
 }
@@ -109,6 +113,8 @@ pub enum Pointed {
     Listed(usize),
     /// A layer of the strip.
     Layer(usize),
+    /// A row and a column of a study.
+    Square(usize, usize),
     /// One of the views of the chosen run.
     View(usize),
     /// The panel under the list.
@@ -223,6 +229,7 @@ pub struct State {
     pub metrics: MetricsView,
     pub atlas: AtlasView,
     pub strip: Strip,
+    pub grid: GridView,
 
     pub log: Log,
     pub scroll: usize,
@@ -325,6 +332,7 @@ impl State {
             metrics: MetricsView::default(),
             atlas: AtlasView::default(),
             strip: Strip::default(),
+            grid: GridView::default(),
             copies: Copies::default(),
             log: Log::default(),
             scroll: 0,
@@ -416,7 +424,8 @@ impl State {
     pub fn animating(&self) -> bool {
         let second = self.pair.as_ref().is_some_and(|pair| pair.waiting);
         let read = self.study.waiting || self.atlas.waiting || self.strip.waiting || self.coming.is_some();
-        let asked = second || self.comparing() || self.finding() || read || self.generation.going;
+        let looking = self.grid.is_opening() && self.screen == Screen::Grid;
+        let asked = looking || second || self.comparing() || self.finding() || read || self.generation.going;
         matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || asked
     }
 
@@ -433,7 +442,8 @@ impl State {
         });
         let ages = self.follow.ages().filter(|at| *at > self.now);
         let resting = self.study.resting.as_ref().map(|(_, at)| *at);
-        tick.into_iter().chain(self.follow.deadline).chain(ages).chain(self.count_due()).chain(resting).min()
+        let read = [self.follow.deadline, self.count_due(), self.look_due()].into_iter().flatten();
+        tick.into_iter().chain(read).chain(ages).chain(resting).min()
     }
 
     /// When a digit does what it does by itself.

@@ -13,6 +13,12 @@ impl State {
         {
             return offered;
         }
+        if self.overlay.is_none()
+            && self.screen == Screen::Grid
+            && let Some(offered) = self.grid_offers(action)
+        {
+            return offered;
+        }
         let tokens = self.shown.as_ref().map_or(0, |shown| shown.comparison.tokens.len());
         let (rows, prompt) = (self.table.rows.len(), !self.prompt.is_blank());
         match action {
@@ -95,6 +101,19 @@ impl State {
             A::AtlasClear => {
                 view.region.is_some() || view.anchor.is_some() || view.fate.is_some() || view.only.is_some()
             }
+            _ => return None,
+        })
+    }
+
+    /// The same on the screen of a study.
+    fn grid_offers(&self, action: Action) -> Option<bool> {
+        use Action as A;
+        let (rows, columns) = self.grid.overview().map_or((0, 0), |all| (all.rows.len(), all.columns.len()));
+        Some(match action {
+            A::ScrollUp | A::ScrollDown => rows > 1,
+            A::SquareLeft | A::SquareRight => columns > 1,
+            A::OpenCell | A::ExploreCell | A::NextNotable => rows * columns > 0,
+            A::NextCurve => self.grid.seen.as_ref().is_some_and(|seen| seen.curves.len() > 1),
             _ => return None,
         })
     }

@@ -6,8 +6,10 @@ use crate::{
     engine::Command,
     tui::{
         keys::{action::Action, palette},
-        state::{Ask, Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State, Tour},
-        update::{atlas, copies, effect::Effect, exports, generation, jobs, open, pair, resume, strip, study, typing},
+        state::{Ask, Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State, Tour, Wanted},
+        update::{
+            atlas, copies, effect::Effect, exports, generation, grid, jobs, open, pair, resume, strip, study, typing,
+        },
     },
 };
 
@@ -130,7 +132,10 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::Accept => accept(state, effects),
         A::Measure => jobs::open_form(state),
         A::Train => jobs::open_training(state),
-        A::Metrics => state.open(Screen::Metrics),
+        A::Metrics => {
+            state.metrics.from_study = false;
+            state.open(Screen::Metrics);
+        }
         A::PauseJob => jobs::pause(state, effects),
         A::ResumeJob => jobs::resume(state, effects),
         A::CancelJob => jobs::cancel(state, effects),
@@ -193,7 +198,14 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
             state.tour = state.tour.and_then(Tour::next);
         }
         A::TakeUp => resume::take_up(state, effects),
-        A::Open => open::ask(state, "", effects),
+        A::Open => open::ask(state, Wanted::Session, "", effects),
+        A::Study => grid::open(state, effects),
+        A::SquareLeft => grid::step(state, 0, -1),
+        A::SquareRight => grid::step(state, 0, 1),
+        A::OpenCell => grid::enter(state),
+        A::ExploreCell => grid::explore(state, effects),
+        A::NextCurve => grid::next_figure(state),
+        A::NextNotable => grid::next_notable(state),
         A::PreviousLayer | A::NextLayer => open::step(state, action == A::NextLayer, effects),
         A::Layers => strip::open(state),
         A::Copies => copies::ask(state),
@@ -265,6 +277,9 @@ fn back(state: &mut State, effects: &mut Vec<Effect>) {
         generation::stop(state, effects);
     } else if state.screen == Screen::Latent && state.study.from_atlas {
         state.screen = Screen::Atlas;
+    } else if state.screen == Screen::Metrics && state.metrics.from_study {
+        state.metrics.from_study = false;
+        state.screen = Screen::Grid;
     } else if state.screen != Screen::Explore {
         state.screen = Screen::Explore;
     } else if state.focus == Panel::Prompt {
@@ -344,6 +359,7 @@ pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
             atlas::select(state, row);
         }
         Pointed::Layer(layer) => state.strip.selected = Some(layer),
+        Pointed::Square(row, column) => grid::select(state, (row, column)),
         Pointed::Job(row) => jobs::select(state, row),
         Pointed::View(view) => jobs::show_view(state, view),
         Pointed::Field(row) => jobs::select_field(state, row),
@@ -360,7 +376,7 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
         Pointed::Slider(_) => Panel::Ratio.wheel(),
         Pointed::Plot(..) => return,
         Pointed::Listed(_) => return atlas::walk(state, if down { 1 } else { -1 }),
-        Pointed::Job(_) | Pointed::Field(_) | Pointed::Layer(_) | Pointed::Scrolled => {
+        Pointed::Job(_) | Pointed::Field(_) | Pointed::Layer(_) | Pointed::Square(..) | Pointed::Scrolled => {
             [Action::ScrollUp, Action::ScrollDown]
         }
         Pointed::View(_) => [Action::ViewPrevious, Action::ViewNext],
@@ -436,6 +452,7 @@ fn scroll(state: &mut State, by: isize) {
             Screen::Atlas if by.unsigned_abs() > 1 => atlas::walk(state, by),
             Screen::Atlas => atlas::step(state, 0, -by as i32),
             Screen::Layers => strip::walk(state, by),
+            Screen::Grid => grid::step(state, by, 0),
             Screen::Explore => state.detail_scroll = moved(state.detail_scroll),
             Screen::Metrics if by.unsigned_abs() > 1 => state.metrics.scroll = moved(state.metrics.scroll),
             Screen::Metrics => jobs::select(state, moved(state.metrics.row)),
@@ -447,10 +464,13 @@ fn scroll(state: &mut State, by: isize) {
 fn accept(state: &mut State, effects: &mut Vec<Effect>) {
     match state.overlay.take() {
         Some(Overlay::Open(line)) if line.text.trim().is_empty() => state.overlay = Some(Overlay::Open(line)),
+        Some(Overlay::Open(line)) if line.wanted == Wanted::Study => grid::show(state, &line.text),
         Some(Overlay::Open(line)) => open::written(state, &line.text, effects),
         Some(Overlay::Palette { query, selected }) => {
-            if let Some((Action::Open, line)) = palette::with_argument(&query) {
-                return open::written(state, line, effects);
+            match palette::with_argument(&query) {
+                Some((Action::Open, line)) => return open::written(state, line, effects),
+                Some((Action::Study, folder)) => return grid::show(state, folder),
+                _ => {}
             }
             let asked = palette::with_argument(&query).and_then(|(action, argument)| {
                 let what = match action {

@@ -121,7 +121,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
             }
         }
         Report::Unfinished(all) => unfinished(state, all),
-        Report::Runs { runs, now } => state.past = Past { runs, now },
+        Report::Runs { runs, now } => state.past = Past { runs, now, opened: std::mem::take(&mut state.past.opened) },
         Report::Warning(text) => state.log.push(state.now, Level::Warning, text),
         Report::Memory(memory) => state.memory = memory,
         Report::Crashed(message) => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::{
     engine::{Command, Request},
     export::Document,
+    tui::studies::Ask,
 };
 
 /// Files to be written side by side.
@@ -38,6 +39,10 @@ pub enum Effect {
     Explain(PathBuf),
     /// What the last word of a line can go on to is wanted.
     Complete(String),
+    /// Folders that the path of a study can go on to are wanted.
+    CompleteStudy(String),
+    /// Something of the study on screen is wanted.
+    Study(Ask),
     /// The session that a line means is wanted.
     Open(String),
     /// Write the view, under a name or to a path.

@@ -1,8 +1,8 @@
 //! Jobs: the form that starts one, the queue, and what of the Metrics screen is looked at.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use prunelens_metrics::{Metric, train::TrainJob};
+use prunelens_metrics::{Metric, Run, train::TrainJob};
 
 use crate::{
     engine::{Command, JobId, JobState},
@@ -98,6 +98,31 @@ pub fn start(state: &mut State, mut form: Form, effects: &mut Vec<Effect>) {
     }
     select(state, last);
     effects.push(Effect::Command(Command::StartJob { id, job: spec }));
+}
+
+/// A result from elsewhere, as the first of the earlier runs.
+pub fn show_run(state: &mut State, run: &Arc<Run>) {
+    let first = state.jobs.len();
+    state.metrics.from_study = true;
+    let row = match state.past.opened.iter().position(|known| known.files == run.files) {
+        Some(at) => {
+            state.past.opened[at] = run.clone();
+            first + at
+        }
+        None => {
+            state.past.opened.insert(0, run.clone());
+            // What was marked or selected among the earlier runs has moved down by one.
+            let metrics = &mut state.metrics;
+            if let Some(beside) = metrics.beside.as_mut().filter(|row| **row >= first) {
+                *beside += 1;
+            }
+            if metrics.row >= first {
+                metrics.row += 1;
+            }
+            first
+        }
+    };
+    select(state, row);
 }
 
 pub fn select(state: &mut State, row: usize) {

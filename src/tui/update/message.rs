@@ -8,7 +8,10 @@ use prunelens_core::session::SessionSpec;
 use crate::{
     engine::Report,
     settings::SessionSettings,
-    tui::state::{Explained, Pointed},
+    tui::{
+        state::{Explained, Pointed},
+        studies::Told,
+    },
 };
 
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub enum Message {
     /// Something that should have been remembered was not.
     Forgotten(String),
     Exported(Result<Vec<PathBuf>, String>),
+    /// Something was found out of the study on screen.
+    Study(Box<Told>),
     /// The user asked the system to end the program.
     Terminated,
 }

@@ -9,6 +9,7 @@ pub mod effect;
 mod exports;
 mod follow;
 mod generation;
+mod grid;
 mod jobs;
 pub mod message;
 mod open;
@@ -49,6 +50,8 @@ pub fn update(state: &mut State, message: Message) -> Vec<Effect> {
                 count::alone(state, &mut effects);
             }
         }
+        // A study that is as it was is not drawn anew.
+        Message::Study(told) => state.redraw |= grid::told(state, *told, &mut effects),
         message => {
             state.redraw = true;
             happen(state, message, &mut effects);
@@ -56,9 +59,15 @@ pub fn update(state: &mut State, message: Message) -> Vec<Effect> {
     }
     state.walk_on();
     follow::ask(state, &mut effects);
+    grid::ask(state, &mut effects);
     let (target, detailed) = (state.target(), state.detailed());
     state.follow.note(target, detailed, state.now);
     effects
+}
+
+/// Begin with a study on screen.
+pub fn show_study(state: &mut State, folder: std::path::PathBuf) {
+    grid::go(state, folder);
 }
 
 /// The first effect of a session: load it.
@@ -68,7 +77,7 @@ pub fn start(state: &State) -> Vec<Effect> {
 
 fn happen(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
     match message {
-        Message::TimePassed(_) => {}
+        Message::TimePassed(_) | Message::Study(_) => {}
         Message::KeyPressed(event) => key_pressed(state, event, effects),
         Message::Pasted(text) => {
             typing::pasted(state, &text);

@@ -11,12 +11,13 @@ use crate::{
     settings::{SessionSettings, open::with},
     tui::state::{
         AtlasView, Choice, Coming, Generation, Level, OpenLine, Overlay, Pair, Phase, Place, State, Strip, Study,
+        Wanted,
     },
 };
 
 /// The line to write what to open in, begun with a text.
-pub fn ask(state: &mut State, text: &str, effects: &mut Vec<Effect>) {
-    state.overlay = Some(Overlay::Open(OpenLine { text: text.to_owned(), ..OpenLine::default() }));
+pub fn ask(state: &mut State, wanted: Wanted, text: &str, effects: &mut Vec<Effect>) {
+    state.overlay = Some(Overlay::Open(OpenLine { wanted, text: text.to_owned(), ..OpenLine::default() }));
     changed(state, effects);
 }
 
@@ -27,7 +28,10 @@ pub fn changed(state: &mut State, effects: &mut Vec<Effect>) {
     {
         line.of = Some(line.text.clone());
         (line.selected, line.wrong) = (0, None);
-        effects.push(Effect::Complete(line.text.clone()));
+        effects.push(match line.wanted {
+            Wanted::Session => Effect::Complete(line.text.clone()),
+            Wanted::Study => Effect::CompleteStudy(line.text.clone()),
+        });
     }
 }
 
@@ -47,7 +51,11 @@ pub fn complete(state: &mut State, effects: &mut Vec<Effect>) {
     {
         // A folder or a rule is gone on with; anything else is whole.
         let more = if word.ends_with(['/', ':']) { "" } else { " " };
-        line.text = with(&line.text, &format!("{word}{more}"));
+        line.text = match line.wanted {
+            Wanted::Session => with(&line.text, &format!("{word}{more}")),
+            // A path is one word, whatever is in it.
+            Wanted::Study => word.clone(),
+        };
     }
     changed(state, effects);
 }

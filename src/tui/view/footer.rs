@@ -20,8 +20,11 @@ const LAST: [&str; 2] = ["help", "quit"];
 
 /// Words that go first: those of the panel that has the focus.
 fn first(state: &State) -> &'static [&'static str] {
-    if state.overlay.is_some() || state.screen != Screen::Explore {
-        return &[];
+    match state.screen {
+        _ if state.overlay.is_some() => return &[],
+        Screen::Explore => {}
+        Screen::Grid => return &["session", "cell", "its figures", "explore it", "curve", "back"],
+        _ => return &[],
     }
     match state.focus {
         Panel::Prompt => &["compare", "panel"],

@@ -9,6 +9,7 @@ mod find;
 mod footer;
 mod form;
 mod generation;
+mod grid;
 mod header;
 mod help;
 pub mod hit;
@@ -66,6 +67,7 @@ pub fn view(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Op
         Screen::Metrics => metrics::render(area, buffer, state, theme),
         Screen::Atlas => atlas::render(area, buffer, state, theme),
         Screen::Layers => layers::render(area, buffer, state, theme),
+        Screen::Grid => grid::render(area, buffer, state, theme),
         Screen::Session => session::render(area, buffer, state, theme),
         Screen::Log => log::render(area, buffer, state, theme),
     }

@@ -9,7 +9,7 @@ use ratatui::{
 use crate::{
     safe,
     tui::{
-        state::{OpenLine, State},
+        state::{OpenLine, State, Wanted},
         theme::{Role, Theme},
         widgets::{self, line_at, popup, put, skip, wrap},
     },
@@ -20,12 +20,26 @@ const LISTED: u16 = 10;
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, line: &OpenLine, theme: &Theme) -> Position {
     let at = popup(area, 96, LISTED + 6, buffer);
-    let inside = skip(widgets::Panel::new("open another session", true).render(at, buffer, theme), 1);
+    let (title, command, empty, foot) = match line.wanted {
+        Wanted::Session => (
+            "open another session",
+            ":open ",
+            "flags as at the start, or the name of a preset or session file",
+            "Tab takes the selected word, Enter opens; what is not named stays as it is",
+        ),
+        Wanted::Study => (
+            "look at a study",
+            ":study ",
+            "the folder that `prunelens study run` was given as --out",
+            "Tab takes the selected folder, Enter opens it",
+        ),
+    };
+    let inside = skip(widgets::Panel::new(title, true).render(at, buffer, theme), 1);
     let width = usize::from(inside.width).saturating_sub(2);
     let muted = theme.style(Role::Muted);
-    let shown = safe::end(&safe::line(&line.text), width.saturating_sub(6));
-    put(buffer, inside, Line::from(vec![Span::styled(":open ", theme.style(Role::Key)), Span::raw(shown.clone())]));
-    let now = state.info.as_ref().filter(|_| state.has_session());
+    let shown = safe::end(&safe::line(&line.text), width.saturating_sub(command.len()));
+    put(buffer, inside, Line::from(vec![Span::styled(command, theme.style(Role::Key)), Span::raw(shown.clone())]));
+    let now = state.info.as_ref().filter(|_| state.has_session() && line.wanted == Wanted::Session);
     let words = now.map(|info| format!("now {}", safe::line(&info.label()))).unwrap_or_default();
     put(buffer, line_at(inside, 1), Line::styled(safe::cut(&words, width, theme.ascii), muted));
     let list = Rect { y: inside.y + 3, height: inside.height.saturating_sub(4), ..inside };
@@ -44,17 +58,15 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, line: &OpenLine, t
             }
         }
         if line.found.is_empty() && line.text.trim().is_empty() {
-            let text = "flags as at the start, or the name of a preset or session file";
-            put(buffer, list, Line::styled(text, muted));
+            put(buffer, list, Line::styled(empty, muted));
         }
         widgets::scrollbar(buffer, at, line.found.len(), visible, first, theme);
     }
-    let foot = "Tab takes the selected word, Enter opens; what is not named stays as it is";
     put(
         buffer,
         line_at(inside, inside.height.saturating_sub(1)),
         Line::styled(safe::cut(foot, width, theme.ascii), muted),
     );
-    let column = inside.x + 6 + safe::width(&shown) as u16;
+    let column = inside.x + command.len() as u16 + safe::width(&shown) as u16;
     Position::new(column.min(inside.right().saturating_sub(1)), inside.y)
 }

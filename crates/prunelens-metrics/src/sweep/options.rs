@@ -138,12 +138,12 @@ pub fn cost(session: &Session, o: &SweepOptions) -> Cost {
     let fixed = [Variant::Original, Variant::Trained].into_iter().filter(|v| wanted(*v)).count();
     let points = (pruned + fixed).max(1) as f64;
     let layers = o.layers().len().max(1) as f64;
-    let Extent { after, .. } = Extent::of(session, &o.variants);
+    let Extent { models, after, .. } = Extent::of(session, &o.variants);
     let (d_in, d_sae) = (session.sae.d_in() as u64, session.sae.d_sae() as u64);
     Cost {
         tokens: (rows / batch.max(1) * batch * context) as u64,
-        // Two models, read and ablated once a layer; every point is spliced.
-        passes: layers * (2.0 + after * (2.0 + points)),
+        // Models are read and ablated once a layer; every point is spliced.
+        passes: layers * (models + after * (models + points)),
         encodings: layers * points,
         other: 0.0,
         // The residual stream of each point; sums of each latent; logits of the rows that go together; ranks.

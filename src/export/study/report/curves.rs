@@ -6,12 +6,11 @@ use prunelens_metrics::study::redundancy::Spread;
 use super::{Report, parts::Parts};
 use crate::{
     export::charts::lines::{Line, lines},
-    study::{cells::plain, layer::LayerFigures},
+    study::{
+        cells::plain,
+        layer::{AGAINST_RATIO, LayerFigures},
+    },
 };
-
-/// Figure, its unit.
-const SHOWN: [(&str, &str); 3] =
-    [("ce_loss_with_sae", "nats"), ("kl_div_with_sae", "nats"), ("mse_per_element", "mean squared error of a number")];
 
 /// A curve with this many points is one.
 const FEWEST: usize = 3;
@@ -21,7 +20,7 @@ const GROWTH: f64 = 1.2;
 pub fn write(report: &Report, session: &str, compress: &str, out: &mut Parts) {
     let layers = LayerFigures::of(report.results, session, compress);
     let has_curve = |layer: &&LayerFigures| {
-        layer.curves(layer.decisive(), SHOWN[0].0).iter().any(|(_, points)| points.len() >= FEWEST)
+        layer.curves(layer.decisive(), AGAINST_RATIO[0].0).iter().any(|(_, points)| points.len() >= FEWEST)
     };
     let layers: Vec<&LayerFigures> = layers.iter().filter(has_curve).collect();
     if layers.is_empty() {
@@ -42,7 +41,7 @@ pub fn write(report: &Report, session: &str, compress: &str, out: &mut Parts) {
         together(session, compress, &layers, out);
     }
     for layer in layers {
-        for (figure, unit) in SHOWN {
+        for (figure, unit) in AGAINST_RATIO {
             chart(report, layer, (session, compress), (figure, unit), out);
         }
     }
@@ -82,14 +81,14 @@ fn signs(report: &Report, layer: &LayerFigures) -> Vec<Vec<String>> {
 /// What pruning costs at each layer, in one picture for each criterion.
 fn together(session: &str, compress: &str, layers: &[&LayerFigures], out: &mut Parts) {
     let mut criteria: Vec<String> = Vec::new();
-    for (criterion, _) in layers.iter().flat_map(|layer| layer.curves(layer.decisive(), SHOWN[0].0)) {
+    for (criterion, _) in layers.iter().flat_map(|layer| layer.curves(layer.decisive(), AGAINST_RATIO[0].0)) {
         if !criteria.contains(&criterion) {
             criteria.push(criterion);
         }
     }
     for criterion in criteria {
         let line = |layer: &&LayerFigures| {
-            let curves = layer.curves(layer.decisive(), SHOWN[0].0);
+            let curves = layer.curves(layer.decisive(), AGAINST_RATIO[0].0);
             let (_, points) = curves.into_iter().find(|(c, _)| *c == criterion)?;
             let first = points.first()?.1.mean;
             let points = points.into_iter().map(|(ratio, loss)| (ratio, loss.mean - first)).collect();
@@ -116,7 +115,8 @@ fn chart(
     let ends = curves.iter().flat_map(|(_, points)| points.iter().map(|(ratio, _)| *ratio));
     let end = ends.fold(0.0, f64::max);
     let flat = |name: String, value: f64| Line { name, points: vec![(0.0, value), (end, value)], band: Vec::new() };
-    let knees = layer.knees();
+    // The knee is the loss'.
+    let knees = if figure == AGAINST_RATIO[0].0 { layer.knees() } else { Vec::new() };
     let curve = |(criterion, points): (String, Vec<(f64, Spread)>)| {
         let knee = knees.iter().find(|(c, _)| *c == criterion).map(|(_, at)| format!(", knee {at}"));
         Line {

@@ -179,7 +179,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding
 h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2.5rem;border-top:1px solid var(--line);padding-top:1rem}h3{font-size:1rem;margin-top:1.5rem}\
 p,ul{max-width:60rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}\
 th,td{padding:.15rem .6rem;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}\
-th:first-child,td:first-child,td.text{text-align:left}td.text{min-width:14rem}.scroll{overflow-x:auto}\
+th:first-child,td:first-child,.text{text-align:left}.long{min-width:14rem}.scroll{overflow-x:auto}\
 figure{display:inline-block;margin:.5rem 1rem .5rem 0;max-width:100%}figcaption{color:var(--muted);font-size:13px}\
 svg{max-width:100%;height:auto}svg text{fill:currentColor}svg rect[fill=white]{fill:none}\
 svg line[stroke=\"#eee\"]{stroke:var(--line)}svg [stroke=\"#000000\"]{stroke:currentColor}svg [fill=\"#000000\"]{fill:currentColor}";
@@ -201,12 +201,14 @@ pub fn html(title: &str, parts: &Parts) -> String {
                 writeln!(out, "<ul>{}</ul>", items.join("\n"))
             }
             Part::Table(columns, rows) => {
-                let heads: String = columns.iter().map(|column| format!("<th>{}</th>", words(column))).collect();
-                let row = |row: &Vec<String>| {
-                    let cells: String = row.iter().map(|cell| cell_of(&words(cell))).collect();
-                    format!("<tr>{cells}</tr>\n")
+                let class = |at: usize| class_of(rows.iter().filter_map(|row| row.get(at)));
+                let classes: Vec<&str> = (0..columns.len()).map(class).collect();
+                let cells = |tag: &str, cells: &[String]| {
+                    let cell = |(cell, class): (&String, &&str)| format!("<{tag}{class}>{}</{tag}>", words(cell));
+                    cells.iter().zip(&classes).map(cell).collect::<String>()
                 };
-                let rows: String = rows.iter().map(row).collect();
+                let heads = cells("th", columns);
+                let rows: String = rows.iter().map(|row| format!("<tr>{}</tr>\n", cells("td", row))).collect();
                 writeln!(out, "<div class=\"scroll\"><table>\n<tr>{heads}</tr>\n{rows}</table></div>")
             }
             Part::Chart { caption, svg, .. } => {
@@ -217,8 +219,12 @@ pub fn html(title: &str, parts: &Parts) -> String {
     out + "</body>\n</html>\n"
 }
 
-/// Sentences stand at the left.
-fn cell_of(text: &str) -> String {
-    let class = if text.len() > 40 { " class=\"text\"" } else { "" };
-    format!("<td{class}>{text}</td>")
+/// Words stand at the left, numbers at the right; sentences need room.
+fn class_of<'a>(column: impl Iterator<Item = &'a String> + Clone) -> &'static str {
+    let words = column.clone().any(|cell| cell.starts_with(char::is_alphabetic) && cell != "NaN");
+    match column.map(String::len).max() {
+        Some(41..) => " class=\"text long\"",
+        _ if words => " class=\"text\"",
+        _ => "",
+    }
 }

@@ -31,7 +31,7 @@ pub fn row_at(area: Rect, state: &State, y: u16) -> Option<usize> {
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let rows = state.rows_of_metrics();
-    let title = if state.past.runs.is_empty() { "jobs" } else { "jobs and earlier runs" };
+    let title = if state.past.is_empty() { "jobs" } else { "jobs and earlier runs" };
     let inside = widgets::Panel::new(title, true).render(area, buffer, theme);
     if rows == 0 {
         let key = state.keymap.key_of(Action::Measure, &[Context::Global]);

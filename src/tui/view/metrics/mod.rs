@@ -1,7 +1,7 @@
 //! The Metrics screen: jobs and earlier runs, and what the selected one measured.
 
 mod compare;
-mod detail;
+pub mod detail;
 mod figures;
 mod layers;
 mod list;

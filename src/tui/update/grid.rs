@@ -1,0 +1,176 @@
+//! A study on screen: its folder is looked at again and again, while it is seen.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::{effect::Effect, jobs, open};
+use crate::{
+    study::{squares::Square, watch::Seen},
+    tui::{
+        state::{GridView, Level, Phase, Screen, State, Wanted},
+        studies::{Ask, Told},
+    },
+};
+
+/// Time between two looks, at least; a look may take a tenth of it.
+const EVERY: Duration = Duration::from_secs(2);
+const SPARING: u32 = 10;
+
+/// The study that is open, or the line that asks for one.
+pub fn open(state: &mut State, effects: &mut Vec<Effect>) {
+    match state.grid.folder.clone() {
+        // What was taken away or repaired since is seen anew.
+        Some(folder) if state.screen != Screen::Grid => go(state, folder),
+        _ => open::ask(state, Wanted::Study, "", effects),
+    }
+}
+
+/// The study of a folder.
+pub fn show(state: &mut State, folder: &str) {
+    let folder = PathBuf::from(folder.trim());
+    if state.grid.folder.as_ref() != Some(&folder) {
+        state.grid = GridView::default();
+    }
+    go(state, folder);
+}
+
+pub(super) fn go(state: &mut State, folder: PathBuf) {
+    state.open(Screen::Grid);
+    state.grid = GridView { folder: Some(folder), asked: None, waiting: false, due: None, ..state.grid.clone() };
+}
+
+/// Look at the folder, where that is due and the study is on screen.
+pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
+    let (Screen::Grid, Some(folder)) = (state.screen, state.grid.folder.clone()) else { return };
+    let grid = &mut state.grid;
+    let here = (grid.row, grid.column);
+    let due = !grid.waiting && grid.due.is_none_or(|due| due <= state.now);
+    if grid.asked == Some(here) && !due {
+        return;
+    }
+    let anew = grid.asked.is_none();
+    let at = grid.cell().map_or((0, 0), |(row, cell)| (row, cell.unwrap_or(0)));
+    effects.push(Effect::Study(Ask::Look { folder, at, anew }));
+    (grid.asked, grid.waiting, grid.due) = (Some(here), true, None);
+}
+
+/// Something was found out; whether it is anything new.
+pub fn told(state: &mut State, told: Told, effects: &mut Vec<Effect>) -> bool {
+    let now = state.now;
+    let grid = &mut state.grid;
+    match told {
+        Told::Seen(seen) => {
+            let new = grid.wrong.take().is_some() || grid.seen.as_ref().is_none_or(|before| !same(before, &seen));
+            (grid.waiting, grid.due) = (false, Some(now + EVERY.max(seen.took * SPARING)));
+            if new {
+                grid.seen = Some(seen);
+                clamp(grid);
+            }
+            new
+        }
+        Told::Wrong(why) => {
+            (grid.waiting, grid.due) = (false, Some(now + EVERY));
+            let new = grid.wrong.as_ref() != Some(&why);
+            grid.wrong = Some(why);
+            new
+        }
+        Told::Session(Ok(meant)) => {
+            let (spec, settings) = *meant;
+            state.open(Screen::Explore);
+            open::begin(state, spec, settings.into(), effects);
+            true
+        }
+        Told::Session(Err(why)) => {
+            state.log.push(now, Level::Error, why);
+            true
+        }
+    }
+}
+
+fn same(a: &Seen, b: &Seen) -> bool {
+    let runs = match (&a.run, &b.run) {
+        (Some(Ok(a)), Some(Ok(b))) => Arc::ptr_eq(a, b),
+        (a, b) => a == b,
+    };
+    runs && a.at == b.at && Arc::ptr_eq(&a.overview, &b.overview) && Arc::ptr_eq(&a.curves, &b.curves)
+}
+
+fn clamp(grid: &mut GridView) {
+    let (rows, columns) = grid.overview().map_or((0, 0), |all| (all.rows.len(), all.columns.len()));
+    grid.row = grid.row.min(rows.saturating_sub(1));
+    grid.column = grid.column.min(columns.saturating_sub(1));
+}
+
+/// Another row, another column.
+pub fn step(state: &mut State, rows: isize, columns: isize) {
+    let grid = &mut state.grid;
+    grid.row = grid.row.saturating_add_signed(rows);
+    grid.column = grid.column.saturating_add_signed(columns);
+    clamp(grid);
+}
+
+pub fn select(state: &mut State, (row, column): (usize, usize)) {
+    (state.grid.row, state.grid.column) = (row, column);
+    clamp(&mut state.grid);
+}
+
+/// The next figure against the ratio.
+pub fn next_figure(state: &mut State) {
+    let n = state.grid.seen.as_ref().map_or(0, |seen| seen.curves.len());
+    state.grid.figure = (state.grid.figure + 1) % n.max(1);
+}
+
+/// The next cell that could not be measured, else that is being measured.
+pub fn next_notable(state: &mut State) {
+    let Some(overview) = state.grid.overview() else { return };
+    let n = overview.columns.len();
+    let here = state.grid.row * n + state.grid.column;
+    let total = overview.rows.len() * n;
+    let find = |is: &dyn Fn(&Square) -> bool| {
+        let all = (1..=total).map(|by| (here + by) % total);
+        all.map(|at| (at / n, at % n)).find(|(row, column)| overview.square(*row, *column).is_some_and(is))
+    };
+    let failed = find(&|square| matches!(square, Square::Failed(_)));
+    match failed.or_else(|| find(&|square| matches!(square, Square::Working(_)))) {
+        Some(at) => select(state, at),
+        None => say(state, "no cell has failed, and none is being measured"),
+    }
+}
+
+/// The selected cell's result in Metrics, or why there is none.
+pub fn enter(state: &mut State) {
+    let text = match (state.grid.square(), state.grid.run()) {
+        (_, Some(Ok(run))) => {
+            let (run, when) = (run.clone(), state.grid.seen.as_ref().map_or(0, |seen| seen.when));
+            state.past.now = state.past.now.max(when);
+            state.open(Screen::Metrics);
+            return jobs::show_run(state, &run);
+        }
+        (_, Some(Err(why))) => why.clone(),
+        (None, _) => "this session has no such cell".into(),
+        (Some(Square::Done), None) => "its result is being read".into(),
+        (Some(Square::Failed(why)), _) => {
+            format!("it could not be measured, and is tried again by the next run: {why}")
+        }
+        (Some(Square::Working(_)), _) => "it is being measured".into(),
+        (Some(Square::Waiting), _) => {
+            "it is not measured yet: `prunelens study work FOLDER` measures what is left".into()
+        }
+    };
+    say(state, &text);
+}
+
+/// The selected cell's session in Explore.
+pub fn explore(state: &mut State, effects: &mut Vec<Effect>) {
+    let Some((group, _)) = state.grid.cell() else { return };
+    match state.phase {
+        Phase::Ready | Phase::Failed(_) => {
+            let now = state.settings.clone();
+            effects.push(Effect::Study(Ask::Session { group, now }));
+        }
+        _ => say(state, "the session is being loaded: open another one after that"),
+    }
+}
+
+fn say(state: &mut State, text: &str) {
+    state.log.push(state.now, Level::Info, text);
+}
