@@ -6,6 +6,7 @@ mod detail;
 mod find;
 mod generate;
 pub mod handle;
+mod keeping;
 mod live;
 mod mailbox;
 mod open;

@@ -187,9 +187,10 @@ impl Explorer {
         }
     }
 
-    /// Unfinished jobs are saved before the process ends; the terminal is given back meanwhile.
+    /// Unfinished jobs, and what was read of the corpus, are saved before the process ends; the terminal is given back
+    /// meanwhile.
     async fn part(&mut self) {
-        if !self.open || self.state.jobs.iter().all(Job::is_over) {
+        if !self.open || !self.state.indexing && self.state.jobs.iter().all(Job::is_over) {
             return;
         }
         terminal::restore();
