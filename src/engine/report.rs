@@ -220,6 +220,8 @@ pub struct SessionInfo {
     pub sae_digest: String,
     /// Of everything whose digest is known, by what it is: "model", "sae" ...
     pub digests: Vec<(String, String)>,
+    /// As its files call it.
+    pub sae_name: String,
     pub n_layers: usize,
     pub variants: Vec<Variant>,
     /// What the slider turns, and where it stands at first.
