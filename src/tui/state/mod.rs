@@ -45,7 +45,7 @@ pub use overlay::{Ask, Overlay};
 pub use pair::Pair;
 pub use panel::Panel;
 pub use prompt::{LONGEST, Prompt};
-pub use saved::SavedView;
+pub use saved::{SavedAtlas, SavedView};
 pub use shown::{Dated, Shown};
 pub use strip::Strip;
 pub use study::{PageKey, PredictKey, Shade, Study};

@@ -62,6 +62,8 @@ pub struct Study {
     pub pinning: Option<u32>,
     /// Whose texts stand beside the original's.
     pub beside: Variant,
+    /// With another latent pinned: the variant that both latents' texts are of.
+    pub both: Variant,
     pub scroll: usize,
     /// It was opened from the atlas, and goes back there.
     pub from_atlas: bool,
@@ -83,6 +85,7 @@ impl Default for Study {
             beside: Variant::Transfer,
             scroll: 0,
             from_atlas: false,
+            both: Variant::Original,
             predicting: None,
             waiting: false,
             predicted: None,
