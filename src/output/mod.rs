@@ -11,7 +11,7 @@ use prunelens_core::{
 };
 use serde::Serialize;
 
-pub use exit::{fail, refuse, report_panics};
+pub use exit::{end_by, fail, refuse, report_panics};
 pub use progress::{ProgressLine, listener};
 
 /// Print an answer to stdout, with a newline at its end. A reader who has gone (`prunelens … | head`) is no error.
