@@ -94,6 +94,7 @@ fn index(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
         indexing = grown;
         indexing.add(&fired);
         live.seat.keeping.now_and_then(&session, &indexing);
+        live.send(Report::Reading { read: indexing.index.read, of: indexing.index.rows.len() });
         if indexing.index.read >= told + NEWS {
             told = indexing.index.read;
             live.seat.indexing = Some(indexing);

@@ -48,6 +48,11 @@ pub enum Report {
         generation: u64,
         detail: Arc<LatentDetail>,
     },
+    /// So many rows of the corpus are read, of how many.
+    Reading {
+        read: usize,
+        of: usize,
+    },
     /// Examples of latents are known from now on, as far as they can be: every detail that was sent has them.
     Indexed,
     /// A latent over the corpus; again as more of it is read.

@@ -33,6 +33,11 @@ pub fn warn(warnings: &[String]) {
     }
 }
 
+/// A line on stderr for who cannot see progress.
+pub fn note(text: &str) {
+    eprintln!("prunelens: {}", printable(text));
+}
+
 /// What `work` writes, as the answer, once it is done: a failure never leaves half an answer behind.
 pub fn answer_with(work: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut text = Vec::new();
