@@ -279,7 +279,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::PageDown, "latent-texts-page-down", "A page of texts down", "Scroll the latent's texts down by ten lines", C::Latent, &["pagedown", "ctrl-d"], None),
     row(A::PreviousLatent, "previous-latent", "Previous latent", "Go to the latent above in the table", C::Latent, &["left", "h"], Some("latent")),
     row(A::NextLatent, "next-latent", "Next latent", "Go to the latent below in the table", C::Latent, &["right", "l"], Some("latent")),
-    row(A::TextsBeside, "texts-beside", "Texts of another variant", "Show the texts of the next variant beside the original's", C::Latent, &["v"], Some("variant beside")),
+    row(A::TextsBeside, "texts-beside", "Texts of another variant", "Show the texts of the next variant beside the original's; with another latent pinned, those of both in the next variant", C::Latent, &["v"], Some("variant beside")),
     row(A::Pin, "pin", "Pin the latent", "Keep this latent beside the others that are looked at, or let it go", C::Latent, &["b"], Some("pin")),
     row(A::TokenLeft, "predictions-left", "Token to the left", "See what was said after the token before", C::Predictions, &["left", "h"], Some("token")),
     row(A::TokenRight, "predictions-right", "Token to the right", "See what was said after the next token", C::Predictions, &["right", "l"], Some("token")),

@@ -98,6 +98,16 @@ impl Study {
     /// The predictions that came last, if they are of this.
     pub fn current(&self, key: &PredictKey) -> Option<&Predictions> {
         self.predicted.as_ref().filter(|(of, _)| of == key).map(|(_, predictions)| &**predictions)
+    /// The page of the pinned latent, where it stands beside that of another one.
+    pub fn pinned_beside(&self, latent: Option<u32>) -> Option<&LatentPage> {
+        self.pinned.as_deref().filter(|pinned| Some(pinned.latent) != latent)
+    }
+
+    /// Whether a latent is the pinned one.
+    pub fn is_pinned(&self, latent: u32) -> bool {
+        self.pinned.as_ref().is_some_and(|pinned| pinned.latent == latent)
+    }
+
     }
 
     /// Divergence of the models at each token of the prompt shown, if it is known.
