@@ -201,6 +201,8 @@ pub enum Why {
     Fires { places: (usize, usize), share: f64 },
     /// It raises the word's logit, in logits per unit of activation, less the mean over the vocabulary.
     Promotes(f32),
+    /// The cosine of its decoder row with that of a latent.
+    Like { of: u32, cosine: f32 },
 }
 
 /// What is loaded, for the header and the status line.
@@ -218,6 +220,8 @@ pub struct SessionInfo {
     pub layers: Vec<usize>,
     /// "2k topk32", "24k standard" ...
     pub sae: String,
+    /// As its files call it.
+    pub sae_name: String,
     pub d_sae: usize,
     /// Width of what it reads.
     pub d_in: usize,
@@ -225,8 +229,6 @@ pub struct SessionInfo {
     pub sae_digest: String,
     /// Of everything whose digest is known, by what it is: "model", "sae" ...
     pub digests: Vec<(String, String)>,
-    /// As its files call it.
-    pub sae_name: String,
     pub n_layers: usize,
     pub variants: Vec<Variant>,
     /// What the slider turns, and where it stands at first.

@@ -65,6 +65,8 @@ pub struct Study {
     /// With another latent pinned: the variant that both latents' texts are of.
     pub both: Variant,
     pub scroll: usize,
+    /// How often the variants of the predictions were turned over, where not all fit.
+    pub turned: usize,
     /// It was opened from the atlas, and goes back there.
     pub from_atlas: bool,
     /// The predictions last asked for, and the last that came, with what they are of.
@@ -83,9 +85,10 @@ impl Default for Study {
             pinned: None,
             pinning: None,
             beside: Variant::Transfer,
-            scroll: 0,
-            from_atlas: false,
             both: Variant::Original,
+            scroll: 0,
+            turned: 0,
+            from_atlas: false,
             predicting: None,
             waiting: false,
             predicted: None,
@@ -95,9 +98,6 @@ impl Default for Study {
 }
 
 impl Study {
-    /// The predictions that came last, if they are of this.
-    pub fn current(&self, key: &PredictKey) -> Option<&Predictions> {
-        self.predicted.as_ref().filter(|(of, _)| of == key).map(|(_, predictions)| &**predictions)
     /// The page of the pinned latent, where it stands beside that of another one.
     pub fn pinned_beside(&self, latent: Option<u32>) -> Option<&LatentPage> {
         self.pinned.as_deref().filter(|pinned| Some(pinned.latent) != latent)
@@ -108,6 +108,9 @@ impl Study {
         self.pinned.as_ref().is_some_and(|pinned| pinned.latent == latent)
     }
 
+    /// The predictions that came last, if they are of this.
+    pub fn current(&self, key: &PredictKey) -> Option<&Predictions> {
+        self.predicted.as_ref().filter(|(of, _)| of == key).map(|(_, predictions)| &**predictions)
     }
 
     /// Divergence of the models at each token of the prompt shown, if it is known.

@@ -7,7 +7,9 @@ use crate::{
     tui::{
         keys::{action::Action, palette},
         state::{Ask, Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State, Tour},
-        update::{atlas, copies, effect::Effect, exports, generation, jobs, open, pair, resume, strip, study, typing},
+        update::{
+            atlas, copies, effect::Effect, exports, find, generation, jobs, open, pair, resume, strip, study, typing,
+        },
     },
 };
 
@@ -103,6 +105,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::PreviousLatent => study::walk(state, -1),
         A::NextLatent => study::walk(state, 1),
         A::TextsBeside => study::beside(state),
+        A::NextVariants => state.study.turned += 1,
         A::Pin => study::pin(state),
         A::Predictions => study::predictions(state),
         A::Generate => generation::generate(state, effects),
@@ -370,7 +373,7 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
 }
 
 /// Order anew with the selection kept.
-fn refill(state: &mut State) {
+pub fn refill(state: &mut State) {
     if let Some(shown) = &state.shown {
         state.table.fill(shown, state.pair.as_ref(), state.token, state.latent, false);
     }
@@ -468,7 +471,7 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
             }
         }
         Some(Overlay::Find(sought)) if state.screen == Screen::Atlas => atlas::found(state, &sought),
-        Some(Overlay::Find(sought)) => find(state, &sought),
+        Some(Overlay::Find(sought)) => find::go(state, &sought),
         Some(Overlay::Copies { selected }) => copies::go(state, selected, effects),
         Some(Overlay::Edit { spec }) => study::edited(state, spec),
         Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),
@@ -477,30 +480,5 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
         Some(Overlay::Generation(form)) => generation::set(state, form, effects),
         Some(Overlay::WriteTo { id, folder }) => jobs::write(state, id, &folder, effects),
         other => state.overlay = other,
-    }
-}
-
-/// Go to the latent chosen among those found, whether it fires here or not.
-fn find(state: &mut State, sought: &Find) {
-    let d_sae = state.info.as_ref().map_or(0, |i| i.d_sae);
-    match sought
-        .found(d_sae, (&state.table.rows, state.table.whole), &state.names, &state.explained)
-        .get(sought.selected)
-    {
-        Some(found) => {
-            state.latent = Some(found.latent);
-            state.choice = Choice::Found;
-            refill(state);
-        }
-        None if sought.query.is_empty() => {}
-        None => {
-            let text = match sought.number() {
-                Some(latent) => {
-                    format!("there is no latent #{latent}: they go from #0 to #{}", d_sae.saturating_sub(1))
-                }
-                None => format!("no latent was found for {:?}", sought.query.trim()),
-            };
-            state.log.push(state.now, Level::Warning, text);
-        }
     }
 }
