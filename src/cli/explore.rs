@@ -10,6 +10,7 @@ use super::setup::{self, Viewed};
 use crate::{
     engine,
     folders::Folders,
+    output,
     settings::{self as config, Resolved, Settings},
     tui::{self, Keymap, Options},
 };
@@ -60,7 +61,10 @@ pub fn open(args: &ExploreArgs, tour: Option<bool>) -> Result<()> {
         state_folder: folders.map(|folders| folders.state),
     };
     let store = options.state_folder.clone().map(Store::new);
-    tui::run(engine::start_with(engine::Options { families: JOBS, store })?, options)
+    match tui::run(engine::start_with(engine::Options { families: JOBS, store })?, options)? {
+        None => Ok(()),
+        Some(signal) => output::end_by(signal),
+    }
 }
 
 /// Default keys, changed by the user's own file if there is one.

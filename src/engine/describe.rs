@@ -41,6 +41,7 @@ pub fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         layer: session.hook.layer,
         layers: session.spec.layers.iter().map(|layer| layer.number).collect(),
         sae: session.sae.label(),
+        sae_name: session.sae.config.name.clone(),
         d_sae: session.sae.d_sae(),
         d_in: session.sae.d_in(),
         digests: digests(session, &sae_digest),

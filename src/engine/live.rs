@@ -82,6 +82,7 @@ impl Live {
     /// The session, with what was found out about it.
     pub fn leave(mut self) -> Seat {
         self.seat.prompt = self.prompt;
+        self.seat.keep_index();
         self.seat
     }
 

@@ -6,6 +6,7 @@ mod detail;
 mod find;
 mod generate;
 pub mod handle;
+mod keeping;
 mod live;
 mod mailbox;
 mod open;
@@ -17,6 +18,7 @@ mod strip;
 mod thread;
 
 pub use command::{Command, GenerateTask, JobId, Request};
+pub use find::like;
 pub use handle::{EngineHandle, EngineLink};
 pub use report::{FamilyInfo, Hit, JobState, ParamInfo, Report, SessionInfo, Unfinished, Why};
 pub use thread::{Options, start, start_with};

@@ -294,8 +294,9 @@ impl Engine {
         self.trained.clear();
         // What is loaded goes before the new is read: both might not fit.
         if let Some(live) = self.live.take() {
-            let devices = [&live.seat.session, &live.seat.jobs].map(|session| session.original.device.clone());
-            drop(live);
+            let seat = live.leave();
+            let devices = [&seat.session, &seat.jobs].map(|session| session.original.device.clone());
+            drop(seat);
             devices.iter().for_each(prunelens_kernels::gpu::release);
         }
         let (mailbox, reports, mut told) = (self.mailbox.clone(), self.reports.clone(), Told::default());

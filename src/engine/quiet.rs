@@ -79,9 +79,12 @@ fn index(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     let session = live.seat.session.clone();
     let mut indexing = match live.seat.indexing.take() {
         Some(indexing) => indexing,
-        None => session.indexing(session.setting, &mut || give_way(live, mailbox))?,
+        None => {
+            let found = session.indexing(session.setting, &mut || give_way(live, mailbox))?;
+            live.seat.keeping.found(&found);
+            found
+        }
     };
-    let kept = indexing.next().is_none();
     let mut told = indexing.index.read;
     while let Some(batch) = indexing.next() {
         // Requests that come meanwhile see what is known so far.
@@ -90,6 +93,8 @@ fn index(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
         let Some(grown) = live.seat.indexing.take() else { return Ok(()) };
         indexing = grown;
         indexing.add(&fired);
+        live.seat.keeping.now_and_then(&session, &indexing);
+        live.send(Report::Reading { read: indexing.index.read, of: indexing.index.rows.len() });
         if indexing.index.read >= told + NEWS {
             told = indexing.index.read;
             live.seat.indexing = Some(indexing);
@@ -98,10 +103,8 @@ fn index(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
             indexing = shown;
         }
     }
-    if !kept && let Err(error) = session.keep_index(&indexing.index) {
-        tracing::warn!("examples are not kept: {error}");
-    }
     live.seat.indexing = Some(indexing);
+    live.seat.keep_index();
     live.tell_index();
     live.send(Report::Indexed);
     Ok(())
@@ -115,6 +118,7 @@ fn index_pruned(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     let rows = rows.get(..read).unwrap_or_default();
     let mut new = session.indexing_pruned(rows, wanted, &mut || give_way(live, mailbox))?;
     if new.is_kept() {
+        live.seat.keeping.found(&new);
         live.seat.indexing = Some(new);
         live.tell_index();
         return Ok(());
@@ -128,14 +132,12 @@ fn index_pruned(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
         new.add(&fired);
     }
     let Some(indexing) = &mut live.seat.indexing else { return Ok(()) };
-    if !indexing.index.replace_pruned(new.index) {
+    if !indexing.replace_pruned(new) {
         // The memory granted for it was not enough.
         live.forget_wanted();
         return Ok(());
     }
-    if let Err(error) = session.keep_index(&indexing.index) {
-        tracing::warn!("examples are not kept: {error}");
-    }
+    live.seat.keep_index();
     live.tell_index();
     Ok(())
 }

@@ -48,6 +48,11 @@ pub enum Report {
         generation: u64,
         detail: Arc<LatentDetail>,
     },
+    /// So many rows of the corpus are read, of how many.
+    Reading {
+        read: usize,
+        of: usize,
+    },
     /// Examples of latents are known from now on, as far as they can be: every detail that was sent has them.
     Indexed,
     /// A latent over the corpus; again as more of it is read.
@@ -196,6 +201,8 @@ pub enum Why {
     Fires { places: (usize, usize), share: f64 },
     /// It raises the word's logit, in logits per unit of activation, less the mean over the vocabulary.
     Promotes(f32),
+    /// The cosine of its decoder row with that of a latent.
+    Like { of: u32, cosine: f32 },
 }
 
 /// What is loaded, for the header and the status line.
@@ -213,6 +220,8 @@ pub struct SessionInfo {
     pub layers: Vec<usize>,
     /// "2k topk32", "24k standard" ...
     pub sae: String,
+    /// As its files call it.
+    pub sae_name: String,
     pub d_sae: usize,
     /// Width of what it reads.
     pub d_in: usize,

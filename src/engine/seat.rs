@@ -15,6 +15,7 @@ use prunelens_metrics::Family;
 use super::{
     SessionInfo,
     describe::describe,
+    keeping::Keeping,
     quiet::{Background, quick_to_match},
 };
 
@@ -30,6 +31,8 @@ pub struct Seat {
     pub matching: Option<Matching>,
     /// Likewise, and usable as it grows.
     pub indexing: Option<Indexing>,
+    /// Its copy in the cache.
+    pub keeping: Keeping,
     /// What is left of that work.
     pub todo: Vec<Background>,
     /// The prompt that was looked at last, while another session is on screen.
@@ -76,7 +79,17 @@ impl Seat {
         let (info, session) = (Arc::new(describe(&session, families)?), Arc::new(session));
         let jobs = jobs.map_or_else(|| session.clone(), Arc::new);
         let todo = vec![Background::Match, Background::Index];
-        Ok(Self { spec, info, session, jobs, matching: None, indexing: None, todo, prompt: None })
+        Ok(Self {
+            spec,
+            info,
+            session,
+            jobs,
+            matching: None,
+            indexing: None,
+            keeping: Keeping::default(),
+            todo,
+            prompt: None,
+        })
     }
 
     /// Models for another session, where both would load the same, or the same original.
@@ -112,6 +125,13 @@ impl Seat {
         let apart = (!Arc::ptr_eq(&self.session, &self.jobs)).then(|| self.jobs.sae_bytes());
         let index = self.indexing.as_ref().map_or(0, |indexing| indexing.index.bytes());
         self.session.sae_bytes() + apart.unwrap_or(0) + index + copy
+    }
+
+    /// What was read of the corpus is kept: it will not be read again.
+    pub fn keep_index(&mut self) {
+        if let Some(indexing) = &self.indexing {
+            self.keeping.now(&self.session, indexing);
+        }
     }
 
     /// Dictionaries that take no longer than a blink are matched before anything is shown of them.

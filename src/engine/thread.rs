@@ -95,6 +95,7 @@ impl Engine {
             match self.mailbox.next_command() {
                 Some(Command::Quit) => {
                     self.queue.end(self.live.as_ref().map(|live| &*live.seat.jobs));
+                    self.live.take().map(Live::leave);
                     return;
                 }
                 Some(command) => {

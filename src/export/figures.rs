@@ -3,7 +3,11 @@
 use std::{fmt::Write, sync::Arc};
 
 use prunelens_core::{
-    compare::{Comparison, Variant},
+    compare::{
+        Comparison, Variant,
+        predict::{Candidate, Prediction, Predictions, Speaker},
+    },
+    edit::Edits,
     sae::{Knob, Setting},
 };
 use prunelens_metrics::MetricTable;
@@ -32,10 +36,15 @@ pub struct Figures {
     pub model: String,
     pub compression: String,
     pub sae: String,
+    pub sae_name: String,
     pub comparison: Arc<Comparison>,
     pub tables: Vec<Arc<MetricTable>>,
     /// A second prompt, where there is one.
     pub pair: Option<PairFigures>,
+    /// In force while the models predict. All other figures are those without them.
+    pub edits: Edits,
+    /// What the models say after the selected token, with these edits, if it is known.
+    pub predictions: Option<Predictions>,
 }
 
 impl Figures {
@@ -58,7 +67,7 @@ impl Figures {
         documents
     }
 
-    /// The object of `inspect --json`, with the metrics measured so far.
+    /// The object of `inspect --json`, with edits, predictions, and the metrics measured so far.
     pub fn json(&self) -> Value {
         let mut object = comparison::json(&self.comparison, TOP);
         let rest = [
@@ -69,7 +78,10 @@ impl Figures {
                     "pruned": { "name": self.model, "compression": self.compression },
                 }),
             ),
-            ("sae", json!({ "name": self.sae })),
+            ("sae", json!({ "name": self.sae_name, "label": self.sae })),
+            ("edits", self.edits.list.iter().map(ToString::to_string).collect()),
+            ("edit_error", json!(self.edits.error.to_string())),
+            ("predictions", json!(self.predictions.as_ref().map(|said| predictions(&self.comparison, said)))),
             ("metrics", self.tables.iter().map(|t| table::json(t)).collect()),
         ];
         object.extend(rest.map(|(name, value)| (name.to_owned(), value)));
@@ -100,6 +112,10 @@ impl Figures {
             pruned_to(c.setting),
             safe::line(&c.prompt)
         );
+        if !self.edits.list.is_empty() {
+            let edits: Vec<String> = self.edits.list.iter().map(|edit| format!("#{edit}")).collect();
+            let _ = writeln!(out, "Edits in force, of which these figures are without: {}\n", edits.join(", "));
+        }
         let variants: Vec<Variant> = c.views.iter().map(|v| v.variant).collect();
         let columns: Vec<_> = c.views.iter().map(values).collect();
         let rows: Vec<_> = (0..NAMES.len()).map(|at| (NAMES[at], columns.iter().map(|c| c[at]).collect())).collect();
@@ -112,6 +128,34 @@ impl Figures {
         }
         out
     }
+}
+
+/// What is said after a token: by whom, and with what probability.
+fn predictions(comparison: &Comparison, said: &Predictions) -> Value {
+    let candidate = |next: &Candidate| {
+        json!({
+            "id": next.id,
+            "string": String::from_utf8_lossy(&next.piece),
+            "alone": next.alone,
+            "probability": next.probability,
+        })
+    };
+    let one = |prediction: &Prediction| {
+        let (what, variant) = match prediction.of {
+            Speaker::Model(variant) => ("model", variant),
+            Speaker::Spliced(variant) => ("reconstruction", variant),
+            Speaker::Edited(variant) => ("edited", variant),
+        };
+        json!({
+            "of": what,
+            "variant": variant.name(),
+            "kl_div": prediction.kl,
+            "ce_loss": prediction.ce,
+            "top": prediction.top.iter().map(candidate).collect::<Vec<_>>(),
+        })
+    };
+    let after = comparison.tokens.get(said.token).map(|token| String::from_utf8_lossy(&token.piece).into_owned());
+    json!({ "token": said.token, "after": after, "list": said.list.iter().map(one).collect::<Vec<_>>() })
 }
 
 /// What was done to the SAE that is compressed as its model was.

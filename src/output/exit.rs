@@ -13,6 +13,11 @@ pub fn fail(error: &Error) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
+/// The process ends because a signal asked it to, and everything is saved: with the code that shells give it.
+pub fn end_by(signal: i32) -> ! {
+    std::process::exit(128 + signal)
+}
+
 /// What clap ended with: help and version are answers, the rest is wrong use.
 pub fn refuse(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {

@@ -11,7 +11,7 @@ use prunelens_core::{
 };
 use serde::Serialize;
 
-pub use exit::{fail, refuse, report_panics};
+pub use exit::{end_by, fail, refuse, report_panics};
 pub use progress::{ProgressLine, listener};
 
 /// Print an answer to stdout, with a newline at its end. A reader who has gone (`prunelens … | head`) is no error.
@@ -31,6 +31,11 @@ pub fn warn(warnings: &[String]) {
     for warning in warnings {
         eprintln!("warning: {}", printable(warning));
     }
+}
+
+/// A line on stderr for who cannot see progress.
+pub fn note(text: &str) {
+    eprintln!("prunelens: {}", printable(text));
 }
 
 /// What `work` writes, as the answer, once it is done: a failure never leaves half an answer behind.

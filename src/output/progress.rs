@@ -30,6 +30,11 @@ impl ProgressLine {
         Self::default()
     }
 
+    /// Whether anybody sees it.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     pub fn show(&mut self, progress: &Progress) {
         self.line(|| describe(progress));
     }

@@ -73,6 +73,9 @@ impl Settings {
             lines.compress = None;
         }
         let sources = Sources::find(&self.session, &file)?;
+        let (flags, lines) = (&self.session, &file.settings.session);
+        there("--corpus", &flags.corpus, &lines.corpus)?;
+        there("--calibration", &flags.model.calibration, &lines.model.calibration)?;
         let Self { mut session, display } = self.or(file.settings);
         sources.name(&mut session);
         Ok(Resolved {
@@ -235,6 +238,19 @@ fn pick(flag: &str, given: &Option<PathBuf>, in_file: &Option<PathBuf>, folder: 
         (Some(path), _) => source(flag, path, Path::new("")).map(Some),
         (None, Some(path)) => source(flag.trim_start_matches('-'), path, folder).map(Some),
         (None, None) => Ok(None),
+    }
+}
+
+/// Texts that are read once the models are: what is not there is said before that. A file's paths are whole already.
+fn there(flag: &str, given: &Option<PathBuf>, in_file: &Option<PathBuf>) -> Result<()> {
+    let (label, path) = match (given, in_file) {
+        (Some(path), _) => (flag, path),
+        (None, Some(path)) => (flag.trim_start_matches('-'), path),
+        (None, None) => return Ok(()),
+    };
+    match path.exists() {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("{label} {}: no such file", path.display()))),
     }
 }
 

@@ -37,13 +37,16 @@ impl Signals {
         Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?]))
     }
 
-    pub async fn recv(&mut self) {
+    /// The number of the one that comes.
+    pub async fn recv(&mut self) -> i32 {
+        use tokio::signal::unix::SignalKind;
         let [terminate, hangup, interrupt] = &mut self.0;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let kind = tokio::select! {
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = hangup.recv() => SignalKind::hangup(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+        };
+        kind.as_raw_value()
     }
 }
 
@@ -56,10 +59,12 @@ impl Signals {
         Ok(Self)
     }
 
-    pub async fn recv(&mut self) {
+    pub async fn recv(&mut self) -> i32 {
         // Without a handler there is nothing to wait for.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+        // Of an interrupt, as everywhere.
+        2
     }
 }

@@ -18,6 +18,7 @@ pub mod theme;
 pub mod update;
 pub mod view;
 pub mod views;
+mod waits;
 pub mod widgets;
 
 pub use event::message as message_of;

@@ -46,8 +46,9 @@ const PARTING: Duration = Duration::from_secs(20);
 /// A file in the state folder that says the first steps were taken.
 const STEPS_TAKEN: &str = "first-steps-taken";
 
-/// The explorer in the terminal, until the user leaves. The terminal is restored whatever happens.
-pub fn run(engine: EngineHandle, options: Options) -> Result<()> {
+/// The explorer in the terminal, until the user leaves, or a signal comes, whose number it gives. The terminal is restored
+/// whatever happens.
+pub fn run(engine: EngineHandle, options: Options) -> Result<Option<i32>> {
     let themes = options.look.themes()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -91,6 +92,7 @@ pub fn run(engine: EngineHandle, options: Options) -> Result<()> {
             studies: Studies::default(),
             start: Instant::now(),
             open: true,
+            signal: None,
         };
         explorer.run().await
     })
@@ -109,6 +111,8 @@ struct Explorer {
     start: Instant,
     /// The engine may still report something.
     open: bool,
+    /// The signal that ends it.
+    signal: Option<i32>,
 }
 
 /// Whether the loop goes on.
@@ -118,7 +122,7 @@ enum Next {
 }
 
 impl Explorer {
-    async fn run(&mut self) -> Result<()> {
+    async fn run(&mut self) -> Result<Option<i32>> {
         let mut events = EventStream::new();
         let mut signals = Signals::new().map_err(|source| Error::Io { path: "signals".into(), source })?;
         let mut next_frame = self.start;
@@ -145,7 +149,10 @@ impl Explorer {
                 },
                 report = self.engine.reports.recv(), if listen => messages.push(self.reported(report)),
                 Some(told) = self.studies.told.recv() => messages.push(Message::Study(Box::new(told))),
-                () = signals.recv() => messages.push(Message::Terminated),
+                signal = signals.recv() => {
+                    self.signal = Some(signal);
+                    messages.push(Message::Terminated);
+                }
                 () = sleep_until(wake), if wake.is_some() => {}
             }
             // Everything else that is there already belongs to the same frame.
@@ -166,7 +173,7 @@ impl Explorer {
                 if let Next::Leave = self.perform(effects)? {
                     self.leave();
                     self.part().await;
-                    return Ok(());
+                    return Ok(self.signal);
                 }
             }
         }
@@ -194,9 +201,10 @@ impl Explorer {
         }
     }
 
-    /// Unfinished jobs are saved before the process ends; the terminal is given back meanwhile.
+    /// Unfinished jobs, and what was read of the corpus, are saved before the process ends; the terminal is given back
+    /// meanwhile.
     async fn part(&mut self) {
-        if !self.open || self.state.jobs.iter().all(Job::is_over) {
+        if !self.open || !self.state.indexing && self.state.jobs.iter().all(Job::is_over) {
             return;
         }
         terminal::restore();

@@ -12,11 +12,12 @@ use crate::{
     tui::{
         keys::keymap::Key,
         options::{self, RenderOptions, first_state},
-        state::{Phase, State},
+        state::{Overlay, Phase, State},
         studies::{self, Looker},
         theme::Theme,
         update::{self, effect::Effect, message::Message},
         view,
+        waits::Waits,
     },
 };
 
@@ -82,9 +83,22 @@ pub fn render(engine: EngineHandle, options: RenderOptions) -> Result<()> {
     let mut state = first_state(&options.session, options.prompt.as_deref(), &themes, options.size);
     state.settings = options.settings.clone().into();
     state.opening = options.view.clone().map(Into::into);
-    let mut player = Player { engine, state, themes, recording: None, left: false, looker: Looker::default() };
+    let mut player = Player {
+        engine,
+        state,
+        themes,
+        recording: None,
+        left: false,
+        looker: Looker::default(),
+        waits: Waits::default(),
+    };
     player.play(&steps, format == Format::Cast)?;
+    player.waits.over();
     player.engine.command(Command::Quit);
+    if player.state.indexing {
+        // What was read of the corpus is kept before the process ends.
+        while player.engine.reports.blocking_recv().is_some() {}
+    }
     let (width, height) = options.size;
     let theme = player.theme();
     let (buffer, cursor) = view::draw(width, height, &player.state, theme);
@@ -108,6 +122,7 @@ struct Player {
     /// A key of the script has left the program.
     left: bool,
     looker: Looker,
+    waits: Waits,
 }
 
 impl Player {
@@ -125,14 +140,16 @@ impl Player {
             self.recording = Some(Recording::new(width, height, "prunelens"));
             self.frame();
         }
-        for &step in steps {
+        for (at, &step) in steps.iter().enumerate() {
+            // Only what is drawn needs its texts whole: every frame of a recording, of a picture the last.
+            let drawn = record || steps[at + 1..].iter().all(|later| matches!(later, Step::Key(_)));
             match step {
                 Step::Key(key) => {
                     self.pass(KEY_TIME);
                     self.happen(Message::KeyPressed(key));
                 }
                 Step::Wait => {
-                    self.settle()?;
+                    self.settle(drawn)?;
                     self.frame();
                     self.pass(WAIT_TIME);
                 }
@@ -140,7 +157,7 @@ impl Player {
                     while self.state.busy_jobs() {
                         self.take_report()?;
                     }
-                    self.settle()?;
+                    self.settle(drawn)?;
                 }
             }
             self.frame();
@@ -153,8 +170,9 @@ impl Player {
         Ok(())
     }
 
-    /// Until nothing that was asked for is missing.
-    fn settle(&mut self) -> Result<()> {
+    /// Until nothing that was asked for is missing; where it is drawn, until its texts are of the whole corpus. What is
+    /// looked for is chosen from, drawn or not.
+    fn settle(&mut self, drawn: bool) -> Result<()> {
         if let Some(deadline) = self.state.follow.deadline {
             self.happen(Message::TimePassed(deadline.max(self.state.now)));
         }
@@ -169,6 +187,7 @@ impl Player {
             || self.state.finding()
             || self.state.atlas.waiting
             || self.state.latent_incomplete()
+            || ((drawn || matches!(self.state.overlay, Some(Overlay::Find(_)))) && self.state.awaits_corpus())
             || self.state.generation.going
             || self.state.pair.as_ref().is_some_and(|pair| pair.waiting)
         {
@@ -180,6 +199,7 @@ impl Player {
     fn take_report(&mut self) -> Result<()> {
         let report = self.engine.reports.blocking_recv();
         let report = report.ok_or_else(|| Error::invalid("the engine ended before the script did"))?;
+        self.waits.heard(&report);
         self.happen(Message::Reported(Box::new(report)));
         match &self.state.phase {
             Phase::Crashed(message) => Err(Error::invalid(format!("the engine stopped: {message}"))),

@@ -98,7 +98,8 @@ mod tests {
 
     fn view() -> SavedView {
         toml::from_str(
-            "prompt = \"a \\u001b[31m \\\"navy\\\"\\n\"\nknob = \"ratio:0.3\"\ncriterion = \"wanda\"\nedits = [\"12=ablate\"]",
+            "prompt = \"a \\u001b[31m \\\"navy\\\"\\n\"\nknob = \"ratio:0.3\"\ncriterion = \"wanda\"\nedits = [\"12=ablate\"]\n\
+             second-prompt = \"the army\"\n[atlas]\nacross = \"importance\"\nup = \"a\"\nby = \"a\"\n[digests]\nsae = \"12\"\n",
         )
         .unwrap()
     }

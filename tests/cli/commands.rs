@@ -202,6 +202,12 @@ fn render() {
     assert!(text.contains("The river") && text.contains("latents at"), "{text}");
     place.run(["render", "--out", "screen.png"]).refused(2, &[".svg", ".txt", ".cast"]);
     place.run(["render", "--keys", "<nokey>", "--out", "x.svg"]).refused(2, &["nokey"]);
+    // Texts and views that are not there are told by their flags, before anything is loaded.
+    place.run(["render", "--corpus", "tiny.txt", "--out", "x.svg"]).refused(1, &["--corpus tiny.txt: no such file"]);
+    place.run(["inspect", "a", "--calibration", "no.txt"]).refused(1, &["--calibration no.txt: no such file"]);
+    place.run(["render", "--view", "no.toml", "--out", "x.svg"]).refused(1, &["--view no.toml: No such file"]);
+    place.write("study.toml", "corpus = \"tiny.txt\"");
+    place.run(["inspect", "a", "--session", "study.toml"]).refused(1, &["corpus ", "tiny.txt: no such file"]);
 }
 
 /// Ask the process to stop once its log says that it listens.

@@ -9,6 +9,7 @@ mod absorption;
 mod atlas;
 mod core;
 mod engine;
+mod index;
 mod jobs;
 mod layers;
 mod properties;

@@ -178,19 +178,29 @@ pub fn key(code: KeyCode) -> Message {
 
 /// An engine that answers every request at once, in two parts, and every job in two steps.
 pub struct FakeEngine {
-    reports: UnboundedSender<Report>,
+    /// Gone once it was told to quit.
+    reports: Mutex<Option<UnboundedSender<Report>>>,
     prompt: Mutex<String>,
+    /// It comes to the end of the corpus.
+    indexes: bool,
 }
 
 impl FakeEngine {
     pub fn handle() -> EngineHandle {
+        Self::over_corpus(true)
+    }
+
+    /// One whose corpus is read at once, or never.
+    pub fn over_corpus(indexes: bool) -> EngineHandle {
         let (reports, receiver) = unbounded_channel();
-        EngineHandle::new(Self { reports, prompt: Mutex::default() }, receiver)
+        EngineHandle::new(Self { reports: Mutex::new(Some(reports)), prompt: Mutex::default(), indexes }, receiver)
     }
 
     fn report(&self, report: Report) {
-        // Nobody listens any more once the script is over.
-        let _ = self.reports.send(report);
+        if let Some(reports) = &*self.reports.lock().unwrap() {
+            // Nobody listens any more once the script is over.
+            let _ = reports.send(report);
+        }
     }
 }
 
@@ -199,7 +209,10 @@ impl EngineLink for FakeEngine {
         match command {
             Command::Load(_) => {
                 self.report(Report::Ready(Arc::new(info())));
-                self.report(Report::Indexed);
+                self.report(Report::Reading { read: 8, of: 32 });
+                if self.indexes {
+                    self.report(Report::Indexed);
+                }
             }
             Command::Open(spec) => {
                 let info = Arc::new(layered_info(spec.layer.unwrap_or(1), 4));
@@ -213,6 +226,7 @@ impl EngineLink for FakeEngine {
                 self.report(Report::Job { id, state: JobState::Done { seconds: 41.0, files: Vec::new() } });
             }
             Command::CancelJob(id) => self.report(Report::Job { id, state: JobState::Cancelled }),
+            Command::Quit => *self.reports.lock().unwrap() = None,
             _ => {}
         }
     }

@@ -8,7 +8,7 @@ use prunelens::{
     tui::{
         Effect, Message,
         state::{
-            Pointed, Screen,
+            Pointed, SavedView, Screen,
             atlas::{BINS, Drawn, Look},
         },
         view::draw,
@@ -19,7 +19,7 @@ use prunelens_metrics::{
     atlas::{About, Atlas, Fate},
 };
 
-use crate::session::{NOW, Session, dark, info, run};
+use crate::session::{NOW, Part, Session, dark, info, run};
 
 /// Latents from formulas: dense ones die late, some never, some fire nowhere.
 pub fn atlas(d_sae: usize) -> Atlas {
@@ -177,6 +177,38 @@ fn the_list_is_in_order_and_leads_to_latents_and_back() {
     session.keys("a");
     assert_eq!(session.state.screen, Screen::Atlas);
     assert!(session.state.atlas.drawn.is_some(), "left as it was");
+}
+
+#[test]
+fn a_view_has_how_it_was_looked_at() {
+    let session = opened("xVfo");
+    let view = SavedView::of(&session.state).unwrap();
+    let look = |session: &Session| {
+        let atlas = &session.state.atlas;
+        let [across, up, rank] = [atlas.across, atlas.up, atlas.rank].map(|at| atlas.name(at).to_owned());
+        (session.state.screen, across, up, rank, atlas.ascending, atlas.fate)
+    };
+    assert_eq!(view.screen, "atlas");
+    let reopened = |view: &SavedView| {
+        let mut session = Session::ready();
+        session.report(Report::Runs { runs: Arc::new(vec![past(&info().label())]), now: NOW });
+        session.state.offered = Some(Arc::new(view.clone()));
+        session.keys("0").answer(Part::All);
+        let generation = session.state.atlas.asked.clone().expect("the atlas was not asked for").0;
+        session.report(Report::Atlas { generation, atlas: Arc::new(atlas(2048)) });
+        session
+    };
+    assert_eq!(look(&reopened(&view)), look(&session));
+    assert_eq!(SavedView::of(&reopened(&view).state), Some(view.clone()));
+    // An atlas of other columns.
+    let mut other = view;
+    other.atlas.as_mut().unwrap().up = "mass\u{1b}.later".into();
+    let session = reopened(&other);
+    let said = &session.state.log.status().unwrap().text;
+    assert!(
+        said.contains("mass\\u{1b}.later") && session.state.atlas.name(session.state.atlas.up) == "dies_half",
+        "{said}"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use prunelens::{
     },
     tui::{Effect, Message},
 };
-use prunelens_core::compare::Variant;
+use prunelens_core::{compare::Variant, edit::Edits};
 
 use crate::{
     session::{PROMPT, Part, SETTING, Session, comparison, table},
@@ -21,10 +21,40 @@ fn figures(part: Part) -> Figures {
         model: "demo".into(),
         compression: "wanda 50%".into(),
         sae: "2k topk32".into(),
+        sae_name: "blocks.1.hook_resid_post".into(),
         comparison: Arc::new(comparison(PROMPT, SETTING, part)),
         tables: vec![Arc::new(table(1.0))],
         pair: None,
+        edits: Edits::default(),
+        predictions: None,
     }
+}
+
+/// The JSON that `e` writes of what a session shows.
+fn json_of(session: &mut Session) -> serde_json::Value {
+    session.keys("e");
+    let export = session.effects.iter().find_map(|effect| if let Effect::Export(e) = effect { Some(e) } else { None });
+    let json = export.expect("an export").documents.iter().find(|document| document.extension == "json");
+    serde_json::from_str(&json.expect("figures").text).unwrap()
+}
+
+#[test]
+fn figures_say_which_edits_are_in_force_and_what_is_said_with_them() {
+    let mut session = Session::explored();
+    let before = json_of(&mut session);
+    assert_eq!((before["edits"].as_array().unwrap().len(), &before["predictions"]), (0, &serde_json::Value::Null));
+    assert_eq!(before["sae"]["name"], "blocks.1.hook_resid_post", "the name that `inspect --json` gives it");
+    session.keys("xp").answer_study();
+    let after = json_of(&mut session);
+    assert_eq!((&after["edits"][0], &after["edit_error"]), (&"1204=ablate".into(), &"keep".into()));
+    assert_eq!(after["variants"], before["variants"], "figures are those without edits");
+    let list = after["predictions"]["list"].as_array().unwrap();
+    let edited: Vec<_> = list.iter().filter(|said| said["of"] == "edited").map(|said| &said["variant"]).collect();
+    assert_eq!(edited, ["original", "transfer", "pruned"]);
+    // Others are asked for: those that were said are of other edits.
+    session.keys("X");
+    let later = json_of(&mut session);
+    assert_eq!((later["edits"].as_array().unwrap().len(), &later["predictions"]), (0, &serde_json::Value::Null));
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn what_does_not_fit_here_is_said_and_left_out() {
     let mut view = somewhere();
     view.criterion = "none \u{1b}[31m".into();
     view.latent = Some(999_999);
+    view.screen = "later".into();
     view.token = 5000;
     view.knob = "ratio:7\u{1b}[31m".into();
     view.edits = vec!["12=ablate".into(), "999999=ablate".into(), "rubbish".into()];
@@ -62,10 +63,38 @@ fn what_does_not_fit_here_is_said_and_left_out() {
     assert!(said.iter().any(|text| text.contains("999999=ablate, rubbish")), "{said:?}");
     assert!(said.iter().any(|text| text.contains("criterion")) && said.iter().all(|text| !text.contains('\u{1b}')));
     let tokens = state.shown.as_ref().unwrap().comparison.tokens.len();
+    assert!(said.iter().any(|text| text.contains("latent #999999") && text.contains("go to #2047")), "{said:?}");
+    assert!(said.iter().any(|text| text.contains("token 5000") && text.contains(&format!("has {tokens} "))));
+    assert!(said.iter().any(|text| text.contains("screen \"later\"")), "{said:?}");
     assert!(said.iter().any(|text| text.contains("the view's knob") && text.contains("ratio:7")), "{said:?}");
     assert_eq!((state.token, state.setting().at), (tokens - 1, 0.25));
     assert!(state.latent.is_some_and(|latent| latent < 2048));
     assert_eq!(state.study.edits.list.len(), 1);
+}
+
+#[test]
+fn a_view_has_the_second_prompt() {
+    let mut session = Session::explored();
+    session.keys("|").keys(" ready").time(400).answer(Part::All);
+    let view = SavedView::of(&session.state).unwrap();
+    let second = view.second_prompt.clone().unwrap();
+    assert!(view.prompt != second && view.prompt.starts_with(&second), "{view:?}");
+    assert!(view.summary().contains("two prompts"));
+    let mut session = opened(&view);
+    session.answer_beside();
+    let pair = session.state.pair.as_ref().unwrap();
+    assert_eq!((&*pair.text, pair.shown.is_some(), pair.waiting), (second.as_str(), true, false));
+    assert_eq!(SavedView::of(&session.state), Some(view.clone()));
+    // One that cannot be read here is said, as where it is typed.
+    let mut session = opened(&view);
+    let generation = session.state.pair.as_ref().unwrap().asked.clone().unwrap().0;
+    session.report(prunelens::engine::Report::RequestFailed { generation, message: "it has 9000 tokens".into() });
+    assert!(session.state.log.status().unwrap().text.contains("9000 tokens"));
+    // A view of one prompt leaves no second.
+    let mut session = opened(&view);
+    session.state.offered = Some(Arc::new(SavedView { second_prompt: None, ..view }));
+    session.keys("<ctrl-o>");
+    assert!(session.state.pair.is_none());
 }
 
 #[test]

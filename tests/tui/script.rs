@@ -1,11 +1,18 @@
 //! Pictures and recordings from scripted keys, with an engine that answers at once.
 
-use prunelens::tui::{Look, RenderOptions, render, theme::ColorDepth};
+use prunelens::{
+    engine::EngineHandle,
+    tui::{Look, RenderOptions, render, theme::ColorDepth},
+};
 use prunelens_core::session::SessionSpec;
 
 use crate::session::FakeEngine;
 
 fn rendered(keys: &str, extension: &str) -> String {
+    rendered_by(FakeEngine::handle(), keys, extension)
+}
+
+fn rendered_by(engine: EngineHandle, keys: &str, extension: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("screen").with_extension(extension);
     let options = RenderOptions {
@@ -18,7 +25,7 @@ fn rendered(keys: &str, extension: &str) -> String {
         keys: keys.into(),
         out: out.clone(),
     };
-    render(FakeEngine::handle(), options).unwrap();
+    render(engine, options).unwrap();
     std::fs::read_to_string(out).unwrap()
 }
 
@@ -34,6 +41,15 @@ fn typed_text_is_compared_and_the_ratio_followed() {
 fn jobs_can_be_waited_for() {
     let text = rendered("1<wait>m<enter><job>", "txt");
     assert!(text.contains("ce_loss_score") && text.contains("in 0:41"), "{text}");
+}
+
+#[test]
+fn only_a_picture_with_texts_waits_for_the_whole_corpus() {
+    // This engine never comes to the end of its corpus; what does not show texts of it is drawn all the same.
+    let text = rendered_by(FakeEngine::over_corpus(false), "1<wait>p<wait>", "txt");
+    assert!(text.contains("alone") && text.contains("with the reconstruction in place"), "{text}");
+    let text = rendered_by(FakeEngine::over_corpus(false), "1<wait>M<wait>", "txt");
+    assert!(text.contains("metrics"), "{text}");
 }
 
 #[test]

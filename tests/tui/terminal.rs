@@ -185,7 +185,7 @@ fn signals_give_the_terminal_back() {
             let mut screen = Screen::with(Place::new(), &[], &[], size);
             screen.wait_for("prompt");
             screen.signal(signal);
-            screen.ended();
+            assert_eq!(screen.ended().exit_code(), 128 + signal as u32, "the code that shells give it");
             assert_left(&screen);
         }
     }

@@ -39,6 +39,27 @@ fn ten_steps_are_done_with_the_keys_they_name() {
 }
 
 #[test]
+fn the_box_leaves_what_it_speaks_of_and_says_what_it_needs() {
+    let mut session = Session::explored();
+    let screen = |session: &Session| crate::snapshots::screen(&session.state, 120, 36, &dark());
+    let figures = ["│ variance ", "│ CE ", "│ KL "];
+    let without = screen(&session);
+    assert!(figures.iter().all(|name| without.contains(name)), "{without}");
+    for step in [3, 4] {
+        session.state.tour = Some(Tour::at(step));
+        let with = screen(&session);
+        assert!(figures.iter().all(|name| with.contains(name)), "{with}");
+    }
+    // Gone on with at the next start, before there is a prompt.
+    let mut session = Session::ready();
+    session.state.tour = Some(Tour::at(2));
+    session.keys("<esc>");
+    assert!(screen(&session).contains("1 takes the first example again"), "{}", screen(&session));
+    session.keys("1").answer(Part::All);
+    assert!(!screen(&session).contains("takes the first example"), "{}", screen(&session));
+}
+
+#[test]
 fn the_box_fits_everywhere_and_is_put_away() {
     let mut session = Session::explored();
     for (step, told) in STEPS.iter().enumerate() {

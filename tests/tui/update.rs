@@ -379,6 +379,11 @@ fn figures_are_copied_and_exported() {
     assert!(matches!(&session.effects[..], [Effect::Copy(text)] if text.contains(PROMPT) && text.contains("| l0 |")));
     session.keys("e");
     assert!(matches!(&session.effects[..], [Effect::Export(export)] if export.documents.len() == 4));
+    let paths = ["json", "pair.csv", "svg"].map(|ending| format!("results/explore-002.{ending}").into());
+    session.send(Message::Exported(Ok(paths.to_vec())));
+    assert_eq!(session.state.log.status().unwrap().text, "wrote explore-002 as .json .pair.csv .svg in results");
+    session.send(Message::Exported(Ok(vec!["results/navy.toml".into()])));
+    assert_eq!(session.state.log.status().unwrap().text, "wrote results/navy.toml");
     session.send(Message::Exported(Err("results: no space left on device".into())));
     assert!(session.state.log.status().unwrap().text.contains("no space"));
     let mut session = Session::ready();

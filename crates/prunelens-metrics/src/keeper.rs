@@ -13,8 +13,8 @@ use prunelens_core::{
 
 use super::{Claim, Family, Job, JobSpec, checkpoint::Known};
 
-/// How much of the time may go into putting states together.
-const SHARE: u32 = 20;
+/// One part of so many, of the time, may go into putting states together.
+pub const SHARE: u32 = 20;
 
 /// Where unfinished jobs and finished runs are kept, and how often.
 #[derive(Clone, Debug)]

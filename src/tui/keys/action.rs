@@ -125,6 +125,7 @@ pub enum Action {
     PreviousLatent,
     NextLatent,
     TextsBeside,
+    NextVariants,
     Pin,
     Predictions,
     Generate,
@@ -211,6 +212,9 @@ pub enum Action {
     QuitDropping,
 }
 
+/// Cells of a title beside the descriptions.
+pub const TITLE: usize = 28;
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct ActionSpec {
@@ -290,11 +294,12 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::PageDown, "latent-texts-page-down", "A page of texts down", "Scroll the latent's texts down by ten lines", C::Latent, &["pagedown", "ctrl-d"], None),
     row(A::PreviousLatent, "previous-latent", "Previous latent", "Go to the latent above in the table", C::Latent, &["left", "h"], Some("latent")),
     row(A::NextLatent, "next-latent", "Next latent", "Go to the latent below in the table", C::Latent, &["right", "l"], Some("latent")),
-    row(A::TextsBeside, "texts-beside", "Texts of another variant", "Show the texts of the next variant beside the original's", C::Latent, &["v"], Some("variant beside")),
+    row(A::TextsBeside, "texts-beside", "Texts of another variant", "Show the texts of the next variant beside the original's; with another latent pinned, those of both in the next variant", C::Latent, &["v"], Some("variant beside")),
     row(A::Pin, "pin", "Pin the latent", "Keep this latent beside the others that are looked at, or let it go", C::Latent, &["b"], Some("pin")),
     row(A::TokenLeft, "predictions-left", "Token to the left", "See what was said after the token before", C::Predictions, &["left", "h"], Some("token")),
     row(A::TokenRight, "predictions-right", "Token to the right", "See what was said after the next token", C::Predictions, &["right", "l"], Some("token")),
-    row(A::Find, "find", "Find a latent", "Go to a latent by its number, whether it fires here or not", C::Explore, &["/"], Some("find")),
+    row(A::NextVariants, "next-variants", "Further variants", "Where not all variants fit beside each other: show those that are left out", C::Predictions, &["v"], None),
+    row(A::Find, "find", "Find a latent", "Go to a latent by its number, name, fate (died, weakened, grew, new), a word that it fires on or promotes, or its likeness to another (~1077)", C::Explore, &["/"], Some("find")),
     row(A::Predictions, "predictions", "What the models say", "Next tokens by both models, with each variant's reconstruction, and with edits in force", C::Explore, &["p"], Some("predictions")),
     row(A::Generate, "generate", "Continue the prompt", "Continue the prompt in both models side by side, and with the edits in force; there: draw another text", C::Explore, &["g"], Some("continue")),
     row(A::Split, "split", "Two prompts", "Keep a copy of the prompt under it and change the first: tokens aligned, latents of both in one table; again leaves the second", C::Explore, &["|"], Some("two prompts")),
@@ -304,7 +309,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::Name, "name", "Name the latent", "Give the selected latent a name: it is kept with the SAE's contents, and shown wherever the latent is", C::Explore, &["n"], None),
     row(A::DropEdits, "drop-edits", "Drop all edits", "Take back every edit in force", C::Explore, &["X"], None),
     row(A::Generate, "generate-here", "Continue the prompt", "Continue the prompt in both models side by side, and with the edits in force; there: draw another text", C::Study, &["g"], Some("continue")),
-    row(A::Find, "find-here", "Find a latent", "Go to a latent by its number", C::Study, &["/"], Some("find")),
+    row(A::Find, "find-here", "Find a latent", "Go to a latent by its number, name, fate, a word, or its likeness to another (~1077)", C::Study, &["/"], Some("find")),
     row(A::Predictions, "predictions-here", "What the models say", "Next tokens by both models, with each variant's reconstruction, and with edits in force", C::Study, &["p"], Some("predictions")),
     row(A::Ablate, "ablate-here", "Ablate the latent", "Set the selected latent to 0 in every variant while the models read on, or let it be", C::Study, &["x"], None),
     row(A::Edit, "edit-here", "Steer the latent", "Write a change of the selected latent: scale:F, set:V or add:S, at @P or from @P..", C::Study, &["s"], None),
@@ -333,8 +338,8 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::NextFigure, "next-figure", "Next figure", "Draw the next figure of the table as bars by layer", C::Metrics, &["o"], None),
     row(A::ScrollUp, "atlas-up", "Up", "Move the cross up, or go to the latent above in the list", C::Atlas, &["up", "k"], Some("move")),
     row(A::ScrollDown, "atlas-down", "Down", "Move the cross down, or go to the latent below in the list", C::Atlas, &["down", "j"], Some("move")),
-    row(A::AtlasLeft, "atlas-left", "Left, or order by the column before", "Move the cross to the left, or order the list by the column before", C::Atlas, &["left", "h"], None),
-    row(A::AtlasRight, "atlas-right", "Right, or order by the next column", "Move the cross to the right, or order the list by the next column", C::Atlas, &["right", "l"], None),
+    row(A::AtlasLeft, "atlas-left", "Left, or the column before", "Move the cross to the left, or order the list by the column before", C::Atlas, &["left", "h"], None),
+    row(A::AtlasRight, "atlas-right", "Right, or the next column", "Move the cross to the right, or order the list by the next column", C::Atlas, &["right", "l"], None),
     row(A::PageUp, "atlas-page-up", "A page of the list up", "Go up by ten rows of the list", C::Atlas, &["pageup", "ctrl-u"], None),
     row(A::PageDown, "atlas-page-down", "A page of the list down", "Go down by ten rows of the list", C::Atlas, &["pagedown", "ctrl-d"], None),
     row(A::OpenLatent, "atlas-open", "The latent in full", "Open the selected latent; Esc comes back here. Without an atlas: choose what to measure", C::Atlas, &["enter"], Some("latent in full")),
@@ -430,6 +435,7 @@ mod tests {
         let mut seen = HashSet::new();
         for spec in ACTIONS {
             assert!(seen.insert(spec.id), "{} appears twice", spec.id);
+            assert!(spec.title.len() < TITLE, "{} runs into the column beside it", spec.id);
             assert!(!spec.title.is_empty() && !spec.description.is_empty() && !spec.keys.is_empty(), "{}", spec.id);
         }
     }

@@ -1,9 +1,9 @@
-//! Looking for latents: by number, by what became of them, by a word.
+//! Looking for latents: by number, by what became of them, by a word, by likeness.
 
 use std::collections::BTreeMap;
 
 use super::{Change, Explained, Row};
-use crate::engine::{Hit, Why};
+use crate::engine::{Hit, Why, like};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Find {
@@ -41,6 +41,20 @@ impl Find {
         self.query.trim().parse().ok()
     }
 
+    /// The latent whose like is looked for.
+    pub fn like(&self) -> Option<u32> {
+        like(&self.query)
+    }
+
+    /// What became of no latent here, though it was asked for.
+    pub fn none(&self, (rows, whole): (&[Row], bool)) -> Option<String> {
+        let query = self.query.trim().to_lowercase();
+        let (fate, is) = FATES.iter().find(|(fate, _)| query.len() > 2 && fate.starts_with(&query))?;
+        let any = rows.iter().any(|row| row.change().as_ref().is_some_and(is));
+        let what = if *fate == "new" { "is new" } else { *fate };
+        (!any).then(|| format!("none {what} {}", here(whole)))
+    }
+
     /// The word that the engine has to look for.
     pub fn word(&self) -> Option<&str> {
         let word = self.query.trim();
@@ -73,8 +87,7 @@ impl Find {
         found.extend(told.take(EXPLAINED).map(by));
         for (fate, is) in FATES.iter().filter(|(fate, _)| query.len() > 2 && fate.starts_with(&query)) {
             let fated = rows.iter().filter(|row| row.change().as_ref().is_some_and(is));
-            let place = if whole { "on this prompt" } else { "on the selected token" };
-            found.extend(fated.map(|row| Found { latent: row.latent, why: format!("{fate} {place}") }));
+            found.extend(fated.map(|row| Found { latent: row.latent, why: format!("{fate} {}", here(whole)) }));
         }
         let current = self.asked.as_ref().is_some_and(|(_, word)| self.word() == Some(word.as_str()));
         found.extend(
@@ -84,12 +97,18 @@ impl Find {
     }
 }
 
+/// What the table is of.
+fn here(whole: bool) -> &'static str {
+    if whole { "on this prompt" } else { "on the selected token" }
+}
+
 fn reason(why: &Why) -> String {
     match why {
         Why::Fires { places: (there, of), share } => {
             format!("fires on {there} of {of} in the corpus, {:.0} % of all it does", share * 100.0)
         }
         Why::Promotes(logit) => format!("raises its logit by {logit:.2} a unit"),
+        Why::Like { of, cosine } => format!("cosine {cosine:.3} of its decoder row with that of #{of}"),
     }
 }
 

@@ -47,7 +47,7 @@ pub use overlay::{Ask, Overlay};
 pub use pair::Pair;
 pub use panel::Panel;
 pub use prompt::{LONGEST, Prompt};
-pub use saved::SavedView;
+pub use saved::{SavedAtlas, SavedView};
 pub use shown::{Dated, Shown};
 pub use strip::Strip;
 pub use study::{PageKey, PredictKey, Shade, Study};
@@ -202,8 +202,9 @@ pub struct State {
     pub shade: Shade,
     pub detail: Option<Arc<LatentDetail>>,
     pub detail_scroll: usize,
-    /// The texts on which latents fire are still being read.
+    /// The texts on which latents fire are still being read, and how many rows of them are, of how many.
     pub indexing: bool,
+    pub read: Option<(usize, usize)>,
 
     pub study: Study,
     pub generation: Generation,
@@ -327,6 +328,7 @@ impl State {
             detail: None,
             detail_scroll: 0,
             indexing: false,
+            read: None,
             jobs: Vec::new(),
             past: Past::default(),
             metrics: MetricsView::default(),
@@ -396,14 +398,20 @@ impl State {
         matches!(&self.overlay, Some(Overlay::Find(find)) if find.waiting)
     }
 
-    /// Something of the latent shown is still on its way; its texts are read when no job runs.
+    /// Something of the latent shown is still on its way.
     pub fn latent_incomplete(&self) -> bool {
         let (latent, pages) = (self.latent, self.screen == Screen::Latent);
         let page = pages && self.study.page.as_ref().map(|page| page.latent) != latent;
-        self.follow.latent_waiting
-            || self.study.waiting
-            || page
-            || (self.indexing && self.detail.is_some() && !self.busy_jobs())
+        self.follow.latent_waiting || self.study.waiting || page
+    }
+
+    /// What is on screen has texts of a corpus of which not all is read; it is read when no job runs.
+    pub fn awaits_corpus(&self) -> bool {
+        let shown = match &self.overlay {
+            Some(Overlay::Find(find)) => find.word().is_some(),
+            _ => matches!(self.screen, Screen::Explore | Screen::Latent) && self.detail.is_some(),
+        };
+        self.indexing && shown && !self.busy_jobs()
     }
 
     /// What the job in the form will take is not known yet.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use prunelens_core::{
     compare::Variant,
-    edit::{Edit, Edits},
+    edit::{Edit, Edits, ErrorTerm},
     sae::Criterion,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Screen, Shade, Sort, State};
+use super::{AtlasView, Screen, Shade, Sort, State};
 use crate::safe;
 
 /// A view: prompt, knob, and where one was. In a file it is the table `view`.
@@ -23,6 +23,9 @@ pub struct SavedView {
     /// Where there are SAEs of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<usize>,
+    /// A second prompt beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_prompt: Option<String>,
     /// Of the prompt's tokens, BOS included.
     #[serde(default)]
     pub token: usize,
@@ -31,7 +34,10 @@ pub struct SavedView {
     /// A latent that stands beside the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<u32>,
-    /// `explore`, `latent` or `predictions`.
+    /// The variant that it and the others are looked at in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned_on: Option<String>,
+    /// `explore`, `latent`, `predictions` or `atlas`.
     #[serde(default)]
     pub screen: String,
     /// `latent`, `difference` or `divergence`.
@@ -45,6 +51,9 @@ pub struct SavedView {
     /// Whose texts stand beside the original's.
     #[serde(default)]
     pub beside: String,
+    /// How the atlas was looked at, where it was the screen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub atlas: Option<SavedAtlas>,
     /// As they are written on the command line.
     #[serde(default)]
     pub edits: Vec<String>,
@@ -55,8 +64,40 @@ pub struct SavedView {
     pub digests: BTreeMap<String, String>,
 }
 
-const SCREENS: [(&str, Screen); 3] =
-    [("explore", Screen::Explore), ("latent", Screen::Latent), ("predictions", Screen::Predictions)];
+/// Columns of an atlas by name, and the fate that is shown alone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SavedAtlas {
+    pub across: String,
+    pub up: String,
+    /// What orders the list.
+    pub by: String,
+    #[serde(default)]
+    pub smallest_first: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fate: Option<String>,
+}
+
+impl SavedAtlas {
+    fn of(view: &AtlasView) -> Option<Self> {
+        view.atlas.as_ref()?;
+        let name = |at| view.name(at).to_owned();
+        Some(Self {
+            across: name(view.across),
+            up: name(view.up),
+            by: name(view.rank),
+            smallest_first: view.ascending,
+            fate: view.fate.map(|fate| fate.name().to_owned()),
+        })
+    }
+}
+
+const SCREENS: [(&str, Screen); 4] = [
+    ("explore", Screen::Explore),
+    ("latent", Screen::Latent),
+    ("predictions", Screen::Predictions),
+    ("atlas", Screen::Atlas),
+];
 
 const SHADES: [(&str, Shade); 3] =
     [("latent", Shade::Latent), ("difference", Shade::Difference), ("divergence", Shade::Divergence)];
@@ -78,14 +119,17 @@ impl SavedView {
             knob: format!("{}:{}", state.setting().knob.name(), state.setting().at),
             criterion: state.knobs.criterion().to_string(),
             layer: (!info.layers.is_empty()).then_some(info.layer),
+            second_prompt: state.pair.as_ref().map(|pair| pair.text.to_string()),
             token: state.token,
             latent: state.latent,
             pinned: state.study.pinned.as_ref().map(|page| page.latent),
+            pinned_on: state.study.pinned.as_ref().map(|_| state.study.both.name().into()),
             screen: name_of(&SCREENS, state.screen),
             shade: name_of(&SHADES, state.shade),
             sort: state.table.sort.name().into(),
             whole_prompt: state.table.whole,
             beside: state.study.beside.name().into(),
+            atlas: if state.screen == Screen::Atlas { SavedAtlas::of(&state.atlas) } else { None },
             edits: state.study.edits.list.iter().map(Edit::to_string).collect(),
             error_term: state.study.edits.error.to_string(),
             digests: info.digests.iter().cloned().collect(),
@@ -112,6 +156,10 @@ impl SavedView {
         self.beside.parse().ok()
     }
 
+    pub fn pinned_on(&self) -> Variant {
+        self.pinned_on.as_deref().and_then(|name| name.parse().ok()).unwrap_or(Variant::Original)
+    }
+
     /// The edits that can be read and that a dictionary of this size has, and those that it has not.
     pub fn edits(&self, d_sae: usize) -> (Edits, Vec<&str>) {
         let mut edits = Edits { error: self.error_term.parse().unwrap_or_default(), ..Edits::default() };
@@ -132,15 +180,29 @@ impl SavedView {
         self.digests.iter().filter(differs).map(|(name, _)| name.as_str()).collect()
     }
 
+    /// What is written in it that this program does not know, such as the word of a later one.
+    pub fn unknown(&self) -> Vec<String> {
+        let known = [
+            ("screen", &self.screen, named(&SCREENS, &self.screen).is_some()),
+            ("shade", &self.shade, named(&SHADES, &self.shade).is_some()),
+            ("sort", &self.sort, self.sort == Sort::Difference.name() || self.sort.parse::<Variant>().is_ok()),
+            ("beside", &self.beside, self.beside().is_some()),
+            ("error-term", &self.error_term, self.error_term.parse::<ErrorTerm>().is_ok()),
+        ];
+        let unknown = known.into_iter().filter(|(_, word, known)| !word.is_empty() && !known);
+        unknown.map(|(name, word, _)| format!("{name} {word:?}")).collect()
+    }
+
     /// In a few words, for the offer to take it up again.
     pub fn summary(&self) -> String {
         let layer = self.layer.map(|layer| format!(", layer {layer}")).unwrap_or_default();
         let latent = self.latent.map(|latent| format!(", #{latent}")).unwrap_or_default();
+        let second = if self.second_prompt.is_some() { ", two prompts" } else { "" };
         let edits = match self.edits.len() {
             0 => String::new(),
             1 => ", an edit".into(),
             n => format!(", {n} edits"),
         };
-        format!("{}{layer}{latent}{edits}", safe::line(&self.knob.replace(':', " ")))
+        format!("{}{layer}{latent}{second}{edits}", safe::line(&self.knob.replace(':', " ")))
     }
 }

@@ -62,7 +62,11 @@ pub struct Study {
     pub pinning: Option<u32>,
     /// Whose texts stand beside the original's.
     pub beside: Variant,
+    /// With another latent pinned: the variant that both latents' texts are of.
+    pub both: Variant,
     pub scroll: usize,
+    /// How often the variants of the predictions were turned over, where not all fit.
+    pub turned: usize,
     /// It was opened from the atlas, and goes back there.
     pub from_atlas: bool,
     /// The predictions last asked for, and the last that came, with what they are of.
@@ -81,7 +85,9 @@ impl Default for Study {
             pinned: None,
             pinning: None,
             beside: Variant::Transfer,
+            both: Variant::Original,
             scroll: 0,
+            turned: 0,
             from_atlas: false,
             predicting: None,
             waiting: false,
@@ -92,6 +98,16 @@ impl Default for Study {
 }
 
 impl Study {
+    /// The page of the pinned latent, where it stands beside that of another one.
+    pub fn pinned_beside(&self, latent: Option<u32>) -> Option<&LatentPage> {
+        self.pinned.as_deref().filter(|pinned| Some(pinned.latent) != latent)
+    }
+
+    /// Whether a latent is the pinned one.
+    pub fn is_pinned(&self, latent: u32) -> bool {
+        self.pinned.as_ref().is_some_and(|pinned| pinned.latent == latent)
+    }
+
     /// The predictions that came last, if they are of this.
     pub fn current(&self, key: &PredictKey) -> Option<&Predictions> {
         self.predicted.as_ref().filter(|(of, _)| of == key).map(|(_, predictions)| &**predictions)

@@ -19,6 +19,8 @@ pub struct Step {
     /// The key of this action, and what to do with it.
     pub key: Action,
     pub then: &'static str,
+    /// It speaks of the panels below: the box stands above them.
+    pub of_below: bool,
     done: fn(&State) -> bool,
 }
 
@@ -28,6 +30,7 @@ pub const STEPS: [Step; 10] = [
         seen: "Two models read what you type: the original, and a copy with half of its weights pruned away.",
         key: Action::Panel(1),
         then: "takes the first example, while the prompt is empty. Or type a sentence and press Enter.",
+        of_below: false,
         done: |state| state.shown.is_some(),
     },
     Step {
@@ -35,6 +38,7 @@ pub const STEPS: [Step; 10] = [
         seen: "Each row is a latent of the SAE that fires on the selected token: how strongly on the original model, on the pruned one (transfer), and with the SAE pruned, too.",
         key: Action::LatentDown,
         then: "goes down the table. Tab comes out of the prompt first, if you are in it.",
+        of_below: false,
         done: |state| state.choice == Choice::Moved,
     },
     Step {
@@ -42,6 +46,7 @@ pub const STEPS: [Step; 10] = [
         seen: "The two strips above shade the prompt by the selected latent, in the original and in the pruned model.",
         key: Action::TokenLeft,
         then: "goes to the token before: the table is of that one.",
+        of_below: false,
         done: |state| !state.at_end,
     },
     Step {
@@ -49,6 +54,7 @@ pub const STEPS: [Step; 10] = [
         seen: "The path on the right shows what a latent does at every pruning ratio of the SAE; the mark is where it dies.",
         key: Action::RatioUp,
         then: "prunes 5 % more. Go to 0.40 and watch latents weaken and die.",
+        of_below: true,
         done: |state| state.knobs.position() >= 0.395,
     },
     Step {
@@ -56,6 +62,7 @@ pub const STEPS: [Step; 10] = [
         seen: "Weights were ranked once: every ratio is exact, and so is the way back. The panel below says what the ratio costs on this prompt.",
         key: Action::RatioZero,
         then: "sets the ratio to 0: the column pruned is the column transfer, to the last digit.",
+        of_below: true,
         done: |state| state.knobs.position() == 0.0,
     },
     Step {
@@ -63,6 +70,7 @@ pub const STEPS: [Step; 10] = [
         seen: "Any of the latents can be found: by number, by name, by what became of it, or by a word that it fires on or promotes.",
         key: Action::Find,
         then: "then type navy and press Enter for the first that fires on it.",
+        of_below: false,
         done: |state| state.choice == Choice::Found && state.overlay.is_none(),
     },
     Step {
@@ -70,6 +78,7 @@ pub const STEPS: [Step; 10] = [
         seen: "A name is kept with the SAE's contents: it is there again in other sessions, and wherever the latent is shown.",
         key: Action::Name,
         then: "then write one and press Enter.",
+        of_below: false,
         done: |state| state.latent.is_some_and(|latent| state.names.contains_key(&latent)),
     },
     Step {
@@ -77,6 +86,7 @@ pub const STEPS: [Step; 10] = [
         seen: "Its density and histogram in every variant, and the texts on which it fires: has its meaning changed?",
         key: Action::OpenLatent,
         then: "opens it, from Explore.",
+        of_below: false,
         done: |state| state.screen == Screen::Latent && state.study.page.is_some(),
     },
     Step {
@@ -84,6 +94,7 @@ pub const STEPS: [Step; 10] = [
         seen: "A latent that does what you think changes what is said when it is taken away.",
         key: Action::Ablate,
         then: "ablates it in every variant, while the models read on.",
+        of_below: false,
         done: |state| !state.study.edits.list.is_empty(),
     },
     Step {
@@ -91,6 +102,7 @@ pub const STEPS: [Step; 10] = [
         seen: "Next tokens of both models, with reconstructions in place, and with your edit: the same cause, the same effect?",
         key: Action::Predictions,
         then: "shows them. That was the tour: ? has all keys, m measures, e writes files, q leaves.",
+        of_below: false,
         done: |state| state.screen == Screen::Predictions && !state.study.waiting,
     },
 ];

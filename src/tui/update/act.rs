@@ -8,7 +8,8 @@ use crate::{
         keys::{action::Action, palette},
         state::{Ask, Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State, Tour, Wanted},
         update::{
-            atlas, copies, effect::Effect, exports, generation, grid, jobs, open, pair, resume, strip, study, typing,
+            atlas, copies, effect::Effect, exports, find, generation, grid, jobs, open, pair, resume, strip, study,
+            typing,
         },
     },
 };
@@ -105,6 +106,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::PreviousLatent => study::walk(state, -1),
         A::NextLatent => study::walk(state, 1),
         A::TextsBeside => study::beside(state),
+        A::NextVariants => state.study.turned += 1,
         A::Pin => study::pin(state),
         A::Predictions => study::predictions(state),
         A::Generate => generation::generate(state, effects),
@@ -180,11 +182,11 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         }
         A::Copy => match exports::markdown(state) {
             Some(text) => effects.push(Effect::Copy(text)),
-            None => nothing_yet(state),
+            None => exports::nothing_yet(state),
         },
         A::Export => match exports::export(state) {
             Some(export) => effects.push(Effect::Export(export)),
-            None => nothing_yet(state),
+            None => exports::nothing_yet(state),
         },
         A::Tour => {
             state.tour = match state.tour {
@@ -210,7 +212,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::Layers => strip::open(state),
         A::Copies => copies::ask(state),
         A::GoToLayer => strip::enter(state, effects),
-        A::SaveView if state.shown.is_none() => nothing_yet(state),
+        A::SaveView if state.shown.is_none() => exports::nothing_yet(state),
         A::SaveView => ask(state, Ask::SaveView),
         A::Explanations => ask(state, Ask::Explanations),
         A::Record if state.recording.is_some() => effects.push(Effect::Record(None)),
@@ -235,7 +237,7 @@ fn answered(state: &mut State, what: Ask, text: &str, effects: &mut Vec<Effect>)
     let text = text.trim();
     match what {
         _ if text.is_empty() => state.overlay = Some(Overlay::Ask { what, text: String::new() }),
-        Ask::SaveView if state.shown.is_none() => nothing_yet(state),
+        Ask::SaveView if state.shown.is_none() => exports::nothing_yet(state),
         Ask::SaveView => effects.push(Effect::SaveView(text.to_owned())),
         Ask::Explanations => effects.push(Effect::Explain(text.into())),
         Ask::Record => effects.push(Effect::Record(Some(text.to_owned()))),
@@ -250,16 +252,6 @@ fn closes_help(action: Action) -> bool {
 /// Something would be left undone.
 fn unfinished(state: &State) -> bool {
     state.jobs.iter().any(|job| !job.is_over())
-}
-
-fn nothing_yet(state: &mut State) {
-    let text = match state.screen {
-        Screen::Metrics => "there are no figures yet: select a run that has some",
-        Screen::Atlas => "there is no atlas yet",
-        _ if state.shown.is_some() => "these figures have not come yet",
-        _ => "there are no figures yet: type a prompt first",
-    };
-    state.log.push(state.now, Level::Warning, text);
 }
 
 /// Close the top layer.
@@ -386,7 +378,7 @@ pub fn turned(state: &mut State, over: Pointed, down: bool, effects: &mut Vec<Ef
 }
 
 /// Order anew with the selection kept.
-fn refill(state: &mut State) {
+pub fn refill(state: &mut State) {
     if let Some(shown) = &state.shown {
         state.table.fill(shown, state.pair.as_ref(), state.token, state.latent, false);
     }
@@ -488,7 +480,7 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
             }
         }
         Some(Overlay::Find(sought)) if state.screen == Screen::Atlas => atlas::found(state, &sought),
-        Some(Overlay::Find(sought)) => find(state, &sought),
+        Some(Overlay::Find(sought)) => find::go(state, &sought),
         Some(Overlay::Copies { selected }) => copies::go(state, selected, effects),
         Some(Overlay::Edit { spec }) => study::edited(state, spec),
         Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),
@@ -497,30 +489,5 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
         Some(Overlay::Generation(form)) => generation::set(state, form, effects),
         Some(Overlay::WriteTo { id, folder }) => jobs::write(state, id, &folder, effects),
         other => state.overlay = other,
-    }
-}
-
-/// Go to the latent chosen among those found, whether it fires here or not.
-fn find(state: &mut State, sought: &Find) {
-    let d_sae = state.info.as_ref().map_or(0, |i| i.d_sae);
-    match sought
-        .found(d_sae, (&state.table.rows, state.table.whole), &state.names, &state.explained)
-        .get(sought.selected)
-    {
-        Some(found) => {
-            state.latent = Some(found.latent);
-            state.choice = Choice::Found;
-            refill(state);
-        }
-        None if sought.query.is_empty() => {}
-        None => {
-            let text = match sought.number() {
-                Some(latent) => {
-                    format!("there is no latent #{latent}: they go from #0 to #{}", d_sae.saturating_sub(1))
-                }
-                None => format!("no latent was found for {:?}", sought.query.trim()),
-            };
-            state.log.push(state.now, Level::Warning, text);
-        }
     }
 }

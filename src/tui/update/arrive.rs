@@ -67,8 +67,9 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
                 state.detail = Some(detail);
             }
         }
+        Report::Reading { read, of } => state.read = Some((read, of)),
         Report::Indexed => {
-            state.indexing = false;
+            (state.indexing, state.read) = (false, None);
             // Looked for while the corpus was read: once more, now that all is known.
             if let Some(Overlay::Find(find)) = &mut state.overlay {
                 find.asked = None;
@@ -151,7 +152,7 @@ fn ready(state: &mut State, info: Arc<SessionInfo>) {
         state.log.push(state.now, Level::Warning, warning.clone());
     }
     state.info = Some(info);
-    state.indexing = true;
+    (state.indexing, state.read) = (true, None);
     // Pages and predictions of an earlier session are of another one.
     state.atlas = AtlasView::default();
     state.study = Study { beside: state.study.beside, ..Study::default() };
@@ -169,7 +170,7 @@ fn ready(state: &mut State, info: Arc<SessionInfo>) {
 fn joined(state: &mut State, info: Arc<SessionInfo>) {
     state.memory = info.memory.clone();
     state.info = Some(info);
-    state.indexing = true;
+    (state.indexing, state.read) = (true, None);
     state.study = Study { beside: state.study.beside, ..Study::default() };
     // Everything is asked anew.
     (state.follow.asked, state.follow.waiting) = (None, false);

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use prunelens_metrics::atlas::{Atlas, Fate};
 
 use super::{effect::Effect, jobs, study};
-use crate::tui::state::{
-    Choice, Find, Level, Screen, State,
-    atlas::{AtlasView, BINS, Look, Only, Region, axis::is_death, bin},
+use crate::{
+    safe,
+    tui::state::{
+        Choice, Find, Level, SavedAtlas, Screen, State,
+        atlas::{AtlasView, BINS, Look, Only, Region, axis::is_death, bin},
+    },
 };
 
 /// Bins that the cross moves by, across and up.
@@ -34,8 +37,34 @@ pub fn arrived(state: &mut State, generation: u64, atlas: Arc<Atlas>) {
         return state.log.push(state.now, Level::Error, text);
     }
     state.atlas.show(atlas);
+    if let Some(saved) = state.atlas.saved.take() {
+        restore(state, saved);
+    }
     if state.latent.is_none() {
         select(state, 0);
+    }
+}
+
+/// Look at it as a view has it; what this atlas lacks is said.
+fn restore(state: &mut State, saved: SavedAtlas) {
+    let view = &mut state.atlas;
+    let Some(atlas) = view.atlas.clone() else { return };
+    let mut lacking = Vec::new();
+    for (name, at) in [(&saved.across, &mut view.across), (&saved.up, &mut view.up), (&saved.by, &mut view.rank)] {
+        match atlas.columns.iter().position(|(column, _)| column == name) {
+            Some(found) => *at = found,
+            None => lacking.push(format!("column {name:?}")),
+        }
+    }
+    view.ascending = saved.smallest_first;
+    view.fate = saved.fate.as_deref().and_then(Fate::named);
+    if let (Some(name), None) = (&saved.fate, view.fate) {
+        lacking.push(format!("fate {name:?}"));
+    }
+    view.refresh();
+    if !lacking.is_empty() {
+        let text = format!("the view's atlas has what this one has not: {}", safe::line(&lacking.join(", ")));
+        state.log.push(state.now, Level::Warning, text);
     }
 }
 

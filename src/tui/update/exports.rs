@@ -11,12 +11,23 @@ use crate::{
     },
     tui::{
         state::{
-            Job, PredictKey, Row, Screen, State,
+            Job, Level, PredictKey, Row, Screen, State,
             atlas::{BINS, Bin, FATES, axis::Axis},
         },
         update::effect::{Export, Picture},
     },
 };
+
+/// Say why there is nothing to write.
+pub fn nothing_yet(state: &mut State) {
+    let text = match state.screen {
+        Screen::Metrics => "there are no figures yet: select a run that has some",
+        Screen::Atlas => "there is no atlas yet",
+        _ if state.shown.is_some() => "these figures have not come yet",
+        _ => "there are no figures yet: type a prompt first",
+    };
+    state.log.push(state.now, Level::Warning, text);
+}
 
 /// The prompt's figures, and those of all jobs.
 fn figures(state: &State) -> Option<Figures> {
@@ -25,13 +36,21 @@ fn figures(state: &State) -> Option<Figures> {
         model: info.model.clone(),
         compression: info.compression.clone(),
         sae: info.sae.clone(),
+        sae_name: info.sae_name.clone(),
         comparison: shown.comparison.clone(),
         tables: {
             let here = |job: &&Job| job.session.is_none() || job.session == Some(info.label());
             state.jobs.iter().filter(here).filter_map(|j| j.table.clone()).collect()
         },
         pair: pair(state),
+        edits: state.study.edits.clone(),
+        predictions: state.study.current(&predicted(state)).cloned(),
     })
+}
+
+/// What predictions must be of to belong to what is exported.
+fn predicted(state: &State) -> PredictKey {
+    PredictKey { target: state.target(), token: state.token, edits: state.study.edits.clone() }
 }
 
 /// The table of two prompts.
@@ -143,7 +162,6 @@ fn html(state: &State) -> Option<Document> {
         (None, Some(detail)) => vec![("Texts on the original model".to_owned(), detail.examples.as_slice())],
         (None, None) => Vec::new(),
     };
-    let key = PredictKey { target: state.target(), token: state.token, edits: state.study.edits.clone() };
     let edits: Vec<String> = state.study.edits.list.iter().map(|edit| format!("#{edit}")).collect();
     let mut settings = vec![
         ("model", info.model.clone()),
@@ -152,7 +170,7 @@ fn html(state: &State) -> Option<Document> {
         ("hook", info.hook.clone()),
         ("activations", info.space.clone()),
         ("the SAE compressed alike", format!("{}, {}", comparison.setting, comparison.setting.knob.meaning())),
-        ("edits", if edits.is_empty() { "none".into() } else { edits.join(", ") }),
+        ("edits, of predictions alone", if edits.is_empty() { "none".into() } else { edits.join(", ") }),
         ("device", format!("{}, {}", info.device, info.dtype)),
         ("program", format!("prunelens {}", env!("CARGO_PKG_VERSION"))),
     ];
@@ -180,7 +198,7 @@ fn html(state: &State) -> Option<Document> {
         rows: rows.collect(),
         detail,
         texts,
-        predictions: state.study.current(&key),
+        predictions: state.study.current(&predicted(state)),
     };
     Some(Document { extension: "html".into(), text: view.html() })
 }

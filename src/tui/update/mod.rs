@@ -7,6 +7,7 @@ mod copies;
 mod count;
 pub mod effect;
 mod exports;
+mod find;
 mod follow;
 mod generation;
 mod grid;
@@ -21,6 +22,8 @@ mod typing;
 
 pub use effect::Effect;
 pub use message::Message;
+
+use std::path::PathBuf;
 
 use crossterm::event::{KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -111,11 +114,24 @@ fn happen(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
         Message::Recording(file) => state.recording = file,
         Message::Forgotten(why) => state.log.push(state.now, Level::Warning, why),
         Message::Exported(Ok(paths)) => {
-            let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
-            state.log.push(state.now, Level::Info, format!("wrote {}", names.join(", ")));
+            state.log.push(state.now, Level::Info, format!("wrote {}", written(&paths)));
         }
         Message::Exported(Err(error)) => state.log.push(state.now, Level::Error, error),
         Message::Terminated => effects.extend(quit()),
+    }
+}
+
+/// Files of one name as that name with their endings, and the folder once.
+fn written(paths: &[PathBuf]) -> String {
+    let all = || paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let [first, _, ..] = paths else { return all() };
+    let stem = first.with_extension("");
+    let endings = paths.iter().map(|path| path.to_str()?.strip_prefix(stem.to_str()?));
+    match (endings.collect::<Option<Vec<_>>>(), stem.parent(), stem.file_name()) {
+        (Some(endings), Some(folder), Some(name)) => {
+            format!("{} as {} in {}", name.display(), endings.join(" "), folder.display())
+        }
+        _ => all(),
     }
 }
 

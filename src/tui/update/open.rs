@@ -162,7 +162,7 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
     let only_layer = state.spec.at_layer(0) == spec.at_layer(0);
     state.spec = spec;
     state.memory = info.memory.clone();
-    state.indexing = true;
+    (state.indexing, state.read) = (true, None);
     state.knobs = state.knobs.on(info.d_in);
     let place = Place { latent: state.latent, choice: state.choice, edits: state.study.edits.clone() };
     forget_answers(state);

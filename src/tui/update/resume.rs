@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use prunelens_core::sae::Dial;
 
-use super::{effect::Effect, open, typing};
+use super::{atlas, effect::Effect, open, typing};
 use crate::{
     safe,
-    tui::state::{Choice, Knobs, Level, Panel, SavedView, State},
+    tui::state::{Choice, Knobs, Level, Pair, Panel, SavedView, Screen, State},
 };
 
 /// Take up what was left last time.
@@ -34,7 +34,14 @@ pub fn begin(state: &mut State, view: Arc<SavedView>) {
             format!("the view was saved on other weights: {} differ, so figures will, too", differing.join(", "));
         state.log.push(state.now, Level::Warning, text);
     }
+    let unknown = view.unknown();
+    if !unknown.is_empty() {
+        let text = format!("the view has what is not known here: {}", safe::line(&unknown.join(", ")));
+        state.log.push(state.now, Level::Warning, text);
+    }
     state.prompt.set(&safe::input(&view.prompt));
+    let second = view.second_prompt.as_deref().map(safe::input).filter(|second| !second.trim().is_empty());
+    state.pair = second.map(|second| Pair::new(second.into()));
     let criterion = view.criterion().filter(|criterion| info.criteria.contains(criterion)).unwrap_or_else(|| {
         let text = format!("the view's criterion {:?} is none of this session's", safe::line(&view.criterion));
         state.log.push(state.now, Level::Warning, text);
@@ -52,6 +59,7 @@ pub fn begin(state: &mut State, view: Arc<SavedView>) {
     }
     state.study.edits = edits;
     state.study.beside = view.beside().unwrap_or(state.study.beside);
+    state.study.both = view.pinned_on();
     state.shade = view.shade();
     (state.table.sort, state.table.whole) = (view.sort(), view.whole_prompt);
     state.focus = Panel::Latents;
@@ -63,15 +71,37 @@ pub fn begin(state: &mut State, view: Arc<SavedView>) {
 pub fn compared(state: &mut State) {
     let Some(shown) = &state.shown else { return };
     let Some(view) = state.restoring.take_if(|view| *safe::input(&view.prompt) == *shown.of.prompt) else { return };
-    let last = shown.comparison.tokens.len().saturating_sub(1);
+    let tokens = shown.comparison.tokens.len();
+    let last = tokens.saturating_sub(1);
     state.token = view.token.min(last);
     state.at_end = state.token == last;
-    let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
-    if let Some(latent) = view.latent.filter(|latent| (*latent as usize) < d_sae) {
-        (state.latent, state.choice) = (Some(latent), Choice::Found);
+    if view.token > last {
+        let text = format!("the view's token {} is not there: the prompt has {tokens} tokens", view.token);
+        state.log.push(state.now, Level::Warning, text);
     }
-    state.study.pinning = view.pinned.filter(|latent| (*latent as usize) < d_sae);
+    let latent = latent_here(state, "latent", view.latent);
+    if latent.is_some() {
+        (state.latent, state.choice) = (latent, Choice::Found);
+    }
+    state.study.pinning = latent_here(state, "pinned latent", view.pinned);
     state.study.from_atlas = false;
     state.fill(false);
-    state.open(view.screen());
+    match view.screen() {
+        Screen::Atlas => {
+            state.atlas.saved = view.atlas.clone();
+            atlas::open(state);
+        }
+        screen => state.open(screen),
+    }
+}
+
+/// A latent of the view, if the SAE has it; else it is said.
+fn latent_here(state: &mut State, what: &str, latent: Option<u32>) -> Option<u32> {
+    let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
+    let here = latent.filter(|latent| (*latent as usize) < d_sae);
+    if let (Some(latent), None) = (latent, here) {
+        let text = format!("the view's {what} #{latent} is not there: latents go to #{}", d_sae.saturating_sub(1));
+        state.log.push(state.now, Level::Warning, text);
+    }
+    here
 }

@@ -6,7 +6,10 @@ use prunelens_core::{
 };
 
 use super::{act::move_latent, atlas, effect::Effect};
-use crate::tui::state::{Level, Overlay, Screen, State};
+use crate::tui::{
+    keys::action::{Action, Context},
+    state::{Level, Overlay, Screen, State},
+};
 
 /// The selected latent in full.
 pub fn open(state: &mut State) {
@@ -30,18 +33,15 @@ pub fn walk(state: &mut State, by: isize) {
     move_latent(state, |at, _| at.saturating_add_signed(by));
 }
 
-/// The next variant's texts beside the original's.
+/// The next variant's texts beside the original's; with another latent pinned, those of both in the next variant.
 pub fn beside(state: &mut State) {
+    let pair = state.study.pinned_beside(state.latent).is_some();
     let variants = state.info.as_ref().map_or(&Variant::ALL[..], |info| &info.variants);
-    let others: Vec<Variant> = variants.iter().copied().filter(|v| *v != Variant::Original).collect();
-    let at = others.iter().position(|v| *v == state.study.beside).map_or(0, |at| at + 1);
-    // A pinned latent stands there until it is let go.
-    if let Some(pinned) = &state.study.pinned {
-        let text = format!("#{} is pinned there: let it go first", pinned.latent);
-        return state.log.push(state.now, Level::Info, text);
-    }
-    if let Some(next) = others.get(at % others.len().max(1)) {
-        state.study.beside = *next;
+    let all: Vec<Variant> = variants.iter().copied().filter(|v| pair || *v != Variant::Original).collect();
+    let shown = if pair { &mut state.study.both } else { &mut state.study.beside };
+    let at = all.iter().position(|v| v == shown).map_or(0, |at| at + 1);
+    if let Some(next) = all.get(at % all.len().max(1)) {
+        *shown = *next;
     }
 }
 
@@ -49,8 +49,13 @@ pub fn pin(state: &mut State) {
     let before = state.study.pinned.as_ref().map(|page| page.latent);
     state.study.pinned = match &state.study.page {
         Some(page) if Some(page.latent) == state.latent && before != state.latent => {
-            let text = format!("#{} stays beside: go to another latent, or find one", page.latent);
+            let key = state.keymap.key_of(Action::TextsBeside, &[Context::Latent]);
+            let text = format!(
+                "#{} stays beside: go to another latent, or find one; {key} then shows both in the next variant",
+                page.latent
+            );
             state.log.push(state.now, Level::Info, text);
+            state.study.both = Variant::Original;
             Some(page.clone())
         }
         _ => {
@@ -100,6 +105,10 @@ pub fn edited(state: &mut State, spec: String) {
             state.study.edits.list.retain(|other| (other.latent, &other.at) != (edit.latent, &edit.at));
             state.study.edits.list.push(edit);
             say(state);
+            if let Some(before) = idle(&state.study.edits.list) {
+                let text = format!("#{edit} changes nothing: #{before} goes before it, and leaves nothing to scale");
+                state.log.push(state.now, Level::Warning, text);
+            }
         }
         Ok(edit) => {
             let text = format!("there is no latent #{}: they go to #{}", edit.latent, d_sae.saturating_sub(1));
@@ -107,6 +116,20 @@ pub fn edited(state: &mut State, spec: String) {
         }
         Err(error) => refuse(state, spec, error.to_string()),
     }
+}
+
+/// The edit that leaves nothing to do to the last one: edits of a latent are made in their order.
+fn idle(edits: &[Edit]) -> Option<Edit> {
+    let (last, before) = edits.split_last()?;
+    let earlier =
+        before.iter().rfind(|other| other.latent == last.latent && !matches!(other.change, Change::Add(_)))?;
+    let covers = match (earlier.at, last.at) {
+        (Positions::All, _) => true,
+        (Positions::From(from), Positions::At(at) | Positions::From(at)) => from <= at,
+        (at, also) => at == also,
+    };
+    let scales = matches!(last.change, Change::Scale(_)) && earlier.change == Change::Ablate;
+    (scales && covers).then_some(*earlier)
 }
 
 fn refuse(state: &mut State, spec: String, why: String) {
@@ -148,9 +171,7 @@ pub fn error_term(state: &mut State) {
 fn say(state: &mut State) {
     let edits = &state.study.edits;
     let list: Vec<String> = edits.list.iter().map(|edit| format!("#{edit}")).collect();
-    let key = state
-        .keymap
-        .key_of(crate::tui::keys::action::Action::Predictions, &[crate::tui::keys::action::Context::Explore]);
+    let key = state.keymap.key_of(Action::Predictions, &[Context::Explore]);
     let text = match list.is_empty() {
         true => "no edit is in force".to_owned(),
         false => {

@@ -46,25 +46,25 @@ pub fn typed(state: &mut State, event: KeyEvent) {
     match &mut state.overlay {
         Some(Overlay::Palette { query, selected }) => {
             *selected = 0;
-            edit(query, event.code, letter);
+            edit(query, &event, letter, LINE);
         }
         Some(Overlay::Find(find)) => {
             find.selected = 0;
-            edit(&mut find.query, event.code, letter);
+            edit(&mut find.query, &event, letter, LINE);
         }
-        Some(Overlay::Edit { spec }) => edit(spec, event.code, letter),
-        Some(Overlay::Name { name, .. }) => edit(name, event.code, letter),
-        Some(Overlay::WriteTo { folder, .. }) => edit_path(folder, event.code, letter),
-        Some(Overlay::Ask { text, .. }) => edit_path(text, event.code, letter),
-        Some(Overlay::Open(line)) => edit_path(&mut line.text, event.code, letter),
+        Some(Overlay::Edit { spec }) => edit(spec, &event, letter, LINE),
+        Some(Overlay::Name { name, .. }) => edit(name, &event, letter, LINE),
+        Some(Overlay::WriteTo { folder, .. }) => edit(folder, &event, letter, FIELD),
+        Some(Overlay::Ask { text, .. }) => edit(text, &event, letter, FIELD),
+        Some(Overlay::Open(line)) => edit(&mut line.text, &event, letter, FIELD),
         Some(Overlay::Generation(form)) => {
             if let Some(text) = form.fields.get_mut(form.selected) {
-                edit(text, event.code, letter);
+                edit(text, &event, letter, LINE);
             }
         }
         Some(Overlay::Form(form)) => {
             if let Some(text) = form.selected.checked_sub(1).and_then(|at| form.fields.get_mut(at)) {
-                edit_path(text, event.code, letter);
+                edit(text, &event, letter, FIELD);
             }
         }
         _ => {
@@ -76,24 +76,16 @@ pub fn typed(state: &mut State, event: KeyEvent) {
     }
 }
 
-/// Longest query, name or command, in bytes.
+/// Longest query, name or command, and longest path or list in a field, in bytes.
 const LINE: usize = 240;
-
-fn edit(query: &mut String, code: KeyCode, letter: Option<char>) {
-    match (code, letter) {
-        (KeyCode::Backspace, _) => drop(query.pop()),
-        (_, Some(c)) if query.len() < LINE => query.push(c),
-        _ => {}
-    }
-}
-
-/// Longest path or list in a field, in bytes.
 const FIELD: usize = 4096;
 
-fn edit_path(text: &mut String, code: KeyCode, letter: Option<char>) {
-    match (code, letter) {
+/// A letter at the end, the last one less, or nothing left at Ctrl-U, as in a shell.
+fn edit(text: &mut String, event: &KeyEvent, letter: Option<char>, most: usize) {
+    match (event.code, letter) {
         (KeyCode::Backspace, _) => drop(text.pop()),
-        (_, Some(c)) if text.len() < FIELD => text.push(c),
+        (KeyCode::Char('u'), None) if event.modifiers == KeyModifiers::CONTROL => text.clear(),
+        (_, Some(c)) if text.len() < most => text.push(c),
         _ => {}
     }
 }

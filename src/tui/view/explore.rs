@@ -39,9 +39,9 @@ fn first_steps(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let text = |text| Span::styled(text, theme.style(Role::Muted));
     let lines = [
         Line::from(vec![
-            text(" 1  type a sentence above, or take an example; then "),
+            text(" 1  type a sentence above and leave it with "),
             key(Action::NextPanel),
-            text(" leaves the prompt"),
+            text(", or take an example"),
         ]),
         Line::from(vec![
             text(" 2  "),

@@ -18,6 +18,38 @@ use crate::{
 /// Rows of the list.
 const LISTED: u16 = 14;
 
+/// What can be looked for, by example.
+fn kinds(last: usize) -> [(&'static str, String); 4] {
+    [
+        ("1077", format!("by its number, to {last}")),
+        ("navy", "by its name, a word it fires on, or whose logit it raises".into()),
+        ("~1077", "those whose decoder rows are most like that of #1077".into()),
+        ("died", "weakened, grew, new: what became of it, of those in the table".into()),
+    ]
+}
+
+/// What the list does not say.
+fn remark(state: &State, find: &Find, nothing: bool, last: usize) -> Option<String> {
+    let beyond = |latent: u32| latent as usize > last;
+    if find.number().or(find.like()).is_some_and(beyond) {
+        return Some(format!("latents go to #{last}"));
+    }
+    let reading = match state.read {
+        Some((read, of)) => format!("{read} of {of} rows of the corpus are read"),
+        None => "the corpus is still being read".into(),
+    };
+    let none = find.none((&state.table.rows, state.table.whole));
+    match (none, nothing) {
+        (Some(none), true) if find.waiting => Some(format!("{none}; looking for the word")),
+        (Some(none), true) => Some(format!("{none}, and nothing was found for the word")),
+        (Some(none), false) => Some(format!("{none}; for the word:")),
+        (None, true) if find.waiting => Some("looking through corpus and output matrix".into()),
+        (None, true) if state.indexing && find.like().is_none() => Some(format!("nothing found so far: {reading}")),
+        (None, true) => Some("nothing found".into()),
+        (None, false) => None,
+    }
+}
+
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, find: &Find, theme: &Theme) -> Position {
     let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
     let found = find.found(d_sae, (&state.table.rows, state.table.whole), &state.names, &state.explained);
@@ -27,14 +59,13 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, find: &Find, theme
     let query = safe::end(&safe::line(&find.query), usize::from(inside.width).saturating_sub(3));
     put(buffer, inside, Line::from(vec![Span::styled("/ ", theme.style(Role::Key)), Span::raw(query.clone())]));
     let muted = theme.style(Role::Muted);
-    if found.is_empty() {
-        let text = match find.query.trim().is_empty() {
-            true => format!("a number to {}, a name, a word, or died, weakened, grew, new", d_sae.saturating_sub(1)),
-            false if find.number().is_some() => format!("latents go to #{}", d_sae.saturating_sub(1)),
-            false if find.waiting => "looking through corpus and output matrix".into(),
-            false if state.indexing => "nothing found so far: the corpus is still being read".into(),
-            false => "nothing found".into(),
-        };
+    let last = d_sae.saturating_sub(1);
+    if find.query.trim().is_empty() {
+        for (row, (example, what)) in kinds(last).into_iter().enumerate() {
+            let line = vec![Span::styled(format!("{example:<9}"), theme.style(Role::Key)), Span::styled(what, muted)];
+            put(buffer, line_at(inside, row as u16 + 2), Line::from(line));
+        }
+    } else if let Some(text) = remark(state, find, found.is_empty(), last) {
         put(buffer, line_at(inside, 1), Line::styled(text, muted));
     }
     let visible = usize::from(inside.height.saturating_sub(2));

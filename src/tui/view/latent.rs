@@ -24,18 +24,22 @@ use crate::tui::{
 /// Lines of the upper panels, and cells of the path's.
 const UPPER: u16 = 13;
 const PATH: u16 = 44;
+/// Height of the screen's middle from which a pinned latent's figures stand below those of the other.
+const TALL: u16 = 44;
 /// Cells from which a variant's row has all of its figures.
 const WIDE: u16 = 58;
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let middle = frame(area, buffer, state, theme);
-    let height = UPPER.min(middle.height / 2);
+    let beside = state.study.pinned_beside(state.latent);
+    let further = beside.filter(|_| middle.height >= TALL).map_or(0, |pinned| pinned.variants.len() as u16 + 2);
+    let height = UPPER.min(middle.height / 2) + further;
     let upper = Rect { height, ..middle };
     let lower = Rect { y: middle.y + height, height: middle.height - height, ..middle };
     let page = state.study.page.as_deref().filter(|page| Some(page.latent) == state.latent);
     let side = PATH.min(upper.width / 2);
     path(Rect { width: side, ..upper }, buffer, state, theme);
-    corpus(skip(upper, side), buffer, state, page, theme);
+    corpus(skip(upper, side), buffer, state, page, beside.filter(|_| further > 0), theme);
     let half = lower.width / 2;
     let (left, right) = (Rect { width: half, ..lower }, skip(lower, half));
     let Some(page) = page else {
@@ -47,10 +51,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
             Line::styled(text, theme.style(Role::Muted)).centered(),
         );
     };
-    let own = (page, Variant::Original);
-    let other = match &state.study.pinned {
-        Some(pinned) => (&**pinned, Variant::Original),
-        None => (page, state.study.beside),
+    let (own, other) = match beside {
+        Some(pinned) => ((page, state.study.both), (pinned, state.study.both)),
+        None => ((page, Variant::Original), (page, state.study.beside)),
     };
     let lines = [(left, own), (right, other)].map(|(area, (page, variant))| {
         let width = usize::from(area.width).saturating_sub(4);
@@ -60,9 +63,11 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let visible = usize::from(lower.height.saturating_sub(2));
     let first = state.study.scroll.min(longest.saturating_sub(visible));
     for (area, page, variant, lines) in lines {
-        let name = match variant == Variant::Original && page.latent != state.latent.unwrap_or(page.latent) {
-            true => format!("#{} on {variant}, pinned", page.latent),
-            false => format!("on {variant}"),
+        let name = match (state.study.is_pinned(page.latent), beside) {
+            (true, Some(_)) => format!("#{} on {variant}, pinned{}", page.latent, seen(page, own.0)),
+            (true, None) => format!("on {variant}, pinned"),
+            (false, Some(_)) => format!("#{} on {variant}", page.latent),
+            (false, None) => format!("on {variant}"),
         };
         let panel = widgets::Panel::new(Line::styled(name, theme.style(variant)), area.x == lower.x);
         let inside = skip(panel.render(area, buffer, theme), 1);
@@ -71,6 +76,16 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         }
     }
     widgets::scrollbar(buffer, lower, longest, visible, first, theme);
+}
+
+/// Of how much text a page is, where that is not what the other one is of.
+fn seen(page: &LatentPage, other: &LatentPage) -> String {
+    let setting =
+        if page.setting == other.setting { String::new() } else { format!(", its pruned at {}", short(page.setting)) };
+    match page.tokens == other.tokens {
+        true => setting,
+        false => format!(" when {} tokens were read{setting}", page.tokens),
+    }
 }
 
 fn path(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
@@ -87,8 +102,15 @@ fn path(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     look.axis(line_at(inside, chart), buffer, state);
 }
 
-/// A row a variant, then what it promotes and what is near it.
-fn corpus(area: Rect, buffer: &mut Buffer, state: &State, page: Option<&LatentPage>, theme: &Theme) {
+/// A row a variant, then what it promotes and what is near it; then the rows of another latent, where there is room.
+fn corpus(
+    area: Rect,
+    buffer: &mut Buffer,
+    state: &State,
+    page: Option<&LatentPage>,
+    pinned: Option<&LatentPage>,
+    theme: &Theme,
+) {
     let title = match page {
         Some(page) if page.rows.0 < page.rows.1 => {
             format!("on {} tokens, {} of {} rows", page.tokens, page.rows.0, page.rows.1)
@@ -146,6 +168,14 @@ fn corpus(area: Rect, buffer: &mut Buffer, state: &State, page: Option<&LatentPa
     let from = page.variants.len() as u16 + 2;
     for (at, line) in words.into_iter().enumerate() {
         put(buffer, line_at(inside, from + at as u16), line);
+    }
+    let Some(pinned) = pinned else { return };
+    let from = inside.height.saturating_sub(pinned.variants.len() as u16 + 1);
+    let title = format!("#{}, pinned{}", pinned.latent, seen(pinned, page));
+    put(buffer, line_at(inside, from), Line::styled(title, theme.style(Role::Title)));
+    for (at, (variant, corpus)) in pinned.variants.iter().enumerate() {
+        let line = row(state, pinned, *variant, corpus, inside.width, theme);
+        put(buffer, line_at(inside, from + 1 + at as u16), line);
     }
 }
 

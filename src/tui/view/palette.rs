@@ -9,7 +9,7 @@ use ratatui::{
 use crate::{
     safe,
     tui::{
-        keys::palette,
+        keys::{action::TITLE, palette},
         state::State,
         theme::{Role, Theme},
         view::footer::ascii_arrows,
@@ -32,14 +32,14 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, query: &str, selec
         let line = line_at(list, (row - first) as u16);
         let keys: Vec<_> = entry.keys.iter().take(2).map(ToString::to_string).collect();
         let keys = if theme.ascii { ascii_arrows(&keys.join(" ")) } else { keys.join(" ") };
-        let room = usize::from(list.width).saturating_sub(29 + safe::width(&keys));
+        let room = usize::from(list.width).saturating_sub(TITLE + 4 + safe::width(&keys));
         let mark = if row == selected { theme.symbol("▸", ">") } else { " " };
         put(
             buffer,
             line,
             Line::from(vec![
                 Span::styled(format!("{mark} "), theme.style(Role::Accent)),
-                Span::raw(format!("{:<25}", entry.spec.title)),
+                Span::raw(format!("{:<TITLE$}", entry.spec.title)),
                 Span::styled(safe::cut(entry.spec.description, room, theme.ascii), theme.style(Role::Muted)),
             ]),
         );

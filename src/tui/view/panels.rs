@@ -99,7 +99,10 @@ pub struct Areas {
 impl Areas {
     pub fn new(area: Rect, state: &State) -> Self {
         let strips = if state.pair.is_some() { 4 } else { 2 };
-        arrange(area, prompt::height(state, area.width, area.height), strips, state.first_steps)
+        // A second prompt needs the room more, and the tour has its own words.
+        let toured = state.tour.is_some_and(|tour| !tour.hidden);
+        let first_steps = state.first_steps && state.pair.is_none() && !toured;
+        arrange(area, prompt::height(state, area.width, area.height), strips, first_steps)
     }
 
     /// A narrow screen gives the table's place and the lines under it to one of them: to the table while a session loads,
@@ -132,12 +135,7 @@ fn arrange(area: Rect, prompt: u16, strips: u16, first_steps: bool) -> Areas {
     let status = bottom(1, &mut rest);
     let steps = if first_steps && area.height >= 24 { 3 } else { 0 };
     let first_steps = bottom(steps, &mut rest);
-    let below = match area.height {
-        34.. => 8,
-        22.. => 6,
-        _ => 1,
-    };
-    let below = bottom(below, &mut rest);
+    let below = bottom(below(area.height), &mut rest);
     let mut areas = Areas { header, prompt, tokens, first_steps, status, footer, wide, ..Areas::default() };
     if wide {
         // The slider lies under the chart of the selected latent, on the same scale.
@@ -159,6 +157,15 @@ fn arrange(area: Rect, prompt: u16, strips: u16, first_steps: bool) -> Areas {
         }
     }
     areas
+}
+
+/// Lines of slider and figures on a screen of this height.
+pub fn below(height: u16) -> u16 {
+    match height {
+        34.. => 8,
+        22.. => 6,
+        _ => 1,
+    }
 }
 
 fn bottom(height: u16, rest: &mut Rect) -> Rect {

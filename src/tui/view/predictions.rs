@@ -16,6 +16,7 @@ use ratatui::{
 use crate::{
     safe,
     tui::{
+        keys::action::{Action, Context},
         state::{Pointed, State, Target},
         theme::{Role, Theme},
         view::{frame, tokens},
@@ -63,7 +64,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
             Line::styled(text, theme.style(Role::Muted)).centered(),
         );
     };
-    blocks(inside, buffer, predictions, fresh, theme);
+    blocks(inside, buffer, state, predictions, fresh, theme);
 }
 
 /// A panel of its own beside the figures: both models, and the variants that edits are in force in.
@@ -120,7 +121,7 @@ fn worst(predictions: Option<&Predictions>, state: &State, theme: &Theme) -> Str
 }
 
 /// Rows of blocks: models, reconstructions, edits.
-fn blocks(area: Rect, buffer: &mut Buffer, predictions: &Predictions, fresh: bool, theme: &Theme) {
+fn blocks(area: Rect, buffer: &mut Buffer, state: &State, predictions: &Predictions, fresh: bool, theme: &Theme) {
     type Row = (&'static str, fn(&Speaker) -> bool);
     const ROWS: [Row; 3] = [
         ("alone", |of| matches!(of, Speaker::Model(_))),
@@ -137,8 +138,20 @@ fn blocks(area: Rect, buffer: &mut Buffer, predictions: &Predictions, fresh: boo
     let width = area.width / columns.min(4);
     for (at, (title, list)) in rows.into_iter().enumerate() {
         let row = Rect { y: area.y + at as u16 * height, height, ..area };
-        put(buffer, row, Line::styled(title, theme.style(Role::Title)));
-        for (column, prediction) in list.into_iter().take(usize::from(columns)).enumerate() {
+        let mut head = vec![Span::styled(title, theme.style(Role::Title))];
+        // Where not all fit, some after the others.
+        let at_once = usize::from(columns);
+        let first = state.study.turned % list.len().div_ceil(at_once) * at_once;
+        if list.len() > at_once {
+            let key = state.keymap.key_of(Action::NextVariants, &[Context::Predictions]);
+            let last = (first + at_once).min(list.len());
+            let shown = if first + 1 == last { last.to_string() } else { format!("{} and {last}", first + 1) };
+            head.push(Span::styled(format!("   {shown} of {}, ", list.len()), theme.style(Role::Muted)));
+            head.push(Span::styled(key, theme.style(Role::Key)));
+            head.push(Span::styled(" shows the others", theme.style(Role::Muted)));
+        }
+        put(buffer, row, Line::from(head));
+        for (column, prediction) in list.into_iter().skip(first).take(at_once).enumerate() {
             let x = area.x + column as u16 * width;
             let block = Rect { x, y: row.y + 1, width: width.saturating_sub(2), height: height.saturating_sub(1) };
             one(block.intersection(area), buffer, prediction, fresh, theme);

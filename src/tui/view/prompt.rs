@@ -38,7 +38,11 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
         let key = state.keymap.key_of(Action::Submit, &[Context::Prompt]);
         format!("{key} compares")
     } else {
-        String::new()
+        // A low screen has no line for the second prompt.
+        let pair = state.pair.as_ref().filter(|_| area.height <= 3);
+        pair.map_or_else(String::new, |pair| {
+            format!("2nd  {}", safe::cut(&safe::line(&pair.text), usize::from(area.width / 2), theme.ascii))
+        })
     };
     let inside = widgets::Panel::new("prompt", focused).note(note).render(area, buffer, theme);
     let text = Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };

@@ -9,16 +9,18 @@ use ratatui::{
 
 use crate::tui::{
     keys::action::{Action, Context},
-    state::{STEPS, State},
+    state::{STEPS, Screen, State},
     theme::{Role, Theme},
-    view::footer::ascii_arrows,
+    view::{footer::ascii_arrows, panels},
     widgets::{self, line_at, put, skip, wrap},
 };
 
 /// Cells of the box, at most.
 const WIDTH: u16 = 66;
+/// Lines of a screen whose table has rows to spare.
+const HIGH: u16 = 34;
 
-/// At the lower left, where neither the table nor the slider is.
+/// At the lower left, over what the step does not speak of.
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let Some(tour) = state.tour.filter(|tour| !tour.hidden) else { return };
     let Some(step) = STEPS.get(tour.step) else { return };
@@ -29,11 +31,19 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         let key = state.keymap.key_of(action, &chain);
         if theme.ascii { ascii_arrows(&key) } else { key }
     };
-    let key = name(step.key);
+    // Taken up again there may be no prompt to do it on.
+    let (key, then) = match state.shown.is_none() && tour.step > 0 {
+        true => (Action::Panel(1), "takes the first example again: this step needs a prompt."),
+        false => (step.key, step.then),
+    };
+    let key = name(key);
     let seen = wrap(step.seen, room);
-    let then = wrap(&format!("{key} {}", step.then), room);
+    let then = wrap(&format!("{key} {then}"), room);
     let height = (seen.len() + then.len()) as u16 + 2;
-    let bottom = area.bottom().saturating_sub(2);
+    let below = panels::below(area.height);
+    // Above slider and figures where the table is high enough to spare the rows.
+    let lifted = step.of_below && state.screen == Screen::Explore && area.height >= HIGH;
+    let bottom = area.bottom().saturating_sub(2 + if lifted { below } else { 0 });
     let at = Rect { x: area.x, y: bottom.saturating_sub(height), width, height }.intersection(area);
     Clear.render(at, buffer);
     let title = format!("tour {} of {}: {}", tour.step + 1, STEPS.len(), step.title);

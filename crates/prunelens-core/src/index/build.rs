@@ -22,6 +22,8 @@ pub struct Indexing {
     special: HashSet<u32>,
     /// Memory that it may take.
     memory: u64,
+    /// Its name in the cache, where it is kept there.
+    pub(crate) key: Option<String>,
     /// What there is of it.
     pub index: Index,
 }
@@ -39,12 +41,27 @@ impl Indexing {
         for reader in &readers {
             index.variants[reader.variant as usize] = Some(Fires::new(reader.sae.d_sae()));
         }
-        Self { readers: Arc::new(readers), special, memory, index }
+        Self { readers: Arc::new(readers), special, memory, key: None, index }
     }
 
-    /// One that was built before: there is nothing left to read.
-    pub fn kept(index: Index) -> Self {
-        Self { readers: Arc::default(), special: HashSet::new(), memory: 0, index }
+    /// The same with what was read of it before: it goes on from there, to the same bits as without the break.
+    pub(crate) fn resumed(self, index: Index) -> Self {
+        Self { index, ..self }
+    }
+
+    /// As it is: nothing more is to be read.
+    pub(crate) fn finished(self) -> Self {
+        Self { readers: Arc::default(), ..self }
+    }
+
+    /// What another says of the `pruned` variant in the place of what is said here; from now on it is kept as of that
+    /// setting. False, and nothing is changed, where it was not read over as many rows.
+    pub fn replace_pruned(&mut self, other: Self) -> bool {
+        let replaced = self.index.replace_pruned(other.index);
+        if replaced {
+            self.key = other.key;
+        }
+        replaced
     }
 
     /// Whether everything was kept from before.

@@ -52,8 +52,10 @@ impl Fires {
         self.tokens_of(latent).iter().map(|token| (*token, self.by_token.get(*token as usize, latent))).collect()
     }
 
+    /// Of what is in it alone, so that an index that was kept goes on as far as one that grew: lists grow by doubling.
     pub(super) fn bytes(&self) -> u64 {
-        let lists: usize = self.by_latent.iter().map(|tokens| size_of::<Vec<u32>>() + 4 * tokens.capacity()).sum();
-        (lists + 8 * self.by_token.indices.capacity() + 8 * self.by_token.offsets.capacity()) as u64
+        let grown = |len: usize| if len == 0 { 0 } else { len.next_power_of_two().max(4) };
+        let lists: usize = self.by_latent.iter().map(|tokens| size_of::<Vec<u32>>() + 4 * grown(tokens.len())).sum();
+        (lists + 8 * grown(self.by_token.indices.len()) + 8 * grown(self.by_token.offsets.len())) as u64
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use build::{Batch, Fired, Indexing};
 pub use find::{OnWord, on_word};
 pub use fires::Fires;
-pub use page::{Coactive, Corpus, Interval, LatentPage, Texts, example, page};
+pub use page::{Coactive, Corpus, Interval, LatentPage, Texts, example, near, page};
 
 use crate::{compare::Variant, sae::Setting};
 
@@ -53,7 +53,7 @@ impl Index {
 
     /// What another index says of the `pruned` variant, at its own setting, in the place of what is said here. False, and
     /// nothing is changed, where it was not read over as many rows.
-    pub fn replace_pruned(&mut self, other: Self) -> bool {
+    fn replace_pruned(&mut self, other: Self) -> bool {
         let (mut other, pruned) = (other, Variant::Pruned as usize);
         let same = other.read == self.read && other.tokens == self.tokens && other.variants[pruned].is_some();
         if same {

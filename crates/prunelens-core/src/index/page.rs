@@ -127,7 +127,7 @@ pub fn page(index: &Index, sae: &Sae, tokenizer: &Tokenizer, latent: u32, matche
         tokens: index.tokens,
         setting: index.setting,
         variants,
-        near: near(sae, latent)?,
+        near: near(sae, latent, NEAR)?,
         coactive: coactive(index, latent),
     })
 }
@@ -179,9 +179,12 @@ pub fn example(
     })
 }
 
-/// Nearest latents by cosine of decoder rows.
-fn near(sae: &Sae, latent: u32) -> Result<Vec<(u32, f32)>> {
+/// The nearest latents by cosine of decoder rows, so many at most; none of a latent that the SAE does not have.
+pub fn near(sae: &Sae, latent: u32, most: usize) -> Result<Vec<(u32, f32)>> {
     let d = sae.d_in();
+    if latent as usize >= sae.d_sae() {
+        return Ok(Vec::new());
+    }
     let all = prunelens_kernels::with_f32(&sae.w_dec, |w| {
         let own = &w[latent as usize * d..][..d];
         let norm = |row: &[f32]| row.iter().map(|v| v * v).sum::<f32>().sqrt();
@@ -193,7 +196,7 @@ fn near(sae: &Sae, latent: u32) -> Result<Vec<(u32, f32)>> {
         };
         (0..).zip(w.chunks_exact(d).map(cosine)).filter(|(other, _)| *other != latent).collect::<Vec<(u32, f32)>>()
     })?;
-    Ok(largest(all))
+    Ok(largest(all, most))
 }
 
 /// What fires with a latent on the original model: cosine of activations over the corpus.
@@ -214,11 +217,11 @@ fn coactive(index: &Index, latent: u32) -> Vec<Coactive> {
     let own = square(&own);
     let often = dots.into_iter().filter(|(other, _)| fires.tokens_of(*other).len() >= FEW);
     let cosines = often.map(|(other, dot)| (other, (dot / (own * square(&fires.of(other))).sqrt()) as f32));
-    largest(cosines.collect()).into_iter().map(|(latent, cosine)| Coactive { latent, cosine }).collect()
+    largest(cosines.collect(), NEAR).into_iter().map(|(latent, cosine)| Coactive { latent, cosine }).collect()
 }
 
-fn largest(mut all: Vec<(u32, f32)>) -> Vec<(u32, f32)> {
+fn largest(mut all: Vec<(u32, f32)>, most: usize) -> Vec<(u32, f32)> {
     all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    all.truncate(NEAR);
+    all.truncate(most);
     all
 }

@@ -53,45 +53,49 @@ impl Session {
         })
     }
 
-    /// An index of the corpus with the SAE at a setting: the one that is kept, or one that has yet to be built.
+    /// An index of the corpus with the SAE at a setting, as far as it was kept: what is missing has yet to be read.
     pub fn indexing(&self, setting: Setting, tick: Tick) -> Result<Indexing> {
         self.order(setting.knob, tick)?;
-        let kept = self.index_key(setting).zip(self.spec.cache.as_ref()).and_then(|(key, cache)| {
+        let key = self.index_key(setting);
+        let kept = key.as_ref().zip(self.spec.cache.as_ref()).and_then(|(key, cache)| {
             let sizes = Variant::ALL.map(|variant| match variant {
                 Variant::Trained => self.trained.as_ref().map(|sae| sae.d_sae()),
                 _ => Some(self.sae.d_sae()),
             });
-            Index::from_bytes(&cache.get(EXAMPLES, &key)?, self.corpus.clone(), setting, sizes)
+            Index::from_bytes(&cache.get(EXAMPLES, key)?, self.corpus.clone(), setting, sizes)
         });
-        match kept {
-            Some(index) => Ok(Indexing::kept(index)),
-            None => {
-                let (corpus, special) = (self.corpus.clone(), self.tokenizer.specials());
-                let readers = self.readers(setting)?;
-                Ok(Indexing::new(readers, corpus, setting, special, self.spec.memory))
-            }
-        }
+        let (corpus, special) = (self.corpus.clone(), self.tokenizer.specials());
+        let mut new = Indexing::new(self.readers(setting)?, corpus, setting, special, self.spec.memory);
+        new.key = key;
+        Ok(match kept {
+            Some(index) => new.resumed(index),
+            None => new,
+        })
     }
 
     /// The `pruned` variant alone over the rows that an index was read from, at another setting; the whole index, where one
-    /// was kept at that setting.
+    /// of as many rows was kept at that setting.
     pub fn indexing_pruned(&self, rows: &[Vec<u32>], setting: Setting, tick: Tick) -> Result<Indexing> {
         let whole = self.indexing(setting, tick)?;
-        if whole.is_kept() {
-            return Ok(whole);
+        if whole.next().is_none() || whole.index.read >= rows.len() {
+            return Ok(whole.finished());
         }
         let readers = self.reader(Variant::Pruned, setting)?.into_iter().collect();
         let special = self.tokenizer.specials();
-        Ok(Indexing::new(readers, Arc::new(rows.to_vec()), setting, special, self.spec.memory))
+        let mut new = Indexing::new(readers, Arc::new(rows.to_vec()), setting, special, self.spec.memory);
+        new.key = whole.key;
+        Ok(new)
     }
 
-    /// Keep an index for the next session of this kind.
-    pub fn keep_index(&self, index: &Index) -> Result<()> {
-        let Some((key, cache)) = self.index_key(index.setting).zip(self.spec.cache.as_ref()) else {
-            return Ok(());
-        };
-        let about = format!("{}, {}, {} rows", self.sae.config.name, self.original.name, index.read);
-        cache.put(EXAMPLES, &key, &about, &index.to_bytes())
+    /// What keeps an index as it is now for the next session of this kind, whole or not; `None` where nothing is kept. It
+    /// holds nothing of the index, so that another thread can wait for the disk.
+    pub fn keep_index(&self, indexing: &Indexing) -> Option<impl FnOnce() -> Result<()> + Send + use<>> {
+        let (key, cache) = indexing.key.clone().zip(self.spec.cache.clone())?;
+        let (index, all) = (&indexing.index, indexing.index.rows.len());
+        let rows = if index.read < all { format!("{} of {all}", index.read) } else { all.to_string() };
+        let about = format!("{}, {}, {rows} rows", self.sae.config.name, self.original.name);
+        let bytes = index.to_bytes();
+        Some(move || cache.put(EXAMPLES, &key, &about, &bytes))
     }
 
     fn index_key(&self, setting: Setting) -> Option<String> {

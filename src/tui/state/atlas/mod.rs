@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 pub use drawn::{BINS, Bin, Drawn, FATES, bin};
 use prunelens_metrics::atlas::{Atlas, Fate};
 
-use super::{Job, JobState, State};
+use super::{Job, JobState, SavedAtlas, State};
 use crate::export::table::short;
 
 /// Bins from one corner to the other, both included.
@@ -71,6 +71,8 @@ pub struct AtlasView {
     /// Of the lists that are worth a look, the one taken last.
     pub list: usize,
     pub drawn: Option<Arc<Drawn>>,
+    /// How a view has it, until it is read.
+    pub saved: Option<SavedAtlas>,
 }
 
 impl Default for AtlasView {
@@ -95,6 +97,7 @@ impl Default for AtlasView {
             in_list: true,
             list: 0,
             drawn: None,
+            saved: None,
         }
     }
 }
@@ -103,11 +106,11 @@ impl AtlasView {
     /// Another atlas: density against the ratio of death, the first to die first.
     pub fn show(&mut self, atlas: Arc<Atlas>) {
         let at = |name: &str| atlas.columns.iter().position(|(column, _)| column == name).unwrap_or(0);
-        let (wanted, asked) = (self.wanted.take(), self.asked.take());
+        let (wanted, asked, saved) = (self.wanted.take(), self.asked.take(), self.saved.take());
         let (across, up) = (at("density.original"), at("dies_half"));
         let by_ratio = Arc::new(atlas.fates_by_ratio());
         let ascending = !atlas.about.descends();
-        *self = Self { wanted, asked, across, up, rank: up, ascending, by_ratio, ..Self::default() };
+        *self = Self { wanted, asked, saved, across, up, rank: up, ascending, by_ratio, ..Self::default() };
         self.atlas = Some(atlas);
         self.refresh();
     }

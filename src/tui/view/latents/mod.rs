@@ -37,16 +37,22 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         ),
     };
     let panel = widgets::Panel::new(title(state, theme), state.focus == Panel::Latents).foot(foot.0, foot.1);
-    let inside = panel.render(area, buffer, theme);
-    let Some(shown) = &state.shown else { return empty(inside, buffer, state, theme) };
+    let Some(shown) = &state.shown else {
+        return empty(panel.render(area, buffer, theme), buffer, state, theme);
+    };
     let rows = &state.table.rows;
     let digits = digits(state.info.as_ref().map_or(0, |i| i.d_sae));
     let variants: Vec<Variant> = shown.comparison.views.iter().map(|v| v.variant).collect();
     let named = rows.iter().any(|row| state.called(row.latent).is_some());
+    let width = area.width.saturating_sub(2);
     let columns = match state.pair {
-        Some(_) => of_pair(inside.width, &variants, digits),
-        None => columns(inside.width, &variants, digits, named),
+        Some(_) => of_pair(width, &variants, digits),
+        None => columns(width, &variants, digits, named),
     };
+    let told = columns.iter().filter(|column| matches!(column, Column::Value(_) | Column::Pair(_))).count();
+    let left_out = told < variants.len();
+    let note = if left_out { format!("{told} of {} variants", variants.len()) } else { String::new() };
+    let inside = panel.note(note).render(area, buffer, theme);
     let target = state.target();
     let fresh = Variant::ALL.map(|variant| state.fresh(|target| shown.is_fresh(variant, target)));
     let paths_fresh = state.fresh(|target| shown.paths_fresh(target));

@@ -1,0 +1,147 @@
+//! What was read of a corpus is kept, whole or not: the next session goes on from there, to the same bits.
+
+use std::{path::Path, time::Duration};
+
+use prunelens::engine::{self, Command, EngineHandle, Report, Request};
+use prunelens_core::{
+    cache::Cache,
+    index::Indexing,
+    session::{Session, SessionSpec},
+};
+
+/// Far beyond what any step takes; reached only when an answer never comes.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// The demo over a corpus of its own, of about so many sentences, with a cache.
+fn spec(folder: &Path, sentences: usize) -> SessionSpec {
+    let corpus = folder.join("corpus.txt");
+    let ships = ["navy", "army", "river", "parliament", "church"];
+    let sentence = |n: usize| format!("In {} the {} of the United States was in the north.\n", 1800 + n, ships[n % 5]);
+    std::fs::write(&corpus, (0..sentences).map(sentence).collect::<String>()).unwrap();
+    let cache = Some(Cache::new(folder.join("made"), 1 << 30));
+    SessionSpec { corpus: Some(corpus), cache, results: folder.to_path_buf(), ..SessionSpec::demo() }
+}
+
+fn load(spec: &SessionSpec) -> Session {
+    Session::load(spec, &mut |_| Ok(())).unwrap()
+}
+
+fn begin(session: &Session) -> Indexing {
+    session.indexing(session.setting, &mut || Ok(())).unwrap()
+}
+
+/// Some batches more, or all that there are.
+fn read(indexing: &mut Indexing, batches: usize) {
+    for _ in 0..batches {
+        let Some(batch) = indexing.next() else { return };
+        indexing.add(&batch.read(&mut || Ok(())).unwrap());
+    }
+}
+
+#[test]
+fn an_index_goes_on_from_where_it_was_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(folder.path(), 160);
+    let with = |session: &Session, memory| {
+        let mut session = session.clone();
+        session.spec.memory = memory;
+        session
+    };
+    let apart = load(&SessionSpec { cache: None, ..spec.clone() });
+    let mut whole = begin(&apart);
+    read(&mut whole, usize::MAX);
+    assert_eq!(whole.index.read, whole.index.rows.len());
+    assert!(whole.index.read > 16, "{} rows are too few for a test", whole.index.read);
+    let (first_day, second_day) = (load(&spec), load(&spec));
+    // With all of the memory, and with so little that it is used up on the way.
+    for memory in [spec.memory, whole.index.bytes() * 3 / 4] {
+        let mut through = begin(&with(&apart, memory));
+        read(&mut through, usize::MAX);
+        let session = with(&first_day, memory);
+        let mut first = begin(&session);
+        assert_eq!(first.index.read, 0);
+        read(&mut first, 1);
+        session.keep_index(&first).unwrap()().unwrap();
+        let entries = spec.cache.as_ref().unwrap().entries();
+        let about = &entries.iter().find(|entry| entry.kind == "examples").unwrap().about;
+        assert!(about.ends_with(&format!("{} of {} rows", first.index.read, first.index.rows.len())), "{about}");
+        let session = with(&second_day, memory);
+        let mut second = begin(&session);
+        assert_eq!(second.index.to_bytes(), first.index.to_bytes());
+        read(&mut second, usize::MAX);
+        assert!(second.index.to_bytes() == through.index.to_bytes(), "as one that is read through");
+        session.keep_index(&second).unwrap()().unwrap();
+        let third = begin(&session);
+        assert!(third.next().is_none(), "nothing is left to read");
+        assert!(third.index.to_bytes() == through.index.to_bytes());
+        assert_eq!(through.index.read < whole.index.read, memory < spec.memory);
+    }
+}
+
+/// Pages as the corpus is read: how many rows were.
+struct Reading {
+    handle: EngineHandle,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Reading {
+    fn of(spec: &SessionSpec) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut reading = Self { handle: engine::start().unwrap(), runtime };
+        reading.handle.command(Command::Load(Box::new(spec.clone())));
+        reading.until(|report| match report {
+            Report::Ready(_) => Some(()),
+            Report::LoadFailed(why) => panic!("{why}"),
+            _ => None,
+        });
+        let setting = spec.first_setting();
+        reading.handle.request(Request::Study { generation: 1, latent: 708, setting });
+        reading
+    }
+
+    fn until<T>(&mut self, mut wanted: impl FnMut(Report) -> Option<T>) -> T {
+        let reports = &mut self.handle.reports;
+        self.runtime.block_on(async {
+            loop {
+                let report = tokio::time::timeout(DEADLINE, reports.recv()).await.expect("no answer in time");
+                if let Some(found) = wanted(report.expect("the engine is gone")) {
+                    return found;
+                }
+            }
+        })
+    }
+
+    fn rows(&mut self) -> (usize, usize) {
+        self.until(|report| match report {
+            Report::Page { page, .. } if page.rows.0 > 0 => Some(page.rows),
+            _ => None,
+        })
+    }
+
+    fn quit(mut self) {
+        self.handle.command(Command::Quit);
+        let reports = &mut self.handle.reports;
+        self.runtime.block_on(async {
+            while tokio::time::timeout(DEADLINE, reports.recv()).await.expect("the engine does not end").is_some() {}
+        });
+    }
+}
+
+#[test]
+fn a_corpus_that_is_left_unread_is_taken_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(folder.path(), 3000);
+    let mut reading = Reading::of(&spec);
+    let (before, all) = reading.rows();
+    assert!(before < all, "{before} of {all}");
+    reading.quit();
+    let cache = spec.cache.as_ref().unwrap();
+    let entries = cache.entries();
+    let about = &entries.iter().find(|entry| entry.kind == "examples").expect("nothing was kept").about;
+    let kept: usize = about.rsplit(", ").next().unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((before..all).contains(&kept) && about.ends_with(&format!("{kept} of {all} rows")), "{about}");
+    let mut again = Reading::of(&spec);
+    let (first, rows) = again.rows();
+    assert!(first >= kept && rows == all, "{first} of {rows}, {kept} were kept");
+    again.quit();
+}
