@@ -27,7 +27,7 @@ impl Waits {
                 Progress { what, done: *read as u64, total: *of as u64, unit: "rows" }
             }
             Report::Job { state: JobState::Running { done, total, unit, .. }, .. } => {
-                Progress { what: "running a job".into(), done: *done, total: *total, unit: *unit }
+                Progress { what: "running a job".into(), done: *done, total: *total, unit }
             }
             _ => return,
         };
