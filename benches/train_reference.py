@@ -22,8 +22,10 @@ class Reader:
     def __init__(self, path, layer):
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-        self.model.model.layers = self.model.model.layers[: layer + 1]
-        self.model.model.layers[layer].register_forward_hook(self._keep)
+        self.body = self.model.base_model
+        blocks = "layers" if hasattr(self.body, "layers") else "h"  # Llama and its kin; GPT-2
+        setattr(self.body, blocks, getattr(self.body, blocks)[: layer + 1])
+        getattr(self.body, blocks)[layer].register_forward_hook(self._keep)
         self.width = self.model.config.hidden_size
 
     def _keep(self, _module, _inputs, output):
@@ -37,7 +39,7 @@ class Reader:
 
     @torch.no_grad()
     def activations(self, rows):
-        self.model.model(rows, use_cache=False)
+        self.body(rows, use_cache=False)
         return self.kept[:, 1:].reshape(-1, self.width)
 
 
