@@ -315,6 +315,8 @@ fn measure(
     steps(subject, &order, report, tick)?;
     knobs::measure(subject, report, tick)?;
 
+    index::measure(subject, report, tick)?;
+
     // Ranks of both matrices, norms given.
     let sae = &transfer.sae;
     report.part("rank_s", || {
@@ -346,7 +348,6 @@ fn measure(
         report.part("core4_tokens_per_s", || job(readers.clone()))?;
     }
     report.figure("job_gap_ms", gap)?;
-    index::measure(subject, report, tick)?;
     report.figure("peak_rss_mb", status_mb("VmHWM:"))?;
     report.figure("resident_mb", status_mb("VmRSS:"))
 }

@@ -11,7 +11,7 @@ use prunelens_core::{
 use super::{Report, round};
 use crate::process::cpu_seconds;
 
-/// Steps that are timed, after one that is not.
+/// Steps that are timed, after one that is not: a buffer's worth.
 const STEPS: usize = 4;
 /// SAEs that share a reading in the second part.
 const SHARING: usize = 4;
@@ -26,8 +26,11 @@ pub fn measure(
     report: &mut Report,
     tick: Tick,
 ) -> Result<()> {
-    let spec =
-        |seed| TrainSpec { seed, buffer: 1024, ..TrainSpec::topk(32.min(d_sae), d_sae, Budget::Tokens(1 << 40)) };
+    let spec = |seed| TrainSpec {
+        seed,
+        buffer: 1024 * STEPS,
+        ..TrainSpec::topk(32.min(d_sae), d_sae, Budget::Tokens(1 << 40))
+    };
     report.figure("train_batch", spec(0).batch)?;
     report.figure("train_sae_mb", round(Trainer::bytes(&spec(0), model.d_in(hook.site)) as f64 / 1e6))?;
     for (name, saes) in [("train", 1), ("train4", SHARING)] {

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::{Reader, Variant, splice::CleanPass};
 use crate::{
     error::{Error, Result},
-    model::{Captured, HookPoint, Model, Tick},
+    model::{Captured, HookPoint, Model, Tick, side_by_side},
 };
 
 /// One model's pass: stopped at the hook, gone on to the end when first needed.
@@ -53,18 +53,22 @@ impl Passes {
     pub fn read(ids: &[u32], readers: &[Reader], tick: Tick) -> Result<Self> {
         let first = readers.first().ok_or_else(|| Error::invalid("no variant to compare"))?;
         let other = readers.iter().find(|r| !Arc::ptr_eq(&r.model, &first.model));
-        Ok(Self {
-            original: Pass::read(first, ids, tick)?,
-            pruned: other.map(|reader| Pass::read(reader, ids, tick)).transpose()?,
-        })
+        let models: Vec<_> = [Some(first), other].into_iter().flatten().collect();
+        let read = |at: usize, tick: Tick| Pass::read(models[at], ids, tick);
+        Self::of_models(side_by_side(&first.model.device, models.len(), read, tick)?)
     }
 
     /// On to a hook of a later layer.
     pub fn on(&self, hook: HookPoint, tick: Tick) -> Result<Self> {
-        Ok(Self {
-            original: self.original.on(hook, tick)?,
-            pruned: self.pruned.as_ref().map(|pass| pass.on(hook, tick)).transpose()?,
-        })
+        let passes: Vec<_> = [Some(&self.original), self.pruned.as_ref()].into_iter().flatten().collect();
+        let on = |at: usize, tick: Tick| passes[at].on(hook, tick);
+        Self::of_models(side_by_side(&self.original.model.device, passes.len(), on, tick)?)
+    }
+
+    fn of_models(passes: Vec<Pass>) -> Result<Self> {
+        let mut passes = passes.into_iter();
+        let original = passes.next().ok_or_else(|| Error::invalid("no model was read"))?;
+        Ok(Self { original, pruned: passes.next() })
     }
 
     /// Where they stopped.

@@ -3,6 +3,7 @@
 //! Every family is the same structure (norm, attention, mlp, block); what tells them apart is [`Config`], read from
 //! `config.json`, and the names of their tensors.
 
+mod beside;
 pub mod block;
 mod chunk;
 pub mod config;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use prunelens_kernels::ops::Ops;
 
+pub use beside::side_by_side;
 pub use block::{Block, Layer, Part, Pass, Step};
 pub use chunk::tokens_at_once;
 pub use config::{Config, NormKind};

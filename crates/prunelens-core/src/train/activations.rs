@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use candle_core::Tensor;
 use prunelens_kernels::with_f32;
 
 use super::stream::Activations;
@@ -12,12 +13,15 @@ use crate::{
     data::token_tensor,
     digest::fnv1a,
     error::Result,
-    model::{HookPoint, Model, Tick},
+    model::{HookPoint, Model, Tick, side_by_side},
     rng::Rng,
 };
 
 /// Tokens that go through the model together: enough for fast products, few enough to answer Ctrl-C soon.
 const PASS: usize = 2048;
+
+/// Passes that go on side by side, at most.
+const AT_ONCE: usize = 4;
 
 /// Random stream of the rows' order; epochs count from 0, buffers from 1 << 32, the weights have 1 << 48.
 const ROWS: u64 = 1 << 49;
@@ -56,7 +60,7 @@ impl ModelActivations {
 
     /// Tokens to train on in one epoch.
     pub fn tokens(&self) -> usize {
-        self.groups.iter().flatten().flatten().filter(|id| !self.special.contains(id)).count()
+        (0..self.groups.len()).map(|index| self.tokens_of(index)).sum()
     }
 
     /// A number that differs between different rows: a resumed run must see the same text.
@@ -74,28 +78,50 @@ impl Activations for ModelActivations {
         self.groups.len()
     }
 
-    fn group(&mut self, index: usize, out: &mut [Vec<f32>], tick: Tick) -> Result<()> {
-        if let Some(kept) = self.kept.get(&index) {
-            out.iter_mut().zip(kept).for_each(|(out, kept)| out.extend_from_slice(kept));
-            return Ok(());
+    fn tokens_of(&self, index: usize) -> usize {
+        self.groups[index].iter().flatten().filter(|id| !self.special.contains(id)).count()
+    }
+
+    /// As many as there are threads: each pass keeps one of them busy. More would only take memory.
+    fn at_once(&self) -> usize {
+        if self.model.device.is_cpu() { rayon::current_num_threads().min(AT_ONCE) } else { 1 }
+    }
+
+    fn read(&mut self, groups: &[usize], out: &mut [Vec<f32>], tick: Tick) -> Result<()> {
+        let mut missing: Vec<usize> = groups.iter().copied().filter(|index| !self.kept.contains_key(index)).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        let pass = |at: usize, tick: Tick| self.pass(missing[at], tick);
+        let passes = side_by_side(&self.model.device, missing.len(), pass, tick)?;
+        let fresh: HashMap<usize, Vec<Box<[f32]>>> = missing.into_iter().zip(passes).collect();
+        for acts in groups.iter().filter_map(|index| self.kept.get(index).or_else(|| fresh.get(index))) {
+            out.iter_mut().zip(acts).for_each(|(out, acts)| out.extend_from_slice(acts));
         }
-        let rows = &self.groups[index];
-        let captured = self.model.capture_each(&token_tensor(rows, &self.model)?, &self.hooks, tick)?;
-        let mut fresh = 0;
-        for ((acts, d_in), out) in captured.iter().zip(self.widths()).zip(&mut *out) {
-            let before = out.len();
-            with_f32(acts, |acts| {
-                let tokens = rows.iter().flatten().zip(acts.chunks_exact(d_in));
-                tokens.filter(|(id, _)| !self.special.contains(id)).for_each(|(_, act)| out.extend_from_slice(act));
-            })?;
-            fresh += out.len() - before;
-        }
-        if fresh <= self.room {
-            self.room -= fresh;
-            let tokens = rows.iter().flatten().filter(|id| !self.special.contains(id)).count();
-            let last = |(out, d_in): (&Vec<f32>, usize)| out[out.len() - tokens * d_in..].into();
-            self.kept.insert(index, out.iter().zip(self.widths()).map(last).collect());
+        for (index, acts) in fresh {
+            let numbers: usize = acts.iter().map(|acts| acts.len()).sum();
+            if numbers <= self.room {
+                self.room -= numbers;
+                self.kept.insert(index, acts);
+            }
         }
         Ok(())
+    }
+}
+
+impl ModelActivations {
+    /// What the model has at each hook on the tokens of a group.
+    fn pass(&self, index: usize, tick: Tick) -> Result<Vec<Box<[f32]>>> {
+        let rows = &self.groups[index];
+        let captured = self.model.capture_each(&token_tensor(rows, &self.model)?, &self.hooks, tick)?;
+        let tokens = self.tokens_of(index);
+        let of_tokens = |(acts, d_in): (&Tensor, usize)| {
+            let mut out = Vec::with_capacity(tokens * d_in);
+            with_f32(acts, |acts| {
+                let all = rows.iter().flatten().zip(acts.chunks_exact(d_in));
+                all.filter(|(id, _)| !self.special.contains(id)).for_each(|(_, act)| out.extend_from_slice(act));
+            })?;
+            Ok(out.into_boxed_slice())
+        };
+        captured.iter().zip(self.widths()).map(of_tokens).collect()
     }
 }

@@ -16,8 +16,16 @@ pub trait Activations {
     /// How many groups there are.
     fn groups(&self) -> usize;
 
-    /// Append the activations of one group to the hooks' parts of `out`, a row for each token: the same every time.
-    fn group(&mut self, index: usize, out: &mut [Vec<f32>], tick: Tick) -> Result<()>;
+    /// Tokens of a group.
+    fn tokens_of(&self, index: usize) -> usize;
+
+    /// How many groups are best read at a time.
+    fn at_once(&self) -> usize {
+        1
+    }
+
+    /// Append the activations of some groups to the hooks' parts of `out`, a row for each token: the same every time.
+    fn read(&mut self, groups: &[usize], out: &mut [Vec<f32>], tick: Tick) -> Result<()>;
 }
 
 /// What the stream tells while it fills its buffer: tokens there, tokens wanted.
@@ -152,24 +160,27 @@ impl Stream {
 
     fn fill(&mut self, source: &mut dyn Activations, fill: OnFill, tick: Tick) -> Result<()> {
         let groups = source.groups() as u64;
-        let (Some(width), wanted) = (self.widths.first().copied(), self.draw.buffer) else { return Ok(()) };
+        let wanted = self.draw.buffer;
         self.buffers.iter_mut().for_each(Vec::clear);
         self.groups = 0;
-        let (mut taken, mut tokens) = (0, 0);
+        let (mut taken, mut tokens) = (Vec::new(), 0);
         // No group comes twice into one buffer, however small the text.
-        while taken < groups && tokens < wanted {
-            let number = self.position.group + taken;
-            let index = self.group_at(groups, number);
-            source.group(index, &mut self.buffers, tick)?;
-            taken += 1;
-            tokens = self.buffers[0].len() / width;
-            fill(tokens.min(wanted), wanted);
+        while (taken.len() as u64) < groups && tokens < wanted {
+            let index = self.group_at(groups, self.position.group + taken.len() as u64);
+            tokens += source.tokens_of(index);
+            taken.push(index);
         }
         if tokens == 0 {
             return Err(Error::invalid("the text holds no tokens to train on"));
         }
+        let mut read = 0;
+        for some in taken.chunks(source.at_once().max(1)) {
+            source.read(some, &mut self.buffers, tick)?;
+            read += some.iter().map(|index| source.tokens_of(*index)).sum::<usize>();
+            fill(read.min(wanted), wanted);
+        }
         self.order = Rng::new(self.draw.seed, BUFFERS + self.position.group).permutation(tokens);
-        self.groups = taken;
+        self.groups = taken.len() as u64;
         self.tokens_read += tokens as u64;
         Ok(())
     }
@@ -201,12 +212,22 @@ mod tests {
             self.0
         }
 
-        fn group(&mut self, index: usize, out: &mut [Vec<f32>], tick: Tick) -> Result<()> {
-            tick()?;
-            (0..=index).for_each(|token| {
-                out[0].extend([index as f32, token as f32]);
-                out[1].push(token as f32);
-            });
+        fn tokens_of(&self, index: usize) -> usize {
+            index + 1
+        }
+
+        fn at_once(&self) -> usize {
+            2
+        }
+
+        fn read(&mut self, groups: &[usize], out: &mut [Vec<f32>], tick: Tick) -> Result<()> {
+            for &index in groups {
+                tick()?;
+                (0..=index).for_each(|token| {
+                    out[0].extend([index as f32, token as f32]);
+                    out[1].push(token as f32);
+                });
+            }
             Ok(())
         }
     }

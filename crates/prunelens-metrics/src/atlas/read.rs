@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use prunelens_core::{
     compare::Reader,
     error::Result,
-    model::{Tick, tokens_at_once},
+    model::{Tick, side_by_side, tokens_at_once},
     sae::{Encoded, Latents},
     session::token_tensor,
 };
@@ -60,18 +60,20 @@ impl Batch {
         let counts: Vec<bool> = ids.iter().map(|id| !special.contains(id)).collect();
         let at: Vec<u32> = counts.iter().zip(0..).filter(|(counts, _)| **counts).map(|(_, at)| at).collect();
         let (original, transfer) = (&readers.original, &readers.transfer);
-        let captured = original.model.capture(&token_tensor(rows, &original.model)?, original.hook, tick)?;
-        let pruned = if Arc::ptr_eq(&original.model, &transfer.model) {
-            captured.clone()
-        } else {
-            transfer.model.capture(&token_tensor(rows, &transfer.model)?, transfer.hook, tick)?
+        // Each model once, side by side.
+        let mut models = vec![&original.model];
+        let mut place = |model| match models.iter().position(|other| Arc::ptr_eq(other, model)) {
+            Some(at) => at,
+            None => {
+                models.push(model);
+                models.len() - 1
+            }
         };
-        let to_trace = if traced == 0 || Arc::ptr_eq(&original.model, &readers.traced) {
-            captured.clone()
-        } else {
-            readers.traced.capture(&token_tensor(rows, &readers.traced)?, original.hook, tick)?
-        };
-        let gradient = Gradient::of(&readers.traced, &to_trace, rows, traced, &counts, tick)?;
+        let (pruned, to_trace) = (place(&transfer.model), if traced == 0 { 0 } else { place(&readers.traced) });
+        let capture = |at: usize, tick: Tick| models[at].capture(&token_tensor(rows, models[at])?, original.hook, tick);
+        let captured = side_by_side(&original.model.device, models.len(), capture, tick)?;
+        let (captured, pruned, to_trace) = (&captured[0], &captured[pruned], &captured[to_trace]);
+        let gradient = Gradient::of(&readers.traced, to_trace, rows, traced, &counts, tick)?;
         let of_traced = traced.min(rows.len()) * captured.time();
         let d_sae = original.sae.d_sae();
         let mut batch = Self {
@@ -93,9 +95,9 @@ impl Batch {
             let counted =
                 |x: &Tensor| -> Result<Tensor> { Ok(x.index_select(&Tensor::new(at.as_slice(), x.device())?, 0)?) };
             let inputs = Inputs {
-                original: counted(&original.input(&captured)?)?,
-                pruned: counted(&transfer.input(&pruned)?)?,
-                trained: readers.trained.as_ref().map(|reader| counted(&reader.input(&pruned)?)).transpose()?,
+                original: counted(&original.input(captured)?)?,
+                pruned: counted(&transfer.input(pruned)?)?,
+                trained: readers.trained.as_ref().map(|reader| counted(&reader.input(pruned)?)).transpose()?,
                 gradient: counted(&gradient.by_acts)?,
             };
             batch.encode(readers, &inputs, tick)?;
