@@ -63,6 +63,8 @@ export SLURM_CONF="$slurm/slurm.conf"
 shared="$work/shared"
 end() {
     scancel --quiet --user root 2>/dev/null || true
+    # A node that still has a task does not end when it is told to.
+    for _ in $(seq 150); do [ -n "$(squeue --noheader 2>/dev/null)" ] || break; sleep 0.2; done
     for pid in "$slurm"/run/*.pid; do [ -s "$pid" ] && kill "$(cat "$pid")" 2>/dev/null || true; done
     mountpoint -q "$shared" && umount -l "$shared" || true
 }
@@ -175,7 +177,7 @@ if [ -n "$mounted" ]; then
     job=$(submit "$study" | job_of)
     until_true 120 "a first cell" some_done "$study" 1
     head -c 64M /dev/zero > "$shared/filler" 2>/dev/null || true
-    until_true 100 "a write that failed on the full disk" write_failed "$job" "No space left on device"
+    until_true 100 "a write that failed on the full disk" write_failed "$job" "the disk is full"
     rm "$shared/filler"
     until_true 400 "the array" gone "$job"
     until_true 60 "all cells" eval '"$program" study work "$study" --lease 10 >/dev/null 2>&1; some_done "$study" "$cells"'

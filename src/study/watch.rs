@@ -33,8 +33,6 @@ pub struct Seen {
     pub run: Option<Result<Arc<Run>, String>>,
     /// Figures against the ratio, of all seeds of its session.
     pub curves: Arc<Vec<Detail>>,
-    /// Where its files are.
-    pub folder: PathBuf,
     /// When that was, in milliseconds since 1970.
     pub when: u64,
     /// How long it took to look.
@@ -81,16 +79,12 @@ impl Watch {
         let started = std::time::Instant::now();
         let at = (at.0.min(self.study.groups.len().saturating_sub(1)), at.1);
         self.overview();
-        let (run, curves, folder) = match self.study.groups.get(at.0) {
-            Some(group) => {
-                let cell = group.cells.get(at.1.min(group.cells.len().saturating_sub(1)));
-                let folder = cell.map(|cell| cell.folder.clone()).unwrap_or_default();
-                (self.run(at), self.curves(at.0), folder)
-            }
-            None => (None, Arc::default(), PathBuf::new()),
+        let (run, curves) = match self.study.groups.is_empty() {
+            true => (None, Arc::default()),
+            false => (self.run(at), self.curves(at.0)),
         };
         let (overview, when) = (self.overview.clone(), millis());
-        Seen { overview, at, run, curves, folder, when, took: started.elapsed() }
+        Seen { overview, at, run, curves, when, took: started.elapsed() }
     }
 
     /// What the session of a cell is made from, with the SAE that the study trained for it if there is one.

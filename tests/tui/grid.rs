@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use crossterm::event::{Event, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use prunelens::{
     engine::Command,
     study::{
@@ -10,7 +11,7 @@ use prunelens::{
         watch::Seen,
     },
     tui::{
-        Effect, Message,
+        Effect, Message, message_of,
         state::{GridView, Overlay, Phase, Screen, Wanted},
         studies::{Ask, Looker, Told, complete},
     },
@@ -87,16 +88,7 @@ fn seen(at: (usize, usize)) -> Seen {
     let result =
         || Run { files: vec![format!("cells/{at:?}/cell.json").into()], ..run(0.25, "blocks.1.hook_resid_post") };
     let run = done.then(|| Ok(Arc::new(result())));
-    let folder = PathBuf::from("/work/study/cells/a");
-    Seen {
-        overview: overview.into(),
-        at,
-        run,
-        curves: Arc::new(curves()),
-        folder,
-        when: NOW,
-        took: Duration::from_millis(3),
-    }
+    Seen { overview: overview.into(), at, run, curves: Arc::new(curves()), when: NOW, took: Duration::from_millis(3) }
 }
 
 fn look(session: &Session) -> Option<(PathBuf, (usize, usize), bool)> {
@@ -135,6 +127,18 @@ fn at_three_sizes() {
     insta::assert_snapshot!("study_done_120x36", screen(&session.state, 120, 36, &dark()));
     let session = opened("<down><down><right><right><right>f");
     insta::assert_snapshot!("study_working_80x24", screen(&session.state, 80, 24, &dark()));
+}
+
+#[test]
+fn a_click_selects_a_cell() {
+    let mut session = opened("");
+    let shown = screen(&session.state, 120, 36, &dark());
+    let find = |(row, line): (usize, &str)| Some((line.chars().position(|c| c == '✗')? as u16, row as u16));
+    let (column, row) = shown.lines().enumerate().find_map(find).unwrap();
+    let mouse =
+        MouseEvent { kind: MouseEventKind::Down(MouseButton::Left), column, row, modifiers: KeyModifiers::NONE };
+    session.send(message_of(Event::Mouse(mouse), &session.state, &dark()).unwrap());
+    assert_eq!((session.state.grid.row, session.state.grid.column), (1, 2));
 }
 
 #[test]
