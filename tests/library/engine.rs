@@ -1,8 +1,8 @@
 //! The engine on the embedded demo: newest request first, jobs that let the user through, cancelling.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use prunelens::engine::{self, Command, EngineHandle, GenerateTask, JobSpec, JobState, Report, Request};
+use prunelens::engine::{Command, GenerateTask, JobSpec, JobState, Report, Request};
 use prunelens_core::{
     compare::{Comparison, Variant},
     edit::Edits,
@@ -11,42 +11,15 @@ use prunelens_core::{
     session::{Session, SessionSpec},
 };
 
-/// Far beyond what any step takes; reached only when an answer never comes.
-const DEADLINE: Duration = Duration::from_secs(300);
+use crate::loaded::Loaded;
+
 const KNOB: Knob = Knob::Ratio(Criterion::Wanda);
 const PROMPT: &str = "The army and the navy of the United States are";
 
-struct Engine {
-    handle: EngineHandle,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Engine {
+impl Loaded {
     /// With the demo loaded; results go to a folder of the test's own.
     fn on_demo(results: &std::path::Path) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let mut engine = Self { handle: engine::start().unwrap(), runtime };
-        let spec = SessionSpec { results: results.to_path_buf(), ..SessionSpec::demo() };
-        engine.handle.command(Command::Load(Box::new(spec)));
-        engine.until(|report| match report {
-            Report::Ready(info) => Some(info),
-            Report::LoadFailed(why) => panic!("{why}"),
-            _ => None,
-        });
-        engine
-    }
-
-    /// The first report that is wanted.
-    fn until<T>(&mut self, mut wanted: impl FnMut(Report) -> Option<T>) -> T {
-        let reports = &mut self.handle.reports;
-        self.runtime.block_on(async {
-            loop {
-                let report = tokio::time::timeout(DEADLINE, reports.recv()).await.expect("no answer in time");
-                if let Some(found) = wanted(report.expect("the engine is gone")) {
-                    return found;
-                }
-            }
-        })
+        Self::load(SessionSpec { results: results.to_path_buf(), ..SessionSpec::demo() })
     }
 
     fn compare(&mut self, generation: u64) -> Arc<Comparison> {
@@ -69,16 +42,10 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.handle.command(Command::Quit);
-    }
-}
-
 #[test]
 fn a_prompt_is_answered_in_parts_and_the_ratio_is_reversible() {
     let results = tempfile::tempdir().unwrap();
-    let mut engine = Engine::on_demo(results.path());
+    let mut engine = Loaded::on_demo(results.path());
     let first = engine.compare(1);
     assert_eq!(first.views.len(), 4);
     assert!(first.views.iter().all(|v| v.reconstruction.is_some() && v.splice.is_some()));
@@ -99,11 +66,11 @@ fn a_prompt_is_answered_in_parts_and_the_ratio_is_reversible() {
 #[test]
 fn every_knob_is_answered_and_reversible() {
     let results = tempfile::tempdir().unwrap();
-    let mut engine = Engine::on_demo(results.path());
+    let mut engine = Loaded::on_demo(results.path());
     let first = engine.compare(1);
     let latents = |c: &Comparison, v| c.view(v).unwrap().latents.clone();
     let mut generation = 1;
-    let mut turned = |engine: &mut Engine, setting: Setting| {
+    let mut turned = |engine: &mut Loaded, setting: Setting| {
         generation += 1;
         engine.handle.request(Request::Turn { generation, setting });
         engine.complete(generation)
@@ -128,7 +95,7 @@ fn every_knob_is_answered_and_reversible() {
 #[test]
 fn of_many_ratios_the_last_is_answered() {
     let results = tempfile::tempdir().unwrap();
-    let mut engine = Engine::on_demo(results.path());
+    let mut engine = Loaded::on_demo(results.path());
     engine.compare(1);
     for generation in 2..=60 {
         engine.set_ratio(generation, generation as f64 / 100.0);
@@ -139,7 +106,7 @@ fn of_many_ratios_the_last_is_answered() {
 #[test]
 fn a_latent_is_shown_with_its_curve() {
     let results = tempfile::tempdir().unwrap();
-    let mut engine = Engine::on_demo(results.path());
+    let mut engine = Loaded::on_demo(results.path());
     let comparison = engine.compare(1);
     let (latent, token) = (comparison.view(Variant::Transfer).unwrap().latents.row(4).0[0], 4);
     engine.handle.request(Request::ShowLatent { generation: 2, latent, token, knob: KNOB });
@@ -156,7 +123,7 @@ fn a_latent_is_shown_with_its_curve() {
 #[test]
 fn a_job_lets_the_person_through_and_ends_when_cancelled() {
     let results = tempfile::tempdir().unwrap();
-    let mut engine = Engine::on_demo(results.path());
+    let mut engine = Loaded::on_demo(results.path());
     engine.compare(1);
     let job = JobSpec::new("core");
     engine.handle.command(Command::StartJob { id: 7, job });
@@ -184,7 +151,7 @@ fn a_job_lets_the_person_through_and_ends_when_cancelled() {
 #[test]
 fn what_cannot_be_read_is_said() {
     let results = tempfile::tempdir().unwrap();
-    let mut engine = Engine::on_demo(results.path());
+    let mut engine = Loaded::on_demo(results.path());
     let text = "word ".repeat(1000);
     engine.handle.request(Request::Compare { generation: 1, text, setting: KNOB.at(0.25) });
     let message = engine.until(|report| match report {
@@ -214,7 +181,7 @@ fn task(most: usize, edits: &[&str]) -> GenerateTask {
 #[test]
 fn a_prompt_is_continued_by_both_models_and_with_edits() {
     let results = tempfile::tempdir().unwrap();
-    let mut engine = Engine::on_demo(results.path());
+    let mut engine = Loaded::on_demo(results.path());
     let most = 8;
     engine.handle.request(Request::Generate { generation: 1, task: Some(task(most, &["708=set:20@3.."])) });
     let by = engine.until(|report| match report {
@@ -253,7 +220,7 @@ fn a_prompt_is_continued_by_both_models_and_with_edits() {
 #[test]
 fn the_person_is_served_between_two_tokens_and_can_stop() {
     let results = tempfile::tempdir().unwrap();
-    let mut engine = Engine::on_demo(results.path());
+    let mut engine = Loaded::on_demo(results.path());
     engine.compare(1);
     engine.handle.request(Request::Generate { generation: 2, task: Some(task(usize::MAX, &[])) });
     let token = |report: Report| match report {
@@ -288,9 +255,9 @@ fn the_person_is_served_between_two_tokens_and_can_stop() {
 #[test]
 fn a_second_prompt_follows_the_ratio() {
     let results = tempfile::tempdir().unwrap();
-    let mut engine = Engine::on_demo(results.path());
+    let mut engine = Loaded::on_demo(results.path());
     let first = engine.compare(1);
-    let beside = |engine: &mut Engine, wanted: u64, text: &str, ratio: f64| {
+    let beside = |engine: &mut Loaded, wanted: u64, text: &str, ratio: f64| {
         let (text, setting) = (text.to_owned(), KNOB.at(ratio));
         engine.handle.request(Request::Beside { generation: wanted, text, setting });
         engine.until(|report| match report {
@@ -318,7 +285,7 @@ fn a_second_prompt_follows_the_ratio() {
 #[test]
 fn the_corpus_is_read_again_at_another_ratio() {
     let results = tempfile::tempdir().unwrap();
-    let mut engine = Engine::on_demo(results.path());
+    let mut engine = Loaded::on_demo(results.path());
     engine.until(|report| matches!(report, Report::Indexed).then_some(()));
     let mut page = |generation: u64, ratio: f64| {
         let setting = KNOB.at(ratio);

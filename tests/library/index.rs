@@ -1,16 +1,15 @@
 //! What was read of a corpus is kept, whole or not: the next session goes on from there, to the same bits.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use prunelens::engine::{self, Command, EngineHandle, Report, Request};
+use prunelens::engine::{Command, Report, Request};
 use prunelens_core::{
     cache::{Cache, Entry},
     index::Indexing,
     session::{Session, SessionSpec},
 };
 
-/// Far beyond what any step takes; reached only when an answer never comes.
-const DEADLINE: Duration = Duration::from_secs(300);
+use crate::loaded::{DEADLINE, Loaded};
 
 /// The demo over a corpus of its own, of about so many sentences, with a cache.
 fn spec(folder: &Path, sentences: usize) -> SessionSpec {
@@ -79,70 +78,46 @@ fn an_index_goes_on_from_where_it_was_to_the_same_bits() {
     }
 }
 
-/// Pages as the corpus is read: how many rows were.
-struct Reading {
-    handle: EngineHandle,
-    runtime: tokio::runtime::Runtime,
+/// An engine that reads the corpus for a latent's page.
+fn reading(spec: &SessionSpec) -> Loaded {
+    let reading = Loaded::load(spec.clone());
+    reading.handle.request(Request::Study { generation: 1, latent: 708, setting: spec.first_setting() });
+    reading
 }
 
-impl Reading {
-    fn of(spec: &SessionSpec) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let mut reading = Self { handle: engine::start().unwrap(), runtime };
-        reading.handle.command(Command::Load(Box::new(spec.clone())));
-        reading.until(|report| match report {
-            Report::Ready(_) => Some(()),
-            Report::LoadFailed(why) => panic!("{why}"),
-            _ => None,
-        });
-        let setting = spec.first_setting();
-        reading.handle.request(Request::Study { generation: 1, latent: 708, setting });
-        reading
-    }
+/// How many rows were read, once some are, and of how many.
+fn rows(reading: &mut Loaded) -> (usize, usize) {
+    reading.until(|report| match report {
+        Report::Page { page, .. } if page.rows.0 > 0 => Some(page.rows),
+        _ => None,
+    })
+}
 
-    fn until<T>(&mut self, mut wanted: impl FnMut(Report) -> Option<T>) -> T {
-        let reports = &mut self.handle.reports;
-        self.runtime.block_on(async {
-            loop {
-                let report = tokio::time::timeout(DEADLINE, reports.recv()).await.expect("no answer in time");
-                if let Some(found) = wanted(report.expect("the engine is gone")) {
-                    return found;
-                }
-            }
-        })
-    }
-
-    fn rows(&mut self) -> (usize, usize) {
-        self.until(|report| match report {
-            Report::Page { page, .. } if page.rows.0 > 0 => Some(page.rows),
-            _ => None,
-        })
-    }
-
-    fn quit(mut self) {
-        self.handle.command(Command::Quit);
-        let reports = &mut self.handle.reports;
-        self.runtime.block_on(async {
-            while tokio::time::timeout(DEADLINE, reports.recv()).await.expect("the engine does not end").is_some() {}
-        });
-    }
+/// Leave it, and wait until it is gone.
+fn quit(mut reading: Loaded) {
+    reading.handle.command(Command::Quit);
+    let Loaded { handle, runtime } = &mut reading;
+    runtime.block_on(async {
+        let mut report = async || tokio::time::timeout(DEADLINE, handle.reports.recv()).await;
+        while report().await.expect("the engine does not end").is_some() {}
+    });
 }
 
 #[test]
 fn a_corpus_that_is_left_unread_is_taken_up() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec(folder.path(), 3000);
-    let mut reading = Reading::of(&spec);
-    let (before, all) = reading.rows();
+    let mut first = reading(&spec);
+    let (before, all) = rows(&mut first);
     assert!(before < all, "{before} of {all}");
-    reading.quit();
+    quit(first);
     let cache = spec.cache.as_ref().unwrap();
     let entries = cache.entries();
     let about = &entries.iter().find(|entry| entry.kind == "examples").expect("nothing was kept").about;
     let kept: usize = about.rsplit(", ").next().unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!((before..all).contains(&kept) && about.ends_with(&format!("{kept} of {all} rows")), "{about}");
-    let mut again = Reading::of(&spec);
-    let (first, rows) = again.rows();
-    assert!(first >= kept && rows == all, "{first} of {rows}, {kept} were kept");
-    again.quit();
+    let mut again = reading(&spec);
+    let (first, of) = rows(&mut again);
+    assert!(first >= kept && of == all, "{first} of {of}, {kept} were kept");
+    quit(again);
 }

@@ -1,8 +1,8 @@
 //! Sessions of several layers: what a layer shows is what a session of that layer alone shows.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
-use prunelens::engine::{self, Command, EngineHandle, JobSpec, JobState, Report, Request, SessionInfo};
+use prunelens::engine::{Command, JobSpec, JobState, Report, Request, SessionInfo};
 use prunelens_core::{
     compare::{Comparison, LayerFigures, Prompt, Variant},
     sae::{Criterion, Knob, Setting},
@@ -10,46 +10,27 @@ use prunelens_core::{
 };
 use prunelens_metrics::{MetricTable, ParamValue};
 
-use crate::support::layered::{self, LAYERS};
+use crate::{
+    loaded::Loaded,
+    support::layered::{self, LAYERS},
+};
 
-const DEADLINE: Duration = Duration::from_secs(300);
 const PROMPT: &str = "The army and the navy of the United States are";
 const SETTING: Setting = Setting { knob: Knob::Ratio(Criterion::Magnitude), at: 0.4 };
 
 struct Engine {
-    handle: EngineHandle,
-    runtime: tokio::runtime::Runtime,
+    loaded: Loaded,
     generation: u64,
 }
 
 impl Engine {
     fn load(spec: SessionSpec) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let mut engine = Self { handle: engine::start().unwrap(), runtime, generation: 0 };
-        engine.handle.command(Command::Load(Box::new(spec)));
-        engine.until(|report| match report {
-            Report::Ready(_) => Some(()),
-            Report::LoadFailed(why) => panic!("{why}"),
-            _ => None,
-        });
-        engine
-    }
-
-    fn until<T>(&mut self, mut wanted: impl FnMut(Report) -> Option<T>) -> T {
-        let reports = &mut self.handle.reports;
-        self.runtime.block_on(async {
-            loop {
-                let report = tokio::time::timeout(DEADLINE, reports.recv()).await.expect("no answer in time");
-                if let Some(found) = wanted(report.expect("the engine is gone")) {
-                    return found;
-                }
-            }
-        })
+        Self { loaded: Loaded::load(spec), generation: 0 }
     }
 
     fn open(&mut self, spec: SessionSpec) -> Result<Arc<SessionInfo>, String> {
-        self.handle.command(Command::Open(Box::new(spec.clone())));
-        self.until(|report| match report {
+        self.loaded.handle.command(Command::Open(Box::new(spec.clone())));
+        self.loaded.until(|report| match report {
             Report::Opened { info, spec: opened } => {
                 assert_eq!(*opened, spec);
                 Some(Ok(info))
@@ -62,8 +43,8 @@ impl Engine {
     fn compare(&mut self) -> Arc<Comparison> {
         self.generation += 1;
         let wanted = self.generation;
-        self.handle.request(Request::Compare { generation: wanted, text: PROMPT.into(), setting: SETTING });
-        self.until(|report| match report {
+        self.loaded.handle.request(Request::Compare { generation: wanted, text: PROMPT.into(), setting: SETTING });
+        self.loaded.until(|report| match report {
             Report::Comparison { generation, comparison, complete: true } if generation == wanted => Some(comparison),
             Report::RequestFailed { message, .. } => panic!("{message}"),
             _ => None,
@@ -75,8 +56,8 @@ impl Engine {
         self.generation += 1;
         let (wanted, mut rows) = (self.generation, Vec::new());
         let prompt = Some((PROMPT.to_owned(), setting));
-        self.handle.request(Request::Layers { generation: wanted, prompt });
-        self.until(|report| match report {
+        self.loaded.handle.request(Request::Layers { generation: wanted, prompt });
+        self.loaded.until(|report| match report {
             Report::Layer { generation, layer, figures } if generation == wanted => {
                 rows.push((layer, figures));
                 None
@@ -85,12 +66,6 @@ impl Engine {
             _ => None,
         });
         rows
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.handle.command(Command::Quit);
     }
 }
 
@@ -234,18 +209,18 @@ fn what_is_opened_answers_while_another_session_is_on_its_way() {
     let spec = layered::spec(folder.path());
     let mut engine = Engine::load(spec.clone());
     let other = SessionSpec { compress: "wanda:0.3".parse().unwrap(), ..spec };
-    engine.handle.command(Command::Open(Box::new(other.clone())));
-    engine.until(|report| matches!(report, Report::Opening(_)).then_some(()));
+    engine.loaded.handle.command(Command::Open(Box::new(other.clone())));
+    engine.loaded.until(|report| matches!(report, Report::Opening(_)).then_some(()));
     engine.generation += 1;
     let wanted = engine.generation;
-    engine.handle.request(Request::Compare { generation: wanted, text: PROMPT.into(), setting: SETTING });
-    engine.until(|report| match report {
+    engine.loaded.handle.request(Request::Compare { generation: wanted, text: PROMPT.into(), setting: SETTING });
+    engine.loaded.until(|report| match report {
         Report::Comparison { generation, .. } if generation == wanted => Some(()),
         Report::Opened { .. } => panic!("it was opened before the prompt was answered"),
         _ => None,
     });
     // Stopped, it does not come; what was there is still there.
-    engine.handle.command(Command::StopOpening);
+    engine.loaded.handle.command(Command::StopOpening);
     let before = engine.compare();
     assert_same(&before, &alone(folder.path(), 0, SETTING));
 }
@@ -258,7 +233,7 @@ fn a_job_goes_on_where_it_was_started() {
     let spec = SessionSpec { results, ..layered::spec(folder.path()) };
     let measured = |engine: &mut Engine| -> Arc<MetricTable> {
         let mut last = None;
-        engine.until(|report| match report {
+        engine.loaded.until(|report| match report {
             Report::JobTable { table, .. } => {
                 last = Some(table);
                 None
@@ -271,11 +246,11 @@ fn a_job_goes_on_where_it_was_started() {
     let mut job = JobSpec::new("core");
     job.params.set("rows", ParamValue::Number(4.0));
     let mut engine = Engine::load(spec.at_layer(1));
-    engine.handle.command(Command::StartJob { id: 1, job: job.clone() });
+    engine.loaded.handle.command(Command::StartJob { id: 1, job: job.clone() });
     let expected = measured(&mut engine);
-    engine.handle.command(Command::StartJob { id: 2, job });
-    engine.until(|report| matches!(report, Report::Job { state: JobState::Queued, .. }).then_some(()));
-    engine.handle.command(Command::Open(Box::new(spec.at_layer(3))));
+    engine.loaded.handle.command(Command::StartJob { id: 2, job });
+    engine.loaded.until(|report| matches!(report, Report::Job { state: JobState::Queued, .. }).then_some(()));
+    engine.loaded.handle.command(Command::Open(Box::new(spec.at_layer(3))));
     let table = measured(&mut engine);
     assert_eq!((&table.rows, &table.settings), (&expected.rows, &expected.settings));
 }

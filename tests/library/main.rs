@@ -12,6 +12,7 @@ mod engine;
 mod index;
 mod jobs;
 mod layers;
+mod loaded;
 mod properties;
 mod queue;
 mod ravel;

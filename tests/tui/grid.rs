@@ -46,7 +46,7 @@ fn overview() -> Overview {
         _ => Square::Waiting,
     };
     Overview {
-        folder: "/work/study".into(),
+        folder: "/data/study".into(),
         common: "smol".into(),
         names: places.iter().map(|(c, l)| format!("smol · {c} · blocks.{l}.hook_resid_post")).collect(),
         labels: places.iter().map(|(c, l)| format!("{c} · blocks.{l}.hook_resid_post")).collect(),
@@ -105,7 +105,7 @@ fn tell(session: &mut Session, told: Told) {
 /// The study is open, every look was answered, and then these keys were pressed.
 pub fn opened(keys: &str) -> Session {
     let mut session = Session::explored();
-    session.keys(":study /work/study<enter>");
+    session.keys(":study /data/study<enter>");
     tell(&mut session, Told::Seen(seen((0, 0)).into()));
     for step in prunelens::tui::script::parse(keys).unwrap() {
         let prunelens::tui::script::Step::Key(key) = step else { continue };
@@ -232,7 +232,7 @@ fn a_session_opens_in_explore() {
 #[test]
 fn a_folder_that_goes_away_is_told_and_comes_back() {
     let mut session = opened("");
-    tell(&mut session, Told::Wrong("/work/study/study.json: no such file".into()));
+    tell(&mut session, Told::Wrong("/data/study/study.json: no such file".into()));
     let shown = screen(&session.state, 120, 36, &dark());
     assert!(shown.contains("no such file; this is what was there") && shown.contains("hook_resid_post"), "{shown}");
     assert!(session.state.next_wake().is_some(), "it is looked for again");
