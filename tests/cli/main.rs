@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod book;
 mod commands;
 mod hostile;
 #[cfg(unix)]

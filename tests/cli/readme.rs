@@ -9,16 +9,16 @@ use clap::Parser;
 use prunelens::{cli::Cli, tui::Keymap};
 use prunelens_core::sae::formats;
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: impl AsRef<Path>) -> String {
+pub fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap()
 }
 
 /// What is written for users and contributors, at the top and in `docs`.
-fn pages() -> Vec<PathBuf> {
+pub fn pages() -> Vec<PathBuf> {
     let mut pages: Vec<_> = [root().to_owned(), root().join("docs"), root().join("benches")]
         .iter()
         .flat_map(|folder| fs::read_dir(folder).unwrap())
@@ -46,7 +46,7 @@ fn keys_are_those_of_the_action_table() {
 }
 
 /// Words of a command line, with quotes as the shell has them, up to a comment, a redirection or a pipe.
-fn words(line: &str) -> Vec<String> {
+pub fn words(line: &str) -> Vec<String> {
     let (mut words, mut quote) = (vec![String::new()], None);
     for c in line.chars() {
         match (c, quote) {
@@ -62,7 +62,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 /// Command lines of the program, and whether they stand in a block: those are whole, in the text some only name a command.
-fn commands(page: &str) -> impl Iterator<Item = (&str, bool)> {
+pub fn commands(page: &str) -> impl Iterator<Item = (&str, bool)> {
     let (mut in_block, mut found) = (false, vec![]);
     for line in page.lines() {
         if line.starts_with("```") {
