@@ -55,7 +55,7 @@ fn commands_on_the_demo_run() {
         fs::create_dir_all(&folder).unwrap();
         let page = read(&path);
         for (line, _) in commands(&page).filter(|(_, whole)| *whole) {
-            skipped.extend(NOT_RUN.iter().filter(|(begins, _)| line.starts_with(begins)).map(|(begins, _)| begins));
+            skipped.extend(NOT_RUN.iter().filter(|(begins, _)| line.starts_with(begins)).map(|(begins, _)| *begins));
             let words = words(line);
             if stands_alone(line, &words) {
                 let ran = Ran::from(place.command().current_dir(&folder).args(&words[1..]).output().unwrap());
