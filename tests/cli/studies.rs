@@ -107,7 +107,9 @@ fn seeds_of_an_sae_are_put_together() {
         assert!((share - (first[at] + second[at]) / 2.0).abs() < 1e-12, "{both:?}, {first:?}, {second:?}");
     }
     let figures = json["findings"][0]["figures"].as_array().unwrap();
-    assert!(!figures.is_empty() && figures.iter().all(|figure| figure[1]["saes"]["high"].is_number()), "{json}");
+    // Where too few have died there is no figure.
+    let mut known = figures.iter().filter(|figure| figure[1]["value"].is_number()).peekable();
+    assert!(known.peek().is_some() && known.all(|figure| figure[1]["saes"]["high"].is_number()), "{json}");
     // A criterion that one SAE lacks compares different SAEs.
     report(&place, &["magnitude0", "magnitude1", "random0"]).refused(2, &["random", "1 SAEs", "one of each SAE"]);
 }
