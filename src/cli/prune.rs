@@ -113,6 +113,7 @@ fn write_model(spec: &SessionSpec, format: Format, output: &PruneOutput) -> Resu
             // Codes are there while the copy is made, and not where it comes from the cache.
             let models =
                 Models::load(&SessionSpec { compress: Compress::None, ..spec.clone() }, &mut output::listener())?;
+            compressed_tensors::held(&models.original)?;
             let mut codes = Codes::new();
             let rows = models.calibration.rows();
             let made = spec.compress.apply_coded(&models.original, rows, Some(&mut codes), &mut output::listener())?;
@@ -135,7 +136,8 @@ fn has_a_format(compress: &Compress) -> Result<()> {
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "--format compressed-tensors: {compress} gives no codes and no 2:4 matrices; expected rtn or gptq with int4, int8 or fp8 last,          wanda:2:4 or sparsegpt:2:4; or take --format plain"
+        "--format compressed-tensors: {compress} gives no codes and no 2:4 matrices; expected rtn or gptq with int4, int8 or fp8 last, \
+         wanda:2:4 or sparsegpt:2:4; or take --format plain"
     )))
 }
 

@@ -27,6 +27,18 @@ use crate::{
 /// Name, type, shape and bytes of a tensor.
 type Stored = (String, Dtype, Vec<usize>, Vec<u8>);
 
+/// The matrices of a model that the format can hold; what it cannot is refused by name. Asked before a copy is made, it saves the time.
+pub fn held(model: &Model) -> Result<Vec<CheckpointMatrix>> {
+    let matrices = model.checkpoint_matrices()?;
+    match matrices.iter().find(|matrix| matrix.transposed) {
+        Some(matrix) => Err(Error::invalid(format!(
+            "compressed-tensors holds Linear modules, and {:?} is a Conv1D; write plain floats with --format plain",
+            matrix.name
+        ))),
+        None => Ok(matrices),
+    }
+}
+
 /// Write `model`, made of the model that `checkpoint` holds: `codes` are those of its rounded matrices; without any, its matrices
 /// are 2:4 sparse. Weights that are no codes have a type of floats.
 pub fn write(
@@ -39,13 +51,7 @@ pub fn write(
 ) -> Result<Vec<Matrix>> {
     let opened = checkpoint.open()?;
     checkpoint.copy_companions(&opened, staged)?;
-    let matrices = model.checkpoint_matrices()?;
-    if let Some(matrix) = matrices.iter().find(|matrix| matrix.transposed) {
-        return Err(Error::invalid(format!(
-            "compressed-tensors holds Linear modules, and {:?} is a Conv1D; write plain floats with --format plain",
-            matrix.name
-        )));
-    }
+    let matrices = held(model)?;
     let scheme = Scheme::of(codes, &matrices)?;
     let mut copy = Writer { model, codes, dtype, matrices: &matrices, reports: HashMap::new() };
     // Twice: the header comes before the data, and whole models are not held in memory.
