@@ -3,6 +3,7 @@
 mod corpus;
 mod disk;
 mod files;
+mod mutated;
 mod names;
 mod prompts;
 mod sessions;
