@@ -31,12 +31,21 @@ pub fn start() {
 
 fn open(path: &Path) -> std::io::Result<fs::File> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        make(folder)?;
     }
     if fs::metadata(path).is_ok_and(|found| found.len() > KEEP) {
         fs::rename(path, path.with_extension("log.old"))?;
     }
     fs::OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// The state folder, which also gets prompts and names of latents: its owner's alone, unless it is there already.
+fn make(folder: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
 }
 
 #[cfg(test)]
@@ -50,5 +59,15 @@ mod tests {
         open(&path).unwrap().set_len(KEEP + 1).unwrap();
         assert_eq!(open(&path).unwrap().metadata().unwrap().len(), 0);
         assert_eq!(fs::metadata(path.with_extension("log.old")).unwrap().len(), KEEP + 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_state_folder_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        open(&state.join("prunelens.log")).unwrap();
+        assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

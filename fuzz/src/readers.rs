@@ -13,7 +13,7 @@ use prunelens::{
     tui::theme::{ColorDepth, Theme},
 };
 use prunelens_core::{
-    data::{read_tokens, rows::check_rows},
+    data::{read_records, read_tokens, rows::check_rows},
     model::{
         Model, Tokenizer,
         weights::{Bytes, Weights},
@@ -205,4 +205,18 @@ pub fn token_rows(data: &[u8]) {
             let _ = check_rows(&batch.rows, 512);
         }
     });
+}
+
+/// A table of texts and labels; the first byte says of which kind.
+pub fn table(data: &[u8]) {
+    let Some((first, data)) = data.split_first() else { return };
+    let kind = ["csv", "jsonl", "csv.zst", "jsonl.zst", "parquet"][*first as usize % 5];
+    let path = put(&format!("table.{kind}"), data);
+    let read = || drop(read_records(&path, &["text", "label"]));
+    match kind {
+        // A row takes more than its two bytes.
+        "csv" | "jsonl" => bounded(200 * data.len(), read),
+        // What they unpack to has a bound of its own.
+        _ => read(),
+    }
 }

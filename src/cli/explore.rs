@@ -1,9 +1,9 @@
 //! `prunelens explore`: the explorer in the terminal.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use prunelens_core::error::{Error, Result};
+use prunelens_core::error::Result;
 use prunelens_metrics::{JOBS, Store};
 
 use super::setup::{self, Viewed};
@@ -72,6 +72,6 @@ fn keymap(folders: Option<&Folders>) -> Result<Keymap> {
     let Some(path) = folders.map(Folders::keys_file).filter(|path| path.exists()) else {
         return Ok(Keymap::default());
     };
-    let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+    let text = config::toml_text(&path, "a file of keys")?;
     Keymap::with_changes(&text, &path.display().to_string())
 }

@@ -1,13 +1,12 @@
 //! `prunelens session init`.
 
-use std::{
-    fs::OpenOptions,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use prunelens_core::error::{Error, Result};
+use prunelens_core::{
+    error::{Error, Result},
+    files::{write_atomic, write_new},
+};
 
 use crate::{output, presets, settings};
 
@@ -51,11 +50,9 @@ pub fn write(text: &str, path: &Path, force: bool) -> Result<()> {
     if path == Path::new("-") {
         return output::answer(text);
     }
-    let mut options = OpenOptions::new();
-    options.write(true).create(force).truncate(force).create_new(!force);
-    let mut file = options.open(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => Error::file(path, "there is such a file; --force replaces it"),
-        _ => Error::io(path, e),
-    })?;
-    file.write_all(text.as_bytes()).map_err(|e| Error::io(path, e))
+    match force {
+        true => write_atomic(path, text.as_bytes()),
+        false if path.exists() => Err(Error::file(path, "there is such a file; --force replaces it")),
+        false => write_new(path, text.as_bytes()),
+    }
 }

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prunelens_core::error::{Error, Result};
+use prunelens_core::{
+    error::{Error, Result},
+    files::read_at_most,
+};
 use toml::de::DeTable;
 
 use super::{SessionSettings, Settings, keys, template};
@@ -14,8 +17,19 @@ use crate::presets;
 /// The table that makes a session file a view.
 pub const VIEW: &str = "view";
 
-/// No session file is anywhere near this long.
-pub const LONGEST: u64 = 1 << 20;
+/// No file of settings is anywhere near this long.
+const LONGEST: u64 = 1 << 20;
+
+/// The text of a TOML file that a person wrote; `what` it should be, in messages.
+pub fn toml_text(path: &Path, what: &str) -> Result<String> {
+    let refused = || Error::file(path, format!("not {what}: expected a TOML file of less than 1 MiB"));
+    if !std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_file() {
+        return Err(refused());
+    }
+    let bytes = read_at_most(path, LONGEST)?.ok_or_else(refused)?;
+    String::from_utf8(bytes)
+        .map_err(|e| Error::file(path, format!("not {what}: byte {} is not UTF-8 text", e.utf8_error().valid_up_to())))
+}
 
 /// What a session file says. Paths in it are relative to its folder; models and SAEs may be hub ids, too.
 #[derive(Clone, Debug, Default)]
@@ -41,11 +55,7 @@ impl SessionFile {
     }
 
     pub fn read(path: &Path) -> Result<Self> {
-        let found = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-        if !found.is_file() || found.len() > LONGEST {
-            return Err(Error::file(path, "not a session file: expected a TOML file of less than 1 MiB"));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let text = toml_text(path, "a session file")?;
         let mut settings = parse(path, &text)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
         settings.resolve_paths(&folder);

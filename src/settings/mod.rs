@@ -22,7 +22,7 @@ use prunelens_core::{
 use crate::{folders::Folders, presets};
 
 pub use fields::{ColorChoice, DisplaySettings, Key, ModelSettings, SessionSettings, Settings, keys};
-pub use file::{LONGEST, SessionFile, VIEW, parse};
+pub use file::{SessionFile, VIEW, parse, toml_text};
 pub use template::session_file;
 use values::HookName;
 

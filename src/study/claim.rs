@@ -23,6 +23,7 @@ use std::{
 
 use prunelens_core::{
     error::{Error, Result},
+    files::{PREFIX, SUFFIX, create_folder, temporary_in},
     text::shorten,
 };
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,7 @@ impl Claims {
 
     /// Claim a group; `None` if somebody works on it.
     pub fn take(&self, group: &str) -> Result<Option<Claim>> {
-        fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        create_folder(&self.folder)?;
         let path = self.path(group);
         let owner = Owner {
             host: hostname(),
@@ -154,10 +155,14 @@ impl Claims {
 
     /// The time of the file server.
     pub fn now(&self) -> Result<SystemTime> {
-        let probe = self.folder.join(format!("{}.probe", uuid::Uuid::new_v4().simple()));
-        let written = fs::write(&probe, b"now").and_then(|()| fs::metadata(&probe)?.modified());
-        let _ = fs::remove_file(&probe);
-        written.map_err(|e| Error::io(&probe, e))
+        let probe = || -> io::Result<SystemTime> {
+            let mut file = temporary_in(&self.folder)?;
+            file.write_all(b"now")?;
+            // Closed: over a network it is written by then.
+            let path = file.into_temp_path();
+            fs::metadata(&path)?.modified()
+        };
+        probe().map_err(|e| Error::io(&self.folder, e))
     }
 
     /// Take a claim away that was left behind. It goes under a name of its own, so that of several who try one succeeds.
@@ -171,7 +176,7 @@ impl Claims {
         if !dead && now.duration_since(sign).unwrap_or_default() <= lease {
             return Ok(false);
         }
-        let aside = path.with_extension(format!("{}.left", uuid::Uuid::new_v4().simple()));
+        let aside = self.folder.join(format!("{PREFIX}{}{SUFFIX}", uuid::Uuid::new_v4().simple()));
         if fs::rename(path, &aside).is_err() {
             // Somebody else was quicker.
             return Ok(true);

@@ -17,7 +17,7 @@ use toml::{Table, Value};
 use super::{check::Bound, decide::Rules};
 use crate::{
     presets,
-    settings::{self, LONGEST, SessionFile, SessionSettings, Settings},
+    settings::{self, SessionFile, SessionSettings, Settings, toml_text},
 };
 
 /// What a study measures, before it is made into cells.
@@ -105,13 +105,9 @@ const ELSEWHERE: [(&str, &str); 5] = [
 
 impl StudyFile {
     pub fn read(path: &Path) -> Result<Self> {
-        let found = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-        if !found.is_file() || found.len() > LONGEST {
-            return Err(Error::file(path, "not a study: expected a TOML file of less than 1 MiB"));
-        }
         let file = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
         let folder = file.parent().unwrap_or(Path::new("/")).to_path_buf();
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let text = toml_text(path, "a study")?;
         Self::parse(Origin { file, folder, text })
     }
 

@@ -8,6 +8,7 @@ mod explanations;
 pub mod keys;
 pub mod options;
 mod pace;
+mod recorder;
 mod remembered;
 mod run;
 pub mod script;

@@ -17,13 +17,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     export::write_atomically,
     tui::{
-        state::{Explained, SavedView},
+        state::{Explained, PROMPTS, SavedView},
         views,
     },
 };
 
-/// Prompts kept.
-const PROMPTS: usize = 200;
 /// No file of ours is anywhere near this long.
 const MAX_BYTES: u64 = 64 << 20;
 

@@ -13,13 +13,14 @@ use prunelens_core::error::{Error, Result};
 
 use crate::{
     engine::{EngineHandle, Report},
-    export::{self, cast::Recording},
+    export,
     settings::{environment, open},
     tui::{
         event::{self, Signals},
         explanations,
         options::{self, Options, first_state},
         pace::Pace,
+        recorder::Recorder,
         remembered,
         state::{Explained, Job, Level, SavedView, State, Tour},
         studies::{self, Studies},
@@ -105,7 +106,7 @@ struct Explorer {
     terminal: Terminal,
     state: State,
     pace: Pace,
-    /// The recording under way, its file, and when it began.
+    /// The recording under way.
     recorder: Option<Recorder>,
     studies: Studies,
     start: Instant,
@@ -179,7 +180,7 @@ impl Explorer {
         }
     }
 
-    /// Where the session is left is kept, and what was recorded is written.
+    /// Where the session is left is kept, and a recording ends.
     fn leave(&mut self) {
         if let (Some(folder), Some(view)) = (&self.options.state_folder, SavedView::of(&self.state))
             && let Err(error) = remembered::keep_left(folder, &self.state.spec, &view)
@@ -196,7 +197,7 @@ impl Explorer {
         {
             tracing::warn!("{error}");
         }
-        if let Some(Err(error)) = self.recorder.take().map(Recorder::write) {
+        if let Some(Err(error)) = self.recorder.take().map(Recorder::end) {
             tracing::warn!("{error}");
         }
     }
@@ -233,11 +234,19 @@ impl Explorer {
         let (width, height) = self.terminal.size();
         let (buffer, cursor) = view::draw(width, height, &self.state, theme);
         let bytes = self.terminal.show(&buffer, cursor)?;
-        if let Some(recorder) = &mut self.recorder {
-            recorder.recording.frame(recorder.since.elapsed().as_secs_f64(), &buffer, cursor);
-        }
         self.pace.sent(bytes, before.elapsed(), self.start.elapsed());
         self.state.redraw = false;
+        if let Some(recorder) = &mut self.recorder
+            && let Err(error) = recorder.frame(&buffer, cursor)
+        {
+            // What was recorded until now is kept.
+            if let Some(Err(error)) = self.recorder.take().map(Recorder::end) {
+                tracing::warn!("{error}");
+            }
+            for message in [Message::Recording(None), Message::Exported(Err(error.to_string()))] {
+                update::update(&mut self.state, message);
+            }
+        }
         Ok(())
     }
 
@@ -291,7 +300,7 @@ impl Explorer {
                 Effect::SaveView(name) => Some(Message::Exported(self.save_view(&name).map_err(|e| e.to_string()))),
                 Effect::Record(Some(name)) => Some(self.record(&name)),
                 Effect::Record(None) => {
-                    let written = self.recorder.take().map(Recorder::write);
+                    let written = self.recorder.take().map(Recorder::end);
                     let further = update::update(&mut self.state, Message::Recording(None));
                     self.perform(further)?;
                     written.map(|written| Message::Exported(written.map(|path| vec![path]).map_err(|e| e.to_string())))
@@ -351,12 +360,13 @@ impl Explorer {
     }
 
     fn record(&mut self, name: &str) -> Message {
-        let (width, height) = self.terminal.size();
-        match self.named(name, "cast") {
-            Ok(path) => {
-                let file = path.display().to_string();
-                let recording = Recording::new(width, height, "prunelens");
-                self.recorder = Some(Recorder { recording, path, since: Instant::now() });
+        let begun = self.named(name, "cast").and_then(|path| {
+            let recorder = Recorder::begin(&path, self.terminal.size())?;
+            Ok((recorder, path.display().to_string()))
+        });
+        match begun {
+            Ok((recorder, file)) => {
+                self.recorder = Some(recorder);
                 Message::Recording(Some(file))
             }
             Err(error) => Message::Exported(Err(error.to_string())),
@@ -407,20 +417,6 @@ impl Explorer {
             written.push(path);
         }
         Ok(written)
-    }
-}
-
-/// A recording under way.
-struct Recorder {
-    recording: Recording,
-    path: PathBuf,
-    since: Instant,
-}
-
-impl Recorder {
-    fn write(self) -> Result<PathBuf> {
-        export::write_atomically(&self.path, self.recording.finish().as_bytes())?;
-        Ok(self.path)
     }
 }
 

@@ -103,11 +103,11 @@ pub fn render(engine: EngineHandle, options: RenderOptions) -> Result<()> {
     let theme = player.theme();
     let (buffer, cursor) = view::draw(width, height, &player.state, theme);
     let text = match (format, player.recording.take()) {
-        (Format::Cast, Some(recording)) => recording.finish(),
-        (Format::Text, _) => export::text::text(&buffer),
-        _ => export::svg::svg(&buffer, cursor, player.theme().page, "prunelens"),
+        (Format::Cast, Some(recording)) => recording.finish().0,
+        (Format::Text, _) => export::text::text(&buffer).into_bytes(),
+        _ => export::svg::svg(&buffer, cursor, player.theme().page, "prunelens").into_bytes(),
     };
-    export::write_atomically(&options.out, text.as_bytes())
+    export::write_atomically(&options.out, &text)
 }
 
 /// Time that passes in a recording at a key, and after the script has waited.
@@ -118,7 +118,7 @@ struct Player {
     engine: EngineHandle,
     state: State,
     themes: Vec<Theme>,
-    recording: Option<Recording>,
+    recording: Option<Recording<Vec<u8>>>,
     /// A key of the script has left the program.
     left: bool,
     looker: Looker,
@@ -136,8 +136,8 @@ impl Player {
             return Err(Error::invalid(message.clone()));
         }
         if record {
-            let (width, height) = self.state.size;
-            self.recording = Some(Recording::new(width, height, "prunelens"));
+            // Memory takes all that is written; so below.
+            self.recording = Recording::new(Vec::new(), self.state.size, "prunelens").ok();
             self.frame();
         }
         for (at, &step) in steps.iter().enumerate() {
@@ -270,7 +270,7 @@ impl Player {
         if self.recording.is_some() {
             let (buffer, cursor) = view::draw(width, height, &self.state, self.theme());
             if let Some(recording) = &mut self.recording {
-                recording.frame(self.state.now.as_secs_f64(), &buffer, cursor);
+                let _ = recording.frame(self.state.now.as_secs_f64(), &buffer, cursor);
             }
         }
     }

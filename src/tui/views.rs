@@ -1,9 +1,6 @@
 //! Views as files: a session file with a table `view` more, so that `--view` opens models and place at once.
 
-use std::{
-    fs,
-    path::{Path, PathBuf, absolute},
-};
+use std::path::{Path, PathBuf, absolute};
 
 use prunelens_core::{
     error::{Error, Result},
@@ -14,7 +11,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::{
-    settings::{LONGEST, VIEW},
+    settings::{VIEW, toml_text},
     tui::state::SavedView,
 };
 
@@ -74,11 +71,7 @@ pub fn read(path: &Path) -> Result<SavedView> {
     struct Lines {
         view: Option<SavedView>,
     }
-    let found = fs::metadata(path).map_err(|e| Error::io(path, e))?;
-    if !found.is_file() || found.len() > LONGEST {
-        return Err(Error::file(path, "not a view: expected a TOML file of less than 1 MiB, as :save-view writes"));
-    }
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let text = toml_text(path, "a view, as :save-view writes them")?;
     let lines: Lines = toml::from_str(&text).map_err(|e| {
         let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         Error::file(path, format!("line {line}: {}", e.message()))
@@ -93,6 +86,8 @@ pub fn read(path: &Path) -> Result<SavedView> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::settings::Settings;
 

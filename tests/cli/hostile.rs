@@ -3,6 +3,9 @@
 mod corpus;
 mod disk;
 mod files;
+#[cfg(target_os = "linux")]
+mod full;
+mod mutated;
 mod names;
 mod prompts;
 mod sessions;

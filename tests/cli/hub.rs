@@ -2,6 +2,7 @@
 
 mod faults;
 mod program;
+mod secrets;
 mod server;
 
 use std::{
@@ -30,7 +31,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let server = Server::start();
         let model = Repo::of(&[(&fixture(GPT2), "")]).with("pytorch_model.bin", "x").with("onnx/model.onnx", "y");
         server.put(MODEL, model);

@@ -10,6 +10,8 @@ mod commands;
 mod hostile;
 #[cfg(unix)]
 mod hub;
+#[cfg(unix)]
+mod killed;
 mod prune;
 mod readme;
 mod studies;

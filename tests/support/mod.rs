@@ -133,7 +133,7 @@ impl Place {
 
     /// The program, with nothing of this machine's settings.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_prunelens"));
+        let mut command = Command::new(program());
         isolate(&self.path("home"), |name, value| {
             match value {
                 Some(value) => command.env(name, value),
@@ -148,6 +148,11 @@ impl Place {
     pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ran {
         Ran::from(self.command().args(args).output().unwrap())
     }
+}
+
+/// The program as it was built with the tests, or another one that `PRUNELENS_TEST_PROGRAM` names: a release, say.
+pub fn program() -> PathBuf {
+    std::env::var_os("PRUNELENS_TEST_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_prunelens").into(), PathBuf::from)
 }
 
 /// The variables that keep the program away from this machine's settings: set, or removed where `None`.

@@ -13,7 +13,7 @@ use std::{
 
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 
-use super::{Place, isolate};
+use super::{Place, isolate, program};
 
 /// Long enough for a debug build on a busy machine; only a failing test waits this long.
 pub const DEADLINE: Duration = Duration::from_secs(120);
@@ -54,7 +54,7 @@ impl Screen {
     /// In a place that holds files, with variables, at a size.
     pub fn with(place: Place, args: &[&str], env: &[(&str, &str)], (columns, rows): (u16, u16)) -> Self {
         let pair = native_pty_system().openpty(size(columns, rows)).unwrap();
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_prunelens"));
+        let mut command = CommandBuilder::new(program());
         command.args(args);
         command.cwd(place.path(""));
         isolate(&place.path("home"), |name, value| match value {
@@ -183,6 +183,17 @@ impl Screen {
     /// The place with everything that was left there, once the program has ended.
     pub fn place(mut self) -> Place {
         assert!(self.ended().success());
+        self.left()
+    }
+
+    /// The place of a program that was killed; the terminal is as it was at that moment.
+    pub fn killed(mut self) -> Place {
+        self.child.wait().unwrap();
+        self.left()
+    }
+
+    /// The place of a program that has ended, however it did.
+    pub fn left(mut self) -> Place {
         self.place.take().expect("it is taken once")
     }
 
@@ -196,8 +207,18 @@ impl Screen {
         self.master.resize(size(columns, rows)).unwrap();
     }
 
+    /// The number of its process, which runs.
+    pub fn id(&self) -> u32 {
+        self.child.process_id().expect("the child runs")
+    }
+
+    /// How it ended, if it did by itself.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     pub fn signal(&self, signal: libc::c_int) {
-        let id = self.child.process_id().expect("the child runs") as libc::pid_t;
+        let id = self.id() as libc::pid_t;
         // SAFETY: a signal to a child of this process that has not been waited for.
         assert_eq!(unsafe { libc::kill(id, signal) }, 0);
     }
@@ -205,8 +226,7 @@ impl Screen {
     /// Processor time the program has used, in clock ticks.
     #[cfg(target_os = "linux")]
     pub fn cpu_ticks(&self) -> u64 {
-        let id = self.child.process_id().unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         // utime and stime are fields 14 and 15, counted from the process id.
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()

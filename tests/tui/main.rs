@@ -24,6 +24,8 @@ mod script;
 #[cfg(unix)]
 mod slow;
 mod snapshots;
+#[cfg(target_os = "linux")]
+mod soak;
 #[cfg(unix)]
 mod stories;
 mod study;

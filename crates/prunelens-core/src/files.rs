@@ -1,12 +1,22 @@
 //! Files written whole or not at all.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
+use tempfile::{NamedTempFile, PersistError};
+
 use crate::error::{Error, Result};
+
+/// What names of temporary files and folders begin with.
+pub const PREFIX: &str = ".prunelens-";
+/// What those of files end with.
+pub const SUFFIX: &str = ".tmp";
 
 /// Write `bytes` to `path` so that the file is either the old one or the new one, whatever happens in between: the
 /// bytes go to a temporary file in the same folder, reach the disk, and only then take the name.
@@ -19,22 +29,123 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         let through = File::options().write(true).open(path).and_then(|mut file| file.write_all(bytes));
         return through.map_err(|e| Error::io(path, e));
     }
-    let followed = behind_links(path)?;
-    let (path, folder) = (followed.as_path(), folder_of(&followed));
-    let written = write_beside(&folder, bytes)
-        .and_then(|temporary| temporary.persist(path).map_err(|error| error.error))
-        .and_then(|_| sync_folder(&folder));
-    written.map_err(|source| match source.kind() {
+    Prepared::new(path, bytes)?.take_name(|temporary, path| temporary.persist(path))
+}
+
+/// The same for a file that must not be there yet: what somebody else put there in between stays.
+pub fn write_new(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    let path = path.as_ref();
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(Error::file(path, "not saved: there is such a file"));
+    }
+    Prepared::new(path, bytes)?.take_name(|temporary, path| temporary.persist_noclobber(path))
+}
+
+/// Write files that are one thing, the last of which is what readers look for: a config, a summary. All of them reach the
+/// disk before the first takes its name, and the last is away meanwhile. So there is all of the old, all of the new, or
+/// nothing that would be read.
+pub fn write_together(files: &[(&Path, &[u8])]) -> Result<()> {
+    let prepared = files.iter().map(|(path, bytes)| Prepared::new(path, bytes)).collect::<Result<Vec<_>>>()?;
+    if let [_, .., (last, _)] = files {
+        match fs::remove_file(last) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io(*last, e)),
+            _ => {}
+        }
+    }
+    prepared.into_iter().try_for_each(|file| file.take_name(|temporary, path| temporary.persist(path)))
+}
+
+/// A file on disk that has not taken its name.
+struct Prepared {
+    path: PathBuf,
+    folder: PathBuf,
+    bytes: usize,
+    temporary: NamedTempFile,
+}
+
+impl Prepared {
+    fn new(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let path = behind_links(path)?;
+        let folder = folder_of(&path);
+        sweep(&folder);
+        match write_beside(&folder, bytes) {
+            Ok(temporary) => Ok(Self { path, folder, bytes: bytes.len(), temporary }),
+            Err(error) => Err(unsaved(&path, &folder, bytes.len(), &error)),
+        }
+    }
+
+    fn take_name(self, persist: impl FnOnce(NamedTempFile, &Path) -> Result<File, PersistError>) -> Result<()> {
+        let Self { path, folder, bytes, temporary } = self;
+        let named = persist(temporary, &path).map_err(|error| error.error).and_then(|_| sync_folder(&folder));
+        named.map_err(|error| unsaved(&path, &folder, bytes, &error))
+    }
+}
+
+fn unsaved(path: &Path, folder: &Path, bytes: usize, source: &io::Error) -> Error {
+    match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::file(
             path,
             format!(
-                "not saved: the disk is full and {} bytes are needed; an older file of this name is unchanged. Free some space or choose another folder",
-                bytes.len()
+                "not saved: the disk is full and {bytes} bytes are needed; an older file of this name is unchanged. Free some space or choose another folder"
             ),
         ),
-        io::ErrorKind::NotFound => Error::file(path, format!("not saved: the folder {} does not exist", folder.display())),
+        io::ErrorKind::NotFound => {
+            Error::file(path, format!("not saved: the folder {} does not exist", folder.display()))
+        }
         _ => Error::file(path, format!("not saved: {source}; an older file of this name is unchanged")),
-    })
+    }
+}
+
+/// Entries of a folder that are looked at.
+const MOST: usize = 100_000;
+/// A temporary file is locked a moment after it was made.
+const MOMENT: Duration = Duration::from_secs(60);
+
+/// A process that is killed cannot remove what it had begun: the next one that writes to the folder does, once.
+pub(crate) fn sweep(folder: &Path) {
+    static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if !SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_path_buf()) {
+        return;
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().take(MOST) {
+        let (name, path) = (entry.file_name(), entry.path());
+        if !name.to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+            continue;
+        }
+        // What cannot go stays; it does no harm.
+        let _ = match entry.file_type() {
+            Ok(kind) if kind.is_dir() && is_left(&path.join(LOCK)) => fs::remove_dir_all(&path),
+            Ok(kind) if kind.is_file() && name.to_str().is_some_and(|n| n.ends_with(SUFFIX)) && is_left(&path) => {
+                fs::remove_file(&path)
+            }
+            _ => Ok(()),
+        };
+    }
+}
+
+/// Of a temporary folder: held as long as its process fills it.
+pub(crate) const LOCK: &str = "lock";
+
+/// Whether nobody holds a file: the system lets go of a lock when its process ends, however that ends. On file systems without
+/// locks nothing is known, and nothing removed.
+fn is_left(path: &Path) -> bool {
+    let Ok(file) = File::options().write(true).open(path) else { return false };
+    let age = file.metadata().and_then(|found| found.modified()).map(|time| time.elapsed().unwrap_or_default());
+    age.is_ok_and(|age| age > MOMENT) && file.try_lock().is_ok()
+}
+
+/// A whole file; `None` where it has more than `most` bytes. Names lead to devices and pipes as well, which have no size: what
+/// is counted is what comes.
+pub fn read_at_most(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let known = file.metadata().map_or(0, |found| found.len());
+    if known > most {
+        return Ok(None);
+    }
+    bytes.try_reserve(known as usize).map_err(|e| Error::file(path, e.to_string()))?;
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
 }
 
 /// Make a folder for results, with its parents, and check that a file can be made in it, so that hours of work do not
@@ -45,6 +156,7 @@ pub fn create_folder(folder: impl AsRef<Path>) -> Result<()> {
         Error::file(folder, format!("results cannot be written here: {source}; choose another folder"))
     };
     fs::create_dir_all(folder).map_err(refused)?;
+    sweep(folder);
     tempfile::tempfile_in(folder).map_err(refused)?;
     Ok(())
 }
@@ -68,13 +180,21 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-fn write_beside(folder: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+/// A file in a folder that goes when it is dropped; of a process that was killed, with the next write to the folder.
+pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".prunelens-").suffix(".tmp");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     // Temporary files are private by default; results are ordinary files (the umask still applies).
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(folder)?;
+    let temporary = builder.tempfile_in(folder)?;
+    // Some file systems have no locks; then it is never taken for one that was left.
+    let _ = temporary.as_file().try_lock();
+    Ok(temporary)
+}
+
+fn write_beside(folder: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let mut temporary = temporary_in(folder)?;
     temporary.write_all(bytes)?;
     temporary.as_file().sync_all()?;
     Ok(temporary)
@@ -97,6 +217,82 @@ mod tests {
         write_atomic(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_are_read_up_to_a_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, b"seven b").unwrap();
+        assert_eq!(read_at_most(&path, 7).unwrap().unwrap(), b"seven b");
+        assert_eq!(read_at_most(&path, 6).unwrap(), None);
+        #[cfg(unix)]
+        assert_eq!(read_at_most(Path::new("/dev/zero"), 1 << 16).unwrap(), None, "it has no end");
+        assert!(read_at_most(folder.path(), 7).is_err());
+    }
+
+    #[test]
+    fn a_new_file_replaces_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("study.toml");
+        write_new(&path, b"one").unwrap();
+        assert!(write_new(&path, b"two").unwrap_err().to_string().contains("there is such a file"));
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_belongs_together_is_all_old_or_all_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let [weights, config] = ["weights", "config"].map(|name| folder.path().join(name));
+        let write = |text: &[u8]| write_together(&[(&weights, text), (&config, text)]);
+        write(b"one").unwrap();
+        write(b"two").unwrap();
+        assert_eq!([&weights, &config].map(|path| fs::read(path).unwrap()), [b"two", b"two"]);
+        // The first cannot take its name: the last, by which they are found, is not there.
+        fs::remove_file(&weights).unwrap();
+        fs::create_dir(&weights).unwrap();
+        write(b"three").unwrap_err();
+        assert!(!config.exists());
+        // One that cannot be prepared changes nothing.
+        fs::remove_dir(&weights).unwrap();
+        write(b"four").unwrap();
+        let nowhere = folder.path().join("no/such");
+        write_together(&[(&weights, b"five"), (&nowhere, b"five")]).unwrap_err();
+        assert_eq!([&weights, &config].map(|path| fs::read(path).unwrap()), [b"four", b"four"]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file is left");
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_what_is_held_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str, age: Duration| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let file = File::create(&path).unwrap();
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+            file
+        };
+        let (old, new) = (2 * MOMENT, Duration::ZERO);
+        ["left.tmp", "folder/lock", "folder/folder/weights"].map(|name| make(&format!("{PREFIX}{name}"), old));
+        let held = ["held.tmp", "filled/lock"].map(|name| make(&format!("{PREFIX}{name}"), old));
+        held.iter().for_each(|file| file.try_lock().unwrap());
+        make(&format!("{PREFIX}new.tmp"), new);
+        ["notes.tmp", "prunelens-x.tmp", ".prunelens-notes"].map(|name| make(name, old));
+        write_atomic(folder.path().join("result"), b"x").unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        let stay = [
+            ".prunelens-filled",
+            ".prunelens-held.tmp",
+            ".prunelens-new.tmp",
+            ".prunelens-notes",
+            "notes.tmp",
+            "prunelens-x.tmp",
+            "result",
+        ];
+        assert_eq!(names, stay);
     }
 
     #[cfg(unix)]

@@ -46,7 +46,7 @@ pub use metrics::{Layer, MetricsView, View};
 pub use overlay::{Ask, Overlay};
 pub use pair::Pair;
 pub use panel::Panel;
-pub use prompt::{LONGEST, Prompt};
+pub use prompt::{LONGEST, PROMPTS, Prompt};
 pub use saved::{SavedAtlas, SavedView};
 pub use shown::{Dated, Shown};
 pub use strip::Strip;

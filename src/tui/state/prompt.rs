@@ -6,6 +6,8 @@ use tui_textarea::{CursorMove, TextArea};
 
 /// Longest prompt the editor takes, in characters: far beyond any context, small enough to stay quick.
 pub const LONGEST: usize = 60_000;
+/// Earlier prompts kept.
+pub const PROMPTS: usize = 200;
 
 #[derive(Clone, Debug)]
 pub struct Prompt {

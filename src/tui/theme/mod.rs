@@ -16,7 +16,7 @@ use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 use source::{Source, StyleSpec};
 
-use crate::export::color::Page;
+use crate::{export::color::Page, settings::toml_text};
 
 /// What a piece of the screen means; themes give each a style, or leave it to the parent role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
@@ -141,7 +141,7 @@ impl Theme {
                         BUILT_IN.join(", ")
                     )));
                 }
-                (std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?, name.to_owned())
+                (toml_text(path, "a theme")?, name.to_owned())
             }
         };
         Self::parse(&text, &origin, depth, ascii)

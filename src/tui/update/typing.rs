@@ -8,7 +8,7 @@ use tui_textarea::CursorMove;
 
 use crate::{
     safe,
-    tui::state::{LONGEST, Level, Overlay, Panel, Screen, State},
+    tui::state::{LONGEST, Level, Overlay, PROMPTS, Panel, Screen, State},
     tui::update::effect::Effect,
 };
 
@@ -147,6 +147,8 @@ pub fn remember(state: &mut State, effects: &mut Vec<Effect>) {
     }
     state.history.retain(|earlier| *earlier != text);
     state.history.push(text);
+    let old = state.history.len().saturating_sub(PROMPTS);
+    state.history.drain(..old);
     effects.push(Effect::KeepPrompts);
 }
 

@@ -1,6 +1,6 @@
 //! Inputs that fuzzing found to be worth keeping: each reader takes or refuses them within its memory, and goes on.
 
-use std::{fs, path::Path};
+use std::fs;
 
 #[path = "../../../fuzz/src/bounded.rs"]
 mod bounded;
@@ -9,9 +9,12 @@ mod readers;
 
 use bounded::bounded;
 
-type Reader = fn(&[u8]);
+pub type Reader = fn(&[u8]);
 
-const READERS: [(&str, Reader); 14] = [
+/// A folder for each reader.
+pub const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/hostile/corpus");
+
+pub const READERS: [(&str, Reader); 15] = [
     ("safetensors", readers::weights),
     ("npz", readers::weights),
     ("torch", readers::weights),
@@ -26,13 +29,13 @@ const READERS: [(&str, Reader); 14] = [
     ("theme", readers::theme),
     ("tokenizer", readers::tokenizer),
     ("token_rows", readers::token_rows),
+    ("table", readers::table),
 ];
 
 #[test]
 fn what_fuzzing_found() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/hostile/corpus");
     let mut tried = 0;
-    for entry in fs::read_dir(&corpus).unwrap() {
+    for entry in fs::read_dir(CORPUS).unwrap() {
         let folder = entry.unwrap().path();
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         let (_, read) = READERS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no reader {name}"));
@@ -43,7 +46,7 @@ fn what_fuzzing_found() {
             tried += 1;
         }
     }
-    assert!(tried >= 100, "{tried} inputs in {}", corpus.display());
+    assert!(tried >= 100, "{tried} inputs in {CORPUS}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     MODEL, Place, SAES,
-    server::{Fault, Gate, Repo, TOKEN},
+    server::{Fault, Gate, TOKEN},
 };
 use crate::support::{self, GPT2, Ran, SAE, fixture, screen::Screen};
 
@@ -81,30 +81,6 @@ fn a_folder_comes_before_an_id() {
     program.home.copy(SAE, &sae());
     program.run(&["inspect", "some words", "--json", "--model", MODEL, "--sae", &sae()]).done();
     assert_eq!(program.hub.server.asked(), []);
-}
-
-#[test]
-fn the_token_is_nowhere_to_be_seen() {
-    let program = Program::new();
-    program.hub.server.put("google/gemma", Repo { gated: true, ..Repo::of(&[(&fixture(GPT2), "")]) });
-    let mut seen = String::new();
-    // The good one last: what is in the cache needs no token.
-    let cases = [("hf_aSecretThatIsWrong", "google/gemma", 1), (TOKEN, "no/thing", 1), (TOKEN, "google/gemma", 0)];
-    for (token, model, code) in cases {
-        let args = ["inspect", "words", "--json", "--model", model, "--sae", &sae()];
-        let mut command = program.command(&args);
-        let ran = Ran::from(command.env("HF_TOKEN", token).env("PRUNELENS_LOG", "trace").output().unwrap());
-        assert_eq!(ran.code, Some(code), "{model}: {}", ran.err);
-        seen += &format!("{}{}", ran.out, ran.err);
-    }
-    let doctor = Ran::from(program.command(&["doctor"]).env("HF_TOKEN", TOKEN).output().unwrap()).done();
-    assert!(doctor.out.contains("set, from HF_TOKEN"), "{}", doctor.out);
-    seen += &doctor.out;
-    for file in super::files(&program.home.path("home")) {
-        seen += &String::from_utf8_lossy(&fs::read(program.home.path("home").join(file)).unwrap());
-    }
-    assert!(seen.contains("downloading"), "the log was read");
-    assert!(!seen.contains("aSecret"), "{seen}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Text and token files: `.txt`, `.jsonl`, `.safetensors`, and the other tables of [`super::records`].
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    files::read_at_most,
     model::Tokenizer,
 };
 
@@ -202,14 +203,8 @@ fn words<const N: usize>(data: &[u8]) -> impl Iterator<Item = [u8; N]> {
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    let size = fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-    if size > MAX_BYTES {
-        return Err(Error::file(
-            path,
-            format!("{size} bytes are more than the {MAX_BYTES} that are read; use a part of it"),
-        ));
-    }
-    fs::read(path).map_err(|e| Error::io(path, e))
+    read_at_most(path, MAX_BYTES)?
+        .ok_or_else(|| Error::file(path, format!("more than the {MAX_BYTES} bytes that are read; use a part of it")))
 }
 
 fn extension(path: &Path) -> Option<String> {
@@ -219,6 +214,8 @@ fn extension(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+
+    use std::fs;
 
     use super::*;
 

@@ -9,7 +9,7 @@ use parquet::{
     schema::types::Type,
 };
 
-use super::record::{Record, columns};
+use super::record::{Record, Records, columns};
 use crate::{
     error::{Error, Result},
     panics::catch_panic,
@@ -34,7 +34,7 @@ fn read_file(path: &Path, file: File, wanted: &[&str]) -> Result<Vec<Record>> {
     places.dedup();
     let fields = places.iter().map(|&at| Arc::clone(&root.get_fields()[at])).collect();
     let projection = Type::group_type_builder(root.name()).with_fields(fields).build().map_err(failed)?;
-    let mut records = Vec::new();
+    let mut records = Records::default();
     for (at, row) in reader.get_row_iter(Some(projection)).map_err(failed)?.enumerate() {
         let place = format!("row {}", at + 1);
         let row = row.map_err(|error| Error::file(path, format!("{place}: {}", shorten(&error.to_string(), 200))))?;
@@ -43,9 +43,9 @@ fn read_file(path: &Path, file: File, wanted: &[&str]) -> Result<Vec<Record>> {
             field.map_or(Ok(None), text).map_err(|what| Error::file(path, format!("{place}: {name:?} {what}")))
         };
         let values = wanted.iter().map(value).collect::<Result<_>>()?;
-        records.push(Record { place, values });
+        records.push(Record { place, values }).map_err(|what| Error::file(path, what))?;
     }
-    Ok(records)
+    Ok(records.into_rows())
 }
 
 fn text(field: &Field) -> Result<Option<String>, &'static str> {

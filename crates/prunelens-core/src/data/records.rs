@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     parquet,
-    record::{Record, columns},
+    record::{Record, Records, columns},
 };
 use crate::{
     error::{Error, Result},
@@ -102,7 +102,7 @@ fn read_csv(path: &Path, reader: impl Read, wanted: &[&str]) -> Result<Vec<Recor
     };
     let header: Vec<String> = reader.headers().map_err(failed)?.iter().map(clean_name).collect();
     let columns = columns(path, wanted, &header)?;
-    let mut records = Vec::new();
+    let mut records = Records::default();
     let mut row = csv::StringRecord::new();
     while reader.read_record(&mut row).map_err(failed)? {
         let place = format!("row {}", records.len() + 1);
@@ -110,9 +110,9 @@ fn read_csv(path: &Path, reader: impl Read, wanted: &[&str]) -> Result<Vec<Recor
             return Err(Error::file(path, format!("{place}: {} fields, the header has {}", row.len(), header.len())));
         }
         let values = columns.iter().map(|&at| row.get(at).map(str::to_owned).filter(|v| !v.is_empty())).collect();
-        records.push(Record { place, values });
+        records.push(Record { place, values }).map_err(|what| Error::file(path, what))?;
     }
-    Ok(records)
+    Ok(records.into_rows())
 }
 
 /// Without the mark that some programs put before the first column's name.
@@ -122,12 +122,12 @@ fn clean_name(name: &str) -> String {
 
 fn read_jsonl(path: &Path, reader: impl Read, wanted: &[&str]) -> Result<Vec<Record>> {
     let mut reader = BufReader::new(reader);
-    let (mut records, mut line, mut number) = (Vec::new(), Vec::new(), 0);
+    let (mut records, mut line, mut number) = (Records::default(), Vec::new(), 0);
     loop {
         line.clear();
         let read = (&mut reader).take(MAX_RECORD as u64 + 1).read_until(b'\n', &mut line);
         if read.map_err(|e| Error::io(path, e))? == 0 {
-            return Ok(records);
+            return Ok(records.into_rows());
         }
         number += 1;
         let place = format!("line {number}");
@@ -150,7 +150,7 @@ fn read_jsonl(path: &Path, reader: impl Read, wanted: &[&str]) -> Result<Vec<Rec
             Some(_) => Err(failed(&format!("{name:?} is neither text nor a number"))),
         };
         let values = wanted.iter().map(value).collect::<Result<_>>()?;
-        records.push(Record { place, values });
+        records.push(Record { place, values }).map_err(|what| Error::file(path, what))?;
     }
 }
 

@@ -9,7 +9,10 @@ use std::{
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
 use super::HubId;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    files::write_atomic,
+};
 
 /// One repository's part of the cache.
 pub struct RepoCache {
@@ -92,7 +95,10 @@ impl RepoCache {
         if self.revision == commit {
             return Ok(());
         }
-        self.inner.create_ref(commit).map_err(|e| Error::io(self.folder.join("refs"), e))
+        let path = self.folder.join("refs").join(&self.revision);
+        let folder = path.parent().unwrap_or(&self.folder);
+        fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        write_atomic(&path, commit.as_bytes())
     }
 }
 

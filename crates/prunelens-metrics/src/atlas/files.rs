@@ -9,7 +9,7 @@ use prunelens_core::{
     data::frame::Frame,
     digest::sha256,
     error::{Error, Result},
-    files::{create_folder, write_atomic},
+    files::{create_folder, write_together},
 };
 use serde_json::Value;
 
@@ -33,11 +33,10 @@ pub fn write(folder: &Path, frame: &Frame, blocks: Option<Vec<u8>>, mut summary:
     said.push(b'\n');
     create_folder(folder)?;
     set_aside(folder, &said)?;
-    for (name, bytes) in &tables {
-        write_atomic(folder.join(name), bytes)?;
-    }
-    write_atomic(&path, &said)?;
-    Ok(tables.iter().map(|(name, _)| folder.join(name)).chain([path]).collect())
+    let paths: Vec<PathBuf> = tables.iter().map(|(name, _)| folder.join(name)).chain([path]).collect();
+    let contents = tables.iter().map(|(_, bytes)| bytes.as_slice()).chain([said.as_slice()]);
+    write_together(&paths.iter().map(PathBuf::as_path).zip(contents).collect::<Vec<_>>())?;
+    Ok(paths)
 }
 
 /// Rename an earlier atlas of other settings or figures to `atlas.1.parquet` and so on.
@@ -50,7 +49,8 @@ fn set_aside(folder: &Path, said: &[u8]) -> Result<()> {
     if same || all().next().is_none() {
         return Ok(());
     }
-    let free = |n: &usize| names().all(|name| !numbered(&folder.join(name), *n).exists());
+    // By what is still here: where this was broken off, the rest follows to the same number.
+    let free = |n: &usize| all().all(|path| !numbered(&path, *n).exists());
     let n = (1..=KEPT).find(free).ok_or_else(|| {
         let what = format!("not written: {KEPT} earlier atlases are beside it; choose another folder");
         Error::file(&earlier, what)

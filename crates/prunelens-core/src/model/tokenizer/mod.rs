@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    files::read_at_most,
     panics::catch_panic,
     text::shorten,
 };
@@ -54,11 +55,8 @@ impl Tokenizer {
             let (inner, settings) = gguf::read(&weights.metadata).map_err(|what| Error::file(&file, what))?;
             return Ok(Self::new(&file, inner, &settings, config));
         }
-        let len = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
-        if len > 256 << 20 {
-            return Err(Error::file(&path, format!("{len} bytes are too many for a tokenizer")));
-        }
-        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        let bytes = read_at_most(&path, 256 << 20)?;
+        let bytes = bytes.ok_or_else(|| Error::file(&path, "more than 256 MB are too many for a tokenizer"))?;
         let settings = dir.join("tokenizer_config.json");
         let json = if settings.exists() { read_json(&settings)? } else { Value::Null };
         Self::from_bytes(&path, &bytes, &json, config)

@@ -29,6 +29,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     error::{Error, Result},
+    files::read_at_most,
     text::shorten,
 };
 
@@ -415,11 +416,8 @@ fn in_order(values: &[f32], shape: &[usize], strides: &[usize]) -> Vec<f32> {
 
 /// A JSON file of at most 64 MB.
 pub fn read_json(path: &Path) -> Result<serde_json::Value> {
-    let len = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-    if len > 64 << 20 {
-        return Err(Error::file(path, format!("{len} bytes are too many for a JSON file of this kind")));
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bytes = read_at_most(path, 64 << 20)?;
+    let bytes = bytes.ok_or_else(|| Error::file(path, "more than 64 MB are too many for a JSON file of this kind"))?;
     parse_json(path, &bytes)
 }
 

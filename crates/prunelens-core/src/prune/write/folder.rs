@@ -7,12 +7,17 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    files::{LOCK, PREFIX, sweep},
+};
 
 /// A folder in the making. Dropped unfinished, it leaves nothing behind.
 pub struct Staged {
     out: PathBuf,
     dir: TempDir,
+    /// Held until it is in its place; one that nobody holds was left by a process that was killed, and is swept away.
+    _lock: fs::File,
 }
 
 impl Staged {
@@ -35,11 +40,15 @@ impl Staged {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let dir = fs::create_dir_all(parent)
-            .and_then(|()| tempfile::Builder::new().prefix(".prunelens-").tempdir_in(parent))
-            .map_err(|e| Error::file(out, format!("cannot be written: {e}; give another --out")))?;
+        let unwritable = |e| Error::file(out, format!("cannot be written: {e}; give another --out"));
+        fs::create_dir_all(parent).map_err(unwritable)?;
+        sweep(parent);
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(unwritable)?;
+        let lock = fs::File::create(dir.path().join(LOCK)).map_err(unwritable)?;
+        // Some file systems have none; then the folder is never taken for one that was left.
+        let _ = lock.try_lock();
         // The temporary folder is private; what it holds becomes an ordinary folder.
-        let made = Self { out: out.to_path_buf(), dir };
+        let made = Self { out: out.to_path_buf(), dir, _lock: lock };
         fs::create_dir(made.inner()).map_err(|e| made.error(&e))?;
         Ok(made)
     }
@@ -76,8 +85,9 @@ impl Staged {
         self.write(name, &bytes)
     }
 
-    /// Put the folder in its place. Files of an older folder stay, but for those that would be read instead of ours:
-    /// `stale` says which.
+    /// Put the folder in its place. Files of an older folder stay, but for ours and those that would be read instead of ours:
+    /// `stale` says which. They go before the first of ours comes: a folder that is left halfway lacks files, and never has
+    /// some of the old and some of the new.
     pub fn finish(self, stale: impl Fn(&str) -> bool) -> Result<PathBuf> {
         if !self.out.exists() {
             fs::rename(self.inner(), &self.out).map_err(|e| self.error(&e))?;
@@ -87,8 +97,8 @@ impl Staged {
             for entry in fs::read_dir(&self.out)? {
                 let entry = entry?;
                 let name = entry.file_name();
-                let ours = self.inner().join(&name).exists();
-                if !ours && name.to_str().is_some_and(&stale) && entry.file_type()?.is_file() {
+                let goes = self.inner().join(&name).exists() || name.to_str().is_some_and(&stale);
+                if goes && !entry.file_type()?.is_dir() {
                     fs::remove_file(entry.path())?;
                 }
             }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     error::{Error, Result},
-    files::write_atomic,
+    files::write_together,
     model::{Site, Space},
     sae::{Activation, Normalize, Sae},
 };
@@ -39,9 +39,9 @@ pub fn save(sae: &Sae, folder: &Path, dtype: DType, metadata: Map<String, Value>
         Ok((*name, TensorView::new(*dtype, shape.clone(), bytes).map_err(refused)?))
     });
     let views = views.collect::<Result<Vec<_>>>()?;
+    let weights = safetensors::serialize(views, None).map_err(refused)?;
     // The config comes last: a folder with one is whole.
-    write_atomic(&path, &safetensors::serialize(views, None).map_err(refused)?)?;
-    write_atomic(&config_path, format!("{config:#}\n").as_bytes())
+    write_together(&[(&path, &weights), (&config_path, format!("{config:#}\n").as_bytes())])
 }
 
 /// The config of SAELens 6, or what it cannot say.
