@@ -144,9 +144,12 @@ impl StudyFile {
 /// A job whose parameters fit, with paths from the study's folder.
 fn with_paths(mut spec: JobSpec, families: &[prunelens_metrics::Family], folder: &Path) -> Result<JobSpec> {
     let family = spec.family(families)?;
-    for param in family.params.iter().filter(|param| param.kind == Kind::Path) {
-        if let Some(ParamValue::Text(path)) = spec.params.0.get_mut(param.name) {
-            *path = folder.join(&*path).display().to_string();
+    for param in family.params {
+        match spec.params.0.get_mut(param.name) {
+            Some(ParamValue::Text(path)) if param.kind.is_place(path) => {
+                *path = folder.join(&*path).display().to_string();
+            }
+            _ => {}
         }
     }
     for name in ["ratio", "criterion", "seed"] {

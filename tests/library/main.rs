@@ -8,6 +8,7 @@ mod support;
 mod absorption;
 mod atlas;
 mod core;
+mod demo_data;
 mod engine;
 mod index;
 mod jobs;

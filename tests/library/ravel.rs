@@ -161,7 +161,6 @@ fn what_cannot_be_measured_is_refused_in_words() {
         Ok(mut job) => finish(&mut job, &data.join("results")).unwrap_err().to_string(),
         Err(error) => error.to_string(),
     };
-    assert!(refused(RavelOptions::default()).contains("--data"));
     assert!(refused(options(data)).contains("holds no entity class"));
     assert!(refused(options(&data.join("none"))).contains("none"));
 
@@ -248,5 +247,4 @@ fn from_a_table_to_figures_on_the_command_line() {
     let wrong = place.write("wrong.json", r#"{"Next": ["here"], "After": ["%s"]}"#);
     make("Next,After", &wrong).refused(1, &["wrong.json", "0 places for the entity"]);
     make("Next,Next", &templates).refused(2, &["named twice"]);
-    place.run(["metrics", "ravel"]).refused(2, &["--data"]);
 }

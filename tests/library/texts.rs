@@ -231,7 +231,6 @@ fn what_cannot_be_measured_is_named() {
     let [probing, tpp, scr] = FAMILIES.map(|(_, make)| make);
     let base = options(&data);
 
-    assert!(refused(probing, TextOptions { data: None, ..base.clone() }).contains("--data"));
     assert!(refused(probing, TextOptions { k_values: vec![3], ..base.clone() }).contains("--k 3"));
     assert!(refused(tpp, TextOptions { n_values: vec![7], ..base.clone() }).contains("--latents 7"));
     assert!(refused(tpp, TextOptions { context: Some(100_000), ..base.clone() }).contains("context"));

@@ -8,6 +8,7 @@ use std::{
 };
 
 use prunelens_core::{
+    demo::sets,
     digest::sha256,
     hub::{HubSettings, Kind},
     sae::Knob,
@@ -78,13 +79,17 @@ pub fn of_spec(spec: &SessionSpec, seen: &mut Seen) -> Value {
     })
 }
 
-/// The part of the files that a job's own parameters name.
+/// The part of the files that a job's own parameters name, and of the data that are built in.
 pub fn of_files(family: &Family, spec: &JobSpec) -> Value {
     let mut files = Map::new();
-    for param in family.params.iter().filter(|p| p.kind == params::Kind::Path) {
-        if let Some(ParamValue::Text(path)) = spec.params.0.get(param.name) {
-            files.insert(param.name.to_owned(), of_path(Path::new(path)));
-        }
+    for param in family.params {
+        let known = match spec.params.0.get(param.name) {
+            Some(ParamValue::Text(path)) if param.kind.is_place(path) => of_path(Path::new(path)),
+            // Where nothing is chosen there are no others.
+            _ if param.kind == params::Kind::Data => json!({ "demo": { "sha256": sets::digest() } }),
+            _ => continue,
+        };
+        files.insert(param.name.to_owned(), known);
     }
     Value::Object(files)
 }
@@ -166,6 +171,22 @@ mod tests {
         assert_ne!(of_path(&path), before);
         assert_ne!(of_path(folder.path()), before);
         assert!(of_path(&folder.path().join("missing"))["content"].is_null());
+    }
+
+    #[test]
+    fn data_that_are_built_in_are_known_by_content_and_the_same_by_name_and_by_default() {
+        let of = |family: &str, data: Option<&str>| {
+            let spec = JobSpec::new(family);
+            let spec = data.map_or(spec.clone(), |data| spec.with("data", ParamValue::Text(data.into())));
+            of_files(spec.family(crate::FAMILIES).unwrap(), &spec)
+        };
+        for family in ["sparse_probing", "scr", "tpp", "ravel"] {
+            let built_in = of(family, None);
+            assert_eq!(built_in["data"]["demo"]["sha256"], sets::digest());
+            assert_eq!(of(family, Some("demo")), built_in);
+            assert!(of(family, Some("/nowhere/demo"))["data"]["path"].is_string());
+        }
+        assert_eq!(of("core", None), json!({}));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod absorption;
 pub mod atlas;
 pub mod checkpoint;
 pub mod core;
+pub mod data;
 pub mod details;
 pub mod estimate;
 pub mod fingerprint;

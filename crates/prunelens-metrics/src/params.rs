@@ -13,6 +13,8 @@ use prunelens_core::{
 use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::Value;
 
+use crate::data::{DEMO, Data};
+
 /// One parameter of a metric family. Families that mean the same by a parameter share its description.
 #[derive(Clone, Copy, Debug)]
 pub struct Param {
@@ -70,6 +72,8 @@ pub enum Kind {
     Flag,
     /// A file or folder.
     Path,
+    /// A folder of data sets, or the name of those built in.
+    Data,
     /// Words of the user's own, with commas between.
     Words,
 }
@@ -91,7 +95,7 @@ impl Kind {
             Self::Criterion | Self::Choice(_) => "NAME",
             Self::Flag => "WHEN",
             Self::Knob => "KNOB",
-            Self::Path => "PATH",
+            Self::Path | Self::Data => "PATH",
         }
     }
 
@@ -125,7 +129,8 @@ impl Kind {
                 "no" | "false" | "off" => false,
                 _ => return Err(self.expected()),
             }),
-            Self::Path => {
+            Self::Data if text == DEMO => ParamValue::Text(DEMO.into()),
+            Self::Path | Self::Data => {
                 let path = std::path::absolute(text).map_err(|e| format!("{}: {e}", self.expected()))?;
                 ParamValue::Text(path.display().to_string())
             }
@@ -155,7 +160,7 @@ impl Kind {
             (Self::Criterion | Self::Choice(_), ParamValue::Text(name)) => {
                 self.choices().unwrap_or_default().contains(&name.as_str())
             }
-            (Self::Path, ParamValue::Text(text)) => !text.is_empty(),
+            (Self::Path | Self::Data, ParamValue::Text(text)) => !text.is_empty(),
             (Self::Flag, ParamValue::Flag(_)) => true,
             (Self::Variants, _) => value.words().is_some_and(|all| all.iter().all(|w| w.parse::<Variant>().is_ok())),
             (Self::Criteria, _) => value.words().is_some_and(|all| all.iter().all(|w| w.parse::<Criterion>().is_ok())),
@@ -168,6 +173,15 @@ impl Kind {
             _ => true,
         };
         if fits && short { Ok(()) } else { Err(self.expected()) }
+    }
+
+    /// Whether a value names a file or folder.
+    pub fn is_place(self, value: &str) -> bool {
+        match self {
+            Self::Path => true,
+            Self::Data => value != DEMO,
+            _ => false,
+        }
     }
 
     /// What a value must be, in words.
@@ -194,6 +208,7 @@ impl Kind {
                 format!("expected one of {}", self.choices().unwrap_or_default().join(", "))
             }
             Self::Path => "expected a file or folder".into(),
+            Self::Data => format!("expected a folder, or {DEMO}"),
             Self::Words => "expected words with commas between".into(),
         }
     }
@@ -361,9 +376,9 @@ pub const CRITERION: Param = Param {
 /// Where data sets lie.
 pub const DATA: Param = Param {
     name: "data",
-    help: "Folder of the data sets, as `prunelens data` writes them: labelled texts, or entities for ravel",
-    kind: Kind::Path,
-    default: |_| String::new(),
+    help: "Folder of the data sets, as `prunelens data` writes them: labelled texts, or entities for ravel; demo: those built in [default: demo on the demo's model]",
+    kind: Kind::Data,
+    default: |session| Data::of_session(session).map_or_else(String::new, |_| DEMO.into()),
     of_session: false,
 };
 
@@ -411,6 +426,7 @@ mod tests {
             (Kind::Criterion, "paper"),
             (Kind::Flag, "yes"),
             (Kind::Choice(&["a", "b"]), "b"),
+            (Kind::Data, "demo"),
         ] {
             let value = kind.parse(text).unwrap();
             assert_eq!(value.to_string(), text);
@@ -419,6 +435,10 @@ mod tests {
         }
         assert_eq!(Kind::Counts { least: 0, most: 99 }.parse("0-3, 7").unwrap().to_string(), "0,1,2,3,7");
         assert_eq!(serde_json::to_string(&ParamValue::Number(64.0)).unwrap(), "64");
+        // A folder of the same name is told by its path.
+        let folder = Kind::Data.parse("./demo").unwrap().to_string();
+        assert!(std::path::Path::new(&folder).is_absolute() && folder.ends_with("demo"), "{folder}");
+        assert!(Kind::Data.is_place(&folder) && !Kind::Data.is_place("demo") && !Kind::Words.is_place("a"));
     }
 
     #[test]

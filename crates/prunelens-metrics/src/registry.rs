@@ -71,7 +71,7 @@ mod tests {
                 Kind::Choice(names) => names[names.len() - 1].into(),
                 Kind::Knob => "bits:4".into(),
                 Kind::Flag => "yes".into(),
-                Kind::Path | Kind::Words => "a".into(),
+                Kind::Path | Kind::Data | Kind::Words => "a".into(),
             };
             let mut params = Params::default();
             params.set(param.name, param.kind.parse(&text).unwrap());

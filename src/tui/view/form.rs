@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use crate::{
-    engine::FamilyInfo,
+    engine::{FamilyInfo, ParamInfo},
     safe,
     tui::{
         state::{Form, State},
@@ -108,7 +108,7 @@ fn field(
     let shown = safe::end(&safe::line(text), room.saturating_sub(4));
     let (words, role) = match (shown.is_empty(), wrong) {
         (_, true) => (shown.clone(), Role::Error),
-        (true, _) => (empty(param.name).to_owned(), Role::Muted),
+        (true, _) => (empty(param).to_owned(), Role::Muted),
         _ => (shown.clone(), if *text == param.default { Role::Muted } else { Role::Text }),
     };
     let words = if param.kind.choices().is_some() { turns(words) } else { words };
@@ -120,12 +120,13 @@ fn field(
 }
 
 /// What an empty field means.
-fn empty(name: &str) -> &'static str {
-    match name {
+fn empty(param: &ParamInfo) -> &'static str {
+    match param.name {
         "variants" => "all that are loaded",
         "text" => "built-in held-out text",
         "corpus" => "built-in calibration text",
-        "data" => "needed: a folder",
+        "data" if param.default.is_empty() => "needed: a folder",
+        "data" => "those built in",
         "datasets" => "all",
         "layers" => "the session's",
         name if name.starts_with("layer-") => "none",

@@ -87,7 +87,8 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-fn read_csv(path: &Path, reader: impl Read, wanted: &[&str]) -> Result<Vec<Record>> {
+/// The same of a CSV table, wherever it is read from; errors name `path`.
+pub(crate) fn read_csv(path: &Path, reader: impl Read, wanted: &[&str]) -> Result<Vec<Record>> {
     // That all rows have the header's length is checked here, to name the row.
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(reader);
     let failed = |error: csv::Error| {

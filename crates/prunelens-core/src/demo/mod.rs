@@ -1,6 +1,8 @@
 //! The embedded demo: a small language model, its SAEs and texts, compiled into the program. `demo/README.md` in the
 //! repository tells how they were made.
 
+pub mod sets;
+
 use std::path::Path;
 
 use candle_core::{DType, Device};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use prunelens_core::{
     compare::Reader,
-    data::entities::{EntityClass, read_classes},
+    data::entities::EntityClass,
     error::{Error, Result},
     model::{HookPoint, Model, Site, ragged::readable},
     rng::Rng,
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     Cost, Metric, Param, SessionJob,
+    data::Data,
     readers::{Names, readers, setting},
 };
 
@@ -41,21 +42,17 @@ impl Metric for RavelJob {
     }
 
     fn new(session: &Session, options: &RavelOptions) -> Result<Self> {
-        let dir = options.data.as_ref().ok_or_else(|| {
-            Error::Usage(
-                "ravel needs entities: give the folder of their files with --data (`prunelens data entities` makes one)".into(),
-            )
-        })?;
+        let data = Data::chosen(&options.data, session, "entities", "prunelens data entities")?;
         let found =
             readers(session, &options.variants, setting(session, options.knob, options.ratio, options.criterion)?)?;
         let names = Names::of(session);
         let (asked, readers) = block_readers(session, &found)?;
-        let classes = read_classes(dir)?;
+        let classes = data.classes()?;
         let mut spec = spec(session, options);
         let mut rng = Rng::new(spec.random_seed, 0);
         let (mut made, mut warnings) = (Vec::new(), Vec::new());
         for class in &classes {
-            let class = choose(dir, class, session, spec.full_dataset_downsample, &mut rng, &mut warnings)?;
+            let class = choose(data.place(), class, session, spec.full_dataset_downsample, &mut rng, &mut warnings)?;
             let attributes = class.chosen.iter().map(|&a| class.attributes[a].clone()).collect();
             spec.entity_attribute_selection.push((class.name.clone(), attributes));
             made.push(class);
@@ -64,6 +61,7 @@ impl Metric for RavelJob {
             warnings.push("RAVEL runs on the CPU in f32 whatever the session runs on".into());
         }
         let mut settings = names.settings();
+        settings.push(("data".into(), data.words()));
         settings.push(("known to".into(), session.original.name.clone()));
         Ok(Self {
             identities: names.identities(&found),

@@ -1,7 +1,5 @@
 //! What can be chosen about a RAVEL run, and what it costs.
 
-use std::path::PathBuf;
-
 use prunelens_core::{
     compare::Variant,
     model::Model,
@@ -13,6 +11,7 @@ use serde::Deserialize;
 use super::RavelSpec;
 use crate::{
     Cost, Extent, Kind, Param,
+    data::Data,
     params::{CRITERION, DATA, KNOB, RATIO, VARIANTS},
 };
 
@@ -22,8 +21,8 @@ use crate::{
 pub struct RavelOptions {
     /// Those present, if none are named.
     pub variants: Vec<Variant>,
-    /// Folder of the entity files.
-    pub data: Option<PathBuf>,
+    /// Entities; the session's own if none are named.
+    pub data: Option<Data>,
     /// Most entities of a class.
     pub entities: Option<usize>,
     /// Most prompts asked of an entity class.

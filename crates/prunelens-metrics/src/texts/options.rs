@@ -1,17 +1,17 @@
 //! What can be chosen about the metrics on labelled texts, and what they cost.
 
-use std::path::PathBuf;
-
 use prunelens_core::{
     compare::Variant,
     model::Model,
     sae::{Criterion, Dial},
+    session::Session,
 };
 use serde::Deserialize;
 
 use crate::{
     Kind, Param,
-    params::{CONTEXT_SIZE, CRITERION, DATA, KNOB, RATIO, VARIANTS},
+    data::Data,
+    params::{self, CONTEXT_SIZE, CRITERION, DATA, KNOB, RATIO, VARIANTS},
 };
 
 /// `None` and nothing named are defaults that suit the model and two CPU cores.
@@ -20,8 +20,8 @@ use crate::{
 pub struct TextOptions {
     /// Those present, if none are named.
     pub variants: Vec<Variant>,
-    /// Folder with the data sets.
-    pub data: Option<PathBuf>,
+    /// Data sets; the session's own if none are named.
+    pub data: Option<Data>,
     /// All that are there, if none is named.
     pub datasets: Vec<String>,
     /// Numbers of latents that sparse probes read: 1, 2 and 5.
@@ -48,7 +48,7 @@ pub struct TextOptions {
 
 /// The parameters of a family whose own numbers of latents are these.
 pub const fn params(numbers: Param) -> [Param; 11] {
-    [VARIANTS, DATA, DATASETS, numbers, TRAIN_SIZE, TEST_SIZE, CONTEXT_SIZE, MEMORY_MB, KNOB, RATIO, CRITERION]
+    [VARIANTS, DATA, DATASETS, numbers, TRAIN_SIZE, TEST_SIZE, CONTEXT, MEMORY_MB, KNOB, RATIO, CRITERION]
 }
 
 /// Megabytes for sums of texts, unless others are asked for.
@@ -78,6 +78,12 @@ const TEST_SIZE: Param = Param {
     of_session: false,
 };
 
+const CONTEXT: Param = Param {
+    help: "Tokens of a text that are read [default: 128, or the model's context if that is shorter; 64 on the demo's model]",
+    default: |session| default_context(session).to_string(),
+    ..CONTEXT_SIZE
+};
+
 const MEMORY_MB: Param = Param {
     name: "memory",
     help: "Memory for texts read, in MB; what does not fit goes to a temporary file [default: 512]",
@@ -85,6 +91,15 @@ const MEMORY_MB: Param = Param {
     default: |_| MEMORY.to_string(),
     of_session: false,
 };
+
+/// Tokens of a text that are read, unless others are asked for. SCR and TPP count what an SAE makes of the zeros behind a
+/// text's end; those built in have some 50 tokens, and would be zeros for the most part.
+pub fn default_context(session: &Session) -> usize {
+    match Data::of_session(session) {
+        Some(Data::Demo) => 64,
+        _ => params::default_context(session),
+    }
+}
 
 /// Some minutes on two cores for four classes.
 pub fn default_sizes(model: &Model) -> (usize, usize) {

@@ -1,23 +1,21 @@
 //! Jobs on what a session has loaded: which variants, which data sets, how many texts.
 
-use std::path::PathBuf;
-
 use prunelens_core::{
-    data::{Dataset, read_datasets},
+    data::Dataset,
     error::{Error, Result},
     session::Session,
     text::safe,
 };
 
 use super::{
-    options::{MEMORY, TextOptions, default_sizes},
+    options::{MEMORY, TextOptions, default_context, default_sizes},
     report::Layout,
     run::{Family, TextsRun},
     unit::{Sizes, Unit},
 };
 use crate::{
     Cost, Extent, SessionJob,
-    params::default_context,
+    data::Data,
     readers::{Names, readers, setting},
 };
 
@@ -29,7 +27,7 @@ const MAX_SIZE: usize = 10_000_000;
 
 /// Data sets and sizes.
 pub struct Plan {
-    folder: PathBuf,
+    data: Data,
     /// With their texts.
     pub datasets: Vec<Dataset>,
     asked: Sizes,
@@ -38,11 +36,7 @@ pub struct Plan {
 impl Plan {
     /// Reads the data sets that were asked for.
     pub fn new(session: &Session, options: &TextOptions) -> Result<Self> {
-        let Some(folder) = &options.data else {
-            return Err(Error::Usage(
-                "labelled texts are needed: give their folder as data, --data on the command line (`prunelens data labels` makes one)".into(),
-            ));
-        };
+        let data = Data::chosen(&options.data, session, "labelled texts", "prunelens data labels")?;
         let n_ctx = session.original.config.n_ctx;
         let context = options.context.unwrap_or(default_context(session));
         if context == 0 || context > n_ctx {
@@ -56,8 +50,8 @@ impl Plan {
             ))),
         };
         Ok(Self {
-            folder: folder.clone(),
-            datasets: read_datasets(folder, &options.datasets)?,
+            datasets: data.datasets(&options.datasets)?,
+            data,
             asked: Sizes {
                 train: size(options.train_size, train, "--train-size")?,
                 test: size(options.test_size, test, "--test-size")?,
@@ -124,7 +118,7 @@ impl Plan {
         let names = Names::of(session);
         let mut settings = names.settings();
         let sizes = self.real_sizes(&units);
-        settings.push(("data".into(), safe(&self.folder.display().to_string())));
+        settings.push(("data".into(), self.data.words()));
         for unit in &units {
             let what = format!(
                 "{} to train and {} to test, for and against a class; {} texts",

@@ -53,13 +53,17 @@ pub fn read_classes(dir: &Path) -> Result<Vec<EntityClass>> {
             "holds no entity class; expected files ravel_CLASS_entity_attributes.json, ..._attribute_to_prompts.json, ..._entity_to_split.json and ..._prompt_to_split.json, here or in a folder ravel (`prunelens data entities` makes them)",
         ));
     }
-    names.into_iter().map(|name| read_class(dir, name)).collect()
+    names.into_iter().map(|name| class_of(dir, name, &from_disk)).collect()
 }
 
-fn read_class(dir: &Path, name: String) -> Result<EntityClass> {
+/// What a file holds.
+type Open<'a> = &'a dyn Fn(&Path) -> Result<Vec<u8>>;
+
+/// The class of this name, whose four files `open` gives the bytes of; `dir` is where they are, for messages.
+pub(crate) fn class_of(dir: &Path, name: String, open: Open) -> Result<EntityClass> {
     let at = path(dir, &name, TEMPLATES);
     let mut attributes = Vec::new();
-    for (attribute, list) in read(&at)? {
+    for (attribute, list) in read(&at, open)? {
         let wrong = || Error::file(&at, format!("{:?}: expected a list of templates", shorten(&attribute, 60)));
         let templates: Vec<String> = list
             .as_array()
@@ -72,7 +76,7 @@ fn read_class(dir: &Path, name: String) -> Result<EntityClass> {
     }
     let at = path(dir, &name, LABELS);
     let mut entities = Vec::new();
-    for (entity, labels) in read(&at)? {
+    for (entity, labels) in read(&at, open)? {
         let wrong = |what: &str| Error::file(&at, format!("entity {:?}: {what}", shorten(&entity, 60)));
         if entity.is_empty() {
             return Err(wrong("a name is needed"));
@@ -91,8 +95,8 @@ fn read_class(dir: &Path, name: String) -> Result<EntityClass> {
     if entities.is_empty() {
         return Err(Error::file(&at, "holds no entity"));
     }
-    let entity_split = split(&path(dir, &name, ENTITY_SPLIT))?;
-    let template_split = split(&path(dir, &name, TEMPLATE_SPLIT))?;
+    let entity_split = split(&path(dir, &name, ENTITY_SPLIT), open)?;
+    let template_split = split(&path(dir, &name, TEMPLATE_SPLIT), open)?;
     Ok(EntityClass { name, attributes, entities, entity_split, template_split })
 }
 
@@ -107,7 +111,7 @@ pub fn check_template(path: &Path, template: &str) -> Result<()> {
     }
 }
 
-fn split(path: &Path) -> Result<BTreeMap<String, String>> {
+fn split(path: &Path, open: Open) -> Result<BTreeMap<String, String>> {
     let one = |(key, value): (String, Value)| match value {
         Value::String(part) if ["train", "val", "test"].contains(&part.as_str()) => Ok((key, part)),
         other => {
@@ -115,16 +119,19 @@ fn split(path: &Path) -> Result<BTreeMap<String, String>> {
             Err(Error::file(path, format!("{key:?}: expected train, val or test, found {found}")))
         }
     };
-    read(path)?.into_iter().map(one).collect()
+    read(path, open)?.into_iter().map(one).collect()
 }
 
-fn read(path: &Path) -> Result<Map<String, Value>> {
+fn from_disk(path: &Path) -> Result<Vec<u8>> {
     let size = fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
     if size > MAX_BYTES {
         return Err(Error::file(path, format!("{size} bytes are too many; at most {MAX_BYTES} are read")));
     }
-    let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
-    let value: Value = serde_json::from_slice(&bytes)
+    fs::read(path).map_err(|e| Error::io(path, e))
+}
+
+fn read(path: &Path, open: Open) -> Result<Map<String, Value>> {
+    let value: Value = serde_json::from_slice(&open(path)?)
         .map_err(|e| Error::file(path, format!("not JSON: {}", shorten(&e.to_string(), 200))))?;
     let Value::Object(map) = value else { return Err(Error::file(path, "expected an object")) };
     if let Some(key) = map.keys().find(|key| key.len() > MAX_TEXT) {

@@ -16,19 +16,11 @@ use crate::{
 /// The data sets below `folder`, or those of them named (by folder or by name), in the order of their folders. `folder`
 /// may be a data set itself.
 pub fn read_datasets(folder: &Path, wanted: &[String]) -> Result<Vec<Dataset>> {
-    let folders = dataset_folders(folder)?;
-    let datasets: Vec<_> =
-        folders.iter().map(|folder| Ok((folder, read_about(folder)?))).collect::<Result<Vec<_>>>()?;
-    let is = |folder: &Path, about: &About, name: &str| about.name == name || folder.file_name() == Some(name.as_ref());
-    if let Some(missing) = wanted.iter().find(|name| !datasets.iter().any(|(f, about)| is(f, about, name))) {
-        let found: Vec<_> = datasets.iter().map(|(_, about)| safe(&about.name)).collect();
-        return Err(Error::file(
-            folder,
-            format!("holds no data set {:?}; found {}", shorten(missing, 60), found.join(", ")),
-        ));
-    }
-    let chosen = datasets.into_iter().filter(|(f, a)| wanted.is_empty() || wanted.iter().any(|name| is(f, a, name)));
-    let datasets: Vec<_> = chosen.map(|(folder, about)| read_dataset(folder, about)).collect::<Result<_>>()?;
+    let folders = dataset_folders(folder)?.into_iter();
+    let described =
+        folders.map(|folder| read_about(&folder).map(|about| (folder, about))).collect::<Result<Vec<_>>>()?;
+    let chosen = wanted_of(folder, described, wanted)?.into_iter();
+    let datasets: Vec<_> = chosen.map(|(folder, about)| read_dataset(&folder, about)).collect::<Result<_>>()?;
     let mut names = BTreeSet::new();
     match datasets.iter().find(|d| !names.insert(&d.about.name)) {
         Some(twice) => Err(Error::file(
@@ -37,6 +29,24 @@ pub fn read_datasets(folder: &Path, wanted: &[String]) -> Result<Vec<Dataset>> {
         )),
         None => Ok(datasets),
     }
+}
+
+/// Those of some data sets that are named, by folder or by name; all, if none is. `place` is where they are.
+pub(crate) fn wanted_of(
+    place: &Path,
+    described: Vec<(PathBuf, About)>,
+    wanted: &[String],
+) -> Result<Vec<(PathBuf, About)>> {
+    let is = |folder: &Path, about: &About, name: &str| about.name == name || folder.file_name() == Some(name.as_ref());
+    if let Some(missing) = wanted.iter().find(|name| !described.iter().any(|(f, about)| is(f, about, name))) {
+        let found: Vec<_> = described.iter().map(|(_, about)| safe(&about.name)).collect();
+        return Err(Error::file(
+            place,
+            format!("holds no data set {:?}; found {}", shorten(missing, 60), found.join(", ")),
+        ));
+    }
+    let chosen = |(f, a): &(PathBuf, About)| wanted.is_empty() || wanted.iter().any(|name| is(f, a, name));
+    Ok(described.into_iter().filter(chosen).collect())
 }
 
 fn dataset_folders(folder: &Path) -> Result<Vec<PathBuf>> {
