@@ -9,6 +9,8 @@ mod commands;
 mod hostile;
 #[cfg(unix)]
 mod hub;
+#[cfg(unix)]
+mod packaging;
 mod prune;
 mod readme;
 mod studies;
