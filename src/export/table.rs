@@ -136,6 +136,7 @@ mod tests {
             rows: vec![row("ce_loss_score", [Some(0.123_456_789), None]), row("n", [Some(-4096.0), Some(1e-9)])],
             warnings: vec!["odd, \"very\"".into()],
             progress: 1.0,
+            blocks: Vec::new(),
         }
     }
 

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use prunelens_core::{compare::Variant, session::layers::ranges};
-use prunelens_metrics::study::redundancy::Spread;
 use serde::{Deserialize, Serialize};
 
 use super::{
     layer::LayerFigures,
-    results::{Results, of_what},
+    reading::{Reading, between},
+    results::Results,
 };
 
 /// When a variant still holds. Figures are those of the metric core, or of sweep.
@@ -43,24 +43,6 @@ pub enum Decision {
     Train,
     /// What is missing for one.
     Open(Vec<String>),
-}
-
-/// What a variant's figures say.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Reading {
-    pub variant: Variant,
-    pub criterion: Option<String>,
-    pub ratio: Option<f64>,
-    /// Cross-entropy with the reconstruction in place, nats.
-    pub loss: f64,
-    pub kl: f64,
-    /// Over the original's, as a share of it.
-    pub error_rise: f64,
-    pub absorption_rise: Option<f64>,
-    /// Rules that it breaks.
-    pub breaks: Vec<&'static str>,
-    /// Seeds disagree on whether it holds.
-    pub unsure: bool,
 }
 
 /// A layer's decision with the numbers that it rests on.
@@ -150,25 +132,46 @@ impl Decided {
         if !unsure.is_empty() {
             self.notes.push(format!("seeds disagree on {}", unsure.join(", ")));
         }
+        let all = self.transfer.iter().chain(&self.pruned).chain(&self.trained);
+        let open = all.filter(|reading| !reading.open.is_empty());
+        let open: Vec<String> = open.map(|r| format!("{} ({})", r.name(), r.open.join(", "))).collect();
+        if !open.is_empty() {
+            self.notes.push(format!("other rows could decide otherwise on {}", open.join(", ")));
+        }
+        let less_than = |a: &Reading, b: &Reading| {
+            let each = [a.at(), b.at()];
+            let rows = layer.rows(self.by, "ce_loss_with_sae", &each, |of| of[0] - of[1]);
+            format!("{:.3}{} nats less", a.loss - b.loss, between(rows, 3))
+        };
         match (&self.decision, &self.trained) {
             (Decision::Train, None) => self.notes.push("no SAE trained on the compressed model was measured".into()),
             (Decision::Train, Some(trained)) if !trained.holds() => {
                 self.notes.push(format!("the trained one does not hold either: {}", trained.words(rules)));
             }
-            (Decision::Keep | Decision::Prune { .. }, Some(trained)) => {
-                let chosen = match &self.decision {
-                    Decision::Prune { criterion, ratio } => self
-                        .pruned
-                        .iter()
-                        .find(|reading| reading.criterion.as_ref() == Some(criterion) && reading.ratio == Some(*ratio)),
-                    _ => self.transfer.as_ref(),
-                };
-                let less = chosen.map_or(f64::NAN, |chosen| chosen.loss - trained.loss);
-                if trained.holds() && less >= rules.gain {
-                    self.notes.push(format!("one trained anew has {less:.3} nats less cross-entropy"));
-                }
-            }
             _ => {}
+        }
+        let chosen = match &self.decision {
+            Decision::Prune { criterion, ratio } => self
+                .pruned
+                .iter()
+                .find(|reading| reading.criterion.as_ref() == Some(criterion) && reading.ratio == Some(*ratio)),
+            Decision::Keep => self.transfer.as_ref(),
+            _ => None,
+        };
+        if let Some(chosen) = chosen {
+            let untouched = self.transfer.iter().filter(|r| r.holds() && r.variant != chosen.variant);
+            let gains: Vec<String> = untouched
+                .map(|untouched| {
+                    format!("it has {} cross-entropy than the untouched one", less_than(untouched, chosen))
+                })
+                .chain(
+                    self.trained
+                        .iter()
+                        .filter(|trained| trained.holds() && chosen.loss - trained.loss >= rules.gain)
+                        .map(|trained| format!("one trained anew has {} cross-entropy", less_than(chosen, trained))),
+                )
+                .collect();
+            self.notes.extend(gains);
         }
         if self.transfer.is_some() && !layer.has_absorption() {
             self.notes.push("absorption is not measured".into());
@@ -201,83 +204,6 @@ impl Decided {
         let trained = self.trained.iter().filter(|_| self.decision == Decision::Train);
         let readings = self.transfer.iter().chain(self.pruned.iter().find(chosen)).chain(trained);
         readings.map(|reading| format!("{}: {}", reading.name(), reading.words(rules))).collect()
-    }
-}
-
-impl Reading {
-    /// `None` where figures are missing.
-    fn of(
-        layer: &LayerFigures,
-        metric: &str,
-        variant: Variant,
-        criterion: Option<&str>,
-        ratio: Option<f64>,
-        rules: &Rules,
-    ) -> Option<Self> {
-        let value = |figure: &str, variant: Variant, ratio| {
-            layer.value(metric, figure, variant, criterion.filter(|_| variant == Variant::Pruned), ratio)
-        };
-        let error = value("mse_per_element", variant, ratio)?;
-        let original = value("mse_per_element", Variant::Original, None)?;
-        let kl = value("kl_div_with_sae", variant, ratio)?;
-        let absorption = layer.absorption(variant, criterion, ratio);
-        let rise = |error: f64| error / original.mean - 1.0;
-        let mut breaks = Vec::new();
-        let mut unsure = false;
-        let mut judge = |name: &'static str, of: Spread, limit: f64| {
-            // What is no number does not hold.
-            if !matches!(of.mean.partial_cmp(&limit), Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal)) {
-                breaks.push(name);
-            }
-            unsure |= of.low <= limit && of.high > limit;
-        };
-        let errors = Spread { mean: rise(error.mean), low: rise(error.low), high: rise(error.high) };
-        judge("reconstruction error", errors, rules.error_rise);
-        judge("KL", kl, rules.kl);
-        if let Some(absorption) = absorption {
-            judge("absorption", absorption, rules.absorption_rise);
-        }
-        Some(Self {
-            variant,
-            criterion: criterion.map(str::to_owned),
-            ratio,
-            loss: value("ce_loss_with_sae", variant, ratio)?.mean,
-            kl: kl.mean,
-            error_rise: errors.mean,
-            absorption_rise: absorption.map(|spread| spread.mean),
-            breaks,
-            unsure,
-        })
-    }
-
-    pub fn holds(&self) -> bool {
-        self.breaks.is_empty()
-    }
-
-    /// "pruned wanda 0.25".
-    pub fn name(&self) -> String {
-        of_what(self.variant, self.criterion.as_deref(), self.ratio)
-    }
-
-    /// Its numbers, those that break a rule with the limit.
-    pub fn words(&self, rules: &Rules) -> String {
-        let limit = |name: &str, limit: String| match self.breaks.contains(&name) {
-            true => format!(" (limit {limit})"),
-            false => String::new(),
-        };
-        let mut words = vec![
-            format!(
-                "reconstruction error {:+.1} %{}",
-                100.0 * self.error_rise,
-                limit("reconstruction error", format!("{:+} %", 100.0 * rules.error_rise))
-            ),
-            format!("KL {:.3}{}", self.kl, limit("KL", rules.kl.to_string())),
-        ];
-        words.extend(self.absorption_rise.map(|rise| {
-            format!("absorption {rise:+.3}{}", limit("absorption", format!("{:+}", rules.absorption_rise)))
-        }));
-        words.push(format!("CE {:.4}", self.loss));
-        words.join(", ")
     }
 }
 

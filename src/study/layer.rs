@@ -1,11 +1,14 @@
 //! The figures of one layer, over all its cells: the ground of a decision, of curves and of tables.
 
 use prunelens_core::compare::Variant;
-use prunelens_metrics::{study::redundancy::Spread, sweep::knee::knee};
+use prunelens_metrics::{
+    atlas::report::statistics::Interval, core::Blocks, study::redundancy::Spread, sweep::knee::knee,
+};
 
 use super::{
     basis::Basis,
     results::{Point, Results},
+    rows::interval,
 };
 
 /// Figures that are drawn against the ratio, with their units.
@@ -22,6 +25,8 @@ pub struct LayerFigures {
     pub layer: Option<usize>,
     /// (metric, point), one a seed.
     points: Vec<(&'static str, Point)>,
+    /// (metric, what the rows of one SAE add up to), one a seed.
+    blocks: Vec<(&'static str, Blocks)>,
     /// Cells that a decision waits for.
     pub missing: Vec<String>,
     pub notes: Vec<String>,
@@ -38,6 +43,7 @@ impl LayerFigures {
             else {
                 continue;
             };
+            let mut taken = None;
             for point in cell.points() {
                 let (layer, at) = (point.layer, place_of(&mut all, point.layer));
                 let known = bases.iter().find(|(l, m, _)| *l == layer && *m == metric);
@@ -56,6 +62,10 @@ impl LayerFigures {
                     None => bases.push((layer, metric, &cell.basis)),
                 }
                 all[at].points.push((metric, point));
+                taken = Some(at);
+            }
+            if let Some(at) = taken {
+                all[at].blocks.extend(cell.blocks().into_iter().map(|blocks| (metric, blocks)));
             }
         }
         for missing in &results.missing {
@@ -90,6 +100,25 @@ impl LayerFigures {
         let of = self.points.iter().filter(|(m, _)| *m == metric).map(|(_, point)| point);
         let values: Vec<f64> = of.filter(is_it).filter_map(|point| point.value).collect();
         (!values.is_empty()).then(|| Spread::of(values.into_iter()))
+    }
+
+    /// How far what `of` makes of a figure of each of these SAEs may lie on other rows of the text.
+    pub fn rows(
+        &self,
+        metric: &str,
+        figure: &str,
+        each: &[(Variant, Option<&str>, Option<f64>)],
+        of: impl Fn(&[f64]) -> f64 + Sync,
+    ) -> Option<Interval> {
+        let blocks = |(variant, criterion, ratio): &(Variant, Option<&str>, Option<f64>)| {
+            let at = |blocks: &Blocks| match (&blocks.at, *variant) {
+                (Some((c, r)), Variant::Pruned) => Some(c.as_str()) == *criterion && Some(*r) == *ratio,
+                (_, variant) => variant != Variant::Pruned,
+            };
+            let is_it = |(m, blocks): &&(&str, Blocks)| *m == metric && blocks.variant == *variant && at(blocks);
+            self.blocks.iter().filter(is_it).map(|(_, blocks)| blocks).collect::<Vec<_>>()
+        };
+        interval(&each.iter().map(blocks).collect::<Vec<_>>(), figure, of)
     }
 
     /// Criteria and ratios of the pruned variant, ratios ascending.
@@ -182,7 +211,13 @@ impl LayerFigures {
 
 fn place_of(all: &mut Vec<LayerFigures>, layer: Option<usize>) -> usize {
     all.iter().position(|figures| figures.layer == layer).unwrap_or_else(|| {
-        all.push(LayerFigures { layer, points: Vec::new(), missing: Vec::new(), notes: Vec::new() });
+        all.push(LayerFigures {
+            layer,
+            points: Vec::new(),
+            blocks: Vec::new(),
+            missing: Vec::new(),
+            notes: Vec::new(),
+        });
         all.len() - 1
     })
 }

@@ -59,6 +59,7 @@ pub fn figures(
         rows: figures.iter().map(row).collect(),
         warnings: Vec::new(),
         progress: 1.0,
+        blocks: Vec::new(),
     };
     Figures { place, device: "cpu".into(), job, table, details: Vec::new() }
 }

@@ -16,7 +16,9 @@ pub mod layer;
 #[cfg(test)]
 pub(crate) mod made;
 mod plan;
+pub mod reading;
 pub mod results;
+mod rows;
 pub mod sharing;
 #[cfg(test)]
 mod simulation;

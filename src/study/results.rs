@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use prunelens_core::{compare::Variant, error::Result, model::HookPoint};
-use prunelens_metrics::{Better, JobSpec, MetricTable};
+use prunelens_metrics::{Better, JobSpec, MetricTable, atlas::report::statistics::Interval, core::Blocks};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use super::{
     basis::{self, Basis},
     cells::{self, plain},
     plan::{CELL, Figures},
+    rows::interval,
 };
 
 /// Folders that are looked at in a study's folder.
@@ -139,6 +140,31 @@ impl Measured {
         let Figures { place, device, job, table, .. } = figures;
         let version = of["session"]["program"].as_str().unwrap_or_default().to_owned();
         Self { basis: Basis::of(&table, &of), place, name: plain(&name), device, job, table, version, elsewhere }
+    }
+
+    /// What its rows add up to, of `pruned` with the criterion and ratio that its points have.
+    pub fn blocks(&self) -> Vec<Blocks> {
+        let own: (Option<String>, Option<f64>) =
+            (self.job.params.get("criterion").ok().flatten(), self.job.params.get("ratio").ok().flatten());
+        let own = own.0.zip(own.1);
+        let mut all = self.table.blocks.clone();
+        for blocks in all.iter_mut().filter(|blocks| blocks.variant == Variant::Pruned && blocks.at.is_none()) {
+            blocks.at.clone_from(&own);
+        }
+        all
+    }
+
+    /// How far the figure of each point may lie on other rows of the text, in the order of the points.
+    pub fn intervals(&self, points: &[Point]) -> Vec<Option<Interval>> {
+        let blocks = self.blocks();
+        let of = |point: &Point| {
+            let is_it = |blocks: &&Blocks| {
+                let at = blocks.at.as_ref().map(|(criterion, ratio)| (Some(criterion), Some(*ratio)));
+                blocks.variant == point.variant && at.unwrap_or_default() == (point.criterion.as_ref(), point.ratio)
+            };
+            interval(&[vec![blocks.iter().find(is_it)?]], &point.figure, |of| of[0])
+        };
+        points.iter().map(of).collect()
     }
 
     /// Seed of what the measurement draws.

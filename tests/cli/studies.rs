@@ -6,9 +6,14 @@ use crate::support::{Place, Ran, read_json};
 
 /// An atlas of the demo, quick: nothing is calibrated.
 fn atlas(place: &Place, name: &str, rows: &str, criterion: &str) {
+    atlas_of(place, &[], name, rows, criterion);
+}
+
+/// The same of another SAE.
+fn atlas_of(place: &Place, sae: &[&str], name: &str, rows: &str, criterion: &str) {
     let flags = ["--compress", "magnitude:0.5", "--ratios", "0,0.5,0.9", "--context", "24"];
     let own = ["--rows", rows, "--criterion", criterion, "--out", name];
-    place.run(["metrics", "atlas"].into_iter().chain(flags).chain(own)).done();
+    place.run(["metrics", "atlas"].iter().chain(sae).chain(&flags).chain(&own)).done();
 }
 
 fn report(place: &Place, atlases: &[&str]) -> Ran {
@@ -68,6 +73,43 @@ fn a_report_lays_criteria_against_random_and_refuses_what_cannot_be_compared() {
 fn text(place: &Place) {
     let sentence = |n: usize| format!("The {n}. ship left the harbour with {} men and a cargo of wool. ", n * 7 % 13);
     place.write("text.txt", (0..400).map(sentence).collect::<String>());
+}
+
+#[test]
+fn seeds_of_an_sae_are_put_together() {
+    let place = Place::new();
+    text(&place);
+    let flags = ["--compress", "none", "--text", "text.txt", "--hook", "blocks.1.hook_resid_post", "--tokens", "3000"];
+    let small = ["--batch", "64", "--buffer", "512", "--context", "32", "--d-sae", "96", "--k", "8"];
+    let seeds = ["--vary", "seed=0,1", "--out", "saes"];
+    place.run(["train"].iter().chain(&flags).chain(&small).chain(&seeds)).done();
+    for seed in ["0", "1"] {
+        let sae = ["--sae".to_owned(), format!("saes/seed{seed}")];
+        let sae = [sae[0].as_str(), sae[1].as_str()];
+        for criterion in ["magnitude", "random"] {
+            atlas_of(&place, &sae, &format!("{criterion}{seed}"), "16", criterion);
+        }
+    }
+    let survivors = |atlases: &[&str]| {
+        report(&place, atlases).done();
+        let json = read_json(&place.path("report/report.json"));
+        let survivors: Vec<f64> =
+            json["findings"][0]["survivors"].as_array().unwrap().iter().map(|share| share.as_f64().unwrap()).collect();
+        (survivors, json)
+    };
+    let (both, json) = survivors(&["magnitude0", "magnitude1", "random1", "random0"]);
+    assert_eq!(json["saes"].as_array().unwrap().len(), 2, "{json}");
+    let page = fs::read_to_string(place.path("report/report.md")).unwrap();
+    assert!(page.contains("seed0") && page.contains("seed1"), "{page}");
+    // Each figure is the mean over SAEs, with an interval from one to the other.
+    let ((first, _), (second, _)) = (survivors(&["magnitude0"]), survivors(&["magnitude1"]));
+    for (at, share) in both.iter().enumerate() {
+        assert!((share - (first[at] + second[at]) / 2.0).abs() < 1e-12, "{both:?}, {first:?}, {second:?}");
+    }
+    let figures = json["findings"][0]["figures"].as_array().unwrap();
+    assert!(!figures.is_empty() && figures.iter().all(|figure| figure[1]["saes"]["high"].is_number()), "{json}");
+    // A criterion that one SAE lacks compares different SAEs.
+    report(&place, &["magnitude0", "magnitude1", "random0"]).refused(2, &["random", "1 SAEs", "one of each SAE"]);
 }
 
 fn redundancy(place: &Place, more: &[&str]) -> Ran {
@@ -151,6 +193,9 @@ fn rules_are_laid_against_the_first() {
     rules("magnitude:0.5", &["--compress", "wanda:0.5"]).refused(2, &["--rules"]);
     rules("none", &[]).refused(2, &["none"]);
     rules("half", &[]).refused(2, &["half"]);
+    let plan = rules("magnitude:0.5,wanda:0.5", &["--plan"]).done().printable();
+    assert!(plan.out.contains("to do   wanda:0.5") && plan.out.contains("432 tokens"), "{plan:?}");
+    assert!(!place.path("r").exists(), "a plan writes nothing");
     let ran = rules("magnitude:0.5,wanda:0.5,magnitude:0.9", &["--criterion", "magnitude"]).done().printable();
     assert!(ran.out.contains("wanda:0.5") && ran.out.contains("rules.md"), "{ran:?}");
     let json = read_json(&place.path("r/rules.json"));
@@ -168,4 +213,8 @@ fn rules_are_laid_against_the_first() {
     let before = (time(cell), time(table));
     rules("magnitude:0.5,wanda:0.5", &["--criterion", "magnitude"]).done();
     assert_eq!((time(cell), time(table)), before, "not measured twice");
+    let plan = rules("magnitude:0.5,wanda:0.25", &["--plan", "--json"]).done().json();
+    let there: Vec<_> = plan["rules"].as_array().unwrap().iter().map(|rule| rule["there"].as_bool()).collect();
+    assert_eq!(there, [Some(true), Some(false)]);
+    assert!(plan["rules"][1]["passes"].as_f64() > Some(1.0), "{plan}");
 }

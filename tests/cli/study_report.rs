@@ -98,6 +98,7 @@ fn figures(group: &Group, job: &JobSpec, kl: f64) -> Figures {
         rows,
         warnings: vec!["odd \u{1b}[31m | \"very\"".into()],
         progress: 1.0,
+        blocks: Vec::new(),
     };
     Figures { place: group.place.clone(), device: "cpu".into(), job: job.clone(), table, details: Vec::new() }
 }

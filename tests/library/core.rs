@@ -13,7 +13,7 @@ use prunelens_core::{
 };
 use prunelens_metrics::{
     Measure,
-    core::{CoreResult, CoreRun, CoreSpec, check_comparable},
+    core::{CoreResult, CoreRun, CoreSpec, blocks::FIGURES, check_comparable},
 };
 
 use crate::support::{fixture, metrics_fixture};
@@ -130,6 +130,33 @@ fn progress_and_table_follow_the_work() {
     assert_eq!(value("ce_loss_with_sae"), run.finish().unwrap()[0].1.downstream.ce_loss_with_sae);
     assert!(value("variance_explained") < 1.0 && value("mse_per_element") > 0.0);
     assert!(table.settings.contains(&("sae pruning".into(), "magnitude 0.6".into())));
+}
+
+#[test]
+fn rows_add_up_to_the_figures() {
+    let over = |rows: usize| {
+        let mut run = new_run(CoreSpec::over(rows, 24, 4, "tokens"), readers()).unwrap();
+        assert!(run.table().blocks.is_empty(), "nothing is whole yet");
+        while run.step(&mut || Ok(())).unwrap() {}
+        run.table()
+    };
+    let (whole, half) = (over(16), over(8));
+    assert_eq!(whole.blocks.iter().map(|blocks| blocks.variant).collect::<Vec<_>>(), whole.variants);
+    for (at, blocks) in whole.blocks.iter().enumerate() {
+        assert_eq!(blocks.sums.len(), 16);
+        let first: Vec<u32> = (0..16).map(|row| u32::from(row < 8)).collect();
+        for (table, times) in [(&whole, vec![1; 16]), (&half, first)] {
+            for name in FIGURES {
+                let expected = table.rows.iter().find(|row| row.name == name).unwrap().values[at].unwrap();
+                let found = blocks.figure(name, &times);
+                assert!((found - expected).abs() <= 1e-9 * expected.abs(), "{name}: {found}, {expected}");
+            }
+        }
+    }
+    // Where losses are of fewer batches than errors there is nothing to draw.
+    let mut other = new_run(spec(), readers()).unwrap();
+    while other.step(&mut || Ok(())).unwrap() {}
+    assert!(other.table().blocks.is_empty());
 }
 
 #[test]

@@ -122,6 +122,13 @@ fn a_sweep_taken_up_again_gives_the_same_bits() {
         let details = |files: Vec<Value>| files.iter().map(|f| points(f).clone()).collect::<Vec<_>>();
         let mut whole = SweepJob::new(&session, &options).unwrap();
         let expected = details(finish(&mut whole, results.path()).unwrap());
+        let blocks = whole.table().blocks;
+        let at: Vec<_> = blocks.iter().filter_map(|blocks| blocks.at.clone()).collect();
+        let named = ["magnitude", "random"].map(|name| [0.5, 0.9].map(|ratio| (name.to_owned(), ratio)));
+        match mode {
+            Mode::Masked => assert_eq!((at, blocks.len()), (named.concat(), 7)),
+            Mode::Paper => assert!(blocks.is_empty(), "a figure is a mean of batches"),
+        }
         let mut state: Option<Vec<u8>> = None;
         let found = loop {
             let mut job = SweepJob::new(&session, &options).unwrap();
@@ -132,7 +139,9 @@ fn a_sweep_taken_up_again_gives_the_same_bits() {
             // The first step only sets up.
             let steps = (0..4).map(|_| job.step(&mut || Ok(())).unwrap()).collect::<Vec<_>>();
             if steps.contains(&Step::Done) {
-                break details(finish(&mut job, results.path()).unwrap());
+                let found = details(finish(&mut job, results.path()).unwrap());
+                assert!(job.table().blocks == blocks, "{mode:?}");
+                break found;
             }
             state = Some(job.state().unwrap());
         };

@@ -417,6 +417,7 @@ pub fn table(progress: f64) -> MetricTable {
             "explained_variance follows SAEBench's own formula, which differs from the one beside the prompt".into(),
         ],
         progress,
+        blocks: Vec::new(),
     }
 }
 

@@ -161,6 +161,7 @@ mod tests {
             rows: vec![row],
             warnings: vec!["w".into()],
             progress: 1.0,
+            blocks: Vec::new(),
         };
         let cells = vec![vec![Cell::Text("a".into()), Cell::Number(0.5), Cell::Empty]];
         let line = Series { name: "s".into(), variant: None, points: vec![(0.0, f64::NAN), (1.0, 2.0)], mark: None };

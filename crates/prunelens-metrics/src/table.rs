@@ -3,6 +3,8 @@
 use prunelens_core::compare::Variant;
 use serde::{Deserialize, Serialize};
 
+use crate::core::Blocks;
+
 /// Metrics x variants, with what they were measured on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MetricTable {
@@ -18,6 +20,9 @@ pub struct MetricTable {
     pub warnings: Vec<String>,
     /// Share of the planned tokens these figures rest on; 1 when complete.
     pub progress: f64,
+    /// What the rows add up to, once all are read: for intervals of the figures. Of families whose figures are sums over rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Blocks>,
 }
 
 /// One figure of all variants.

@@ -12,18 +12,21 @@ use prunelens_core::{
     text::safe,
 };
 use prunelens_metrics::{
-    Job, Metric, Step,
+    Estimate, Job, Metric, Probe, Step,
     atlas::{Atlas, AtlasJob, AtlasOptions},
     fingerprint,
     study::{
         self, Rows,
         rules::{RuleFigures, survival},
     },
-    sweep::{Mode, SweepSpec},
+    sweep::{Mode, SweepJob, SweepOptions, SweepSpec},
 };
 use serde_json::json;
 
-use super::redundancy::write;
+use super::{
+    redundancy::write,
+    status::{in_words, minutes},
+};
 use crate::{
     cli::setup,
     export::study::rules::{Rule, Study},
@@ -53,6 +56,9 @@ pub struct RulesArgs {
     /// Tokens in a row [default: 128, or the model's context if that is shorter].
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
+    /// Say what is there and what the rest takes on this device, by a probe of a few tokens, and measure nothing.
+    #[arg(long)]
+    pub plan: bool,
     /// Print the figures as one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -71,15 +77,15 @@ pub fn run(args: &RulesArgs) -> Result<()> {
     if args.rules.contains(&Compress::None) {
         return Err(Error::Usage("--rules: none compresses nothing; leave it out".into()));
     }
-    let spec = setup::headless(args.session.clone())?.spec;
+    let spec = SessionSpec { pruned_model: None, trained_sae: None, ..setup::headless(args.session.clone())?.spec };
+    if args.plan {
+        return plan(args, &spec);
+    }
     let tick: Tick = &mut interrupt::tick;
     let (mut figures, mut atlases) = (Vec::new(), Vec::new());
     let mut about = None;
     for rule in &args.rules {
-        let session = Session::load(
-            &SessionSpec { compress: rule.clone(), pruned_model: None, trained_sae: None, ..spec.clone() },
-            &mut output::listener(),
-        )?;
+        let session = Session::load(&SessionSpec { compress: rule.clone(), ..spec.clone() }, &mut output::listener())?;
         let Knob::Ratio(criterion) = session.setting.knob else {
             return Err(Error::Usage("study rules prunes the SAE by --ratio; leave --knob out".into()));
         };
@@ -118,22 +124,84 @@ pub fn run(args: &RulesArgs) -> Result<()> {
     }
 }
 
-/// One rule's cell: its figures, and the atlas of its latents.
-fn measure(args: &RulesArgs, rule: &Compress, session: &Session, tick: Tick) -> Result<(RuleFigures, Atlas)> {
-    let options = AtlasOptions {
+/// What is there, by its name, and what a rule takes: all take the same, but for the making of the copy.
+fn plan(args: &RulesArgs, spec: &SessionSpec) -> Result<()> {
+    let session = Session::load(&SessionSpec { compress: Compress::None, ..spec.clone() }, &mut output::listener())?;
+    let probe = Probe::measure(&session, &mut interrupt::tick)?;
+    let sweep = SweepOptions {
+        variants: study::VARIANTS.to_vec(),
+        ratios: vec![session.setting.at],
+        rows: args.rows,
+        context: args.context,
+        ..SweepOptions::default()
+    };
+    let latents = probe.estimate(&AtlasJob::cost(&session, &options(args, &session))?);
+    let curve = probe.estimate(&SweepJob::cost(&session, &sweep)?);
+    let estimate = Estimate {
+        passes: latents.passes + curve.passes,
+        seconds: latents.seconds.zip(curve.seconds).map(|(a, b)| a + b),
+        bytes: latents.bytes.max(curve.bytes),
+        ..latents
+    };
+    let there = |rule: &Compress| {
+        let folder = folder(&args.out, rule);
+        folder.join(FIGURES).is_file() && Atlas::open(&folder).is_ok()
+    };
+    let rules: Vec<_> = args.rules.iter().map(|rule| (rule, there(rule))).collect();
+    if args.json {
+        let of = |(rule, there): &(&Compress, bool)| {
+            json!({
+                "rule": rule.to_string(),
+                "there": there,
+                "tokens": estimate.tokens,
+                "passes": estimate.passes,
+                "seconds": estimate.seconds,
+                "bytes": estimate.bytes,
+            })
+        };
+        return output::answer(&output::json(&json!({ "rules": rules.iter().map(of).collect::<Vec<_>>() }))?);
+    }
+    let of = |(rule, there): &(&Compress, bool)| match there {
+        true => format!("there   {rule}\n"),
+        false => format!("to do   {rule}{}\n", in_words(&estimate)),
+    };
+    let to_do = rules.iter().filter(|(_, there)| !there).count();
+    let left = estimate.seconds.unwrap_or_default() * to_do as f64;
+    output::answer(&printable(&format!(
+        "{}What is left takes about {} here, and the copies' making: each reads the calibration text, an iterative one in every \
+         pass. What is there is looked at once more when it is run, and measured again if it is of other settings.",
+        rules.iter().map(of).collect::<String>(),
+        minutes(left)
+    )))
+}
+
+/// What is asked of the latents.
+fn options(args: &RulesArgs, session: &Session) -> AtlasOptions {
+    AtlasOptions {
         ratios: vec![session.setting.at],
         rows: args.rows,
         context: args.context,
         importance_rows: Some(0),
         ..AtlasOptions::default()
-    };
+    }
+}
+
+const FIGURES: &str = "figures.json";
+
+fn folder(out: &Path, rule: &Compress) -> PathBuf {
+    out.join("cells").join(plain(&rule.to_string()))
+}
+
+/// One rule's cell: its figures, and the atlas of its latents.
+fn measure(args: &RulesArgs, rule: &Compress, session: &Session, tick: Tick) -> Result<(RuleFigures, Atlas)> {
+    let options = options(args, session);
     let rows = study::rows(session, args.rows, args.context)?;
     let about = of(json!({ "session": fingerprint::of_session(session), "rows": rows.digest() }))?;
-    let folder = args.out.join("cells").join(plain(&rule.to_string()));
+    let folder = folder(&args.out, rule);
     let mut line = ProgressLine::new();
     // Both parts have to be there.
     let kept = Atlas::open(&folder).ok().filter(|atlas| atlas.about.tokens_sha256 == rows.digest());
-    let path = folder.join("figures.json");
+    let path = folder.join(FIGURES);
     let mut fresh = None;
     let figures = cell(&path, &about, || {
         fresh = Some(atlas(session, &options, &folder, rule, &mut line, tick)?);

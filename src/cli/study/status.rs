@@ -141,7 +141,8 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
     output::answer(&output::printable(&text))
 }
 
-fn in_words(estimate: &Estimate) -> String {
+/// "   N tokens, 3 passes of a model each, about 5 s, 0.1 GB".
+pub fn in_words(estimate: &Estimate) -> String {
     let seconds =
         estimate.seconds.map_or_else(|| "time unknown".into(), |seconds| format!("about {}", minutes(seconds)));
     let memory = format!("{:.1} GB", estimate.bytes as f64 / 1e9);
@@ -149,7 +150,8 @@ fn in_words(estimate: &Estimate) -> String {
     format!("   {} tokens, {passes} of a model each, {seconds}, {memory}", estimate.tokens)
 }
 
-fn minutes(seconds: f64) -> String {
+/// Seconds as people say them.
+pub fn minutes(seconds: f64) -> String {
     match seconds {
         s if s < 90.0 => format!("{s:.0} s"),
         s if s < 5400.0 => format!("{:.0} min", s / 60.0),

@@ -61,6 +61,7 @@ pub fn table(run: &AbsorptionRun, results: &[AbsorptionResult], progress: f64) -
         rows: rows.collect(),
         warnings: warnings(run, results),
         progress,
+        blocks: Vec::new(),
     }
 }
 

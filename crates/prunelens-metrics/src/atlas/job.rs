@@ -272,6 +272,7 @@ impl Job for AtlasJob {
             rows: summary::rows(&self.sums),
             warnings: self.warnings(),
             progress: done as f64 / total.max(1) as f64,
+            blocks: Vec::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use prunelens_core::sae::Latents;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::inputs::Inputs;
+use super::{blocks::Block, inputs::Inputs};
 
 /// Sums over the batches seen so far, for one variant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub struct ActivationSums {
     l0: f64,
     l1: f64,
     latents: LatentCounts,
+    /// Tokens and squared errors of each row; what belongs to losses is 0.
+    rows: Vec<Block>,
 }
 
 /// How often each latent fired on kept tokens.
@@ -165,16 +167,24 @@ impl ActivationSums {
                 last_row: vec![0; d_sae],
                 rows_seen: 0,
             },
+            rows: Vec::new(),
         }
     }
 
     /// Take one batch: its inputs, what became of them, and their latents, all of all tokens.
     pub fn add(&mut self, inputs: &Inputs, errors: &[TokenErrors], latents: &Latents) {
         self.latents.add(inputs, latents);
+        let kept: Vec<usize> = (0..inputs.kept.len()).filter(|&t| inputs.kept[t]).collect();
+        let first = self.rows.len();
+        self.rows.resize(first + inputs.kept.len().div_ceil(inputs.length.max(1)), Block::default());
+        for &t in &kept {
+            let row = &mut self.rows[first + t / inputs.length];
+            row.tokens += 1.0;
+            row.resid_sq += errors[t].resid_sq;
+        }
         if inputs.tokens == 0 {
             return;
         }
-        let kept: Vec<usize> = (0..inputs.kept.len()).filter(|&t| inputs.kept[t]).collect();
         let per_token = kept.iter().map(|&t| TokenSums::of(inputs, t, errors[t]));
         let batch = per_token.fold(TokenSums::default(), TokenSums::add);
         let tokens = kept.len() as f64;
@@ -194,6 +204,11 @@ impl ActivationSums {
             self.l0 += indices.len() as f64;
             self.l1 += values.iter().map(|&v| f64::from(v)).sum::<f64>();
         }
+    }
+
+    /// Of each row so far.
+    pub fn rows(&self) -> &[Block] {
+        &self.rows
     }
 
     /// Figures so far; all NaN before the first batch.

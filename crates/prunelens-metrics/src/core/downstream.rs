@@ -3,6 +3,8 @@
 use prunelens_core::compare::splice::TokenLosses;
 use serde::{Deserialize, Serialize};
 
+use super::blocks::Block;
+
 /// Per-token losses of one batch of rows through one model; positions in row order, NaN where there is no target.
 #[derive(Debug)]
 pub struct Losses {
@@ -19,6 +21,8 @@ pub struct Losses {
 pub struct DownstreamSums {
     ce: LossSums,
     kl: KlSums,
+    /// The same of each row; what belongs to activations is 0.
+    rows: Vec<Block>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -67,17 +71,31 @@ impl DownstreamSums {
     /// Take one batch. A position counts if its own token is kept: predictions made at BOS are left out, predictions of
     /// a document's border are not. Cross-entropy has no last position of a row; divergence has.
     pub fn add(&mut self, clean: &[f32], ablation: &TokenLosses, sae: &TokenLosses, kept: &[bool], length: usize) {
+        let first = self.rows.len();
+        self.rows.resize(first + kept.len().div_ceil(length.max(1)), Block::default());
         for (at, _) in kept.iter().enumerate().filter(|(_, kept)| **kept) {
+            let row = &mut self.rows[first + at / length];
+            row.compared += 1.0;
+            row.kl_sae += f64::from(sae.kl[at]);
             self.kl.positions += 1.0;
             self.kl.sae += f64::from(sae.kl[at]);
             self.kl.ablation += f64::from(ablation.kl[at]);
             if at % length + 1 < length {
+                row.predicted += 1.0;
+                row.ce_clean += f64::from(clean[at]);
+                row.ce_sae += f64::from(sae.ce[at]);
+                row.ce_ablation += f64::from(ablation.ce[at]);
                 self.ce.positions += 1.0;
                 self.ce.clean += f64::from(clean[at]);
                 self.ce.sae += f64::from(sae.ce[at]);
                 self.ce.ablation += f64::from(ablation.ce[at]);
             }
         }
+    }
+
+    /// Of each row so far.
+    pub fn rows(&self) -> &[Block] {
+        &self.rows
     }
 
     /// Figures so far; all NaN before the first batch.
@@ -118,5 +136,12 @@ mod tests {
             }
         );
         assert_eq!((figures.kl_div_score(), figures.ce_loss_score()), (0.875, 0.75));
+        let [first, second] = sums.rows() else { panic!("two rows: {:?}", sums.rows()) };
+        assert_eq!((first.predicted, first.ce_sae, first.compared, first.kl_sae), (1.0, 2.0, 2.0, 0.75));
+        assert_eq!(
+            (second.predicted, second.compared, second.kl_sae),
+            (0.0, 1.0, 1.5),
+            "its last position has no target"
+        );
     }
 }

@@ -42,11 +42,23 @@ impl Metric for CoreJob {
         let names = Names::of(session);
         Ok(Self {
             identities: names.identities(&readers),
-            run: CoreRun::new(spec, readers, rows, special)?,
             settings: names.settings(),
-            warnings: Vec::new(),
+            warnings: fewer(options.rows, &spec).into_iter().collect(),
+            run: CoreRun::new(spec, readers, rows, special)?,
         })
     }
+}
+
+/// Says that the text has fewer rows than were asked for.
+pub fn fewer(asked: Option<usize>, spec: &CoreSpec) -> Option<String> {
+    let asked = asked.filter(|asked| asked / spec.batch_size_prompts.max(1) * spec.batch_size_prompts > spec.rows())?;
+    Some(format!(
+        "{asked} rows were asked for, {} has {} of {} tokens in whole batches of {}",
+        spec.dataset,
+        spec.rows(),
+        spec.context_size,
+        spec.batch_size_prompts
+    ))
 }
 
 /// The text to measure on, as whole batches of rows.

@@ -4,6 +4,7 @@
 //! measured at once: they share the rows, the passes of their model, and the figures of weights they have in common.
 
 pub mod activation;
+pub mod blocks;
 pub mod downstream;
 pub mod evaluate;
 pub mod inputs;
@@ -16,6 +17,7 @@ pub mod run;
 mod summary;
 pub mod weights;
 
+pub use blocks::{Block, Blocks};
 pub use job::CoreJob;
 pub use options::CoreOptions;
 pub use result::{CoreResult, FIGURES, OWN_FIGURES};

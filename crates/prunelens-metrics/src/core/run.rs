@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     CoreResult, CoreSpec,
     activation::ActivationSums,
+    blocks::{Blocks, blocks},
     downstream::DownstreamSums,
     inputs::Inputs,
     pass::{Ablated, Measured, Plan, measure},
@@ -230,6 +231,18 @@ impl CoreRun {
     }
 }
 
+impl CoreRun {
+    /// What the rows of one reader add up to; nothing before all are read, or where losses and errors are of other rows.
+    pub fn blocks(&self, reader: usize) -> Option<Blocks> {
+        let (Reader { variant, .. }, sums) = (&self.readers[reader], &self.sums[reader]);
+        let (losses, errors) = (sums.downstream.rows(), sums.activation.rows());
+        let whole = self.batch == self.spec.batches() && losses.len() == errors.len();
+        let rows: Vec<_> = losses.iter().zip(errors).map(|(losses, errors)| losses.and(*errors)).collect();
+        let d_in = self.readers[reader].sae.config.d_in;
+        whole.then(|| Blocks { variant: *variant, at: None, d_in, sums: blocks(&rows) })
+    }
+}
+
 impl Measure for CoreRun {
     const UNIT: &'static str = "tokens";
 
@@ -270,7 +283,8 @@ impl Measure for CoreRun {
     fn table(&self) -> MetricTable {
         let (done, total) = self.progress();
         let results: Vec<_> = (0..self.readers.len()).map(|r| self.result(r)).collect();
-        summary::table(&self.spec, &self.readers, &results, done as f64 / total as f64)
+        let table = summary::table(&self.spec, &self.readers, &results, done as f64 / total as f64);
+        MetricTable { blocks: (0..self.readers.len()).filter_map(|r| self.blocks(r)).collect(), ..table }
     }
 
     /// What is done, for [`restore`](Self::restore). A batch half done is left out: it is done again.

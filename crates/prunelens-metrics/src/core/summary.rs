@@ -25,6 +25,7 @@ pub fn table(spec: &CoreSpec, readers: &[Reader], results: &[CoreResult], progre
         warnings: warnings(&variants, results),
         variants,
         progress,
+        blocks: Vec::new(),
     }
 }
 

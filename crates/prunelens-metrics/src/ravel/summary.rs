@@ -66,6 +66,7 @@ pub fn table(run: &RavelRun, progress: f64) -> MetricTable {
         rows,
         warnings: warnings(run),
         progress,
+        blocks: Vec::new(),
     }
 }
 

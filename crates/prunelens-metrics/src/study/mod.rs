@@ -40,6 +40,9 @@ impl Rows {
     }
 }
 
+/// What a [`curve`] is of.
+pub const VARIANTS: [Variant; 3] = [Variant::Original, Variant::Transfer, Variant::Pruned];
+
 /// A session's SAE on both models, and pruned at every ratio on the pruned one. `listen` gets tokens done and in all.
 pub fn curve(
     session: &Session,
@@ -53,8 +56,7 @@ pub fn curve(
         batches: vec![rows.rows.clone()],
         special: session.tokenizer.specials(),
     };
-    let variants = [Variant::Original, Variant::Transfer, Variant::Pruned];
-    let mut run = LayerRun::new(session, spec, &variants, &rows, tick)?;
+    let mut run = LayerRun::new(session, spec, &VARIANTS, &rows, tick)?;
     while run.step(tick)? {
         let (done, total) = run.progress();
         listen(done, total);

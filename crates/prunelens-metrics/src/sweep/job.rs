@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     Cost, Detail, Metric, MetricTable, Param,
-    core::{CoreOptions, CoreSpec, job as core, options::default_rows},
+    core::{Blocks, CoreOptions, CoreSpec, job as core, options::default_rows},
     job::{Job, JobProgress, Step, from_bytes, to_bytes},
     params::default_context,
     readers::Names,
@@ -47,6 +47,8 @@ pub struct SweepJob {
     /// `None` is the session's own SAE.
     layers: Vec<Option<usize>>,
     done: Vec<LayerResult>,
+    /// Of the last of them.
+    blocks: Vec<Blocks>,
     /// The layer under way, with its session.
     current: Option<(Session, LayerRun)>,
     /// Of the layer under way, from before a break.
@@ -56,6 +58,7 @@ pub struct SweepJob {
 #[derive(Serialize, Deserialize)]
 struct State {
     done: Vec<LayerResult>,
+    blocks: Vec<Blocks>,
     current: Option<Vec<u8>>,
 }
 
@@ -86,6 +89,7 @@ impl Metric for SweepJob {
             rows,
             layers,
             done: Vec::new(),
+            blocks: Vec::new(),
             current: None,
             saved: None,
         })
@@ -183,6 +187,7 @@ impl Job for SweepJob {
             Some((_, run)) => {
                 if !run.step(tick)? {
                     self.done.push(run.finish()?);
+                    self.blocks = run.blocks();
                     self.current = None;
                 }
             }
@@ -199,13 +204,18 @@ impl Job for SweepJob {
         let (done, total) = self.tokens();
         let mut settings = Names::of(&self.session).settings();
         settings.extend(self.settings(&layers));
+        // In paper mode rows are documents, as many as there are.
+        let asked = self.options.rows.filter(|_| self.spec.mode == Mode::Masked);
+        let fewer = core::fewer(asked, &self.rows.core);
         MetricTable {
             metric: "sweep".into(),
             settings,
             variants: summary::variants(&layers),
             rows: summary::rows(&layers),
-            warnings: summary::warnings(&layers),
+            warnings: fewer.into_iter().chain(summary::warnings(&layers)).collect(),
             progress: done as f64 / total.max(1) as f64,
+            // Those of several layers would not be told apart.
+            blocks: if self.layers.len() == 1 { self.blocks.clone() } else { Vec::new() },
         }
     }
 
@@ -218,7 +228,7 @@ impl Job for SweepJob {
             Some((_, run)) => Some(run.state()?),
             None => self.saved.clone(),
         };
-        to_bytes(&State { done: self.done.clone(), current })
+        to_bytes(&State { done: self.done.clone(), blocks: self.blocks.clone(), current })
     }
 
     /// The layer under way is taken up by the next step.
@@ -235,7 +245,7 @@ impl Job for SweepJob {
         if state.done.len() > self.layers.len() || !more || !state.done.iter().all(ratios) {
             return Err(Error::invalid("the saved state is of another sweep; start it anew"));
         }
-        (self.done, self.saved, self.current) = (state.done, state.current, None);
+        (self.done, self.blocks, self.saved, self.current) = (state.done, state.blocks, state.current, None);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use prunelens_core::{
 use super::{Curve, LayerResult, Mode, PointFigures, SweepSpec, paper::PaperRun};
 use crate::{
     Measure,
-    core::{CoreRun, CoreSpec},
+    core::{Blocks, CoreRun, CoreSpec},
 };
 
 /// Text for a sweep.
@@ -138,6 +138,21 @@ impl LayerRun {
             fixed: self.fixed.iter().map(|&(variant, reader)| (variant, figures(reader))).collect(),
             curves: self.curves.iter().map(curve).collect(),
         }
+    }
+
+    /// What the rows add up to for each SAE, once all are read; nothing in paper mode, where a figure is a mean of batches.
+    pub fn blocks(&self) -> Vec<Blocks> {
+        let Run::Masked(run) = &self.run else { return Vec::new() };
+        let fixed = self.fixed.iter().map(|&(variant, reader)| (variant, None, reader));
+        let pruned = self.curves.iter().flat_map(|(knob, points)| {
+            // The first is the SAE as it is.
+            let pruned = points.iter().skip(1);
+            pruned.map(|&(at, reader)| (Variant::Pruned, Some((knob.to_string(), at)), reader))
+        });
+        let of = |(variant, at, reader): (Variant, Option<(String, f64)>, usize)| {
+            run.blocks(reader).map(|blocks| Blocks { variant, at, ..blocks })
+        };
+        fixed.chain(pruned).filter_map(of).collect()
     }
 
     /// The result when all is done, checked.

@@ -106,6 +106,7 @@ pub fn table<F: Family + Layout>(run: &TextsRun<F>) -> MetricTable {
         rows,
         warnings: warnings(run),
         progress: done as f64 / total.max(1) as f64,
+        blocks: Vec::new(),
     }
 }
 

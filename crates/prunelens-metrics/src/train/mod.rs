@@ -205,6 +205,7 @@ impl Job for TrainJob {
                     .into(),
             ],
             progress: figures.map_or(0.0, |f| f.progress),
+            blocks: Vec::new(),
         }
     }
 

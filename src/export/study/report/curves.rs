@@ -118,13 +118,22 @@ fn chart(
     // The knee is the loss'.
     let knees = if figure == AGAINST_RATIO[0].0 { layer.knees() } else { Vec::new() };
     let curve = |(criterion, points): (String, Vec<(f64, Spread)>)| {
+        let over_rows = |(ratio, _): &(f64, Spread)| {
+            let at = match *ratio {
+                0.0 => (Variant::Transfer, None, None),
+                ratio => (Variant::Pruned, Some(criterion.as_str()), Some(ratio)),
+            };
+            layer.rows(metric, figure, &[at], |of| of[0]).map(|rows| (rows.low, rows.high))
+        };
+        let rows: Option<Vec<(f64, f64)>> = points.iter().map(over_rows).collect();
+        let seeds = points.iter().any(|(_, value)| value.width() > 0.0);
         let knee = knees.iter().find(|(c, _)| *c == criterion).map(|(_, at)| format!(", knee {at}"));
         Line {
             name: format!("pruned {criterion}{}", knee.unwrap_or_default()),
             points: points.iter().map(|(ratio, value)| (*ratio, value.mean)).collect(),
-            band: match points.iter().any(|(_, value)| value.width() > 0.0) {
-                true => points.iter().map(|(_, value)| (value.low, value.high)).collect(),
-                false => Vec::new(),
+            band: match (seeds, rows) {
+                (true, _) => points.iter().map(|(_, value)| (value.low, value.high)).collect(),
+                (false, rows) => rows.unwrap_or_default(),
             },
         }
     };

@@ -132,7 +132,13 @@ pub fn method(report: &Report, out: &mut Parts) {
     out.heading(2, "How sure the figures are");
     out.text(
         "Where seeds of training or of probes repeat a measurement, figures are means, with the least and the largest in brackets. One \
-         seed says nothing of its noise. There are no intervals over rows: a cell holds means over its rows, not the figures of each.",
+         seed says nothing of its noise.",
+    );
+    out.text(
+        "Square brackets are intervals of 95 % over rows of the text: percentiles of 1,000 resamples of rows, or of up to 128 blocks of \
+         consecutive rows, the same in all SAEs of a session, so that differences are of pairs. core and sweep have them, of losses, \
+         divergence and squared error, from 8 rows on. A band around a curve is that interval, or where there are seeds, from the \
+         least to the largest. They say what other rows of this text would give, and nothing of other texts.",
     );
     let mut made: Vec<String> =
         report.results.measured.iter().map(|cell| format!("{} on {}", cell.version, cell.device)).collect();

@@ -1,11 +1,12 @@
 //! A session's figures side by side: only what rests on the same rows, masks and models stands in one table.
 
 use prunelens_core::compare::Variant;
-use prunelens_metrics::study::redundancy::Spread;
+use prunelens_metrics::{atlas::report::statistics::Interval, study::redundancy::Spread};
 
 use super::parts::Parts;
 use crate::study::{
     Basis,
+    reading::between,
     results::{Measured, Point, Results, of_what},
 };
 
@@ -83,14 +84,21 @@ impl Together<'_> {
             out.text(format!("Not to be compared with the table above: {}.", first.differences(self.basis).join(", ")));
         }
         let points: Vec<Point> = self.cells.iter().flat_map(|cell| cell.points()).collect();
+        let rows: Vec<Option<Interval>> = self.cells.iter().flat_map(|cell| cell.intervals(&cell.points())).collect();
         let figures = figures(self.metric, &points);
         let layers = layers(&points);
         for columns in chunks(&layers) {
             let head = [String::new()].into_iter().chain(columns.iter().map(|column| column.name(layers.len() > 1)));
             let row = |figure: &&str| {
                 let value = |column: &Column| {
-                    let of = points.iter().filter(|point| point.figure == **figure && column.has(point));
-                    spread(&of.filter_map(|point| point.value).collect::<Vec<_>>())
+                    let is_it = |(point, _): &(&Point, _)| point.figure == **figure && column.has(point);
+                    let of: Vec<_> = points.iter().zip(&rows).filter(is_it).collect();
+                    let values: Vec<f64> = of.iter().filter_map(|(point, _)| point.value).collect();
+                    // Where there are seeds, these say how sure it is.
+                    match (&values[..], &of[..]) {
+                        ([_], [(_, rows)]) => spread(&values) + &between(**rows, 4),
+                        _ => spread(&values),
+                    }
                 };
                 [(*figure).to_owned()].into_iter().chain(columns.iter().map(value)).collect()
             };
