@@ -2,6 +2,7 @@
 
 pub mod ansi;
 pub mod bench;
+pub mod built;
 pub mod cli;
 pub mod doctor;
 pub mod engine;

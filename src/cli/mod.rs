@@ -44,12 +44,13 @@ use self::{
     tour::TourArgs,
     train::TrainArgs,
 };
+use crate::built;
 
 /// See, in a terminal, what happens to a sparse autoencoder's latents when the language model under it is pruned.
 ///
 /// With no command the explorer opens; with no flags it opens the demo that is compiled into the program.
 #[derive(Debug, Parser)]
-#[command(name = "prunelens", version, args_conflicts_with_subcommands = true, max_term_width = 110)]
+#[command(name = "prunelens", version, long_version = built::long_version(), args_conflicts_with_subcommands = true, max_term_width = 110)]
 #[command(after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]

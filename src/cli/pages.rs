@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command, CommandFactory, builder::Resettable};
 use prunelens_core::error::{Error, Result};
 
 use super::Cli;
@@ -33,11 +33,16 @@ pub fn man(args: &ManArgs) -> Result<()> {
         return write_pages(folder);
     }
     let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|e| Error::invalid(e.to_string()))?;
+    clap_mangen::Man::new(described()).render(&mut page).map_err(|e| Error::invalid(e.to_string()))?;
     output::answer(&String::from_utf8_lossy(&page))
+}
+
+/// The pages are of a version, whatever it was built for.
+fn described() -> Command {
+    Cli::command().long_version(Resettable::Reset)
 }
 
 fn write_pages(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    clap_mangen::generate_to(Cli::command(), folder).map_err(|e| Error::io(folder, e))
+    clap_mangen::generate_to(described(), folder).map_err(|e| Error::io(folder, e))
 }

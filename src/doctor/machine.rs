@@ -58,7 +58,7 @@ fn features() -> Vec<&'static str> {
 #[derive(Debug, Serialize)]
 pub struct Memory {
     total_bytes: Option<u64>,
-    available_bytes: Option<u64>,
+    pub available_bytes: Option<u64>,
 }
 
 impl Memory {
@@ -92,17 +92,17 @@ fn proc_value(path: &str, key: &str) -> Option<String> {
 #[derive(Debug, Serialize)]
 pub struct Gpu {
     /// Whether this program was built with the `cuda` feature.
-    built_with_cuda: bool,
+    pub built_with_cuda: bool,
     /// Whether the driver's library can be loaded.
     driver_library: bool,
-    driver_version: Option<String>,
+    pub driver_version: Option<String>,
     devices: Vec<String>,
     /// Memory of each GPU, by the management library; null where it does not answer.
     cards: Option<Vec<nvml::Card>>,
     /// The driver's and CUDA's libraries, as they were found.
     libraries: Vec<libraries::Found>,
     /// What a program built with CUDA would not find, and what to do about it.
-    missing: Vec<String>,
+    pub missing: Vec<String>,
 }
 
 impl Gpu {
@@ -121,6 +121,11 @@ impl Gpu {
         }
     }
 
+    /// Whether this process sees a card, by the kernel's files or by the management library.
+    pub fn is_there(&self) -> bool {
+        self.driver_library && !(self.devices.is_empty() && self.cards.iter().flatten().next().is_none())
+    }
+
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let driver = match (&self.driver_version, self.driver_library) {
             (Some(version), true) => format!("driver {version}"),
@@ -129,11 +134,7 @@ impl Gpu {
             (None, false) => "no driver".into(),
         };
         let devices = if self.devices.is_empty() { String::new() } else { format!(": {}", self.devices.join(", ")) };
-        let built = if self.built_with_cuda {
-            "built with it"
-        } else {
-            "not built with it (cargo build --release --features cuda)"
-        };
+        let built = if self.built_with_cuda { "built with it" } else { "not built with it" };
         let mut lines = vec![("gpu", format!("{driver}{devices}"))];
         lines.extend(self.cards.iter().flatten().map(|card| ("gpu memory", card.line())));
         lines.push(("cuda", built.into()));

@@ -1,25 +1,32 @@
 //! `prunelens doctor`: what the program finds on this machine.
 
+mod advice;
 mod machine;
+mod surroundings;
 mod terminal;
 
 use prunelens_core::{hub::HubSettings, session::Session};
 use prunelens_kernels::gpu;
 use serde::Serialize;
 
-use crate::{folders::Folders, process::status_mb, settings as config};
+use self::{advice::Found, surroundings::Surroundings};
+use crate::{built::Built, folders::Folders, process::status_mb, settings as config};
 
 /// Everything the command reports. What cannot be known is null, never guessed.
 #[derive(Debug, Serialize)]
 pub struct Report {
     version: &'static str,
+    built: Built,
     cpu: machine::Cpu,
     memory: machine::Memory,
     gpu: machine::Gpu,
     terminal: terminal::Terminal,
+    surroundings: Surroundings,
     folders: Option<Places>,
     hub: Option<Hub>,
     session: Option<Loaded>,
+    /// What to do next.
+    next: Vec<String>,
 }
 
 /// A loaded session: what stays, and the most that the process had while loading it.
@@ -89,12 +96,27 @@ struct Places {
 impl Report {
     /// With what uses memory, where a session is loaded.
     pub fn find(session: Option<&Session>, libraries: &gpu::Places) -> Self {
+        let surroundings = Surroundings::find(&config::environment);
+        let (memory, gpu, terminal) =
+            (machine::Memory::find(), machine::Gpu::find(libraries), terminal::Terminal::find());
+        let found = Found {
+            surroundings,
+            cuda: gpu.built_with_cuda,
+            gpu: gpu.is_there(),
+            driver: gpu.driver_version.is_some(),
+            missing: &gpu.missing,
+            available: memory.available_bytes,
+            terminal: terminal.present,
+        };
         Self {
             version: env!("CARGO_PKG_VERSION"),
+            built: Built::new(),
             cpu: machine::Cpu::find(),
-            memory: machine::Memory::find(),
-            gpu: machine::Gpu::find(libraries),
-            terminal: terminal::Terminal::find(),
+            next: advice::advice(&found),
+            memory,
+            gpu,
+            terminal,
+            surroundings,
             folders: Folders::find().map(|folders| Places {
                 log: folders.log_file().display().to_string(),
                 config: folders.config.display().to_string(),
@@ -108,7 +130,7 @@ impl Report {
     }
 
     pub fn lines(&self) -> Vec<(&'static str, String)> {
-        let mut lines = vec![("version", self.version.to_owned())];
+        let mut lines = vec![("version", format!("{}, {}", self.version, self.built.words(", ")))];
         lines.extend(self.cpu.lines());
         lines.extend(self.memory.lines());
         lines.extend(self.gpu.lines());
@@ -123,6 +145,7 @@ impl Report {
         }
         lines.extend(self.hub.iter().flat_map(Hub::lines));
         lines.extend(self.session.iter().flat_map(Loaded::lines));
+        lines.extend(self.next.iter().map(|advice| ("next", advice.clone())));
         lines
     }
 }

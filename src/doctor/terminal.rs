@@ -9,7 +9,7 @@ use crate::tui::theme::ColorDepth;
 #[derive(Debug, Serialize)]
 pub struct Terminal {
     /// Whether stdout is one.
-    present: bool,
+    pub present: bool,
     columns: Option<u16>,
     rows: Option<u16>,
     /// "truecolor", "256", "16" or "none": what `--color auto` would choose on a terminal.

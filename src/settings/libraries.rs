@@ -1,6 +1,6 @@
 //! Where the environment says that NVIDIA's libraries may be.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use prunelens_core::hub::Environment;
 use prunelens_kernels::gpu::Places;
@@ -10,14 +10,16 @@ const TOOLKITS: [&str; 2] = ["CUDA_HOME", "CUDA_PATH"];
 /// Of the Python environment that is in use.
 const ENVIRONMENTS: [&str; 2] = ["VIRTUAL_ENV", "CONDA_PREFIX"];
 
-/// Folders that it names, and the Python of its path.
-pub fn places(environment: Environment) -> Places {
-    let named = |names: [&str; 2]| names.into_iter().filter_map(environment).map(PathBuf::from).collect();
+/// The environment that `program` is installed in, folders that are named, and the Python of the path. A wheel's program lies in its
+/// environment's `bin`, and what the wheel depends on beside it.
+pub fn places(program: Option<&Path>, environment: Environment) -> Places {
+    let named = |names: [&'static str; 2]| names.into_iter().filter_map(environment).map(PathBuf::from);
+    let own = program.and_then(|program| program.canonicalize().ok()?.parent()?.parent().map(Path::to_path_buf));
     let path = environment("PATH").unwrap_or_default();
     let mut pythons = std::env::split_paths(&path).map(|folder| folder.join("python3"));
     Places {
-        toolkits: named(TOOLKITS),
-        environments: named(ENVIRONMENTS),
+        toolkits: named(TOOLKITS).collect(),
+        environments: own.into_iter().chain(named(ENVIRONMENTS)).collect(),
         python: pythons.find(|python| python.is_absolute() && python.is_file()),
     }
 }
@@ -40,10 +42,25 @@ mod tests {
             "PATH" => Some(path.clone()),
             _ => None,
         };
-        let found = places(&environment);
+        let found = places(None, &environment);
         assert_eq!(found.toolkits, [PathBuf::from("/cuda")]);
         assert_eq!(found.environments, ["/venv", "/conda"].map(PathBuf::from));
         assert_eq!(found.python, Some(second.join("python3")));
-        assert_eq!(places(&|_| None), Places::default());
+        assert_eq!(places(None, &|_| None), Places::default());
+    }
+
+    /// As `uvx` and `pipx` start it: by a link, with no environment in use.
+    #[cfg(unix)]
+    #[test]
+    fn the_environment_of_the_program_itself_comes_first() {
+        let home = tempfile::tempdir().unwrap();
+        let [own, links] = ["tools/prunelens", "links"].map(|name| home.path().join(name));
+        std::fs::create_dir_all(own.join("bin")).unwrap();
+        std::fs::create_dir(&links).unwrap();
+        std::fs::write(own.join("bin/prunelens"), "").unwrap();
+        std::os::unix::fs::symlink(own.join("bin/prunelens"), links.join("prunelens")).unwrap();
+        let environment = |name: &str| (name == "VIRTUAL_ENV").then(|| "/venv".to_owned());
+        let found = places(Some(&links.join("prunelens")), &environment);
+        assert_eq!(found.environments, [own.canonicalize().unwrap(), "/venv".into()]);
     }
 }

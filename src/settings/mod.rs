@@ -162,7 +162,7 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
             Some(device) => device,
             None => parsed(environment, "PRUNELENS_DEVICE")?.unwrap_or(demo.device),
         },
-        libraries: libraries::places(environment),
+        libraries: libraries::places(std::env::current_exe().ok().as_deref(), environment),
         jobs_device: settings.jobs_device,
         dtype: settings.model.dtype.unwrap_or(demo.dtype),
         hub: HubSettings::new(settings.model.offline.unwrap_or(false), environment).map_err(|e| e.to_string()),

@@ -53,8 +53,14 @@ fn help() {
 
 #[test]
 fn version() {
-    let version = concat!("prunelens ", env!("CARGO_PKG_VERSION"), "\n");
-    assert_eq!(Place::new().run(["--version"]).done().out, version);
+    let place = Place::new();
+    let short = concat!("prunelens ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(place.run(["-V"]).done().out, short);
+    let long = place.run(["--version"]).done().out;
+    let features = if cfg!(feature = "cuda") { "features cpu cuda" } else { "features cpu" };
+    let lines: Vec<&str> = long.lines().collect();
+    assert_eq!(lines[..2], [short.trim_end(), features]);
+    assert!(lines[2].starts_with(&format!("target {}-{}", std::env::consts::ARCH, std::env::consts::OS)), "{long}");
 }
 
 #[test]
@@ -242,6 +248,12 @@ fn doctor() {
     let json = place.run(["doctor", "--json"]).done().json();
     assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(json["gpu"]["built_with_cuda"], cfg!(feature = "cuda"));
+    assert_eq!(json["built"]["features"][0], "cpu");
+    // It ends with what to do, the last of it for who has no terminal here.
+    let next: Vec<&str> = json["next"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    assert!(next.last().unwrap().contains("prunelens inspect"), "{next:?}");
+    let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("next")).map(str::trim).collect();
+    assert_eq!(told, next);
     assert_eq!(json["terminal"]["present"], false);
     assert!(json["cpu"]["threads"].as_u64().unwrap() > 0);
     let log = json["folders"]["log"].as_str().unwrap();

@@ -12,6 +12,8 @@ mod hostile;
 mod hub;
 #[cfg(unix)]
 mod killed;
+#[cfg(unix)]
+mod packaging;
 mod prune;
 mod readme;
 mod studies;

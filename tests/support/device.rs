@@ -48,7 +48,7 @@ impl TestDevice {
         match std::env::var("PRUNELENS_DEVICE").as_deref() {
             Ok("stand-in") => Self::stand_in().expect("a C++ compiler"),
             Ok(name) => {
-                let libraries = libraries::places(&settings::environment);
+                let libraries = libraries::places(None, &settings::environment);
                 Self::on(name.parse::<DeviceSpec>().unwrap().open(&libraries).unwrap().0)
             }
             Err(_) => Self::on(Device::Cpu),
