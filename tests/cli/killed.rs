@@ -7,7 +7,7 @@ pub mod whole;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
     time::{Duration, Instant, SystemTime},
 };
