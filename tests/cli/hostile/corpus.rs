@@ -1,6 +1,9 @@
 //! Inputs that fuzzing found to be worth keeping: each reader takes or refuses them within its memory, and goes on.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 #[path = "../../../fuzz/src/bounded.rs"]
 mod bounded;
@@ -32,8 +35,15 @@ pub const READERS: [(&str, Reader); 15] = [
     ("table", readers::table),
 ];
 
+/// The readers write what they read into one folder: one test at a time.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn what_fuzzing_found() {
+    let _turn = turn();
     let mut tried = 0;
     for entry in fs::read_dir(CORPUS).unwrap() {
         let folder = entry.unwrap().path();

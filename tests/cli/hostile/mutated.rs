@@ -7,7 +7,7 @@ use std::{fs, time::Instant};
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
-use super::corpus::{CORPUS, READERS};
+use super::corpus::{CORPUS, READERS, turn};
 
 /// No input grows beyond this.
 const LONGEST: usize = 1 << 17;
@@ -53,6 +53,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn readers_outlive_what_is_spoilt_at_random() {
+    let _turn = turn();
     let (times, seed) = (number("PRUNELENS_MUTATIONS", 100), number("PRUNELENS_MUTATION_SEED", 3));
     println!("PRUNELENS_MUTATIONS={times} PRUNELENS_MUTATION_SEED={seed}");
     for (name, read) in READERS {
