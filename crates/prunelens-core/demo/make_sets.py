@@ -80,15 +80,21 @@ PATTERNS = {theme: re.compile(r"\b(" + "|".join(words.split()) + r")\b") for the
 SENTENCE = re.compile(r"(?<=[.!?])(?<!Mr\.)(?<!Mrs\.)(?<!Dr\.)(?<!St\.)\s+(?=[A-Z\"])")
 
 
+seen = set()
+
+
 def pieces(text):
-    """Sentences that follow each other, as many as make LEAST characters; longer sentences are passed over."""
+    """Sentences that follow each other, as many as make LEAST characters; longer sentences are passed over. What a president
+    said twice counts once, so that no text is in both parts."""
     piece = ""
     for sentence in SENTENCE.split(re.sub(r"\s+", " ", text)):
         piece = f"{piece} {sentence}".strip()
         if len(sentence) < 20 or len(piece) > MOST or not piece.isascii():
             piece = ""
         elif len(piece) >= LEAST:
-            yield piece
+            if piece not in seen:
+                seen.add(piece)
+                yield piece
             piece = ""
 
 
