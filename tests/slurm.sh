@@ -73,7 +73,7 @@ slurmctld -c
 slurmd -N n1
 slurmd -N n2
 two_idle() { [ "$(sinfo --noheader --Node --format=%T 2>/dev/null | grep -c idle)" = 2 ]; }
-until_true 60 "two idle nodes" two_idle
+until_true 300 "two idle nodes" two_idle
 
 # --- The study: the demo, compressed in four ways.
 cat > "$work/study.toml" <<'STUDY'
@@ -112,32 +112,32 @@ cells=$(find "$work/alone/cells" -name cell.json | wc -l)
 echo "1. one worker killed by SIGKILL, one task queued again"
 study="$shared/killed"
 job=$(submit "$study" | job_of)
-until_true 60 "a first worker" begun "$study"
-until_true 120 "a first cell" some_done "$study" 1
+until_true 300 "a first worker" begun "$study"
+until_true 300 "a first cell" some_done "$study" 1
 kill -9 "$(pgrep -f "study work $study --index" | head -1)"
-until_true 60 "another worker" begun "$study"
+until_true 300 "another worker" begun "$study"
 # One that is running now, whichever it is.
 scontrol requeue "$(squeue --noheader --states running --job "$job" --format=%i | head -1)" || true
 # Slurm starts what was queued again only after a while: the rest is a second submission, as a person would make it.
-until_true 60 "the array to be through" eval '[ -z "$(squeue --noheader --states running --job '"$job"')" ]' || true
+until_true 300 "the array to be through" eval '[ -z "$(squeue --noheader --states running --job '"$job"')" ]'
 scancel "$job" 2>/dev/null || true
-until_true 60 "the array to be gone" gone "$job"
+until_true 300 "the array to be gone" gone "$job"
 job=$(submit "$study" | job_of)
-until_true 400 "the second array" gone "$job"
+until_true 900 "the second array" gone "$job"
 # What the killed worker held is free once its lease is over.
-until_true 60 "all cells" eval '"$program" study work "$study" --lease 10 >/dev/null 2>&1; some_done "$study" "$cells"'
+until_true 300 "all cells" eval '"$program" study work "$study" --lease 10 >/dev/null 2>&1; some_done "$study" "$cells"'
 same "$study"
 
 echo "2. the array cancelled in the middle and submitted again"
 study="$shared/cancelled"
 job=$(submit "$study" | job_of)
-until_true 120 "two cells" some_done "$study" 2
+until_true 300 "two cells" some_done "$study" 2
 scancel "$job"
-until_true 60 "the array to be gone" gone "$job"
+until_true 300 "the array to be gone" gone "$job"
 before=$(find "$study/cells" -name cell.json -printf '%p %T@\n' | sort)
 [ "$(wc -l <<<"$before")" -lt "$cells" ] || echo "   (it was quicker than the cancelling)"
 job=$(submit "$study" | job_of)
-until_true 400 "the second array" gone "$job"
+until_true 900 "the second array" gone "$job"
 some_done "$study" "$cells" || { cat "$work"/logs/*.log; fail "cells are missing"; }
 after=$(find "$study/cells" -name cell.json -printf '%p %T@\n' | sort)
 [ -z "$(comm -23 <(echo "$before") <(echo "$after"))" ] || fail "a cell that was there was measured again"
@@ -146,15 +146,15 @@ same "$study"
 echo "   a task that is told that its time is up keeps what it has, and ends when it comes again"
 study="$shared/requeued"
 job=$(submit "$study" | job_of)
-until_true 120 "a first cell" some_done "$study" 1
+until_true 300 "a first cell" some_done "$study" 1
 task=$(squeue --noheader --states running --job "$job" --format=%i | head -1)
 # What Slurm sends two minutes before the limit, to the script alone.
 scancel --batch --signal=USR1 "$task"
 requeued() { [ "$(scontrol show job "$task" 2>/dev/null | grep -o 'Restarts=[0-9]*' | head -1)" = "Restarts=1" ]; }
-until_true 60 "the task to be queued again" requeued
+until_true 300 "the task to be queued again" requeued
 # Slurm holds it back for two minutes; nobody need wait for that here.
 due_now() { scontrol update JobId="$task" StartTime=now 2>/dev/null || true; gone "$job"; }
-until_true 400 "the array with the task that came again" due_now
+until_true 900 "the array with the task that came again" due_now
 some_done "$study" "$cells" || { cat "$work/logs/${job}"_*.log; fail "cells are missing, and nobody else was asked for them"; }
 grep -qs "goes on from" "$work/logs/${job}"_*.log || echo "   (the task was stopped between two cells: nothing to go on from)"
 same "$study"
@@ -163,24 +163,24 @@ if [ -n "$mounted" ]; then
     echo "3. the folder read-only for a while"
     study="$shared/readonly"
     job=$(submit "$study" | job_of)
-    until_true 120 "a first cell" some_done "$study" 1
+    until_true 300 "a first cell" some_done "$study" 1
     # Files that are open for writing hold it up for a moment.
-    until_true 30 "a read-only folder" mount -o remount,ro "$shared"
-    until_true 100 "a write that failed on the read-only folder" write_failed "$job" "Read-only file system"
+    until_true 120 "a read-only folder" mount -o remount,ro "$shared"
+    until_true 300 "a write that failed on the read-only folder" write_failed "$job" "Read-only file system"
     mount -o remount,rw "$shared"
-    until_true 400 "the array" gone "$job"
-    until_true 60 "all cells" eval '"$program" study work "$study" --lease 10 >/dev/null 2>&1; some_done "$study" "$cells"'
+    until_true 900 "the array" gone "$job"
+    until_true 300 "all cells" eval '"$program" study work "$study" --lease 10 >/dev/null 2>&1; some_done "$study" "$cells"'
     same "$study"
 
     echo "4. a full disk"
     study="$shared/full"
     job=$(submit "$study" | job_of)
-    until_true 120 "a first cell" some_done "$study" 1
+    until_true 300 "a first cell" some_done "$study" 1
     head -c 64M /dev/zero > "$shared/filler" 2>/dev/null || true
-    until_true 100 "a write that failed on the full disk" write_failed "$job" "the disk is full"
+    until_true 300 "a write that failed on the full disk" write_failed "$job" "the disk is full"
     rm "$shared/filler"
-    until_true 400 "the array" gone "$job"
-    until_true 60 "all cells" eval '"$program" study work "$study" --lease 10 >/dev/null 2>&1; some_done "$study" "$cells"'
+    until_true 900 "the array" gone "$job"
+    until_true 300 "all cells" eval '"$program" study work "$study" --lease 10 >/dev/null 2>&1; some_done "$study" "$cells"'
     same "$study"
 fi
 echo "all $cells cells are those of the run alone"

@@ -7,7 +7,7 @@ pub mod whole;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
     time::{Duration, Instant, SystemTime},
 };
@@ -92,7 +92,7 @@ const KINDS: [Kind; 13] = [
     Kind { name: "a report of a study", args: |_, _| "study report study --out out".into(), makes: "out", codes: &[0] },
     Kind {
         name: "tensors of a prompt, and the cache",
-        args: |_, n| format!("inspect navy --compress wanda:0.{} --save out/prompt.safetensors", 1 + n % 8),
+        args: |_, n| format!("inspect navy --compress wanda:0.{} --save out/prompt.safetensors --force", 1 + n % 8),
         makes: "home/.cache/prunelens/made",
         codes: &[0],
     },

@@ -274,11 +274,15 @@ mod tests {
             file
         };
         let (old, new) = (2 * MOMENT, Duration::ZERO);
-        ["left.tmp", "folder/lock", "folder/folder/weights"].map(|name| make(&format!("{PREFIX}{name}"), old));
+        for name in ["left.tmp", "folder/lock", "folder/folder/weights"] {
+            make(&format!("{PREFIX}{name}"), old);
+        }
         let held = ["held.tmp", "filled/lock"].map(|name| make(&format!("{PREFIX}{name}"), old));
         held.iter().for_each(|file| file.try_lock().unwrap());
         make(&format!("{PREFIX}new.tmp"), new);
-        ["notes.tmp", "prunelens-x.tmp", ".prunelens-notes"].map(|name| make(name, old));
+        for name in ["notes.tmp", "prunelens-x.tmp", ".prunelens-notes"] {
+            make(name, old);
+        }
         write_atomic(folder.path().join("result"), b"x").unwrap();
         let mut names: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();

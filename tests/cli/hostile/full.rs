@@ -68,7 +68,7 @@ fn assert_whole(folder: &Path) {
 const WRITERS: [(&str, &str, &str); 6] = [
     (
         "metrics core --rows 8 --context 24 --batch 4 --variants original --results disk",
-        "metrics core --rows 9 --context 24 --batch 4 --variants original --results disk",
+        "metrics core --rows 12 --context 24 --batch 4 --variants original --results disk",
         "not saved",
     ),
     (
@@ -76,7 +76,7 @@ const WRITERS: [(&str, &str, &str); 6] = [
         "metrics atlas --rows 5 --context 24 --batch 4 --out disk",
         "not saved",
     ),
-    ("inspect navy --save disk/prompt.safetensors", "inspect army --save disk/prompt.safetensors", "not saved"),
+    ("inspect navy --save disk/prompt.safetensors", "inspect army --save disk/prompt.safetensors --force", "not saved"),
     (
         "session init disk/session.toml",
         "session init disk/session.toml --force --preset gpt2-small/resid/8",

@@ -1,6 +1,6 @@
 //! The program with hub ids.
 
-use std::{fs, os::unix::process::CommandExt, process::Command};
+use std::{os::unix::process::CommandExt, process::Command};
 
 use serde_json::Value;
 
