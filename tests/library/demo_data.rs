@@ -8,7 +8,7 @@ use prunelens_core::{
     session::{Compress, Session, SessionSpec, Source},
 };
 use prunelens_metrics::{
-    FAMILIES, Job, Metric, Params,
+    FAMILIES, Metric, Params,
     data::Data,
     ravel::{RavelJob, RavelOptions},
     scr_tpp::{Scr, Tpp},
@@ -27,10 +27,8 @@ fn session() -> Session {
 #[test]
 fn every_metric_starts_with_nothing_chosen_on_the_demo_and_there_alone() {
     let session = session();
-    let other = Session {
-        spec: SessionSpec { model: Source::Path("elsewhere".into()), ..session.spec.clone() },
-        ..session.clone()
-    };
+    let mut other = session.clone();
+    other.spec.model = Source::Path("elsewhere".into());
     assert!(FAMILIES.len() >= 7);
     let mut with_data = 0;
     for family in FAMILIES {
