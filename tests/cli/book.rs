@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Commands that are not run here, by how they begin, and why. What needs a file of the reader's is told by its flags, too.
-const NOT_RUN: [(&str, &str); 24] = [
+const NOT_RUN: [(&str, &str); 25] = [
     ("prunelens bench", "a minute"),
     ("prunelens metrics core sweep", "a minute"),
     ("prunelens metrics sweep", "a minute"),
@@ -26,6 +26,7 @@ const NOT_RUN: [(&str, &str); 24] = [
     ("prunelens atlas report", "atlases"),
     ("prunelens metrics show", "results"),
     ("prunelens metrics sparse-probing", "data sets"),
+    ("prunelens metrics sparse_probing", "minutes"),
     ("prunelens study status", "a study"),
     ("prunelens study report", "a study"),
     ("prunelens study diff", "two studies"),
