@@ -114,7 +114,8 @@ fn a_full_disk_keeps_what_it_holds() {
             assert!(kept.iter().all(|bytes| now.contains(bytes)), "{second}: something of the old is lost");
             disk.empty();
         }
-        run(second).done();
+        let ran = run(second);
+        assert_eq!(ran.code, Some(0), "{second}, with room again: {ran:#?}");
         assert_whole(&disk.0);
     }
 }
@@ -143,12 +144,12 @@ fn the_explorer_says_what_a_full_disk_did_not_take() {
     let Some(disk) = Disk::mount(&place) else { return };
     let mut screen = Screen::with(place, &["--results", "disk", "--prompt", "The army and the navy"], &[], (120, 36));
     screen.wait("a comparison", |s| s.contains("latents at") && s.contains("alive"));
-    screen.keys("\x1b:record it\r");
+    screen.keys("\t:record it\r");
     screen.wait_for("recording");
     disk.fill(4096);
     screen.keys("e");
     screen.wait_for("not saved");
-    screen.keys("\x1b:save-view here\r");
+    screen.keys(":save-view here\r");
     screen.wait_for("not saved");
     // Frames until there is no room.
     for n in 0..40 {
@@ -156,7 +157,7 @@ fn the_explorer_says_what_a_full_disk_did_not_take() {
         screen.watch(std::time::Duration::from_millis(40), |_| ());
     }
     screen.wait("the recording's end", |s| !s.contains("● recording"));
-    screen.keys("\x1b\x1bL");
+    screen.keys("L");
     screen.wait_for("the recording ends here");
     screen.keys("\x03");
     screen.ended();

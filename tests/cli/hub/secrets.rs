@@ -170,13 +170,15 @@ fn tokens_are_in_no_view_no_cast_and_no_picture() {
     ];
     let mut screen = Screen::with(support::Place::new(), &args, &env, (120, 36));
     screen.wait("a comparison", |s| s.contains("latents at") && s.contains("alive"));
-    screen.keys("\x1b:record it\r");
+    screen.keys("\t:record it\r");
     screen.wait_for("recording");
     screen.keys("i");
     screen.wait_for(MODEL);
-    screen.keys("\x1bL:open --model no/thing\r");
+    screen.keys("\x1b");
+    screen.wait("the table again", |s| !s.contains("longest prompt"));
+    screen.keys(":open --model no/thing\r");
     screen.wait_for("no such repository");
-    screen.keys("\x1b\x1be");
+    screen.keys("e");
     screen.wait_for("wrote ");
     screen.keys(":save-view here\r");
     screen.wait_for("here.toml");
