@@ -173,7 +173,7 @@ fn tokens_are_in_no_view_no_cast_and_no_picture() {
     screen.keys("\t:record it\r");
     screen.wait_for("recording");
     screen.keys("i");
-    screen.wait_for(MODEL);
+    screen.wait_for("longest prompt");
     screen.keys("\x1b");
     screen.wait("the table again", |s| !s.contains("longest prompt"));
     screen.keys(":open --model no/thing\r");
