@@ -142,11 +142,15 @@ impl Measured {
         Self { basis: Basis::of(&table, &of), place, name: plain(&name), device, job, table, version, elsewhere }
     }
 
+    /// Criterion and ratio of its `pruned`, where the job has one.
+    fn own(&self) -> (Option<String>, Option<f64>) {
+        (self.job.params.get("criterion").ok().flatten(), self.job.params.get("ratio").ok().flatten())
+    }
+
     /// What its rows add up to, of `pruned` with the criterion and ratio that its points have.
     pub fn blocks(&self) -> Vec<Blocks> {
-        let own: (Option<String>, Option<f64>) =
-            (self.job.params.get("criterion").ok().flatten(), self.job.params.get("ratio").ok().flatten());
-        let own = own.0.zip(own.1);
+        let (criterion, ratio) = self.own();
+        let own = criterion.zip(ratio);
         let mut all = self.table.blocks.clone();
         for blocks in all.iter_mut().filter(|blocks| blocks.variant == Variant::Pruned && blocks.at.is_none()) {
             blocks.at.clone_from(&own);
@@ -177,8 +181,7 @@ impl Measured {
         let table = &self.table;
         let hook = table.settings.iter().find(|(name, _)| name == "hook" || name == "read at");
         let layer = self.place.layer.or(hook.and_then(|(_, hook)| layer(hook)));
-        let own: (Option<String>, Option<f64>) =
-            (self.job.params.get("criterion").ok().flatten(), self.job.params.get("ratio").ok().flatten());
+        let own = self.own();
         let sweep = table.metric == "sweep";
         let mut points: Vec<Point> = Vec::new();
         for row in &table.rows {

@@ -4,7 +4,7 @@
 use prunelens_core::rng::Rng;
 use prunelens_metrics::{
     atlas::report::statistics::{Interval, Resampled, draw},
-    core::Blocks,
+    core::{Blocks, blocks::FIGURES},
 };
 
 const RESAMPLES: usize = 1000;
@@ -13,12 +13,12 @@ pub const FEWEST: usize = 8;
 /// The same draws in every report.
 const SEED: u64 = 0x0052_4f57;
 
-/// The middle 95 % of what `of` makes of a figure of each: the mean over its seeds. `None` where blocks are too few, or not of the
-/// same rows.
+/// The middle 95 % of what `of` makes of a figure of each: the mean over its seeds. `None` where blocks do not give the figure, are too
+/// few, or not of the same rows.
 pub fn interval(each: &[Vec<&Blocks>], figure: &str, of: impl Fn(&[f64]) -> f64 + Sync) -> Option<Interval> {
     let n = each.first()?.first()?.sums.len();
     let alike = each.iter().all(|seeds| !seeds.is_empty() && seeds.iter().all(|blocks| blocks.sums.len() == n));
-    if n < FEWEST || !alike {
+    if n < FEWEST || !alike || !FIGURES.contains(&figure) {
         return None;
     }
     let resampled = Resampled::new(RESAMPLES, |at| {
@@ -69,5 +69,6 @@ mod tests {
         assert_eq!(interval(&[vec![&more], vec![&other]], "ce_loss_with_sae", |of| of[0]), None);
         assert_eq!(interval(&[vec![&more], Vec::new()], "ce_loss_with_sae", |of| of[0]), None);
         assert_eq!(interval(&[vec![&more]], "kl_div_with_sae", |of| of[0]), None, "undefined");
+        assert_eq!(interval(&[vec![&more]], "l0", |_| 1.0), None, "no figure of blocks");
     }
 }
