@@ -1,6 +1,6 @@
 //! The encoder with what is left of its weights (see [`super::kept`]): activation x W, with the activation function applied before anything is stored.
 //!
-//! One pass reads each weight, and its rank where it has one, once: what is left of eight latents goes into a panel that stays in the first-level
+//! One pass reads each weight, and its rank where it has one, once: what is left of a few latents goes into a panel that stays in the first-level
 //! cache, multiplied with tiles of tokens that stay in the second, and only what fires is kept.
 
 use rayon::prelude::*;
@@ -16,7 +16,7 @@ use super::{
 /// Tokens worked on at a time: their tiles fit the second-level cache at any width in use.
 pub(super) const BLOCK: usize = 256;
 /// Latents one task works on.
-pub(super) const SHARE: usize = 512;
+pub(super) const SHARE: usize = 40 * PANEL;
 
 /// Which pre-activations fire.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 /// Weight rows of one panel.
-pub const PANEL: usize = 8;
+pub const PANEL: usize = 12;
 /// Tokens of one tile.
 pub const TILE: usize = 32;
 /// Tokens of a tile where there are no more: a text that is continued is read a token at a time, and a whole tile of zeros
@@ -72,48 +72,51 @@ fn plain<const T: usize>(panel: &[f32], tile: &[f32], d: usize, out: &mut [[f32;
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! tile_kernel {
-    ($name:ident, $tile:ident, $features:literal, $lanes:literal, $rows:literal, $zero:ident, $set:ident, $load:ident, $fma:ident, $store:ident) => {
+    ($name:ident, $tile:ident, $features:literal, $lanes:literal, [$rows:literal x $columns:literal], $zero:ident, $set:ident, $load:ident, $fma:ident, $store:ident) => {
         /// # Safety
         /// The CPU must have the named features; `panel` holds `PANEL * d` values and `tile` as many times `d` as its name says.
         #[target_feature(enable = $features)]
         unsafe fn $name(panel: &[f32], tile: &[f32], d: usize, out: &mut [[f32; $tile]; PANEL]) {
             use std::arch::x86_64::*;
-            const COLUMNS: usize = $tile / $lanes;
             let (panel, tile) = (panel.as_ptr(), tile.as_ptr());
-            for first in (0..PANEL).step_by($rows) {
-                let mut sums = [[$zero(); COLUMNS]; $rows];
-                for i in 0..d {
-                    // SAFETY: i < d and the lengths are as promised.
-                    unsafe {
-                        let mut x = [$zero(); COLUMNS];
-                        for (c, x) in x.iter_mut().enumerate() {
-                            *x = $load(tile.add(i * $tile + c * $lanes));
-                        }
-                        for (r, sums) in sums.iter_mut().enumerate() {
-                            let w = $set(*panel.add((first + r) * d + i));
-                            for (sum, x) in sums.iter_mut().zip(x) {
-                                *sum = $fma(w, x, *sum);
+            for left in (0..$tile).step_by($columns * $lanes) {
+                for first in (0..PANEL).step_by($rows) {
+                    let mut sums = [[$zero(); $columns]; $rows];
+                    for i in 0..d {
+                        // SAFETY: i < d and the lengths are as promised.
+                        unsafe {
+                            let mut x = [$zero(); $columns];
+                            for (c, x) in x.iter_mut().enumerate() {
+                                *x = $load(tile.add(i * $tile + left + c * $lanes));
+                            }
+                            for (r, sums) in sums.iter_mut().enumerate() {
+                                let w = $set(*panel.add((first + r) * d + i));
+                                for (sum, x) in sums.iter_mut().zip(x) {
+                                    *sum = $fma(w, x, *sum);
+                                }
                             }
                         }
                     }
-                }
-                for (r, sums) in sums.iter().enumerate() {
-                    for (c, sum) in sums.iter().enumerate() {
-                        // SAFETY: first + r < PANEL, and c * lanes + lanes is within a tile.
-                        unsafe { $store(out[first + r].as_mut_ptr().add(c * $lanes), *sum) };
+                    for (r, sums) in sums.iter().enumerate() {
+                        for (c, sum) in sums.iter().enumerate() {
+                            // SAFETY: first + r < PANEL, and left + c * lanes + lanes is within a tile.
+                            unsafe { $store(out[first + r].as_mut_ptr().add(left + c * $lanes), *sum) };
+                        }
                     }
                 }
             }
         }
     };
 }
+// What is summed at a time, rows by registers of tokens, is as much as fits the registers beside a row's weight and the
+// tokens: each token that is loaded goes into that many sums, and loads are what such a loop waits for.
 #[cfg(target_arch = "x86_64")]
 tile_kernel!(
     avx512,
     TILE,
     "avx512f",
     16,
-    8,
+    [12 x 2],
     _mm512_setzero_ps,
     _mm512_set1_ps,
     _mm512_loadu_ps,
@@ -126,7 +129,7 @@ tile_kernel!(
     TILE,
     "avx2,fma",
     8,
-    2,
+    [6 x 2],
     _mm256_setzero_ps,
     _mm256_set1_ps,
     _mm256_loadu_ps,
@@ -140,7 +143,7 @@ tile_kernel!(
     FEW,
     "avx2,fma",
     8,
-    8,
+    [12 x 1],
     _mm256_setzero_ps,
     _mm256_set1_ps,
     _mm256_loadu_ps,

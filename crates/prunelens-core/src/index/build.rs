@@ -2,12 +2,12 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{Fires, Index};
+use super::{Fires, Index, beside::side_by_side};
 use crate::{
     compare::{Reader, Variant},
     data::token_tensor,
     error::Result,
-    model::{Captured, Model, Tick},
+    model::Tick,
     sae::{Latents, Setting},
 };
 
@@ -115,18 +115,19 @@ pub struct Fired {
 impl Batch {
     /// Read them through every variant; each model once.
     pub fn read(self, tick: Tick) -> Result<Fired> {
-        let mut before: Option<(Arc<Model>, Captured)> = None;
-        let mut latents = Vec::new();
-        for reader in self.readers.iter() {
-            // Variants of one model stand side by side.
-            let captured = match before.take() {
-                Some((model, captured)) if Arc::ptr_eq(&model, &reader.model) => captured,
-                _ => reader.model.capture(&token_tensor(&self.rows, &reader.model)?, reader.hook, tick)?,
+        // Variants of one model stand side by side.
+        let models: Vec<&[Reader]> = self.readers.chunk_by(|a, b| Arc::ptr_eq(&a.model, &b.model)).collect();
+        let Some(first) = self.readers.first() else { return Ok(Fired { rows: self.rows, latents: Vec::new() }) };
+        let read = |at: usize, tick: Tick| -> Result<Vec<(Variant, Latents)>> {
+            let (model, hook) = (&models[at][0].model, models[at][0].hook);
+            let captured = model.capture(&token_tensor(&self.rows, model)?, hook, tick)?;
+            let encode = |reader: &Reader| {
+                tick()?;
+                Ok((reader.variant, reader.encode(&reader.input(&captured)?)?.latents))
             };
-            tick()?;
-            latents.push((reader.variant, reader.encode(&reader.input(&captured)?)?.latents));
-            before = Some((reader.model.clone(), captured));
-        }
+            models[at].iter().map(encode).collect()
+        };
+        let latents = side_by_side(&first.model.device, models.len(), read, tick)?.concat();
         Ok(Fired { rows: self.rows, latents })
     }
 }

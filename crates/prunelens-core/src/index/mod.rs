@@ -3,6 +3,7 @@
 //! Everything that fires is kept, by token and by latent, so that examples, histograms and what fires together are all
 //! read off the same table. Tokens that are special (BOS and the like) are read by the model and counted nowhere.
 
+mod beside;
 mod build;
 mod bytes;
 mod find;
