@@ -19,8 +19,8 @@ pub struct PairRow {
 #[derive(Clone, Debug)]
 pub struct PairFigures {
     pub second: Arc<Comparison>,
-    /// The tokens that are beside each other; `None` for all that are not special.
-    pub tokens: Option<(usize, usize)>,
+    /// A token of the first prompt and what is beside it in the second, if anything; `None` for all that are not special.
+    pub tokens: Option<(usize, Option<usize>)>,
     pub variants: Vec<Variant>,
     pub rows: Vec<PairRow>,
 }
@@ -50,7 +50,10 @@ impl PairFigures {
 
     pub fn markdown(&self) -> String {
         let at = match self.tokens {
-            Some((first, second)) => format!("at token {first} of the first prompt and {second} of the second"),
+            Some((first, Some(second))) => format!("at token {first} of the first prompt and {second} of the second"),
+            Some((first, None)) => {
+                format!("at token {first} of the first prompt, which has nothing beside it in the second")
+            }
             None => "the strongest of each prompt".into(),
         };
         let mut out =

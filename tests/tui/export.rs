@@ -161,7 +161,7 @@ fn two_prompts_are_written_beside_each_other() {
         first: [Some(1.0), Some(0.5), Some(0.0), None],
         second: [Some(3.0), Some(0.0), Some(0.25), None],
     };
-    let pair = PairFigures { second, tokens: Some((2, 2)), variants: Variant::ALL.to_vec(), rows: vec![row] };
+    let pair = PairFigures { second, tokens: Some((2, Some(2))), variants: Variant::ALL.to_vec(), rows: vec![row] };
     let figures = Figures { pair: Some(pair), ..figures(Part::All) };
     let names: Vec<_> = figures.documents().into_iter().map(|d| d.extension).collect();
     assert_eq!(names, ["json", "csv", "md", "pair.csv", "metrics-1.csv"]);
@@ -171,4 +171,8 @@ fn two_prompts_are_written_beside_each_other() {
     let json = figures.json();
     assert_eq!(json["second_prompt"]["prompt"], "The navy");
     assert_eq!(json["second_prompt"]["latents"][0]["variants"]["pruned"]["difference"], 0.25);
+    // A token that has nothing beside it is no reason to leave the second prompt out.
+    let alone = PairFigures { tokens: Some((3, None)), ..figures.pair.unwrap() };
+    assert!(alone.markdown().contains("at token 3 of the first prompt, which has nothing beside it in the second"));
+    assert_eq!(alone.json()["at"], serde_json::json!({ "first": 3, "second": null }));
 }

@@ -1,6 +1,9 @@
 //! A second prompt beside the first.
 
-use prunelens::{engine::Request, tui::state::Panel};
+use prunelens::{
+    engine::Request,
+    tui::{Effect, state::Panel},
+};
 use prunelens_core::compare::Variant;
 
 use crate::{
@@ -37,6 +40,10 @@ fn two_prompts_stand_beside_each_other() {
         (pair.beside(session.state.token), pair.beside(session.state.token - 1)),
         (None, Some(session.state.token - 1))
     );
+    session.effects.clear();
+    session.keys("e");
+    let [Effect::Export(export)] = &session.effects[..] else { panic!("{:?}", session.effects) };
+    assert!(export.documents.iter().any(|document| document.extension == "pair.csv"), "there too");
     session.effects.clear();
     session.keys("]");
     assert_eq!(second_prompts(&session), [(PROMPT.to_owned(), 0.3)]);

@@ -210,4 +210,16 @@ mod tests {
         assert_eq!(text(&found[1]), text(&run(7)), "what is undefined stays so");
         assert_eq!(runs.recall(1).len(), 1);
     }
+
+    #[test]
+    fn figures_come_back_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = Runs::new(folder.path().to_owned());
+        let mut kept = run(1);
+        kept.table.rows = (1..2000)
+            .map(|i| MetricRow { values: vec![Some(f64::from(i).sqrt()), None], ..kept.table.rows[0].clone() })
+            .collect();
+        runs.remember(&kept).unwrap();
+        assert_eq!(runs.recall(1)[0].table.rows, kept.table.rows);
+    }
 }

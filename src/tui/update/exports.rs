@@ -58,7 +58,7 @@ fn pair(state: &State) -> Option<PairFigures> {
     let (pair, first) = (state.pair.as_ref()?, state.shown.as_ref()?);
     let second = pair.shown.as_ref()?;
     let row = |row: &Row| Some(PairRow { latent: row.latent, first: row.values, second: row.second? });
-    let tokens = if state.table.whole { None } else { Some((state.token, pair.beside(state.token)?)) };
+    let tokens = if state.table.whole { None } else { Some((state.token, pair.beside(state.token))) };
     Some(PairFigures {
         second: second.comparison.clone(),
         tokens,

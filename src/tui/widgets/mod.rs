@@ -9,11 +9,14 @@ use ratatui::{
     layout::{Alignment, Margin, Rect},
     style::{Color, Modifier, Style},
     symbols::border,
-    text::Line,
+    text::{Line, Span},
     widgets::{Block, Clear, Scrollbar, ScrollbarOrientation, ScrollbarState, StatefulWidget, Widget},
 };
 
-use crate::tui::theme::{Role, Theme};
+use crate::{
+    safe,
+    tui::theme::{Role, Theme},
+};
 
 /// Borders drawn with ASCII.
 const ASCII_BORDER: border::Set = border::Set {
@@ -108,10 +111,11 @@ impl<'a> Panel<'a> {
             line
         };
         let used = |line: &Line| line.width() as u16 + 2;
+        let fit = |line: Line<'a>| fit(line, usize::from(area.width.saturating_sub(4)), theme.ascii);
         // What does not fit beside the title stays away instead of running into it.
         let room = area.width.saturating_sub(used(&self.title) + 3);
         if self.title.width() > 0 {
-            block = block.title_top(pad(self.title, plain(title)));
+            block = block.title_top(pad(fit(self.title), plain(title)));
         }
         if self.note.width() > 0 && used(&self.note) <= room {
             block = block.title_top(pad(self.note, muted).right_aligned());
@@ -119,7 +123,7 @@ impl<'a> Panel<'a> {
         let (left, right) = self.foot;
         let room = area.width.saturating_sub(used(&left) + 3);
         if left.width() > 0 {
-            block = block.title_bottom(pad(left, muted));
+            block = block.title_bottom(pad(fit(left), muted));
         }
         if right.width() > 0 && used(&right) <= room {
             block = block.title_bottom(pad(right, muted).right_aligned());
@@ -128,6 +132,25 @@ impl<'a> Panel<'a> {
         block.render(area, buffer);
         inside
     }
+}
+
+/// As much of a line as so many cells take, with a mark where something was left out.
+fn fit(line: Line<'_>, cells: usize, ascii: bool) -> Line<'_> {
+    if line.width() <= cells {
+        return line;
+    }
+    let mut out = Line { spans: Vec::new(), ..line };
+    let mut left = cells;
+    for span in line.spans {
+        if span.width() >= left {
+            // One cell more than there are, so that a span that would just fit ends with the mark as well.
+            out.spans.push(Span { content: safe::cut(&format!("{} ", span.content), left, ascii).into(), ..span });
+            break;
+        }
+        left -= span.width();
+        out.spans.push(span);
+    }
+    out
 }
 
 /// A cleared box in the middle of an area, for overlays.
