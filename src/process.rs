@@ -25,3 +25,17 @@ pub fn cpu_seconds() -> Option<f64> {
     let mut next = || fields.next()?.parse::<f64>().ok();
     Some((next()? + next()?) * TICK)
 }
+
+/// How often this thread has waited for something, not counting when the processor was taken from it, where the system tells.
+pub fn thread_waits() -> Option<i64> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: the call fills the record that it is given, for which all zeros are valid as well.
+        let usage =
+            unsafe { (libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) == 0).then(|| usage.assume_init()) };
+        usage.map(|usage| usage.ru_nvcsw)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}

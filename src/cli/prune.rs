@@ -11,7 +11,7 @@ use prunelens_core::{
         codes::Codes,
         write::{Change, Checkpoint, Copy, Matrix, Report, SaeFiles, Staged, checkpoint, compressed_tensors, sae},
     },
-    session::{Compress, Models, Session, SessionSpec},
+    session::{Compress, Layer, Models, Session, SessionSpec},
 };
 use serde_json::{Map, Value, json};
 
@@ -157,10 +157,15 @@ fn write_sae(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
         return Err(Error::Usage("an SAE to prune is needed: give its folder with --sae".into()));
     };
     let folder = source.locate(Kind::Sae, &spec.hub, &mut output::listener())?;
-    // The SAE trained on the pruned model has no part in this, nor have those of other layers.
-    let alone = SessionSpec { trained_sae: None, layers: Vec::new(), layer: None, ..spec.clone() };
+    // SAEs trained on the pruned model have no part in this.
+    let untrained = |layer: &Layer| Layer { trained_sae: None, ..layer.clone() };
+    let layers = spec.layers.iter().map(untrained).collect();
+    let alone = SessionSpec { trained_sae: None, layers, ..spec.clone() };
     let files = match &folder {
-        None => SaeFiles::Memory { config: demo::SAE_CONFIG, weights: demo::SAE_WEIGHTS },
+        None => {
+            let demo::Files { config, weights, .. } = demo::sae_files(spec.layer)?;
+            SaeFiles::Memory { config, weights }
+        }
         Some(dir) => SaeFiles::Folder(dir.clone()),
     };
     let staged = Staged::new(&output.out, output.force, folder.as_deref())?;

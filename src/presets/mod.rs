@@ -102,23 +102,27 @@ pub fn find(name: &str) -> Result<Preset> {
     })
 }
 
-/// SAEs of the other layers, where a session's model and SAE are those of a preset; those trained on the pruned model where
-/// the session's own is the preset's.
-pub fn layers(model: &Source, sae: &Source, trained_sae: Option<&Source>) -> Vec<Layer> {
+/// SAEs of all layers and which is the session's own, where its model and SAE are those of a preset; those trained on the pruned
+/// model where the session's own is the preset's.
+pub fn layers(model: &Source, sae: &Source, trained_sae: Option<&Source>) -> (Vec<Layer>, Option<usize>) {
     let hub = |text: &Option<String>| text.as_deref().and_then(HubId::parse).map(Source::Hub);
     let is = |preset: &Preset| hub(&preset.model).as_ref() == Some(model) && hub(&preset.sae).as_ref() == Some(sae);
     let found = families().iter().find_map(|family| {
         let own = family.presets().into_iter().find(is)?;
         Some((family, own)).filter(|_| family.layers.len() > 1)
     });
-    let Some((family, own)) = found else { return Vec::new() };
+    let Some((family, own)) = found else { return (Vec::new(), None) };
     let trained = trained_sae.is_some() && hub(&own.trained_sae).as_ref() == trained_sae;
     let layer = |number: &usize| {
         let preset = family.preset(Some(*number));
-        let trained_sae = hub(&preset.trained_sae).filter(|_| trained);
+        let other = || hub(&preset.trained_sae).filter(|_| trained);
+        // What was trained elsewhere belongs to the session's own layer.
+        let trained_sae = if preset.sae == own.sae { trained_sae.cloned() } else { other() };
         Some(Layer { number: *number, sae: hub(&preset.sae)?, trained_sae })
     };
-    family.layers.iter().filter_map(layer).collect()
+    let layers: Vec<Layer> = family.layers.iter().filter_map(layer).collect();
+    let own = layers.iter().find(|layer| layer.sae == *sae).map(|layer| layer.number);
+    (layers, own)
 }
 
 impl Family {

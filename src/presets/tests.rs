@@ -39,3 +39,17 @@ fn wrong_names_say_what_there_is() {
         assert!(text.contains("gpt2-small/resid/LAYER") && !text.contains('\u{1b}'), "{text}");
     }
 }
+
+#[test]
+fn what_was_trained_elsewhere_belongs_to_the_layer_of_the_session() {
+    let family = families().iter().find(|family| family.layers.len() > 1).unwrap();
+    let number = family.layers[1];
+    let preset = family.preset(Some(number));
+    let hub = |text: &Option<String>| Source::Hub(HubId::parse(text.as_deref().unwrap()).unwrap());
+    let own = Source::Path("mine".into());
+    let (layers, at) = layers(&hub(&preset.model), &hub(&preset.sae), Some(&own));
+    assert_eq!((at, layers.len()), (Some(number), family.layers.len()));
+    for layer in layers {
+        assert_eq!(layer.trained_sae, (layer.number == number).then(|| own.clone()));
+    }
+}

@@ -105,7 +105,7 @@ settings! {
         #[arg(long, value_name = "NAME")]
         #[serde(deserialize_with = "values::from_text")]
         hook: HookName = Some(r#""blocks.8.hook_resid_post""#),
-        /// Layer to begin with, where --sae has {layer} in it [default: the first].
+        /// Layer to begin with, of the demo or where --sae has {layer} in it [default: the first].
         #[arg(long, value_name = "N")]
         layer: usize = Some("8"),
         /// Memory for what is not on screen and can be at once, SAEs of other layers and other compressed copies, such as 500MB or 4GB [default: 2GB].

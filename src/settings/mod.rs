@@ -11,10 +11,11 @@ pub mod values;
 use std::path::{Path, PathBuf};
 
 use prunelens_core::{
+    demo,
     error::{Error, Result},
     hub::{Environment, HubId, HubSettings},
     session::{
-        Compress, SessionSpec, Source,
+        Compress, Layer, SessionSpec, Source,
         layers::{self, PLACE},
     },
 };
@@ -96,9 +97,17 @@ impl Settings {
 }
 
 impl SessionSettings {
-    /// The same at one layer of those that the SAE's name has a place for.
+    /// Whether nothing but the demo is named.
+    fn is_demo(&self) -> bool {
+        self.model.session.is_none() && self.model.model.is_none() && self.sae.is_none()
+    }
+
+    /// The same at one layer of the demo, or of those that the SAE's name has a place for.
     pub fn at_layer(&self, layer: usize) -> Result<Self> {
         let put = |path: &Option<PathBuf>| path.as_ref().map(|path| layers::at(path, layer));
+        if self.is_demo() {
+            return Ok(Self { layer: Some(layer), ..self.clone() });
+        }
         if !self.sae.as_deref().is_some_and(layers::is_pattern) {
             return Err(Error::Usage(format!(
                 "--layers needs an SAE for each layer: put {PLACE} where its number stands in --sae"
@@ -125,12 +134,12 @@ fn copies(given: Vec<Compress>) -> Result<Vec<Compress>> {
 }
 
 fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -> Result<SessionSpec> {
-    let demo = SessionSpec::demo();
+    let defaults = SessionSpec::demo();
     let Sources { model, pruned_model, sae, trained_sae } = sources;
     let (layered, given) = (sae.as_ref().is_some_and(Source::is_pattern), settings.hook.and_then(HookName::layer));
     check_layers(settings.hook, layered, trained_sae.as_ref())?;
-    let compressions = copies(settings.model.compress.unwrap_or(demo.compressions))?;
-    let compress = compressions.first().cloned().unwrap_or(demo.compress);
+    let compressions = copies(settings.model.compress.unwrap_or(defaults.compressions))?;
+    let compress = compressions.first().cloned().unwrap_or(defaults.compress);
 
     // The demo's SAEs belong to the demo model at one hook, and the trained one to one pruned copy of it.
     let demo_sae = model.is_none() && sae.is_none();
@@ -139,12 +148,16 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
     let model = model.unwrap_or(Source::Demo);
     let sae = sae.or(demo_sae.then_some(Source::Demo));
     let trained_sae = trained_sae.or(demo_trained.then_some(Source::Demo));
-    let layers = sae.as_ref().map_or_else(Vec::new, |sae| presets::layers(&model, sae, trained_sae.as_ref()));
-    let own = layers.iter().find(|layer| Some(&layer.sae) == sae.as_ref()).map(|layer| layer.number);
+    // Where the hook is named, the demo's SAE is tried on another place: the other layers have their own.
+    let (layers, own) = match &sae {
+        Some(Source::Demo) if settings.hook.is_none() => demo_layers(settings.layer, trained_sae.as_ref()),
+        Some(Source::Demo) | None => (Vec::new(), None),
+        Some(sae) => presets::layers(&model, sae, trained_sae.as_ref()),
+    };
     Ok(SessionSpec {
         layer: settings.layer.or(given.filter(|_| layered)).or(own),
         layers,
-        kept_memory: settings.kept_memory.unwrap_or(demo.kept_memory),
+        kept_memory: settings.kept_memory.unwrap_or(defaults.kept_memory),
         sae,
         trained_sae,
         model,
@@ -153,23 +166,23 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
         compressions,
         calibration: settings.model.calibration,
         hook: settings.hook.map(HookName::hook),
-        knob: settings.knob.unwrap_or(demo.knob),
-        ratio: settings.ratio.unwrap_or(demo.ratio),
-        criterion: settings.criterion.unwrap_or(demo.criterion),
-        processing: settings.tl_processing.unwrap_or(demo.processing),
+        knob: settings.knob.unwrap_or(defaults.knob),
+        ratio: settings.ratio.unwrap_or(defaults.ratio),
+        criterion: settings.criterion.unwrap_or(defaults.criterion),
+        processing: settings.tl_processing.unwrap_or(defaults.processing),
         norm_scaling_factor: settings.norm_scaling_factor,
         device: match settings.model.device {
             Some(device) => device,
-            None => parsed(environment, "PRUNELENS_DEVICE")?.unwrap_or(demo.device),
+            None => parsed(environment, "PRUNELENS_DEVICE")?.unwrap_or(defaults.device),
         },
         libraries: libraries::places(std::env::current_exe().ok().as_deref(), environment),
         jobs_device: settings.jobs_device,
-        dtype: settings.model.dtype.unwrap_or(demo.dtype),
+        dtype: settings.model.dtype.unwrap_or(defaults.dtype),
         hub: HubSettings::new(settings.model.offline.unwrap_or(false), environment).map_err(|e| e.to_string()),
-        bos: settings.bos.unwrap_or(demo.bos),
+        bos: settings.bos.unwrap_or(defaults.bos),
         text: settings.text,
         corpus: settings.corpus,
-        memory: settings.corpus_memory.unwrap_or(demo.memory),
+        memory: settings.corpus_memory.unwrap_or(defaults.memory),
         cache: match settings.model.no_cache {
             Some(true) => None,
             _ => Folders::find().map(|folders| folders.made(settings.model.cache_size)),
@@ -177,8 +190,16 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
         results: (settings.results)
             .or_else(|| environment("PRUNELENS_RESULTS").map(PathBuf::from))
             .or_else(|| Folders::find().map(|folders| folders.results))
-            .unwrap_or(demo.results),
+            .unwrap_or(defaults.results),
     })
+}
+
+/// The demo's layers, and the one that is asked for: what was trained elsewhere belongs to it.
+fn demo_layers(wanted: Option<usize>, trained_sae: Option<&Source>) -> (Vec<Layer>, Option<usize>) {
+    let own = wanted.or_else(|| demo::layers().next());
+    let trained = |number| trained_sae.filter(|sae| **sae == Source::Demo || own == Some(number)).cloned();
+    let layer = |number| Layer { number, sae: Source::Demo, trained_sae: trained(number) };
+    (demo::layers().map(layer).collect(), own)
 }
 
 /// `{layer}` in names of SAEs and hooks goes together.

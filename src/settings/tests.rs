@@ -28,9 +28,10 @@ fn from_file(text: &str, change: impl FnOnce(&mut SessionSettings)) -> Result<Re
 #[test]
 fn nothing_given_is_the_demo() {
     let spec = resolve(SessionSettings::default()).unwrap().spec;
-    // Folders are this machine's.
+    // Folders are this machine's, and the layers are tried below.
     let SessionSpec { results, hub, libraries, .. } = SessionSpec::demo();
-    assert_eq!(SessionSpec { results, hub, libraries, cache: None, ..spec }, SessionSpec::demo());
+    let layers = Vec::new();
+    assert_eq!(SessionSpec { results, hub, libraries, cache: None, layers, layer: None, ..spec }, SessionSpec::demo());
 }
 
 #[test]
@@ -159,4 +160,30 @@ fn demo_saes_go_with_what_they_were_trained_on() {
     assert_eq!((other_compression.sae, other_compression.trained_sae), (Some(Source::Demo), None));
     let other_sae = spec(|args| args.sae = Some("src".into()));
     assert_eq!((other_sae.sae, other_sae.trained_sae), (Some(Source::Path("src".into())), None));
+}
+
+#[test]
+fn the_demo_has_saes_of_two_layers() {
+    let spec = |change: fn(&mut SessionSettings)| {
+        let mut args = SessionSettings::default();
+        change(&mut args);
+        resolve(args).unwrap().spec
+    };
+    let layers = |spec: &SessionSpec| -> Vec<_> {
+        spec.layers.iter().map(|layer| (layer.number, layer.trained_sae.clone())).collect()
+    };
+    let demo = Some(Source::Demo);
+    let first = spec(|_| ());
+    assert_eq!((first.layer, layers(&first)), (Some(1), vec![(1, demo.clone()), (2, demo.clone())]));
+    // What was trained elsewhere belongs to the layer that is asked for.
+    let own = Some(Source::Path("src".into()));
+    let second = spec(|args| (args.layer, args.trained_sae) = (Some(2), Some("src".into())));
+    assert_eq!((second.layer, layers(&second)), (Some(2), vec![(1, None), (2, own)]));
+    let other = spec(|args| args.model.compress = Some(vec![Compress::Magnitude(0.5)]));
+    assert_eq!(layers(&other), [(1, None), (2, None)]);
+    // On another place there is the one SAE.
+    let placed = spec(|args| args.hook = Some("blocks.2.hook_mlp_out".parse().unwrap()));
+    assert_eq!((placed.layer, layers(&placed)), (None, vec![]));
+    let again = SessionSettings::default().at_layer(2).unwrap();
+    assert_eq!(resolve(again).unwrap().spec.layer, Some(2));
 }

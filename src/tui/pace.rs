@@ -15,7 +15,7 @@ const FRAME: f64 = 4_000.0;
 const FIGURES: f64 = 1_000.0;
 /// After a screen that was drawn whole, nothing waits longer than for this many.
 const MOST: f64 = 6_000.0;
-/// A write that takes this long was held up: as much as this is on its way.
+/// A write that is held up this long means that as much as this is on its way.
 const HELD_UP: Duration = Duration::from_millis(30);
 const BUFFERED: f64 = 8_000.0;
 
@@ -34,12 +34,14 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Something was sent, in a write that took some time and ended now.
-    pub fn sent(&mut self, bytes: usize, took: Duration, now: Duration) {
+    /// Something was sent, in a write that was held up for some time and ended now.
+    pub fn sent(&mut self, bytes: usize, held_up: Duration, now: Duration) {
         let left = self.left(now);
         let bytes = bytes as f64;
-        if took >= HELD_UP {
-            self.rate = (bytes / took.as_secs_f64()).clamp(SLOWEST, SLOW);
+        if held_up >= HELD_UP {
+            // A few bytes behind many tell little of the link: one such write halves it at most.
+            let least = (self.rate / 2.0).max(SLOWEST);
+            self.rate = (bytes / held_up.as_secs_f64()).clamp(least, SLOW);
             self.bytes = BUFFERED;
         } else {
             // A link that was slow once may have recovered.
@@ -103,7 +105,11 @@ mod tests {
     fn a_write_that_is_held_up_tells_how_slow_the_link_is() {
         let mut pace = Pace::default();
         pace.sent(1_000, ms(500), ms(1000));
-        assert_eq!((pace.frame(), pace.figures()), (ms(3000), ms(4500)));
+        assert_eq!((pace.frame(), pace.figures()), (ms(1400), ms(1700)));
+        for n in 0..5 {
+            pace.sent(1_000, ms(500), ms(1000 + n));
+        }
+        assert_eq!(pace.rate, 2_000.0, "as often as it is seen");
         for n in 0..80 {
             pace.sent(1, QUICK, ms(10_000 + n));
         }

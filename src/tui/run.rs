@@ -24,7 +24,7 @@ use crate::{
         remembered,
         state::{Explained, Job, Level, SavedView, State, Tour},
         studies::{self, Studies},
-        terminal::{self, Terminal},
+        terminal::{self, Sent, Terminal},
         theme::Theme,
         update::{
             self,
@@ -40,6 +40,10 @@ const FRAME: Duration = Duration::from_millis(33);
 
 /// Messages taken in before the next frame: a held key never builds up a backlog, a flood never stops drawing.
 const BATCH: usize = 256;
+
+/// The longest time without a word of the engine, however much is thought to be on its way to the person: frames of a turning
+/// spinner alone must not put off what it turns for.
+const UNHEARD: Duration = Duration::from_secs(1);
 
 /// How long the engine may take to save its jobs when the user leaves.
 const PARTING: Duration = Duration::from_secs(20);
@@ -126,7 +130,7 @@ impl Explorer {
     async fn run(&mut self) -> Result<Option<i32>> {
         let mut events = EventStream::new();
         let mut signals = Signals::new().map_err(|source| Error::Io { path: "signals".into(), source })?;
-        let mut next_frame = self.start;
+        let (mut next_frame, mut listened) = (self.start, self.start);
         self.perform(update::start(&self.state))?;
         loop {
             let now = Instant::now();
@@ -136,8 +140,11 @@ impl Explorer {
             }
             let frame = self.state.redraw.then_some(next_frame);
             // What the engine says waits until the link has carried what it said last; keys never do.
-            let figures = self.start + self.pace.figures();
+            let figures = (self.start + self.pace.figures()).min(listened + UNHEARD);
             let listen = self.open && Instant::now() >= figures;
+            if listen {
+                listened = Instant::now();
+            }
             let later = (self.open && !listen).then_some(figures);
             let timer = self.state.next_wake().map(|at| self.start + at);
             let wake = timer.into_iter().chain(frame).chain(later).min();
@@ -230,11 +237,10 @@ impl Explorer {
 
     fn draw(&mut self) -> Result<()> {
         let theme = &self.themes[self.state.theme % self.themes.len()];
-        let before = Instant::now();
         let (width, height) = self.terminal.size();
         let (buffer, cursor) = view::draw(width, height, &self.state, theme);
-        let bytes = self.terminal.show(&buffer, cursor)?;
-        self.pace.sent(bytes, before.elapsed(), self.start.elapsed());
+        let Sent { bytes, held_up } = self.terminal.show(&buffer, cursor)?;
+        self.pace.sent(bytes, held_up, self.start.elapsed());
         self.state.redraw = false;
         if let Some(recorder) = &mut self.recorder
             && let Err(error) = recorder.frame(&buffer, cursor)

@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use crossterm::{
@@ -24,7 +25,7 @@ use prunelens_core::error::{Error, Result};
 
 use ratatui::{buffer::Buffer, layout::Position};
 
-use crate::ansi::Painter;
+use crate::{ansi::Painter, process};
 
 /// The terminal is ours and has to be given back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -34,6 +35,13 @@ const SYNCHRONIZED: [&str; 2] = ["\x1b[?2026h", "\x1b[?2026l"];
 
 pub struct Terminal {
     painter: Painter,
+}
+
+/// A frame on its way.
+pub struct Sent {
+    pub bytes: usize,
+    /// How long the terminal would not take it.
+    pub held_up: Duration,
 }
 
 fn io(source: io::Error) -> Error {
@@ -56,16 +64,19 @@ impl Terminal {
         size().unwrap_or((80, 24))
     }
 
-    /// Show what has changed since the last frame, as one update of the screen. Returns the bytes that it took.
-    pub fn show(&mut self, buffer: &Buffer, cursor: Option<Position>) -> Result<usize> {
+    /// Show what has changed since the last frame, as one update of the screen.
+    pub fn show(&mut self, buffer: &Buffer, cursor: Option<Position>) -> Result<Sent> {
         let frame = self.painter.frame(buffer, cursor);
         if frame.is_empty() {
-            return Ok(0);
+            return Ok(Sent { bytes: 0, held_up: Duration::ZERO });
         }
         let [begin, end] = SYNCHRONIZED;
         let frame = [begin, &frame, end].concat();
+        let (began, waits) = (Instant::now(), process::thread_waits());
         send(frame.as_bytes())?;
-        Ok(frame.len())
+        // Where the processors are busy a write may take long, though the terminal takes all at once.
+        let waited = waits.is_none() || process::thread_waits() != waits;
+        Ok(Sent { bytes: frame.len(), held_up: if waited { began.elapsed() } else { Duration::ZERO } })
     }
 
     /// Forget what is on screen, so that the next frame draws everything.

@@ -10,7 +10,7 @@ use prunelens_core::{
     progress::Progress,
     prune::sae::apply,
     sae::{Knob, formats},
-    session::{Models, Session, SessionSpec, Source, silent},
+    session::{Layer, Models, Session, SessionSpec, Source, silent},
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -229,6 +229,25 @@ fn an_sae_is_written_at_any_setting() {
     let wide = ["prune", "sae", "--model", text(&model), "--sae", text(&sae), "--knob", "rank:37", "--out", "x"];
     place.run(wide).refused(2, &["rank", "37", "from 1 to 36"]);
     place.run(["inspect", "a", "--knob", "bits:9"]).refused(2, &["bits", "9", "2 to 8"]);
+}
+
+#[test]
+fn new_values_of_weights_of_16_bits_are_written_whole() {
+    let place = Place::new();
+    for (number, knob) in [(1, "bits:4"), (2, "rank:40")] {
+        let out = place.path(knob.split_once(':').unwrap().0);
+        place.run(["prune", "sae", "--layer", &number.to_string(), "--knob", knob, "--out", text(&out)]).done();
+        let layers = vec![Layer { number, sae: Source::Demo, trained_sae: None }];
+        let knob = knob.parse().unwrap();
+        let own = SessionSpec { knob, layers, layer: Some(number), trained_sae: None, ..SessionSpec::demo() };
+        let session = Session::load(&own, &mut quiet).unwrap();
+        let expected = apply(&session.pruning(session.setting, &mut || Ok(())).unwrap(), &session.sae).unwrap();
+        let found = formats::load(&out).unwrap();
+        assert_eq!(found.config.hook.layer, number);
+        assert_eq!((values(&expected.w_enc), values(&expected.w_dec)), (values(&found.w_enc), values(&found.w_dec)));
+        let config: serde_json::Value = serde_json::from_slice(&fs::read(out.join("cfg.json")).unwrap()).unwrap();
+        assert_eq!(config["dtype"], "float32");
+    }
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn files_that_are_no_studies_are_refused_by_line_or_name() {
         ("[session]\ncompress = \"wanda:0.5\"\n[metrics.core]\n", vec!["compress", "[grid]"]),
         ("[session]\nbogus = 1\n[metrics.core]\n", vec!["session 1", "bogus"]),
         ("[session]\nlayers = \"x\"\n[metrics.core]\n", vec!["layers", "whole numbers"]),
-        ("[session]\nlayers = [1]\n[metrics.core]\n", vec!["{layer}"]),
+        ("[session]\nsae = \"saes/one\"\nlayers = [1]\n[metrics.core]\n", vec!["{layer}"]),
         ("[[sessions]]\n[[sessions]]\n[metrics.core]\n", vec!["two sessions are called", "demo"]),
         ("[metrics.core]\nratio = 0.5\n", vec!["ratio", "[grid]"]),
         ("[train]\nbogus = 1\n[metrics.core]\n", vec!["[train]", "bogus"]),

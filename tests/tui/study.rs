@@ -206,6 +206,36 @@ fn finding_says_what_it_looks_for_and_what_there_is_none_of() {
 }
 
 #[test]
+fn enter_before_anything_is_found_goes_there_when_it_is() {
+    let mut session = Session::explored();
+    let asked = |session: &Session| {
+        session.requests().into_iter().rev().find_map(|request| match request {
+            Request::Find { generation, .. } => Some(generation),
+            _ => None,
+        })
+    };
+    session.keys("/~77<enter>");
+    assert!(screen(&session, 80, 24).contains("output matrix, and then there"), "{}", screen(&session, 80, 24));
+    assert!(session.state.log.status().is_none(), "nothing is said of what is not known");
+    let generation = asked(&session).unwrap();
+    let hits = vec![Hit { latent: 88, why: Why::Like { of: 77, cosine: 0.71 } }];
+    session.report(Report::Found { generation, hits });
+    assert_eq!((session.state.latent, session.state.overlay.is_none()), (Some(88), true));
+    // Who goes on writing looks for something else.
+    session.keys("/~77<enter>8");
+    let generation = asked(&session).unwrap();
+    session.report(Report::Found { generation, hits: Vec::new() });
+    assert!(matches!(&session.state.overlay, Some(Overlay::Find(find)) if find.query == "~778" && !find.go));
+    // Nothing was found: it is said then.
+    session.keys("<enter>");
+    assert!(
+        session.state.log.status().unwrap().text.contains("no latent was found"),
+        "{:?}",
+        session.state.log.status()
+    );
+}
+
+#[test]
 fn variants_that_do_not_fit_are_a_key_away() {
     let mut session = Session::explored();
     session.keys("p").answer_study();

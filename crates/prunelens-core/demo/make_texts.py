@@ -2,7 +2,7 @@
 
     python make_texts.py TEXTS DEMO [TRAINING.jsonl]
 
-TEXTS holds speeches/*.txt and novels/*.txt. Held out from the model and both SAEs, whole: every twelfth speech in name
+TEXTS holds speeches/*.txt and novels/*.txt. Held out from the model and its SAEs, whole: every twelfth speech in name
 order from the sixth on, and the novel northangerabbey. Calibration is cut from the other documents. TRAINING.jsonl gets
 those other documents whole: what the SAEs are trained on.
 """

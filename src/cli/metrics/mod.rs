@@ -30,7 +30,7 @@ pub struct MetricsArgs {
     /// Begin anew instead of going on where an earlier run was stopped.
     #[arg(long)]
     pub restart: bool,
-    /// Measure at each of these layers, such as 0-11 or 3,7; {layer} in --sae and --trained-sae stands for it.
+    /// Measure at each of these layers, such as 0-11 or 3,7: of the demo, or {layer} in --sae and --trained-sae stands for it.
     #[arg(long, value_name = "LIST", value_parser = layers)]
     pub layers: Option<Layers>,
     /// Time between two checkpoints of a run, in seconds.

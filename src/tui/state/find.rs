@@ -12,6 +12,8 @@ pub struct Find {
     /// The word last asked for, and what came.
     pub asked: Option<(u64, String)>,
     pub waiting: bool,
+    /// Enter came before anything was found: to go on as soon as something is.
+    pub go: bool,
     pub hits: Vec<Hit>,
 }
 
@@ -59,6 +61,11 @@ impl Find {
     pub fn word(&self) -> Option<&str> {
         let word = self.query.trim();
         (word.len() > 1 && self.number().is_none()).then_some(word)
+    }
+
+    /// What is there of the word is still to come.
+    pub fn looks(&self) -> bool {
+        self.word().is_some_and(|word| self.waiting || self.asked.as_ref().is_none_or(|(_, asked)| asked != word))
     }
 
     /// Everything found so far: by number, by name, by fate on this prompt, by word.

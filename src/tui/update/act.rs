@@ -479,8 +479,7 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
                 act(state, entry.action, effects);
             }
         }
-        Some(Overlay::Find(sought)) if state.screen == Screen::Atlas => atlas::found(state, &sought),
-        Some(Overlay::Find(sought)) => find::go(state, &sought),
+        Some(Overlay::Find(sought)) => find::accept(state, sought),
         Some(Overlay::Copies { selected }) => copies::go(state, selected, effects),
         Some(Overlay::Edit { spec }) => study::edited(state, spec),
         Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),

@@ -83,13 +83,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
                 state.study.page = Some(page);
             }
         }
-        Report::Found { generation, hits } => {
-            if let Some(Overlay::Find(find)) = &mut state.overlay
-                && find.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
-            {
-                (find.hits, find.waiting) = (hits, false);
-            }
-        }
+        Report::Found { generation, hits } => super::find::arrived(state, generation, hits),
         Report::Predictions { generation, predictions } => {
             if let Some((_, key)) = state.study.predicting.clone().filter(|(asked, _)| *asked == generation) {
                 state.study.waiting = false;
@@ -203,7 +197,7 @@ fn failed(state: &mut State, generation: u64, message: String) {
     } else if let Some(Overlay::Find(find)) = &mut state.overlay
         && find.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
     {
-        find.waiting = false;
+        (find.waiting, find.go) = (false, false);
     } else if state.strip.asked.as_ref().is_some_and(|(asked, _)| *asked == generation) {
         state.strip.waiting = false;
     } else if state.atlas.asked.as_ref().is_some_and(|(asked, _)| *asked == generation) {

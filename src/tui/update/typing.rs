@@ -49,7 +49,7 @@ pub fn typed(state: &mut State, event: KeyEvent) {
             edit(query, &event, letter, LINE);
         }
         Some(Overlay::Find(find)) => {
-            find.selected = 0;
+            (find.selected, find.go) = (0, false);
             edit(&mut find.query, &event, letter, LINE);
         }
         Some(Overlay::Edit { spec }) => edit(spec, &event, letter, LINE),
@@ -100,7 +100,10 @@ pub fn pasted(state: &mut State, text: &str) {
     let takes = state.takes_text();
     match &mut state.overlay {
         Some(Overlay::Palette { query, .. }) => query.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
-        Some(Overlay::Find(find)) => find.query.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
+        Some(Overlay::Find(find)) => {
+            find.go = false;
+            find.query.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4));
+        }
         Some(Overlay::Name { name, .. }) => name.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
         Some(Overlay::Edit { spec }) => spec.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
         Some(Overlay::WriteTo { folder, .. }) => paste_path(folder, &text),

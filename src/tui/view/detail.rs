@@ -38,7 +38,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     if area.height < 3 {
         return lines(area, buffer, state, theme);
     }
-    let title = titled(state);
+    let title = titled(state, theme);
     let panel = widgets::Panel::new(title, state.focus == Panel::Detail);
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
         let inside = panel.render(area, buffer, theme);
@@ -71,10 +71,11 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     }
 }
 
-/// The latent that the panel is of: the selected one, or for a moment still the one before.
-pub fn titled(state: &State) -> String {
-    let before = state.detail.as_ref().map(|detail| detail.latent).filter(|_| state.detail_fresh());
-    before.or(state.latent).map_or("latent".to_owned(), |latent| name(state, latent))
+/// The latent that the panel is of: the selected one, or still the one before, as what is drawn of it.
+pub fn titled(state: &State, theme: &Theme) -> Line<'static> {
+    let drawn = state.detail.as_ref().filter(|_| state.shown.is_some()).map(|detail| detail.latent);
+    let title = drawn.or(state.latent).map_or("latent".to_owned(), |latent| name(state, latent));
+    if drawn.is_none() || state.detail_fresh() { title.into() } else { Line::styled(title, theme.style(Role::Old)) }
 }
 
 /// A latent's number, and what it is called, by whom if by others.

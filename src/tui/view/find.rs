@@ -43,6 +43,7 @@ fn remark(state: &State, find: &Find, nothing: bool, last: usize) -> Option<Stri
         (Some(none), true) if find.waiting => Some(format!("{none}; looking for the word")),
         (Some(none), true) => Some(format!("{none}, and nothing was found for the word")),
         (Some(none), false) => Some(format!("{none}; for the word:")),
+        (None, true) if find.go => Some("looking through corpus and output matrix, and then there".into()),
         (None, true) if find.waiting => Some("looking through corpus and output matrix".into()),
         (None, true) if state.indexing && find.like().is_none() => Some(format!("nothing found so far: {reading}")),
         (None, true) => Some("nothing found".into()),

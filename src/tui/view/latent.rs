@@ -89,7 +89,7 @@ fn seen(page: &LatentPage, other: &LatentPage) -> String {
 }
 
 fn path(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    let panel = widgets::Panel::new(detail::titled(state), false);
+    let panel = widgets::Panel::new(detail::titled(state, theme), false);
     let (Some(shown), Some(detail)) = (&state.shown, &state.detail) else {
         panel.render(area, buffer, theme);
         return;

@@ -9,7 +9,7 @@ use candle_core::{DType, Device};
 use serde_json::Value;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     model::{
         Model, Opened, Tokenizer,
         weights::{Weights, parse_json},
@@ -32,12 +32,31 @@ const HELD_OUT: &str = include_str!("../../demo/held_out.jsonl");
 /// The model's small files.
 pub const MODEL_FILES: [(&str, &[u8]); 3] =
     [("config.json", CONFIG), ("tokenizer.json", TOKENIZER), ("tokenizer_config.json", TOKENIZER_CONFIG)];
-/// `cfg.json` of the demo's SAE.
-pub const SAE_CONFIG: &[u8] = include_bytes!("../../demo/sae/cfg.json");
-/// Weights of the demo's SAE.
-pub const SAE_WEIGHTS: &[u8] = include_bytes!("../../demo/sae/sae_weights.safetensors");
-const TRAINED_SAE_CONFIG: &[u8] = include_bytes!("../../demo/trained_sae/cfg.json");
-const TRAINED_SAE_WEIGHTS: &[u8] = include_bytes!("../../demo/trained_sae/sae_weights.safetensors");
+
+/// An SAE's two files.
+#[derive(Debug)]
+pub struct Files {
+    /// That they are in.
+    folder: &'static str,
+    /// `cfg.json`.
+    pub config: &'static [u8],
+    /// `sae_weights.safetensors`.
+    pub weights: &'static [u8],
+}
+
+macro_rules! files {
+    ($folder:literal) => {
+        Files {
+            folder: $folder,
+            config: include_bytes!(concat!("../../demo/", $folder, "/cfg.json")),
+            weights: include_bytes!(concat!("../../demo/", $folder, "/sae_weights.safetensors")),
+        }
+    };
+}
+
+/// Layers with SAEs: the pretrained one, and the one trained on the pruned model.
+static SAES: [(usize, Files, Files); 2] =
+    [(1, files!("sae"), files!("trained_sae")), (2, files!("sae_layer2"), files!("trained_sae_layer2"))];
 
 /// Prompts worth trying on the demo.
 pub const EXAMPLES: [&str; 3] = [
@@ -83,21 +102,60 @@ fn texts(file: &str, lines: &str) -> Result<Vec<String>> {
     lines.lines().map(text).collect()
 }
 
-/// The pretrained SAE of the demo's model.
-pub fn sae() -> Result<Sae> {
-    read_sae("sae", SAE_CONFIG, SAE_WEIGHTS)
+/// Layers of which there are SAEs, ascending.
+pub fn layers() -> impl Iterator<Item = usize> {
+    SAES.iter().map(|(layer, ..)| *layer)
 }
 
-/// The SAE trained on the demo's pruned model.
-pub fn trained_sae() -> Result<Sae> {
-    read_sae("trained_sae", TRAINED_SAE_CONFIG, TRAINED_SAE_WEIGHTS)
+/// The pretrained SAE of a layer of the demo's model, of the first that has one where none is named.
+pub fn sae(layer: Option<usize>) -> Result<Sae> {
+    sae_files(layer)?.read()
 }
 
-fn read_sae(folder: &str, config: &[u8], weights: &'static [u8]) -> Result<Sae> {
-    let folder = name(folder);
-    let path = folder.join("cfg.json");
-    let json = parse_json(&path, config)?;
-    let weights = Weights::from_static(&folder.join("sae_weights.safetensors").to_string_lossy(), weights)?;
-    let name = folder.file_name().map_or_else(String::new, |n| format!("demo {}", n.to_string_lossy()));
-    from_weights(FromConfig { name, path: &path, json, folder: &folder, given: Given::default() }, &weights)
+/// The files of that SAE.
+pub fn sae_files(layer: Option<usize>) -> Result<&'static Files> {
+    let (_, sae, _) = saes(layer)?;
+    Ok(sae)
+}
+
+/// The SAE of a layer trained on the demo's pruned model.
+pub fn trained_sae(layer: Option<usize>) -> Result<Sae> {
+    let (.., trained) = saes(layer)?;
+    trained.read()
+}
+
+fn saes(layer: Option<usize>) -> Result<&'static (usize, Files, Files)> {
+    let found = SAES.iter().find(|(number, ..)| layer.is_none_or(|layer| layer == *number));
+    let all = || layers().map(|layer| layer.to_string()).collect::<Vec<_>>().join(", ");
+    let none =
+        || Error::invalid(format!("the demo has no SAE of layer {}, but of {}", layer.unwrap_or_default(), all()));
+    found.ok_or_else(none)
+}
+
+impl Files {
+    fn read(&self) -> Result<Sae> {
+        let folder = name(self.folder);
+        let path = folder.join("cfg.json");
+        let json = parse_json(&path, self.config)?;
+        let weights = Weights::from_static(&folder.join("sae_weights.safetensors").to_string_lossy(), self.weights)?;
+        let name = format!("demo {}", self.folder);
+        from_weights(FromConfig { name, path: &path, json, folder: &folder, given: Given::default() }, &weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saes_read_where_they_say() {
+        for layer in layers() {
+            for sae in [sae(Some(layer)), trained_sae(Some(layer))] {
+                assert_eq!(sae.unwrap().config.hook.layer, layer);
+            }
+        }
+        assert_eq!(sae(None).unwrap().config.hook.layer, 1);
+        let refused = sae(Some(7)).unwrap_err().to_string();
+        assert!(refused.contains("no SAE of layer 7, but of 1, 2"), "{refused}");
+    }
 }

@@ -368,8 +368,13 @@ fn load_saes(spec: &SessionSpec, progress: Listener) -> Result<(Arc<Sae>, Option
     Ok((sae, trained))
 }
 
-fn load_sae(spec: &SessionSpec, source: &Source, progress: Listener, demo: impl Fn() -> Result<Sae>) -> Result<Sae> {
-    let Some(path) = source.locate(Kind::Sae, &spec.hub, progress)? else { return demo() };
+fn load_sae(
+    spec: &SessionSpec,
+    source: &Source,
+    progress: Listener,
+    demo: impl Fn(Option<usize>) -> Result<Sae>,
+) -> Result<Sae> {
+    let Some(path) = source.locate(Kind::Sae, &spec.hub, progress)? else { return demo(spec.layer) };
     let given = Given { hook: spec.hook, norm_scaling_factor: spec.norm_scaling_factor };
     let what = format!("reading {}", source.words());
     let tick = || progress(Progress { what: what.clone(), done: 0, total: 0, unit: "" });

@@ -208,7 +208,7 @@ impl SessionSpec {
         self.knob.setting(self.ratio, self.criterion, 1 << 20).unwrap_or(fallback)
     }
 
-    /// The embedded demo.
+    /// The embedded demo, with the SAEs of its first layer.
     pub fn demo() -> Self {
         Self {
             model: Source::Demo,

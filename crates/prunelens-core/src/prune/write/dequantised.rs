@@ -14,7 +14,11 @@ use safetensors::{
     tensor::{Metadata, TensorInfo},
 };
 
-use super::{checkpoint::Edit, folder::Staged, tensors::Floats};
+use super::{
+    checkpoint::Edit,
+    folder::Staged,
+    tensors::{Floats, header},
+};
 use crate::{
     error::{Error, Result},
     model::{Opened, Tick, opened::Parameter},
@@ -69,10 +73,7 @@ fn infos(parameters: &[Parameter], dtype: Dtype) -> Vec<(String, TensorInfo)> {
 pub(super) fn start(path: &Path, infos: &[(String, TensorInfo)]) -> io::Result<BufWriter<File>> {
     let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let metadata = Metadata::new(Some(about), infos.to_vec()).map_err(io::Error::other)?;
-    let mut header = serde_json::to_vec(&metadata)?;
-    header.resize(header.len().next_multiple_of(8), b' ');
     let mut file = BufWriter::new(File::create(path)?);
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(&header)?;
+    file.write_all(&header(&metadata)?)?;
     Ok(file)
 }

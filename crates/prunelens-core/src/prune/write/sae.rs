@@ -1,10 +1,11 @@
 //! A pruned SAE as a SAELens folder: the source's config and weights, with zeros.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use prunelens_kernels::Kept;
 use rayon::prelude::*;
 use safetensors::tensor::TensorInfo;
+use serde_json::{Map, Value};
 
 use super::{
     folder::Staged,
@@ -15,6 +16,7 @@ use crate::{
     error::{Error, Result},
     model::Tick,
     sae::{Pruning, Sae, Side},
+    text::shorten,
 };
 
 /// Where the SAE's files come from.
@@ -51,9 +53,29 @@ fn silence(sae: &Sae, pruning: &Pruning, name: &str, info: &TensorInfo, bytes: &
     sae.matrix(Side::Enc, Some(pruning), |matrix| floats.zero(bytes, |latent| matrix.kept.drops(latent)))
 }
 
-/// Write `sae`, read from these files, as `pruning` leaves it, and say how sparse its matrices are. The rates of
-/// `sparsity.safetensors` are those of the unpruned SAE and do not go along.
+/// Whether weights become others than those there are and 0: 16 bits would round them once more.
+fn is_of_new_values(sae: &Sae, pruning: &Pruning) -> Result<bool> {
+    sae.matrix(Side::Enc, Some(pruning), |matrix| {
+        !matches!((matrix.kept, matrix.basis), (Kept::All | Kept::From(..), None))
+    })
+}
+
+/// A config that says of which type the weights are.
+fn of_type(config: &[u8], dtype: &str) -> Result<Vec<u8>> {
+    let wrong = |e: serde_json::Error| Error::file(CONFIG, shorten(&e.to_string(), 200));
+    let mut config: Map<String, Value> = serde_json::from_slice(config).map_err(wrong)?;
+    config.insert("dtype".into(), dtype.into());
+    serde_json::to_vec_pretty(&config).map_err(wrong)
+}
+
+/// Write `sae`, read from these files, as `pruning` leaves it, and say how sparse its matrices are. Weights of new values are
+/// written as float32. The rates of `sparsity.safetensors` are those of the unpruned SAE and do not go along.
 pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, tick: Tick) -> Result<Vec<Matrix>> {
+    let new_values = is_of_new_values(sae, pruning)?;
+    let put_config = |config: &[u8]| match new_values {
+        true => staged.write(CONFIG, &of_type(config, "float32")?),
+        false => staged.write(CONFIG, config),
+    };
     let source = match files {
         SaeFiles::Folder(dir) => {
             for name in [CONFIG, WEIGHTS] {
@@ -64,11 +86,12 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
                     ));
                 }
             }
-            staged.copy(&dir.join(CONFIG), CONFIG)?;
+            let path = dir.join(CONFIG);
+            put_config(&fs::read(&path).map_err(|e| Error::io(&path, e))?)?;
             TensorFile::open(&dir.join(WEIGHTS))?
         }
         SaeFiles::Memory { config, weights } => {
-            staged.write(CONFIG, config)?;
+            put_config(config)?;
             TensorFile::from_static(WEIGHTS, weights)?
         }
     };
@@ -106,7 +129,8 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
         matrices.push(Matrix::new(name, &info.shape, floats.zeros(bytes)));
         Ok(())
     };
-    source.copy(&staged.file(WEIGHTS), &mut edit)?.map_err(|e| staged.error(&e))?;
+    let wider: &[&str] = if new_values { &["W_enc", "W_dec"] } else { &[] };
+    source.copy_wider(&staged.file(WEIGHTS), wider, &mut edit)?.map_err(|e| staged.error(&e))?;
     matrices.sort_by_key(|m| m.name != "W_enc");
     match matrices.len() {
         2 => Ok(matrices),

@@ -1,4 +1,5 @@
-//! Safetensors files copied with some of their values changed: names, types, shapes and order stay.
+//! Safetensors files copied with some of their values changed: names, shapes and order stay, and types but where they could not
+//! hold the new values.
 
 use std::{
     fs::File,
@@ -12,6 +13,7 @@ use safetensors::{
     tensor::{Metadata, TensorInfo},
 };
 
+use super::checkpoint::Edit;
 use crate::{
     error::{Error, Result},
     model::weights::read_at,
@@ -49,24 +51,59 @@ impl TensorFile {
     }
 
     /// Copy to `target`, tensor by tensor. The inner error is the target's.
-    pub fn copy(&self, target: &Path, edit: super::checkpoint::Edit) -> Result<io::Result<()>> {
-        let mut file = match File::create(target) {
-            Ok(file) => BufWriter::new(file),
+    pub fn copy(&self, target: &Path, edit: Edit) -> Result<io::Result<()>> {
+        self.copy_wider(target, &[], edit)
+    }
+
+    /// The same with these tensors as `F32` where they are of 16 bits.
+    pub fn copy_wider(&self, target: &Path, wider: &[&str], edit: Edit) -> Result<io::Result<()>> {
+        let infos = self.infos(wider);
+        let file = match self.start(target, &infos) {
+            Ok(file) => file,
             Err(e) => return Ok(Err(e)),
         };
-        if let Err(e) = file.write_all(&self.header) {
-            return Ok(Err(e));
-        }
-        // In the order of their offsets, which leave no holes.
-        for name in self.metadata.offset_keys() {
-            let Some(info) = self.metadata.info(&name) else { continue };
-            let mut bytes = self.read(info)?;
-            edit(&name, info, &mut bytes)?;
+        let mut file = BufWriter::new(file);
+        for (name, info) in &infos {
+            let Some(from) = self.metadata.info(name) else { continue };
+            let mut bytes = self.read(from)?;
+            if from.dtype != info.dtype {
+                bytes = widened(&bytes, from.dtype);
+            }
+            edit(name, info, &mut bytes)?;
             if let Err(e) = file.write_all(&bytes) {
                 return Ok(Err(e));
             }
         }
         Ok(file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all()))
+    }
+
+    /// What the copy holds, in the order of the offsets, which leave no holes.
+    fn infos(&self, wider: &[&str]) -> Vec<(String, TensorInfo)> {
+        let mut end = 0;
+        let mut infos = Vec::new();
+        for name in self.metadata.offset_keys() {
+            let Some(from) = self.metadata.info(&name) else { continue };
+            let halves = wider.contains(&name.as_str()) && matches!(from.dtype, Dtype::F16 | Dtype::BF16);
+            let (dtype, times) = if halves { (Dtype::F32, 2) } else { (from.dtype, 1) };
+            let start = end;
+            end += times * (from.data_offsets.1 - from.data_offsets.0);
+            infos.push((name, TensorInfo { dtype, shape: from.shape.clone(), data_offsets: (start, end) }));
+        }
+        infos
+    }
+
+    /// The header, byte for byte where no type has changed.
+    fn start(&self, target: &Path, infos: &[(String, TensorInfo)]) -> io::Result<File> {
+        let same =
+            |(name, info): &(String, TensorInfo)| self.metadata.info(name).is_some_and(|i| i.dtype == info.dtype);
+        let mut file = File::create(target)?;
+        if infos.iter().all(same) {
+            file.write_all(&self.header)?;
+        } else {
+            let about = self.metadata.metadata().clone();
+            file.write_all(&header(&Metadata::new(about, infos.to_vec()).map_err(io::Error::other)?)?)?;
+        }
+        Ok(file)
     }
 
     fn read(&self, info: &TensorInfo) -> Result<Vec<u8>> {
@@ -81,6 +118,20 @@ impl TensorFile {
             }
         }
     }
+}
+
+/// A file's beginning: the length of what follows, and names, types, shapes and places.
+pub(super) fn header(metadata: &Metadata) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(metadata)?;
+    text.resize(text.len().next_multiple_of(8), b' ');
+    Ok([&(text.len() as u64).to_le_bytes()[..], &text].concat())
+}
+
+/// The same values as `F32`.
+fn widened(halves: &[u8], dtype: Dtype) -> Vec<u8> {
+    let value =
+        |bits: u16| if dtype == Dtype::BF16 { bf16::from_bits(bits).to_f32() } else { f16::from_bits(bits).to_f32() };
+    halves.chunks_exact(2).flat_map(|half| value(u16::from_le_bytes([half[0], half[1]])).to_le_bytes()).collect()
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<u8>, Metadata)> {
@@ -179,6 +230,43 @@ mod tests {
         let expected: Vec<u8> = [1.0_f32, 0.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(read.tensor("a").unwrap().data(), expected);
         assert_eq!((read.tensor("b").unwrap().data(), read.tensor("ids").unwrap().data()), (&*halves, &[7, 8][..]));
+    }
+
+    #[test]
+    fn wider_tensors_hold_the_same_and_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let values = [1.5_f32, 0.0, -3.25];
+        let halves: Vec<u8> = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+        let brains: Vec<u8> = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
+        let tensors = [
+            ("W_dec", TensorView::new(Dtype::F16, vec![3], &halves).unwrap()),
+            ("W_enc", TensorView::new(Dtype::BF16, vec![3], &brains).unwrap()),
+            ("b_enc", TensorView::new(Dtype::F16, vec![3], &halves).unwrap()),
+        ];
+        let note = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        serialize_to_file(tensors, Some(note.clone()), &from).unwrap();
+        let mut edit = |name: &str, info: &TensorInfo, bytes: &mut [u8]| {
+            if name == "W_dec" {
+                // No number of 16 bits.
+                Floats::of(info.dtype).unwrap().put(bytes, |at| 0.1 + at as f32);
+            }
+            Ok(())
+        };
+        TensorFile::open(&from).unwrap().copy_wider(&to, &["W_enc", "W_dec"], &mut edit).unwrap().unwrap();
+        let bytes = std::fs::read(&to).unwrap();
+        let read = SafeTensors::deserialize(&bytes).unwrap();
+        let floats = |name: &str| -> Vec<f32> {
+            let tensor = read.tensor(name).unwrap();
+            assert_eq!(tensor.dtype(), Dtype::F32, "{name}");
+            tensor.data().chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect()
+        };
+        assert_eq!((floats("W_dec"), floats("W_enc")), (vec![0.1, 1.1, 2.1], values.to_vec()));
+        assert_eq!(
+            (read.tensor("b_enc").unwrap().dtype(), read.tensor("b_enc").unwrap().data()),
+            (Dtype::F16, &*halves)
+        );
+        assert_eq!(SafeTensors::read_metadata(&bytes).unwrap().1.metadata(), &Some(note));
     }
 
     #[test]
