@@ -11,7 +11,7 @@ use prunelens_core::{
         codes::Codes,
         write::{Change, Checkpoint, Copy, Matrix, Report, SaeFiles, Staged, checkpoint, compressed_tensors, sae},
     },
-    session::{Compress, Layer, Models, Session, SessionSpec},
+    session::{Compress, Models, Session, SessionSpec},
 };
 use serde_json::{Map, Value, json};
 
@@ -158,9 +158,7 @@ fn write_sae(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
     };
     let folder = source.locate(Kind::Sae, &spec.hub, &mut output::listener())?;
     // SAEs trained on the pruned model have no part in this.
-    let untrained = |layer: &Layer| Layer { trained_sae: None, ..layer.clone() };
-    let layers = spec.layers.iter().map(untrained).collect();
-    let alone = SessionSpec { trained_sae: None, layers, ..spec.clone() };
+    let alone = spec.clone().untrained();
     let files = match &folder {
         None => {
             let demo::Files { config, weights, .. } = demo::sae_files(spec.layer)?;

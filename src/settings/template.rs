@@ -64,8 +64,8 @@ mod tests {
             assert_eq!(settings(&path), settings(preset.name.as_ref()), "{}", preset.name);
         }
         let demo = settings("demo".as_ref());
-        let SessionSpec { results, hub, cache, libraries, .. } = demo.clone();
-        assert_eq!(demo, SessionSpec { results, hub, cache, libraries, ..SessionSpec::demo() });
+        let SessionSpec { results, hub, cache, libraries, layers, layer, .. } = demo.clone();
+        assert_eq!(demo, SessionSpec { results, hub, cache, libraries, layers, layer, ..SessionSpec::demo() });
     }
 
     #[test]

@@ -533,7 +533,7 @@ fn largest_numbers_of_a_table() {
 fn matches_of_dictionaries() {
     let Some(backend) = backend() else { return };
     let sae = |seed: usize| {
-        let mut sae = prunelens_core::demo::sae().unwrap();
+        let mut sae = prunelens_core::demo::sae(None).unwrap();
         let (rows, d) = (300, sae.d_in());
         sae.w_dec = Tensor::from_vec(eighths(rows * d, seed), (rows, d), &Device::Cpu).unwrap();
         sae.w_enc = sae.w_dec.clone();

@@ -23,9 +23,9 @@ pub fn save(folder: &Path) {
         formats::save(&sae, &folder, DType::F32, Default::default()).unwrap();
     };
     for layer in LAYERS {
-        write(demo::sae().unwrap(), layer, format!("l{layer}"));
+        write(demo::sae(None).unwrap(), layer, format!("l{layer}"));
         if layer != UNTRAINED {
-            write(demo::trained_sae().unwrap(), layer, format!("t{layer}"));
+            write(demo::trained_sae(None).unwrap(), layer, format!("t{layer}"));
         }
     }
 }

@@ -180,13 +180,7 @@ fn measure(
 }
 
 fn session(spec: &SessionSpec, criterion: Criterion, models: &Models, member: &Member) -> Result<Session> {
-    let spec = SessionSpec {
-        sae: Some(Source::Path(member.folder.clone())),
-        trained_sae: None,
-        hook: None,
-        criterion,
-        ..spec.clone()
-    };
+    let spec = SessionSpec { criterion, ..spec.clone() }.with_sae(Source::Path(member.folder.clone()));
     Session::with_models(&spec, models.clone(), &mut output::listener())
 }
 

@@ -77,7 +77,7 @@ pub fn run(args: &RulesArgs) -> Result<()> {
     if args.rules.contains(&Compress::None) {
         return Err(Error::Usage("--rules: none compresses nothing; leave it out".into()));
     }
-    let spec = SessionSpec { pruned_model: None, trained_sae: None, ..setup::headless(args.session.clone())?.spec };
+    let spec = SessionSpec { pruned_model: None, ..setup::headless(args.session.clone())?.spec }.untrained();
     if args.plan {
         return plan(args, &spec);
     }

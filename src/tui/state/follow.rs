@@ -33,6 +33,8 @@ pub struct Follow {
     pub waiting: bool,
     /// It could not be made; it is not asked for again until something changes.
     pub failed: bool,
+    /// Why, until another prompt is answered.
+    pub refusal: Option<String>,
     /// When the pause in typing is over.
     pub deadline: Option<Duration>,
     pub latent: Option<(u64, LatentKey)>,

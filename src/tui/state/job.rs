@@ -1,6 +1,6 @@
 //! Background work and earlier runs as the screen knows them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use prunelens_metrics::{Detail, MetricTable, Run};
 
@@ -64,12 +64,19 @@ impl Job {
 #[derive(Clone, Debug, Default)]
 pub struct Past {
     pub runs: Arc<Vec<Run>>,
-    pub now: u64,
+    /// When they were looked for: milliseconds since 1970, and since the start.
+    pub looked: (u64, Duration),
     /// Results of studies.
     pub opened: Vec<Arc<Run>>,
 }
 
 impl Past {
+    /// Milliseconds since 1970 at a time since the start.
+    pub fn clock(&self, now: Duration) -> u64 {
+        let (then, at) = self.looked;
+        then + now.saturating_sub(at).as_millis() as u64
+    }
+
     pub fn len(&self) -> usize {
         self.opened.len() + self.runs.len()
     }

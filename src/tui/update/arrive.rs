@@ -116,7 +116,10 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
             }
         }
         Report::Unfinished(all) => unfinished(state, all),
-        Report::Runs { runs, now } => state.past = Past { runs, now, opened: std::mem::take(&mut state.past.opened) },
+        Report::Runs { runs, now } => {
+            let opened = std::mem::take(&mut state.past.opened);
+            state.past = Past { runs, looked: (now, state.now), opened };
+        }
         Report::Warning(text) => state.log.push(state.now, Level::Warning, text),
         Report::Memory(memory) => state.memory = memory,
         Report::Crashed(message) => {
@@ -178,6 +181,7 @@ fn failed(state: &mut State, generation: u64, message: String) {
     if state.follow.is_current(generation) {
         state.follow.waiting = false;
         state.follow.failed = true;
+        state.follow.refusal = Some(message.clone());
         // What has come of it is all there will be.
         let wanted = state.target().prompt;
         match &mut state.shown {
@@ -211,6 +215,11 @@ fn failed(state: &mut State, generation: u64, message: String) {
 }
 
 fn compared(state: &mut State, generation: u64, comparison: Arc<Comparison>, complete: bool) {
+    // What was said of another prompt is over.
+    let refusal = state.follow.refusal.take();
+    if refusal.is_some() && state.log.status().map(|said| &said.text) == refusal.as_ref() {
+        state.log.dismiss();
+    }
     let before = state.shown.take();
     let same_prompt = before.as_ref().is_some_and(|b| *b.of.prompt == *comparison.prompt);
     let shown = Shown::new(generation, comparison, complete, before);

@@ -141,7 +141,9 @@ pub fn enter(state: &mut State) {
     let text = match (state.grid.square(), state.grid.run()) {
         (_, Some(Ok(run))) => {
             let (run, when) = (run.clone(), state.grid.seen.as_ref().map_or(0, |seen| seen.when));
-            state.past.now = state.past.now.max(when);
+            if when > state.past.clock(state.now) {
+                state.past.looked = (when, state.now);
+            }
             state.open(Screen::Metrics);
             return jobs::show_run(state, &run);
         }

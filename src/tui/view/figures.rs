@@ -118,7 +118,10 @@ fn row(figure: &Figure, shown: &Shown, columns: &[Variant], full: bool, state: &
 
 /// An arrow for the direction, its colour for better or worse.
 pub fn change(difference: f64, better: Better, format: Option<fn(f64) -> String>, theme: &Theme) -> (String, Role) {
-    if difference.abs() < 0.0005 {
+    let digits = format.map(|format| format(difference.abs()));
+    // Nor where rounding leaves nothing of it.
+    let is_nothing = |digits: &String| digits.chars().all(|c| !c.is_ascii_digit() || c == '0');
+    if difference.abs() < 0.0005 || digits.as_ref().is_some_and(is_nothing) {
         return (String::new(), Role::Muted);
     }
     let up = difference > 0.0;
@@ -129,6 +132,6 @@ pub fn change(difference: f64, better: Better, format: Option<fn(f64) -> String>
         Better::Lower if !up => Role::Gain,
         Better::Higher | Better::Lower => Role::Loss,
     };
-    let text = format!(" {arrow}{}", format.map(|f| f(difference.abs())).unwrap_or_default());
+    let text = format!(" {arrow}{}", digits.unwrap_or_default());
     (text, role)
 }

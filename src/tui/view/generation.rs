@@ -33,8 +33,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let generation = &state.generation;
     let task = generation.asked.as_ref().map(|(_, task)| task);
     let height = 3.min(middle.height);
-    prompt(Rect { height, ..middle }, buffer, state, task, theme);
     let rest = Rect { y: middle.y + height, height: middle.height - height, ..middle };
+    let places = places(rest, &generation.texts, generation.selected);
+    prompt(Rect { height, ..middle }, buffer, state, task, places.len(), theme);
     if generation.texts.is_empty() {
         let text = if generation.going {
             format!("{} reading the prompt", widgets::spinner(state.spin(), theme.ascii))
@@ -44,7 +45,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         };
         return put(buffer, line_at(rest, rest.height / 2), Line::styled(text, theme.style(Role::Muted)).centered());
     }
-    for (at, place) in places(rest, &generation.texts, generation.selected) {
+    for (at, place) in places {
         text(place, buffer, state, at, theme);
     }
 }
@@ -80,7 +81,7 @@ fn places(area: Rect, texts: &[Continued], selected: usize) -> Vec<(usize, Rect)
 }
 
 /// What is continued, and how.
-fn prompt(area: Rect, buffer: &mut Buffer, state: &State, task: Option<&GenerateTask>, theme: &Theme) {
+fn prompt(area: Rect, buffer: &mut Buffer, state: &State, task: Option<&GenerateTask>, places: usize, theme: &Theme) {
     let choice = task.map_or(state.generation.choice, |task| task.choice);
     let most = task.map_or(state.generation.most, |task| task.most);
     let how = match choice {
@@ -101,7 +102,11 @@ fn prompt(area: Rect, buffer: &mut Buffer, state: &State, task: Option<&Generate
         }
         _ => "no edits in force".into(),
     };
-    let note = if state.generation.going { widgets::spinner(state.spin(), theme.ascii) } else { "" };
+    let turning = if state.generation.going { widgets::spinner(state.spin(), theme.ascii) } else { "" };
+    let note = match state.generation.texts.len() {
+        texts if texts > places => format!("{places} of {texts} texts {turning}"),
+        _ => turning.to_owned(),
+    };
     let panel = widgets::Panel::new("prompt", false).note(note).foot(how, edits);
     let inside = skip(panel.render(area, buffer, theme), 1);
     let room = usize::from(inside.width).saturating_sub(1);

@@ -107,7 +107,8 @@ pub fn hit(area: Rect, state: &State, theme: &Theme, at: Position) -> Option<Poi
     None
 }
 
-/// Pages are filled from the first token, so that the strip stands still while the selection moves within one.
+/// Pages are filled from the first token, so that the strip stands still while the selection moves within one; the last one from
+/// the last token, or it would often show hardly any.
 fn page(state: &State, shown: &Shown, paired: bool, width: u16, theme: &Theme) -> Page {
     let first: &Vec<Token> = &shown.comparison.tokens;
     let pair = state.pair.as_ref().filter(|_| paired);
@@ -123,12 +124,16 @@ fn page(state: &State, shown: &Shown, paired: bool, width: u16, theme: &Theme) -
         let token = at.and_then(|at| tokens?.get(at));
         token.map_or_else(String::new, |t| safe::cut(&safe::piece(&t.piece, theme.ascii), longest, theme.ascii))
     };
+    let column = |tokens: [Option<usize>; 2]| {
+        let pieces = [piece(Some(first), tokens[0]), piece(second, tokens[1])];
+        let cells = safe::width(&pieces[0]).max(safe::width(&pieces[1]));
+        Column { tokens, pieces, cells }
+    };
     let mut page = Page { first: 0, columns: Vec::new(), more: false };
     let mut used = 1;
-    for (at, tokens) in beside.into_iter().enumerate() {
-        let pieces = [piece(Some(first), tokens[0]), piece(second, tokens[1])];
-        let own = safe::width(&pieces[0]).max(safe::width(&pieces[1]));
-        let cells = own + 1 + glyph;
+    for (at, tokens) in beside.iter().enumerate() {
+        let column = column(*tokens);
+        let cells = column.cells + 1 + glyph;
         if used + cells > usize::from(width) && !page.columns.is_empty() {
             if at > selected {
                 page.more = true;
@@ -138,7 +143,18 @@ fn page(state: &State, shown: &Shown, paired: bool, width: u16, theme: &Theme) -
             used = 1;
         }
         used += cells;
-        page.columns.push(Column { tokens, pieces, cells: own });
+        page.columns.push(column);
+    }
+    while !page.more
+        && let Some(before) = page.first.checked_sub(1)
+    {
+        let column = column(beside[before]);
+        used += column.cells + 1 + glyph;
+        if used > usize::from(width) {
+            break;
+        }
+        page.columns.insert(0, column);
+        page.first = before;
     }
     page
 }

@@ -151,6 +151,17 @@ impl SessionSpec {
         Self { layer: Some(layer), ..self.clone() }
     }
 
+    /// The same with one SAE and no other, wherever it reads.
+    pub fn with_sae(self, sae: Source) -> Self {
+        Self { sae: Some(sae), trained_sae: None, layers: Vec::new(), layer: None, hook: None, ..self }
+    }
+
+    /// The same without SAEs that were trained on the pruned copy.
+    pub fn untrained(self) -> Self {
+        let layers = self.layers.into_iter().map(|layer| Layer { trained_sae: None, ..layer }).collect();
+        Self { trained_sae: None, layers, ..self }
+    }
+
     /// With names of one layer's SAEs: of the one that was asked for, else of the first. `layers` has all there are. A session
     /// of one SAE stays what it is.
     pub fn of_one_layer(&self, listener: Listener) -> Result<Self> {

@@ -44,7 +44,7 @@ pub fn lines(
 fn settings(state: &State, chosen: Chosen, beside: Chosen, table: &MetricTable, other: &MetricTable) -> Vec<String> {
     let here = |c: Chosen| c.session().map_or_else(|| "this session".to_owned(), str::to_owned);
     let age = |c: Chosen| match c {
-        Chosen::Run(run) => format!(", {}", format::age(state.past.now, run.when)),
+        Chosen::Run(run) => format!(", {}", format::age(state.past.clock(state.now), run.when)),
         Chosen::Job(_) => String::new(),
     };
     let mut lines = vec![

@@ -58,7 +58,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         let room = usize::from(line.width).saturating_sub(2);
         let text = match chosen {
             Chosen::Job(job) => jobs::row(job, room, state.spin(), theme),
-            Chosen::Run(run) => past(run, state.past.now, room, theme),
+            Chosen::Run(run) => past(run, state.past.clock(state.now), room, theme),
         };
         put(buffer, skip(line, 2), text);
         if selected {
