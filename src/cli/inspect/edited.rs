@@ -3,7 +3,7 @@
 use prunelens_core::{
     compare::{Prompt, Variant, edited::Edited, predict::Candidate, splice::mean},
     edit::Edits,
-    error::Result,
+    error::{Error, Result},
     model::Tick,
     session::Session,
 };
@@ -19,6 +19,17 @@ pub struct Read {
 
 /// Next tokens of a variant in the table.
 const LISTED: usize = 5;
+
+/// Refuse edits of positions that the prompt does not have: they would look as if they changed nothing.
+pub fn check(edits: &Edits, tokens: usize) -> Result<()> {
+    match edits.list.iter().find(|edit| !(0..tokens).any(|at| edit.at.cover(at))) {
+        Some(edit) => Err(Error::Usage(format!(
+            "edit {edit}: the prompt has no such position; its tokens are at 0 to {}",
+            tokens.saturating_sub(1)
+        ))),
+        None => Ok(()),
+    }
+}
 
 pub fn read(prompt: &mut Prompt, edits: Edits, tick: Tick) -> Result<Read> {
     let mut variants = Vec::new();

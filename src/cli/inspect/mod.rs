@@ -75,6 +75,9 @@ pub fn inspect(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick:
     if tokens.iter().all(|t| t.special) {
         return Err(Error::invalid("the prompt is empty; give some text"));
     }
+    if let Some(edits) = &edits {
+        edited::check(edits, tokens.len())?;
+    }
     let setting = session.setting;
     session.order(setting.knob, tick)?;
     let mut prompt = Prompt::read(&text, tokens, session.readers(setting)?, setting, tick)?;

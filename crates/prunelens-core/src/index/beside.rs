@@ -1,9 +1,7 @@
 //! Passes side by side. One alone leaves processors idle between its many small steps: on two cores an eighth of the time.
 
 use std::{
-    panic::resume_unwind,
     sync::{
-        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{RecvTimeoutError, channel},
     },
@@ -12,6 +10,7 @@ use std::{
 };
 
 use candle_core::Device;
+use rayon::Yield;
 
 use crate::{
     error::{Error, Result},
@@ -20,10 +19,12 @@ use crate::{
 
 /// Time between two questions whether somebody else waits.
 const ASK: Duration = Duration::from_millis(1);
+/// Between two looks whether that one is served, where there is nothing to help with.
+const LOOK: Duration = Duration::from_micros(50);
 
 /// Do `work` for each number below `count` at once, and give what came of each, in order. `tick` is asked all the while; it may
-/// answer a prompt in between, and then the others stand still at their next question, so that whoever waits has the processors for
-/// itself. An error of any, or of `tick`, ends all. A GPU works in one order, so that there it is one after another.
+/// answer a prompt in between, and then the others stand still at their next question and lend their threads to it. An error of
+/// any, or of `tick`, ends all. A GPU works in one order, so that there it is one after another.
 pub(super) fn side_by_side<T: Send>(
     device: &Device,
     count: usize,
@@ -33,24 +34,25 @@ pub(super) fn side_by_side<T: Send>(
     if !device.is_cpu() || count < 2 {
         return (0..count).map(|at| work(at, tick)).collect();
     }
-    let (answering, stopped) = (Mutex::new(()), AtomicBool::new(false));
-    let hold = || answering.lock().unwrap_or_else(PoisonError::into_inner);
+    let (answering, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
     let go_on = || {
-        drop(hold());
-        if stopped.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        while answering.load(Ordering::Acquire) {
+            if rayon::yield_now() != Some(Yield::Executed) {
+                thread::sleep(LOOK);
+            }
+        }
+        if stopped.load(Ordering::Acquire) { Err(Error::Interrupted) } else { Ok(()) }
     };
     let mut done: Vec<Option<T>> = (0..count).map(|_| None).collect();
     let mut fault = None;
-    // Threads of their own: one that stands still must not be one of those that products are shared out to.
-    thread::scope(|scope| {
+    rayon::in_place_scope(|scope| {
         let (sender, receiver) = channel();
         let (work, go_on) = (&work, &go_on);
-        let one = |at| {
+        for at in 0..count {
             let sender = sender.clone();
-            // Who asked for it has gone only where that one has panicked.
-            scope.spawn(move || drop(sender.send((at, work(at, &mut || go_on())))))
-        };
-        let threads: Vec<_> = (0..count).map(one).collect();
+            // Nobody listens any more only where another has panicked.
+            scope.spawn(move |_| drop(sender.send((at, work(at, &mut || go_on())))));
+        }
         drop(sender);
         loop {
             let error = match receiver.recv_timeout(ASK) {
@@ -62,16 +64,17 @@ pub(super) fn side_by_side<T: Send>(
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) if fault.is_some() => continue,
                 Err(RecvTimeoutError::Timeout) => {
-                    let _held = hold();
-                    let Err(error) = tick() else { continue };
+                    answering.store(true, Ordering::Release);
+                    let asked = tick();
+                    answering.store(false, Ordering::Release);
+                    let Err(error) = asked else { continue };
                     error
                 }
             };
-            stopped.store(true, Ordering::Relaxed);
+            stopped.store(true, Ordering::Release);
             // Those that are stopped by it say so later.
             fault.get_or_insert(error);
         }
-        threads.into_iter().for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
     });
     match fault {
         Some(error) => Err(error),
@@ -118,8 +121,8 @@ mod tests {
 
     #[test]
     fn an_error_of_any_is_one_of_all() {
-        let work = |at, tick: Tick| if at == 2 { Err(Error::invalid("the third")) } else { forever(at, tick) };
-        assert!(each(3, work, &mut || Ok(())).unwrap_err().to_string().contains("the third"));
+        let work = |at, tick: Tick| if at == 0 { Err(Error::invalid("the first")) } else { forever(at, tick) };
+        assert!(each(3, work, &mut || Ok(())).unwrap_err().to_string().contains("the first"));
     }
 
     #[test]
