@@ -9,6 +9,13 @@ fn resolve(flags: SessionSettings) -> Result<Resolved> {
     Settings::from(flags).resolve(&|name| (name == "HOME").then(|| "/home/me".into()))
 }
 
+/// What comes of these flags.
+fn spec(change: impl FnOnce(&mut SessionSettings)) -> SessionSpec {
+    let mut args = SessionSettings::default();
+    change(&mut args);
+    resolve(args).unwrap().spec
+}
+
 /// Settings from a session file with this text.
 fn from_file(text: &str, change: impl FnOnce(&mut SessionSettings)) -> Result<Resolved> {
     let folder = tempfile::tempdir().unwrap();
@@ -151,11 +158,6 @@ fn what_is_not_there_may_be_on_the_hub() {
 
 #[test]
 fn demo_saes_go_with_what_they_were_trained_on() {
-    let spec = |change: fn(&mut SessionSettings)| {
-        let mut args = SessionSettings::default();
-        change(&mut args);
-        resolve(args).unwrap().spec
-    };
     let other_compression = spec(|args| args.model.compress = Some(vec![Compress::Magnitude(0.5)]));
     assert_eq!((other_compression.sae, other_compression.trained_sae), (Some(Source::Demo), None));
     let other_sae = spec(|args| args.sae = Some("src".into()));
@@ -164,11 +166,6 @@ fn demo_saes_go_with_what_they_were_trained_on() {
 
 #[test]
 fn the_demo_has_saes_of_two_layers() {
-    let spec = |change: fn(&mut SessionSettings)| {
-        let mut args = SessionSettings::default();
-        change(&mut args);
-        resolve(args).unwrap().spec
-    };
     let layers = |spec: &SessionSpec| -> Vec<_> {
         spec.layers.iter().map(|layer| (layer.number, layer.trained_sae.clone())).collect()
     };
