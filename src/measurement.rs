@@ -11,7 +11,9 @@ use prunelens_core::{
     model::Tick,
     session::Session,
 };
-use prunelens_metrics::{JOBS, Job, JobSpec, Keeper, Run, Step, Store, fingerprint, fit, keeper::Earlier, runs};
+use prunelens_metrics::{
+    JOBS, Job, JobSpec, Keeper, Known, Run, SessionCheckpoints, Step, Store, fingerprint, fit, keeper::Earlier, runs,
+};
 
 use crate::output::{ProgressLine, printable};
 
@@ -104,10 +106,12 @@ impl Measurement<'_> {
         let mut keeper = keeper;
         if let Some(keeper) = &mut keeper {
             match keeper.take_up(JOBS, self.session) {
-                Ok(Some(earlier)) => {
-                    let percent = (100.0 * earlier.share).floor();
-                    remarks.push(format!("goes on from {percent} % of an earlier run; --restart begins anew"));
-                    let Earlier { job, worked, share, finished } = earlier;
+                Ok(Some(Earlier { job, worked, share, finished })) => {
+                    // What is finished was read together with others, or could not be written.
+                    if !finished {
+                        let percent = (100.0 * share).floor();
+                        remarks.push(format!("goes on from {percent} % of an earlier run; --restart begins anew"));
+                    }
                     return Ok(Begun { job, worked, resumed: Some(share), finished });
                 }
                 Ok(None) => {}
@@ -174,6 +178,71 @@ impl Measurement<'_> {
         } else {
             error
         }
+    }
+}
+
+/// Jobs of one session that read the same, done together: what they read is read once.
+pub struct Joined<'a> {
+    pub session: &'a Session,
+    pub specs: Vec<&'a JobSpec>,
+    pub checkpoints: &'a SessionCheckpoints<'a>,
+    /// Time between two checkpoints.
+    pub every: Duration,
+    pub patience: Duration,
+}
+
+impl Joined<'_> {
+    /// Leave each of them finished, with nothing to do but to write its results. False where they cannot share, or not with
+    /// the memory that is free.
+    pub fn run(&self, tick: Tick) -> Result<bool> {
+        let family = match &self.specs[..] {
+            [first, _, ..] => first.family(JOBS)?,
+            _ => return Ok(false),
+        };
+        if !fit::fit_together(family, &self.specs, self.session, fit::free_for(self.session))? {
+            return Ok(false);
+        }
+        let Some(fresh) = self.join()? else { return Ok(false) };
+        let claim = self.checkpoints.claim_joined(family, &self.specs)?;
+        let mut keeper = Keeper::new(claim, self.specs[0].clone(), self.every);
+        let joined = || self.join()?.ok_or_else(|| Error::invalid("jobs that were joined cannot be any more"));
+        let earlier = keeper.take_up_as(|_| joined()).unwrap_or_else(|error| {
+            say(&format!("{}: begun anew, the saved state is of no use: {error}", family.name));
+            None
+        });
+        let (mut job, worked) = earlier.map_or((fresh, Duration::ZERO), |earlier| (earlier.job, earlier.worked));
+        let clock = Clock { before: worked, started: Instant::now() };
+        match drive(&mut *job, Some(&mut keeper), &clock, tick) {
+            Ok(()) => {}
+            Err(Error::Interrupted) => {
+                warn(keeper.keep_now(Some(&*job), clock.seconds(), false));
+                return Err(Error::Interrupted);
+            }
+            Err(error) if fit::is_out_of_memory(&error) => {
+                say(&format!("{}: memory ran out for {} at once", family.name, self.specs.len()));
+                warn(keeper.forget());
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+        let known = Known { share: 1.0, seconds: clock.seconds() / self.specs.len() as f64, finished: true };
+        for (spec, state) in self.specs.iter().zip(job.states()?) {
+            let own = self.checkpoints.claim(family, spec)?;
+            patiently(self.patience, tick, || own.save(spec, known, &state))?;
+        }
+        warn(keeper.forget());
+        Ok(true)
+    }
+
+    /// It was begun, and not all of its jobs have what they need of it.
+    pub fn is_begun(&self) -> bool {
+        let family = self.specs.first().and_then(|spec| spec.family(JOBS).ok());
+        let claim = family.and_then(|family| self.checkpoints.claim_joined(family, &self.specs).ok());
+        claim.is_some_and(|claim| claim.path().is_file())
+    }
+
+    fn join(&self) -> Result<Option<Box<dyn Job>>> {
+        JobSpec::join(&self.specs, JOBS, self.session)
     }
 }
 

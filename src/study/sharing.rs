@@ -1,7 +1,7 @@
 //! What is saved because one reading of the rows serves several measurements: counted, by what each job says it costs.
 
 use prunelens_core::{compare::Variant, session::Session};
-use prunelens_metrics::{Family, JOBS, JobSpec, ParamValue, Params};
+use prunelens_metrics::{Cost, Family, JOBS, JobSpec, ParamValue, Params};
 
 /// Tokens that go through a whole model; half a model counts half.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -13,17 +13,19 @@ pub struct Passes {
 }
 
 impl Passes {
-    /// Of one job on what a session has loaded; nothing where a job cannot tell what it costs.
-    pub fn of(job: &JobSpec, session: &Session) -> Self {
+    /// Of one job on what a session has loaded, by itself or `joined` to another that reads the same; nothing where a job
+    /// cannot tell what it costs.
+    pub fn of(job: &JobSpec, session: &Session, joined: bool) -> Self {
         let Ok(family) = job.family(JOBS) else { return Self::default() };
         let passes = |params: &Params| {
             let cost = (family.cost)(session, params).ok().flatten();
             cost.map(|cost| cost.tokens as f64 * cost.passes)
         };
+        let made = cost(job, session, joined).map(|cost| cost.tokens as f64 * cost.passes);
         let there = Variant::ALL.into_iter().filter(|v| *v != Variant::Trained || session.trained.is_some());
         let singles = singles(family, &job.params, &there.collect::<Vec<_>>());
         let alone: Option<f64> = singles.iter().map(passes).sum();
-        match (passes(&job.params), alone) {
+        match (made, alone) {
             (Some(made), Some(alone)) => Self { made, alone },
             _ => Self::default(),
         }
@@ -51,6 +53,13 @@ impl std::fmt::Display for Passes {
             100.0 * saved
         )
     }
+}
+
+/// What a job costs, by itself or `joined` to another that reads the same.
+pub fn cost(job: &JobSpec, session: &Session, joined: bool) -> Option<Cost> {
+    let cost = (job.family(JOBS).ok()?.cost)(session, &job.params).ok()??;
+    let passes = if joined { cost.passes - cost.shared } else { cost.passes };
+    Some(Cost { passes, ..cost })
 }
 
 /// The same with one variant, ratio and criterion each. Only `pruned` differs from ratio to ratio.

@@ -14,7 +14,7 @@ use prunelens_core::{
     sae::formats,
     session::{Models, Session, SessionSpec},
 };
-use prunelens_metrics::{MetricTable, Store};
+use prunelens_metrics::{JOBS, Known, MetricTable, Store};
 use serde_json::json;
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     sharing::Passes,
 };
 use crate::{
-    measurement::{Measured, Measurement, patiently},
+    measurement::{Joined, Measured, Measurement, patiently},
     output,
 };
 
@@ -149,6 +149,8 @@ impl<'a> Worker<'a> {
                 return missing.iter().try_for_each(|cell| self.failed(group, cell, &error, tick));
             }
         };
+        // Cells that were looked at for others that read the same, and those that were read for with another.
+        let (mut seen, mut joined): (Vec<&str>, Vec<&str>) = Default::default();
         for cell in &group.cells {
             if !cell.is_done() {
                 let mut held = || match claim.is_held() {
@@ -156,10 +158,17 @@ impl<'a> Worker<'a> {
                     false => Err(Error::invalid(format!("{}: another worker took it over", group.name))),
                 };
                 claim.works_on(&cell.name);
-                match self.cell(group, cell, &session, claim, &mut held) {
+                let alike = if seen.contains(&&*cell.name) { Vec::new() } else { group.to_do_like(cell) };
+                seen.extend(alike.iter().map(|cell| &*cell.name));
+                let measured = self.join(group, &alike, &session, &mut held).and_then(|others| {
+                    joined.extend(others);
+                    self.cell(group, cell, &session, claim, &mut held)
+                });
+                match measured {
                     Ok(seconds) => {
                         self.done.measured += 1;
-                        self.done.passes.add(Passes::of(&cell.job, &session));
+                        let is_joined = joined.contains(&&*cell.name);
+                        self.done.passes.add(Passes::of(&cell.job, &session, is_joined));
                         (self.listener)(&format!("{} · {}: {seconds:.1} s", group.name, cell.name))?;
                     }
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
@@ -198,6 +207,36 @@ impl<'a> Worker<'a> {
         let session = Session::with_models(spec, models, listener)?;
         output::warn(&session.warnings);
         Ok(session)
+    }
+
+    /// Measure cells that read the same together, as far as their results; names of those that another was read for.
+    fn join<'g>(&self, group: &Group, alike: &[&'g Cell], session: &Session, tick: Tick) -> Result<Vec<&'g str>> {
+        let [first, _, ..] = alike else { return Ok(Vec::new()) };
+        let checkpoints = self.study.unfinished(group, self.every).checkpoints();
+        let checkpoints = &checkpoints.of(session);
+        let family = first.job.family(JOBS)?;
+        let known: Vec<Option<Known>> = alike.iter().map(|cell| checkpoints.known(family, &cell.job)).collect();
+        let those = |wanted: fn(&Option<Known>) -> bool| {
+            let wanted = alike.iter().zip(&known).filter(|(_, known)| wanted(known));
+            wanted.map(|(cell, _)| *cell).collect::<Vec<&'g Cell>>()
+        };
+        let joined = |cells: &[&'g Cell]| Joined {
+            session,
+            specs: cells.iter().map(|cell| &cell.job).collect(),
+            checkpoints,
+            every: self.every,
+            patience: self.patience,
+        };
+        // One that was begun by itself goes on by itself; one that is finished may be so because all were read together, and
+        // that reading was not put away yet.
+        let mut cells = those(|known| known.is_none_or(|known| known.finished));
+        if !joined(&cells).is_begun() {
+            cells = those(Option::is_none);
+        }
+        if !joined(&cells).run(tick)? {
+            return Ok(Vec::new());
+        }
+        Ok(cells.into_iter().skip(1).map(|cell| &*cell.name).collect())
     }
 
     /// Measure one cell; its file comes last, when everything else is there.
@@ -256,6 +295,13 @@ fn publish(group: &Group, cell: &Cell, session: &Session, measured: &Measured, c
         details: run.details.clone(),
     };
     cells::write(&cell.folder.join(CELL), &cell.of, &figures)
+}
+
+impl Group {
+    /// Cells that are not there and read what this one reads.
+    fn to_do_like(&self, cell: &Cell) -> Vec<&Cell> {
+        self.cells.iter().filter(|other| !other.is_done() && other.job.reads_like(&cell.job)).collect()
+    }
 }
 
 impl Study {

@@ -77,6 +77,10 @@ fn a_study_is_measured_once_by_one_worker_or_by_several() {
     let ran = place.run(["study", "work", "shared", "--index", "1", "--of", "2"]).done();
     assert!(ran.out.contains("9 of 9 cells are there"), "{ran:?}");
     assert!(cells(&place.path("shared")) == alone, "the same bytes");
+    // The second ratio's rows were read with the first's.
+    let plan = place.run(["study", "plan", "shared", "--estimate", "--json"]).done().json();
+    let passes = |cell: usize| plan["groups"][0]["cells"][cell]["passes"].as_f64().unwrap();
+    assert!(passes(1) < passes(0) / 4.0, "{plan}");
 
     let status = place.run(["study", "status", "shared"]).done();
     assert!(status.out.contains("9 of 9 cells are there, in 3 groups"), "{status:?}");

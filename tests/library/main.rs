@@ -12,6 +12,7 @@ mod demo_data;
 mod engine;
 mod index;
 mod jobs;
+mod joined;
 mod layers;
 mod loaded;
 mod properties;

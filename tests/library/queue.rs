@@ -62,6 +62,7 @@ const FAMILIES: &[Family] = &[
             Ok(Some(Cost { tokens: 40, passes: 2.0, bytes, ..Cost::default() }))
         },
         make: |_, params| Ok(Box::new(Count::new(params)?)),
+        join: |_, _| Ok(None),
     },
     Family {
         name: "endless",
@@ -69,6 +70,7 @@ const FAMILIES: &[Family] = &[
         params: &[],
         cost: |_, _| Ok(None),
         make: |_, _| Ok(Box::new(Endless)),
+        join: |_, _| Ok(None),
     },
 ];
 

@@ -15,7 +15,7 @@ use prunelens_core::{
     text::shorten,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Family, JobSpec, fingerprint};
 
@@ -78,13 +78,14 @@ impl Checkpoints {
         Self { folder: folder.into(), locked }
     }
 
+    /// Those of the jobs of a session, whose files are looked at once.
+    pub fn of(&self, session: &Session) -> SessionCheckpoints<'_> {
+        SessionCheckpoints { all: self, session: fingerprint::of_session(session) }
+    }
+
     /// Take a job's checkpoint, which need not exist yet, for this process alone.
     pub fn claim(&self, family: &Family, spec: &JobSpec, session: &Session) -> Result<Claim> {
-        let (session, files) = (fingerprint::of_session(session), fingerprint::of_files(family, spec));
-        fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
-        let path = self.folder.join(fingerprint::key(spec, &session, &files)).with_extension(EXTENSION);
-        let lock = if self.locked { lock(&path.with_extension("lock"), spec)? } else { None };
-        Ok(Claim { path, lock, spec: spec.clone(), session, files })
+        self.of(session).claim(family, spec)
     }
 
     /// How far a job was when it was last saved, whatever its session: where a folder's jobs are all of one.
@@ -110,6 +111,41 @@ impl Checkpoints {
         let mut all: Vec<Header> = paths.take(MOST).filter_map(|path| fits(&path)).collect();
         all.sort_by_key(|header| std::cmp::Reverse(header.saved));
         all
+    }
+}
+
+/// The checkpoints of one session's jobs.
+pub struct SessionCheckpoints<'a> {
+    all: &'a Checkpoints,
+    session: Value,
+}
+
+impl SessionCheckpoints<'_> {
+    /// Take a job's checkpoint, which need not exist yet, for this process alone.
+    pub fn claim(&self, family: &Family, spec: &JobSpec) -> Result<Claim> {
+        self.claim_of(fingerprint::of_files(family, spec), spec)
+    }
+
+    /// The same of one job that does the work of several; in lists it goes by the first of them.
+    pub fn claim_joined(&self, family: &Family, specs: &[&JobSpec]) -> Result<Claim> {
+        let first = specs.first().ok_or_else(|| Error::invalid("no jobs to do together"))?;
+        let files = json!({ "files": fingerprint::of_files(family, first), "joined": specs });
+        self.claim_of(files, first)
+    }
+
+    /// How far a job is that was begun by itself.
+    pub fn known(&self, family: &Family, spec: &JobSpec) -> Option<Known> {
+        let claim = self.claim(family, spec).ok()?;
+        let header = read_header(&mut BufReader::new(File::open(&claim.path).ok()?)).ok()?;
+        (header.spec == *spec).then_some(header.known)
+    }
+
+    fn claim_of(&self, files: Value, spec: &JobSpec) -> Result<Claim> {
+        let Checkpoints { folder, locked } = self.all;
+        fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let path = folder.join(fingerprint::key(spec, &self.session, &files)).with_extension(EXTENSION);
+        let lock = if *locked { lock(&path.with_extension("lock"), spec)? } else { None };
+        Ok(Claim { path, lock, spec: spec.clone(), session: self.session.clone(), files })
     }
 }
 

@@ -48,6 +48,16 @@ pub fn fit(family: &Family, spec: &JobSpec, session: &Session, free: Option<u64>
     Ok((fitted, remark))
 }
 
+/// Whether these jobs fit into `free` bytes all at once, as they are.
+pub fn fit_together(family: &Family, specs: &[&JobSpec], session: &Session, free: Option<u64>) -> Result<bool> {
+    let Some(free) = free else { return Ok(true) };
+    let mut needed = 0;
+    for spec in specs {
+        needed += (family.cost)(session, &spec.params)?.map_or(0, |cost| cost.bytes);
+    }
+    Ok(needed as f64 <= MOST * free as f64)
+}
+
 /// After memory ran out in a step: the same job with half the batch, and what to say about it.
 pub fn after_failure(family: &Family, spec: &JobSpec, session: &Session) -> Option<(JobSpec, String)> {
     let smaller = halved(family, spec, session)?;

@@ -88,6 +88,19 @@ pub trait Job {
     fn trained(&self) -> Option<&Path> {
         None
     }
+
+    /// One job that does the work of both, where they differ in their variants alone and can share what they read.
+    fn join(self, _other: Self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// After the last step: the state that each of the jobs joined in it would have, in their order.
+    fn states(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(vec![self.state()?])
+    }
 }
 
 /// The work of a family on variants that are ready to read: what a job on a session is made of.
@@ -119,6 +132,19 @@ pub trait Measure {
     /// Go on from the state of a run over the same data, settings and variants.
     fn restore(&mut self, state: &[u8]) -> Result<()>;
 
+    /// One run over the variants of both, where data and settings are the same and what is read serves all.
+    fn join(self, _other: Self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// After the last part: the [`state`](Self::state) of a run over some of the variants alone, given by their places.
+    fn state_of(&self, _variants: &[usize]) -> Result<Vec<u8>> {
+        self.state()
+    }
+
     /// After the last part: a file for each variant, in their order; `None` for one without a result.
     fn files(&self, identities: &[Identity], stamp: &RunStamp) -> Result<Vec<Option<ResultFile>>>;
 }
@@ -132,6 +158,15 @@ pub struct SessionJob<M> {
     /// Rows of the table ahead of the run's own: which models were measured ...
     pub(super) settings: Vec<(String, String)>,
     pub(super) warnings: Vec<String>,
+    /// How many of the run's variants belong to each of the jobs that were joined.
+    pub(super) parts: Vec<usize>,
+}
+
+impl<M> SessionJob<M> {
+    /// A job by itself.
+    pub(super) fn new(run: M, identities: Vec<Identity>, settings: Vec<(String, String)>) -> Self {
+        Self { run, parts: vec![identities.len()], identities, settings, warnings: Vec::new() }
+    }
 }
 
 impl<M: Measure> Job for SessionJob<M>
@@ -172,6 +207,21 @@ where
     fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>> {
         let files = self.run.files(&self.identities, &RunStamp::now())?;
         write_results(results, self.identities.iter().zip(files).filter_map(|(identity, file)| Some((identity, file?))))
+    }
+
+    fn join(self, other: Self) -> Option<Self> {
+        Some(Self {
+            run: self.run.join(other.run)?,
+            identities: [self.identities, other.identities].concat(),
+            parts: [self.parts, other.parts].concat(),
+            ..self
+        })
+    }
+
+    fn states(&self) -> Result<Vec<Vec<u8>>> {
+        let mut all = 0..self.identities.len();
+        let mut state = |variants: &usize| self.run.state_of(&all.by_ref().take(*variants).collect::<Vec<_>>());
+        self.parts.iter().map(&mut state).collect()
     }
 }
 

@@ -109,8 +109,13 @@ impl Keeper {
 
     /// The job as an earlier process left it; `None` where none did, or before it had begun.
     pub fn take_up(&mut self, families: &[Family], session: &Session) -> Result<Option<Earlier>> {
+        self.take_up_as(|fitted| fitted.make(families, session))
+    }
+
+    /// The same with a job that is made otherwise than by its name and parameters.
+    pub fn take_up_as(&mut self, make: impl FnOnce(&JobSpec) -> Result<Box<dyn Job>>) -> Result<Option<Earlier>> {
         let Some(saved) = self.claim.load()?.filter(|saved| !saved.state.is_empty()) else { return Ok(None) };
-        let mut job = saved.header.fitted.make(families, session)?;
+        let mut job = make(&saved.header.fitted)?;
         job.restore(&saved.state)?;
         self.fitted = saved.header.fitted;
         let worked = Duration::try_from_secs_f64(saved.header.known.seconds).unwrap_or_default();

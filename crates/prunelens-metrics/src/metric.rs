@@ -26,6 +26,9 @@ pub trait Metric: Sized {
     fn new(session: &Session, options: &Self::Options) -> Result<Self>;
 }
 
+/// A job whose family is not known.
+pub type AnyJob = Box<dyn Job>;
+
 /// A [`Metric`] among others, its options by name.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
@@ -38,7 +41,9 @@ pub struct Family {
     /// The work ahead, for an estimate of time and memory; `None` where it cannot be told.
     pub cost: fn(&Session, &Params) -> Result<Option<Cost>>,
     /// Prepare a job.
-    pub make: fn(&Session, &Params) -> Result<Box<dyn Job>>,
+    pub make: fn(&Session, &Params) -> Result<AnyJob>,
+    /// Prepare one job that does the work of several; `None` where they share nothing.
+    pub join: fn(&Session, &[&JobSpec]) -> Result<Option<AnyJob>>,
 }
 
 impl Family {
@@ -50,6 +55,12 @@ impl Family {
             params: M::PARAMS,
             cost: |session, params| M::cost(session, &params.options()?).map(Some),
             make: |session, params| Ok(Box::new(M::new(session, &params.options()?)?)),
+            join: |session, specs| {
+                let jobs = specs.iter().map(|spec| M::new(session, &spec.params.options()?));
+                let mut jobs = jobs.collect::<Result<Vec<M>>>()?.into_iter();
+                let joined = jobs.next().and_then(|first| jobs.try_fold(first, M::join));
+                Ok(joined.map(|job| Box::new(job) as AnyJob))
+            },
         }
     }
 }
@@ -64,6 +75,8 @@ pub struct Cost {
     pub passes: f64,
     /// Times that it is encoded and decoded by an SAE.
     pub encodings: f64,
+    /// Of these passes, those that a job has to make once however many variants read the same models.
+    pub shared: f64,
     /// Multiply-adds beside these.
     pub other: f64,
     /// Memory it takes beyond what is loaded, in bytes.
@@ -103,7 +116,35 @@ impl JobSpec {
     }
 
     /// The job, ready for its first step.
-    pub fn make(&self, families: &[Family], session: &Session) -> Result<Box<dyn Job>> {
+    pub fn make(&self, families: &[Family], session: &Session) -> Result<AnyJob> {
         (self.family(families)?.make)(session, &self.params)
+    }
+}
+
+/// Parameters that say which variants are measured and how one of them is compressed; all others say on what.
+const OF_VARIANTS: [&str; 4] = ["variants", "knob", "ratio", "criterion"];
+
+impl JobSpec {
+    /// Whether both read the same for their variants.
+    pub fn reads_like(&self, other: &Self) -> bool {
+        let read = |spec: &Self| {
+            let mut params = spec.params.clone();
+            params.0.retain(|name, _| !OF_VARIANTS.contains(&name.as_str()));
+            params
+        };
+        self.family == other.family && read(self) == read(other)
+    }
+
+    /// One job that does the work of all these, reading once for their variants; `None` where there is nothing to share.
+    pub fn join(specs: &[&Self], families: &[Family], session: &Session) -> Result<Option<AnyJob>> {
+        match specs {
+            [first, others @ ..] if !others.is_empty() && others.iter().all(|other| first.reads_like(other)) => {
+                let family = first.family(families)?;
+                others.iter().try_for_each(|spec| spec.family(families).map(|_| ()))?;
+                let shared = (family.cost)(session, &first.params)?.map_or(0.0, |cost| cost.shared);
+                if shared > 0.0 { (family.join)(session, specs) } else { Ok(None) }
+            }
+            _ => Ok(None),
+        }
     }
 }

@@ -7,7 +7,7 @@ use prunelens_core::{
     error::{Error, Result},
     session::Session,
 };
-use prunelens_metrics::{Estimate, JOBS, Probe};
+use prunelens_metrics::{Estimate, Probe};
 use serde_json::json;
 
 use crate::{
@@ -15,9 +15,9 @@ use crate::{
     interrupt, output,
     settings::{ModelSettings, environment},
     study::{
-        Before, Group, Study, StudyFile,
+        Before, Cell, Group, Study, StudyFile,
         claim::Claims,
-        sharing::Passes,
+        sharing::{self, Passes},
         status::{CellStatus, Counts, GroupStatus, Working},
     },
 };
@@ -173,12 +173,10 @@ fn estimates(study: &Study) -> Result<Vec<Estimated>> {
 fn of_group(group: &Group, before: &mut Before) -> Result<Estimated> {
     let session = Session::with_models(&group.spec, before.of(&group.spec)?, &mut output::listener())?;
     let probe = Probe::measure(&session, &mut interrupt::tick)?;
-    let estimate = |cell: &crate::study::Cell| {
-        let cost = || {
-            let family = cell.job.family(JOBS).ok()?;
-            (family.cost)(&session, &cell.job.params).ok()?
-        };
-        (cost().map(|cost| probe.estimate(&cost)), Passes::of(&cell.job, &session))
+    let estimate = |(at, cell): (usize, &Cell)| {
+        let joined = group.cells[..at].iter().any(|before| before.job.reads_like(&cell.job));
+        let estimate = sharing::cost(&cell.job, &session, joined).map(|cost| probe.estimate(&cost));
+        (estimate, Passes::of(&cell.job, &session, joined))
     };
-    Ok(group.cells.iter().map(estimate).collect())
+    Ok(group.cells.iter().enumerate().map(estimate).collect())
 }

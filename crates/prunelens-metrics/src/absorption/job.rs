@@ -39,11 +39,8 @@ impl Metric for AbsorptionJob {
             return Err(Error::Usage(format!("{min_feats_for_eval} letters cannot be asked for; expected 1 to 26")));
         }
         let spec = AbsorptionSpec { min_feats_for_eval, ..spec };
-        Ok(Self {
-            identities: names.identities(&readers),
-            run: AbsorptionRun::new(spec, readers, session.tokenizer.clone(), session.spec.bos)?,
-            settings: names.settings(),
-            warnings: Vec::new(),
-        })
+        let identities = names.identities(&readers);
+        let run = AbsorptionRun::new(spec, readers, session.tokenizer.clone(), session.spec.bos)?;
+        Ok(Self::new(run, identities, names.settings()))
     }
 }

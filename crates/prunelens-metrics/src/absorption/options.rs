@@ -78,6 +78,7 @@ pub fn cost(session: &Session, o: &AbsorptionOptions) -> Cost {
         tokens: words * PROMPT,
         // A second prompt for the fifth that is tested.
         passes: 1.2 * models * before,
+        shared: 1.2 * models * before,
         // One token a prompt.
         encodings: variants / (2 * PROMPT) as f64,
         // Probes on activations and, mostly on zeros, on latents; weights of all latents at each of their steps.

@@ -552,6 +552,25 @@ impl Measure for AbsorptionRun {
         Ok(())
     }
 
+    fn join(self, other: Self) -> Option<Self> {
+        if self.spec != other.spec || self.hook != other.hook || self.bos != other.bos {
+            return None;
+        }
+        let readers = self.readers.into_iter().chain(other.readers).collect();
+        Self::new(self.spec, readers, self.tokenizer, self.bos).map(|run| Self { hook: self.hook, ..run }).ok()
+    }
+
+    fn state_of(&self, variants: &[usize]) -> Result<Vec<u8>> {
+        self.finish()?;
+        let readers: Vec<Reader> = variants.iter().map(|&at| self.readers[at].clone()).collect();
+        let models = groups(&readers).into_iter().map(|group| self.group_of(variants[group[0]]));
+        to_bytes(&Work {
+            digest: self.work.digest,
+            models: models.map(|group| self.work.models[group].clone()).collect(),
+            variants: variants.iter().map(|&at| self.work.variants[at].clone()).collect(),
+        })
+    }
+
     /// One result file a variant that could be evaluated.
     fn files(&self, identities: &[Identity], stamp: &RunStamp) -> Result<Vec<Option<ResultFile>>> {
         let results = self.finish()?;

@@ -112,6 +112,7 @@ pub fn cost(session: &Session, o: &AtlasOptions) -> Cost {
         tokens,
         // Each model to the hook; the original's loss behind it, and back.
         passes: models * before + 3.0 * after * traced,
+        shared: 0.0,
         // Decoding and latent scaling for two variants count as encodings, all ratios together as a few.
         encodings: variants + 2.0 + if together { ratios as f64 / RATIOS_AN_ENCODING } else { ratios as f64 },
         other: (d_in * d_sae) as f64 * matched as f64,

@@ -40,12 +40,9 @@ impl Metric for CoreJob {
         let tokenizer = &session.tokenizer;
         let special: HashSet<u32> = [tokenizer.bos, tokenizer.eos, tokenizer.pad].into_iter().flatten().collect();
         let names = Names::of(session);
-        Ok(Self {
-            identities: names.identities(&readers),
-            settings: names.settings(),
-            warnings: fewer(options.rows, &spec).into_iter().collect(),
-            run: CoreRun::new(spec, readers, rows, special)?,
-        })
+        let (identities, warnings) = (names.identities(&readers), fewer(options.rows, &spec).into_iter().collect());
+        let run = CoreRun::new(spec, readers, rows, special)?;
+        Ok(Self { warnings, ..Self::new(run, identities, names.settings()) })
     }
 }
 

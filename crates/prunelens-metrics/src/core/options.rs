@@ -82,6 +82,7 @@ pub fn cost(session: &Session, o: &CoreOptions) -> Cost {
         tokens: (rows / batch.max(1) * batch * context) as u64,
         // A clean pass a model; ablated and spliced ones begin at the hook.
         passes: models + after * (models + variants),
+        shared: models + after * models,
         encodings: variants,
         // Cosines of all latents with all others, for encoder and decoder.
         other: 2.0 * variants * d_in as f64 * (d_sae as f64).powi(2),

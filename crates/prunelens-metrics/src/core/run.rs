@@ -312,6 +312,29 @@ impl Measure for CoreRun {
         Ok(())
     }
 
+    fn join(self, other: Self) -> Option<Self> {
+        if self.spec != other.spec || self.rows != other.rows || self.special != other.special {
+            return None;
+        }
+        let readers = self.readers.into_iter().chain(other.readers).collect();
+        Self::new(self.spec, readers, self.rows, self.special).ok()
+    }
+
+    fn state_of(&self, variants: &[usize]) -> Result<Vec<u8>> {
+        self.finish()?;
+        let readers: Vec<&Reader> = variants.iter().map(|&at| &self.readers[at]).collect();
+        let weights = partition(&readers, |a, b| same_weights(a, b)).into_iter().map(|task| {
+            let of_it = self.weights.iter().find(|other| other.readers.contains(&variants[task[0]]));
+            of_it.and_then(|task| task.done.as_deref().cloned())
+        });
+        to_bytes(&State {
+            batch: self.batch,
+            group: 0,
+            sums: variants.iter().map(|&at| self.sums[at].clone()).collect(),
+            weights: weights.collect(),
+        })
+    }
+
     /// One result file a variant.
     fn files(&self, identities: &[Identity], stamp: &RunStamp) -> Result<Vec<Option<ResultFile>>> {
         let results = self.finish()?;

@@ -63,12 +63,8 @@ impl Metric for RavelJob {
         let mut settings = names.settings();
         settings.push(("data".into(), data.words()));
         settings.push(("known to".into(), session.original.name.clone()));
-        Ok(Self {
-            identities: names.identities(&found),
-            run: RavelRun::new(spec, made, session.tokenizer.clone(), asked, readers, session.hook)?,
-            settings,
-            warnings,
-        })
+        let run = RavelRun::new(spec, made, session.tokenizer.clone(), asked, readers, session.hook)?;
+        Ok(Self { warnings, ..Self::new(run, names.identities(&found), settings) })
     }
 }
 

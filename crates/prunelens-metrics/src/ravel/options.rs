@@ -125,6 +125,7 @@ pub fn cost(session: &Session, o: &RavelOptions) -> Cost {
     Cost {
         tokens,
         passes: 1.0 + pair_tokens / tokens.max(1) as f64,
+        shared: 0.0,
         encodings: 0.0,
         other: 0.0,
         // Shared beginnings, and what a batch leaves for its gradient.

@@ -144,6 +144,7 @@ pub fn cost(session: &Session, o: &SweepOptions) -> Cost {
         tokens: (rows / batch.max(1) * batch * context) as u64,
         // Models are read and ablated once a layer; every point is spliced.
         passes: layers * (models + after * (models + points)),
+        shared: 0.0,
         encodings: layers * points,
         other: 0.0,
         // The residual stream of each point; sums of each latent; logits of the rows that go together; ranks.

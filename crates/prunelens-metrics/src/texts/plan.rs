@@ -134,7 +134,7 @@ impl Plan {
         settings.extend(pruning.map(|p| ("sae pruning".into(), p.setting().words())));
         let identities = names.identities(&readers);
         let run = TextsRun::new(family, readers, units, sizes.context, memory.saturating_mul(1 << 20))?;
-        Ok(SessionJob { run, identities, settings, warnings: Vec::new() })
+        Ok(SessionJob::new(run, identities, settings))
     }
 }
 
@@ -162,6 +162,7 @@ pub fn cost(session: &Session, options: &TextOptions, scr: bool) -> Result<Cost>
         tokens: (texts * context) as u64,
         // Nothing after the hook is computed, and nothing is decoded.
         passes: models * before,
+        shared: models * before,
         encodings: variants / 2.0,
         // Probes: some hundred passes over the summed-up texts, most of whose latents are 0.
         other: variants * 400.0 * texts as f64 * session.sae.d_sae() as f64 / 4.0,

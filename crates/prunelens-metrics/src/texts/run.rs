@@ -319,6 +319,28 @@ impl<F: Family + Layout> Measure for TextsRun<F> {
         details(self)
     }
 
+    /// Families of the same settings: whoever joins jobs sees to that.
+    fn join(self, other: Self) -> Option<Self> {
+        if self.digest() != other.digest() || self.context != other.context {
+            return None;
+        }
+        let readers = self.readers.into_iter().chain(other.readers).collect();
+        Self::new(self.family, readers, self.units, self.context, self.budget).ok()
+    }
+
+    fn state_of(&self, variants: &[usize]) -> Result<Vec<u8>> {
+        let of_unit = |unit: &Vec<UnitResult>| variants.iter().map(|&at| unit[at].clone()).collect();
+        to_bytes(&State {
+            digest: self.digest(),
+            done: self.finish()?.iter().map(of_unit).collect(),
+            partial: vec![None; variants.len()],
+            group: 0,
+            batch: 0,
+            rows: None,
+            work: Vec::new(),
+        })
+    }
+
     /// One result file a variant.
     fn files(&self, identities: &[Identity], stamp: &RunStamp) -> Result<Vec<Option<ResultFile>>> {
         let results = self.finish()?;

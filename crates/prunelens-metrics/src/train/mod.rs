@@ -65,6 +65,7 @@ impl Metric for TrainJob {
         Ok(Cost {
             tokens,
             passes: Extent::of(session, &[Variant::Transfer]).before,
+            shared: 0.0,
             encodings: 0.0,
             other: tokens as f64 * weights * STEPS / 2.0,
             bytes: Trainer::bytes(&spec, d_in) + 4 * (spec.buffer * d_in) as u64 + CACHE,
