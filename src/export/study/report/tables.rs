@@ -89,9 +89,11 @@ impl Together<'_> {
         let layers = layers(&points);
         for columns in chunks(&layers) {
             let head = [String::new()].into_iter().chain(columns.iter().map(|column| column.name(layers.len() > 1)));
-            let row = |figure: &&str| {
+            let row = |(category, figure): &(&str, &str)| {
                 let value = |column: &Column| {
-                    let is_it = |(point, _): &(&Point, _)| point.figure == **figure && column.has(point);
+                    let is_it = |(point, _): &(&Point, _)| {
+                        (point.category.as_str(), point.figure.as_str()) == (*category, *figure) && column.has(point)
+                    };
                     let of: Vec<_> = points.iter().zip(&rows).filter(is_it).collect();
                     let values: Vec<f64> = of.iter().filter_map(|(point, _)| point.value).collect();
                     // Where there are seeds, these say how sure it is.
@@ -120,8 +122,9 @@ impl Together<'_> {
     }
 }
 
-/// Those that the table has, in the order of the metric.
-fn figures<'a>(metric: &str, points: &'a [Point]) -> Vec<&'a str> {
+/// Those that the table has, with their categories, in the order of the metric: a figure of all data sets together is of the
+/// same name in each of them.
+fn figures<'a>(metric: &str, points: &'a [Point]) -> Vec<(&'a str, &'a str)> {
     let main = MAIN.iter().find(|(name, _)| *name == metric).map(|(_, main)| *main);
     let category = points.first().map(|point| point.category.as_str()).unwrap_or_default();
     // Of probing on texts the model's own channels come first, and stand beside the SAE's.
@@ -129,14 +132,15 @@ fn figures<'a>(metric: &str, points: &'a [Point]) -> Vec<&'a str> {
         Some(main) => main.contains(&point.figure.as_str()),
         None => point.category == category || point.category == "sae",
     };
-    let mut all: Vec<&str> = Vec::new();
+    let mut all: Vec<(&str, &str)> = Vec::new();
     for point in points.iter().filter(is_main) {
-        if !all.contains(&point.figure.as_str()) {
-            all.push(&point.figure);
+        let figure = (point.category.as_str(), point.figure.as_str());
+        if !all.contains(&figure) {
+            all.push(figure);
         }
     }
     match main {
-        Some(main) => all.sort_by_key(|figure| main.iter().position(|name| name == figure)),
+        Some(main) => all.sort_by_key(|(_, figure)| main.iter().position(|name| name == figure)),
         None => all.truncate(if category == "llm" { 2 * MOST } else { MOST }),
     }
     all
@@ -202,5 +206,28 @@ pub fn spread(values: &[f64]) -> String {
             let of = Spread::of(many.iter().copied());
             format!("{} ({} to {}, n = {})", number(of.mean), number(of.low), number(of.high), many.len())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::made::{cell, place};
+
+    #[test]
+    fn a_figure_of_all_data_sets_is_not_mixed_with_its_namesake_in_each() {
+        let name = "sae_top_1_test_accuracy";
+        let values = [(name, vec![Some(0.75)])];
+        let mut probing = cell(place(3), "sparse_probing", None, None, &[Variant::Transfer], &values);
+        for (category, value) in [("kind", 0.5), ("theme", 1.0)] {
+            let mut row = probing.table.rows[0].clone();
+            (row.category, row.values) = (category.into(), vec![Some(value)]);
+            probing.table.rows.push(row);
+        }
+        let (session, compress) = (probing.place.session.clone(), probing.place.compress.clone());
+        let mut parts = Parts::default();
+        write(&Results { measured: vec![probing], missing: Vec::new() }, &session, &compress, &mut parts);
+        let page = super::super::parts::markdown("made", &parts);
+        assert!(page.contains("0.7500") && !page.contains("n = ") && !page.contains("1.0000"), "{page}");
     }
 }
