@@ -221,7 +221,9 @@ impl Ran {
     #[track_caller]
     pub fn done(self) -> Self {
         assert_eq!(self.code, Some(0), "{self:#?}");
-        assert_eq!(self.err, "", "{self:#?}");
+        // What a busy machine is waited for is no complaint.
+        let complaints = self.err.lines().filter(|line| !line.ends_with(" so far"));
+        assert_eq!(complaints.count(), 0, "{self:#?}");
         self
     }
 
