@@ -11,7 +11,7 @@ use prunelens_core::{
 use super::{Report, round};
 use crate::process::cpu_seconds;
 
-/// Steps that are timed, after one that is not: a buffer's worth.
+/// Steps that a buffer is enough for, at least. One whole buffer is timed, its reading and all steps on it, after one that is not.
 const STEPS: usize = 4;
 /// SAEs that share a reading in the second part.
 const SHARING: usize = 4;
@@ -50,7 +50,7 @@ pub fn measure(
             report.figure("train_read_tokens_per_s", round(times.read / times.reading))?;
             report.figure("train_step_tokens_per_s", round(times.trained / times.steps))?;
         }
-        report.figure(&format!("{name}_step_ms"), round(1e3 * times.steps / STEPS as f64))?;
+        report.figure(&format!("{name}_step_ms"), round(1e3 * times.steps / times.count as f64))?;
         report.figure(&format!("{name}_cores_busy"), times.cores.map(round))?;
     }
     Ok(())
@@ -60,19 +60,28 @@ pub fn measure(
 struct Times {
     reading: f64,
     steps: f64,
+    count: usize,
     read: f64,
     trained: f64,
     cores: Option<f64>,
 }
 
 fn time(mut training: Training, tick: Tick) -> Result<Times> {
-    training.step(&mut |_, _| {}, tick)?;
+    let mut buffer = |training: &mut Training| -> Result<usize> {
+        let mut steps = 0;
+        while training.step(&mut |_, _| {}, tick)? {
+            steps += 1;
+            if training.is_at_new_buffer() {
+                break;
+            }
+        }
+        Ok(steps)
+    };
+    buffer(&mut training)?;
     let tokens = |training: &Training| training.trainers().first().and_then(Trainer::figures).map_or(0, |f| f.tokens);
     let (seconds, read, trained) = (training.seconds(), training.tokens_read(), tokens(&training));
     let (started, cpu) = (Instant::now(), cpu_seconds());
-    for _ in 0..STEPS {
-        training.step(&mut |_, _| {}, tick)?;
-    }
+    let count = buffer(&mut training)?;
     let wall = started.elapsed().as_secs_f64();
     let cores = cpu_seconds().zip(cpu).map(|(after, before)| (after - before) / wall);
     let (after, read) = (training.seconds(), training.tokens_read() - read);
@@ -87,6 +96,7 @@ fn time(mut training: Training, tick: Tick) -> Result<Times> {
     Ok(Times {
         reading: after.0 - seconds.0,
         steps: after.1 - seconds.1,
+        count,
         read: read as f64,
         trained: trained as f64,
         cores,

@@ -64,6 +64,11 @@ impl Training {
         self.trainers[at].is_active(self.seconds)
     }
 
+    /// Whether the next step begins with reading.
+    pub fn is_at_new_buffer(&self) -> bool {
+        self.stream.position().batch == 0
+    }
+
     /// Tokens that were read into buffers.
     pub fn tokens_read(&self) -> u64 {
         self.stream.tokens_read()
