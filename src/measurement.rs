@@ -202,7 +202,6 @@ impl Joined<'_> {
         if !fit::fit_together(family, &self.specs, self.session, fit::free_for(self.session))? {
             return Ok(false);
         }
-        let Some(fresh) = self.join()? else { return Ok(false) };
         let claim = self.checkpoints.claim_joined(family, &self.specs)?;
         let mut keeper = Keeper::new(claim, self.specs[0].clone(), self.every);
         let joined = || self.join()?.ok_or_else(|| Error::invalid("jobs that were joined cannot be any more"));
@@ -210,7 +209,13 @@ impl Joined<'_> {
             say(&format!("{}: begun anew, the saved state is of no use: {error}", family.name));
             None
         });
-        let (mut job, worked) = earlier.map_or((fresh, Duration::ZERO), |earlier| (earlier.job, earlier.worked));
+        let (mut job, worked) = match earlier {
+            Some(Earlier { job, worked, .. }) => (job, worked),
+            None => match self.join()? {
+                Some(job) => (job, Duration::ZERO),
+                None => return Ok(false),
+            },
+        };
         let clock = Clock { before: worked, started: Instant::now() };
         match drive(&mut *job, Some(&mut keeper), &clock, tick) {
             Ok(()) => {}

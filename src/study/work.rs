@@ -160,11 +160,15 @@ impl<'a> Worker<'a> {
                 claim.works_on(&cell.name);
                 let alike = if seen.contains(&&*cell.name) { Vec::new() } else { group.to_do_like(cell) };
                 seen.extend(alike.iter().map(|cell| &*cell.name));
-                let measured = self.join(group, &alike, &session, &mut held).and_then(|others| {
-                    joined.extend(others);
-                    self.cell(group, cell, &session, claim, &mut held)
-                });
-                match measured {
+                match self.join(group, &alike, &session, &mut held) {
+                    Ok(others) => joined.extend(others),
+                    Err(Error::Interrupted) => return Err(Error::Interrupted),
+                    // Which of them it was shows when each is measured by itself.
+                    Err(error) => {
+                        (self.listener)(&format!("{} · {}: not read together: {error}", group.name, cell.name))?
+                    }
+                }
+                match self.cell(group, cell, &session, claim, &mut held) {
                     Ok(seconds) => {
                         self.done.measured += 1;
                         let is_joined = joined.contains(&&*cell.name);
