@@ -152,9 +152,11 @@ task=$(squeue --noheader --states running --job "$job" --format=%i | head -1)
 scancel --batch --signal=USR1 "$task"
 requeued() { [ "$(scontrol show job "$task" 2>/dev/null | grep -o 'Restarts=[0-9]*' | head -1)" = "Restarts=1" ]; }
 until_true 300 "the task to be queued again" requeued
-# Slurm holds it back for two minutes; nobody need wait for that here.
-due_now() { scontrol update JobId="$task" StartTime=now 2>/dev/null || true; gone "$job"; }
-until_true 900 "the array with the task that came again" due_now
+# Slurm holds it back for two minutes; nobody need wait for that here. A few seconds it must: what is started in the second in which
+# it was ended is refused by its node ("Job credential revoked"), and does not come again.
+sleep 3
+scontrol update JobId="$task" StartTime=now
+until_true 900 "the array with the task that came again" gone "$job"
 some_done "$study" "$cells" || { cat "$work/logs/${job}"_*.log; fail "cells are missing, and nobody else was asked for them"; }
 grep -qs "goes on from" "$work/logs/${job}"_*.log || echo "   (the task was stopped between two cells: nothing to go on from)"
 same "$study"
