@@ -129,7 +129,7 @@ step() {
 
 export device=${DEVICE:-cuda} root bin results work python
 export PRUNELENS_DEVICE=$device PRUNELENS_POISON=1
-export PRUNELENS_PARITY_FIXTURES=$root/tests/fixtures/parity PRUNELENS_METRICS_FIXTURES=$root/tests/fixtures/metrics
+export PRUNELENS_FIXTURES=$root/tests/fixtures
 export RUST_BACKTRACE=0
 # The driver compiles the kernels for its card once, not in every program.
 export CUDA_CACHE_PATH=$work/kernels CUDA_CACHE_MAXSIZE=4294967296
@@ -221,6 +221,8 @@ step racecheck 90 watched racecheck
 step gemma-131k 120 gemma --dtype bf16 --d-sae 131072 --no-wanda --json
 step pruning 60 tests pruning::
 step reference 90 tests reference::
+step training 60 tests training::
+step train-16k 60 gemma --dtype bf16 --d-sae 16384 --train --json
 step metrics 120 tests metrics::
 step core-cpu 60 core cpu
 step core-gpu 60 core "$device"

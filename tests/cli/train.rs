@@ -10,7 +10,7 @@ use prunelens_core::{
     model::Model,
     sae::formats,
     train::{
-        Architecture, Batch, Budget, Jump, Keeping, Run, State, TrainEvent, TrainSpec, Trained,
+        Architecture, Batch, Budget, Course, Jump, Keeping, Run, State, TrainEvent, TrainSpec, Trained,
         activations::ModelActivations, checkpoint::Checkpoint, curve, train,
     },
 };
@@ -49,8 +49,8 @@ fn model() -> Arc<Model> {
 }
 
 fn same(a: &State, b: &State) {
-    let untimed = |state: &State| State { seconds: 0.0, ..state.clone() };
-    assert!(untimed(a) == untimed(b), "states differ after {} and {} tokens", a.tokens, b.tokens);
+    let untimed = |state: &State| State { course: Course { seconds: 0.0, ..state.course.clone() }, ..state.clone() };
+    assert!(untimed(a) == untimed(b), "states differ after {} and {} tokens", a.course.tokens, b.course.tokens);
 }
 
 /// Settings with the number of the hook that they are for.

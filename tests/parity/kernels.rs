@@ -32,7 +32,7 @@ fn card_asked() -> bool {
 }
 
 /// The card to test, or none with the reason printed.
-fn backend() -> Option<Arc<dyn Backend>> {
+pub fn backend() -> Option<Arc<dyn Backend>> {
     if card_asked() {
         return gpu();
     }

@@ -1,13 +1,25 @@
 //! Steps of training beside SAELens' own trainer: `tests/fixtures/training/record.py` recorded them, from the same weights on
-//! the same batches.
+//! the same batches. The same steps by the GPU's kernels, on a GPU where PRUNELENS_DEVICE is cuda, else compiled for the processor.
 
-use std::{collections::HashMap, fs};
+use std::{borrow::Cow, collections::HashMap, fs, sync::Arc};
 
-use prunelens_core::train::{Architecture, Batch, Budget, Decoder, Jump, Sparsity, State, TrainSpec, Work};
+use candle_core::{DType, Device, Tensor};
+use prunelens_core::{
+    data::rows::first_rows,
+    demo,
+    error::Result,
+    model::Model,
+    rng::Rng,
+    train::{
+        Adam, Architecture, Batch, Budget, Course, Decoder, DeviceState, Jump, Moments, Sparsity, State, TrainSpec,
+        Trainer, Training, Work, activations::ModelActivations, stream::Activations,
+    },
+};
+use prunelens_kernels::{device::Backend, ops};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use crate::support::fixtures;
+use crate::{kernels::backend, support::fixtures};
 
 const D_IN: usize = 16;
 const D_SAE: usize = 64;
@@ -103,6 +115,46 @@ impl Recorded {
     }
 }
 
+/// A state where its steps are taken.
+enum Place {
+    Here(Box<(State, Work)>),
+    OnDevice(Box<DeviceState>, Arc<dyn Backend>),
+}
+
+impl Place {
+    fn new(state: State, backend: Option<Arc<dyn Backend>>) -> Self {
+        match backend {
+            Some(backend) => Self::OnDevice(Box::new(DeviceState::upload(backend.clone(), state).unwrap()), backend),
+            None => Self::Here(Box::new((state, Work::default()))),
+        }
+    }
+
+    fn step(&mut self, spec: &TrainSpec, x: &[f32], progress: f64) -> Result<()> {
+        match self {
+            Self::Here(here) => here.0.step(spec, x, progress, &mut here.1),
+            Self::OnDevice(state, backend) => {
+                let d_in = state.course.recent.input.len();
+                let x = Tensor::from_slice(x, (x.len() / d_in, d_in), backend.device()).unwrap();
+                state.step(spec, &x, progress)
+            }
+        }
+    }
+
+    fn course(&mut self) -> &mut Course {
+        match self {
+            Self::Here(here) => &mut here.0.course,
+            Self::OnDevice(state, _) => &mut state.course,
+        }
+    }
+
+    fn state(&self) -> Cow<'_, State> {
+        match self {
+            Self::Here(here) => Cow::Borrowed(&here.0),
+            Self::OnDevice(state, _) => Cow::Owned(state.download().unwrap()),
+        }
+    }
+}
+
 /// SAELens' names of the weights, in the order of [`parts`].
 fn names(spec: &TrainSpec) -> Vec<&'static str> {
     let b_enc = if matches!(spec.architecture, Architecture::Gated { .. }) { "b_gate" } else { "b_enc" };
@@ -114,9 +166,13 @@ fn parts(state: &mut State) -> Vec<&mut Vec<f32>> {
     [&mut w.w_enc, &mut w.b_enc, &mut w.w_dec, &mut w.b_dec].into_iter().chain(&mut w.vectors).collect()
 }
 
+fn moments(adam: &Adam) -> Vec<&Moments> {
+    [&adam.w_enc, &adam.b_enc, &adam.w_dec, &adam.b_dec].into_iter().chain(&adam.vectors).collect()
+}
+
 /// Terms of the last step's loss by SAELens' names, the inner ones of matryoshka as one.
-fn terms(state: &State) -> [(&'static str, f64); 6] {
-    let sums = &state.recent;
+fn terms(course: &Course) -> [(&'static str, f64); 6] {
+    let sums = &course.recent;
     [
         ("mse_loss", sums.squared_error),
         ("l1_loss", sums.penalty),
@@ -133,6 +189,16 @@ const ROUNDING: f64 = 2e-5;
 
 #[test]
 fn every_kind_trains_as_saelens_does() {
+    every_kind_trains(None);
+}
+
+#[test]
+fn every_kind_trains_so_by_the_kernels_for_gpus() {
+    let Some(backend) = backend() else { return };
+    every_kind_trains(Some(backend));
+}
+
+fn every_kind_trains(backend: Option<Arc<dyn Backend>>) {
     let x = Recorded::read("batches").floats("x");
     for kind in
         ["topk", "standard", "batchtopk", "matryoshka", "gated", "jumprelu_step", "jumprelu_tanh", "jumprelu_quadratic"]
@@ -140,16 +206,16 @@ fn every_kind_trains_as_saelens_does() {
         let recorded = Recorded::read(kind);
         let spec = recorded.spec(kind);
         spec.check(D_IN).unwrap();
-        let mut state = recorded.begin(&spec);
+        let mut place = Place::new(recorded.begin(&spec), backend.clone());
         let losses: Vec<&str> =
             recorded.about["losses"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-        let (mut worst, mut work) = (0.0f64, Work::default());
+        let mut worst = 0.0f64;
         for (step, expected) in recorded.tensors["losses"].chunks(losses.len()).enumerate() {
             let batch = x.chunks(spec.batch * D_IN).cycle().nth(step).unwrap();
             // Only this step's sums.
-            state.recent.decay(0.0);
-            state.step(&spec, batch, 0.5, &mut work).unwrap();
-            for (name, ours) in terms(&state) {
+            place.course().recent.decay(0.0);
+            place.step(&spec, batch, 0.5).unwrap();
+            for (name, ours) in terms(place.course()) {
                 let of = losses.iter().zip(expected).filter(|(of, _)| of.starts_with(name));
                 let Some(theirs) = of.map(|(_, value)| *value).reduce(|a, b| a + b) else { continue };
                 let difference = (ours - theirs).abs() / theirs.abs().max(0.1);
@@ -158,9 +224,7 @@ fn every_kind_trains_as_saelens_does() {
             }
             if step == 0 {
                 // Adam's first moment is a tenth of the first gradient, as clipped.
-                let adam = &state.adam;
-                let moments = [&adam.w_enc, &adam.b_enc, &adam.w_dec, &adam.b_dec].into_iter().chain(&adam.vectors);
-                for (name, moments) in names(&spec).iter().zip(moments) {
+                for (name, moments) in names(&spec).iter().zip(moments(&place.state().adam)) {
                     let gradient = moments.first.iter().map(|m| m * 10.0);
                     let difference = recorded.difference(&format!("gradient.{name}"), gradient);
                     assert!(difference < ROUNDING, "{kind}: gradient of {name} differs by {difference:e}");
@@ -171,6 +235,7 @@ fn every_kind_trains_as_saelens_does() {
                 50 => 2e-4,
                 _ => continue,
             };
+            let mut state = place.state().into_owned();
             for (name, weights) in names(&spec).iter().zip(parts(&mut state)) {
                 let name = format!("after_{}.{name}", step + 1);
                 let difference = recorded.difference(&name, weights.iter().copied());
@@ -179,9 +244,144 @@ fn every_kind_trains_as_saelens_does() {
             }
         }
         if let Some(theirs) = recorded.tensors.get("topk_threshold") {
-            assert!((state.threshold - theirs[0]).abs() < 1e-6, "{kind}: {} {theirs:?}", state.threshold);
+            let ours = place.course().threshold;
+            assert!((ours - theirs[0]).abs() < 1e-6, "{kind}: {ours} {theirs:?}");
         }
-        assert_eq!(state.dead(&spec).len() as f64, recorded.number("dead_at_the_end"), "{kind}");
+        assert_eq!(place.course().dead(&spec).len() as f64, recorded.number("dead_at_the_end"), "{kind}");
         println!("{kind}: loss terms of 50 steps differ by {worst:.1e} at most");
+    }
+}
+
+/// Sums of a few of some directions, of which there are fewer than channels.
+fn activations(rng: &mut Rng, tokens: usize, d_in: usize) -> Vec<f32> {
+    let directions: Vec<f32> = (0..40 * d_in).map(|_| rng.normal() as f32).collect();
+    let mut x = vec![0.1; tokens * d_in];
+    for row in x.chunks_mut(d_in) {
+        for _ in 0..5 {
+            let (strength, at) = (rng.unit() as f32, rng.below(40));
+            row.iter_mut().zip(&directions[at * d_in..]).for_each(|(x, d)| *x += strength * d);
+        }
+    }
+    x
+}
+
+/// Length of the difference, as a share of the length. (Adam's first steps are as long for a gradient that is nothing but
+/// rounding as for any other, so that single weights may differ by more.)
+fn apart(a: &[f32], b: &[f32]) -> f64 {
+    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let wide = |v: &f32| f64::from(*v);
+    length(&mut a.iter().zip(b).map(|(a, b)| wide(a) - wide(b))) / length(&mut a.iter().map(wide)).max(1e-6)
+}
+
+#[test]
+fn kernels_take_the_steps_of_the_cpu_at_sizes_that_nothing_divides() {
+    let Some(backend) = backend() else { return };
+    // More columns than a block has threads, more tokens than a tile, several blocks of a search.
+    let (d_in, d_sae, tokens) = (270, 301, 150);
+    let budget = Budget::Tokens(1 << 20);
+    let batch = Batch::new(6.5);
+    let jump = Jump { l0: 0.05, to_input: true, pull: 1e-2, ..Jump::default() };
+    for architecture in [
+        Architecture::TopK { k: 7 },
+        Architecture::BatchTopK(batch),
+        Architecture::Matryoshka { batch, widths: vec![40, 41, d_sae] },
+        Architecture::Standard { l1: 0.3, l1_warm_up: 0.0 },
+        Architecture::Gated { l1: 0.3, l1_warm_up: 0.0 },
+        Architecture::JumpRelu(jump),
+    ] {
+        for (decoder, clip) in [(Decoder::Unit, None), (Decoder::Free, Some(0.5))] {
+            // Latents die at once, so that the last steps teach dead ones.
+            let spec = TrainSpec {
+                decoder,
+                clip,
+                dead_after: tokens as u64,
+                learning_rate: 1e-3,
+                ..TrainSpec::new(architecture.clone(), d_sae, budget)
+            };
+            let mut rng = Rng::new(7, 0);
+            let x = activations(&mut rng, tokens, d_in);
+            let state = State::new(&spec, d_in, 1.0, &x);
+            let (mut here, mut there) = (Place::new(state.clone(), None), Place::new(state, Some(backend.clone())));
+            for step in 0..4 {
+                let x = activations(&mut rng, tokens, d_in);
+                here.step(&spec, &x, 0.5).unwrap();
+                there.step(&spec, &x, 0.5).unwrap();
+                let (here, there) = (here.course(), there.course());
+                let of = format!("{architecture}, {decoder:?}, step {step}");
+                assert_eq!(here.last_fired, there.last_fired, "{of}");
+                let difference = (here.recent.loss() - there.recent.loss()).abs() / here.recent.loss();
+                assert!(difference < 1e-5, "{of}: the loss differs by {difference:e}");
+                assert!((here.threshold - there.threshold).abs() <= 1e-5 * here.threshold, "{of}");
+            }
+            let (mut a, mut b) = (here.state().into_owned(), there.state().into_owned());
+            let dead = a.course.dead(&spec).len();
+            assert!(dead > 3 || !architecture.has_auxiliary(), "{architecture}: none died");
+            let of_adam = moments(&a.adam).into_iter().zip(moments(&b.adam)).map(|(a, b)| apart(&a.first, &b.first));
+            let of_adam: Vec<f64> = of_adam.collect();
+            let weights = parts(&mut a).into_iter().zip(parts(&mut b)).map(|(a, b)| apart(a, b));
+            // The last of a batch to be chosen may be another where two are equal but for rounding.
+            for (name, (weights, gradients)) in names(&spec).iter().zip(weights.zip(of_adam)) {
+                println!(
+                    "{architecture}, {decoder:?}: {name} differs by {weights:.1e}, its gradient by {gradients:.1e}"
+                );
+                assert!(weights < 3e-3 && gradients < 1e-3, "{architecture}, {decoder:?}: {name}");
+            }
+        }
+    }
+}
+
+/// Train on the demo's model and its calibration text, on a hook of each width, from a saved state if there is one; what is saved
+/// after so many steps.
+fn train(model: &Arc<Model>, all: &[(TrainSpec, usize)], from: Option<&[Vec<u8>]>, steps: usize) -> Vec<Vec<u8>> {
+    let tokenizer = demo::tokenizer(model).unwrap();
+    let texts = demo::calibration().unwrap();
+    let rows = first_rows(&tokenizer, texts.iter().map(String::as_str), 32, true, 40).unwrap();
+    let hooks = ["blocks.1.hook_resid_post", "blocks.0.hook_mlp_out"].map(|hook| hook.parse().unwrap());
+    let source = ModelActivations::new(model.clone(), hooks.to_vec(), tokenizer.specials(), rows, None, 0, 1 << 20);
+    let widths = source.widths();
+    let mut training = Training::new(Box::new(source), all.to_vec()).unwrap();
+    for ((trainer, bytes), (_, hook)) in training.trainers_mut().iter_mut().zip(from.into_iter().flatten()).zip(all) {
+        trainer.restore(bytes, widths[*hook]).unwrap();
+    }
+    for _ in 0..steps {
+        assert!(training.step(&mut |_, _| {}, &mut || Ok(())).unwrap());
+    }
+    let saved = |trainer: &mut Trainer| {
+        assert!(trainer.take_error().is_none());
+        trainer.to_bytes().unwrap().unwrap()
+    };
+    training.trainers_mut().iter_mut().map(saved).collect()
+}
+
+#[test]
+fn training_on_a_gpu_is_that_on_the_cpu_wherever_it_is_taken_up() {
+    let Some(backend) = backend() else { return };
+    let load = |device: &Device| demo::model(device, DType::F32, &mut |_| Ok(())).unwrap();
+    let here = Arc::new(load(&Device::Cpu));
+    let there = Arc::new(Model { ops: ops::on(Some(backend.clone())), ..load(backend.device()) });
+    let spec = |architecture| TrainSpec {
+        batch: 64,
+        buffer: 300,
+        dead_after: 500,
+        learning_rate: 1e-3,
+        ..TrainSpec::new(architecture, 48, Budget::Tokens(1 << 30))
+    };
+    let normed = TrainSpec { layer_norm: true, ..spec(Architecture::Gated { l1: 0.3, l1_warm_up: 0.0 }) };
+    let all = [(spec(Architecture::TopK { k: 4 }), 0), (normed, 1)];
+    // A buffer has five batches: it is filled several times.
+    let want = train(&here, &all, None, 23);
+    let half = train(&there, &all, None, 11);
+    for model in [&there, &here] {
+        for (found, want) in train(model, &all, Some(&half), 12).iter().zip(&want) {
+            let read = |bytes: &[u8], name: &str| -> Vec<f32> {
+                let file = SafeTensors::deserialize(bytes).unwrap();
+                file.tensor(name).unwrap().data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+            };
+            for name in ["W_enc", "b_enc", "W_dec", "b_dec", "first.W_enc", "second.W_dec"] {
+                let difference = apart(&read(found, name), &read(want, name));
+                println!("{name} differs by {difference:.1e} after 23 steps");
+                assert!(difference < 1e-3, "{name} differs by {difference:e}");
+            }
+        }
     }
 }

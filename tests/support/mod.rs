@@ -33,9 +33,10 @@ pub const LLAMA: &str = "models/llama";
 /// A TopK SAE of the GPT-2 fixture, in the old layout.
 pub const SAE: &str = "saes/gpt2/OAI-v5-32k-resid_post-gpt2/v5_32k_layer_1.pt";
 
-/// The folder of all fixtures.
+/// The folder of all fixtures: PRUNELENS_FIXTURES where the tests run elsewhere than they were built.
 pub fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    std::env::var_os("PRUNELENS_FIXTURES").map_or_else(built, PathBuf::from)
 }
 
 /// A model, an SAE or their numbers.

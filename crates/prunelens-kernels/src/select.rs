@@ -2,6 +2,31 @@
 
 use std::cmp::Ordering;
 
+/// Which latents of a token fire.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Choice {
+    /// Of the positive ones the k largest of each token.
+    Token(usize),
+    /// Of the positive ones so many, the largest of the whole batch.
+    Batch(usize),
+    /// All positive ones.
+    Positive,
+}
+
+/// The loss that teaches dead latents: the largest of them reconstruct what the others leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Auxiliary {
+    /// Its weight; 0 leaves it out.
+    pub weight: f32,
+    /// Dead latents that take part for each token.
+    pub k: usize,
+}
+
+impl Auxiliary {
+    /// Of kinds that teach them otherwise.
+    pub const NONE: Self = Self { weight: 0.0, k: 0 };
+}
+
 /// A latent and its pre-activation.
 pub type Candidate = (u32, f32);
 

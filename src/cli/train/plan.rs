@@ -1,48 +1,81 @@
 //! What a run will take, said before: memory from sizes, time from a few steps.
 
+use candle_core::Device;
 use prunelens_core::{
     error::{Error, Result},
     model::Tick,
-    train::{Budget, TrainSpec, Trainer, Training, activations::ModelActivations, stream::Activations},
+    train::{Budget, DeviceState, TrainSpec, Trainer, Training, activations::ModelActivations, stream::Activations},
 };
+use prunelens_kernels::gpu::{self, Opened};
 use prunelens_metrics::fit;
 use serde_json::{Value, json};
 
-/// Bytes, by what takes them.
-pub struct Memory(Vec<(&'static str, u64)>);
+/// Bytes, by what takes them: of the machine's memory, and of that of the GPU that steps are taken on.
+pub struct Memory {
+    here: Vec<(&'static str, u64)>,
+    on_gpu: Option<(Opened, Vec<(&'static str, u64)>)>,
+}
 
 impl Memory {
-    /// Of SAEs with these settings and widths of activations, which all read hooks of `widths`; `epoch` tokens of text.
-    pub fn of(specs: &[(TrainSpec, usize)], widths: &[usize], epoch: usize, cache: u64) -> Self {
+    /// Of SAEs with these settings and widths of activations, which all read hooks of `widths` on a device; `epoch` tokens of text.
+    pub fn of(specs: &[(TrainSpec, usize)], widths: &[usize], epoch: usize, cache: u64, device: &Device) -> Self {
         let row = 4 * widths.iter().sum::<usize>() as u64;
-        let buffer = specs.first().map_or(0, |(spec, _)| spec.buffer as u64);
-        let all = specs.iter().map(|(spec, hook)| Trainer::bytes(spec, widths[*hook]));
+        let buffer = ("buffer of activations", row * specs.first().map_or(0, |(spec, _)| spec.buffer as u64));
+        let each = |bytes: fn(&TrainSpec, usize) -> u64| specs.iter().map(move |(s, hook)| bytes(s, widths[*hook]));
         // A state is written as one piece, from a copy.
-        let largest = all.clone().max().unwrap_or(0);
-        let kept = cache.min(row * epoch as u64);
-        Self(vec![
-            ("SAEs with their moments", all.sum()),
-            ("buffer of activations", row * buffer),
-            ("activations met again", kept),
-            ("writing a checkpoint", 2 * largest),
-        ])
-    }
-
-    fn total(&self) -> u64 {
-        self.0.iter().map(|(_, bytes)| bytes).sum()
+        let largest = each(Trainer::bytes).max().unwrap_or(0);
+        let kept = ("activations met again", cache.min(row * epoch as u64));
+        let writing = ("writing a checkpoint", 2 * largest);
+        match gpu::opened(device) {
+            Some(card) => {
+                let saes = ("SAEs with their moments and gradients", each(DeviceState::bytes).sum());
+                Self { here: vec![kept, writing], on_gpu: Some((card, vec![saes, buffer])) }
+            }
+            None => {
+                let saes = ("SAEs with their moments", each(Trainer::bytes).sum());
+                Self { here: vec![saes, buffer, kept, writing], on_gpu: None }
+            }
+        }
     }
 
     /// Refuse what cannot fit: an allocation that fails ends the process.
     pub fn check(&self) -> Result<()> {
+        let instead = "fewer SAEs at a time, a smaller --d-sae, --buffer or --cache";
+        if let Some((card, parts)) = &self.on_gpu
+            && total(parts) > card.free_bytes
+        {
+            let (needed, free) = (gib(total(parts)), gib(card.free_bytes));
+            return Err(Error::Usage(format!(
+                "the run needs about {needed} on {}, {free} are free: {instead}",
+                card.name
+            )));
+        }
         match fit::free_memory() {
-            Some(free) if self.total() > free => Err(Error::Usage(format!(
-                "the run needs about {} of memory, {} are free: fewer SAEs at a time, a smaller --d-sae, --buffer or --cache",
-                gib(self.total()),
+            Some(free) if total(&self.here) > free => Err(Error::Usage(format!(
+                "the run needs about {} of memory, {} are free: {instead}",
+                gib(total(&self.here)),
                 gib(free)
             ))),
             _ => Ok(()),
         }
     }
+
+    fn lines(&self) -> Vec<String> {
+        let part = |(of, bytes): &(&str, u64)| format!("         {:>9} {of}", gib(*bytes));
+        let free = fit::free_memory().map_or(String::new(), |free| format!("; {} free", gib(free)));
+        let mut lines = vec![format!("memory   {:>9} beyond the model{free}", gib(total(&self.here)))];
+        lines.extend(self.here.iter().map(part));
+        if let Some((card, parts)) = &self.on_gpu {
+            let free = gib(card.free_bytes);
+            lines.push(format!("on GPU   {:>9} beyond the model; {free} free on {}", gib(total(parts)), card.name));
+            lines.extend(parts.iter().map(part));
+        }
+        lines
+    }
+}
+
+fn total(parts: &[(&str, u64)]) -> u64 {
+    parts.iter().map(|(_, bytes)| bytes).sum()
 }
 
 /// Tokens a second of reading, and seconds of one step of all SAEs.
@@ -73,14 +106,21 @@ pub fn plan(
             read / speed.reading + speed.step * tokens as f64 / first.batch as f64
         }
     };
-    let free = fit::free_memory();
     if json {
-        let bytes: serde_json::Map<String, Value> =
-            memory.0.iter().map(|(of, bytes)| ((*of).into(), json!(bytes))).collect();
-        return crate::output::json(&json!({
-            "saes": specs.len(), "text_tokens": epoch, "bytes": bytes, "bytes_in_all": memory.total(), "bytes_free": free,
-            "reading_tokens_per_second": speed.reading, "step_seconds": speed.step, "seconds": seconds,
-        }));
+        let bytes = |parts: &[(&str, u64)]| -> serde_json::Map<String, Value> {
+            parts.iter().map(|(of, bytes)| ((*of).into(), json!(bytes))).collect()
+        };
+        let mut out = json!({
+            "saes": specs.len(), "text_tokens": epoch, "bytes": bytes(&memory.here), "bytes_in_all": total(&memory.here),
+            "bytes_free": fit::free_memory(), "reading_tokens_per_second": speed.reading, "step_seconds": speed.step,
+            "seconds": seconds,
+        });
+        if let Some((card, parts)) = &memory.on_gpu {
+            out["gpu"] = json!({
+                "name": card.name, "bytes": bytes(parts), "bytes_in_all": total(parts), "bytes_free": card.free_bytes,
+            });
+        }
+        return crate::output::json(&out);
     }
     let budget = match first.budget {
         Budget::Tokens(tokens) => format!("{tokens} tokens each, of a text of {epoch}"),
@@ -90,9 +130,7 @@ pub fn plan(
         "{} on one reading: {budget}",
         if specs.len() == 1 { "1 SAE".into() } else { format!("{} SAEs", specs.len()) }
     )];
-    let free = free.map_or(String::new(), |free| format!("; {} free", gib(free)));
-    lines.push(format!("memory   {:>9} beyond the model{free}", gib(memory.total())));
-    lines.extend(memory.0.iter().map(|(of, bytes)| format!("         {:>9} {of}", gib(*bytes))));
+    lines.extend(memory.lines());
     lines.push(format!("reading  {:>9.0} tokens/s", speed.reading));
     lines.push(format!(
         "a step   {:>9.3} s for {} tokens on {}",

@@ -117,7 +117,7 @@ pub fn work(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<Outco
     let epoch = source.tokens();
     let widths: Vec<usize> = hooks.iter().map(|hook| model.d_in(hook.site)).collect();
     let numbered: Vec<_> = specs.iter().cloned().zip(members.iter().map(|member| member.hook)).collect();
-    let memory = Memory::of(&numbered, &widths, epoch, cache);
+    let memory = Memory::of(&numbered, &widths, epoch, cache, &model.device);
     if args.plan {
         line.line(|| "taking a few steps".into());
         let answer = plan(&numbered, source, &memory, cache, args.json, tick)?;

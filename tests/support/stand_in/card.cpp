@@ -28,6 +28,12 @@ namespace paths_file {
 namespace prune_file {
 #include "../../../crates/prunelens-kernels/src/cuda/prune.cu"
 }
+namespace rules_file {
+#include "../../../crates/prunelens-kernels/src/cuda/rules.cu"
+}
 namespace select_file {
 #include "../../../crates/prunelens-kernels/src/cuda/select.cu"
+}
+namespace train_file {
+#include "../../../crates/prunelens-kernels/src/cuda/train.cu"
 }

@@ -227,6 +227,12 @@ inline uint32_t __float_as_uint(float value) {
     return bits;
 }
 
+inline double __longlong_as_double(long long bits) {
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
 struct __half {
     uint16_t bits;
 };

@@ -5,7 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use prunelens_kernels::with_f32;
+use candle_core::{Device, Tensor};
+use prunelens_kernels::device::Backend;
 
 use super::stream::Activations;
 use crate::{
@@ -29,8 +30,8 @@ pub struct ModelActivations {
     special: HashSet<u32>,
     groups: Vec<Vec<Vec<u32>>>,
     /// Groups met before, up to `room` numbers in all. What is kept is exactly what the model gives, so that keeping it
-    /// changes nothing but the time.
-    kept: HashMap<usize, Vec<Box<[f32]>>>,
+    /// changes nothing but the time; on the CPU, wherever the model is.
+    kept: HashMap<usize, Vec<Tensor>>,
     room: usize,
 }
 
@@ -74,28 +75,34 @@ impl Activations for ModelActivations {
         self.groups.len()
     }
 
-    fn group(&mut self, index: usize, out: &mut [Vec<f32>], tick: Tick) -> Result<()> {
+    fn most(&self) -> usize {
+        self.groups.iter().map(|rows| rows.iter().map(Vec::len).sum()).max().unwrap_or(0)
+    }
+
+    fn group(&mut self, index: usize, tick: Tick) -> Result<Vec<Tensor>> {
         if let Some(kept) = self.kept.get(&index) {
-            out.iter_mut().zip(kept).for_each(|(out, kept)| out.extend_from_slice(kept));
-            return Ok(());
+            return Ok(kept
+                .iter()
+                .map(|acts| acts.to_device(&self.model.device))
+                .collect::<candle_core::Result<_>>()?);
         }
         let rows = &self.groups[index];
         let captured = self.model.capture_each(&token_tensor(rows, &self.model)?, &self.hooks, tick)?;
-        let mut fresh = 0;
-        for ((acts, d_in), out) in captured.iter().zip(self.widths()).zip(&mut *out) {
-            let before = out.len();
-            with_f32(acts, |acts| {
-                let tokens = rows.iter().flatten().zip(acts.chunks_exact(d_in));
-                tokens.filter(|(id, _)| !self.special.contains(id)).for_each(|(_, act)| out.extend_from_slice(act));
-            })?;
-            fresh += out.len() - before;
-        }
+        let all = rows.iter().flatten();
+        let wanted: Vec<u32> = (0..).zip(all).filter(|(_, id)| !self.special.contains(id)).map(|(at, _)| at).collect();
+        let wanted = Tensor::from_slice(&wanted, wanted.len(), &self.model.device)?;
+        let taken = |acts: &Tensor| acts.flatten_to(1)?.index_select(&wanted, 0);
+        let found = captured.iter().map(taken).collect::<candle_core::Result<Vec<_>>>()?;
+        let fresh: usize = found.iter().map(Tensor::elem_count).sum();
         if fresh <= self.room {
             self.room -= fresh;
-            let tokens = rows.iter().flatten().filter(|id| !self.special.contains(id)).count();
-            let last = |(out, d_in): (&Vec<f32>, usize)| out[out.len() - tokens * d_in..].into();
-            self.kept.insert(index, out.iter().zip(self.widths()).map(last).collect());
+            let kept = found.iter().map(|acts| acts.to_device(&Device::Cpu));
+            self.kept.insert(index, kept.collect::<candle_core::Result<_>>()?);
         }
-        Ok(())
+        Ok(found)
+    }
+
+    fn backend(&self) -> Option<&Arc<dyn Backend>> {
+        self.model.ops.backend()
     }
 }

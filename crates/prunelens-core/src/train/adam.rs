@@ -9,7 +9,7 @@ use super::{
     weights::{Weights, normalize},
 };
 
-const BETAS: (f64, f64) = (0.9, 0.999);
+pub(super) const BETAS: (f64, f64) = (0.9, 0.999);
 const EPSILON: f32 = 1e-8;
 
 /// What PyTorch adds to the length that gradients are cut by.
@@ -18,7 +18,9 @@ const CLIP_EPSILON: f64 = 1e-6;
 /// Running means of one tensor's gradients and of their squares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
+    /// Of gradients.
     pub first: Vec<f32>,
+    /// Of their squares.
     pub second: Vec<f32>,
 }
 
@@ -31,11 +33,17 @@ impl Moments {
 /// State of the optimiser.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adam {
+    /// Steps taken.
     pub steps: u64,
+    /// As [`Weights::w_enc`].
     pub w_enc: Moments,
+    /// As [`Weights::b_enc`].
     pub b_enc: Moments,
+    /// As [`Weights::w_dec`].
     pub w_dec: Moments,
+    /// As [`Weights::b_dec`].
     pub b_dec: Moments,
+    /// As [`Weights::vectors`].
     pub vectors: Vec<Moments>,
 }
 
@@ -50,7 +58,7 @@ struct Step {
 }
 
 impl Adam {
-    pub fn new(weights: &Weights) -> Self {
+    pub(super) fn new(weights: &Weights) -> Self {
         let Weights { d_in, d_sae, vectors, .. } = weights;
         let [matrix, latents, input] = [d_in * d_sae, *d_sae, *d_in].map(Moments::zeros);
         let vectors = vec![latents.clone(); vectors.len()];
@@ -58,7 +66,7 @@ impl Adam {
     }
 
     /// One step down `gradients`, cut to the length `clip`.
-    pub fn step(
+    pub(super) fn step(
         &mut self,
         weights: &mut Weights,
         gradients: &Gradients,

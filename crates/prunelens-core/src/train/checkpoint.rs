@@ -14,7 +14,7 @@ use super::{
     figures::Sums,
     kind::Architecture,
     spec::{TrainSpec, first_difference},
-    state::State,
+    state::{Course, State},
     stream::Position,
     weights::Weights,
 };
@@ -95,7 +95,7 @@ pub(super) fn encode(spec: &TrainSpec, state: &State, settings: Option<&Value>) 
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         tensors.push((name.clone(), Dtype::F32, shape(&name, d_in, d_sae), bytes));
     }
-    for (name, values) in [("numbers", numbers(state)), ("last_fired", state.last_fired.clone())] {
+    for (name, values) in [("numbers", numbers(state)), ("last_fired", state.course.last_fired.clone())] {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         tensors.push((name.to_owned(), Dtype::U64, vec![values.len()], bytes));
     }
@@ -180,13 +180,15 @@ pub(super) fn decode(
             b_dec: moments(b_dec)?,
             vectors: vectors.iter().map(|name| moments(name)).collect::<Result<_>>()?,
         },
-        tokens: numbers[1],
-        position: Position { group: numbers[2], batch: numbers[3] },
-        seconds: f64::from_bits(numbers[4]),
-        scale: f64::from_bits(numbers[5]) as f32,
-        threshold: f64::from_bits(numbers[6]),
-        last_fired: integers("last_fired", d_sae)?,
-        recent: Sums::from_row(&recent, d_in).ok_or_else(|| broken("its figures do not fit".into()))?,
+        course: Course {
+            tokens: numbers[1],
+            position: Position { group: numbers[2], batch: numbers[3] },
+            seconds: f64::from_bits(numbers[4]),
+            scale: f64::from_bits(numbers[5]) as f32,
+            threshold: f64::from_bits(numbers[6]),
+            last_fired: integers("last_fired", d_sae)?,
+            recent: Sums::from_row(&recent, d_in).ok_or_else(|| broken("its figures do not fit".into()))?,
+        },
     })
 }
 
@@ -197,12 +199,13 @@ const NUMBERS: usize = 7;
 
 /// All single numbers as 64 bits each, so that they come back exactly.
 fn numbers(state: &State) -> Vec<u64> {
-    let Position { group, batch } = state.position;
-    let exact = [state.seconds, f64::from(state.scale), state.threshold]
+    let course = &state.course;
+    let Position { group, batch } = course.position;
+    let exact = [course.seconds, f64::from(course.scale), course.threshold]
         .into_iter()
-        .chain(state.recent.to_row())
+        .chain(course.recent.to_row())
         .map(f64::to_bits);
-    [state.adam.steps, state.tokens, group, batch].into_iter().chain(exact).collect()
+    [state.adam.steps, course.tokens, group, batch].into_iter().chain(exact).collect()
 }
 
 fn floats<'a>(architecture: &Architecture, state: &'a State) -> Vec<(String, &'a [f32])> {
@@ -243,7 +246,7 @@ mod tests {
         let x: Vec<f32> = (0..80).map(|i| (i as f32 * 0.37).sin()).collect();
         let mut work = Work::default();
         (0..3).for_each(|_| state.step(&spec, &x, 0.5, &mut work).unwrap());
-        state.seconds = 0.1 + 0.2;
+        state.course.seconds = 0.1 + 0.2;
         state
     }
 

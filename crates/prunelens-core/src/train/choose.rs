@@ -1,6 +1,6 @@
 //! Which latents fire, as lists: what is chosen here is all that the loss and the gradients go through.
 
-use prunelens_kernels::{matmul::View, simd::dispatch};
+use prunelens_kernels::{matmul::View, select::Choice, simd::dispatch};
 use rayon::prelude::*;
 
 use super::{
@@ -9,17 +9,6 @@ use super::{
     select::{POSITIVE, Scratch, at_least, top_k},
     weights::Weights,
 };
-
-/// Which latents of a token fire.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Choice {
-    /// Of the positive ones the k largest of each token.
-    Token(usize),
-    /// Of the positive ones so many, the largest of the whole batch.
-    Batch(usize),
-    /// All positive ones.
-    Positive,
-}
 
 /// Tokens that one thread takes at a time. Sums are formed per part and then in order, so that results do not depend on
 /// which thread did what.

@@ -202,15 +202,11 @@ dispatch! {
 
 #[cfg(test)]
 mod tests {
+    use prunelens_kernels::select::{Auxiliary, Choice};
+
     use super::*;
     use crate::rng::Rng;
-    use crate::train::{
-        choose::Choice,
-        dense,
-        relu::Relu,
-        sparse::{self, Auxiliary},
-        state::Work,
-    };
+    use crate::train::{dense, relu::Relu, sparse, state::Work};
 
     const D_IN: usize = 5;
     const D_SAE: usize = 12;

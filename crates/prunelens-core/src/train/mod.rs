@@ -1,4 +1,5 @@
-//! Training of sparse autoencoders on the CPU, with hand-written gradients on plain buffers.
+//! Training of sparse autoencoders, with hand-written gradients: on plain buffers on the CPU, by kernels where the model is on
+//! a GPU.
 
 pub mod activations;
 mod adam;
@@ -13,6 +14,7 @@ mod gradients;
 mod jumprelu;
 pub mod kind;
 mod linalg;
+mod on_device;
 mod relu;
 pub mod run;
 mod select;
@@ -24,9 +26,11 @@ mod trainer;
 mod training;
 mod weights;
 
+pub use adam::{Adam, Moments};
 pub use kind::{Architecture, Batch, Decoder, Jump, Sparsity};
+pub use on_device::DeviceState;
 pub use run::{Keeping, Run, TrainEvent, Trained, train};
 pub use spec::{Budget, TrainSpec};
-pub use state::{State, Work};
+pub use state::{Course, State, Work};
 pub use trainer::{TrainFigures, Trainer};
 pub use training::Training;

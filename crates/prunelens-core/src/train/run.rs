@@ -114,10 +114,10 @@ fn tell(training: &Training, curves: &mut [Option<Curve>], listen: &mut dyn FnMu
 /// The state of each SAE that is under way.
 fn save(training: &Training, checkpoints: &[Option<Checkpoint>]) -> Result<()> {
     for (trainer, checkpoint) in training.trainers().iter().zip(checkpoints) {
-        if let (Some(checkpoint), Some(state)) = (checkpoint, trainer.state())
-            && !trainer.has_failed()
+        if let Some(checkpoint) = checkpoint.as_ref().filter(|_| !trainer.has_failed())
+            && let Some(state) = trainer.state()?
         {
-            checkpoint.save(trainer.spec(), state)?;
+            checkpoint.save(trainer.spec(), &state)?;
         }
     }
     Ok(())

@@ -1,26 +1,17 @@
 //! Loss and gradients where few latents fire: past the encoder's matrix product, all work is on lists of them.
 
-use prunelens_kernels::simd::dispatch;
+use prunelens_kernels::{
+    select::{Auxiliary, Choice},
+    simd::dispatch,
+};
 use rayon::prelude::*;
 
 use super::{
-    choose::{self, Choice, Chosen, PART, choose},
+    choose::{self, Chosen, PART, choose},
     figures::Sums,
     gradients::{ByLatent, Entries, Entry, Gradients, Outcome, Task, encoder_path},
     linalg::{axpy, dot, made, sized},
 };
-
-/// The loss that teaches dead latents.
-#[derive(Clone, Copy, Debug)]
-pub struct Auxiliary {
-    pub weight: f32,
-    /// Dead latents that take part for each token.
-    pub k: usize,
-}
-
-impl Auxiliary {
-    pub const NONE: Self = Self { weight: 0.0, k: 0 };
-}
 
 /// What one part's tokens gave.
 #[derive(Default)]

@@ -1,6 +1,11 @@
 //! Batches of activations in random order, the same for every run with the same draw: one reading for all SAEs that are
 //! trained on it.
 
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use prunelens_kernels::{device::Backend, with_f32};
+
 use super::{linalg::dot, spec::TrainSpec};
 use crate::{
     error::{Error, Result},
@@ -16,8 +21,16 @@ pub trait Activations {
     /// How many groups there are.
     fn groups(&self) -> usize;
 
-    /// Append the activations of one group to the hooks' parts of `out`, a row for each token: the same every time.
-    fn group(&mut self, index: usize, out: &mut [Vec<f32>], tick: Tick) -> Result<()>;
+    /// Tokens of a group, at most.
+    fn most(&self) -> usize;
+
+    /// The activations of one group at each hook, `[tokens, d_in]` in f32: the same every time.
+    fn group(&mut self, index: usize, tick: Tick) -> Result<Vec<Tensor>>;
+
+    /// The GPU that they lie on, if they do.
+    fn backend(&self) -> Option<&Arc<dyn Backend>> {
+        None
+    }
 }
 
 /// What the stream tells while it fills its buffer: tokens there, tokens wanted.
@@ -58,10 +71,11 @@ pub struct Position {
 /// that follow. The position alone says what comes next, so a resumed run needs nothing else.
 pub struct Stream {
     draw: Draw,
+    backend: Option<Arc<dyn Backend>>,
     widths: Vec<usize>,
     position: Position,
-    /// A part for each hook; rows of the same number are of the same token.
-    buffers: Vec<Vec<f32>>,
+    /// A part for each hook, with room for more rows than are in it; rows of the same number are of the same token.
+    buffers: Vec<Tensor>,
     order: Vec<u32>,
     /// Groups in the buffer; 0 before the first filling.
     groups: u64,
@@ -74,8 +88,22 @@ impl Stream {
     /// From a place in the text on.
     pub fn new(source: &dyn Activations, draw: Draw, position: Position) -> Self {
         let widths = source.widths();
-        let buffers = vec![Vec::new(); widths.len()];
-        Self { draw, widths, position, buffers, order: Vec::new(), groups: 0, epoch: None, tokens_read: 0 }
+        Self {
+            draw,
+            backend: source.backend().cloned(),
+            widths,
+            position,
+            buffers: Vec::new(),
+            order: Vec::new(),
+            groups: 0,
+            epoch: None,
+            tokens_read: 0,
+        }
+    }
+
+    /// The GPU that activations lie on, if they do.
+    pub fn backend(&self) -> Option<&Arc<dyn Backend>> {
+        self.backend.as_ref()
     }
 
     /// Width of the activations at a hook.
@@ -109,24 +137,21 @@ impl Stream {
         Ok(())
     }
 
-    /// Put the batch at hand, as it is at a hook, into `out`.
-    pub fn batch(&self, hook: usize, out: &mut Vec<f32>) {
+    /// The batch at hand, as it is at a hook: `[tokens, d_in]`.
+    pub fn batch(&self, hook: usize) -> Result<Tensor> {
         let (tokens, batches) = (self.order.len() as u64, self.batches());
         let cut = |at: u64| (at * tokens / batches) as usize;
-        self.take(hook, &self.order[cut(self.position.batch)..cut(self.position.batch + 1)], out);
+        self.take(hook, &self.order[cut(self.position.batch)..cut(self.position.batch + 1)])
     }
 
-    /// Put some of the buffered activations into `out`.
-    pub fn sample(&self, hook: usize, tokens: usize, out: &mut Vec<f32>) {
-        self.take(hook, &self.order[..tokens.min(self.order.len())], out);
+    /// Some of the buffered activations.
+    pub fn sample(&self, hook: usize, tokens: usize) -> Result<Tensor> {
+        self.take(hook, &self.order[..tokens.min(self.order.len())])
     }
 
-    fn take(&self, hook: usize, tokens: &[u32], out: &mut Vec<f32>) {
-        let d_in = self.widths[hook];
-        out.clear();
-        for &token in tokens {
-            out.extend_from_slice(&self.buffers[hook][token as usize * d_in..][..d_in]);
-        }
+    fn take(&self, hook: usize, tokens: &[u32]) -> Result<Tensor> {
+        let buffer = &self.buffers[hook];
+        Ok(buffer.index_select(&Tensor::from_slice(tokens, tokens.len(), buffer.device())?, 0)?)
     }
 
     /// The batch at hand is used.
@@ -139,9 +164,12 @@ impl Stream {
     }
 
     /// Mean length of the buffered activations at a hook.
-    pub fn mean_length(&self, hook: usize) -> f64 {
-        let rows = self.buffers[hook].chunks_exact(self.widths[hook]);
-        rows.map(|row| f64::from(dot::<false>(row, row)).sqrt()).sum::<f64>() / self.order.len() as f64
+    pub fn mean_length(&self, hook: usize) -> Result<f64> {
+        let sum = |values: &[f32]| {
+            let rows = values.chunks_exact(self.widths[hook]);
+            rows.map(|row| f64::from(dot::<false>(row, row)).sqrt()).sum::<f64>()
+        };
+        Ok(with_f32(&self.buffers[hook].narrow(0, 0, self.order.len())?, sum)? / self.order.len() as f64)
     }
 
     /// Batches in the buffer, as close to the batch size as equal parts allow.
@@ -152,17 +180,25 @@ impl Stream {
 
     fn fill(&mut self, source: &mut dyn Activations, fill: OnFill, tick: Tick) -> Result<()> {
         let groups = source.groups() as u64;
-        let (Some(width), wanted) = (self.widths.first().copied(), self.draw.buffer) else { return Ok(()) };
-        self.buffers.iter_mut().for_each(Vec::clear);
+        let wanted = self.draw.buffer;
+        if self.buffers.is_empty() {
+            let device = self.backend.as_ref().map_or(&Device::Cpu, |backend| backend.device());
+            let room = |width: &usize| Tensor::zeros((wanted + source.most(), *width), DType::F32, device);
+            self.buffers = self.widths.iter().map(room).collect::<candle_core::Result<_>>()?;
+        }
         self.groups = 0;
         let (mut taken, mut tokens) = (0, 0);
         // No group comes twice into one buffer, however small the text.
         while taken < groups && tokens < wanted {
             let number = self.position.group + taken;
             let index = self.group_at(groups, number);
-            source.group(index, &mut self.buffers, tick)?;
+            let group = source.group(index, tick)?;
+            let found = group.first().map_or(Ok(0), |acts| acts.dim(0))?;
+            for (buffer, acts) in self.buffers.iter().zip(&group).filter(|_| found > 0) {
+                buffer.slice_set(acts, 0, tokens)?;
+            }
             taken += 1;
-            tokens = self.buffers[0].len() / width;
+            tokens += found;
             fill(tokens.min(wanted), wanted);
         }
         if tokens == 0 {
@@ -201,31 +237,40 @@ mod tests {
             self.0
         }
 
-        fn group(&mut self, index: usize, out: &mut [Vec<f32>], tick: Tick) -> Result<()> {
+        fn most(&self) -> usize {
+            self.0
+        }
+
+        fn group(&mut self, index: usize, tick: Tick) -> Result<Vec<Tensor>> {
             tick()?;
-            (0..=index).for_each(|token| {
-                out[0].extend([index as f32, token as f32]);
-                out[1].push(token as f32);
-            });
-            Ok(())
+            let tokens = 0..=index;
+            let [pairs, alone]: [Vec<f32>; 2] = [
+                tokens.clone().flat_map(|token| [index as f32, token as f32]).collect(),
+                tokens.map(|token| token as f32).collect(),
+            ];
+            let rows = index + 1;
+            Ok(vec![
+                Tensor::from_vec(pairs, (rows, 2), &Device::Cpu)?,
+                Tensor::from_vec(alone, (rows, 1), &Device::Cpu)?,
+            ])
         }
     }
 
     const DRAW: Draw = Draw { batch: 4, buffer: 11, seed: 0 };
 
+    fn at(stream: &Stream, hook: usize) -> Vec<f32> {
+        with_f32(&stream.batch(hook).unwrap(), <[f32]>::to_vec).unwrap()
+    }
+
     fn fetch(stream: &mut Stream, source: &mut Numbers) -> Vec<f32> {
-        let mut batch = Vec::new();
         stream.fetch(source, &mut |_, _| {}, &mut || Ok(())).unwrap();
-        stream.batch(0, &mut batch);
-        batch
+        at(stream, 0)
     }
 
     fn take(stream: &mut Stream, source: &mut Numbers, n: usize) -> Vec<Vec<f32>> {
         let one = |_| {
             let batch = fetch(stream, source);
-            let mut beside = Vec::new();
-            stream.batch(1, &mut beside);
-            assert_eq!(batch.chunks(2).map(|t| t[1]).collect::<Vec<_>>(), beside, "hooks have the same tokens");
+            assert_eq!(batch.chunks(2).map(|t| t[1]).collect::<Vec<_>>(), at(stream, 1), "hooks have the same tokens");
             stream.advance();
             batch
         };

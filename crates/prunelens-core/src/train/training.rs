@@ -95,8 +95,11 @@ impl Training {
             let due = |trainer: &Trainer| trainer.is_active(before) && trainer.position() == position;
             let stream = &self.stream;
             let mut due: Vec<&mut Trainer> = self.trainers.iter_mut().filter(|trainer| due(trainer)).collect();
-            // What one of them does on a single thread goes on beside the others' work.
-            due.par_iter_mut().for_each(|trainer| trainer.step(stream, before));
+            match stream.backend() {
+                // What one of them does on a single thread goes on beside the others' work.
+                None => due.par_iter_mut().for_each(|trainer| trainer.step(stream, before)),
+                Some(_) => due.iter_mut().for_each(|trainer| trainer.step(stream, before)),
+            }
             self.stream.advance();
             let seconds = before + started.elapsed().as_secs_f64();
             due.iter_mut().for_each(|trainer| trainer.advance(self.stream.position(), seconds));
@@ -111,7 +114,7 @@ impl Training {
             (Some(error), _) => Err(error),
             (None, figures) => {
                 let nothing = || Error::invalid("the budget leaves nothing to train");
-                trainer.into_state().zip(figures).ok_or_else(nothing)
+                trainer.into_state()?.zip(figures).ok_or_else(nothing)
             }
         };
         self.trainers.into_iter().map(finish).collect()

@@ -41,6 +41,15 @@ __device__ __forceinline__ void store(bf16& to, float value) {
     to.bits = value != value ? (u16)(bits >> 16 | 0x40) : (u16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+// The bits of a number above zero, which order like it; zero of all others.
+__device__ __forceinline__ u32 positive_bits(float value) { return value > 0.0f ? __float_as_uint(value) : 0u; }
+
+// Bits that order like the number, whatever its sign, and are never zero.
+__device__ __forceinline__ u32 ordered_bits(float value) {
+    u32 bits = __float_as_uint(value);
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
 // A weight counts where its rank reaches the cut. At a cut of 0 all count, and no ranks are read: there may be none.
 // Weight and rank are fetched side by side, whatever the rank says.
 template <class W, class R>
@@ -95,6 +104,27 @@ __device__ inline float block_max(float value) {
     float max = of_warp[0];
     for (u32 warp = 1; warp < blockDim.x / WARP; warp++) max = fmaxf(max, of_warp[warp]);
     return max;
+}
+
+// The sum over all threads of the block before this one; that of all goes to `total`.
+template <class T>
+__device__ T sum_before(T value, T& total) {
+    __shared__ T of_warp[WARP];
+    u32 lane = threadIdx.x % WARP;
+    T sum = value;
+    for (u32 step = 1; step < WARP; step *= 2) {
+        T below = __shfl_up_sync(ALL_LANES, sum, step);
+        if (lane >= step) sum += below;
+    }
+    __syncthreads();
+    if (lane == WARP - 1) of_warp[threadIdx.x / WARP] = sum;
+    __syncthreads();
+    total = 0;
+    for (u32 warp = 0; warp < blockDim.x / WARP; warp++) {
+        if (warp < threadIdx.x / WARP) sum += of_warp[warp];
+        total += of_warp[warp];
+    }
+    return sum - value;
 }
 
 // How many threads of the block before this one have the flag set; the number in the whole block goes to `total`.

@@ -9,9 +9,7 @@ constexpr u32 ROWS = 64;
 // No number gives zero.
 __device__ __forceinline__ u64 word(float value, u32 place) {
     // A zero has one sign only.
-    u32 bits = __float_as_uint(value + 0.0f);
-    bits = bits >> 31 ? ~bits : bits | 0x80000000u;
-    return (u64)bits << 32 | (u32)~place;
+    return (u64)ordered_bits(value + 0.0f) << 32 | (u32)~place;
 }
 
 __device__ __forceinline__ u64 larger(u64 a, u64 b) { return a > b ? a : b; }

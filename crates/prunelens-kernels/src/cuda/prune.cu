@@ -9,22 +9,6 @@ constexpr u32 WARPS = THREADS / WARP;
 // Keys that a thread moves between two meetings of its block.
 constexpr u32 TURNS = 4;
 
-// The sum of the counts of all threads before this one; a block has one thread for each digit.
-__device__ u32 sum_before(u32 count) {
-    __shared__ u32 of_warp[WARPS];
-    u32 lane = threadIdx.x % WARP;
-    u32 sum = count;
-    for (u32 step = 1; step < WARP; step *= 2) {
-        u32 below = __shfl_up_sync(ALL_LANES, sum, step);
-        if (lane >= step) sum += below;
-    }
-    if (lane == WARP - 1) of_warp[threadIdx.x / WARP] = sum;
-    __syncthreads();
-    for (u32 warp = 0; warp < threadIdx.x / WARP; warp++) sum += of_warp[warp];
-    __syncthreads();
-    return sum - count;
-}
-
 // One block ranks one group at a time: a stable sort of the scores by their four bytes, the last byte first. A score is not
 // negative, so its bits order like the number, and equal scores keep the order of their indices.
 //
@@ -63,7 +47,9 @@ __device__ void ranks(const W* weight, const float* norms, u64 groups, u32 len, 
                 if (i < len && (like & lower) == 0) atomicAdd(&starts[digit], (u32)__popc(like));
             }
             __syncthreads();
-            starts[threadIdx.x] = sum_before(starts[threadIdx.x]);
+            // A block has one thread for each digit.
+            u32 total;
+            starts[threadIdx.x] = sum_before(starts[threadIdx.x], total);
             // A warp takes `TURNS` times 32 neighbouring keys.
             for (u32 start = 0; start < len; start += THREADS * TURNS) {
                 for (u32 w = 0; w < WARPS; w++) of_warp[w][threadIdx.x] = 0;

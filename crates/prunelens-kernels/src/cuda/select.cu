@@ -32,15 +32,18 @@ extern "C" __global__ void __launch_bounds__(1024)
 
 constexpr u32 DIGITS = 256;
 
-// The bits of a positive float order like the float. What is not above zero never counts.
-__device__ __forceinline__ u32 key_of(float value) { return value > 0.0f ? __float_as_uint(value) : 0u; }
+// What is not above zero never counts, unless all numbers do.
+template <bool ALL>
+__device__ __forceinline__ u32 key_of(float value) {
+    return ALL ? ordered_bits(value) : positive_bits(value);
+}
 
 // The k largest values above zero of each row, the lowest index first among equals. Finds the k-th largest by its four
 // bytes, from the first: each pass counts how often each next byte occurs among the values that share the bytes found.
 // Then one pass in order takes all above it and as many equal to it as are left to take. Of each row `counts` says how
 // many there are; `last` is the index of the k-th, or the largest u32 if there are fewer than k.
-extern "C" __global__ void __launch_bounds__(1024)
-    top_k(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts, u32* last) {
+template <bool ALL>
+__device__ void largest(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts, u32* last) {
     __shared__ u32 tally[DIGITS];
     __shared__ u32 found;
     __shared__ u32 wanted;
@@ -57,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(1024)
         u32 prefix = found;
         for (u64 start = 0; start < width; start += blockDim.x) {
             u64 at = start + threadIdx.x;
-            u32 key = at < width ? key_of(row[at]) : 0;
+            u32 key = at < width ? key_of<ALL>(row[at]) : 0;
             // The first pass has no bytes to share; a shift by 32 means nothing.
             bool counts = key != 0 && (shift == 24 || key >> (shift + 8) == prefix >> (shift + 8));
             u32 digit = counts ? (key >> shift) & (DIGITS - 1) : DIGITS;
@@ -94,8 +97,7 @@ extern "C" __global__ void __launch_bounds__(1024)
     __syncthreads();
     for (u64 start = 0; start < width && k > 0; start += blockDim.x) {
         u64 at = start + threadIdx.x;
-        float value = at < width ? row[at] : 0.0f;
-        u32 key = key_of(value);
+        u32 key = at < width ? key_of<ALL>(row[at]) : 0;
         bool equal = enough && key == kth && key != 0;
         u32 total_equal, total;
         u32 before_equal = same + flags_before(equal, total_equal);
@@ -103,11 +105,22 @@ extern "C" __global__ void __launch_bounds__(1024)
         u32 before = written + flags_before(take, total);
         if (take) {
             indices[first + before] = (u32)at;
-            values[first + before] = value;
+            values[first + before] = row[at];
         }
         if (equal && before_equal + 1 == equals) last[blockIdx.x] = (u32)at;
         same += total_equal;
         written += total;
     }
     if (threadIdx.x == 0) counts[blockIdx.x] = written;
+}
+
+extern "C" __global__ void __launch_bounds__(1024)
+    top_k(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts, u32* last) {
+    largest<false>(rows, width, k, indices, values, counts, last);
+}
+
+// The same among all numbers.
+extern "C" __global__ void __launch_bounds__(1024)
+    top_k_of_all(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts, u32* last) {
+    largest<true>(rows, width, k, indices, values, counts, last);
 }

@@ -16,6 +16,7 @@ mod memory;
 mod nearest;
 mod paths;
 mod prune;
+pub mod train;
 
 use std::{fmt, sync::Arc};
 
@@ -64,6 +65,11 @@ impl Shape {
     /// A block for each row: rows are long and few, but no thread of a block is without work.
     fn long_rows(rows: usize, width: usize) -> Result<Self> {
         Self::rows(rows, (width.next_multiple_of(32)).clamp(32, 1024) as u32)
+    }
+
+    /// The same where rows are many: several blocks share a processor.
+    fn many_rows(rows: usize, width: usize) -> Result<Self> {
+        Self::rows(rows, (width.next_multiple_of(32)).clamp(32, THREADS as usize) as u32)
     }
 
     fn grid(x: u64, y: u64, threads: u32) -> Result<Self> {

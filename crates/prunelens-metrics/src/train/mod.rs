@@ -2,7 +2,10 @@
 
 pub mod options;
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use prunelens_core::{
     compare::Variant,
@@ -14,7 +17,9 @@ use prunelens_core::{
     sae::formats,
     session::Session,
     text::safe,
-    train::{TrainFigures, TrainSpec, Trainer, Training, activations::ModelActivations, curve, finish::Trainee},
+    train::{
+        DeviceState, TrainFigures, TrainSpec, Trainer, Training, activations::ModelActivations, curve, finish::Trainee,
+    },
 };
 use serde_json::json;
 
@@ -68,7 +73,10 @@ impl Metric for TrainJob {
             shared: 0.0,
             encodings: 0.0,
             other: tokens as f64 * weights * STEPS / 2.0,
-            bytes: Trainer::bytes(&spec, d_in) + 4 * (spec.buffer * d_in) as u64 + CACHE,
+            bytes: match session.pruned.device.is_cpu() {
+                true => Trainer::bytes(&spec, d_in) + 4 * (spec.buffer * d_in) as u64 + CACHE,
+                false => DeviceState::bytes(&spec, d_in) + 4 * (spec.buffer * d_in) as u64,
+            },
         })
     }
 
@@ -231,7 +239,7 @@ impl Job for TrainJob {
 
     fn finish(&mut self, results: &Path) -> Result<Vec<PathBuf>> {
         let trainer = self.training.trainers().first();
-        let state = trainer.and_then(Trainer::state).cloned();
+        let state = trainer.map_or(Ok(None), Trainer::state)?.map(Cow::into_owned);
         let state = state.ok_or_else(|| Error::invalid("nothing was trained"))?;
         let report = json!({"settings": self.spec, "data": self.about, "training": self.figures()});
         let folder = self.folder(results);
