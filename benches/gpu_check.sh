@@ -221,6 +221,7 @@ step racecheck 90 watched racecheck
 step gemma-131k 120 gemma --dtype bf16 --d-sae 131072 --no-wanda --json
 step pruning 60 tests pruning::
 step reference 90 tests reference::
+step ragged 60 tests ragged::
 step training 60 tests training::
 step train-16k 60 gemma --dtype bf16 --d-sae 16384 --train --json
 step metrics 120 tests metrics::

@@ -18,5 +18,6 @@ mod knobs;
 mod metrics;
 mod oracles;
 mod pruning;
+mod ragged;
 mod reference;
 mod training;

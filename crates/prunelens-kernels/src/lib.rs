@@ -24,6 +24,7 @@ pub mod ops;
 pub mod panel;
 pub mod panics;
 pub mod pointwise;
+pub mod ragged;
 pub mod ranks;
 mod ratios;
 pub mod select;

@@ -28,6 +28,9 @@ namespace paths_file {
 namespace prune_file {
 #include "../../../crates/prunelens-kernels/src/cuda/prune.cu"
 }
+namespace ragged_file {
+#include "../../../crates/prunelens-kernels/src/cuda/ragged.cu"
+}
 namespace rules_file {
 #include "../../../crates/prunelens-kernels/src/cuda/rules.cu"
 }

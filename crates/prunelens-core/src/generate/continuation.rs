@@ -21,7 +21,7 @@ use crate::{
 enum Memory {
     /// Keys and values: each step reads the new tokens alone.
     Kept(Text),
-    /// The tokens themselves: each step reads them all. On a GPU, and in types that keys and values are not kept in.
+    /// The tokens themselves: each step reads them all. On the CPU in 16 bits.
     Whole(Vec<u32>),
 }
 

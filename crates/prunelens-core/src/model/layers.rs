@@ -113,10 +113,6 @@ impl Norm {
     }
 }
 
-pub(super) fn values(tensor: &Option<Tensor>) -> Result<Option<Vec<f32>>> {
-    tensor.as_ref().map(|t| with_f32(t, <[f32]>::to_vec)).transpose()
-}
-
 /// Rotary positions. Tables grow with the longest text read: contexts of whole books are possible but rare.
 #[derive(Clone, Debug)]
 pub struct Rotary {

@@ -14,7 +14,7 @@ use super::{Backend, Float, Kernel, Memory, Shape};
 use crate::error::{Error, Result};
 
 /// PTX of each file, which the driver compiles for its GPU when a kernel of it is first used.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("decode", include_str!(concat!(env!("OUT_DIR"), "/decode.ptx"))),
     ("encode", include_str!(concat!(env!("OUT_DIR"), "/encode.ptx"))),
     ("layers", include_str!(concat!(env!("OUT_DIR"), "/layers.ptx"))),
@@ -23,6 +23,7 @@ const FILES: [(&str, &str); 11] = [
     ("nearest", include_str!(concat!(env!("OUT_DIR"), "/nearest.ptx"))),
     ("paths", include_str!(concat!(env!("OUT_DIR"), "/paths.ptx"))),
     ("prune", include_str!(concat!(env!("OUT_DIR"), "/prune.ptx"))),
+    ("ragged", include_str!(concat!(env!("OUT_DIR"), "/ragged.ptx"))),
     ("rules", include_str!(concat!(env!("OUT_DIR"), "/rules.ptx"))),
     ("select", include_str!(concat!(env!("OUT_DIR"), "/select.ptx"))),
     ("train", include_str!(concat!(env!("OUT_DIR"), "/train.ptx"))),

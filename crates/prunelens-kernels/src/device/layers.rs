@@ -29,7 +29,12 @@ impl Norm<'_> {
 }
 
 /// A vector of `width` numbers in the type of what it is used on.
-fn parameter(backend: &dyn Backend, tensor: Option<&Tensor>, width: usize, dtype: DType) -> Result<Option<Values>> {
+pub(super) fn parameter(
+    backend: &dyn Backend,
+    tensor: Option<&Tensor>,
+    width: usize,
+    dtype: DType,
+) -> Result<Option<Values>> {
     let Some(tensor) = tensor else { return Ok(None) };
     if tensor.elem_count() != width {
         let found = tensor.elem_count();
@@ -160,18 +165,21 @@ pub fn activate(backend: &dyn Backend, x: &Tensor, act: Act, gated: bool) -> Res
     let input = Values::of(backend, x)?;
     let out = input.like(backend, n * width)?;
     if !out.is_empty() {
-        // As the kernel numbers them.
-        let act = match act {
-            Act::GeluTanh => 0,
-            Act::Gelu => 1,
-            Act::Silu => 2,
-            Act::Relu => 3,
-        };
         let len = out.len() as u64;
-        let arguments = [input.address(), len, width as u64, u64::from(gated), act, out.address()];
+        let arguments = [input.address(), len, width as u64, u64::from(gated), number(act), out.address()];
         let kernel = Kernel { file: "layers", name: format!("activate_{}", input.name()) };
         // SAFETY: the kernel's arguments; lengths were checked above.
         unsafe { backend.launch(kernel, Shape::over(len)?, &arguments)? };
     }
     out.into_tensor(backend, &[n, width])
+}
+
+/// As the kernels number them.
+pub(super) fn number(act: Act) -> u64 {
+    match act {
+        Act::GeluTanh => 0,
+        Act::Gelu => 1,
+        Act::Silu => 2,
+        Act::Relu => 3,
+    }
 }

@@ -16,6 +16,7 @@ mod memory;
 mod nearest;
 mod paths;
 mod prune;
+pub mod ragged;
 pub mod train;
 
 use std::{fmt, sync::Arc};

@@ -12,8 +12,11 @@ use crate::{
     attention::{self, Heads},
     device::Backend,
     error::{Error, Result},
+    gradient::{self, Curve},
     losses::{kl_divergence, log_sum_exp},
-    on_cpu_f32, pointwise, ranks, with_f32,
+    on_cpu_f32, pointwise,
+    ragged::{self, Kv, Tokens, Traced},
+    ranks, with_f32,
 };
 
 #[derive(Debug)]
@@ -111,6 +114,52 @@ impl Ops for Cpu {
             attention::causal(&qkv, batch, time, heads)
         };
         Ok(Tensor::from_vec(z, (batch * time, heads.heads * heads.width), qkv.device())?)
+    }
+
+    fn attend_ragged(&self, tokens: &Tokens, qkv: &Tensor, own: &mut [Kv]) -> Result<Tensor> {
+        ragged::read(tokens, qkv, own)
+    }
+
+    fn trace_ragged(&self, tokens: &Tokens, qkv: &Tensor) -> Result<(Tensor, Traced)> {
+        let (z, traced) = ragged::trace(tokens, qkv)?;
+        Ok((z, Traced::Here(traced)))
+    }
+
+    fn ragged_vjp(&self, tokens: &Tokens, traced: &Traced, g: &Tensor) -> Result<Tensor> {
+        match traced {
+            Traced::Here(traced) => ragged::vjp(tokens, traced, g),
+            Traced::OnDevice(_) => Err(ragged::elsewhere()),
+        }
+    }
+
+    fn norm_vjp(&self, x: &Tensor, g: &Tensor, norm: Norm) -> Result<Tensor> {
+        let (x, width) = (x.contiguous()?, x.dim(D::Minus1)?);
+        let weight = values(norm.weight)?;
+        let mut g = with_f32(&g.contiguous()?, <[f32]>::to_vec)?;
+        with_f32(&x, |x| match norm.centred {
+            true => gradient::layer_norm(x, &mut g, width, weight.as_deref(), norm.eps as f32),
+            false => gradient::rms_norm(x, &mut g, width, weight.as_deref(), norm.eps as f32),
+        })?;
+        Ok(Tensor::from_vec(g, x.shape(), x.device())?)
+    }
+
+    fn activate_vjp(&self, x: &Tensor, g: &Tensor, act: Act, gated: bool) -> Result<Tensor> {
+        let curve: Curve = match act {
+            Act::GeluTanh => gradient::gelu_tanh,
+            Act::Gelu => gradient::gelu,
+            Act::Silu => gradient::silu,
+            Act::Relu => gradient::relu,
+        };
+        let (_, width) = x.dims2()?;
+        let mut g = with_f32(&g.contiguous()?, <[f32]>::to_vec)?;
+        let g = with_f32(&x.contiguous()?, |x| {
+            if gated {
+                return gradient::gated(x, &g, width / 2, curve);
+            }
+            gradient::plain(x, &mut g, curve);
+            g
+        })?;
+        Ok(Tensor::from_vec(g, x.shape(), x.device())?)
     }
 
     fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {

@@ -13,6 +13,7 @@ use crate::{
     attention::Heads,
     device::{self, Backend},
     error::Result,
+    ragged::{Kv, Tokens, Traced},
 };
 
 /// Cosines and sines of rotary positions, `[time, rotated / 2]` each, in f32.
@@ -62,6 +63,22 @@ pub trait Ops: Send + Sync + fmt::Debug {
         norms: Option<[Norm; 2]>,
         tables: Option<Tables>,
     ) -> Result<Tensor>;
+
+    /// Attention of texts of any lengths, `qkv [tokens, row]` to `z [tokens, heads * width]`. `own` are keys and values that
+    /// each text has in this block already; new ones are appended.
+    fn attend_ragged(&self, tokens: &Tokens, qkv: &Tensor, own: &mut [Kv]) -> Result<Tensor>;
+
+    /// The same of the first tokens after what texts share, with what the gradient needs.
+    fn trace_ragged(&self, tokens: &Tokens, qkv: &Tensor) -> Result<(Tensor, Traced)>;
+
+    /// The gradient by `qkv` from the one by `z`, in f32.
+    fn ragged_vjp(&self, tokens: &Tokens, traced: &Traced, g: &Tensor) -> Result<Tensor>;
+
+    /// The gradient by the input of a norm from the one by its output, in f32.
+    fn norm_vjp(&self, x: &Tensor, g: &Tensor, norm: Norm) -> Result<Tensor>;
+
+    /// The gradient by what [`activate`](Self::activate) reads from the one by what it gives, in f32.
+    fn activate_vjp(&self, x: &Tensor, g: &Tensor, act: Act, gated: bool) -> Result<Tensor>;
 
     /// A copy of weights `[rows, columns]` without those of lowest score: `|w|` times the norm of its column, or `|w|` alone.
     fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor>;

@@ -8,8 +8,9 @@ use super::{Compared, Later, Logits, Norm, Ops, Tables, cpu::Cpu};
 use crate::{
     Act, Sparsity,
     attention::Heads,
-    device::{self, Backend, layers},
+    device::{self, Backend, layers, ragged},
     error::Result,
+    ragged::{Kv, Tokens, Traced},
 };
 
 #[derive(Debug)]
@@ -61,6 +62,30 @@ impl Ops for OnDevice {
         });
         let z = Tensor::cat(&z.collect::<Result<Vec<_>>>()?, 0)?.reshape((batch, heads.heads, time, heads.width))?;
         Ok(z.transpose(1, 2)?.reshape((batch * time, heads.heads * heads.width))?)
+    }
+
+    fn attend_ragged(&self, tokens: &Tokens, qkv: &Tensor, own: &mut [Kv]) -> Result<Tensor> {
+        ragged::read(&*self.0, tokens, qkv, own)
+    }
+
+    fn trace_ragged(&self, tokens: &Tokens, qkv: &Tensor) -> Result<(Tensor, Traced)> {
+        let (z, traced) = ragged::trace(&*self.0, tokens, qkv)?;
+        Ok((z, Traced::OnDevice(traced)))
+    }
+
+    fn ragged_vjp(&self, tokens: &Tokens, traced: &Traced, g: &Tensor) -> Result<Tensor> {
+        match traced {
+            Traced::OnDevice(traced) => ragged::vjp(&*self.0, tokens, traced, g),
+            Traced::Here(_) => Cpu.ragged_vjp(tokens, traced, g),
+        }
+    }
+
+    fn norm_vjp(&self, x: &Tensor, g: &Tensor, norm: Norm) -> Result<Tensor> {
+        ragged::norm_vjp(&*self.0, x, g, norm)
+    }
+
+    fn activate_vjp(&self, x: &Tensor, g: &Tensor, act: Act, gated: bool) -> Result<Tensor> {
+        ragged::activate_vjp(&*self.0, x, g, act, gated)
     }
 
     fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor> {

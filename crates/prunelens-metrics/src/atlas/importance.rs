@@ -1,6 +1,6 @@
 //! What the original model's loss owes to each activation at the hook: one backward pass a row.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use prunelens_core::{
     error::Result,
     model::{Captured, Model, Tick, ragged::Stopped},
@@ -39,7 +39,7 @@ impl Gradient {
         let rest = rows.len() - parts.len();
         if rest > 0 {
             let width = model.d_in(captured.hook.site);
-            parts.push(Tensor::zeros((rest * captured.time(), width), DType::F32, &Device::Cpu)?);
+            parts.push(Tensor::zeros((rest * captured.time(), width), DType::F32, &model.device)?);
         }
         Ok(Self { loss, predicted, by_acts: Tensor::cat(&parts, 0)? })
     }

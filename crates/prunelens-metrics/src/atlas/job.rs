@@ -5,11 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::DType;
 use prunelens_core::{
     digest::{fnv1a_of, sha256},
     error::{Error, Result},
-    model::Tick,
+    model::{Tick, ragged::reads_ragged},
     sae::{Knob, Scale},
     session::Session,
 };
@@ -220,10 +219,8 @@ impl AtlasJob {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let model = &self.session.original;
-        let plain = model.dtype == DType::F32 && model.device.is_cpu();
-        let moved = "importance is computed on the CPU in f32 whatever the session runs on";
-        if plain { Vec::new() } else { vec![moved.into()] }
+        let moved = "importance is computed in f32 whatever the session runs in";
+        if reads_ragged(&self.session.original) { Vec::new() } else { vec![moved.into()] }
     }
 
     /// Tokens done and in all.

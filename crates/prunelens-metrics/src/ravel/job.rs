@@ -6,7 +6,10 @@ use prunelens_core::{
     compare::Reader,
     data::entities::EntityClass,
     error::{Error, Result},
-    model::{HookPoint, Model, Site, ragged::readable},
+    model::{
+        HookPoint, Model, Site,
+        ragged::{readable, reads_ragged},
+    },
     rng::Rng,
     session::Session,
     text::{safe, shorten},
@@ -57,8 +60,8 @@ impl Metric for RavelJob {
             spec.entity_attribute_selection.push((class.name.clone(), attributes));
             made.push(class);
         }
-        if session.original.dtype != candle_core::DType::F32 || !session.original.device.is_cpu() {
-            warnings.push("RAVEL runs on the CPU in f32 whatever the session runs on".into());
+        if !reads_ragged(&session.original) {
+            warnings.push("RAVEL runs in f32 whatever the session runs in".into());
         }
         let mut settings = names.settings();
         settings.push(("data".into(), data.words()));

@@ -1,6 +1,6 @@
 //! The mask over latents (MDBM), the change it makes, and how it is trained.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use prunelens_core::{
     compare::Reader,
     error::Result,
@@ -130,7 +130,7 @@ impl Inputs {
 /// Rows of activations as `[rows, 1, width]`.
 fn rows(acts: &Tensor, at: &[usize]) -> Result<Tensor> {
     let at: Vec<u32> = at.iter().map(|at| *at as u32).collect();
-    Ok(acts.index_select(&Tensor::new(at, acts.device())?, 0)?.unsqueeze(1)?)
+    Ok(acts.index_select(&Tensor::new(at, acts.device())?, 0)?.to_dtype(DType::F32)?.unsqueeze(1)?)
 }
 
 /// What a mask puts in the place of the base entities' activations.
@@ -171,8 +171,8 @@ fn change(reader: &Reader, inputs: &Inputs, share: &[f32]) -> Result<Change> {
     let new = reader.replacement(&inputs.base, &reader.decode(&mixed)?)?;
     let acts = &inputs.stopped.acts;
     let width = acts.dim(1)?;
-    let mut values = with_f32(&acts.contiguous()?, <[f32]>::to_vec)?;
-    with_f32(&new.contiguous()?, |new| {
+    let mut values = with_f32(&acts.to_dtype(DType::F32)?.contiguous()?, <[f32]>::to_vec)?;
+    with_f32(&new.to_dtype(DType::F32)?.contiguous()?, |new| {
         for (at, new) in inputs.at.iter().zip(new.chunks(width)) {
             values[at * width..(at + 1) * width].copy_from_slice(new);
         }

@@ -1,21 +1,21 @@
 //! Gradients from logits back to a hook: vector-Jacobian products of every operation behind it. Weights are constants.
 
-use candle_core::{D, Tensor};
+use candle_core::{DType, Tensor};
 use prunelens_kernels::{
-    gradient::{self, Curve},
-    kv_cache::attend_vjp,
     matmul::{View, multiply},
+    on_cpu_f32,
+    ops::Ops,
     with_f32,
 };
 
 use super::{
     Stopped,
     pass::ends,
-    reading::{AttentionTrace, Kept, Tracing, spans, turn},
+    reading::{Kept, Tracing},
 };
 use crate::{
     error::{Error, Result},
-    model::{Act, Block, Linear, Model, Norm, NormKind, Site, Step, Tick, layers::values},
+    model::{Block, Linear, Model, Norm, Site, Step, Tick},
 };
 
 /// A pass from a hook to the logits after each text's last token, ready to be gone back.
@@ -36,7 +36,7 @@ impl Model {
         if stopped.texts.iter().any(|text| text.len > 0) {
             return Err(Error::invalid("a gradient goes back through the first tokens after the prefix only"));
         }
-        let x = replacement.contiguous()?;
+        let x = replacement.to_dtype(stopped.acts.dtype())?.contiguous()?;
         let mut tracing = Tracing { texts: &stopped.texts, tokens: stopped.tokens(), kept: Kept::default(), tick };
         let last = self.after_hook(stopped.hook, stopped.base.as_ref(), x, &mut tracing)?;
         let Tracing { kept, tick, .. } = tracing;
@@ -57,7 +57,7 @@ impl Model {
             Some(cap) => (by_logits * (logits / cap)?.sqr()?.affine(-1.0, 1.0)?)?,
             None => by_logits.clone(),
         };
-        self.ln_final.vjp(x, &self.unembed.vjp(&g)?)
+        self.ln_final.vjp(x, &self.unembed.vjp(&g)?, &*self.ops)
     }
 }
 
@@ -102,14 +102,7 @@ impl Trace<'_> {
     fn by_last(&self, by_logits: &Tensor) -> Result<Tensor> {
         let (model, new) = (self.model, &self.stopped.new);
         let g = model.logits_vjp(&at_ends(&self.last, new)?, &self.logits, by_logits)?;
-        let width = model.config.d_model;
-        let mut all = vec![0.0; self.last.elem_count()];
-        with_f32(&g, |g| {
-            for (end, row) in ends(new).iter().zip(g.chunks(width)) {
-                all[(end - 1) * width..end * width].copy_from_slice(row);
-            }
-        })?;
-        Ok(Tensor::from_vec(all, self.last.shape(), self.last.device())?)
+        at_rows(&g, ends(new).into_iter().map(|end| end as u32 - 1).collect(), self.last.dim(0)?)
     }
 
     /// From a whole block's output to its input.
@@ -132,38 +125,30 @@ impl Trace<'_> {
     }
 
     fn mlp(&mut self, g: &Tensor, block: &Block) -> Result<Tensor> {
+        let ops = &*self.model.ops;
         let g = match &block.ln2_post {
-            Some(norm) => norm.vjp(&self.kept(Step::MlpOutPre)?, g)?,
+            Some(norm) => norm.vjp(&self.kept(Step::MlpOutPre)?, g, ops)?,
             None => g.clone(),
         };
         let config = &self.model.config;
-        let g = activate_vjp(&self.kept(Step::MlpPre)?, &block.mlp_out.vjp(&g)?, config.act, config.gated)?;
-        block.ln2.vjp(&self.kept(Step::MlpRead)?, &block.mlp_in.vjp(&g)?)
+        let g = ops.activate_vjp(&self.kept(Step::MlpPre)?, &block.mlp_out.vjp(&g)?, config.act, config.gated)?;
+        block.ln2.vjp(&self.kept(Step::MlpRead)?, &block.mlp_in.vjp(&g)?, ops)
     }
 
     /// From `hook_attn_out` to `hook_z`.
     fn z(&mut self, g: &Tensor, block: &Block) -> Result<Tensor> {
         match &block.ln1_post {
-            Some(norm) => block.o.vjp(&norm.vjp(&self.kept(Step::AttnOutPre)?, g)?),
+            Some(norm) => block.o.vjp(&norm.vjp(&self.kept(Step::AttnOutPre)?, g, &*self.model.ops)?),
             None => block.o.vjp(g),
         }
     }
 
     /// From `hook_z` to the residual stream before the block, by way of attention.
     fn attention(&mut self, g: &Tensor, block: &Block, layer: usize) -> Result<Tensor> {
-        let AttentionTrace { raw, q, own } = self.kept.attention.pop().ok_or_else(missing)?;
+        let traced = self.kept.attention.pop().ok_or_else(missing)?;
         let (stopped, layer) = (self.stopped, self.model.layer(layer));
-        let heads = layer.heads();
-        let spans = spans(layer, &stopped.texts, &q, &own, stopped.tokens());
-        let mut rows = with_f32(&g.contiguous()?, |g| attend_vjp(&spans, heads, g))?;
-        turn(&mut rows, layer, &stopped.positions, true)?;
-        if let (Some(raw), Some([q, k])) = (raw, &block.qk_norms) {
-            let (q_weight, k_weight) = (values(&q.weight)?, values(&k.weight)?);
-            let weights = [q_weight.as_deref().unwrap_or_default(), k_weight.as_deref().unwrap_or_default()];
-            gradient::head_norms(&raw, &mut rows, heads, weights, q.eps as f32);
-        }
-        let g = Tensor::from_vec(rows, (stopped.positions.len(), heads.row()), g.device())?;
-        block.ln1.vjp(&self.kept(Step::ResidPre)?, &block.qkv.vjp(&g)?)
+        let g = stopped.tokens().at(layer, &stopped.texts, |tokens| layer.ops.ragged_vjp(tokens, &traced, g))?;
+        block.ln1.vjp(&self.kept(Step::ResidPre)?, &block.qkv.vjp(&g)?, layer.ops)
     }
 
     /// What the last block that is not yet gone back through met at a step.
@@ -176,10 +161,19 @@ fn missing() -> Error {
     Error::invalid("a gradient was asked of a pass that did not keep what it needs")
 }
 
+/// Rows `g` in their places among `n`, zeros elsewhere.
+pub(super) fn at_rows(g: &Tensor, places: Vec<u32>, n: usize) -> Result<Tensor> {
+    let zeros = Tensor::zeros((n, g.dim(1)?), g.dtype(), g.device())?;
+    Ok(zeros.index_add(&Tensor::from_vec(places, g.dim(0)?, g.device())?, g, 0)?)
+}
+
 impl Linear {
-    /// `g W`: the gradient by the input from the one by the output.
+    /// `g W`: the gradient by the input from the one by the output, in f32.
     fn vjp(&self, g: &Tensor) -> Result<Tensor> {
         let (outputs, inputs) = self.weight.dims2()?;
+        if !on_cpu_f32(&self.weight) {
+            return Ok(g.matmul(&self.weight.to_dtype(DType::F32)?)?);
+        }
         let g = g.contiguous()?;
         let n = g.elem_count() / outputs;
         let mut out = vec![0.0; n * inputs];
@@ -194,35 +188,8 @@ impl Linear {
 }
 
 impl Norm {
-    /// The gradient by the input `x` from the one by the output.
-    fn vjp(&self, x: &Tensor, g: &Tensor) -> Result<Tensor> {
-        let (x, width) = (x.contiguous()?, x.dim(D::Minus1)?);
-        let weight = values(&self.weight)?;
-        let mut g = with_f32(&g.contiguous()?, <[f32]>::to_vec)?;
-        with_f32(&x, |x| match self.kind {
-            NormKind::LayerNorm => gradient::layer_norm(x, &mut g, width, weight.as_deref(), self.eps as f32),
-            NormKind::RmsNorm => gradient::rms_norm(x, &mut g, width, weight.as_deref(), self.eps as f32),
-        })?;
-        Ok(Tensor::from_vec(g, x.shape(), x.device())?)
+    /// The gradient by the input `x` from the one by the output, in f32.
+    fn vjp(&self, x: &Tensor, g: &Tensor, ops: &dyn Ops) -> Result<Tensor> {
+        ops.norm_vjp(x, g, self.view())
     }
-}
-
-/// Of [`activate`](prunelens_kernels::ops::Ops::activate) at `x`.
-fn activate_vjp(x: &Tensor, g: &Tensor, act: Act, gated: bool) -> Result<Tensor> {
-    let curve: Curve = match act {
-        Act::GeluTanh => gradient::gelu_tanh,
-        Act::Gelu => gradient::gelu,
-        Act::Silu => gradient::silu,
-        Act::Relu => gradient::relu,
-    };
-    let (_, width) = x.dims2()?;
-    let mut g = with_f32(&g.contiguous()?, <[f32]>::to_vec)?;
-    let g = with_f32(&x.contiguous()?, |x| {
-        if gated {
-            return gradient::gated(x, &g, width / 2, curve);
-        }
-        gradient::plain(x, &mut g, curve);
-        g
-    })?;
-    Ok(Tensor::from_vec(g, x.shape(), x.device())?)
 }

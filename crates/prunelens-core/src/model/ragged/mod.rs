@@ -1,6 +1,6 @@
 //! Texts of different lengths read side by side without padding: keys and values are kept, so that texts can share a
 //! beginning and be read on token by token; a pass can stop at a hook, go on with another activation there, and take a
-//! gradient back to it. On the CPU in f32; the model's weights are constants.
+//! gradient back to it. The model's weights are constants. On the CPU all is in f32, on a GPU what is kept and gradients are.
 
 mod generate;
 mod gradient;
@@ -25,9 +25,12 @@ use prunelens_kernels::on_cpu_f32;
 use super::{Model, ToDevice};
 use crate::error::Result;
 
-/// Whether a model can read ragged texts as it is.
+/// Whether a model can read ragged texts as it is: on a GPU, or on the CPU in f32.
 pub fn reads_ragged(model: &Model) -> bool {
-    on_cpu_f32(&model.embed) && model.ops.backend().is_none()
+    match model.ops.backend() {
+        Some(_) => matches!(model.dtype, DType::F32 | DType::BF16 | DType::F16),
+        None => on_cpu_f32(&model.embed),
+    }
 }
 
 /// The model itself if it can read ragged texts, else a copy that can: on the CPU, in f32.

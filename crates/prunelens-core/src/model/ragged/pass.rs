@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use prunelens_kernels::ragged::Kv;
 
 use super::{
     reading::{Reading, Tokens},
-    text::{Kv, Prefix, Text},
+    text::{Prefix, Text},
 };
 use crate::{
     error::{Error, Result},
@@ -102,10 +103,11 @@ impl Model {
 
     /// Go on from a hook with another activation, shaped like the one found there, to the end; as [`read`](Self::read).
     pub fn read_on(&self, stopped: Stopped, replacement: &Tensor, tick: Tick) -> Result<(Vec<Text>, Tensor)> {
-        let Stopped { hook, mut texts, new, positions, base, .. } = stopped;
+        let Stopped { hook, mut texts, new, positions, base, acts } = stopped;
+        let replacement = replacement.to_dtype(acts.dtype())?.contiguous()?;
         let tokens = Tokens { new: &new, positions: &positions };
         let mut reading = Reading { texts: &mut texts, tokens, tick };
-        let last = self.after_hook(hook, base.as_ref(), replacement.contiguous()?, &mut reading)?;
+        let last = self.after_hook(hook, base.as_ref(), replacement, &mut reading)?;
         texts.iter_mut().zip(&new).for_each(|(text, new)| text.len += new);
         Ok((texts, last))
     }

@@ -2,20 +2,7 @@
 
 use std::sync::Arc;
 
-use prunelens_kernels::kv_cache::Seen;
-
-/// Keys and values of some tokens in one block, `[tokens, kv_heads * width]` each.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Kv {
-    pub k: Vec<f32>,
-    pub v: Vec<f32>,
-}
-
-impl Kv {
-    pub fn seen(&self) -> Seen<'_> {
-        Seen { k: &self.k, v: &self.v }
-    }
-}
+use prunelens_kernels::ragged::Kv;
 
 /// A beginning that texts share, read once.
 #[derive(Debug)]
@@ -27,7 +14,7 @@ pub struct Prefix {
 impl Prefix {
     /// Memory of its keys and values.
     pub fn bytes(&self) -> usize {
-        4 * self.blocks.iter().map(|kv| kv.k.len() + kv.v.len()).sum::<usize>()
+        self.blocks.iter().map(Kv::bytes).sum()
     }
 }
 
@@ -52,7 +39,7 @@ impl Text {
         self.prefix.as_ref().map_or(0, |p| p.len) + self.len
     }
 
-    pub(super) fn past(&self, layer: usize) -> Seen<'_> {
-        self.prefix.as_ref().and_then(|p| p.blocks.get(layer)).map(Kv::seen).unwrap_or_default()
+    pub(super) fn past(&self, layer: usize) -> Option<&Kv> {
+        self.prefix.as_ref()?.blocks.get(layer)
     }
 }
