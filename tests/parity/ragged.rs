@@ -48,7 +48,7 @@ fn attention_and_its_gradient_at_odd_sizes() {
     .into_iter()
     .enumerate()
     {
-        let (new, before) = ([4, 1, 150], [7, 0, 2]);
+        let (new, before) = ([4, 1, 40], [7, 0, 2]);
         let weight = |seed| noise((1, heads.width), seed).flatten_all().unwrap();
         let (q, k) = (weight(3), weight(4));
         let (cos, sin) = (noise((200, 3), 5), noise((200, 3), 6));
@@ -69,11 +69,11 @@ fn attention_and_its_gradient_at_odd_sizes() {
             });
             let past = [Some(&past[0]), None, Some(&past[1])];
             let positions: Vec<usize> = new.iter().zip(before).flat_map(|(n, from)| from..from + n).collect();
-            let qkv = place(&noise((155, heads.row()), 9));
+            let qkv = place(&noise((45, heads.row()), 9));
             let mut found = Vec::new();
             of(&new, &positions, &past, &mut |tokens| {
                 let (z, traced) = ops.trace_ragged(tokens, &qkv).unwrap();
-                let g = place(&noise((155, heads.queries()), 10));
+                let g = place(&noise((45, heads.queries()), 10));
                 found = vec![z, ops.ragged_vjp(tokens, &traced, &g).unwrap()];
                 // Read in two parts.
                 let mut own = vec![Default::default(); 3];
@@ -134,7 +134,9 @@ fn whole_models_are_read_and_gone_back_through() {
         let on = |dtype| Model { ops: ops::on(Some(backend.clone())), ..load(backend.device(), dtype) };
         let there = on(DType::F32);
         assert!(reads_ragged(&there) && reads_ragged(&here));
-        for site in [Site::ResidPost, Site::ResidPre, Site::Z] {
+        // What lies between the sites is the same for all but those whose blocks are built otherwise.
+        let others: &[Site] = if ["neox", "gemma2"].contains(&family) { &[Site::ResidPre, Site::Z] } else { &[] };
+        for &site in [Site::ResidPost].iter().chain(others) {
             let hook = HookPoint { layer: 1, site };
             let mut run = |model: &Model| {
                 let prefix = model.prefix(&ids(9, 1), quiet).unwrap();

@@ -97,6 +97,7 @@ fn next(random: &mut StdRng, size: (u16, u16)) -> Deed {
 /// What the system knows of a process.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
+    /// Since its process began.
     seconds: f64,
     /// Memory that no file stands behind.
     bytes: f64,
@@ -171,7 +172,8 @@ fn random_keys_break_nothing_and_leave_nothing() {
     place.write("home/.config/prunelens/keys.toml", KEYS);
     let mut screen = start(place);
     let (begun, mut size) = (Instant::now(), (120, 36));
-    let (mut samples, mut sent, mut left) = (Vec::new(), 0_u64, 0);
+    // Of each process: one that has begun anew takes its memory anew.
+    let (mut samples, mut since, mut sent) = (vec![Vec::new()], begun, 0_u64);
     let mut last = String::new();
     while begun.elapsed() < Duration::from_secs(seconds) {
         match next(random, size) {
@@ -194,12 +196,14 @@ fn random_keys_break_nothing_and_leave_nothing() {
         if let Some(status) = screen.has_ended() {
             // By the palette, for instance.
             assert!(status.success(), "{status:?} after {sent} keys, {last:?} the last");
-            left += 1;
             screen = start(screen.left());
             size = (120, 36);
+            samples.push(Vec::new());
+            since = Instant::now();
         }
         if sent.is_multiple_of(u64::from(RATE) / 4) {
-            samples.extend(sample(screen.id(), begun.elapsed().as_secs_f64()));
+            let of_this = samples.last_mut().expect("there is one process at least");
+            of_this.extend(sample(screen.id(), since.elapsed().as_secs_f64()));
         }
     }
     let id = screen.id();
@@ -207,22 +211,26 @@ fn random_keys_break_nothing_and_leave_nothing() {
     screen.signal(libc::SIGTERM);
     assert_eq!(screen.ended().exit_code(), 128 + libc::SIGTERM as u32);
     let place = screen.left();
-    report(&samples, sent, left);
+    report(&samples, sent);
     assert!(children.is_empty() && offspring(id).is_empty(), "{children:?}, then {:?}", offspring(id));
     assert_tidy(&place);
-    assert_flat(&samples);
+    let longest = samples.iter().max_by_key(|samples| samples.len()).expect("there is one process at least");
+    assert_flat(longest);
 }
 
-fn report(samples: &[Sample], sent: u64, left: u32) {
-    let mut csv = "seconds,bytes,files,threads\n".to_owned();
-    for Sample { seconds, bytes, files, threads } in samples {
-        writeln!(csv, "{seconds:.2},{bytes},{files},{threads}").unwrap();
+fn report(samples: &[Vec<Sample>], sent: u64) {
+    let mut csv = "process,seconds,bytes,files,threads\n".to_owned();
+    for (process, samples) in samples.iter().enumerate() {
+        for Sample { seconds, bytes, files, threads } in samples {
+            writeln!(csv, "{process},{seconds:.2},{bytes},{files},{threads}").unwrap();
+        }
     }
     if let Some(path) = std::env::var_os("PRUNELENS_SOAK_SAMPLES") {
         fs::write(path, csv).unwrap();
     }
-    let most = samples.iter().map(|s| s.bytes).fold(0.0, f64::max);
-    println!("{sent} keys, left {left} times, at most {:.0} MB; at the end {:?}", most / 1e6, samples.last());
+    let most = samples.iter().flatten().map(|s| s.bytes).fold(0.0, f64::max);
+    let (processes, last) = (samples.len(), samples.iter().flatten().last());
+    println!("{sent} keys, {processes} processes, at most {:.0} MB; at the end {last:?}", most / 1e6);
 }
 
 /// After a time to warm up in, memory, open files and threads are no more at the end than before.

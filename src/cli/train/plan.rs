@@ -40,19 +40,19 @@ impl Memory {
 
     /// Refuse what cannot fit: an allocation that fails ends the process.
     pub fn check(&self) -> Result<()> {
-        let instead = "fewer SAEs at a time, a smaller --d-sae, --buffer or --cache";
         if let Some((card, parts)) = &self.on_gpu
             && total(parts) > card.free_bytes
         {
-            let (needed, free) = (gib(total(parts)), gib(card.free_bytes));
             return Err(Error::Usage(format!(
-                "the run needs about {needed} on {}, {free} are free: {instead}",
-                card.name
+                "the run needs about {} on {}, {} are free: fewer SAEs at a time, a smaller --d-sae, --batch or --buffer",
+                gib(total(parts)),
+                card.name,
+                gib(card.free_bytes)
             )));
         }
         match fit::free_memory() {
             Some(free) if total(&self.here) > free => Err(Error::Usage(format!(
-                "the run needs about {} of memory, {} are free: {instead}",
+                "the run needs about {} of memory, {} are free: fewer SAEs at a time, a smaller --d-sae, --buffer or --cache",
                 gib(total(&self.here)),
                 gib(free)
             ))),

@@ -17,6 +17,7 @@ pub mod result;
 pub mod run;
 pub mod scores;
 pub mod sparse;
+mod state;
 mod summary;
 pub mod words;
 

@@ -10,11 +10,10 @@ use prunelens_core::{
     rng::Rng,
     sae::Latents,
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
     AbsorptionSpec, LETTERS,
-    calculator::{WordAbsorption, absorption},
+    calculator::absorption,
     directions::Directions,
     latents::{activations, encode},
     probe::{Probe, Recipe, Rows, Training},
@@ -22,7 +21,8 @@ use super::{
     report::{Used, result_file},
     result::{AbsorptionResult, Basis, LetterResult, Mean, check_comparable},
     scores::Confusion,
-    sparse::{self, LetterProbes},
+    sparse,
+    state::{ModelWork, VariantWork, Work},
     summary,
 };
 use crate::{
@@ -49,38 +49,6 @@ pub struct AbsorptionRun {
     truths: Vec<Option<Truth>>,
     /// Of the reader that is being worked on; made again after a break.
     current: Option<Current>,
-}
-
-/// All that a run goes on from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Work {
-    /// Of the prompts that the rest belongs to; 0 before they are made.
-    digest: u64,
-    models: Vec<ModelWork>,
-    variants: Vec<VariantWork>,
-}
-
-/// What the readers of one model share.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct ModelWork {
-    /// Activations at the words, training words first.
-    x: Vec<f32>,
-    training: Option<Training>,
-    trained: bool,
-    /// Activations of the second prompts of `known_words()`.
-    again: Vec<f32>,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct VariantWork {
-    training: Option<Training>,
-    trained: bool,
-    /// By letter, as far as they are trained.
-    letters: Vec<LetterProbes>,
-    /// F1 by letter and number of latents.
-    f1: Vec<Vec<f64>>,
-    /// Of the second prompts, as far as they are done.
-    words: Vec<WordAbsorption>,
 }
 
 /// What a model's own probe knows of the test words.
@@ -530,20 +498,8 @@ impl Measure for AbsorptionRun {
         }
         // The prompts are made again: they are the same or the state is not of this run.
         let prompts = Prompts::new(&self.tokenizer, &self.spec, self.bos, &mut || Ok(()))?;
-        let fits = |probe: &Option<Training>, width: usize| probe.as_ref().is_none_or(|t| t.probe.width() == width);
-        let models = work.models.iter().enumerate().all(|(group, model)| {
-            let width = self.width(group);
-            model.x.len() <= prompts.rows.len() * width
-                && (!model.trained || model.x.len() == prompts.rows.len() * width)
-                && fits(&model.training, width)
-        });
-        let variants = work.variants.iter().zip(&self.readers).all(|(variant, reader)| {
-            let d_sae = reader.sae.d_sae() as u32;
-            let known = |letter: &LetterProbes| letter.latents.iter().all(|latent| *latent < d_sae);
-            let even = variant.letters.len() == variant.f1.len() && variant.letters.len() <= LETTERS;
-            even && variant.letters.iter().all(known) && fits(&variant.training, d_sae as usize)
-        });
-        if prompts.digest != work.digest || !models || !variants {
+        let widths: Vec<usize> = (0..self.groups.len()).map(|group| self.width(group)).collect();
+        if !work.fits(&prompts, &widths, &self.readers) {
             return Err(other());
         }
         (self.work, self.current) = (work, None);
@@ -564,11 +520,7 @@ impl Measure for AbsorptionRun {
         self.finish()?;
         let readers: Vec<Reader> = variants.iter().map(|&at| self.readers[at].clone()).collect();
         let models = groups(&readers).into_iter().map(|group| self.group_of(variants[group[0]]));
-        to_bytes(&Work {
-            digest: self.work.digest,
-            models: models.map(|group| self.work.models[group].clone()).collect(),
-            variants: variants.iter().map(|&at| self.work.variants[at].clone()).collect(),
-        })
+        to_bytes(&self.work.of(models, variants))
     }
 
     /// One result file a variant that could be evaluated.
