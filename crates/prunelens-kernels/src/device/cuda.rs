@@ -38,6 +38,7 @@ pub struct Cuda {
 }
 
 impl Cuda {
+    /// On a device of candle's, which must be a GPU.
     pub fn new(device: &Device) -> Result<Self> {
         Ok(Self { device: device.clone(), cuda: device.as_cuda_device()?.clone(), launched: Mutex::default() })
     }
