@@ -19,18 +19,37 @@ __device__ __forceinline__ float turned(F value, u32 i, u32 half, const float* c
     return value(i) * cos[pair] + sign * other * sin[pair];
 }
 
+// A warp's head among those of all tokens.
+struct Head {
+    u64 item, position;
+    // Of the head's norm, if it has one; and pairs that are rotated.
+    const float* weight;
+    u32 rotated;
+
+    // Whether there is one.
+    __device__ bool find(const float* q_norm, const float* k_norm, u32 half, const u32* positions, u64 tokens, u32 heads,
+                         u32 kv_heads) {
+        item = first_index() / WARP;
+        u32 each = heads + 2 * kv_heads;
+        if (item >= tokens * each) return false;
+        u32 head = (u32)(item % each);
+        position = positions[item / each];
+        weight = head < heads ? q_norm : head < heads + kv_heads ? k_norm : 0;
+        rotated = head < heads + kv_heads ? half : 0;
+        return true;
+    }
+};
+
 // Rows with their queries and keys normed, where there are weights for it, and rotated to `positions`. A warp takes a head.
 extern "C" __global__ void prepare_rows(const float* rows, const float* q_norm, const float* k_norm, u32 eps,
                                         const float* cos, const float* sin, u32 half, const u32* positions, u64 tokens,
                                         u32 heads, u32 kv_heads, u32 width, float* out) {
-    u64 item = first_index() / WARP;
-    u32 each = heads + 2 * kv_heads;
-    if (item >= tokens * each) return;
+    Head head;
+    if (!head.find(q_norm, k_norm, half, positions, tokens, heads, kv_heads)) return;
     u32 lane = threadIdx.x % WARP;
-    u64 token = item / each;
-    u32 head = (u32)(item % each);
+    u64 item = head.item, at = head.position * half;
+    const float* weight = head.weight;
     const float* x = rows + item * width;
-    const float* weight = head < heads ? q_norm : head < heads + kv_heads ? k_norm : 0;
     float scale = 1.0f;
     if (weight) {
         float squares = 0.0f;
@@ -38,10 +57,8 @@ extern "C" __global__ void prepare_rows(const float* rows, const float* q_norm, 
         scale = 1.0f / sqrtf(__shfl_sync(ALL_LANES, warp_sum(squares), 0) / width + __uint_as_float(eps));
     }
     auto normed = [&](u32 i) { return weight ? x[i] * (scale * weight[i]) : x[i]; };
-    u64 at = (u64)positions[token] * half;
-    u32 rotated = head < heads + kv_heads ? half : 0;
     for (u32 i = lane; i < width; i += WARP)
-        out[item * width + i] = turned(normed, i, rotated, cos + at, sin + at, 1.0f);
+        out[item * width + i] = turned(normed, i, head.rotated, cos + at, sin + at, 1.0f);
 }
 
 // From gradients by prepared rows to those by `rows`.
@@ -49,19 +66,15 @@ extern "C" __global__ void prepare_rows_vjp(const float* rows, const float* g, c
                                             u32 eps, const float* cos, const float* sin, u32 half,
                                             const u32* positions, u64 tokens, u32 heads, u32 kv_heads, u32 width,
                                             float* out) {
-    u64 item = first_index() / WARP;
-    u32 each = heads + 2 * kv_heads;
-    if (item >= tokens * each) return;
+    Head head;
+    if (!head.find(q_norm, k_norm, half, positions, tokens, heads, kv_heads)) return;
     u32 lane = threadIdx.x % WARP;
-    u64 token = item / each;
-    u32 head = (u32)(item % each);
+    u64 item = head.item, at = head.position * half;
+    const float* weight = head.weight;
     const float* x = rows + item * width;
     const float* by = g + item * width;
-    const float* weight = head < heads ? q_norm : head < heads + kv_heads ? k_norm : 0;
-    u64 at = (u64)positions[token] * half;
-    u32 rotated = head < heads + kv_heads ? half : 0;
     auto given = [&](u32 i) { return by[i]; };
-    auto back = [&](u32 i) { return turned(given, i, rotated, cos + at, sin + at, -1.0f) * (weight ? weight[i] : 1.0f); };
+    auto back = [&](u32 i) { return turned(given, i, head.rotated, cos + at, sin + at, -1.0f) * (weight ? weight[i] : 1.0f); };
     float scale = 1.0f, along = 0.0f;
     if (weight) {
         float squares = 0.0f;

@@ -124,6 +124,17 @@ pub trait Backend: Send + Sync {
     fn time(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<f64>;
 }
 
+/// For the launchers of this module, each of which has the arguments of the kernel that it names, of the lengths that it says.
+fn launch(backend: &dyn Backend, file: &'static str, name: &str, shape: Shape, arguments: &[u64]) -> Result<()> {
+    // SAFETY: as above.
+    unsafe { backend.launch(Kernel { file, name: name.into() }, shape, arguments) }
+}
+
+/// A number as an argument.
+fn bits(number: f32) -> u64 {
+    u64::from(number.to_bits())
+}
+
 impl fmt::Debug for dyn Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a GPU at {:?}", self.device().location())

@@ -4,7 +4,7 @@
 use candle_core::{D, DType, Tensor};
 
 use super::{
-    Backend, Buffer, Kernel, Shape, Values,
+    Backend, Buffer, Shape, Values, bits, launch,
     layers::{Norm, number, parameter},
 };
 use crate::{
@@ -30,11 +30,6 @@ pub struct Traced {
 const WEIGHTS: usize = 1 << 26;
 /// Threads that go through a query's keys.
 const THREADS: u32 = 128;
-
-fn launch(backend: &dyn Backend, name: &str, shape: Shape, arguments: &[u64]) -> Result<()> {
-    // SAFETY: each call below has the arguments of the kernel named, of the lengths that it says.
-    unsafe { backend.launch(Kernel { file: "ragged", name: name.into() }, shape, arguments) }
-}
 
 fn numbers(backend: &dyn Backend, tensor: &Tensor) -> Result<Buffer<f32>> {
     Buffer::of(backend, &tensor.to_dtype(DType::F32)?)
@@ -69,7 +64,7 @@ fn prepare(backend: &dyn Backend, tokens: &Tokens, rows: &Tensor) -> Result<Tens
         let mut all = vec![input.address()];
         all.extend(arguments);
         all.push(out.address());
-        launch(backend, "prepare_rows", shape, &all)
+        launch(backend, "ragged", "prepare_rows", shape, &all)
     })?;
     out.into_tensor(backend, rows.dims())
 }
@@ -80,7 +75,7 @@ fn with_heads(backend: &dyn Backend, tokens: &Tokens, run: impl FnOnce(&[u64], S
     let [q_norm, k_norm] = tokens.norms.map_or([None, None], |norms| norms.map(Some));
     let weights = [weight(backend, q_norm, width)?, weight(backend, k_norm, width)?];
     let [q, k] = [0, 1].map(|at| weights[at].as_ref().map_or(0, Values::address));
-    let eps = q_norm.map_or(0, |norm| u64::from((norm.eps as f32).to_bits()));
+    let eps = q_norm.map_or(0, |norm| bits(norm.eps as f32));
     let tables = match tokens.tables {
         Some((cos, sin)) => Some((numbers(backend, cos)?, numbers(backend, sin)?, cos.dim(1)?)),
         None => None,
@@ -209,14 +204,20 @@ fn weights(
         heads.heads as u64,
         heads.kv_heads as u64,
         heads.width as u64,
-        u64::from(heads.scale.to_bits()),
-        u64::from(heads.softcap.unwrap_or(0.0).to_bits()),
+        bits(heads.scale),
+        bits(heads.softcap.unwrap_or(0.0)),
         u64::from(window),
         stride as u64,
         weights.address(),
         z.address(),
     ];
-    launch(backend, "attend_ragged", Shape::grid(tokens.len() as u64, heads.heads as u64, THREADS)?, &arguments)?;
+    launch(
+        backend,
+        "ragged",
+        "attend_ragged",
+        Shape::grid(tokens.len() as u64, heads.heads as u64, THREADS)?,
+        &arguments,
+    )?;
     Ok(weights)
 }
 
@@ -235,7 +236,7 @@ pub fn vjp(backend: &dyn Backend, tokens: &Tokens, traced: &Traced, g: &Tensor) 
     let all = [&traced.q, &traced.k, &traced.v].map(|tensor| numbers(backend, tensor));
     let [q, k, v] = all;
     let (q, k, v, g) = (q?, k?, v?, numbers(backend, &g.contiguous()?)?);
-    let scale = u64::from(heads.scale.to_bits());
+    let scale = bits(heads.scale);
     let sizes = [heads.heads as u64, heads.kv_heads as u64, heads.width as u64, scale];
     for (part, stride) in places.parts(tokens.positions.len(), heads.heads) {
         let z = Buffer::<f32>::new(backend, traced.q.elem_count())?;
@@ -244,23 +245,23 @@ pub fn vjp(backend: &dyn Backend, tokens: &Tokens, traced: &Traced, g: &Tensor) 
         let mut arguments = vec![q.address(), k.address(), v.address(), g.address()];
         arguments.extend([places.first.address(), places.keys.address(), part.start as u64]);
         arguments.extend(sizes);
-        arguments.extend([u64::from(heads.softcap.unwrap_or(0.0).to_bits()), stride as u64]);
+        arguments.extend([bits(heads.softcap.unwrap_or(0.0)), stride as u64]);
         arguments.extend([weights.address(), by_scores.address(), by_rows.address()]);
         let shape = Shape::grid(part.len() as u64, heads.heads as u64, THREADS)?;
-        launch(backend, "attend_ragged_vjp", shape, &arguments)?;
+        launch(backend, "ragged", "attend_ragged_vjp", shape, &arguments)?;
         let mut arguments = vec![q.address(), g.address(), places.keys.address(), places.ends.address()];
         arguments.push(part.start as u64);
         arguments.extend(sizes);
         arguments.extend([stride as u64, weights.address(), by_scores.address(), by_rows.address()]);
         let shape = Shape::grid(part.len() as u64, heads.kv_heads as u64, THREADS)?;
-        launch(backend, "attend_ragged_vjp_keys", shape, &arguments)?;
+        launch(backend, "ragged", "attend_ragged_vjp_keys", shape, &arguments)?;
     }
     let (raw, out) = (numbers(backend, &traced.rows)?, Buffer::<f32>::new(backend, by_rows.len())?);
     with_heads(backend, tokens, |arguments, shape| {
         let mut all = vec![raw.address(), by_rows.address()];
         all.extend(arguments);
         all.push(out.address());
-        launch(backend, "prepare_rows_vjp", shape, &all)
+        launch(backend, "ragged", "prepare_rows_vjp", shape, &all)
     })?;
     out.into_tensor(backend, traced.rows.dims())
 }
@@ -277,11 +278,11 @@ pub fn norm_vjp(backend: &dyn Backend, x: &Tensor, g: &Tensor, norm: Norm) -> Re
             by.address(),
             weight.as_ref().map_or(0, Values::address),
             width as u64,
-            u64::from((norm.eps as f32).to_bits()),
+            bits(norm.eps as f32),
             u64::from(norm.centred),
             out.address(),
         ];
-        launch(backend, "norm_vjp", Shape::long_rows(input.len() / width, width)?, &arguments)?;
+        launch(backend, "ragged", "norm_vjp", Shape::long_rows(input.len() / width, width)?, &arguments)?;
     }
     out.into_tensor(backend, x.dims())
 }
@@ -303,7 +304,7 @@ pub fn activate_vjp(backend: &dyn Backend, x: &Tensor, g: &Tensor, act: Act, gat
         let len = by.len() as u64;
         let arguments =
             [input.address(), by.address(), len, width as u64, u64::from(gated), number(act), out.address()];
-        launch(backend, "activate_vjp", Shape::over(len)?, &arguments)?;
+        launch(backend, "ragged", "activate_vjp", Shape::over(len)?, &arguments)?;
     }
     out.into_tensor(backend, x.dims())
 }

@@ -12,7 +12,7 @@ pub use adam::{Adam, Moments, Step};
 pub use dense::{Rule, Sparsity, dense};
 pub use sparse::sparse;
 
-use super::{Backend, Buffer, Kernel, Matrix, Shape, row_norms};
+use super::{Backend, Buffer, Matrix, Shape, bits, launch, row_norms};
 use crate::{
     error::{Error, Result},
     with_f32,
@@ -128,15 +128,6 @@ pub struct Outcome {
     pub fired: Vec<bool>,
     /// The least latent above zero that a choice among the batch left.
     pub least: Option<f32>,
-}
-
-fn launch(backend: &dyn Backend, file: &'static str, name: &str, shape: Shape, arguments: &[u64]) -> Result<()> {
-    // SAFETY: each call below has the arguments of the kernel named, of the lengths that it says.
-    unsafe { backend.launch(Kernel { file, name: name.into() }, shape, arguments) }
-}
-
-fn bits(number: f32) -> u64 {
-    u64::from(number.to_bits())
 }
 
 /// Where the numbers of a tensor lie, which outlives the call: of none that would have to be copied first.
