@@ -35,15 +35,15 @@ impl Moments {
 pub struct Adam {
     /// Steps taken.
     pub steps: u64,
-    /// As [`Weights::w_enc`].
+    /// As `w_enc` of the weights.
     pub w_enc: Moments,
-    /// As [`Weights::b_enc`].
+    /// As `b_enc` of the weights.
     pub b_enc: Moments,
-    /// As [`Weights::w_dec`].
+    /// As `w_dec` of the weights.
     pub w_dec: Moments,
-    /// As [`Weights::b_dec`].
+    /// As `b_dec` of the weights.
     pub b_dec: Moments,
-    /// As [`Weights::vectors`].
+    /// As `vectors` of the weights.
     pub vectors: Vec<Moments>,
 }
 
