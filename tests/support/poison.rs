@@ -46,9 +46,17 @@ impl Backend for Poisoned {
         self.0.tensor(memory, dtype, shape)
     }
 
+    fn products(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        self.0.products(x, weight)
+    }
+
     unsafe fn launch(&self, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()> {
         // SAFETY: as the caller promises.
         unsafe { self.0.launch(kernel, shape, arguments) }
+    }
+
+    fn warm(&self) -> Result<()> {
+        self.0.warm()
     }
 
     fn await_previous(&self) -> Result<()> {

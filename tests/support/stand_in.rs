@@ -1,10 +1,11 @@
 //! The kernels compiled for the processor: a card for machines that have none.
 
 use std::{
+    collections::BTreeMap,
     ffi::{CString, c_void},
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
 };
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
@@ -16,11 +17,57 @@ use super::poison::poisoned;
 
 type Launch = unsafe extern "C" fn(*mut c_void, *const u32, u32, *const u64);
 
-/// The library and its launcher; blocks share static memory, so one launch runs at a time.
-pub struct StandIn {
+/// The library and its launcher. Blocks share static memory, so one launch runs at a time.
+struct Loaded {
     library: usize,
     launch: Launch,
-    one_at_a_time: Mutex<()>,
+    running: Mutex<()>,
+}
+
+/// Copies of the library, each with static memory of its own: tests beside each other do not wait for each other.
+const COPIES: usize = 2;
+
+/// The library, and which of the devices made of it this is.
+#[derive(Clone)]
+pub struct StandIn {
+    copies: Arc<[Loaded; COPIES]>,
+    number: usize,
+}
+
+/// What is allocated, from its first byte: up to where, and on which device.
+static ALLOCATED: Mutex<BTreeMap<u64, (u64, usize)>> = Mutex::new(BTreeMap::new());
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Memory of a device, eight bytes at a time, so that every number is aligned.
+struct Owned(Vec<u64>);
+
+impl Owned {
+    fn new(bytes: usize, device: usize) -> Self {
+        // Never empty: an address is of one thing only.
+        let owned = Self(vec![0; bytes.div_ceil(8).max(1)]);
+        lock(&ALLOCATED).insert(owned.address(), (owned.address() + 8 * owned.0.len() as u64, device));
+        owned
+    }
+
+    fn address(&self) -> u64 {
+        self.0.as_ptr() as u64
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        lock(&ALLOCATED).remove(&self.address());
+    }
+}
+
+/// The device on whose memory an address lies, if it is one.
+fn device_of(address: u64) -> Option<usize> {
+    let allocated = lock(&ALLOCATED);
+    let (_, (end, device)) = allocated.range(..=address).next_back()?;
+    (address < *end).then_some(*device)
 }
 
 /// Where the library was built, or why it could not be.
@@ -34,7 +81,9 @@ fn build() -> Result<PathBuf, String> {
             return Err(format!("{} is not on this machine", path.display()));
         }
     }
-    let flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wno-unknown-pragmas", "-shared", "-fPIC"];
+    // Nothing but the kernels can be seen from outside: the copies of the library would share it.
+    let flags =
+        ["-std=c++17", "-O2", "-ffp-contract=off", "-Wno-unknown-pragmas", "-shared", "-fPIC", "-fvisibility=hidden"];
     let output = Command::new("c++").args(flags).arg("-o").arg(&out).arg(source).output();
     let output = output.map_err(|e| format!("no C++ compiler (c++): {e}"))?;
     if !output.status.success() && !compiles_at_all() {
@@ -57,7 +106,18 @@ fn compiles_at_all() -> bool {
 
 fn open() -> Result<StandIn, String> {
     let path = build()?;
-    let name = CString::new(path.display().to_string()).map_err(|e| e.to_string())?;
+    // A file that is loaded already is not loaded again: each is of another name.
+    let copies = std::array::from_fn(|at| {
+        let copy = path.with_extension(format!("{at}.so"));
+        std::fs::copy(&path, &copy).unwrap();
+        load(&copy)
+    });
+    let _ = std::fs::remove_file(path);
+    Ok(StandIn { copies: Arc::new(copies), number: 0 })
+}
+
+fn load(path: &Path) -> Loaded {
+    let name = CString::new(path.display().to_string()).unwrap();
     // SAFETY: a library without initialisers, that stays loaded.
     let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
     let _ = std::fs::remove_file(path);
@@ -67,14 +127,20 @@ fn open() -> Result<StandIn, String> {
     assert!(!launch.is_null(), "card_launch is missing");
     // SAFETY: as above.
     let launch = unsafe { std::mem::transmute::<*mut c_void, Launch>(launch) };
-    Ok(StandIn { library: library as usize, launch, one_at_a_time: Mutex::new(()) })
+    Loaded { library: library as usize, launch, running: Mutex::new(()) }
 }
 
-/// Built once for all tests; none where there is no compiler, which is then said.
+/// The first of them.
 pub fn stand_in() -> Option<Arc<dyn Backend>> {
-    static BUILT: OnceLock<Result<Arc<StandIn>, String>> = OnceLock::new();
-    match BUILT.get_or_init(|| open().map(Arc::new)) {
-        Ok(backend) => Some(poisoned(backend.clone())),
+    device(0)
+}
+
+/// One of several that share no memory: what one allocated is refused by the others. Built once for all tests; none where there
+/// is no compiler, which is then said.
+pub fn device(number: usize) -> Option<Arc<dyn Backend>> {
+    static BUILT: OnceLock<Result<StandIn, String>> = OnceLock::new();
+    match BUILT.get_or_init(open) {
+        Ok(built) => Some(poisoned(Arc::new(StandIn { number, ..built.clone() }))),
         Err(why) => {
             let needed = std::env::var_os("PRUNELENS_NEEDS_COMPILER").is_some();
             assert!(!needed, "PRUNELENS_NEEDS_COMPILER is set, and the kernels cannot be compiled: {why}");
@@ -89,6 +155,15 @@ fn numbers<T: Copy>(memory: &Memory, len: usize) -> Vec<T> {
     assert!(memory.bytes >= len * size_of::<T>());
     // SAFETY: the memory is as long, and aligned for every number.
     unsafe { std::slice::from_raw_parts(memory.address as *const T, len) }.to_vec()
+}
+
+impl StandIn {
+    /// What is an address is one of its own memory, or of a tensor.
+    fn expect_own(&self, word: u64) {
+        if let Some(device) = device_of(word) {
+            assert_eq!(device, self.number, "memory of another device was given to this one");
+        }
+    }
 }
 
 impl Backend for StandIn {
@@ -129,13 +204,13 @@ impl Backend for StandIn {
     }
 
     fn allocate(&self, bytes: usize) -> Result<Memory> {
-        // Eight bytes at a time, so that every number is aligned.
-        let mut owner = vec![0_u64; bytes.div_ceil(8)];
-        Ok(Memory { address: owner.as_mut_ptr() as u64, bytes, owner: Box::new(owner) })
+        let owner = Owned::new(bytes, self.number);
+        Ok(Memory { address: owner.address(), bytes, owner: Box::new(owner) })
     }
 
     fn write(&self, to: &mut Memory, from: &[u8]) -> Result<()> {
         assert_eq!(to.bytes, from.len());
+        self.expect_own(to.address);
         // SAFETY: the memory is as long, and its own.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.address as *mut u8, from.len()) };
         Ok(())
@@ -143,7 +218,8 @@ impl Backend for StandIn {
 
     fn read(&self, from: &Memory, start: usize, to: &mut [u8]) -> Result<()> {
         assert!(start + to.len() <= from.bytes);
-        assert!(from.owner.is::<Vec<u64>>(), "a tensor's memory is not read as a buffer is");
+        self.expect_own(from.address);
+        assert!(from.owner.is::<Owned>(), "a tensor's memory is not read as a buffer is");
         // SAFETY: the memory is as long, and the slice its own.
         unsafe { std::ptr::copy_nonoverlapping((from.address as *const u8).add(start), to.as_mut_ptr(), to.len()) };
         Ok(())
@@ -156,16 +232,20 @@ impl Backend for StandIn {
     }
 
     unsafe fn launch(&self, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()> {
+        arguments.iter().for_each(|word| self.expect_own(*word));
+        // One that nobody uses, else whichever is free first, as far as that can be told.
+        let free = |copy: &&Loaded| !matches!(copy.running.try_lock(), Err(TryLockError::WouldBlock));
+        let copy = self.copies.iter().find(free).unwrap_or(&self.copies[kernel.name.len() % COPIES]);
+        let _one = lock(&copy.running);
         let name = CString::new(kernel.name.clone()).unwrap();
         // SAFETY: the library stays loaded.
-        let function = unsafe { libc::dlsym(self.library as *mut c_void, name.as_ptr()) };
+        let function = unsafe { libc::dlsym(copy.library as *mut c_void, name.as_ptr()) };
         assert!(!function.is_null(), "no kernel {}", kernel.name);
         // The launcher passes as many words as any kernel takes.
         let mut words = [0_u64; 16];
         words[..arguments.len()].copy_from_slice(arguments);
-        let _one = self.one_at_a_time.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // SAFETY: as the caller promises.
-        unsafe { (self.launch)(function, shape.blocks.as_ptr(), shape.threads, words.as_ptr()) };
+        unsafe { (copy.launch)(function, shape.blocks.as_ptr(), shape.threads, words.as_ptr()) };
         Ok(())
     }
 }

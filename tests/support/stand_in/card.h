@@ -13,7 +13,7 @@
 #include <ucontext.h>
 #include <vector>
 
-#define __global__
+#define __global__ __attribute__((visibility("default")))
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
@@ -262,7 +262,7 @@ inline float __half2float(__half half) {
 }
 
 // Run a kernel whose arguments are pointers and unsigned integers: each travels in a word of its own.
-extern "C" void card_launch(void* kernel, const uint32_t* grid, uint32_t threads, const uint64_t* arguments) {
+extern "C" __global__ void card_launch(void* kernel, const uint32_t* grid, uint32_t threads, const uint64_t* arguments) {
     static void* function;
     static const uint64_t* a;
     function = kernel;
