@@ -1,4 +1,5 @@
-//! With the `cuda` feature: compiles the kernels to PTX, which the driver of the machine turns into code for its GPU.
+//! With the `cuda` feature: compiles the kernels to the machine code of common GPUs, and to PTX, which the driver of the machine
+//! turns into code for any other.
 
 use std::{
     env, fs,
@@ -7,7 +8,9 @@ use std::{
 };
 
 /// The oldest GPUs that are supported; PTX for them loads on every later one.
-const ARCHITECTURE: &str = "compute_80";
+const VIRTUAL: &str = "compute_80";
+/// Machine code for each of these runs on its successors of the same first digit, too: 8.6 and 8.9, 10.3, 12.1.
+const REAL: [&str; 4] = ["sm_80", "sm_90", "sm_100", "sm_120"];
 const KERNELS: &str = "src/cuda";
 
 fn main() {
@@ -27,22 +30,26 @@ fn main() {
     static_runtime();
 }
 
-/// One PTX file for each `.cu` file, beside the other outputs of the build.
+/// One file of code for each `.cu` file, beside the other outputs of the build.
 fn kernels() -> Result<(), String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this by cargo")?);
     let files = fs::read_dir(KERNELS).map_err(|e| format!("{KERNELS}: {e}"))?;
     let sources = files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "cu"));
     for source in sources {
-        compile(&source, &out.join(source.file_name().unwrap_or_default()).with_extension("ptx"))?;
+        compile(&source, &out.join(source.file_name().unwrap_or_default()).with_extension("fatbin"))?;
     }
     Ok(())
 }
 
-fn compile(source: &Path, ptx: &Path) -> Result<(), String> {
+fn compile(source: &Path, code: &Path) -> Result<(), String> {
     let nvcc = nvcc();
     // Multiplications and additions are fused where the code says so: sums are then the same in every build.
-    let flags = ["--ptx", "-O3", "-std=c++17", "-fmad=false", "-arch", ARCHITECTURE];
-    let output = Command::new(&nvcc).args(flags).arg("-o").arg(ptx).arg(source).output();
+    let mut command = Command::new(&nvcc);
+    command.args(["--fatbin", "-O3", "-std=c++17", "-fmad=false", "-Xfatbin", "-compress-all"]);
+    for code in REAL.into_iter().chain([VIRTUAL]) {
+        command.arg(format!("-gencode=arch={VIRTUAL},code={code}"));
+    }
+    let output = command.arg("-o").arg(code).arg(source).output();
     let output = output.map_err(|e| {
         format!("{}: {e}; the cuda feature needs nvcc of CUDA 13.0 on PATH, or its path in NVCC", nvcc.display())
     })?;

@@ -9,7 +9,7 @@ use prunelens_core::{
 use prunelens_kernels::{Group, cut};
 use prunelens_kernels::{
     attention::Heads,
-    device::{self, Backend, Buffer, DeviceRanks, Encoder, Lists, Matrix, Pairs, Route, layers},
+    device::{self, Backend, Buffer, DeviceRanks, Encoder, Lists, Matrix, Pairs, Route, Steps, layers},
     encode::STEPS,
 };
 use serde::Serialize;
@@ -248,10 +248,17 @@ fn lists(bench: &mut Bench, matrix: &Matrix, ranks: &DeviceRanks, tokens: usize)
     })?;
     let on_device = Pairs::new(backend, &latents)?;
     let cuts: [u32; STEPS] = std::array::from_fn(|step| cut(d_in, share(step)));
-    let x = Buffer::<f32>::of(backend, &random((tokens, d_in), 1.0, 4)?.to_device(backend.device())?)?;
+    let rows = random((tokens, d_in), 1.0, 4)?.to_device(backend.device())?;
+    let x = Buffer::<f32>::of(backend, &rows)?;
     let bias = Buffer::from_slice(backend, &vec![0.0_f32; d_sae])?;
-    let paths = || device::paths(backend, matrix, ranks, &bias, &x, &on_device, &cuts, None);
+    let steps = Steps { matrix, ranks, bias: &bias, cuts: &cuts, scales: None };
+    let paths = || device::paths(backend, &steps, &x, &on_device);
     bench.time("paths", shape, (kept, 2 * pairs * d_in), || paths().map(drop))?;
+    let (all, work) = (format!("{tokens} x {d_in} x {d_sae} x {STEPS}"), 2 * tokens * d_in * d_sae);
+    let bytes = d_sae * d_in * (matrix.values.width() + ranks.width()) + 8 * tokens * STEPS * d_sae;
+    bench.time("last of top at all ratios", all, (bytes, work), || {
+        device::last_of_steps(backend, &steps, &rows, active / 2).map(drop)
+    })?;
     let (paths, counts) = (paths()?, vec![true; tokens]);
     bench.time("survivors", format!("{pairs} pairs x {STEPS}"), (4 * pairs * STEPS, 0), || {
         device::survivors(backend, &paths, &on_device, None, &counts).map(drop)

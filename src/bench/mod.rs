@@ -26,7 +26,7 @@ use prunelens_core::{
     sae::{Criterion, Knob, Order, Pruning, Setting, place},
     session::{Session, SessionSpec},
 };
-use prunelens_kernels::gpu;
+use prunelens_kernels::{gpu, ops};
 use prunelens_metrics::{
     Measure,
     core::{CoreRun, CoreSpec},
@@ -172,7 +172,7 @@ impl Shaped {
             return Err(Error::Usage("expected --tokens within the model's context".into()));
         }
         let pruned = shape::pruned(&original)?;
-        let mut mover = ToDevice::new(&device, spec.dtype);
+        let mut mover = ToDevice::new(&device, spec.dtype_on(&device), ops::of(&device)?);
         let (original, pruned) = (Arc::new(mover.model(&original)?), Arc::new(mover.model(&pruned)?));
         drop(mover);
         let tokens = random_tokens(n_tokens, original.config.d_vocab);

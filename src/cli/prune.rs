@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use candle_core::DType;
 use clap::{Args, Subcommand, ValueEnum};
 use prunelens_core::{
     demo,
@@ -80,7 +81,12 @@ pub struct PruneOutput {
 
 pub fn run(args: &PruneArgs) -> Result<()> {
     match &args.target {
-        PruneTarget::Model(args) => write_model(&setup::headless(args.model.clone())?.spec, args.format, &args.output),
+        PruneTarget::Model(args) => {
+            let spec = setup::headless(args.model.clone())?.spec;
+            // What is written is the same wherever it is made.
+            let dtype = spec.dtype.unwrap_or(DType::F32);
+            write_model(&SessionSpec { dtype: Some(dtype), ..spec }, dtype, args.format, &args.output)
+        }
         PruneTarget::Sae(args) => write_sae(&setup::headless(args.session.clone())?.spec, &args.output),
     }
 }
@@ -89,7 +95,7 @@ pub fn run(args: &PruneArgs) -> Result<()> {
 const REPORT: &str = "pruning.json";
 
 /// A copy of the model.
-fn write_model(spec: &SessionSpec, format: Format, output: &PruneOutput) -> Result<()> {
+fn write_model(spec: &SessionSpec, dtype: DType, format: Format, output: &PruneOutput) -> Result<()> {
     if spec.pruned_model.is_some() {
         return Err(Error::Usage(
             "prune model makes the compressed model itself; leave out --compressed-model (--pruned-model)".into(),
@@ -104,7 +110,7 @@ fn write_model(spec: &SessionSpec, format: Format, output: &PruneOutput) -> Resu
     let (models, matrices) = match format {
         Format::Plain => {
             let models = Models::load(spec, &mut output::listener())?;
-            let copy = Copy { change: change(&spec.compress), dtype: spec.dtype };
+            let copy = Copy { change: change(&spec.compress), dtype };
             let matrices = checkpoint::write(&checkpoint, &models.pruned, copy, &staged, &mut interrupt::tick)?;
             (models, matrices)
         }
@@ -117,7 +123,6 @@ fn write_model(spec: &SessionSpec, format: Format, output: &PruneOutput) -> Resu
             let mut codes = Codes::new();
             let rows = models.calibration.rows();
             let made = spec.compress.apply_coded(&models.original, rows, Some(&mut codes), &mut output::listener())?;
-            let dtype = spec.dtype;
             let matrices = compressed_tensors::write(&checkpoint, &made, &codes, dtype, &staged, &mut interrupt::tick)?;
             (models, matrices)
         }

@@ -53,7 +53,7 @@ pub fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         criteria: Criterion::ALL.to_vec(),
         context: session.original.config.n_ctx,
         device: device_label(session),
-        dtype: spec.dtype.as_str().into(),
+        dtype: session.original.dtype.as_str().into(),
         space: session.space.name().into(),
         memory: super::memory(session),
         examples,

@@ -69,7 +69,7 @@ settings! {
         #[arg(long, value_name = "DEVICE")]
         #[serde(deserialize_with = "values::from_text")]
         device: DeviceSpec = Some(r#""auto""#),
-        /// Type of the model's weights [default: f32].
+        /// Type of the model's weights [default: f32, and bf16 on a GPU].
         #[arg(long, value_name = "TYPE", value_parser = values::dtype())]
         #[serde(deserialize_with = "values::dtype_from")]
         dtype: candle_core::DType = Some(r#""f32""#),

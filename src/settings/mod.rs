@@ -177,7 +177,7 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
         },
         libraries: libraries::places(std::env::current_exe().ok().as_deref(), environment),
         jobs_device: settings.jobs_device,
-        dtype: settings.model.dtype.unwrap_or(defaults.dtype),
+        dtype: settings.model.dtype,
         hub: HubSettings::new(settings.model.offline.unwrap_or(false), environment).map_err(|e| e.to_string()),
         bos: settings.bos.unwrap_or(defaults.bos),
         text: settings.text,

@@ -64,7 +64,7 @@ fn every_key_of_the_file_arrives() {
     assert_eq!(spec.compress, Compress::Magnitude(0.3));
     assert_eq!(spec.hook, Some("blocks.8.hook_resid_post".parse().unwrap()));
     assert_eq!((spec.ratio, spec.criterion, spec.processing), (0.0, Criterion::Paper, Processing::On));
-    assert_eq!((spec.device, spec.dtype, spec.bos), (DeviceSpec::Cpu, candle_core::DType::BF16, false));
+    assert_eq!((spec.device, spec.dtype, spec.bos), (DeviceSpec::Cpu, Some(candle_core::DType::BF16), false));
     // The demo's SAEs do not fit another model.
     assert_eq!((spec.sae, spec.trained_sae), (None, None));
     assert!(spec.hub.unwrap().offline);

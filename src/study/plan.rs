@@ -5,6 +5,7 @@ use std::{
     time::SystemTime,
 };
 
+use candle_core::DType;
 use prunelens_core::{
     digest::sha256,
     error::{Error, Result},
@@ -106,7 +107,10 @@ impl Study {
             for (at, compress) in compressions.into_iter().enumerate() {
                 for layer in &layers {
                     let session = subject.at(*layer, (compress, at == 0), &file.origin.folder)?;
-                    let session = Settings::default().resolve_over(session, environment)?;
+                    let mut session = Settings::default().resolve_over(session, environment)?;
+                    // Cells are named before a device is known: all of a study's workers compute in one type.
+                    let dtype = *session.spec.dtype.get_or_insert(DType::F32);
+                    session.settings.model.dtype = Some(dtype);
                     groups.extend(Group::of(&file, subject, *layer, &session, folder, &mut seen)?);
                 }
             }

@@ -49,7 +49,7 @@ pub fn session(spec: &SessionSpec) -> Table {
         text("hook", spec.hook.map(|hook| hook_name(spec, hook))),
         text("calibration", path(&spec.calibration)),
         text("corpus", path(&spec.corpus)),
-        text("dtype", Some(spec.dtype.as_str().to_owned())),
+        text("dtype", spec.dtype.map(|dtype| dtype.as_str().to_owned())),
         text("tl-processing", processing.map(|(name, _)| (*name).to_owned())),
         spec.norm_scaling_factor.map(|factor| ("norm-scaling-factor".to_owned(), Value::Float(factor))),
         (!spec.bos).then(|| ("bos".to_owned(), Value::Boolean(false))),

@@ -18,7 +18,7 @@ use prunelens_kernels::{
     Group, Kept, Ranking, Ranks,
     columns::add_squares,
     cut,
-    device::{self, Backend, Buffer, DeviceRanks, Largest, Lists, Matrix, Pairs, Route, Values},
+    device::{self, Backend, Buffer, DeviceRanks, Largest, Lists, Matrix, Pairs, Route, Steps, Values},
     encode::{self, Encoder, Gate, STEPS},
     keep,
     losses::{kl_divergence, log_sum_exp},
@@ -94,6 +94,12 @@ fn dtype(name: &str) -> DType {
 fn tensor(backend: &dyn Backend, name: &str, values: &[f32], columns: usize) -> Tensor {
     let tensor = Tensor::from_slice(values, (values.len() / columns, columns), &Device::Cpu).unwrap();
     tensor.to_dtype(dtype(name)).unwrap().to_device(backend.device()).unwrap()
+}
+
+/// Values as that type holds them.
+fn rounded(name: &str, values: &[f32]) -> Vec<f32> {
+    let tensor = Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap().to_dtype(dtype(name)).unwrap();
+    tensor.to_dtype(DType::F32).unwrap().to_vec1().unwrap()
 }
 
 /// Ranks of the rows of a matrix, as wide as asked.
@@ -272,7 +278,7 @@ fn decoder() {
 fn paths_and_survivors() {
     let Some(backend) = backend() else { return };
     let backend = &*backend;
-    for (at, (tokens, d_in, d_sae)) in [(1, 1, 2), (3, 100, 30), (9, 301, 23), (2, 257, 11)].into_iter().enumerate() {
+    for (at, (tokens, d_in, d_sae)) in [(1, 1, 2), (3, 100, 30), (40, 301, 23), (2, 257, 11)].into_iter().enumerate() {
         let (name, x, weight, bias) =
             (TYPES[at % 3], eighths(tokens * d_in, 1), eighths(d_sae * d_in, 2), eighths(d_sae, 3));
         let ranks = row_ranks(&weight, d_in, at % 2 == 0);
@@ -286,8 +292,23 @@ fn paths_and_survivors() {
         let pairs = Pairs::new(backend, &wanted).unwrap();
         for scales in [None, Some(&scales)] {
             let want = twin.grid(&x, &wanted, Ranking::Each(&ranks), &cuts, scales.map(Vec::as_slice)).paths;
-            let scales = scales.map(|_| &scales_there);
-            let paths = device::paths(backend, &m, &ranks_there, &bias_there, &x_there, &pairs, &cuts, scales).unwrap();
+            let last = |k| {
+                let twin = Encoder { gate: Gate::Largest(k), ..twin };
+                twin.grid(&x, &wanted, Ranking::Each(&ranks), &cuts, scales.map(Vec::as_slice)).last
+            };
+            let steps = Steps {
+                matrix: &m,
+                ranks: &ranks_there,
+                bias: &bias_there,
+                cuts: &cuts,
+                scales: scales.map(|_| &scales_there),
+            };
+            for k in [1, 7, d_sae, d_sae + 1] {
+                let rows = Tensor::from_slice(&x, (tokens, d_in), backend.device()).unwrap();
+                let got = device::last_of_steps(backend, &steps, &rows, k).unwrap();
+                assert_eq!(got, last(k), "the last of {k}: {name} {tokens}x{d_in}x{d_sae}");
+            }
+            let paths = device::paths(backend, &steps, &x_there, &pairs).unwrap();
             let got = paths.to_vec(backend).unwrap();
             assert_eq!(got, want.concat(), "{name} {tokens}x{d_in}x{d_sae}");
 
@@ -562,19 +583,23 @@ fn encoder_in_full_precision() {
     let Some(backend) = backend() else { return };
     let backend = &*backend;
     let (tokens, d_in, d_sae) = (130, 96, 40);
-    let (x, weight) = (noise(tokens * d_in, 3), noise(d_sae * d_in, 4));
-    let (m, x_there) = (matrix(backend, "f32", &weight, d_in), tensor(backend, "f32", &x, d_in));
+    let x = noise(tokens * d_in, 3);
+    let x_there = tensor(backend, "f32", &x, d_in);
     // All fire.
     let bias = upload(backend, &vec![8.0; d_sae]);
-    let encoder = device::Encoder { matrix: &m, mask: None, bias: &bias, scale: None, floors: None };
-    for route in [Route::Few, Route::Square, Route::Product] {
-        let got = device::encode(backend, &encoder, &x_there, route).unwrap().to_vec(backend).unwrap();
-        for (at, got) in got.iter().enumerate() {
-            let (x, w) = (&x[at / d_sae * d_in..][..d_in], &weight[at % d_sae * d_in..][..d_in]);
-            let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
-            let want: f64 = terms.sum::<f64>() + 8.0;
-            // Half a unit of the last place at 8 is 5e-7; products of numbers of 11 bits are off by hundreds of times more.
-            assert!((f64::from(*got) - want).abs() < 2e-6, "{route:?} at {at}: {got}, not {want}");
+    for name in TYPES {
+        let weight = rounded(name, &noise(d_sae * d_in, 4));
+        let m = matrix(backend, name, &weight, d_in);
+        let encoder = device::Encoder { matrix: &m, mask: None, bias: &bias, scale: None, floors: None };
+        for route in [Route::Few, Route::Square, Route::Product] {
+            let got = device::encode(backend, &encoder, &x_there, route).unwrap().to_vec(backend).unwrap();
+            for (at, got) in got.iter().enumerate() {
+                let (x, w) = (&x[at / d_sae * d_in..][..d_in], &weight[at % d_sae * d_in..][..d_in]);
+                let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
+                let want: f64 = terms.sum::<f64>() + 8.0;
+                // Half a unit of the last place at 8 is 5e-7; products of numbers of 11 bits are off by hundreds of times more.
+                assert!((f64::from(*got) - want).abs() < 2e-6, "{name} {route:?} at {at}: {got}, not {want}");
+            }
         }
     }
 }

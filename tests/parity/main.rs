@@ -21,3 +21,4 @@ mod pruning;
 mod ragged;
 mod reference;
 mod training;
+mod two_devices;

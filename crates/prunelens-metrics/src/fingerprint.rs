@@ -72,7 +72,7 @@ pub fn of_spec(spec: &SessionSpec, seen: &mut Seen) -> Value {
         "processing": format!("{:?}", spec.processing),
         "norm_scaling_factor": spec.norm_scaling_factor,
         "device": null,
-        "dtype": spec.dtype.as_str(),
+        "dtype": spec.dtype.map(|dtype| dtype.as_str()),
         "bos": spec.bos,
         "text": file(&spec.text),
         "knob": spec.knob.to_string(),

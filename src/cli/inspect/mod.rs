@@ -120,7 +120,7 @@ pub fn json(session: &Session, comparison: &Comparison, top: usize) -> Value {
                     "compression": session.compression,
                     "calibration": session.calibration.label,
                 },
-                "dtype": session.spec.dtype.as_str(),
+                "dtype": session.original.dtype.as_str(),
             }),
         ),
         (

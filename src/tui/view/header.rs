@@ -57,7 +57,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         }
         let used = format::bytes(state.memory_in_use());
         let gpu = state.gpu_in_use().map(|bytes| format!("  gpu {}", format::bytes(bytes))).unwrap_or_default();
-        right = vec![Span::styled(safe::line(&info.device), muted), Span::raw(format!("{gpu}  {used} "))];
+        let dtype = if info.dtype == "f32" { String::new() } else { format!(", {}", info.dtype) };
+        right = vec![Span::styled(safe::line(&info.device) + &dtype, muted), Span::raw(format!("{gpu}  {used} "))];
     }
     let left = Line::from(left);
     let room = usize::from(area.width).saturating_sub(left.width() + 2);

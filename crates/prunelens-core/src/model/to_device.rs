@@ -1,9 +1,9 @@
 //! A model on another device, or in another type.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use candle_core::{DType, Device, Tensor, TensorId};
-use prunelens_kernels::ops;
+use prunelens_kernels::ops::Ops;
 
 use super::{Block, Linear, Model, Norm, Rotary, config::Rope};
 use crate::error::Result;
@@ -11,14 +11,15 @@ use crate::error::Result;
 /// Moves models. What models share, their moved copies share too.
 pub struct ToDevice {
     device: Device,
+    ops: Arc<dyn Ops>,
     dtype: DType,
     known: HashMap<TensorId, Tensor>,
 }
 
 impl ToDevice {
-    /// Models will lie there, in this type.
-    pub fn new(device: &Device, dtype: DType) -> Self {
-        Self { device: device.clone(), dtype, known: HashMap::new() }
+    /// Models will lie there, in this type, and work by these operations, which are the device's.
+    pub fn new(device: &Device, dtype: DType, ops: Arc<dyn Ops>) -> Self {
+        Self { device: device.clone(), ops, dtype, known: HashMap::new() }
     }
 
     /// A copy of a model there.
@@ -27,7 +28,7 @@ impl ToDevice {
             name: model.name.clone(),
             config: model.config.clone(),
             device: self.device.clone(),
-            ops: ops::of(&self.device)?,
+            ops: self.ops.clone(),
             dtype: self.dtype,
             embed: self.tensor(&model.embed)?,
             positions: self.optional(&model.positions)?,

@@ -8,9 +8,8 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use prunelens_kernels::{
     Group,
-    device::{self, Backend, Buffer, Encoder, Lists, Mask, Matrix, Pairs, Route},
+    device::{self, Backend, Buffer, Encoder, Lists, Mask, Matrix, Pairs, Route, Steps},
     encode::{Grid, STEPS},
-    select::Candidate,
     with_f32,
 };
 
@@ -214,32 +213,22 @@ impl Dictionary for DeviceSae {
                 let norms = |step| {
                     device::row_norms(backend, &self.dec, dec.mask(&self.backend, share(step))?)?.to_vec(backend)
                 };
-                Some((0..STEPS).map(norms).collect::<Result<Vec<_>>>()?)
+                let norms = (0..STEPS).map(norms).collect::<Result<Vec<_>>>()?;
+                Some(Buffer::from_slice(backend, &norms.concat())?)
             }
             false => None,
         };
-        let upload = |values: &[f32]| Buffer::from_slice(backend, values);
-        let together = scales.as_ref().map(|scales| upload(&scales.concat())).transpose()?;
         let pairs = Pairs::new(backend, wanted)?;
         // The cut is another at each step: all ranks are read.
         let Some((ranks, _)) = enc.mask(&self.backend, 0.0)? else { return Ok(Grid::default()) };
-        let input = Buffer::of(backend, &x)?;
-        let paths = device::paths(backend, &self.enc, ranks, &self.b_enc, &input, &pairs, &cuts, together.as_ref())?;
+        let scales = scales.as_ref();
+        let steps = Steps { matrix: &self.enc, ranks, bias: &self.b_enc, cuts: &cuts, scales };
+        let paths = device::paths(backend, &steps, &Buffer::of(backend, &x)?, &pairs)?;
         let paths = paths.to_vec(backend)?.as_chunks::<STEPS>().0.to_vec();
-        let Activation::TopK { k, .. } = self.sae.activation else { return Ok(Grid { paths, last: Vec::new() }) };
-        let mut last = vec![[None; STEPS]; x.dim(0)?];
-        for (step, cut) in cuts.into_iter().enumerate() {
-            let scale = scales.as_ref().map(|scales| upload(&scales[step])).transpose()?;
-            for start in (0..last.len()).step_by(self.rows_at_once()) {
-                let len = self.rows_at_once().min(last.len() - start);
-                let dense = self.dense(&x.narrow(0, start, len)?, Some((ranks, cut)), scale.as_ref())?;
-                let top = device::top_k(backend, &dense, self.sae.d_sae(), k)?;
-                for (row, latent) in top.last.into_iter().enumerate() {
-                    let candidate = |latent| -> Candidate { (latent, top.latents.get(row, latent)) };
-                    last[start + row][step] = latent.map(candidate);
-                }
-            }
-        }
+        let last = match self.sae.activation {
+            Activation::TopK { k, .. } => device::last_of_steps(backend, &steps, &x, k)?,
+            _ => Vec::new(),
+        };
         Ok(Grid { paths, last })
     }
 

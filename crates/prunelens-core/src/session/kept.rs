@@ -140,7 +140,7 @@ impl Session {
             (
                 self.hook.to_string(),
                 self.space.name(),
-                self.spec.dtype.as_str(),
+                self.original.dtype.as_str(),
                 format!("{:?}", self.original.device.location()),
             ),
             (&self.calibration.windows, &self.calibration.documents),

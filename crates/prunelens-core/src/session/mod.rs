@@ -14,6 +14,12 @@ use std::{
 };
 
 use candle_core::Device;
+use prunelens_kernels::{
+    gpu,
+    ops::{self, Ops},
+};
+
+use fit::Estimate;
 
 pub use crate::{data::token_tensor, prune::Compress};
 pub use calibration::Calibration;
@@ -139,7 +145,7 @@ impl Session {
         let ops = &*original.ops;
         let (sae, trained) = (place(sae, ops)?, trained.map(|sae| place(sae, ops)).transpose()?);
         let session = Self {
-            spec: SessionSpec { hook: Some(hook), ratio, ..spec.clone() },
+            spec: SessionSpec { hook: Some(hook), ratio, dtype: Some(original.dtype), ..spec.clone() },
             tokenizer,
             original,
             pruned,
@@ -197,9 +203,18 @@ impl Session {
         Ok(session)
     }
 
-    /// The same on another device: models and SAEs are copied, ranks are made anew there when they are asked for.
+    /// The same on another device: models and SAEs are copied, ranks are made anew there when they are asked for. What does not
+    /// fit is refused before anything is copied.
     pub fn on(&self, device: &Device) -> Result<Self> {
-        let mut mover = ToDevice::new(device, self.original.dtype);
+        if let Some(gpu) = gpu::opened(device) {
+            self.estimate().check(&gpu)?;
+        }
+        self.on_ops(device, ops::of(device)?)
+    }
+
+    /// As [`Session::on`], with the operations of that device.
+    pub fn on_ops(&self, device: &Device, ops: Arc<dyn Ops>) -> Result<Self> {
+        let mut mover = ToDevice::new(device, self.original.dtype, ops);
         let original = Arc::new(mover.model(&self.original)?);
         let pruned = match Arc::ptr_eq(&self.original, &self.pruned) {
             true => original.clone(),
@@ -207,6 +222,18 @@ impl Session {
         };
         let models = Models { original, pruned, ..self.models() };
         self.on_models(models)
+    }
+
+    /// What a copy of it takes.
+    fn estimate(&self) -> Estimate {
+        let dtype = self.original.dtype;
+        let numbers = |bytes: u64| bytes / dtype.size_in_bytes() as u64;
+        Estimate {
+            original: numbers(self.original.bytes_beside(None)),
+            pruned: numbers(self.pruned.bytes_beside(Some(&self.original))),
+            dtype,
+            saes: std::iter::once(&self.sae).chain(&self.trained).map(|sae| sae.sae().device_bytes()).sum(),
+        }
     }
 
     /// The same SAEs on models that are somewhere else.

@@ -3,7 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use candle_core::Device;
-use prunelens_kernels::gpu::{self, Places};
+use prunelens_kernels::{
+    device,
+    gpu::{self, Places},
+};
 
 use super::{Calibration, DeviceSpec, SessionSpec, Source, fit::Estimate};
 use crate::{
@@ -57,9 +60,28 @@ impl Models {
     /// Beside so many bytes of SAEs and ranks that the device has to hold too.
     pub fn load_beside(spec: &SessionSpec, saes: u64, progress: Listener) -> Result<Self> {
         let (device, warning) = spec.device.open(&spec.libraries)?;
+        let backend = device::of(&device)?;
+        // Kernels are loaded while the models are read.
+        std::thread::scope(|scope| {
+            let warming = backend.as_deref().map(|backend| scope.spawn(|| backend.warm()));
+            let models = Self::load_on(device, warning, spec, saes, progress)?;
+            if let Some(Ok(Err(error))) = warming.map(std::thread::ScopedJoinHandle::join) {
+                tracing::warn!("kernels were not loaded in advance: {error}");
+            }
+            Ok(models)
+        })
+    }
+
+    fn load_on(
+        device: Device,
+        warning: Option<String>,
+        spec: &SessionSpec,
+        saes: u64,
+        progress: Listener,
+    ) -> Result<Self> {
         let (original, tokenizer) = match spec.model.locate(Kind::Model, &spec.hub, progress)? {
             None => {
-                let model = demo::model(&device, spec.dtype, progress)?;
+                let model = demo::model(&device, spec.dtype_on(&device), progress)?;
                 let tokenizer = demo::tokenizer(&model)?;
                 (model, tokenizer)
             }
@@ -68,7 +90,7 @@ impl Models {
                 let config = Model::config(&path)?;
                 let tokenizer = Tokenizer::load(&path, &config)?;
                 fits(spec, &path, &config, saes, &device, progress)?;
-                let model = named(Model::load(&path, &device, spec.dtype, progress)?, &spec.model);
+                let model = named(Model::load(&path, &device, spec.dtype_on(&device), progress)?, &spec.model);
                 (model, tokenizer)
             }
         };
@@ -111,7 +133,7 @@ fn fits(
     let Some(gpu) = gpu::opened(device) else { return Ok(()) };
     let all = config.block_weights() + config.embedding_weights(Model::is_tied(path)?);
     let pruned = if spec.pruned_model.is_some() { all } else { spec.compress.own_weights(config) };
-    let estimate = Estimate { original: all, pruned, dtype: spec.dtype, saes };
+    let estimate = Estimate { original: all, pruned, dtype: spec.dtype_on(device), saes };
     progress(Progress { what: format!("taking {}", estimate.line(&gpu)), done: 0, total: 0, unit: "" })?;
     estimate.check(&gpu)
 }
@@ -133,7 +155,7 @@ fn prune(
             let label = format!("pruned: {}", model.name);
             return Ok((Arc::new(model), label));
         }
-        let model = named(Model::load(&path, &original.device, spec.dtype, progress)?, source);
+        let model = named(Model::load(&path, &original.device, original.dtype, progress)?, source);
         let (a, b) = (&original.config, &model.config);
         if (a.n_layers, a.d_model, a.d_vocab, a.n_heads) != (b.n_layers, b.d_model, b.d_vocab, b.n_heads) {
             return Err(Error::file(

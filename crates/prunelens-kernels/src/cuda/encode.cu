@@ -199,11 +199,28 @@ __device__ void encode_many(const float* x, const W* weight, const R* ranks, u32
 FOR_WEIGHTS_AND_RANKS(ENTRY)
 #undef ENTRY
 
-// Products `[tokens, count]` of latents `first ..` to latents `out [tokens, d_sae]`.
-extern "C" __global__ void fire(const float* products, const float* bias, const float* scale, const float* floors,
-                                u64 tokens, u64 count, u64 first, u64 d_sae, float* out) {
+// Numbers as sums of three in bfloat16, `parts [3, len]`, the largest first: eight bits of the 24 in each. Products of these
+// with bfloat16 are exact in f32.
+extern "C" __global__ void split(const float* x, u64 len, bf16* parts) {
+    for (u64 at = first_index(); at < len; at += index_step()) {
+        float left = x[at];
+        for (u32 part = 0; part < 3; part++) {
+            bf16 rounded;
+            store(rounded, left);
+            parts[part * len + at] = rounded;
+            left -= widen(rounded);
+        }
+    }
+}
+
+// Products `[parts, tokens, count]` of latents `first ..` to latents `out [tokens, d_sae]`; those of all parts of a token are
+// added, the smallest first.
+extern "C" __global__ void fire(const float* products, u32 parts, const float* bias, const float* scale,
+                                const float* floors, u64 tokens, u64 count, u64 first, u64 d_sae, float* out) {
     for (u64 at = first_index(); at < tokens * count; at += index_step()) {
         u64 latent = first + at % count;
-        out[at / count * d_sae + latent] = fired(products[at], latent, bias, scale, floors);
+        float sum = 0.0f;
+        for (u32 part = parts; part-- > 0;) sum += products[part * tokens * count + at];
+        out[at / count * d_sae + latent] = fired(sum, latent, bias, scale, floors);
     }
 }

@@ -1,5 +1,5 @@
-// The path of a latent: its pre-activation at every ratio of the grid, in one pass over its weights and ranks; and how many
-// of a prompt's latents survive at each ratio.
+// The path of a latent: its pre-activation at every ratio of the grid, in one pass over its weights and ranks, of chosen
+// latents or of all; and how many of a prompt's latents survive at each ratio.
 
 #include "common.cuh"
 
@@ -59,6 +59,41 @@ __device__ void paths(const float* x, const W* weight, const R* ranks, const u8*
                                             u32 top, const u32* tokens, const u32* latents, const float* bias,         \
                                             const float* scales, u64 pairs, u32 d_in, u64 d_sae, float* out) {         \
         paths(x, weight, ranks, steps_of, top, tokens, latents, bias, scales, pairs, d_in, d_sae, out);                \
+    }
+FOR_WEIGHTS_AND_RANKS(ENTRY)
+#undef ENTRY
+
+// The same for all latents of up to a warp's tokens, zero where one does not fire: a warp takes a latent, and a lane of it a
+// token, of which `x [d_in, WARP]` has a column. Terms are added as for a path, to the same sums bit by bit, so that a path
+// compares with the latents here. `out` is `[tokens, STEPS, d_sae]`.
+template <class W, class R>
+__device__ void all_paths(const float* x, const W* weight, const R* ranks, const u8* steps_of, u32 top, const float* bias,
+                          const float* scales, u32 tokens, u32 d_in, u64 d_sae, float* out) {
+    __shared__ float sums[STEPS * WARP];
+    u32 lane = threadIdx.x;
+    for (u64 latent = blockIdx.x; latent < d_sae; latent += gridDim.x) {
+        for (u32 step = 0; step < STEPS; step++) sums[step * WARP + lane] = 0.0f;
+        for (u32 i = 0; i < d_in; i++) {
+            u64 at = latent * d_in + i;
+            u32 rank = ranks[at];
+            u32 step = steps_of[rank < top ? rank : top];
+            float* sum = sums + step * WARP + lane;
+            *sum = fmaf(widen(weight[at]), x[(u64)i * WARP + lane], *sum);
+        }
+        float total = 0.0f;
+        for (u32 step = STEPS; step-- > 0;) {
+            total += sums[step * WARP + lane];
+            float value = (total + bias[latent]) * (scales ? scales[step * d_sae + latent] : 1.0f);
+            if (lane < tokens) out[((u64)lane * STEPS + step) * d_sae + latent] = value > 0.0f ? value : 0.0f;
+        }
+    }
+}
+
+#define ENTRY(NAME, W, R)                                                                                              \
+    extern "C" __global__ void all_paths_##NAME(const float* x, const W* weight, const R* ranks, const u8* steps_of,   \
+                                                u32 top, const float* bias, const float* scales, u32 tokens, u32 d_in, \
+                                                u64 d_sae, float* out) {                                               \
+        all_paths(x, weight, ranks, steps_of, top, bias, scales, tokens, d_in, d_sae, out);                            \
     }
 FOR_WEIGHTS_AND_RANKS(ENTRY)
 #undef ENTRY

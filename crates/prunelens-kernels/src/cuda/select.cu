@@ -38,17 +38,14 @@ __device__ __forceinline__ u32 key_of(float value) {
     return ALL ? ordered_bits(value) : positive_bits(value);
 }
 
-// The k largest values above zero of each row, the lowest index first among equals. Finds the k-th largest by its four
-// bytes, from the first: each pass counts how often each next byte occurs among the values that share the bytes found.
-// Then one pass in order takes all above it and as many equal to it as are left to take. Of each row `counts` says how
-// many there are; `last` is the index of the k-th, or the largest u32 if there are fewer than k.
+// The bits of the k-th largest value above zero of a row, by its four bytes, from the first: each pass counts how often each
+// next byte occurs among the values that share the bytes found. Of the values equal to it `equals` are among the k largest.
+// Whether there are k; if not, `kth` is zero.
 template <bool ALL>
-__device__ void largest(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts, u32* last) {
+__device__ bool find_kth(const float* row, u64 width, u32 k, u32& kth, u32& equals) {
     __shared__ u32 tally[DIGITS];
     __shared__ u32 found;
     __shared__ u32 wanted;
-    const float* row = rows + blockIdx.x * width;
-    u64 first = (u64)blockIdx.x * k;
     if (threadIdx.x == 0) {
         found = 0;
         wanted = k;
@@ -87,10 +84,20 @@ __device__ void largest(const float* rows, u64 width, u32 k, u32* indices, float
         if (shift == 0) break;
     }
     __syncthreads();
-    // Zero if there are too few.
-    u32 kth = found;
-    // Of the values equal to the k-th, this many are taken.
-    u32 equals = wanted;
+    kth = found;
+    equals = wanted;
+    return enough;
+}
+
+// The k largest values above zero of each row, the lowest index first among equals: one pass in order takes all above the
+// k-th largest and as many equal to it as are left to take. Of each row `counts` says how many there are; `last` is the
+// index of the k-th, or the largest u32 if there are fewer than k.
+template <bool ALL>
+__device__ void largest(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts, u32* last) {
+    const float* row = rows + blockIdx.x * width;
+    u64 first = (u64)blockIdx.x * k;
+    u32 kth, equals;
+    bool enough = find_kth<ALL>(row, width, k, kth, equals);
     u32 written = 0;
     u32 same = 0;
     if (threadIdx.x == 0) last[blockIdx.x] = 0xffffffffu;
@@ -112,6 +119,27 @@ __device__ void largest(const float* rows, u64 width, u32 k, u32* indices, float
         written += total;
     }
     if (threadIdx.x == 0) counts[blockIdx.x] = written;
+}
+
+// Of each row the k-th largest value above zero alone, and its index: the largest u32 if there are fewer than k.
+extern "C" __global__ void __launch_bounds__(1024) kth(const float* rows, u64 width, u32 k, u32* last, float* values) {
+    const float* row = rows + blockIdx.x * width;
+    u32 kth, equals;
+    bool enough = find_kth<false>(row, width, k, kth, equals);
+    if (threadIdx.x == 0) last[blockIdx.x] = 0xffffffffu;
+    __syncthreads();
+    u32 same = 0;
+    for (u64 start = 0; enough && same < equals && start < width; start += blockDim.x) {
+        u64 at = start + threadIdx.x;
+        bool equal = at < width && key_of<false>(row[at]) == kth;
+        u32 total;
+        u32 before = same + flags_before(equal, total);
+        if (equal && before + 1 == equals) {
+            last[blockIdx.x] = (u32)at;
+            values[blockIdx.x] = row[at];
+        }
+        same += total;
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(1024)

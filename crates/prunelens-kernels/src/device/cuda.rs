@@ -1,46 +1,105 @@
 //! An NVIDIA GPU: the kernels as the build embedded them, launched on candle's own stream.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    ffi::c_void,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
 
 use candle_core::{
     CudaDevice, CudaStorage, DType, Device, Storage, Tensor,
     cuda_backend::{CudaDType, WrapErr},
     op::BackpropOp,
 };
-use cudarc::driver::{CudaEvent, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys::CUevent_flags};
+use cudarc::{
+    cublas::{
+        result::gemm_ex,
+        sys::{cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cudaDataType},
+    },
+    driver::{
+        CudaEvent, CudaFunction, CudaModule, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
+        sys::CUevent_flags,
+    },
+    nvrtc::Ptx,
+};
 use half::{bf16, f16};
 
-use super::{Backend, Float, Kernel, Memory, Shape};
+use super::{Backend, Buffer, Float, Kernel, Memory, Shape};
 use crate::error::{Error, Result};
 
-/// PTX of each file, which the driver compiles for its GPU when a kernel of it is first used.
-const FILES: [(&str, &str); 12] = [
-    ("decode", include_str!(concat!(env!("OUT_DIR"), "/decode.ptx"))),
-    ("encode", include_str!(concat!(env!("OUT_DIR"), "/encode.ptx"))),
-    ("layers", include_str!(concat!(env!("OUT_DIR"), "/layers.ptx"))),
-    ("losses", include_str!(concat!(env!("OUT_DIR"), "/losses.ptx"))),
-    ("mask", include_str!(concat!(env!("OUT_DIR"), "/mask.ptx"))),
-    ("nearest", include_str!(concat!(env!("OUT_DIR"), "/nearest.ptx"))),
-    ("paths", include_str!(concat!(env!("OUT_DIR"), "/paths.ptx"))),
-    ("prune", include_str!(concat!(env!("OUT_DIR"), "/prune.ptx"))),
-    ("ragged", include_str!(concat!(env!("OUT_DIR"), "/ragged.ptx"))),
-    ("rules", include_str!(concat!(env!("OUT_DIR"), "/rules.ptx"))),
-    ("select", include_str!(concat!(env!("OUT_DIR"), "/select.ptx"))),
-    ("train", include_str!(concat!(env!("OUT_DIR"), "/train.ptx"))),
+/// Code of each file, for the GPUs that the build names and, as PTX, for those that it does not.
+const FILES: [(&str, &[u8]); 12] = [
+    ("decode", include_bytes!(concat!(env!("OUT_DIR"), "/decode.fatbin"))),
+    ("encode", include_bytes!(concat!(env!("OUT_DIR"), "/encode.fatbin"))),
+    ("layers", include_bytes!(concat!(env!("OUT_DIR"), "/layers.fatbin"))),
+    ("losses", include_bytes!(concat!(env!("OUT_DIR"), "/losses.fatbin"))),
+    ("mask", include_bytes!(concat!(env!("OUT_DIR"), "/mask.fatbin"))),
+    ("nearest", include_bytes!(concat!(env!("OUT_DIR"), "/nearest.fatbin"))),
+    ("paths", include_bytes!(concat!(env!("OUT_DIR"), "/paths.fatbin"))),
+    ("prune", include_bytes!(concat!(env!("OUT_DIR"), "/prune.fatbin"))),
+    ("ragged", include_bytes!(concat!(env!("OUT_DIR"), "/ragged.fatbin"))),
+    ("rules", include_bytes!(concat!(env!("OUT_DIR"), "/rules.fatbin"))),
+    ("select", include_bytes!(concat!(env!("OUT_DIR"), "/select.fatbin"))),
+    ("train", include_bytes!(concat!(env!("OUT_DIR"), "/train.fatbin"))),
 ];
 
 /// A GPU that candle has opened.
 pub struct Cuda {
     device: Device,
     cuda: CudaDevice,
-    /// After everything that was launched before the last call of `pace`.
+    /// What is loaded of [`FILES`], by name.
+    modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
+    /// Kernels that were launched before, by file and name.
+    functions: RwLock<HashMap<&'static str, HashMap<String, CudaFunction>>>,
+    /// After everything that was launched before the last call of `await_previous`.
     launched: Mutex<Option<CudaEvent>>,
 }
 
 impl Cuda {
-    /// On a device of candle's, which must be a GPU.
-    pub fn new(device: &Device) -> Result<Self> {
-        Ok(Self { device: device.clone(), cuda: device.as_cuda_device()?.clone(), launched: Mutex::default() })
+    /// Of a device of candle's, which must be a GPU: the same each time, with the kernels that were loaded for it.
+    pub fn of(device: &Device) -> Result<Arc<Self>> {
+        static OPENED: Mutex<Vec<Arc<Cuda>>> = Mutex::new(Vec::new());
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cuda) = opened.iter().find(|cuda| cuda.device.same_device(device)) {
+            return Ok(cuda.clone());
+        }
+        let cuda = Arc::new(Self::new(device)?);
+        opened.push(cuda.clone());
+        Ok(cuda)
+    }
+
+    fn new(device: &Device) -> Result<Self> {
+        Ok(Self {
+            device: device.clone(),
+            cuda: device.as_cuda_device()?.clone(),
+            modules: Mutex::default(),
+            functions: RwLock::default(),
+            launched: Mutex::default(),
+        })
+    }
+
+    fn module(&self, file: &'static str) -> Result<Arc<CudaModule>> {
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = modules.get(file) {
+            return Ok(module.clone());
+        }
+        let code = FILES.iter().find(|(name, _)| *name == file).map(|(_, code)| *code);
+        let code = code.ok_or_else(|| Error::invalid(format!("no kernels of {file} are in this program")))?;
+        let module = self.cuda.cuda_stream().context().load_module(Ptx::from_binary(code.to_vec())).w()?;
+        modules.insert(file, module.clone());
+        Ok(module)
+    }
+
+    fn function(&self, kernel: &Kernel) -> Result<CudaFunction> {
+        let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = functions.get(kernel.file).and_then(|file| file.get(&kernel.name)) {
+            return Ok(function.clone());
+        }
+        drop(functions);
+        let function = self.module(kernel.file)?.load_function(&kernel.name).w()?;
+        let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
+        functions.entry(kernel.file).or_default().insert(kernel.name.clone(), function.clone());
+        Ok(function)
     }
 
     /// Where the numbers of a tensor lie.
@@ -125,12 +184,51 @@ impl Backend for Cuda {
         Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false))
     }
 
+    /// cuBLAS counts rows and columns the other way round: there it is the transpose of `weight [k, m]`, times `x [k, n]`.
+    fn products(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let ((n, k), (m, width)) = (x.dims2()?, weight.dims2()?);
+        if k != width {
+            return Err(Error::invalid(format!("a product of {n} x {k} with {m} x {width} numbers")));
+        }
+        let int = |size: usize| i32::try_from(size).map_err(|_| Error::invalid(format!("{size} rows are too many")));
+        let (m_int, n_int, k_int) = (int(m)?, int(n)?, int(k)?);
+        let (x, weight) = (Buffer::<bf16>::of(self, x)?, Buffer::<bf16>::of(self, weight)?);
+        let out = Buffer::<f32>::new(self, n * m)?;
+        let (one, zero) = (1.0_f32, 0.0_f32);
+        let blas = self.cuda.cublas_handle();
+        // SAFETY: the sizes are those of the three matrices, which lie one number after the other; sums are in the type of the
+        // two factors, which are read before this returns.
+        unsafe {
+            gemm_ex(
+                *blas.handle(),
+                cublasOperation_t::CUBLAS_OP_T,
+                cublasOperation_t::CUBLAS_OP_N,
+                m_int,
+                n_int,
+                k_int,
+                (&raw const one).cast(),
+                weight.address() as *const c_void,
+                cudaDataType::CUDA_R_16BF,
+                k_int,
+                x.address() as *const c_void,
+                cudaDataType::CUDA_R_16BF,
+                k_int,
+                (&raw const zero).cast(),
+                out.address() as *mut c_void,
+                cudaDataType::CUDA_R_32F,
+                m_int,
+                cublasComputeType_t::CUBLAS_COMPUTE_32F,
+                cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT_TENSOR_OP,
+            )
+            .map_err(candle_core::Error::wrap)?;
+        }
+        out.into_tensor(self, &[n, m])
+    }
+
     unsafe fn launch(&self, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()> {
-        let ptx = FILES.iter().find(|(file, _)| *file == kernel.file).map(|(_, ptx)| *ptx);
-        let ptx = ptx.ok_or_else(|| Error::invalid(format!("no kernels of {} are in this program", kernel.file)))?;
-        let module = format!("prunelens-{}", kernel.file);
-        let function = self.cuda.get_or_load_custom_func(&kernel.name, &module, ptx)?;
-        let mut builder = function.builder();
+        let function = self.function(&kernel)?;
+        let stream = self.cuda.cuda_stream();
+        let mut builder = stream.launch_builder(&function);
         // The driver takes as many bytes of a word as the kernel declares; the low ones come first.
         for argument in arguments {
             builder.arg(argument);
@@ -143,6 +241,20 @@ impl Backend for Cuda {
         // SAFETY: as the caller promises.
         unsafe { builder.launch(config).w()? };
         Ok(())
+    }
+
+    /// The program's own kernels, then candle's, which are PTX, by a little of what models do.
+    fn warm(&self) -> Result<()> {
+        FILES.iter().try_for_each(|(file, _)| self.module(file).map(drop))?;
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let x = Tensor::ones((4, 4), DType::F32, &self.device)?.to_dtype(dtype)?;
+            let x = x.matmul(&x.t()?.contiguous()?)?.broadcast_add(&x.narrow(0, 0, 1)?)?.affine(0.5, 0.0)?.sqr()?;
+            let ids = Tensor::zeros(2, DType::U32, &self.device)?;
+            let x = Tensor::cat(&[&x.index_select(&ids, 0)?, &x], 0)?.to_dtype(DType::F32)?.exp()?;
+            let chosen = x.ge(&x.mean_keepdim(1)?.broadcast_as(x.shape())?)?.where_cond(&x, &x.zeros_like()?)?;
+            drop([chosen.sum(1)?, chosen.max(1)?, chosen.argmax(1)?]);
+        }
+        Ok(self.cuda.cuda_stream().synchronize().w()?)
     }
 
     fn await_previous(&self) -> Result<()> {

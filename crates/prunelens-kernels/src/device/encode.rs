@@ -1,8 +1,9 @@
 //! Activations to latents.
 
 use candle_core::{DType, Tensor};
+use half::bf16;
 
-use super::{Backend, Buffer, Kernel, Mask, Matrix, Shape, mask, memory::address};
+use super::{Backend, Buffer, Kernel, Mask, Matrix, Shape, Values, launch, mask, memory::address};
 use crate::error::Result;
 
 /// Up to this many tokens a warp takes latents whole, and carries eight of them at a time.
@@ -105,19 +106,37 @@ fn fused(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>
     unsafe { backend.launch(Kernel { file: "encode", name: masked.name }, shape, &arguments) }
 }
 
-/// Some latents at a time, so that the masked copy stays small whatever the dictionary.
+/// Parts of an f32 in bfloat16 that have all of its bits.
+const PARTS: usize = 3;
+
+/// `x [tokens, d_in]` in parts, `[PARTS * tokens, d_in]`.
+fn split(backend: &dyn Backend, x: &Tensor) -> Result<Tensor> {
+    let (tokens, d_in) = x.dims2()?;
+    let (x, parts) = (Buffer::<f32>::of(backend, x)?, Buffer::<bf16>::new(backend, PARTS * tokens * d_in)?);
+    let arguments = [x.address(), x.len() as u64, parts.address()];
+    launch(backend, "encode", "split", Shape::over(x.len() as u64)?, &arguments)?;
+    parts.into_tensor(backend, &[PARTS * tokens, d_in])
+}
+
+/// Some latents at a time, so that the masked copy stays small whatever the dictionary. Weights in bfloat16 are multiplied as
+/// they are, by the units made for it, with each part of the activations: as exact as in f32, and several times faster.
 fn product(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>) -> Result<()> {
     let (tokens, d_in) = x.dims2()?;
     let d_sae = encoder.matrix.rows;
+    let in_parts = matches!(encoder.matrix.values, Values::Bf16(_)).then(|| split(backend, x)).transpose()?;
     let step = (MASKED / d_in).max(1).next_multiple_of(128);
     for first in (0..d_sae).step_by(step) {
         let rows = step.min(d_sae - first);
         let weight = mask(backend, encoder.matrix, encoder.mask, first..first + rows)?;
-        let weight = weight.into_tensor(backend, &[rows, d_in])?.to_dtype(DType::F32)?;
-        let products = x.matmul(&weight.t()?)?;
+        let weight = weight.into_tensor(backend, &[rows, d_in])?;
+        let (products, parts) = match &in_parts {
+            Some(x) => (backend.products(x, &weight)?, PARTS),
+            None => (x.matmul(&weight.to_dtype(DType::F32)?.t()?)?, 1),
+        };
         let products = Buffer::<f32>::of(backend, &products)?;
         let arguments = [
             products.address(),
+            parts as u64,
             encoder.bias.address(),
             address(encoder.scale),
             address(encoder.floors),

@@ -1,9 +1,10 @@
 //! Dense latents to lists of those that fire, and lists for the decoder.
 
-use super::{Backend, Buffer, Kernel, Shape};
+use super::{Backend, Buffer, Kernel, Shape, launch};
 use crate::{
     Latents,
     error::{Error, Result},
+    select::Candidate,
 };
 
 /// Active latents per token, row-compressed as [`Latents`] are.
@@ -109,4 +110,18 @@ pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize)
     let full = |last: u32| (last != u32::MAX && width == k).then_some(last);
     top.last = last.to_vec(backend)?.into_iter().map(full).collect();
     Ok(top)
+}
+
+/// Of each row of `dense [rows, d_sae]` the `k`-th largest value above zero with its index, the lowest first among equals: what
+/// [`Top::last`] is, without the others. None where fewer than `k` are above zero.
+pub fn kth(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Vec<Option<Candidate>>> {
+    let rows = rows(dense, d_sae)?;
+    if rows == 0 || k > d_sae {
+        return Ok(vec![None; rows]);
+    }
+    let (last, values) = (Buffer::<u32>::new(backend, rows)?, Buffer::<f32>::zeros(backend, rows)?);
+    let arguments = [dense.address(), d_sae as u64, k as u64, last.address(), values.address()];
+    launch(backend, "select", "kth", Shape::long_rows(rows, d_sae)?, &arguments)?;
+    let found = last.to_vec(backend)?.into_iter().zip(values.to_vec(backend)?);
+    Ok(found.map(|candidate| (candidate.0 != u32::MAX).then_some(candidate)).collect())
 }

@@ -25,12 +25,12 @@ use candle_core::{DType, Device, Tensor};
 
 pub use decode::decode;
 pub use encode::{Encoder, Route, encode};
-pub use lists::{Lists, Top, active, top_k};
+pub use lists::{Lists, Top, active, kth, top_k};
 pub use losses::{DeviceLosses, Losses, compare, losses};
 pub use mask::{mask, row_norms};
 pub use memory::{Buffer, DeviceRanks, Element, Float, Mask, Matrix, Memory, Values};
 pub use nearest::{Largest, raise_largest};
-pub use paths::{Pairs, paths, survivors};
+pub use paths::{Pairs, Steps, last_of_steps, paths, survivors};
 pub use prune::{add_column_squares, column_squares, prune, ranks};
 
 use crate::error::{Error, Result};
@@ -110,11 +110,22 @@ pub trait Backend: Send + Sync {
     /// Memory that was allocated here, as a tensor of as many numbers.
     fn tensor(&self, memory: Memory, dtype: DType, shape: &[usize]) -> Result<Tensor>;
 
+    /// `x [n, k]` times the transpose of `weight [m, k]`, both in bfloat16, with sums in f32: `[n, m]` in f32, which candle's
+    /// product of the same would round.
+    fn products(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        Ok(x.to_dtype(DType::F32)?.matmul(&weight.to_dtype(DType::F32)?.t()?)?)
+    }
+
     /// Each argument is a pointer or an unsigned integer.
     ///
     /// # Safety
     /// The arguments must be those that the kernel declares, and the memory they point to as long as it expects.
     unsafe fn launch(&self, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()>;
+
+    /// Load what will be launched, which takes long where the driver has to compile it: while something else is read.
+    fn warm(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Wait until what was launched before the last call of this is done. Called between parts of long work it leaves the GPU
     /// one part to be busy with, and no more than that for others to wait for.
@@ -145,7 +156,7 @@ impl fmt::Debug for dyn Backend {
 pub fn of(device: &Device) -> Result<Option<Arc<dyn Backend>>> {
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
-        return Ok(Some(Arc::new(cuda::Cuda::new(device)?)));
+        return Ok(Some(cuda::Cuda::of(device)?));
     }
     let _ = device;
     Ok(None)

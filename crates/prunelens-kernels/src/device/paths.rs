@@ -1,16 +1,23 @@
 //! Latents as a function of the ratio.
 
-use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, memory::address};
+use candle_core::Tensor;
+
+use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, kth, memory::address};
 use crate::{
     Latents,
     encode::STEPS,
     error::{Error, Result},
+    select::Candidate,
 };
 
 /// Threads of a block: one for each step, in whole warps.
 const THREADS: u32 = 128;
-/// Blocks that take pairs in turn.
+/// Blocks that take pairs, or latents, in turn.
 const BLOCKS: u64 = 1 << 16;
+/// Lanes of a warp, each of which takes a token where all latents are asked for.
+const WARP: usize = 32;
+/// Activations of all latents at all steps that exist at a time: half a gigabyte.
+const DENSE: usize = 1 << 27;
 
 /// For each active latent of each token, which token and which latent: what [`paths`] and [`survivors`] go through.
 pub struct Pairs {
@@ -40,55 +47,114 @@ impl Pairs {
     }
 }
 
-/// Pre-activations `[pairs, STEPS]` of latents at all ratios of the grid, in one pass over weights and ranks. `cuts` are the
-/// cuts of the steps; `scales`, where the pre-activations are rescaled, are `[STEPS, d_sae]`.
-/// Twin: `kernels::encode::Encoder::grid`.
-#[expect(clippy::too_many_arguments, reason = "the kernel's inputs, once each")]
-pub fn paths(
-    backend: &dyn Backend,
-    matrix: &Matrix,
-    ranks: &DeviceRanks,
-    bias: &Buffer<f32>,
-    x: &Buffer<f32>,
-    pairs: &Pairs,
-    cuts: &[u32; STEPS],
-    scales: Option<&Buffer<f32>>,
-) -> Result<Buffer<f32>> {
-    let (d_sae, d_in) = (matrix.rows, matrix.columns);
-    bias.expect(d_sae, "the encoder's bias")?;
-    scales.map_or(Ok(()), |scales| scales.expect(STEPS * d_sae, "scales of latents at all ratios"))?;
-    if ranks.len() != matrix.values.len() {
-        let (expected, found) = (matrix.values.len(), ranks.len());
-        return Err(Error::invalid(format!("{expected} weights need as many ranks, found {found}")));
+/// An encoder of whose weights each step of the grid keeps fewer.
+#[derive(Clone, Copy)]
+pub struct Steps<'a> {
+    /// `[d_sae, d_in]`.
+    pub matrix: &'a Matrix,
+    /// In which order its weights go.
+    pub ranks: &'a DeviceRanks,
+    /// One number a latent.
+    pub bias: &'a Buffer<f32>,
+    /// The cut of each step, from 0 up.
+    pub cuts: &'a [u32; STEPS],
+    /// `[STEPS, d_sae]`, where pre-activations are rescaled.
+    pub scales: Option<&'a Buffer<f32>>,
+}
+
+impl Steps<'_> {
+    fn check(&self) -> Result<()> {
+        let d_sae = self.matrix.rows;
+        self.bias.expect(d_sae, "the encoder's bias")?;
+        self.scales.map_or(Ok(()), |scales| scales.expect(STEPS * d_sae, "scales of latents at all ratios"))?;
+        let (expected, found) = (self.matrix.values.len(), self.ranks.len());
+        if found != expected {
+            return Err(Error::invalid(format!("{expected} weights need as many ranks, found {found}")));
+        }
+        Ok(())
     }
+
+    /// The last step that keeps a weight, by its rank; ranks beyond the last cut are kept by all.
+    fn of_ranks(&self, backend: &dyn Backend) -> Result<Buffer<u8>> {
+        let of = |rank| self.cuts.partition_point(|cut| *cut <= rank) as u8 - 1;
+        Buffer::from_slice(backend, &(0..=self.cuts[STEPS - 1]).map(of).collect::<Vec<u8>>())
+    }
+
+    fn kernel(&self, name: &str) -> Kernel {
+        Kernel { file: "paths", name: format!("{name}_{}_{}", self.matrix.values.name(), self.ranks.name()) }
+    }
+}
+
+/// Pre-activations `[pairs, STEPS]` of latents at all ratios of the grid, in one pass over weights and ranks.
+/// Twin: `kernels::encode::Encoder::grid`.
+pub fn paths(backend: &dyn Backend, steps: &Steps, x: &Buffer<f32>, pairs: &Pairs) -> Result<Buffer<f32>> {
+    steps.check()?;
     let out = Buffer::new(backend, pairs.len() * STEPS)?;
     if pairs.is_empty() {
         return Ok(out);
     }
-    // The last step that keeps a weight, by its rank; ranks beyond the last cut are kept by all.
-    let steps_of: Vec<u8> =
-        (0..=cuts[STEPS - 1]).map(|rank| cuts.partition_point(|cut| *cut <= rank) as u8 - 1).collect();
-    let steps = Buffer::from_slice(backend, &steps_of)?;
+    let of_ranks = steps.of_ranks(backend)?;
     let arguments = [
         x.address(),
-        matrix.values.address(),
-        ranks.address(),
-        steps.address(),
-        u64::from(cuts[STEPS - 1]),
+        steps.matrix.values.address(),
+        steps.ranks.address(),
+        of_ranks.address(),
+        u64::from(steps.cuts[STEPS - 1]),
         pairs.tokens.address(),
         pairs.latents.address(),
-        bias.address(),
-        address(scales),
+        steps.bias.address(),
+        address(steps.scales),
         pairs.len() as u64,
-        d_in as u64,
-        d_sae as u64,
+        steps.matrix.columns as u64,
+        steps.matrix.rows as u64,
         out.address(),
     ];
-    let name = format!("paths_{}_{}", matrix.values.name(), ranks.name());
     let shape = Shape::grid((pairs.len() as u64).min(BLOCKS), 1, THREADS)?;
     // SAFETY: the kernel's arguments; pairs name tokens and latents of these matrices.
-    unsafe { backend.launch(Kernel { file: "paths", name }, shape, &arguments)? };
+    unsafe { backend.launch(steps.kernel("paths"), shape, &arguments)? };
     Ok(out)
+}
+
+/// Who is the last of the `k` largest latents of each token of `x [tokens, d_in]` (f32) at each step, none where fewer than `k`
+/// fire: all latents at all steps in one pass over weights and ranks, some tokens at a time. Values are those of [`paths`], to
+/// the bit. Twin: `kernels::encode::Encoder::grid`.
+pub fn last_of_steps(
+    backend: &dyn Backend,
+    steps: &Steps,
+    x: &Tensor,
+    k: usize,
+) -> Result<Vec<[Option<Candidate>; STEPS]>> {
+    steps.check()?;
+    let (d_sae, d_in) = (steps.matrix.rows, steps.matrix.columns);
+    let tokens = x.dim(0)?;
+    let mut last = Vec::with_capacity(tokens);
+    let of_ranks = steps.of_ranks(backend)?;
+    let at_once = (DENSE / (STEPS * d_sae).max(1)).clamp(1, WARP);
+    for start in (0..tokens).step_by(at_once) {
+        let len = at_once.min(tokens - start);
+        let columns = x.narrow(0, start, len)?.pad_with_zeros(0, 0, WARP - len)?.t()?.contiguous()?;
+        let columns = Buffer::<f32>::of(backend, &columns)?;
+        let dense = Buffer::<f32>::new(backend, len * STEPS * d_sae)?;
+        let arguments = [
+            columns.address(),
+            steps.matrix.values.address(),
+            steps.ranks.address(),
+            of_ranks.address(),
+            u64::from(steps.cuts[STEPS - 1]),
+            steps.bias.address(),
+            address(steps.scales),
+            len as u64,
+            d_in as u64,
+            d_sae as u64,
+            dense.address(),
+        ];
+        let shape = Shape::grid((d_sae as u64).clamp(1, BLOCKS), 1, WARP as u32)?;
+        // SAFETY: the kernel's arguments; a column for each lane, and room for each token, step and latent.
+        unsafe { backend.launch(steps.kernel("all_paths"), shape, &arguments)? };
+        let found = kth(backend, &dense, d_sae, k)?;
+        last.extend(found.chunks(STEPS).map(|found| std::array::from_fn(|step| found[step])));
+    }
+    Ok(last)
 }
 
 /// How many pairs fire at each ratio of the grid, on tokens for which `counts` is set: those whose path is above the

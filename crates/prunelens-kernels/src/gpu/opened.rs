@@ -69,7 +69,10 @@ fn device(n: usize) -> candle_core::Result<Device> {
 
 #[cfg(feature = "cuda")]
 mod cuda {
-    use std::sync::Arc;
+    use std::{
+        collections::HashMap,
+        sync::{Arc, Mutex, PoisonError},
+    };
 
     use candle_core::{Device, Result, bail, cuda_backend::WrapErr};
     use cudarc::driver::{
@@ -83,9 +86,22 @@ mod cuda {
     /// The oldest GPUs that the kernels are made for.
     const CAPABILITY: i32 = 8;
 
+    /// GPUs are opened once: to one that is opened anew, all kernels are new.
+    pub fn device(n: usize) -> Result<Device> {
+        static OPENED: Mutex<Option<HashMap<usize, Device>>> = Mutex::new(None);
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = opened.get_or_insert_default();
+        if let Some(device) = opened.get(&n) {
+            return Ok(device.clone());
+        }
+        let device = open(n)?;
+        opened.insert(n, device.clone());
+        Ok(device)
+    }
+
     /// One stream for all threads. By itself candle takes one of each thread's own, and nothing would order what one thread
     /// writes before what another reads.
-    pub fn device(n: usize) -> Result<Device> {
+    fn open(n: usize) -> Result<Device> {
         let device = Device::new_cuda_with_stream(n)?;
         let cuda = device.as_cuda_device()?;
         // SAFETY: nothing of this device is ever used on another stream, so there is nothing to keep track of.

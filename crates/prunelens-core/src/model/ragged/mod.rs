@@ -20,7 +20,7 @@ pub use text::{Prefix, Text};
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
-use prunelens_kernels::on_cpu_f32;
+use prunelens_kernels::{on_cpu_f32, ops};
 
 use super::{Model, ToDevice};
 use crate::error::Result;
@@ -38,5 +38,5 @@ pub fn readable(model: &Arc<Model>) -> Result<Arc<Model>> {
     if reads_ragged(model) {
         return Ok(model.clone());
     }
-    Ok(Arc::new(ToDevice::new(&Device::Cpu, DType::F32).model(model)?))
+    Ok(Arc::new(ToDevice::new(&Device::Cpu, DType::F32, ops::of(&Device::Cpu)?).model(model)?))
 }
