@@ -15,7 +15,7 @@ use prunelens::bench::{
 };
 use prunelens_core::{compare::matching::Matching, prune::Sparsity, sae::Latents};
 use prunelens_kernels::{
-    Group, Kept, Ranking, Ranks,
+    Group, Kept, Ranking, Ranks, TokenErrors,
     columns::add_squares,
     cut,
     device::{self, Backend, Buffer, DeviceRanks, Largest, Lists, Matrix, Pairs, Route, Steps, Values},
@@ -271,6 +271,20 @@ fn decoder() {
                     .unwrap();
             assert_eq!(got.to_vec(backend).unwrap(), want, "{name} {tokens}x{d_in}x{d_sae} at {cut}");
         }
+    }
+}
+
+#[test]
+fn errors_of_tokens() {
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
+    for (tokens, d_in) in [(1, 1), (3, 100), (9, 301), (40, 2304)] {
+        let (x, recon) = (eighths(tokens * d_in, 1), eighths(tokens * d_in, 2));
+        let [x_there, recon_there] = [&x, &recon].map(|values| tensor(backend, "f32", values, d_in));
+        let found = device::token_errors(backend, &x_there, &recon_there).unwrap().to_vec(backend).unwrap();
+        let want = TokenErrors::of(&x, &recon, d_in).into_iter();
+        let want: Vec<f64> = want.flat_map(|token| [token.resid_sq, token.out_sq, token.dot]).collect();
+        assert_eq!(found, want, "{tokens}x{d_in}");
     }
 }
 

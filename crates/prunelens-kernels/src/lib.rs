@@ -27,6 +27,7 @@ pub mod pointwise;
 pub mod ragged;
 pub mod ranks;
 mod ratios;
+pub mod reconstruction;
 pub mod select;
 pub mod simd;
 pub mod text;
@@ -35,6 +36,7 @@ pub use act::Act;
 pub use kept::{Kept, Ranking, keep};
 pub use latents::Latents;
 pub use ranks::{Group, Ranks, Sparsity, cut};
+pub use reconstruction::TokenErrors;
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 

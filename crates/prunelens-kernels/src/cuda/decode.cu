@@ -1,4 +1,5 @@
-// The sparse decoder: each token's active latents times their rows, in the order and with the roundings of the CPU.
+// The sparse decoder: each token's active latents times their rows, in the order and with the roundings of the CPU; and what its
+// reconstructions leave of activations.
 
 #include "common.cuh"
 
@@ -39,3 +40,24 @@ __device__ void decode(const u64* offsets, const u32* indices, const float* valu
     }
 FOR_WEIGHTS_AND_RANKS(ENTRY)
 #undef ENTRY
+
+// Of each token's activation x and its reconstruction y: |x - y|^2, |y|^2 and x . y. A block takes a token.
+extern "C" __global__ void token_errors(const float* x, const float* y, u32 d_in, double* out) {
+    const float* input = x + (u64)blockIdx.x * d_in;
+    const float* recon = y + (u64)blockIdx.x * d_in;
+    double left = 0.0, size = 0.0, dot = 0.0;
+    for (u32 i = threadIdx.x; i < d_in; i += blockDim.x) {
+        double a = input[i], b = recon[i];
+        left += (a - b) * (a - b);
+        size += b * b;
+        dot += a * b;
+    }
+    left = block_sum(left);
+    size = block_sum(size);
+    dot = block_sum(dot);
+    if (threadIdx.x != 0) return;
+    double* sums = out + 3 * (u64)blockIdx.x;
+    sums[0] = left;
+    sums[1] = size;
+    sums[2] = dot;
+}

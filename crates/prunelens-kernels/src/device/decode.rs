@@ -1,7 +1,9 @@
-//! Latents to reconstructions.
+//! Latents to reconstructions, and what these leave of activations.
 
-use super::{Backend, Buffer, Kernel, Lists, Mask, Matrix, Shape, memory::address};
-use crate::error::Result;
+use candle_core::{DType, Tensor};
+
+use super::{Backend, Buffer, Kernel, Lists, Mask, Matrix, Shape, launch, memory::address};
+use crate::error::{Error, Result};
 
 /// Columns of a block.
 const COLUMNS: u32 = 128;
@@ -41,5 +43,22 @@ pub fn decode(
     let shape = Shape::grid(tokens as u64, (d_in as u64).div_ceil(u64::from(COLUMNS)), COLUMNS)?;
     // SAFETY: the kernel's arguments; lists name latents of this dictionary, and lengths were checked.
     unsafe { backend.launch(Kernel { file: "decode", name: masked.name }, shape, &arguments)? };
+    Ok(out)
+}
+
+/// Three sums for each row of `x [tokens, d_in]` and its reconstruction: `|x - y|^2`, `|y|^2` and `x . y`.
+/// Twin: `kernels::TokenErrors::of`.
+pub fn token_errors(backend: &dyn Backend, x: &Tensor, recon: &Tensor) -> Result<Buffer<f64>> {
+    let (tokens, d_in) = x.dims2()?;
+    if recon.dims() != x.dims() {
+        return Err(Error::invalid(format!("reconstructions {:?} of activations {:?}", recon.dims(), x.dims())));
+    }
+    let out = Buffer::new(backend, 3 * tokens)?;
+    if tokens > 0 {
+        let of = |tensor: &Tensor| Buffer::<f32>::of(backend, &tensor.to_dtype(DType::F32)?);
+        let (x, recon) = (of(x)?, of(recon)?);
+        let arguments = [x.address(), recon.address(), d_in as u64, out.address()];
+        launch(backend, "decode", "token_errors", Shape::many_rows(tokens, d_in)?, &arguments)?;
+    }
     Ok(out)
 }

@@ -23,7 +23,7 @@ use std::{fmt, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 
-pub use decode::decode;
+pub use decode::{decode, token_errors};
 pub use encode::{Encoder, Route, encode};
 pub use lists::{Lists, Top, active, kth, top_k};
 pub use losses::{DeviceLosses, Losses, compare, losses};

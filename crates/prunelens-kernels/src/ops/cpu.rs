@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{Compared, Later, Logits, Norm, Ops, Tables, softcap};
 use crate::{
-    Act, Sparsity,
+    Act, Sparsity, TokenErrors,
     attention::{self, Heads},
     device::Backend,
     error::{Error, Result},
@@ -198,6 +198,13 @@ impl Ops for Cpu {
         })??;
         let found = Compared { ce: q.cross_entropies(targets)?, kl };
         Ok(Box::new(|| Ok(found)))
+    }
+
+    fn token_errors(&self, x: &Tensor, recon: &Tensor) -> Result<Later<Vec<TokenErrors>>> {
+        let d_in = x.dims2()?.1;
+        let of = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.to_dtype(DType::F32)?) };
+        let errors = with_f32(&of(x)?, |x| with_f32(&of(recon)?, |recon| TokenErrors::of(x, recon, d_in)))??;
+        Ok(Box::new(|| Ok(errors)))
     }
 
     fn await_previous(&self) -> Result<()> {

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 
 pub use crate::device::layers::Norm;
 use crate::{
-    Act, Sparsity,
+    Act, Sparsity, TokenErrors,
     attention::Heads,
     device::{self, Backend},
     error::Result,
@@ -91,6 +91,9 @@ pub trait Ops: Send + Sync + fmt::Debug {
 
     /// `q` against `p`, a row for each target.
     fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Later<Compared>>;
+
+    /// What reconstructions leave of activations, both `[tokens, d_in]`.
+    fn token_errors(&self, x: &Tensor, recon: &Tensor) -> Result<Later<Vec<TokenErrors>>>;
 
     /// Wait until what was launched before the last call of this is done: long work leaves others room between its parts.
     fn await_previous(&self) -> Result<()>;

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::{Compared, Later, Logits, Norm, Ops, Tables, cpu::Cpu};
 use crate::{
-    Act, Sparsity,
+    Act, Sparsity, TokenErrors,
     attention::Heads,
     device::{self, Backend, layers, ragged},
     error::Result,
@@ -105,6 +105,16 @@ impl Ops for OnDevice {
 
     fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Later<Compared>> {
         self.losses(Some(p), q, targets)
+    }
+
+    fn token_errors(&self, x: &Tensor, recon: &Tensor) -> Result<Later<Vec<TokenErrors>>> {
+        let errors = device::token_errors(&*self.0, x, recon)?;
+        let backend = self.0.clone();
+        Ok(Box::new(move || {
+            let numbers = errors.to_vec(&*backend)?;
+            let token = |row: &[f64]| TokenErrors { resid_sq: row[0], out_sq: row[1], dot: row[2] };
+            Ok(numbers.chunks_exact(3).map(token).collect())
+        }))
     }
 
     fn await_previous(&self) -> Result<()> {

@@ -13,9 +13,9 @@ use prunelens_core::{
     model::{Captured, Site, Tick, tokens_at_once},
     sae::Latents,
 };
-use prunelens_kernels::with_f32;
+use prunelens_kernels::TokenErrors;
 
-use super::{activation::TokenErrors, downstream::Losses};
+use super::downstream::Losses;
 
 /// What is wanted of a pass.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +99,8 @@ pub fn measure(
         last.push(model.finish(&captured, tick)?.flatten_to(1)?);
         last.push(ablate(first, &captured, &x, ablated, tick)?);
     }
+    // Asked for at the end, so that a GPU never waits for whoever reads them.
+    let mut errors = Vec::new();
     for reader in readers {
         let (recon, latents) = reconstruct(reader, &x, tick)?;
         if plan.downstream {
@@ -106,7 +108,7 @@ pub fn measure(
             last.push(model.resume(&captured, &spliced, tick)?.flatten_to(1)?);
         }
         if plan.activations {
-            measured.errors.push(with_f32(&recon, |recon| TokenErrors::of(&measured.x, recon, reader.sae.d_in()))?);
+            errors.push(model.ops.token_errors(&x, &recon)?);
             measured.latents.push(latents);
         }
     }
@@ -116,6 +118,7 @@ pub fn measure(
         let sae = others.split_off(1);
         measured.losses = others.pop().map(|ablation| Losses { clean, ablation, sae });
     }
+    measured.errors = errors.into_iter().map(|errors| errors()).collect::<std::result::Result<_, _>>()?;
     Ok(measured)
 }
 
