@@ -144,11 +144,11 @@ machine() {
 }
 # The demo on one prompt by a device. What pruning decides is not taken over from the other one.
 inspect() {
-    XDG_CACHE_HOME=$work/cache-$1 "$bin/prunelens" inspect --device "$1" --json "The quick brown fox jumps over the lazy dog." \
+    XDG_CACHE_HOME=$work/cache-$1 "$bin/prunelens" inspect --device "$1" --dtype f32 --json "The quick brown fox jumps over the lazy dog." \
         >"$results/inspect-$1.json"
 }
 core() {
-    XDG_CACHE_HOME=$work/cache-$1 XDG_STATE_HOME=$work/state-$1 "$bin/prunelens" metrics core --device "$1" --rows 16 \
+    XDG_CACHE_HOME=$work/cache-$1 XDG_STATE_HOME=$work/state-$1 "$bin/prunelens" metrics core --device "$1" --dtype f32 --rows 16 \
         --out "$work/core-$1" --json >"$results/core-$1.json"
 }
 # The answers of both devices by their numbers.

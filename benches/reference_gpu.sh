@@ -15,7 +15,7 @@ trap 'rm -rf "$out"' EXIT
 for d_sae in 16384 24576 32768 65536 131072; do
     for turn in 1 2; do
         "$python" "$reference" --device cuda --tokens 64 --d-sae "$d_sae" --core-batches 4 --json >"$out/reference"
-        "$prunelens" bench --device cuda --shape gpt2-small --tokens 64 --d-sae "$d_sae" --no-wanda --json >"$out/prunelens"
+        "$prunelens" bench --device cuda --dtype f32 --shape gpt2-small --tokens 64 --d-sae "$d_sae" --no-wanda --json >"$out/prunelens"
         "$python" - "$d_sae" "$turn" "$out/reference" "$out/prunelens" <<'PY'
 import json, sys
 d_sae, turn = sys.argv[1:3]

@@ -75,6 +75,8 @@ impl Settings {
         }
         let sources = Sources::find(&self.session, &file)?;
         let (flags, lines) = (&self.session, &file.settings.session);
+        one_setting("--", flags)?;
+        one_setting("", lines)?;
         there("--corpus", &flags.corpus, &lines.corpus)?;
         there("--calibration", &flags.model.calibration, &lines.model.calibration)?;
         let Self { mut session, display } = self.or(file.settings);
@@ -259,6 +261,16 @@ fn pick(flag: &str, given: &Option<PathBuf>, in_file: &Option<PathBuf>, folder: 
         (Some(path), _) => source(flag, path, Path::new("")).map(Some),
         (None, Some(path)) => source(flag.trim_start_matches('-'), path, folder).map(Some),
         (None, None) => Ok(None),
+    }
+}
+
+/// A ratio beside a knob that has a setting of its own would be passed over. (A flag's knob replaces the file's ratio.)
+fn one_setting(dashes: &str, settings: &SessionSettings) -> Result<()> {
+    match (settings.knob, settings.ratio) {
+        (Some(knob), Some(ratio)) if !knob.takes_the_ratio() => Err(Error::Usage(format!(
+            "{dashes}ratio {ratio} is not for {dashes}knob {knob}: leave one of them out; a knob has its setting behind a colon, such as bits:4"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -114,6 +114,23 @@ fn the_environment_comes_last() {
 }
 
 #[test]
+fn a_ratio_beside_another_knob_is_refused() {
+    let refused = |knob: &str| {
+        let knob = Some(knob.parse().unwrap());
+        resolve(SessionSettings { knob, ratio: Some(0.5), ..SessionSettings::default() }).err().map(|e| e.to_string())
+    };
+    assert_eq!(refused("ratio"), None);
+    for knob in ["bits:4", "latents", "ratio:0.3"] {
+        let message = refused(knob).unwrap();
+        assert!(message.starts_with(&format!("--ratio 0.5 is not for --knob {knob}: ")), "{message}");
+    }
+    let message = from_file("knob = 'rank'\nratio = 0.5", |_| ()).unwrap_err().to_string();
+    assert!(message.starts_with("ratio 0.5 is not for knob rank"), "{message}");
+    // A flag goes before the file.
+    assert!(from_file("ratio = 0.5", |args| args.knob = Some("bits".parse().unwrap())).is_ok());
+}
+
+#[test]
 fn mistakes_in_the_file_name_the_line() {
     for (text, expected) in [
         ("model = 'gpt2'\n\nmodl = 'x'", "session.toml: line 3: unknown field `modl`"),

@@ -21,6 +21,8 @@ pub struct Bound {
     pub metric: String,
     /// As result files name it.
     pub figure: String,
+    /// As the report's data name it, where a figure is of several: a data set, a letter. All there are, if none is named.
+    pub category: Option<String>,
     /// All there are, if none is named.
     pub variant: Option<Variant>,
     /// Of the variant `pruned`: all there are, if none is named.
@@ -87,6 +89,7 @@ impl Bound {
 
     fn matches(&self, point: &Point) -> bool {
         point.figure == self.figure
+            && self.category.as_ref().is_none_or(|category| *category == point.category)
             && self.variant.is_none_or(|variant| variant == point.variant)
             && (self.ratio.is_none() || self.ratio == point.ratio)
     }
@@ -147,9 +150,19 @@ pub fn check(study: &Study, results: &Results, baseline: Option<&Results>) -> Re
         let before = all.len();
         let mut figures: Vec<String> = Vec::new();
         for cell in results.measured.iter().filter(|cell| cell.table.metric == family) {
-            for point in cell.points() {
+            let points = cell.points();
+            let several = points.iter().any(|point| {
+                let first = points.iter().find(|other| other.figure == point.figure);
+                point.figure == bound.figure && first.is_some_and(|first| first.category != point.category)
+            });
+            for point in points {
                 if bound.matches(&point) {
-                    all.push(outcome(bound, cell, &point, baseline));
+                    let outcome = outcome(bound, cell, &point, baseline);
+                    let figure = match several {
+                        true => format!("{} ({})", point.figure, point.category),
+                        false => outcome.figure,
+                    };
+                    all.push(Outcome { figure, ..outcome });
                 }
                 if !figures.contains(&point.figure) {
                     figures.push(point.figure);
@@ -163,7 +176,10 @@ pub fn check(study: &Study, results: &Results, baseline: Option<&Results>) -> Re
             return wrong(format!("[[bounds]]: {} has no figure {:?}; it has {known}", bound.metric, bound.figure));
         }
         if all.len() == before && missing.is_empty() {
-            return wrong(format!("[[bounds]]: no {} in the study is of that variant or ratio", bound.figure));
+            return wrong(format!(
+                "[[bounds]]: no {} in the study is of that category, variant or ratio",
+                bound.figure
+            ));
         }
         all.extend(missing.into_iter().map(|cell| Outcome {
             place: cell.place.clone(),
@@ -224,6 +240,7 @@ mod tests {
         Bound {
             metric: "core".into(),
             figure: "ce_loss_with_sae".into(),
+            category: None,
             variant: Some(variant),
             ratio: None,
             least: None,
@@ -284,5 +301,7 @@ mod tests {
         let found: Vec<_> = some.measured.iter().flat_map(Measured::points).filter(|p| pruned.matches(p)).collect();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].of_what(), "pruned wanda 0.5");
+        let of = |category: &str| Bound { category: Some(category.into()), ..pruned.clone() };
+        assert!(of(&found[0].category).matches(&found[0]) && !of("nowhere").matches(&found[0]));
     }
 }

@@ -24,6 +24,16 @@ pub fn table(session: &Session, comparison: &Comparison) -> String {
     out
 }
 
+/// A token's bytes as a string is quoted; those that are not UTF-8 as `\xNN`, as on the screens.
+fn quoted(piece: &[u8]) -> String {
+    let mut out = String::from('"');
+    for chunk in piece.utf8_chunks() {
+        out.push_str(&safe(&chunk.valid().replace('\\', "\\\\").replace('"', "\\\"")));
+        chunk.invalid().iter().for_each(|byte| out.push_str(&format!("\\x{byte:02x}")));
+    }
+    out + "\""
+}
+
 /// "ratio 0.25 by wanda", "rtn 4 bits".
 fn turned(setting: Setting) -> String {
     match setting.knob {
@@ -97,7 +107,7 @@ fn write_table(out: &mut String, session: &Session, comparison: &Comparison) -> 
     }
     writeln!(out, "\nstrongest latents of each token, by variant")?;
     for (at, token) in comparison.tokens.iter().enumerate() {
-        writeln!(out, "{at:>4} {:?}", safe(&String::from_utf8_lossy(&token.piece)))?;
+        writeln!(out, "{at:>4} {}", quoted(&token.piece))?;
         for view in &comparison.views {
             let list = strongest(view, at, LISTED);
             let list: Vec<String> = list.iter().map(|(latent, value)| format!("#{latent} {value:.2}")).collect();
@@ -105,4 +115,17 @@ fn write_table(out: &mut String, session: &Session, comparison: &Comparison) -> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_quoted_byte_for_byte() {
+        assert_eq!(quoted(b" a\"b\n"), r#"" a\"b\n""#);
+        assert_eq!(quoted("é".as_bytes()), "\"é\"");
+        assert_eq!(quoted(&[0xc3]), r#""\xc3""#);
+        assert_eq!(quoted(&[b'a', 0xe2, 0x82]), r#""a\xe2\x82""#);
+    }
 }

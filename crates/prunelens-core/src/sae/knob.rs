@@ -361,6 +361,11 @@ impl Dial {
         self.knob
     }
 
+    /// Whether it is the ratio that is set beside it.
+    pub fn takes_the_ratio(&self) -> bool {
+        matches!(self.knob, Knob::Ratio(_)) && self.at.is_none()
+    }
+
     /// The setting on an SAE of this width, with the ratio and the criterion that are set beside it.
     pub fn setting(&self, ratio: f64, criterion: Criterion, d_in: usize) -> Result<Setting> {
         let knob = self.knob.by(criterion);
