@@ -54,7 +54,14 @@ fn open(source: &Source) -> Result<Found> {
     let mut found = Found::default();
     for name in source.stored.names() {
         let Some(module) = name.strip_suffix(".qweight") else { continue };
-        let own = own.iter().find(|(pattern, _)| pattern.matches(module)).map(|(_, own)| Keys { value: own, ..keys });
+        let mut first = None;
+        for (pattern, own) in &own {
+            if pattern.matches(module)? {
+                first = Some(Keys { value: own, ..keys });
+                break;
+            }
+        }
+        let own = first;
         let own_bits = own.filter(|own| own.get("bits").is_some()).map(|own| bits(own, BITS)).transpose()?;
         let own_group = own.filter(|own| own.get("group_size").is_some()).map(group_size).transpose()?;
         let matrix = Matrix {

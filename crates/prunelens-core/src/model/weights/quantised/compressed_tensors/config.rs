@@ -207,14 +207,22 @@ impl Config {
     }
 
     /// The group of a module; one that names it comes before one that names its class.
-    pub fn group(&self, module: &str) -> Option<&Group> {
-        if self.ignored.iter().any(|pattern| pattern.matches(module)) {
-            return None;
+    pub fn group(&self, module: &str) -> Result<Option<&Group>> {
+        for pattern in &self.ignored {
+            if pattern.matches(module)? {
+                return Ok(None);
+            }
         }
-        let means = |group: &&Group, class: bool| {
-            group.targets.iter().any(|target| target.is_class() == class && target.matches(module))
-        };
-        [false, true].into_iter().find_map(|class| self.groups.iter().find(|group| means(group, class)))
+        for class in [false, true] {
+            for group in &self.groups {
+                for target in group.targets.iter().filter(|target| target.is_class() == class) {
+                    if target.matches(module)? {
+                        return Ok(Some(group));
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -45,7 +45,7 @@ fn open_module(stored: &Stored, config: &Config, module: &str) -> Result<Packed>
     let part = |part: &str| format!("{module}.{part}");
     let mask = sparse::Mask::find(stored, config, module)?;
     let quantised = ["weight_packed", "weight_scale"].into_iter().find(|name| stored.has(&part(name)));
-    let group = config.group(module);
+    let group = config.group(module)?;
     let mut packed = match (quantised, group) {
         (None, _) => {
             let mask = mask.ok_or_else(|| stored.wrong(&part("weight"), "it is missing"))?;
