@@ -100,7 +100,8 @@ pub fn row(job: &Job, width: usize, frame: usize, theme: &Theme) -> Line<'static
     let (note, role) = match &job.state {
         JobState::Running { done, total, unit, seconds, note } => {
             let rate = if *seconds > 0.0 { *done as f64 / seconds } else { 0.0 };
-            let counted = format!("{done} of {total} {unit}, {rate:.0}/s");
+            let (pace, by) = format::pace(rate);
+            let counted = format!("{done} of {total} {unit}, {pace}/{by}");
             (if note.is_empty() { counted } else { format!("{counted}   {}", safe::line(note)) }, Role::Muted)
         }
         JobState::Done { files, .. } => (written(files).unwrap_or_default(), Role::Muted),

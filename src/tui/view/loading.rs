@@ -52,10 +52,11 @@ fn loading(progress: Option<&Progress>, seconds: f64, width: usize, frame: usize
         // The first moments say nothing about the pace.
         if progress.done > 0 && seconds > 1.0 {
             let rate = progress.done as f64 / seconds;
-            note += &format!(
-                "   {}{unit}/s",
-                if unit.is_empty() { format::bytes(rate as u64) } else { format!("{rate:.0} ") }
-            );
+            let (pace, by) = format::pace(rate);
+            note += &match unit {
+                "" => format!("   {}/s", format::bytes(rate as u64)),
+                unit => format!("   {pace} {unit}/{by}"),
+            };
             note += &format!("   {} left", format::time((progress.total.saturating_sub(progress.done)) as f64 / rate));
         }
         lines.push(Line::styled(note, muted));

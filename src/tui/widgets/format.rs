@@ -43,6 +43,11 @@ pub fn figure(value: f64) -> String {
     }
 }
 
+/// A rate a second, or a minute where that says more: the number and what it is by.
+pub fn pace(rate: f64) -> (String, &'static str) {
+    if rate > 0.0 && rate < 1.0 { (format!("{:.0}", 60.0 * rate), "min") } else { (format!("{rate:.0}"), "s") }
+}
+
 /// A duration: `0:12`, `3 min`, `2 h 05`.
 pub fn time(seconds: f64) -> String {
     let s = seconds.clamp(0.0, 1e9).round() as u64;
@@ -101,6 +106,10 @@ mod tests {
             ["0", "3.457", "32.00", "1234", "1e-5", "-"]
         );
         assert_eq!([12.0, 75.0, 180.0, 7500.0].map(time), ["0:12", "1:15", "3 min", "2 h 05"]);
+        assert_eq!(
+            [0.0, 0.05, 0.99, 3.4].map(pace),
+            [("0", "s"), ("3", "min"), ("59", "min"), ("3", "s")].map(|(n, by)| (n.into(), by))
+        );
         assert_eq!([100 << 10, 61 << 20, 3 << 29].map(bytes), ["100 KiB", "61 MiB", "1.5 GiB"]);
         assert_eq!(
             [512, 24_576, 2_600_000, 135_000_000, 1_500_000_000].map(count),
