@@ -1,7 +1,7 @@
 //! At the sizes of Gemma Scope's widest SAEs, which only a card does in bearable time: indices beyond 2^28, groups that fill the
 //! scratch memory, and grids that are cut.
 
-use super::*;
+use super::{latents::largest, *};
 
 const D_IN: usize = 2304;
 const D_SAE: usize = 131_072;

@@ -64,11 +64,14 @@ impl Models {
         // Kernels are loaded while the models are read.
         std::thread::scope(|scope| {
             let warming = backend.as_deref().map(|backend| scope.spawn(|| backend.warm()));
-            let models = Self::load_on(device, warning, spec, saes, progress)?;
-            if let Some(Ok(Err(error))) = warming.map(std::thread::ScopedJoinHandle::join) {
-                tracing::warn!("kernels were not loaded in advance: {error}");
+            let models = Self::load_on(device, warning, spec, saes, progress);
+            // Joined whatever came of the models: a panic that nobody took would become this thread's own.
+            match warming.map(std::thread::ScopedJoinHandle::join) {
+                Some(Ok(Err(error))) => tracing::warn!("kernels were not loaded in advance: {error}"),
+                Some(Err(_)) => tracing::warn!("kernels were not loaded in advance: the thread that does it panicked"),
+                Some(Ok(Ok(()))) | None => {}
             }
-            Ok(models)
+            models
         })
     }
 

@@ -1,0 +1,142 @@
+//! From activations to reconstructions: the latents that are kept, what is decoded from them, and how far it is off.
+
+use super::*;
+
+/// The k largest by the twin, and the last that was chosen if there are k.
+pub fn largest(row: &[f32], k: usize) -> (Vec<(u32, f32)>, Option<u32>) {
+    let mut top = encode_top(row, k);
+    let last = if top.len() == k { top.last().map(|c| c.0) } else { None };
+    top.sort_unstable_by_key(|c| c.0);
+    (top, last)
+}
+
+fn encode_top(row: &[f32], k: usize) -> Vec<(u32, f32)> {
+    use prunelens_kernels::select::TopK;
+    let mut top = TopK::new(k);
+    (0..).zip(row).for_each(|(at, v)| top.push((at, *v)));
+    TopK::merge(std::iter::once(top), k)
+}
+
+#[test]
+fn k_largest() {
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
+    for (rows, width) in [(1, 1), (2, 31), (3, 1024), (2, 1025), (2, 5003), (1, 70_001)] {
+        let few: Vec<f32> = (0..rows * width).map(|i| if i % 97 == 0 { 1.5 } else { -1.0 }).collect();
+        let ties: Vec<f32> = eighths(rows * width, 9).iter().map(|v| v.max(0.0)).collect();
+        for dense in [ties, few, noise(rows * width, 4), vec![0.0; rows * width], vec![2.0; rows * width]] {
+            let there = Buffer::from_slice(backend, &dense).unwrap();
+            for k in [1, 2, 32, 100, 1500] {
+                let got = device::top_k(backend, &there, width, k).unwrap();
+                for (row, values) in dense.chunks(width).enumerate() {
+                    let (want, last) = largest(values, k);
+                    let (indices, values) = got.latents.row(row);
+                    let got_row: Vec<(u32, f32)> = indices.iter().copied().zip(values.iter().copied()).collect();
+                    assert_eq!(got_row, want, "{k} of {rows}x{width}");
+                    assert_eq!(got.last[row], last, "{k} of {rows}x{width}");
+                }
+            }
+        }
+    }
+}
+
+/// Some latents of each token, ascending.
+fn some_latents(tokens: usize, d_sae: usize) -> Latents {
+    let mut latents = Latents::new(d_sae);
+    for token in 0..tokens {
+        let fires = |latent: &usize| (latent * 31 + token * 17).is_multiple_of(5 + token % 3);
+        latents.push_row((0..d_sae).filter(fires).map(|latent| (latent as u32, (latent % 9 + 1) as f32 / 4.0)));
+    }
+    latents
+}
+
+#[test]
+fn decoder() {
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
+    for (at, (tokens, d_in, d_sae)) in [(1, 1, 3), (2, 129, 40), (5, 300, 77), (33, 17, 200)].into_iter().enumerate() {
+        let (name, weight, bias) = (TYPES[at % 3], eighths(d_sae * d_in, 2), eighths(d_in, 3));
+        let latents = some_latents(tokens, d_sae);
+        let divisors: Vec<f32> = (0..d_sae).map(|latent| (1 << (latent % 2)) as f32).collect();
+        let ranks = row_ranks(&weight, d_in, at % 2 == 0);
+        let (m, ranks_there) = (matrix(backend, name, &weight, d_in), DeviceRanks::new(backend, &ranks).unwrap());
+        let lists = Lists::from_latents(backend, &latents).unwrap();
+        let (bias_there, divisors_there) =
+            (Buffer::from_slice(backend, &bias).unwrap(), Buffer::from_slice(backend, &divisors).unwrap());
+        for cut in [0, cut(d_in, 0.4)] {
+            let want =
+                encode::decode(&latents, &weight, Kept::From(Ranking::Each(&ranks), cut), &bias, Some(&divisors));
+            let got =
+                device::decode(backend, &lists, &m, Some((&ranks_there, cut)), &bias_there, Some(&divisors_there))
+                    .unwrap();
+            assert_eq!(got.to_vec(backend).unwrap(), want, "{name} {tokens}x{d_in}x{d_sae} at {cut}");
+        }
+    }
+}
+
+#[test]
+fn errors_of_tokens() {
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
+    for (tokens, d_in) in [(1, 1), (3, 100), (9, 301), (40, 2304)] {
+        let (x, recon) = (eighths(tokens * d_in, 1), eighths(tokens * d_in, 2));
+        let [x_there, recon_there] = [&x, &recon].map(|values| tensor(backend, "f32", values, d_in));
+        let found = device::token_errors(backend, &x_there, &recon_there).unwrap().to_vec(backend).unwrap();
+        let want = TokenErrors::of(&x, &recon, d_in).into_iter();
+        let want: Vec<f64> = want.flat_map(|token| [token.resid_sq, token.out_sq, token.dot]).collect();
+        assert_eq!(found, want, "{tokens}x{d_in}");
+    }
+}
+
+#[test]
+fn paths_and_survivors() {
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
+    for (at, (tokens, d_in, d_sae)) in [(1, 1, 2), (3, 100, 30), (40, 301, 23), (2, 257, 11)].into_iter().enumerate() {
+        let (name, x, weight, bias) =
+            (TYPES[at % 3], eighths(tokens * d_in, 1), eighths(d_sae * d_in, 2), eighths(d_sae, 3));
+        let ranks = row_ranks(&weight, d_in, at % 2 == 0);
+        let wanted = some_latents(tokens, d_sae);
+        let cuts: [u32; STEPS] = std::array::from_fn(|step| cut(d_in, step as f64 / STEPS as f64));
+        let scales: Vec<f32> = (0..STEPS * d_sae).map(|i| (1 << (i % 3)) as f32).collect();
+        let twin = Encoder { weight: &weight, bias: &bias, scale: None, kept: Kept::All, gate: Gate::Positive };
+        let (m, ranks_there) = (matrix(backend, name, &weight, d_in), DeviceRanks::new(backend, &ranks).unwrap());
+        let (x_there, bias_there, scales_there) =
+            (upload(backend, &x), upload(backend, &bias), upload(backend, &scales));
+        let pairs = Pairs::new(backend, &wanted).unwrap();
+        for scales in [None, Some(&scales)] {
+            let want = twin.grid(&x, &wanted, Ranking::Each(&ranks), &cuts, scales.map(Vec::as_slice)).paths;
+            let last = |k| {
+                let twin = Encoder { gate: Gate::Largest(k), ..twin };
+                twin.grid(&x, &wanted, Ranking::Each(&ranks), &cuts, scales.map(Vec::as_slice)).last
+            };
+            let steps = Steps {
+                matrix: &m,
+                ranks: &ranks_there,
+                bias: &bias_there,
+                cuts: &cuts,
+                scales: scales.map(|_| &scales_there),
+            };
+            for k in [1, 7, d_sae, d_sae + 1] {
+                let rows = Tensor::from_slice(&x, (tokens, d_in), backend.device()).unwrap();
+                let got = device::last_of_steps(backend, &steps, &rows, k).unwrap();
+                assert_eq!(got, last(k), "the last of {k}: {name} {tokens}x{d_in}x{d_sae}");
+            }
+            let paths = device::paths(backend, &steps, &x_there, &pairs).unwrap();
+            let got = paths.to_vec(backend).unwrap();
+            assert_eq!(got, want.concat(), "{name} {tokens}x{d_in}x{d_sae}");
+
+            let counts: Vec<bool> = (0..tokens).map(|token| token != 1).collect();
+            let floors = eighths(d_sae, 5);
+            let alive = device::survivors(backend, &paths, &pairs, Some(&upload(backend, &floors)), &counts).unwrap();
+            let mut expected = [0_u64; STEPS];
+            for token in (0..tokens).filter(|token| counts[*token]) {
+                for pair in wanted.offsets[token]..wanted.offsets[token + 1] {
+                    let floor = floors[wanted.indices[pair] as usize].max(0.0);
+                    expected.iter_mut().zip(&want[pair]).for_each(|(n, v)| *n += u64::from(*v > floor));
+                }
+            }
+            assert_eq!(alive, expected);
+        }
+    }
+}
