@@ -1,6 +1,11 @@
 //! Training on the demo's model: stopping and going on, what is written, what is refused.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use assert_cmd::Command;
 use candle_core::{DType, Device};
@@ -232,6 +237,14 @@ fn prunelens(arguments: &[&str]) -> Command {
     command
 }
 
+/// Held-out texts, as many as show that an SAE is written as it was trained.
+fn held_out(folder: &Path) -> PathBuf {
+    let path = folder.join("held_out.jsonl");
+    let texts = fs::read_to_string("crates/prunelens-core/demo/held_out.jsonl").unwrap();
+    fs::write(&path, texts.lines().take(6).collect::<Vec<_>>().join("\n")).unwrap();
+    path
+}
+
 fn json_file(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
@@ -243,8 +256,7 @@ fn the_command_writes_an_sae_and_its_figures() {
     let out_text = out.to_str().unwrap();
     let arguments =
         ["--out", out_text, "--tokens", "6000", "--save-dtype", "f16", "--json", "--compress", "magnitude:0.5"];
-    let result =
-        prunelens(&arguments).args(["--eval-text", "crates/prunelens-core/demo/held_out.jsonl"]).output().unwrap();
+    let result = prunelens(&arguments).arg("--eval-text").arg(held_out(folder.path())).output().unwrap();
     assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
     assert!(result.stderr.is_empty(), "progress goes to terminals only");
 
@@ -295,7 +307,8 @@ fn every_kind_is_written_as_it_is_used() {
         let out = folder.path().join("sae");
         let arguments = ["--architecture", kind, "--out", out.to_str().unwrap(), "--tokens", "4000", "--json"];
         let result = prunelens(&[&arguments, flags].concat())
-            .args(["--compress", "none", "--eval-text", "crates/prunelens-core/demo/held_out.jsonl"])
+            .args(["--compress", "none", "--eval-text"])
+            .arg(held_out(folder.path()))
             .output()
             .unwrap();
         assert!(result.status.success(), "{kind}: {}", String::from_utf8_lossy(&result.stderr));

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use prunelens::engine::{Command, JobSpec, JobState, Report, Request, SessionInfo};
 use prunelens_core::{
     compare::{Comparison, LayerFigures, Prompt, Variant},
+    demo,
     sae::{Criterion, Knob, Setting},
     session::{Compress, Session, SessionSpec, Source, silent},
 };
@@ -116,18 +117,23 @@ fn a_layer_shows_what_it_shows_alone_whatever_was_on_screen_before() {
 #[test]
 fn a_copy_shows_what_it_shows_alone_whatever_was_on_screen_before() {
     let copies: Vec<Compress> = ["wanda:0.5", "rtn:int4:g16", "wanda:heads:0.25"].map(|c| c.parse().unwrap()).to_vec();
+    // Some rows to calibrate on, of those that there are: every copy is made six times here.
+    let folder = tempfile::tempdir().unwrap();
+    let calibration = folder.path().join("calibration.txt");
+    std::fs::write(&calibration, &demo::calibration().unwrap().join("\n")[..10_000]).unwrap();
+    let spec = SessionSpec { calibration: Some(calibration), ..SessionSpec::demo() };
     let alone: Vec<Comparison> = copies
         .iter()
         .enumerate()
         .map(|(at, copy)| {
             // What was trained, was trained on the first.
             let trained_sae = (at == 0).then_some(Source::Demo);
-            shown(&SessionSpec { compress: copy.clone(), trained_sae, ..SessionSpec::demo() }, SETTING)
+            shown(&SessionSpec { compress: copy.clone(), trained_sae, ..spec.clone() }, SETTING)
         })
         .collect();
     assert_ne!(alone[0].views[1].latents, alone[1].views[1].latents);
     for kept_memory in [1 << 30, 0] {
-        let spec = SessionSpec { compressions: copies.clone(), kept_memory, ..SessionSpec::demo() };
+        let spec = SessionSpec { compressions: copies.clone(), kept_memory, ..spec.clone() };
         let mut engine = Engine::load(spec.clone());
         assert_same(&engine.compare(), &alone[0]);
         for at in [1, 0, 2, 1, 0] {
