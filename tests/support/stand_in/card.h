@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <ucontext.h>
 #include <vector>
 
@@ -19,6 +18,18 @@
 #define __launch_bounds__(...)
 // One block runs at a time.
 #define __shared__ static
+
+// Jumps between fibers, which are most of what a kernel does here. The compiler's own keep three addresses where the library's keep
+// all registers and look after signals; compilers for other processors do not have them.
+#if defined(__x86_64__) && defined(__GNUC__)
+using Point = void* [5];
+#define MARK(point) __builtin_setjmp(point)
+#define GO_TO(point) __builtin_longjmp(point, 1)
+#else
+using Point = jmp_buf;
+#define MARK(point) _setjmp(point)
+#define GO_TO(point) _longjmp(point, 1)
+#endif
 
 namespace card {
 
@@ -47,18 +58,19 @@ struct Warp {
 struct Fiber {
     // Where it starts, and where it goes on: jumps take no call to the system, as a switch of contexts does.
     ucontext_t context;
-    jmp_buf point;
+    Point point;
     bool started = false;
     std::vector<char> stack;
     bool done = true;
     uint32_t exchanges = 0;
 };
 
-// Kept from block to block; a deque leaves those it has where they are.
-inline std::deque<Fiber> fibers;
+// Kept from block to block, each where it is: a block has no more threads than these.
+constexpr uint32_t MOST_THREADS = 1024;
+inline Fiber fibers[MOST_THREADS];
 inline std::vector<Warp> warps;
 inline Meeting block;
-inline jmp_buf scheduler;
+inline Point scheduler;
 inline uint32_t running;
 inline bool moved;
 inline void (*body)();
@@ -71,15 +83,18 @@ namespace card {
 
 inline Warp& warp() { return warps[threadIdx.x / 32]; }
 
+// By itself: a function that marks a point may not be one that jumps.
+[[noreturn]] __attribute__((noinline)) inline void jump(Point& point) { GO_TO(point); }
+
 // Let the others run.
-inline void pause() {
-    if (_setjmp(fibers[running].point) == 0) _longjmp(scheduler, 1);
+__attribute__((noinline)) inline void pause() {
+    if (MARK(fibers[running].point) == 0) jump(scheduler);
 }
 
 // Go on with the running fiber until it pauses.
 __attribute__((noinline)) inline void resume(Fiber& fiber) {
-    if (_setjmp(scheduler) != 0) return;
-    if (fiber.started) _longjmp(fiber.point, 1);
+    if (MARK(scheduler) != 0) return;
+    if (fiber.started) jump(fiber.point);
     fiber.started = true;
     setcontext(&fiber.context);
 }
@@ -111,7 +126,10 @@ inline void run_block(uint32_t threads) {
     block = Meeting{threads};
     warps.assign((threads + 31) / 32, Warp{});
     for (uint32_t at = 0; at < threads; at++) warps[at / 32].meeting.members++;
-    if (fibers.size() < threads) fibers.resize(threads);
+    if (threads > MOST_THREADS) {
+        fprintf(stderr, "a block of %u threads: a card takes %u\n", threads, MOST_THREADS);
+        abort();
+    }
     for (uint32_t at = 0; at < threads; at++) {
         Fiber& fiber = fibers[at];
         fiber.done = false;
