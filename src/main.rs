@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use prunelens::{cli::Cli, interrupt, logging, output};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::asked() {
         Ok(cli) => cli,
         Err(error) => return output::refuse(&error),
     };

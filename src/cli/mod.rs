@@ -21,7 +21,7 @@ pub mod study;
 pub mod tour;
 pub mod train;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use prunelens_core::error::Result;
 
 use self::{
@@ -106,7 +106,22 @@ pub enum Command {
     Man(ManArgs),
 }
 
+/// A number below zero is the value of the flag before it, which says what it takes, and no flag of its own.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes =
+        |arg: &clap::Arg| arg.get_action().takes_values() && arg.get_num_args().is_none_or(|n| n.takes_values());
+    let all = command.mut_args(|arg| if takes(&arg) { arg.allow_negative_numbers(true) } else { arg });
+    all.mut_subcommands(with_negative_numbers)
+}
+
 impl Cli {
+    /// What this process was asked for.
+    pub fn asked() -> Result<Self, clap::Error> {
+        let mut command = with_negative_numbers(Self::command());
+        let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
+
     /// Do what was asked for.
     pub fn run(self) -> Result<()> {
         match self.command.unwrap_or_else(|| Command::Explore(Box::new(self.explore))) {

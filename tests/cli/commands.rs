@@ -92,7 +92,7 @@ fn man() {
 #[test]
 fn wrong_use_is_code_2() {
     let place = Place::new();
-    let cases: [(&[&str], &[&str]); 18] = [
+    let cases: [(&[&str], &[&str]); 19] = [
         (&["--no-such-flag"], &["unexpected argument '--no-such-flag'"]),
         (&["no-such-command"], &["no-such-command"]),
         (&["inspect"], &["<PROMPT>"]),
@@ -102,7 +102,8 @@ fn wrong_use_is_code_2() {
         (&["metrics", "perplexity"], &["perplexity", "core"]),
         (&["--ratio", "1"], &["--ratio", "0.99"]),
         (&["--ratio", "NaN"], &["--ratio"]),
-        (&["--ratio", "-0.1"], &["-0"]),
+        (&["--ratio", "-0.1"], &["'-0.1' for '--ratio <R>'", "0.99"]),
+        (&["metrics", "core", "--rows", "-3"], &["'-3' for '--rows <"]),
         (&["--dtype", "f64"], &["f32", "bf16", "f16"]),
         (&["--criterion", "best"], &["wanda", "paper", "magnitude", "random"]),
         (&["--compress", "wanda:4:2"], &["wanda:4:2", "wanda:N:M"]),
