@@ -61,7 +61,9 @@ def test_it_says_what_it_is(metadata: Message) -> None:
     # One file for every Python of the platform.
     assert WHEEL.name.split("-")[2:4] == ["py3", "none"]
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra" not in line]
-    assert [line.split("=")[0] for line in needed] == (["nvidia-cublas", "nvidia-curand"] if cuda else [])
+    assert [line.split("=")[0] for line in needed] == (
+        ["nvidia-cublas", "nvidia-curand", "nvidia-cuda-runtime"] if cuda else []
+    )
 
 
 def test_it_takes_nothing_else(tmp_path: Path) -> None:

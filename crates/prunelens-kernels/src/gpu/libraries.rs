@@ -33,6 +33,10 @@ const TOOLKIT: [Needed; 3] = [
     Needed { name: c"libcurand.so.10", first: c"libcurand.so", function: c"curandCreateGenerator" },
 ];
 
+/// What newer ones of these need, too. Those before have it in themselves, so that by itself it is not missed.
+const RUNTIME: Needed =
+    Needed { name: c"libcudart.so.13", first: c"libcudart.so.13", function: c"cudaRuntimeGetVersion" };
+
 /// Where containers and Windows' Linux keep the driver's libraries, without telling the loader.
 const DRIVERS: [&str; 3] = ["/usr/local/nvidia/lib64", "/usr/lib64-nvidia", "/usr/lib/wsl/lib"];
 
@@ -106,6 +110,9 @@ pub fn load(places: &Places) -> Libraries {
         }
         Err(_) => libraries.missing.push(NO_DRIVER.into()),
     }
+    if let Ok(runtime) = open(&RUNTIME, places.folders()) {
+        libraries.keep(&RUNTIME, runtime);
+    }
     for needed in &TOOLKIT {
         match open(needed, places.folders()) {
             Ok(library) => libraries.keep(needed, library),
@@ -141,13 +148,17 @@ fn open(needed: &Needed, folders: impl Iterator<Item = PathBuf>) -> Result<Libra
             Err(why) => _ = refused.get_or_insert((file, why)),
         }
     }
-    Err(match refused {
+    let why = match refused {
         Some((file, why)) => format!("{} cannot be loaded: {why}", file.display()),
         None => format!(
             "{name} of CUDA 13 is neither on the loader's path, nor in CUDA_HOME, nor under /usr/local/cuda, nor among the \
-             packages of Python: in the Python environment in use `pip install 'nvidia-cublas==13.*' 'nvidia-curand==10.*'` is enough"
+             packages of Python"
         ),
-    })
+    };
+    Err(format!(
+        "{why}: in the Python environment in use \
+         `pip install 'nvidia-cublas==13.*' 'nvidia-curand==10.*' 'nvidia-cuda-runtime==13.*'` is enough"
+    ))
 }
 
 #[cfg(test)]
@@ -187,7 +198,7 @@ mod tests {
 
         assert!(Library::open(c"libprunelens.so.13").is_err(), "the loader does not know the folder");
         let why = open(&needs_lt, folders()).err().unwrap();
-        assert!(why.contains("broken/libprunelens.so.13 cannot be loaded"), "{why}");
+        assert!(why.contains("broken/libprunelens.so.13 cannot be loaded") && why.contains("pip install"), "{why}");
         // What it needs itself is loaded first, from the same folder.
         let lt = open(&needed(c"libprunelensLt.so.13", c"libprunelensLt.so", c"prunelens_lt"), folders()).unwrap();
         let mut libraries = Libraries::default();
