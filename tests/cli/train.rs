@@ -1,11 +1,6 @@
 //! Training on the demo's model: stopping and going on, what is written, what is refused.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use assert_cmd::Command;
 use candle_core::{DType, Device};
@@ -238,7 +233,7 @@ fn prunelens(arguments: &[&str]) -> Command {
 }
 
 /// Held-out texts, as many as show that an SAE is written as it was trained.
-fn held_out(folder: &Path) -> PathBuf {
+fn held_out(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("held_out.jsonl");
     let texts = fs::read_to_string("crates/prunelens-core/demo/held_out.jsonl").unwrap();
     fs::write(&path, texts.lines().take(6).collect::<Vec<_>>().join("\n")).unwrap();
