@@ -17,7 +17,7 @@ use prunelens::bench::{
 use prunelens_core::{compare::matching::Matching, prune::Sparsity, sae::Latents};
 use prunelens_kernels::{
     Group, Kept, Ranking, Ranks, TokenErrors,
-    columns::add_squares,
+    columns::{add_squares, text_means},
     cut,
     device::{self, Backend, Buffer, DeviceRanks, Largest, Lists, Matrix, Pairs, Route, Steps, Values},
     encode::{self, Encoder, Gate, STEPS},
@@ -156,7 +156,7 @@ fn encoder() {
                 let dense = device::encode(backend, &encoder, &x_there, route).unwrap();
                 let found = dense.to_vec(backend).unwrap();
                 assert_eq!(found, want.dense(), "{name} {tokens}x{d_in}x{d_sae} at {ratio} {route:?}");
-                assert_eq!(device::active(backend, &dense, d_sae).unwrap(), want);
+                assert_eq!(device::active(backend, &dense, d_sae).unwrap().0, want);
             }
         }
     }
@@ -176,6 +176,20 @@ fn an_encoder_without_ranks_is_not_masked() {
     let others = DeviceRanks::new(backend, &row_ranks(&[1.0; 5], 5, false)).unwrap();
     let wrong = device::Encoder { mask: Some((&others, 1)), ..encoder };
     assert!(device::encode(backend, &wrong, &x_there, Route::Few).is_err());
+}
+
+#[test]
+fn means_of_texts() {
+    let Some(backend) = backend() else { return };
+    for (width, lengths) in [(1, vec![1]), (33, vec![3, 1, 40]), (300, vec![7, 0, 2]), (4, vec![])] {
+        let tokens: usize = lengths.iter().sum();
+        let x = noise(tokens * width, 3);
+        let there = tensor(&*backend, "f32", &x, width);
+        let found = device::text_means(&*backend, &there, &lengths).unwrap().to_vec(&*backend).unwrap();
+        // As text, for a text of no tokens has no mean.
+        assert_eq!(format!("{found:?}"), format!("{:?}", text_means(&x, width, &lengths)), "{lengths:?} of {width}");
+        assert!(device::text_means(&*backend, &there, &[tokens + 1]).is_err());
+    }
 }
 
 #[test]

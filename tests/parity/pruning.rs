@@ -169,15 +169,15 @@ fn criteria(sae: &dyn Dictionary) -> Vec<Criterion> {
 fn latents_at_a_ratio_are_those_of_the_sae_with_its_zeros_written_out() {
     for (ops, sae) in kinds() {
         let x = activations(&*sae);
-        close(&sae.encode(&x, None).unwrap().latents, &plain(&sae, &x));
+        close(&sae.encode(&x, None).unwrap().into_latents(), &plain(&sae, &x));
         for criterion in criteria(&*sae) {
             let order = order(&*sae, criterion);
             for ratio in [0.0, 0.3, 0.77, 0.99] {
                 let pruning = Pruning { order: order.clone(), at: ratio };
                 let encoded = sae.encode(&x, Some(&pruning)).unwrap();
                 let applied = placed(apply(&pruning, &sae).unwrap(), &ops);
-                close(&encoded.latents, &plain(&applied, &x));
-                assert_eq!(encoded.latents, applied.encode(&x, None).unwrap().latents);
+                close(encoded.latents(), &plain(&applied, &x));
+                assert_eq!(*encoded.latents(), applied.encode(&x, None).unwrap().into_latents());
                 let (a, b) = (sae.decode(&encoded, Some(&pruning)).unwrap(), applied.decode(&encoded, None).unwrap());
                 assert_eq!(bits(&a), bits(&b));
             }
@@ -216,10 +216,13 @@ fn ratio_zero_is_untouched_and_coming_back_gives_the_same_bits() {
         let untouched = apply(&at(0.0), &sae).unwrap();
         assert_eq!(bits(&untouched.w_enc), bits(&sae.w_enc));
         assert_eq!(bits(&untouched.w_dec), bits(&sae.w_dec));
-        assert_eq!(sae.encode(&x, Some(&at(0.0))).unwrap().latents, sae.encode(&x, None).unwrap().latents);
-        let first = sae.encode(&x, Some(&at(0.4))).unwrap().latents;
+        assert_eq!(
+            sae.encode(&x, Some(&at(0.0))).unwrap().into_latents(),
+            sae.encode(&x, None).unwrap().into_latents()
+        );
+        let first = sae.encode(&x, Some(&at(0.4))).unwrap().into_latents();
         sae.encode(&x, Some(&at(0.9))).unwrap();
-        assert_eq!(sae.encode(&x, Some(&at(0.4))).unwrap().latents, first);
+        assert_eq!(sae.encode(&x, Some(&at(0.4))).unwrap().into_latents(), first);
     }
 }
 
@@ -250,14 +253,15 @@ fn paths_are_what_encoding_at_each_ratio_gives() {
         let on_device = sae.bytes_on_device() > 0;
         for criterion in if on_device { vec![Criterion::Wanda] } else { vec![Criterion::Wanda, Criterion::Paper] } {
             let order = order(&*sae, criterion);
-            let active = sae.encode(&x, None).unwrap().latents;
+            let active = sae.encode(&x, None).unwrap().into_latents();
             let grid = PathGrid::new(&*sae, &order, &x, &active).unwrap();
             let paths = grid.paths(&sae, &counts);
             assert_eq!(paths.active, active.indices.len());
             assert_eq!(paths.survival[0], 1.0);
             for step in [0_usize, 3, 10, 19] {
                 let ratio = step as f64 / 20.0;
-                let latents = sae.encode(&x, Some(&Pruning { order: order.clone(), at: ratio })).unwrap().latents;
+                let latents =
+                    sae.encode(&x, Some(&Pruning { order: order.clone(), at: ratio })).unwrap().into_latents();
                 let mut alive = 0;
                 for (token, row) in paths.rows.iter().enumerate() {
                     for (latent, path) in row {
@@ -278,7 +282,7 @@ fn paths_are_what_encoding_at_each_ratio_gives() {
             // The curve is the CPU's everywhere.
             for (ratio, value) in curve.iter().step_by(if on_device { 11 } else { 1 }) {
                 let pruning = Pruning { order: order.clone(), at: *ratio };
-                let want = sae.encode(&x, Some(&pruning)).unwrap().latents.get(token, latent);
+                let want = sae.encode(&x, Some(&pruning)).unwrap().into_latents().get(token, latent);
                 assert!(
                     (value - want).abs() < 1e-4,
                     "{} #{latent} at {ratio}: {value} {want}",

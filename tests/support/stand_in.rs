@@ -1,5 +1,7 @@
 //! The kernels compiled for the processor: a card for machines that have none.
 
+mod parameters;
+
 use std::{
     collections::BTreeMap,
     ffi::{CString, c_void},
@@ -24,6 +26,7 @@ struct Loaded {
     running: Mutex<()>,
 }
 
+const KERNELS: &str = "crates/prunelens-kernels/src/cuda";
 /// Copies of the library, each with static memory of its own: tests beside each other do not wait for each other.
 const COPIES: usize = 2;
 
@@ -31,6 +34,8 @@ const COPIES: usize = 2;
 #[derive(Clone)]
 pub struct StandIn {
     copies: Arc<[Loaded; COPIES]>,
+    /// How many parameters its kernels have.
+    declared: Arc<BTreeMap<String, usize>>,
     number: usize,
 }
 
@@ -76,7 +81,7 @@ fn build() -> Result<PathBuf, String> {
     let out = std::env::temp_dir().join(format!("prunelens-kernels-{}.so", std::process::id()));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let source = root.join("tests/support/stand_in/card.cpp");
-    for path in [&source, &root.join("crates/prunelens-kernels/src/cuda")] {
+    for path in [&source, &root.join(KERNELS)] {
         if !path.exists() {
             return Err(format!("{} is not on this machine", path.display()));
         }
@@ -113,7 +118,8 @@ fn open() -> Result<StandIn, String> {
         load(&copy)
     });
     let _ = std::fs::remove_file(path);
-    Ok(StandIn { copies: Arc::new(copies), number: 0 })
+    let declared = parameters::declared(&Path::new(env!("CARGO_MANIFEST_DIR")).join(KERNELS));
+    Ok(StandIn { copies: Arc::new(copies), declared: Arc::new(declared), number: 0 })
 }
 
 fn load(path: &Path) -> Loaded {
@@ -241,6 +247,8 @@ impl Backend for StandIn {
         // SAFETY: the library stays loaded.
         let function = unsafe { libc::dlsym(copy.library as *mut c_void, name.as_ptr()) };
         assert!(!function.is_null(), "no kernel {}", kernel.name);
+        let declared = parameters::of(&self.declared, &kernel.name);
+        assert_eq!(declared, Some(arguments.len()), "arguments of {}", kernel.name);
         // The launcher passes as many words as any kernel takes.
         let mut words = [0_u64; 16];
         words[..arguments.len()].copy_from_slice(arguments);

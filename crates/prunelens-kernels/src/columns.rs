@@ -56,3 +56,17 @@ impl ColumnSquares {
         }
     }
 }
+/// Mean of each text's tokens, `[texts, width]`, of texts of these lengths that lie end to end, `x [tokens, width]`.
+pub fn text_means(x: &[f32], width: usize, lengths: &[usize]) -> Vec<f32> {
+    let mut rest = x;
+    let mean = |&length: &usize| {
+        let (text, after) = rest.split_at(length * width);
+        rest = after;
+        let mut sum = vec![0.0f64; width];
+        for token in text.chunks_exact(width.max(1)) {
+            sum.iter_mut().zip(token).for_each(|(s, v)| *s += f64::from(*v));
+        }
+        sum.into_iter().map(move |s| (s / length as f64) as f32)
+    };
+    lengths.iter().flat_map(mean).collect()
+}

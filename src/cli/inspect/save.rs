@@ -34,8 +34,8 @@ pub fn save(prompt: &Prompt, edited: Option<&Read>, path: &Path, force: bool, ti
     for view in &comparison.views {
         let name = format!("variant.{}", view.variant);
         if let Some((_, encoded, recons)) = prompt.reading(view.variant)? {
-            let (rows, d_sae) = (encoded.latents.rows(), encoded.latents.d_sae);
-            let latents = Tensor::from_vec(encoded.latents.dense(), (rows, d_sae), &candle_core::Device::Cpu)?;
+            let (rows, d_sae) = (encoded.latents().rows(), encoded.latents().d_sae);
+            let latents = Tensor::from_vec(encoded.latents().dense(), (rows, d_sae), &candle_core::Device::Cpu)?;
             tensors.insert(format!("{name}.latents"), latents);
             tensors.insert(format!("{name}.recons"), recons);
         }

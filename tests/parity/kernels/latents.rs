@@ -40,6 +40,38 @@ fn k_largest() {
     }
 }
 
+/// Lists that stay on the GPU are those that were read back: of rows in several pieces, with more latents than there was room
+/// for, and with none.
+#[test]
+fn lists_stay_there() {
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
+    for (rows, width) in [(1, 1), (3, 31), (2, 5003), (70, 300)] {
+        let some: Vec<f32> = noise(rows * width, 7).iter().map(|v| v.max(0.0)).collect();
+        for dense in [some, vec![0.0; rows * width], vec![1.5; rows * width]] {
+            let there = Buffer::from_slice(backend, &dense).unwrap();
+            let (active, lists) = device::active(backend, &there, width).unwrap();
+            assert_eq!(active.dense(), dense);
+            assert_eq!(read_back(backend, &lists, width), active, "{rows}x{width}");
+            for k in [1, 9, width] {
+                let top = device::top_k(backend, &there, width, k).unwrap();
+                let full = (0..rows).all(|row| top.latents.row(row).0.len() == k.min(width));
+                assert_eq!(top.lists.is_some(), full);
+                if let Some(lists) = top.lists {
+                    assert_eq!(read_back(backend, &lists, width), top.latents, "{k} of {rows}x{width}");
+                }
+            }
+        }
+    }
+}
+
+fn read_back(backend: &dyn Backend, lists: &Lists, d_sae: usize) -> Latents {
+    let offsets: Vec<usize> = lists.offsets.to_vec(backend).unwrap().into_iter().map(|at| at as usize).collect();
+    let total = *offsets.last().unwrap();
+    let (indices, values) = (lists.indices.part(backend, 0..total), lists.values.part(backend, 0..total));
+    Latents { offsets, indices: indices.unwrap(), values: values.unwrap(), ..Latents::new(d_sae) }
+}
+
 /// Some latents of each token, ascending.
 fn some_latents(tokens: usize, d_sae: usize) -> Latents {
     let mut latents = Latents::new(d_sae);

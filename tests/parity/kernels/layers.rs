@@ -49,6 +49,39 @@ fn norms_of_rows() {
 }
 
 #[test]
+fn sums_with_norms() {
+    let Some(backend) = backend() else { return };
+    let on_device = ops::on(Some(backend.clone()));
+    let backend = &*backend;
+    for (at, (rows, width)) in [(1, 1), (3, 31), (2, 64), (5, 300), (2, 1500)].into_iter().enumerate() {
+        let name = TYPES[at % 3];
+        let [x, delta] = [3, 8].map(|salt| tensor(backend, name, &noise(rows * width, salt), width));
+        let [weight, bias] = [4, 6].map(|salt| tensor(backend, name, &noise(width, salt), width));
+        let layer_norm = layers::Norm { centred: true, eps: 1e-3, weight: Some(&weight), bias: Some(&bias) };
+        let rms = layers::Norm { centred: false, eps: 1e-6, weight: Some(&weight), bias: None };
+        let bare = layers::Norm { centred: false, eps: 1e-5, weight: None, bias: None };
+        for (post, next) in [
+            (None, None),
+            (Some(rms), None),
+            (None, Some(layer_norm)),
+            (Some(bare), Some(rms)),
+            (Some(layer_norm), Some(bare)),
+        ] {
+            let what = format!("{name} {rows}x{width} {post:?} {next:?}");
+            let added = post.map_or(delta.clone(), |post| layers::norm(backend, &delta, post).unwrap());
+            let sum = (&x + added).unwrap();
+            let (got, normed) = on_device.add_norm(&x, &delta, post, next).unwrap();
+            assert_eq!((got.dims(), got.dtype()), (x.dims(), x.dtype()), "{what}");
+            assert_eq!(floats(&got), floats(&sum), "{what}");
+            let want = next.map(|next| floats(&layers::norm(backend, &sum, next).unwrap()));
+            assert_eq!(normed.map(|normed| floats(&normed)), want, "{what}");
+        }
+        let wider = tensor(backend, name, &noise(rows * (width + 1), 3), width + 1);
+        assert!(layers::add_norm(backend, &x, &wider, None, None).is_err());
+    }
+}
+
+#[test]
 fn activations() {
     let Some(backend) = backend() else { return };
     let backend = &*backend;
@@ -126,6 +159,28 @@ fn attention_of_heads() {
             assert_eq!(floats(&layers::attend(backend, &narrow, heads).unwrap()), rounded(&want), "{name} {what}");
         }
     }
+    assert!(layers::attend(backend, &tensor(backend, "f32", &[1.0; 6], 2), plain).is_err());
     let rows = tensor(backend, "f32", &eighths(2 * plain.row(), 1), plain.row());
     assert!(layers::split_heads(backend, &rows, (1, 3), plain, None, None).is_err());
+}
+
+/// Longer than the queries that are taken together: with keys before a window left out, and those of later queries.
+#[test]
+fn attention_of_long_texts() {
+    let Some(backend) = backend() else { return };
+    let on_device = ops::on(Some(backend.clone()));
+    let plain = Heads { heads: 2, kv_heads: 1, width: 3, scale: 0.5, softcap: None, window: None };
+    for (batch, time, heads) in [
+        (1, 513, plain),
+        (2, 1100, Heads { softcap: Some(2.0), ..plain }),
+        (1, 1100, Heads { window: Some(1), ..plain }),
+        (1, 1100, Heads { window: Some(300), ..plain }),
+        (1, 1600, Heads { window: Some(513), ..plain }),
+    ] {
+        let qkv = eighths(batch * time * heads.row(), 2);
+        let there = tensor(&*backend, "f32", &qkv, heads.row());
+        let z = on_device.attention(there, (batch, time), heads, None, None).unwrap();
+        let want = attention::causal(&qkv, batch, time, heads);
+        assert_near("f32", &floats(&z), &want, &format!("{batch} x {time} {heads:?}"));
+    }
 }

@@ -54,7 +54,7 @@ fn encoder_at_real_sizes() {
         let found = dense.to_vec(backend).unwrap();
         let there = found.chunks(D_SAE).flat_map(|row| rows.iter().map(|latent| row[*latent]));
         assert!(there.eq(want.iter().copied()), "{route:?} differs from the CPU");
-        let active = device::active(backend, &dense, D_SAE).unwrap();
+        let (active, _) = device::active(backend, &dense, D_SAE).unwrap();
         assert!(active.dense() == found, "{route:?}: the lists are not what is in the table");
         let top = device::top_k(backend, &dense, D_SAE, 64).unwrap();
         for (row, values) in found.chunks(D_SAE).enumerate() {

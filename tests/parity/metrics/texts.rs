@@ -2,12 +2,13 @@
 
 use std::{collections::VecDeque, fs, path::Path, sync::Arc};
 
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 use prunelens_core::{
     compare::{Reader, Variant},
     rng::Rng,
     sae::formats,
 };
+use prunelens_kernels::columns::text_means;
 use prunelens_metrics::{
     Measure,
     report::{Identity, RunStamp, sae_cfg_dict},
@@ -19,7 +20,7 @@ use prunelens_metrics::{
     sparse_probing::{K_VALUES, SparseProbing, top_k},
     texts::{
         Draw, Family, LinearProbe, Permutations, SparseRows, TextSet, TextsRun, Unit,
-        collect::{Rows, Summary, batches, collect, means, summarise},
+        collect::{Rows, Summary, batches, collect, summarise},
         linear::{Dense, Examples, Training},
         report::{Layout, result_file},
         unit::{SCR_SETS, Sizes},
@@ -89,8 +90,10 @@ fn summed(reader: &Reader, tensors: &Tensors, sets: usize, test: Summary) -> (Ro
     for (at, (x, positions, summary)) in texts.iter().enumerate() {
         let kept = x.len() / d;
         rows.kept[at] = kept as u32;
-        rows.means[at * d..(at + 1) * d].copy_from_slice(&means(x, d, &[kept])[0]);
-        let latents = summarise(reader, x, &[kept], &[positions - kept], &[*summary], &mut || Ok(())).expect("latents");
+        rows.means[at * d..(at + 1) * d].copy_from_slice(&text_means(x, d, &[kept]));
+        let x = Tensor::from_slice(x, (kept, d), &Device::Cpu).expect("a tensor");
+        let latents =
+            summarise(reader, &x, &[kept], &[positions - kept], &[*summary], &mut || Ok(())).expect("latents");
         rows.latents[0].set(at, &latents[0]).expect("memory");
     }
     (rows, train, test)

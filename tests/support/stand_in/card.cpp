@@ -4,6 +4,8 @@
 
 #include "../../../crates/prunelens-kernels/src/cuda/common.cuh"
 
+#include "../../../crates/prunelens-kernels/src/cuda/act.cuh"
+
 namespace decode_file {
 #include "../../../crates/prunelens-kernels/src/cuda/decode.cu"
 }
@@ -36,6 +38,9 @@ namespace rules_file {
 }
 namespace select_file {
 #include "../../../crates/prunelens-kernels/src/cuda/select.cu"
+}
+namespace texts_file {
+#include "../../../crates/prunelens-kernels/src/cuda/texts.cu"
 }
 namespace train_file {
 #include "../../../crates/prunelens-kernels/src/cuda/train.cu"

@@ -17,8 +17,8 @@ pub fn apply(edits: &Edits, reader: &Reader, x: &Tensor, first: usize) -> Result
         (false, ErrorTerm::Keep) => x.clone(),
         (_, error) => {
             let encoded = reader.encode(x)?;
-            let latents = change(edits, &encoded.latents, first);
-            let after = reader.decode(&Encoded { latents, undo: encoded.undo.clone() })?;
+            let latents = change(edits, encoded.latents(), first);
+            let after = reader.decode(&Encoded::new(latents, encoded.undo().clone()))?;
             match error {
                 ErrorTerm::Keep => {
                     let moved = (after - reader.decode(&encoded)?)?.to_device(x.device())?;

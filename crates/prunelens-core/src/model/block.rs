@@ -149,26 +149,39 @@ impl Layer<'_> {
 
     /// `hook_attn_out` of `hook_z`.
     pub fn attn_out(self, z: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
+        let out = self.attn_out_pre(z, pass)?;
+        self.block.ln1_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, self.ops))
+    }
+
+    /// The same before its norm, where it has one.
+    fn attn_out_pre(self, z: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
         pass.meet(Step::Input(Part::O), z)?;
         let out = self.block.o.forward(z)?;
-        let Some(norm) = &self.block.ln1_post else { return Ok(out) };
-        pass.meet(Step::AttnOutPre, &out)?;
-        norm.forward(&out, self.ops)
+        if self.block.ln1_post.is_some() {
+            pass.meet(Step::AttnOutPre, &out)?;
+        }
+        Ok(out)
     }
 
     /// `hook_mlp_out` of the residual stream that the MLP reads.
     pub fn mlp(self, read: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
+        let out = self.mlp_out_pre(read, self.block.ln2.forward(read, self.ops)?, pass)?;
+        self.block.ln2_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, self.ops))
+    }
+
+    /// The same before its norm, where it has one; `x` is what the MLP reads, normed.
+    fn mlp_out_pre(self, read: &Tensor, x: Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
         pass.meet(Step::MlpRead, read)?;
-        let x = self.block.ln2.forward(read, self.ops)?;
         pass.meet(Step::Input(Part::MlpIn), &x)?;
         let pre = self.block.mlp_in.forward(&x)?;
         pass.meet(Step::MlpPre, &pre)?;
         let x = self.ops.activate(pre, self.config.act, self.config.gated)?;
         pass.meet(Step::Input(Part::MlpOut), &x)?;
         let out = self.block.mlp_out.forward(&x)?;
-        let Some(norm) = &self.block.ln2_post else { return Ok(out) };
-        pass.meet(Step::MlpOutPre, &out)?;
-        norm.forward(&out, self.ops)
+        if self.block.ln2_post.is_some() {
+            pass.meet(Step::MlpOutPre, &out)?;
+        }
+        Ok(out)
     }
 
     /// `hook_resid_post` of `hook_resid_pre`: the whole block.
@@ -179,16 +192,34 @@ impl Layer<'_> {
 
     /// `hook_resid_post` from `hook_z`.
     pub fn after_z(self, resid_pre: &Tensor, z: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
-        let attn_out = self.attn_out(z, pass)?;
-        self.after_attention(resid_pre, &attn_out, pass)
+        let out = self.attn_out_pre(z, pass)?;
+        self.add_both(resid_pre, &out, self.block.ln1_post.as_ref(), pass)
     }
 
     /// `hook_resid_post` from `hook_attn_out`.
     pub fn after_attention(self, resid_pre: &Tensor, attn_out: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
-        let resid_mid = (resid_pre + attn_out)?;
-        let read = if self.config.parallel { resid_pre } else { &resid_mid };
-        let mlp_out = self.mlp(read, pass)?;
-        Ok((resid_mid + mlp_out)?)
+        self.add_both(resid_pre, attn_out, None, pass)
+    }
+
+    /// `hook_resid_post` from what attention adds once it is through its norm. No hook is met on the way, so that sums and
+    /// norms are taken together.
+    fn add_both(
+        self,
+        resid_pre: &Tensor,
+        attn_out: &Tensor,
+        attn_norm: Option<&Norm>,
+        pass: &mut dyn Pass,
+    ) -> Result<Tensor> {
+        let Self { block, ops, .. } = self;
+        let (attn_norm, ln2) = (attn_norm.map(Norm::view), block.ln2.view());
+        let parallel = self.config.parallel;
+        let (resid_mid, x) = ops.add_norm(resid_pre, attn_out, attn_norm, (!parallel).then_some(ln2))?;
+        let (read, x) = match x {
+            Some(x) => (&resid_mid, x),
+            None => (resid_pre, ops.norm(resid_pre, ln2)?),
+        };
+        let out = self.mlp_out_pre(read, x, pass)?;
+        Ok(ops.add_norm(&resid_mid, &out, block.ln2_post.as_ref().map(Norm::view), None)?.0)
     }
 
     /// The whole block with what each of its hooks has on the way, until `meet` says that nothing more is wanted.

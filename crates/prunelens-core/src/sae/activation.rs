@@ -60,10 +60,10 @@ impl Activation {
         }
     }
 
-    /// Turn the pre-activations that passed the gate into latents.
-    pub fn finish(&self, latents: &mut Latents, b_enc: &[f32]) {
+    /// Turn the pre-activations that passed the gate into latents; whether anything was to be done.
+    pub fn finish(&self, latents: &mut Latents, b_enc: &[f32]) -> bool {
         match self {
-            Self::Relu | Self::TopK { .. } | Self::JumpRelu { .. } => {}
+            Self::Relu | Self::TopK { .. } | Self::JumpRelu { .. } => return false,
             Self::TanhRelu => latents.values.iter_mut().for_each(|v| *v = v.tanh()),
             Self::Gated { .. } => {
                 let mut out = Latents::new(latents.d_sae);
@@ -75,6 +75,7 @@ impl Activation {
                 *latents = out;
             }
         }
+        true
     }
 
     /// One token's pre-activations as SAELens names them: for a gated SAE the magnitudes, else unchanged.

@@ -35,7 +35,7 @@ impl Dictionary for Sae {
         let x = self.turned(x, pruning);
         let mut latents = self.with_encoder(pruning, |encoder| encoder.encode(&x))?;
         self.activation.finish(&mut latents, &self.b_enc);
-        Ok(Encoded { latents, undo })
+        Ok(Encoded::new(latents, undo))
     }
 
     fn encode_at(&self, x: &Tensor, order: &Arc<Order>, settings: &[f64]) -> Result<Vec<Latents>> {
@@ -46,7 +46,9 @@ impl Dictionary for Sae {
         let scales = self.scales(order, settings)?;
         let ranks = ranks.host()?;
         let mut all = self.with_encoder(None, |encoder| encoder.encode_at(&x, ranks, &cuts, scales.as_deref()))?;
-        all.iter_mut().for_each(|latents| self.activation.finish(latents, &self.b_enc));
+        for latents in &mut all {
+            self.activation.finish(latents, &self.b_enc);
+        }
         Ok(all)
     }
 
@@ -81,8 +83,8 @@ impl Dictionary for Sae {
 
     fn decode(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor> {
         let mut out = self.decode_normalised(encoded, pruning)?;
-        encoded.undo.apply(&mut out, self.d_in());
-        let n = encoded.latents.rows();
+        encoded.undo().apply(&mut out, self.d_in());
+        let n = encoded.latents().rows();
         Ok(Tensor::from_vec(out, (n, self.d_in()), &Device::Cpu)?)
     }
 
@@ -91,7 +93,7 @@ impl Dictionary for Sae {
         let divisor = norms.or_else(|| self.decode_scale.as_ref().map(|s| s.iter().map(|v| 1.0 / v).collect()));
         self.matrix(Side::Dec, pruning, |matrix| {
             let decode =
-                |bias: &[f32]| encode::decode(&encoded.latents, matrix.weight, matrix.kept, bias, divisor.as_deref());
+                |bias: &[f32]| encode::decode(encoded.latents(), matrix.weight, matrix.kept, bias, divisor.as_deref());
             match matrix.basis {
                 None => decode(&self.b_dec),
                 // In the basis, and back from there.

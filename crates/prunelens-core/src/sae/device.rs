@@ -20,7 +20,7 @@ use super::{
 use crate::error::Result;
 
 /// Dense latents that exist at a time, in values.
-const DENSE: usize = 1 << 25;
+const DENSE: usize = 1 << 27;
 
 /// An SAE with its weights on a GPU.
 pub struct DeviceSae {
@@ -136,13 +136,20 @@ impl DeviceSae {
     }
 
     /// Reconstructions on the GPU, still normalised.
-    fn reconstruct(&self, latents: &Latents, pruning: Option<&Pruning>) -> Result<Tensor> {
+    fn reconstruct(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor> {
         let norms = self.decoder_norms(pruning)?;
         let mask = self.mask(Side::Dec, pruning)?;
-        let lists = Lists::from_latents(&*self.backend, latents)?;
+        let uploaded;
+        let lists = match encoded.lists_on(&self.backend) {
+            Some(lists) => lists,
+            None => {
+                uploaded = Lists::from_latents(&*self.backend, encoded.latents())?;
+                &uploaded
+            }
+        };
         let divisors = norms.as_ref().or(self.divisors.as_ref());
-        let out = device::decode(&*self.backend, &lists, &self.dec, mask, &self.b_dec, divisors)?;
-        out.into_tensor(&*self.backend, &[latents.rows(), self.sae.d_in()])
+        let out = device::decode(&*self.backend, lists, &self.dec, mask, &self.b_dec, divisors)?;
+        out.into_tensor(&*self.backend, &[encoded.latents().rows(), self.sae.d_in()])
     }
 }
 
@@ -166,16 +173,29 @@ impl Dictionary for DeviceSae {
         let (x, undo) = self.process_input(x)?;
         let norms = self.decoder_norms(pruning)?;
         let mut latents = Latents::new(self.sae.d_sae());
+        let mut lists = Vec::new();
         for start in (0..x.dim(0)?).step_by(self.rows_at_once()) {
             let part = x.narrow(0, start, self.rows_at_once().min(x.dim(0)? - start))?;
             let dense = self.dense(&part, self.mask(Side::Enc, pruning)?, norms.as_ref())?;
-            latents.extend(&match self.sae.activation {
-                Activation::TopK { k, .. } => device::top_k(&*self.backend, &dense, self.sae.d_sae(), k)?.latents,
-                _ => device::active(&*self.backend, &dense, self.sae.d_sae())?,
-            });
+            let (of_part, lists_of_part) = match self.sae.activation {
+                Activation::TopK { k, .. } => {
+                    let top = device::top_k(&*self.backend, &dense, self.sae.d_sae(), k)?;
+                    (top.latents, top.lists)
+                }
+                _ => {
+                    device::active(&*self.backend, &dense, self.sae.d_sae()).map(|(here, there)| (here, Some(there)))?
+                }
+            };
+            latents.extend(&of_part);
+            lists.push(lists_of_part);
         }
-        self.sae.activation.finish(&mut latents, &self.sae.b_enc);
-        Ok(Encoded { latents, undo })
+        let finished = self.sae.activation.finish(&mut latents, &self.sae.b_enc);
+        let encoded = Encoded::new(latents, undo);
+        // What decodes next finds them there, if the GPU had all at once and nothing was done to them since.
+        Ok(match <[_; 1]>::try_from(lists) {
+            Ok([Some(lists)]) if !finished => encoded.with_lists(self.backend.clone(), lists),
+            _ => encoded,
+        })
     }
 
     /// Some latents at a time, by the library's matrix product.
@@ -236,14 +256,14 @@ impl Dictionary for DeviceSae {
         if let Some(sae) = self.elsewhere(pruning) {
             return Ok(sae.decode(encoded, pruning)?.to_device(self.backend.device())?);
         }
-        encoded.undo.apply_tensor(&self.reconstruct(&encoded.latents, pruning)?)
+        encoded.undo().apply_tensor(&self.reconstruct(encoded, pruning)?)
     }
 
     fn decode_normalised(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Vec<f32>> {
         if let Some(sae) = self.elsewhere(pruning) {
             return sae.decode_normalised(encoded, pruning);
         }
-        with_f32(&self.reconstruct(&encoded.latents, pruning)?, <[f32]>::to_vec)
+        with_f32(&self.reconstruct(encoded, pruning)?, <[f32]>::to_vec)
     }
 
     fn rank(&self, side: Side, norm: Option<&[f32]>, group: Group) -> Result<Ranked> {

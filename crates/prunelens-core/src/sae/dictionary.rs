@@ -3,18 +3,61 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
 use candle_core::{Device, Tensor};
-use prunelens_kernels::{Group, encode::Grid, ops::Ops};
+use prunelens_kernels::{
+    Group,
+    device::{Backend, Lists},
+    encode::Grid,
+    ops::Ops,
+};
 
-use super::{DeviceSae, Latents, Order, Pruning, Ranked, Sae, normalize};
+use super::{DeviceSae, Latents, Order, Pruning, Ranked, Sae, normalize::Undo};
 use crate::error::Result;
 
 /// Latents of some tokens, with what is needed to undo the input's normalisation.
 #[derive(Clone, Debug)]
 pub struct Encoded {
+    latents: Latents,
+    undo: Undo,
+    /// The same latents on the GPU that found them. They never change, so that these are theirs.
+    there: Option<There>,
+}
+
+#[derive(Clone, Debug)]
+struct There {
+    backend: Arc<dyn Backend>,
+    lists: Arc<Lists>,
+}
+
+impl Encoded {
+    /// Latents, and how the input that they stand for was normalised.
+    pub fn new(latents: Latents, undo: Undo) -> Self {
+        Self { latents, undo, there: None }
+    }
+
+    /// The same with the lists on a GPU that hold the latents too.
+    pub(super) fn with_lists(self, backend: Arc<dyn Backend>, lists: Lists) -> Self {
+        Self { there: Some(There { backend, lists: Arc::new(lists) }), ..self }
+    }
+
     /// What fires on each token.
-    pub latents: Latents,
+    pub fn latents(&self) -> &Latents {
+        &self.latents
+    }
+
+    /// What fires on each token, and nothing more.
+    pub fn into_latents(self) -> Latents {
+        self.latents
+    }
+
     /// How the input was normalised.
-    pub undo: normalize::Undo,
+    pub fn undo(&self) -> &Undo {
+        &self.undo
+    }
+
+    /// The latents on a GPU, if they are there.
+    pub(super) fn lists_on(&self, backend: &Arc<dyn Backend>) -> Option<&Lists> {
+        self.there.as_ref().filter(|there| Arc::ptr_eq(&there.backend, backend)).map(|there| &*there.lists)
+    }
 }
 
 /// One of an SAE's two matrices.
@@ -76,7 +119,7 @@ pub(super) fn one_by_one<D: Dictionary + ?Sized>(
     order: &Arc<Order>,
     settings: &[f64],
 ) -> Result<Vec<Latents>> {
-    let at = |&at: &f64| Ok(sae.encode(x, Some(&Pruning { order: order.clone(), at }))?.latents);
+    let at = |&at: &f64| Ok(sae.encode(x, Some(&Pruning { order: order.clone(), at }))?.into_latents());
     settings.iter().map(at).collect()
 }
 

@@ -14,7 +14,7 @@ impl Sae {
     /// The gradient by each active latent, in the order of its values, from the one by the reconstruction (`[n, d_in]`, as
     /// [`decode`](super::Dictionary::decode) gives it). What undoes the input's normalisation counts as constant.
     pub fn decode_vjp(&self, encoded: &Encoded, pruning: Option<&Pruning>, g: &Tensor) -> Result<Vec<f32>> {
-        let (latents, d) = (&encoded.latents, self.d_in());
+        let (latents, d) = (encoded.latents(), self.d_in());
         if g.dims() != [latents.rows(), d] {
             return Err(Error::invalid(format!("a gradient {:?} for {} reconstructions", g.dims(), latents.rows())));
         }
@@ -29,7 +29,7 @@ impl Sae {
                         let latent = *latent as usize;
                         matrix.row(latent, &mut kept);
                         let along: f32 = kept.iter().zip(g).map(|(w, g)| w * g).sum();
-                        along * encoded.undo.factor(row) * factor(latent)
+                        along * encoded.undo().factor(row) * factor(latent)
                     };
                     latents.row(row).0.iter().map(slope).collect::<Vec<_>>()
                 });

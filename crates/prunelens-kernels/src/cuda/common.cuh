@@ -41,6 +41,15 @@ __device__ __forceinline__ void store(bf16& to, float value) {
     to.bits = value != value ? (u16)(bits >> 16 | 0x40) : (u16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+// A number as a sum of three in bfloat16, the largest first: eight bits of the 24 in each. Products of two of them are exact in
+// f32.
+__device__ __forceinline__ void split_in_three(float value, bf16* parts) {
+    for (u32 part = 0; part < 3; part++) {
+        store(parts[part], value);
+        value -= widen(parts[part]);
+    }
+}
+
 // The bits of a number above zero, which order like it; zero of all others.
 __device__ __forceinline__ u32 positive_bits(float value) { return value > 0.0f ? __float_as_uint(value) : 0u; }
 

@@ -199,17 +199,12 @@ __device__ void encode_many(const float* x, const W* weight, const R* ranks, u32
 FOR_WEIGHTS_AND_RANKS(ENTRY)
 #undef ENTRY
 
-// Numbers as sums of three in bfloat16, `parts [3, len]`, the largest first: eight bits of the 24 in each. Products of these
-// with bfloat16 are exact in f32.
+// Numbers as sums of three in bfloat16, `parts [3, len]`, the largest first.
 extern "C" __global__ void split(const float* x, u64 len, bf16* parts) {
     for (u64 at = first_index(); at < len; at += index_step()) {
-        float left = x[at];
-        for (u32 part = 0; part < 3; part++) {
-            bf16 rounded;
-            store(rounded, left);
-            parts[part * len + at] = rounded;
-            left -= widen(rounded);
-        }
+        bf16 of_value[3];
+        split_in_three(x[at], of_value);
+        for (u32 part = 0; part < 3; part++) parts[part * len + at] = of_value[part];
     }
 }
 

@@ -1,7 +1,36 @@
 // What stands between a transformer's matrix products, each in one launch: norms, the split into heads with their
 // positions, and the weights of attention.
 
+#include "act.cuh"
 #include "common.cuh"
+
+// What a row is divided by to be normed, and its mean if it is `centred`.
+struct Spread {
+    float mean, scale;
+
+    template <class F>
+    __device__ Spread(F value, u64 width, u32 eps, u32 centred) : mean(0.0f) {
+        if (centred) {
+            float sum = 0.0f;
+            for (u64 at = threadIdx.x; at < width; at += blockDim.x) sum += value(at);
+            mean = block_sum(sum) / width;
+        }
+        float squares = 0.0f;
+        for (u64 at = threadIdx.x; at < width; at += blockDim.x) {
+            float off = value(at) - mean;
+            squares = fmaf(off, off, squares);
+        }
+        scale = sqrtf(block_sum(squares) / width + __uint_as_float(eps));
+    }
+
+    template <class T>
+    __device__ float normed(float value, u64 at, const T* weight, const T* bias) const {
+        value = (value - mean) / scale;
+        if (weight) value *= widen(weight[at]);
+        if (bias) value += widen(bias[at]);
+        return value;
+    }
+};
 
 // LayerNorm (`centred`) or RMS norm of each row, times `weight` and plus `bias` where there are any. A block takes a
 // row.
@@ -9,24 +38,36 @@ template <class T>
 __device__ void norm(const T* x, const T* weight, const T* bias, u64 width, u32 eps, u32 centred, T* out) {
     x += blockIdx.x * width;
     out += blockIdx.x * width;
-    float mean = 0.0f;
-    if (centred) {
-        float sum = 0.0f;
-        for (u64 at = threadIdx.x; at < width; at += blockDim.x) sum += widen(x[at]);
-        mean = block_sum(sum) / width;
+    auto value = [&](u64 at) { return widen(x[at]); };
+    Spread spread(value, width, eps, centred);
+    for (u64 at = threadIdx.x; at < width; at += blockDim.x) store(out[at], spread.normed(value(at), at, weight, bias));
+}
+
+// Each row's sum of `x` and `delta`, the latter normed first if `post` is set, and the norm of the sum if there is room for it
+// in `out`. All is rounded as if each step were launched by itself. A block takes a row, a thread the same columns throughout.
+template <class T>
+__device__ void add_norm(const T* x, const T* delta, u32 post, const T* post_weight, const T* post_bias, u32 post_eps,
+                         u32 post_centred, const T* weight, const T* bias, u32 eps, u32 centred, u64 width, T* sum,
+                         T* out) {
+    u64 row = blockIdx.x * width;
+    x += row;
+    delta += row;
+    sum += row;
+    auto added = [&](u64 at) { return widen(delta[at]); };
+    if (post) {
+        Spread spread(added, width, post_eps, post_centred);
+        for (u64 at = threadIdx.x; at < width; at += blockDim.x) {
+            store(sum[at], spread.normed(added(at), at, post_weight, post_bias));
+            store(sum[at], widen(x[at]) + widen(sum[at]));
+        }
+    } else {
+        for (u64 at = threadIdx.x; at < width; at += blockDim.x) store(sum[at], widen(x[at]) + added(at));
     }
-    float squares = 0.0f;
-    for (u64 at = threadIdx.x; at < width; at += blockDim.x) {
-        float value = widen(x[at]) - mean;
-        squares = fmaf(value, value, squares);
-    }
-    float scale = sqrtf(block_sum(squares) / width + __uint_as_float(eps));
-    for (u64 at = threadIdx.x; at < width; at += blockDim.x) {
-        float value = (widen(x[at]) - mean) / scale;
-        if (weight) value *= widen(weight[at]);
-        if (bias) value += widen(bias[at]);
-        store(out[at], value);
-    }
+    if (!out) return;
+    out += row;
+    auto total = [&](u64 at) { return widen(sum[at]); };
+    Spread spread(total, width, eps, centred);
+    for (u64 at = threadIdx.x; at < width; at += blockDim.x) store(out[at], spread.normed(total(at), at, weight, bias));
 }
 
 // Queries, keys and values `[3, texts, heads, time, width]` of rows `qkv [tokens, heads + 2 kv_heads, width]`; a head of
@@ -68,17 +109,17 @@ __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 
     }
 }
 
-// Weights of attention from scaled products of queries and keys, `[rows, time]`, where row `r` is of position `r % time`:
-// the softmax over the positions it sees, `t - window < s <= t`, and zero elsewhere. Products are capped first if `cap` is
-// above zero. A warp takes a row.
+// Weights of attention from scaled products of `queries` queries in a row and `keys` keys, `[rows, keys]`: the softmax over
+// the keys that row `r` sees, `t - window < s <= t` for its position `t = before + r % queries` among the keys, and zero
+// elsewhere. Products are capped first if `cap` is above zero. A warp takes a row.
 template <class T>
-__device__ void attend(const T* products, u64 rows, u32 time, u32 cap_bits, u32 window, T* out) {
+__device__ void attend(const T* products, u64 rows, u32 queries, u32 keys, u32 before, u32 cap_bits, u32 window, T* out) {
     u64 row = first_index() / WARP;
     if (row >= rows) return;
     u32 lane = threadIdx.x % WARP;
-    products += row * time;
-    out += row * time;
-    u32 t = (u32)(row % time);
+    products += row * keys;
+    out += row * keys;
+    u32 t = before + (u32)(row % queries);
     u32 first = t < window ? 0 : t + 1 - window;
     float cap = __uint_as_float(cap_bits);
     auto score = [&](u32 s) {
@@ -92,19 +133,7 @@ __device__ void attend(const T* products, u64 rows, u32 time, u32 cap_bits, u32 
     float sum = 0.0f;
     for (u32 s = first + lane; s <= t; s += WARP) sum += expf(score(s) - max);
     sum = __shfl_sync(ALL_LANES, warp_sum(sum), 0);
-    for (u32 s = lane; s < time; s += WARP) store(out[s], s < first || s > t ? 0.0f : expf(score(s) - max) / sum);
-}
-
-// What stands between an MLP's two matrices, in the order of the launcher's names.
-enum Act { GELU_TANH, GELU, SILU, RELU };
-
-__device__ __forceinline__ float activation(float x, u32 act) {
-    switch (act) {
-    case GELU_TANH: return 0.5f * x * (1.0f + tanhf(0.7978845608f * fmaf(0.044715f * x * x, x, x)));
-    case GELU: return 0.5f * x * (1.0f + erff(x * 0.7071067812f));
-    case SILU: return x / (1.0f + expf(-x));
-    default: return fmaxf(x, 0.0f);
-    }
+    for (u32 s = lane; s < keys; s += WARP) store(out[s], s < first || s > t ? 0.0f : expf(score(s) - max) / sum);
 }
 
 // `out [rows, width]` of `x [rows, width]`, or of gates and what they open `[rows, 2 width]`.
@@ -112,7 +141,7 @@ template <class T>
 __device__ void activate(const T* x, u64 len, u64 width, u32 gated, u32 act, T* out) {
     for (u64 at = first_index(); at < len; at += index_step()) {
         u64 from = gated ? at + at / width * width : at;
-        float value = activation(widen(x[from]), act);
+        float value = Curve(widen(x[from]), act).value;
         store(out[at], gated ? value * widen(x[from + width]) : value);
     }
 }
@@ -122,6 +151,12 @@ __device__ void activate(const T* x, u64 len, u64 width, u32 gated, u32 act, T* 
                                                                    u64 width, u32 eps, u32 centred, T* out) {          \
         norm(x, weight, bias, width, eps, centred, out);                                                               \
     }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(1024) add_norm_##NAME(                                                \
+        const T* x, const T* delta, u32 post, const T* post_weight, const T* post_bias, u32 post_eps,                  \
+        u32 post_centred, const T* weight, const T* bias, u32 eps, u32 centred, u64 width, T* sum, T* out) {           \
+        add_norm(x, delta, post, post_weight, post_bias, post_eps, post_centred, weight, bias, eps, centred, width,    \
+                 sum, out);                                                                                            \
+    }                                                                                                                  \
     extern "C" __global__ void split_heads_##NAME(const T* qkv, const T* q_norm, const T* k_norm, u32 q_eps,           \
                                                   u32 k_eps, const float* cos, const float* sin, u32 half,             \
                                                   u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 width,            \
@@ -129,8 +164,9 @@ __device__ void activate(const T* x, u64 len, u64 width, u32 gated, u32 act, T* 
         split_heads(qkv, q_norm, k_norm, q_eps, k_eps, cos, sin, half, tokens, time, heads, kv_heads, width, factor,   \
                     out);                                                                                              \
     }                                                                                                                  \
-    extern "C" __global__ void attend_##NAME(const T* products, u64 rows, u32 time, u32 cap, u32 window, T* out) {    \
-        attend(products, rows, time, cap, window, out);                                                                \
+    extern "C" __global__ void attend_##NAME(const T* products, u64 rows, u32 queries, u32 keys, u32 before, u32 cap,  \
+                                             u32 window, T* out) {                                                     \
+        attend(products, rows, queries, keys, before, cap, window, out);                                               \
     }                                                                                                                  \
     extern "C" __global__ void activate_##NAME(const T* x, u64 len, u64 width, u32 gated, u32 act, T* out) {           \
         activate(x, len, width, gated, act, out);                                                                      \

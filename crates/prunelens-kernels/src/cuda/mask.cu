@@ -1,4 +1,4 @@
-// A matrix at a ratio, and the norms of its rows there.
+// A matrix at a ratio, as it is or in parts, and the norms of its rows there.
 
 #include "common.cuh"
 
@@ -51,6 +51,31 @@ __device__ void row_norms(const W* weight, const R* ranks, u32 cut, u64 rows, u3
     extern "C" __global__ void row_norms_##NAME(const W* weight, const R* ranks, u32 cut, u64 rows, u32 columns,       \
                                                 float* out) {                                                          \
         row_norms(weight, ranks, cut, rows, columns, out);                                                             \
+    }
+FOR_WEIGHTS_AND_RANKS(ENTRY)
+#undef ENTRY
+
+// Of `rows` rows from `start` on, `out [rows, 6, columns]`: the parts of each weight that meet those of an activation, in the order
+// of the launcher's pairs.
+template <class W, class R>
+__device__ void mask_in_parts(const W* weight, const R* ranks, u32 cut, u64 start, u64 rows, u32 columns, bf16* out) {
+    for (u64 at = first_index(); at < rows * columns; at += index_step()) {
+        bf16 parts[3];
+        split_in_three(kept(weight, ranks, cut, start + at), parts);
+        bf16* to = out + at / columns * 6 * columns + at % columns;
+        to[0] = parts[0];
+        to[columns] = parts[1];
+        to[2 * columns] = parts[2];
+        to[3 * columns] = parts[0];
+        to[4 * columns] = parts[1];
+        to[5 * columns] = parts[0];
+    }
+}
+
+#define ENTRY(NAME, W, R)                                                                                              \
+    extern "C" __global__ void mask_in_parts_##NAME(const W* weight, const R* ranks, u32 cut, u64 start, u64 rows,     \
+                                                    u32 columns, bf16* out) {                                          \
+        mask_in_parts(weight, ranks, cut, start, rows, columns, out);                                                  \
     }
 FOR_WEIGHTS_AND_RANKS(ENTRY)
 #undef ENTRY

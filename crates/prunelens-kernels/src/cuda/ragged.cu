@@ -1,6 +1,7 @@
 // Texts of any lengths side by side, read on from the keys and values that each has, and gradients back through a transformer's
 // layers. All in f32. Twins: `kernels::{kv_cache, attention, gradient}`.
 
+#include "act.cuh"
 #include "common.cuh"
 
 // A token's row has heads of queries, of keys and of values, `width` numbers each.
@@ -243,40 +244,13 @@ extern "C" __global__ void norm_vjp(const float* x, const float* g, const float*
         out[at] = scale * (given(at) - by_mean - (x[at] - mean) * along);
 }
 
-// In the order of the launcher's names.
-enum Act { GELU_TANH, GELU, SILU, RELU };
-
-__device__ __forceinline__ void curve(float x, u32 act, float& value, float& slope) {
-    if (act == GELU_TANH) {
-        float square = x * x;
-        float u = 0.7978845608f * fmaf(0.044715f * x, square, x);
-        float share = 1.0f / (1.0f + expf(-2.0f * u));
-        float by_x = 2.0f * share * (1.0f - share) * 0.7978845608f * fmaf(3.0f * 0.044715f, square, 1.0f);
-        value = x * share;
-        slope = fmaf(x, by_x, share);
-    } else if (act == GELU) {
-        float share = 0.5f * (1.0f + erff(x * 0.7071067812f));
-        value = x * share;
-        // The density of the standard normal distribution.
-        slope = share + x * 0.3989422804f * expf(-0.5f * x * x);
-    } else if (act == SILU) {
-        float share = 1.0f / (1.0f + expf(-x));
-        value = x * share;
-        slope = share * fmaf(x, 1.0f - share, 1.0f);
-    } else {
-        value = fmaxf(x, 0.0f);
-        slope = x > 0.0f ? 1.0f : 0.0f;
-    }
-}
-
 // The gradient by `x [rows, width]`, or by gates and what they open `[rows, 2 width]`, from the one by the output `[rows, width]`.
 extern "C" __global__ void activate_vjp(const float* x, const float* g, u64 len, u64 width, u32 gated, u32 act,
                                         float* out) {
     for (u64 at = first_index(); at < len; at += index_step()) {
         u64 from = gated ? at + at / width * width : at;
-        float value, slope;
-        curve(x[from], act, value, slope);
-        out[from] = gated ? g[at] * x[from + width] * slope : g[at] * slope;
-        if (gated) out[from + width] = g[at] * value;
+        Curve curve(x[from], act);
+        out[from] = gated ? g[at] * x[from + width] * curve.slope : g[at] * curve.slope;
+        if (gated) out[from + width] = g[at] * curve.value;
     }
 }

@@ -1,30 +1,63 @@
 // From dense rows of activations (zero where a latent is silent) to lists: all active latents, or the k largest.
-// One block takes a row; whatever is written comes in ascending order of the index, as on the CPU.
+// Whatever is written comes in ascending order of the index, as on the CPU.
 
 #include "common.cuh"
 
-// How many values of each row are above zero.
-extern "C" __global__ void __launch_bounds__(1024) count_active(const float* rows, u64 width, u64* counts) {
-    const float* row = rows + blockIdx.x * width;
+// The part of a row that a block takes where a row may be too long for one: values `begin .. end` of `row`, by blocks that
+// follow each other.
+struct Piece {
+    const float* row;
+    u64 begin, end;
+
+    __device__ Piece(const float* rows, u64 width, u32 pieces, u32 length) {
+        row = rows + blockIdx.x / pieces * width;
+        begin = (u64)(blockIdx.x % pieces) * length;
+        end = begin + length < width ? begin + length : width;
+    }
+};
+
+// How many values of each piece of each row are above zero.
+extern "C" __global__ void __launch_bounds__(256)
+    count_active(const float* rows, u64 width, u32 pieces, u32 length, u64* counts) {
+    Piece piece(rows, width, pieces, length);
     u64 count = 0;
-    for (u64 at = threadIdx.x; at < width; at += blockDim.x) count += row[at] > 0.0f;
+    for (u64 at = piece.begin + threadIdx.x; at < piece.end; at += blockDim.x) count += piece.row[at] > 0.0f;
     count = block_sum(count);
     if (threadIdx.x == 0) counts[blockIdx.x] = count;
 }
 
-// The values above zero of each row, from `offsets[row]` on.
+// Where each piece's values begin among those of all, and each row's with the end of the last one. One block.
 extern "C" __global__ void __launch_bounds__(1024)
-    gather_active(const float* rows, u64 width, const u64* offsets, u32* indices, float* values) {
-    const float* row = rows + blockIdx.x * width;
-    u64 written = offsets[blockIdx.x];
-    for (u64 start = 0; start < width; start += blockDim.x) {
+    begin_lists(const u64* counts, u64 rows, u32 pieces, u64* starts, u64* offsets) {
+    u64 before = 0;
+    u64 count = rows * pieces;
+    for (u64 first = 0; first < count; first += blockDim.x) {
+        u64 at = first + threadIdx.x;
+        u64 total;
+        u64 start = before + sum_before(at < count ? counts[at] : 0, total);
+        if (at < count) {
+            starts[at] = start;
+            if (at % pieces == 0) offsets[at / pieces] = start;
+        }
+        before += total;
+    }
+    if (threadIdx.x == 0) offsets[rows] = before;
+}
+
+// The values above zero of each piece, from its start on; those beyond the room there is are left out.
+extern "C" __global__ void __launch_bounds__(256) gather_active(const float* rows, u64 width, u32 pieces, u32 length,
+                                                                const u64* starts, u64 room, u32* indices,
+                                                                float* values) {
+    Piece piece(rows, width, pieces, length);
+    u64 written = starts[blockIdx.x];
+    for (u64 start = piece.begin; start < piece.end; start += blockDim.x) {
         u64 at = start + threadIdx.x;
-        float value = at < width ? row[at] : 0.0f;
+        float value = at < piece.end ? piece.row[at] : 0.0f;
         u32 total;
-        u32 before = flags_before(value > 0.0f, total);
-        if (value > 0.0f) {
-            indices[written + before] = (u32)at;
-            values[written + before] = value;
+        u64 place = written + flags_before(value > 0.0f, total);
+        if (value > 0.0f && place < room) {
+            indices[place] = (u32)at;
+            values[place] = value;
         }
         written += total;
     }

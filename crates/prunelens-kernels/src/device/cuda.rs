@@ -28,7 +28,7 @@ use super::{Backend, Buffer, Float, Kernel, Memory, Shape};
 use crate::error::{Error, Result};
 
 /// Code of each file, for the GPUs that the build names and, as PTX, for those that it does not.
-const FILES: [(&str, &[u8]); 12] = [
+const FILES: [(&str, &[u8]); 13] = [
     ("decode", include_bytes!(concat!(env!("OUT_DIR"), "/decode.fatbin"))),
     ("encode", include_bytes!(concat!(env!("OUT_DIR"), "/encode.fatbin"))),
     ("layers", include_bytes!(concat!(env!("OUT_DIR"), "/layers.fatbin"))),
@@ -40,6 +40,7 @@ const FILES: [(&str, &[u8]); 12] = [
     ("ragged", include_bytes!(concat!(env!("OUT_DIR"), "/ragged.fatbin"))),
     ("rules", include_bytes!(concat!(env!("OUT_DIR"), "/rules.fatbin"))),
     ("select", include_bytes!(concat!(env!("OUT_DIR"), "/select.fatbin"))),
+    ("texts", include_bytes!(concat!(env!("OUT_DIR"), "/texts.fatbin"))),
     ("train", include_bytes!(concat!(env!("OUT_DIR"), "/train.fatbin"))),
 ];
 

@@ -1,9 +1,15 @@
 //! Activations to latents.
 
-use candle_core::{DType, Tensor};
+use std::ops::Range;
+
+use candle_core::Tensor;
 use half::bf16;
 
-use super::{Backend, Buffer, Kernel, Mask, Matrix, Shape, Values, launch, mask, memory::address};
+use super::{
+    Backend, Buffer, Kernel, Mask, Matrix, Shape, Values, launch,
+    mask::{PAIRS, mask, mask_in_parts},
+    memory::address,
+};
 use crate::error::Result;
 
 /// Up to this many tokens a warp takes latents whole, and carries eight of them at a time.
@@ -16,8 +22,8 @@ const LATENTS: u64 = 2 * WARPS;
 const MANY: usize = 128;
 /// Latents and tokens of a block in between.
 const SIDE: u64 = 64;
-/// Weights that are masked for the matrix product at a time.
-const MASKED: usize = 1 << 25;
+/// Numbers of weights that are masked for the matrix product at a time.
+const MASKED: usize = 1 << 26;
 
 /// An encoder on a GPU.
 pub struct Encoder<'a> {
@@ -118,21 +124,60 @@ fn split(backend: &dyn Backend, x: &Tensor) -> Result<Tensor> {
     parts.into_tensor(backend, &[PARTS * tokens, d_in])
 }
 
-/// Some latents at a time, so that the masked copy stays small whatever the dictionary. Weights in bfloat16 are multiplied as
-/// they are, by the units made for it, with each part of the activations: as exact as in f32, and several times faster.
+/// What is multiplied: activations as parts in bfloat16, which the units made for it take several times faster than f32 and,
+/// since products of two such numbers are exact in f32 and so are the sums, no less exactly.
+enum Factors {
+    /// Weights that are bfloat16: each part by itself, `[PARTS * tokens, d_in]`.
+    Whole(Tensor),
+    /// Weights that need parts too: those of [`PAIRS`] in a row, `[tokens, 6 * d_in]`.
+    Paired(Tensor),
+}
+
+impl Factors {
+    fn new(backend: &dyn Backend, matrix: &Matrix, x: &Tensor) -> Result<Self> {
+        let (parts, tokens) = (split(backend, x)?, x.dim(0)?);
+        if matches!(matrix.values, Values::Bf16(_)) {
+            return Ok(Self::Whole(parts));
+        }
+        let part = |&(part, _): &(usize, usize)| parts.narrow(0, part * tokens, tokens);
+        let row = PAIRS.iter().map(part).collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Self::Paired(Tensor::cat(&row, 1)?))
+    }
+
+    /// Numbers that stand for a row of the matrix.
+    fn width(&self, d_in: usize) -> usize {
+        match self {
+            Self::Whole(_) => d_in,
+            Self::Paired(_) => PAIRS.len() * d_in,
+        }
+    }
+
+    /// Products `[parts, tokens, rows]` with some rows of a masked matrix, and how many parts are to be added.
+    fn products(&self, backend: &dyn Backend, encoder: &Encoder, rows: Range<usize>) -> Result<(Tensor, usize)> {
+        let (matrix, columns) = (encoder.matrix, encoder.matrix.columns);
+        Ok(match self {
+            Self::Whole(x) => {
+                let weight = mask(backend, matrix, encoder.mask, rows.clone())?;
+                (backend.products(x, &weight.into_tensor(backend, &[rows.len(), columns])?)?, PARTS)
+            }
+            Self::Paired(x) => {
+                let weight = mask_in_parts(backend, matrix, encoder.mask, rows.clone())?;
+                let weight = weight.into_tensor(backend, &[rows.len(), PAIRS.len() * columns])?;
+                (backend.products(x, &weight)?, 1)
+            }
+        })
+    }
+}
+
+/// Some latents at a time, so that the masked copy stays small whatever the dictionary.
 fn product(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>) -> Result<()> {
     let (tokens, d_in) = x.dims2()?;
     let d_sae = encoder.matrix.rows;
-    let in_parts = matches!(encoder.matrix.values, Values::Bf16(_)).then(|| split(backend, x)).transpose()?;
-    let step = (MASKED / d_in).max(1).next_multiple_of(128);
+    let factors = Factors::new(backend, encoder.matrix, x)?;
+    let step = (MASKED / factors.width(d_in)).max(1).next_multiple_of(128);
     for first in (0..d_sae).step_by(step) {
         let rows = step.min(d_sae - first);
-        let weight = mask(backend, encoder.matrix, encoder.mask, first..first + rows)?;
-        let weight = weight.into_tensor(backend, &[rows, d_in])?;
-        let (products, parts) = match &in_parts {
-            Some(x) => (backend.products(x, &weight)?, PARTS),
-            None => (x.matmul(&weight.to_dtype(DType::F32)?.t()?)?, 1),
-        };
+        let (products, parts) = factors.products(backend, encoder, first..first + rows)?;
         let products = Buffer::<f32>::of(backend, &products)?;
         let arguments = [
             products.address(),
@@ -147,7 +192,7 @@ fn product(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f3
             out.address(),
         ];
         let kernel = Kernel { file: "encode", name: "fire".into() };
-        // SAFETY: the kernel's arguments; the products are `[tokens, rows]`.
+        // SAFETY: the kernel's arguments; the products are `[parts, tokens, rows]`.
         unsafe { backend.launch(kernel, Shape::over((tokens * rows) as u64)?, &arguments)? };
     }
     Ok(())

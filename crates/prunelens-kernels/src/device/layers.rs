@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Backend, Buffer, Kernel, Shape, Values, memory::address};
+use super::{Backend, Buffer, Kernel, Shape, Values, bits, launch, memory::address};
 use crate::{
     Act,
     attention::Heads,
@@ -71,6 +71,44 @@ pub fn norm(backend: &dyn Backend, x: &Tensor, norm: Norm) -> Result<Tensor> {
     out.into_tensor(backend, x.dims())
 }
 
+/// `x + delta`, `delta` normed first if `post` is given, and the norm of the sum if `next` is: `[n, width]` each, in one launch
+/// and to the bits of one for each. Twins: those of [`norm`], and candle's sum.
+pub fn add_norm(
+    backend: &dyn Backend,
+    x: &Tensor,
+    delta: &Tensor,
+    post: Option<Norm>,
+    next: Option<Norm>,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let width = x.dims().last().copied().unwrap_or(0);
+    if (x.dims(), x.dtype()) != (delta.dims(), delta.dtype()) {
+        let (found, dtype) = (delta.dims(), delta.dtype());
+        return Err(Error::invalid(format!("a sum of {:?} of {:?} and {found:?} of {dtype:?}", x.dims(), x.dtype())));
+    }
+    let (left, right) = (Values::of(backend, x)?, Values::of(backend, delta)?);
+    let sum = left.like(backend, left.len())?;
+    let out = next.map(|_| left.like(backend, left.len())).transpose()?;
+    // Addresses of weight and bias, and what else a norm is.
+    let told = |norm: Option<Norm>| -> Result<_> {
+        let weight = parameter(backend, norm.and_then(|norm| norm.weight), width, x.dtype())?;
+        let bias = parameter(backend, norm.and_then(|norm| norm.bias), width, x.dtype())?;
+        let words = norm.map_or([0; 2], |norm| [bits(norm.eps as f32), u64::from(norm.centred)]);
+        Ok(([of(weight.as_ref()), of(bias.as_ref()), words[0], words[1]], weight, bias))
+    };
+    let (post_words, _post_weight, _post_bias) = told(post)?;
+    let (next_words, _weight, _bias) = told(next)?;
+    if !left.is_empty() {
+        let mut arguments = vec![left.address(), right.address(), u64::from(post.is_some())];
+        arguments.extend(post_words);
+        arguments.extend(next_words);
+        arguments.extend([width as u64, sum.address(), of(out.as_ref())]);
+        let shape = Shape::long_rows(left.len() / width, width)?;
+        launch(backend, "layers", &format!("add_norm_{}", left.name()), shape, &arguments)?;
+    }
+    let out = out.map(|out| out.into_tensor(backend, x.dims())).transpose()?;
+    Ok((sum.into_tensor(backend, x.dims())?, out))
+}
+
 /// Queries, keys and values `[batch, heads, time, width]` each, of rows `qkv [batch * time, (heads + 2 kv_heads) * width]`.
 /// Queries are scaled. `norms` are those of queries and keys, `tables` cosines and sines `[time, half]`.
 /// Twins: `kernels::attention::{normalise, rotate}`.
@@ -131,26 +169,31 @@ pub fn split_heads(
     Ok([all.get(0)?, all.get(1)?, all.get(2)?])
 }
 
-/// Weights of causal attention from products of scaled queries and keys `[.., time, time]`. Twin: the softmax in
-/// `kernels::attention::causal`.
+/// Weights of causal attention from products of scaled queries and keys `[.., queries, keys]`, where the queries are those of
+/// the last keys. Twin: the softmax in `kernels::attention::causal`.
 pub fn attend(backend: &dyn Backend, products: &Tensor, heads: Heads) -> Result<Tensor> {
-    let time = products.dims().last().copied().unwrap_or(0);
+    let [.., queries, keys] = *products.dims() else {
+        return Err(Error::invalid(format!("products of queries and keys were expected, found {:?}", products.dims())));
+    };
+    let Some(before) = keys.checked_sub(queries) else {
+        return Err(Error::invalid(format!("{queries} queries need as many keys, found {keys}")));
+    };
     let input = Values::of(backend, products)?;
     let out = input.like(backend, input.len())?;
     if !input.is_empty() {
-        let rows = (input.len() / time) as u64;
+        let rows = (input.len() / keys) as u64;
         let window = heads.window.and_then(|window| u32::try_from(window).ok()).unwrap_or(u32::MAX);
         let arguments = [
             input.address(),
             rows,
-            time as u64,
-            u64::from(heads.softcap.unwrap_or(0.0).to_bits()),
+            queries as u64,
+            keys as u64,
+            before as u64,
+            bits(heads.softcap.unwrap_or(0.0)),
             u64::from(window),
             out.address(),
         ];
-        let kernel = Kernel { file: "layers", name: format!("attend_{}", input.name()) };
-        // SAFETY: the kernel's arguments; whole rows of `time` numbers.
-        unsafe { backend.launch(kernel, Shape::warps(rows, 1)?, &arguments)? };
+        launch(backend, "layers", &format!("attend_{}", input.name()), Shape::warps(rows, 1)?, &arguments)?;
     }
     out.into_tensor(backend, products.dims())
 }

@@ -1,5 +1,7 @@
 //! Dense latents to lists of those that fire, and lists for the decoder.
 
+use std::fmt;
+
 use super::{Backend, Buffer, Kernel, Shape, launch};
 use crate::{
     Latents,
@@ -7,7 +9,7 @@ use crate::{
     select::Candidate,
 };
 
-/// Active latents per token, row-compressed as [`Latents`] are.
+/// Active latents per token, row-compressed as [`Latents`] are; there may be room for more than there are.
 pub struct Lists {
     /// Where each row's latents begin, and the end of the last.
     pub offsets: Buffer<u64>,
@@ -27,7 +29,32 @@ impl Lists {
             values: Buffer::from_slice(backend, &latents.values)?,
         })
     }
+
+    /// Of rows that have `width` latents each.
+    fn full(
+        backend: &dyn Backend,
+        rows: usize,
+        indices: Buffer<u32>,
+        values: Buffer<f32>,
+        width: usize,
+    ) -> Result<Self> {
+        let offsets: Vec<u64> = (0..=rows).map(|row| (row * width) as u64).collect();
+        Ok(Self { offsets: Buffer::from_slice(backend, &offsets)?, indices, values })
+    }
 }
+
+impl fmt::Debug for Lists {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lists").field("rows", &self.offsets.len().saturating_sub(1)).finish_non_exhaustive()
+    }
+}
+
+/// Values of a row that a block takes: of the widest rows enough blocks to fill a GPU for a single one.
+const PIECE: usize = 2048;
+/// Threads that go through a piece.
+const COUNTING: u32 = 256;
+/// Latents of a row that there is room for before they are counted; where more fire, they are gathered once more.
+const ROOM: usize = 256;
 
 fn rows(dense: &Buffer<f32>, d_sae: usize) -> Result<usize> {
     if u32::try_from(d_sae).is_err() {
@@ -38,40 +65,61 @@ fn rows(dense: &Buffer<f32>, d_sae: usize) -> Result<usize> {
     Ok(rows)
 }
 
-/// All latents above zero of `dense [tokens, d_sae]`. Twin: `kernels::encode::Encoder::encode`.
-pub fn active(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize) -> Result<Latents> {
+/// How many latents of each piece of each row are above zero, of the `[rows, d_sae]` numbers at an address; `length` is that of a
+/// piece.
+pub(super) fn count_active(
+    backend: &dyn Backend,
+    dense: u64,
+    rows: usize,
+    d_sae: usize,
+    length: usize,
+) -> Result<Buffer<u64>> {
+    let pieces = d_sae.div_ceil(length.max(1));
+    let counts = Buffer::new(backend, rows * pieces)?;
+    let arguments = [dense, d_sae as u64, pieces as u64, length as u64, counts.address()];
+    launch(backend, "select", "count_active", Shape::rows(counts.len(), COUNTING)?, &arguments)?;
+    Ok(counts)
+}
+
+/// All latents above zero of `dense [tokens, d_sae]`, here and there. Twin: `kernels::encode::Encoder::encode`.
+pub fn active(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize) -> Result<(Latents, Lists)> {
     let rows = rows(dense, d_sae)?;
     let mut latents = Latents::new(d_sae);
     if rows == 0 {
-        return Ok(latents);
+        let lists = Lists::from_latents(backend, &latents)?;
+        return Ok((latents, lists));
     }
-    let counts = Buffer::<u64>::new(backend, rows)?;
-    let kernel = Kernel { file: "select", name: "count_active".into() };
-    let arguments = [dense.address(), d_sae as u64, counts.address()];
-    // SAFETY: the kernel's arguments; one count a row.
-    unsafe { backend.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
-    let mut total = 0;
-    for count in counts.to_vec(backend)? {
-        total += count as usize;
-        latents.offsets.push(total);
+    let pieces = d_sae.div_ceil(PIECE);
+    let counts = count_active(backend, dense.address(), rows, d_sae, PIECE)?;
+    let (starts, offsets) = (Buffer::<u64>::new(backend, counts.len())?, Buffer::<u64>::new(backend, rows + 1)?);
+    let arguments = [counts.address(), rows as u64, pieces as u64, starts.address(), offsets.address()];
+    launch(backend, "select", "begin_lists", Shape::rows(1, 1024)?, &arguments)?;
+    let gather = |room: usize| -> Result<_> {
+        let (indices, values) = (Buffer::<u32>::new(backend, room)?, Buffer::<f32>::new(backend, room)?);
+        let mut arguments = vec![dense.address(), d_sae as u64, pieces as u64, PIECE as u64];
+        arguments.extend([starts.address(), room as u64, indices.address(), values.address()]);
+        launch(backend, "select", "gather_active", Shape::rows(counts.len(), COUNTING)?, &arguments)?;
+        Ok((indices, values))
+    };
+    // Launched before it is known how many there are: nothing waits in between.
+    let room = rows * ROOM.min(d_sae);
+    let mut lists = gather(room)?;
+    latents.offsets = offsets.to_vec(backend)?.into_iter().map(|at| at as usize).collect();
+    let total = latents.offsets.last().copied().unwrap_or(0);
+    if total > room {
+        lists = gather(total)?;
     }
-    let offsets: Vec<u64> = latents.offsets.iter().map(|at| *at as u64).collect();
-    let (indices, values) = (Buffer::new(backend, total)?, Buffer::new(backend, total)?);
-    if total > 0 {
-        let offsets = Buffer::from_slice(backend, &offsets)?;
-        let kernel = Kernel { file: "select", name: "gather_active".into() };
-        let arguments = [dense.address(), d_sae as u64, offsets.address(), indices.address(), values.address()];
-        // SAFETY: the kernel's arguments; the lists are as long as the rows were counted.
-        unsafe { backend.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
-        (latents.indices, latents.values) = (indices.to_vec(backend)?, values.to_vec(backend)?);
-    }
-    Ok(latents)
+    let (indices, values) = lists;
+    (latents.indices, latents.values) = (indices.part(backend, 0..total)?, values.part(backend, 0..total)?);
+    Ok((latents, Lists { offsets, indices, values }))
 }
 
 /// The k largest of each row.
 pub struct Top {
     /// The chosen ones.
     pub latents: Latents,
+    /// The same on the GPU, where each row has k.
+    pub lists: Option<Lists>,
     /// Per row: the k-th largest, the latest that was chosen; none if fewer than k are above zero.
     pub last: Vec<Option<u32>>,
 }
@@ -81,7 +129,7 @@ pub struct Top {
 pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Top> {
     let rows = rows(dense, d_sae)?;
     let width = k.min(d_sae);
-    let mut top = Top { latents: Latents::new(d_sae), last: Vec::with_capacity(rows) };
+    let mut top = Top { latents: Latents::new(d_sae), lists: None, last: Vec::with_capacity(rows) };
     if rows == 0 {
         return Ok(top);
     }
@@ -101,10 +149,13 @@ pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize)
     let kernel = Kernel { file: "select", name: "top_k".into() };
     // SAFETY: the kernel's arguments; there is room for k of each row.
     unsafe { backend.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
-    let (indices, values) = (indices.to_vec(backend)?, values.to_vec(backend)?);
+    let (here, values_here) = (indices.to_vec(backend)?, values.to_vec(backend)?);
     for (row, count) in counts.to_vec(backend)?.into_iter().enumerate() {
         let range = row * width..row * width + count as usize;
-        top.latents.push_row(indices[range.clone()].iter().copied().zip(values[range].iter().copied()));
+        top.latents.push_row(here[range.clone()].iter().copied().zip(values_here[range].iter().copied()));
+    }
+    if top.latents.indices.len() == rows * width {
+        top.lists = Some(Lists::full(backend, rows, indices, values, width)?);
     }
     // Where k is more than there are latents, no row is full.
     let full = |last: u32| (last != u32::MAX && width == k).then_some(last);

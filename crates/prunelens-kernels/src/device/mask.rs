@@ -1,6 +1,8 @@
-//! A matrix at a ratio.
+//! A matrix at a ratio, as it is or in parts.
 
 use std::ops::Range;
+
+use half::bf16;
 
 use super::{Backend, Buffer, Kernel, Mask, Matrix, Shape, Values};
 use crate::error::{Error, Result};
@@ -17,6 +19,33 @@ pub fn mask(backend: &dyn Backend, matrix: &Matrix, mask: Mask, rows: Range<usiz
         let arguments = [matrix.values.address(), masked.ranks, masked.cut, start, len, out.address()];
         // SAFETY: the kernel's arguments; the matrix has these rows.
         unsafe { backend.launch(Kernel { file: "mask", name: masked.name }, Shape::over(len)?, &arguments)? };
+    }
+    Ok(out)
+}
+
+/// Which parts of an activation and of a weight meet where both are sums of three in bfloat16, by their places from the largest on:
+/// the least products first, without those that f32 has no room for beside the others.
+pub(super) const PAIRS: [(usize, usize); 6] = [(2, 0), (1, 1), (0, 2), (1, 0), (0, 1), (0, 0)];
+
+/// As [`mask()`], with each weight as the second parts of [`PAIRS`], `[rows, 6 * columns]`.
+pub(super) fn mask_in_parts(
+    backend: &dyn Backend,
+    matrix: &Matrix,
+    mask: Mask,
+    rows: Range<usize>,
+) -> Result<Buffer<bf16>> {
+    if rows.end > matrix.rows {
+        return Err(Error::invalid(format!("rows {rows:?} of {} were asked for", matrix.rows)));
+    }
+    let len = rows.len() * matrix.columns;
+    let out = Buffer::new(backend, PAIRS.len() * len)?;
+    let masked = matrix.masked("mask_in_parts", mask)?;
+    if len > 0 {
+        let (start, columns) = ((rows.start * matrix.columns) as u64, matrix.columns as u64);
+        let arguments =
+            [matrix.values.address(), masked.ranks, masked.cut, start, rows.len() as u64, columns, out.address()];
+        // SAFETY: the kernel's arguments; the matrix has these rows.
+        unsafe { backend.launch(Kernel { file: "mask", name: masked.name }, Shape::over(len as u64)?, &arguments)? };
     }
     Ok(out)
 }

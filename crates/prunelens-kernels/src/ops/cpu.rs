@@ -10,6 +10,7 @@ use super::{Compared, Later, Logits, Norm, Ops, Tables, softcap};
 use crate::{
     Act, Sparsity, TokenErrors,
     attention::{self, Heads},
+    columns::text_means,
     device::Backend,
     error::{Error, Result},
     gradient::{self, Curve},
@@ -205,6 +206,14 @@ impl Ops for Cpu {
         let of = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.to_dtype(DType::F32)?) };
         let errors = with_f32(&of(x)?, |x| with_f32(&of(recon)?, |recon| TokenErrors::of(x, recon, d_in)))??;
         Ok(Box::new(|| Ok(errors)))
+    }
+
+    fn text_means(&self, x: &Tensor, lengths: &[usize]) -> Result<Vec<f32>> {
+        let (tokens, width) = x.dims2()?;
+        if lengths.iter().sum::<usize>() != tokens {
+            return Err(Error::invalid(format!("texts of {lengths:?} tokens among {tokens}")));
+        }
+        with_f32(x, |x| text_means(x, width, lengths))
     }
 
     fn await_previous(&self) -> Result<()> {

@@ -50,6 +50,23 @@ pub trait Ops: Send + Sync + fmt::Debug {
     /// LayerNorm or RMS norm over the last dimension.
     fn norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor>;
 
+    /// A residual stream with a part of a block added, `x + delta`, where `delta` passes a norm of its own first if it has one
+    /// (`post`); and the norm of the sum, where something reads it next.
+    fn add_norm(
+        &self,
+        x: &Tensor,
+        delta: &Tensor,
+        post: Option<Norm>,
+        next: Option<Norm>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let sum = match post {
+            Some(post) => (x + self.norm(delta, post)?)?,
+            None => (x + delta)?,
+        };
+        let normed = next.map(|next| self.norm(&sum, next)).transpose()?;
+        Ok((sum, normed))
+    }
+
     /// The activation function between an MLP's matrices, of `x [n, width]`; gated, of `[n, 2 width]`, gates first.
     fn activate(&self, x: Tensor, act: Act, gated: bool) -> Result<Tensor>;
 
@@ -91,6 +108,9 @@ pub trait Ops: Send + Sync + fmt::Debug {
 
     /// `q` against `p`, a row for each target.
     fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Later<Compared>>;
+
+    /// Mean of each text's tokens, `[texts, width]`, of `x [tokens, width]`, where texts of these lengths lie end to end.
+    fn text_means(&self, x: &Tensor, lengths: &[usize]) -> Result<Vec<f32>>;
 
     /// What reconstructions leave of activations, both `[tokens, d_in]`.
     fn token_errors(&self, x: &Tensor, recon: &Tensor) -> Result<Later<Vec<TokenErrors>>>;

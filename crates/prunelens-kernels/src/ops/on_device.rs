@@ -18,6 +18,8 @@ pub struct OnDevice(pub Arc<dyn Backend>);
 
 /// Weights of attention that exist at a time.
 const WEIGHTS: usize = 1 << 28;
+/// Queries whose products with keys are taken together: the fewer, the fewer of keys that come later are taken for nothing.
+const QUERIES: usize = 512;
 
 /// Whether there are kernels for this type; candle has operations for the others.
 fn has_kernels(x: &Tensor) -> bool {
@@ -31,6 +33,19 @@ impl Ops for OnDevice {
 
     fn norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor> {
         if has_kernels(x) { layers::norm(&*self.0, x, norm) } else { Cpu.norm(x, norm) }
+    }
+
+    fn add_norm(
+        &self,
+        x: &Tensor,
+        delta: &Tensor,
+        post: Option<Norm>,
+        next: Option<Norm>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        match has_kernels(x) {
+            true => layers::add_norm(&*self.0, x, delta, post, next),
+            false => Cpu.add_norm(x, delta, post, next),
+        }
     }
 
     fn activate(&self, x: Tensor, act: Act, gated: bool) -> Result<Tensor> {
@@ -54,11 +69,19 @@ impl Ops for OnDevice {
         let [q, k, v] = [q, k, v].map(|x| x.reshape((all, time, heads.width)));
         let (q, k, v) = (q?, k?, v?);
         // Some heads at a time: their weights grow with the square of the text.
-        let step = (WEIGHTS / (time * time).max(1)).clamp(1, all.max(1));
+        let step = (WEIGHTS / (time * QUERIES.min(time)).max(1)).clamp(1, all.max(1));
+        let window = heads.window.unwrap_or(time).max(1);
         let z = (0..all).step_by(step).map(|start| -> Result<Tensor> {
-            let part = |x: &Tensor| x.narrow(0, start, step.min(all - start));
-            let products = part(&q)?.matmul(&part(&k)?.transpose(1, 2)?)?;
-            Ok(layers::attend(backend, &products, heads)?.matmul(&part(&v)?)?)
+            let part = |x: &Tensor, from: usize, to: usize| {
+                x.narrow(0, start, step.min(all - start))?.narrow(1, from, to - from)
+            };
+            let z = (0..time).step_by(QUERIES).map(|first| -> Result<Tensor> {
+                // Keys after the last query are never seen, nor those before the first one's window.
+                let (from, end) = ((first + 1).saturating_sub(window), (first + QUERIES).min(time));
+                let products = part(&q, first, end)?.matmul(&part(&k, from, end)?.transpose(1, 2)?)?;
+                Ok(layers::attend(backend, &products, heads)?.matmul(&part(&v, from, end)?)?)
+            });
+            Ok(Tensor::cat(&z.collect::<Result<Vec<_>>>()?, 1)?)
         });
         let z = Tensor::cat(&z.collect::<Result<Vec<_>>>()?, 0)?.reshape((batch, heads.heads, time, heads.width))?;
         Ok(z.transpose(1, 2)?.reshape((batch * time, heads.heads * heads.width))?)
@@ -115,6 +138,10 @@ impl Ops for OnDevice {
             let token = |row: &[f64]| TokenErrors { resid_sq: row[0], out_sq: row[1], dot: row[2] };
             Ok(numbers.chunks_exact(3).map(token).collect())
         }))
+    }
+
+    fn text_means(&self, x: &Tensor, lengths: &[usize]) -> Result<Vec<f32>> {
+        device::text_means(&*self.0, &x.to_dtype(DType::F32)?, lengths)?.to_vec(&*self.0)
     }
 
     fn await_previous(&self) -> Result<()> {

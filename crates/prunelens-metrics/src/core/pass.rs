@@ -151,7 +151,7 @@ fn reconstruct(reader: &Reader, x: &Tensor, tick: Tick) -> Result<(Tensor, Laten
     for start in (0..tokens).step_by(chunk) {
         let encoded = reader.encode(&x.narrow(0, start, chunk.min(tokens - start))?)?;
         recons.push(reader.decode(&encoded)?);
-        latents.extend(&encoded.latents);
+        latents.extend(encoded.latents());
         tick()?;
     }
     Ok((Tensor::cat(&recons, 0)?, latents))

@@ -4,14 +4,13 @@
 //! for ablations, their sums as the reconstruction has them. Ablating latents moves the mean of a text by
 //! `-1/tokens * sum_j sum_j(text) W_dec_j`, so no activation has to be kept, and no SAE run twice.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Tensor};
 use prunelens_core::{
     compare::Reader,
     error::Result,
     model::{Tick, tokens_at_once},
     sae::Encoded,
 };
-use prunelens_kernels::with_f32;
 
 use super::{SparseRows, unit::Unit};
 
@@ -90,23 +89,18 @@ pub fn collect(
     let model = &first.model;
     let tokens = Tensor::from_vec(ids, (batch.len(), length), &model.device)?;
     let captured = model.capture(&tokens, first.hook, tick)?;
-    let x = first.input(&captured)?.contiguous()?;
-    let width = rows.width;
-    let mut input = Vec::new();
-    let mut lengths = Vec::with_capacity(batch.len());
-    with_f32(&x, |x| {
-        for (at, &row) in batch.iter().enumerate() {
-            let kept = unit.kept[row].iter().enumerate().filter(|(_, kept)| **kept);
-            let before = input.len();
-            for (token, _) in kept {
-                let start = (at * length + token) * width;
-                input.extend_from_slice(&x[start..start + width]);
-            }
-            lengths.push((input.len() - before) / width.max(1));
-        }
-    })?;
-    for (mean, &row) in means(&input, width, &lengths).into_iter().zip(batch) {
-        rows.means[row * width..(row + 1) * width].copy_from_slice(&mean);
+    let (mut places, mut lengths) = (Vec::with_capacity(batch.len() * length), Vec::with_capacity(batch.len()));
+    for (at, &row) in batch.iter().enumerate() {
+        let before = places.len();
+        let kept = unit.kept[row].iter().enumerate().filter(|(_, kept)| **kept);
+        places.extend(kept.map(|(token, _)| (at * length + token) as u32));
+        lengths.push(places.len() - before);
+    }
+    let x = first.input(&captured)?.to_dtype(DType::F32)?.contiguous()?;
+    let x = x.index_select(&Tensor::new(&places[..], x.device())?, 0)?;
+    let (width, means) = (rows.width, model.ops.text_means(&x, &lengths)?);
+    for (mean, &row) in means.chunks_exact(width.max(1)).zip(batch) {
+        rows.means[row * width..(row + 1) * width].copy_from_slice(mean);
     }
     for (&row, &length) in batch.iter().zip(&lengths) {
         rows.kept[row] = length as u32;
@@ -114,42 +108,26 @@ pub fn collect(
     let masked: Vec<usize> = lengths.iter().map(|length| context.saturating_sub(*length)).collect();
     let summaries: Vec<Summary> = batch.iter().map(|&row| summaries[row]).collect();
     for (reader, latents) in readers.iter().zip(&mut rows.latents) {
-        for (entries, &row) in summarise(reader, &input, &lengths, &masked, &summaries, tick)?.iter().zip(batch) {
+        for (entries, &row) in summarise(reader, &x, &lengths, &masked, &summaries, tick)?.iter().zip(batch) {
             latents.set(row, entries)?;
         }
     }
     Ok(())
 }
 
-/// Mean of each text's tokens, laid end to end `[tokens, width]`.
-pub fn means(x: &[f32], width: usize, lengths: &[usize]) -> Vec<Vec<f32>> {
-    let mut rest = x;
-    let mean = |&length: &usize| {
-        let (text, after) = rest.split_at(length * width);
-        rest = after;
-        let mut sum = vec![0.0f64; width];
-        for token in text.chunks_exact(width.max(1)) {
-            sum.iter_mut().zip(token).for_each(|(s, v)| *s += f64::from(*v));
-        }
-        sum.iter().map(|s| (s / length as f64) as f32).collect()
-    };
-    lengths.iter().map(mean).collect()
-}
-
-/// Latents of each text, summed up: active ones with ascending indices. `x` holds the tokens that count, `masked` says
-/// how many more positions the context has.
+/// Latents of each text, summed up: active ones with ascending indices. `x [tokens, d_in]` holds the tokens that count, `masked`
+/// says how many more positions the context has.
 pub fn summarise(
     reader: &Reader,
-    x: &[f32],
+    x: &Tensor,
     lengths: &[usize],
     masked: &[usize],
     summaries: &[Summary],
     tick: Tick,
 ) -> Result<Vec<Vec<(u32, f32)>>> {
     let (d_in, d_sae) = (reader.sae.d_in(), reader.sae.d_sae());
-    let tensor = |x: &[f32]| Tensor::from_slice(x, (x.len() / d_in, d_in), &Device::Cpu);
     let zeros = match summaries.contains(&Summary::Sum) {
-        true => Some(reader.encode(&tensor(&vec![0.0; d_in])?)?),
+        true => Some(reader.encode(&Tensor::zeros((1, d_in), DType::F32, x.device())?)?),
         false => None,
     };
     let chunk = tokens_at_once((2 * d_in * d_sae) as f64, reader.sae.device());
@@ -159,9 +137,9 @@ pub fn summarise(
     let mut done = 0;
     let mut next = lengths.iter().zip(masked).zip(summaries);
     let mut text = next.next();
-    for x in x.chunks((chunk * d_in).max(1)) {
-        let encoded = reader.encode(&tensor(x)?)?;
-        for token in 0..encoded.latents.rows() {
+    for start in (0..x.dim(0)?).step_by(chunk) {
+        let encoded = reader.encode(&x.narrow(0, start, chunk.min(x.dim(0)? - start))?)?;
+        for token in 0..encoded.latents().rows() {
             let Some(((&length, &masked), &summary)) = text else { break };
             sums.add(&encoded, token, 1.0, summary);
             done += 1;
@@ -188,13 +166,13 @@ impl Sums {
     fn add(&mut self, encoded: &Encoded, token: usize, times: f64, summary: Summary) {
         let factor = match summary {
             Summary::Mean => 1.0,
-            Summary::Sum => f64::from(encoded.undo.factor(token)),
+            Summary::Sum => f64::from(encoded.undo().factor(token)),
         };
         // An SAE that scales its input to a length makes nothing defined of zeros.
         if !factor.is_finite() {
             return;
         }
-        let (indices, values) = encoded.latents.row(token);
+        let (indices, values) = encoded.latents().row(token);
         for (&index, &value) in indices.iter().zip(values) {
             let sum = &mut self.values[index as usize];
             if *sum == 0.0 {

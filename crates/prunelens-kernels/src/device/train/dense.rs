@@ -3,7 +3,9 @@
 
 use candle_core::Tensor;
 
-use super::{Backend, Buffer, Gradients, Outcome, Shape, Sums, Task, address_of, bits, launch};
+use super::{
+    super::lists::count_active, Backend, Buffer, Gradients, Outcome, Shape, Sums, Task, address_of, bits, launch,
+};
 use crate::error::Result;
 
 /// What a kind makes of pre-activations, and its own loss.
@@ -178,9 +180,7 @@ fn backward(
             ("gated_backward", arguments)
         }
         Rule::JumpRelu { sparsity, l0, bandwidth, to_input, pull } => {
-            counts = Buffer::<u64>::new(backend, tokens)?;
-            let of_rows = [at(latents)?, d_sae as u64, counts.address()];
-            launch(backend, "select", "count_active", Shape::long_rows(tokens, d_sae)?, &of_rows)?;
+            counts = count_active(backend, at(latents)?, tokens, d_sae, d_sae)?;
             let pulled = pull > 0.0 && !task.dead.is_empty();
             let mut flags = vec![0_u32; if pulled { d_sae } else { 0 }];
             if pulled {

@@ -1,0 +1,15 @@
+// What texts that lie end to end amount to.
+
+#include "common.cuh"
+
+// Mean of each text's tokens in each column, `out [texts, width]`; text `t` begins at token `offsets[t]`. Sums are in f64 and in
+// the order of the tokens, as on the CPU.
+extern "C" __global__ void text_means(const float* x, const u64* offsets, u64 texts, u64 width, float* out) {
+    for (u64 at = first_index(); at < texts * width; at += index_step()) {
+        u64 begin = offsets[at / width];
+        u64 end = offsets[at / width + 1];
+        double sum = 0.0;
+        for (u64 token = begin; token < end; token++) sum += x[token * width + at % width];
+        out[at] = (float)(sum / (double)(end - begin));
+    }
+}
