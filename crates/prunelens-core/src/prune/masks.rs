@@ -1,6 +1,7 @@
 //! What a rule decided about a model, a bit a weight, so that it need not be decided again.
 
 use candle_core::{CpuStorage, Storage, Tensor};
+use prunelens_kernels::with_f32;
 use rayon::prelude::*;
 
 use crate::{
@@ -9,22 +10,20 @@ use crate::{
     model::{Model, Part},
 };
 
-/// Which weights and biases of all blocks are left, block by block and part by part: bit 1 where one stays.
+/// Which weights and biases of all blocks are left as they were, block by block and part by part: bit 1 where one is, to the sign
+/// of a zero.
 pub fn of(original: &Model, pruned: &Model) -> Result<Vec<u8>> {
     let mut bits = Vec::new();
     for (before, after) in original.blocks.iter().zip(&pruned.blocks) {
         let both = |part| before.linear(part).tensors().zip(after.linear(part).tensors());
         for (before, after) in Part::ALL.into_iter().flat_map(both) {
-            let is_zero = |tensor: &Tensor| -> Result<Vec<u8>> { Ok(tensor.flatten_all()?.eq(0.0)?.to_vec1::<u8>()?) };
-            let (before, after) = (is_zero(before)?, is_zero(after)?);
-            let byte = |(before, after): (&[u8], &[u8])| {
-                before
-                    .iter()
-                    .zip(after)
-                    .enumerate()
-                    .fold(0_u8, |bits, (at, (before, after))| bits | u8::from(*before == 1 || *after == 0) << at)
+            let byte = |(before, after): (&[f32], &[f32])| {
+                let same = |(before, after): (&f32, &f32)| u8::from(before.to_bits() == after.to_bits());
+                before.iter().zip(after).map(same).enumerate().fold(0, |bits, (at, same)| bits | same << at)
             };
-            bits.par_extend(before.par_chunks(8).zip(after.par_chunks(8)).map(byte));
+            with_f32(before, |before| {
+                with_f32(after, |after| bits.par_extend(before.par_chunks(8).zip(after.par_chunks(8)).map(byte)))
+            })??;
         }
     }
     Ok(bits)
@@ -103,17 +102,36 @@ mod tests {
     use prunelens_kernels::Sparsity;
 
     use super::*;
-    use crate::demo;
+    use crate::{demo, prune::structured::Unit};
+
+    /// With zeros of either sign among its weights, as models in 16 bits have them.
+    fn with_zeros() -> Model {
+        let mut model = demo::model(&candle_core::Device::Cpu, DType::F32, &mut |_| Ok(())).unwrap();
+        for block in &mut model.blocks {
+            for part in Part::ALL {
+                let weight = &mut block.linear_mut(part).weight;
+                let mut values = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                values.iter_mut().step_by(7).for_each(|value| *value = 0.0);
+                values.iter_mut().step_by(5).for_each(|value| *value = -0.0);
+                *weight = Tensor::from_vec(values, weight.shape(), &candle_core::Device::Cpu).unwrap();
+            }
+        }
+        model
+    }
 
     #[test]
     fn masks_give_the_pruned_model_to_the_bit() {
-        let model = demo::model(&candle_core::Device::Cpu, DType::F32, &mut |_| Ok(())).unwrap();
+        let model = with_zeros();
         let rows = vec![vec![(1..40).collect::<Vec<u32>>()]];
-        let pruned = model.wanda(&rows, Sparsity::Ratio(0.5), &mut |_| Ok(())).unwrap();
-        let bits = of(&model, &pruned).unwrap();
-        let again = apply(&model, &bits).unwrap();
-        assert_eq!(digest(&again), digest(&pruned));
-        assert_ne!(digest(&again), digest(&model));
-        assert!(apply(&model, &bits[1..]).is_err());
+        let ratio = model.wanda(&rows, Sparsity::Ratio(0.5), &mut |_| Ok(())).unwrap();
+        let units = [Unit::Heads, Unit::Neurons, Unit::Blocks];
+        let units = units.map(|unit| model.structured(unit, 0.25, &rows, &mut |_| Ok(())).unwrap());
+        for pruned in [ratio].iter().chain(&units) {
+            let bits = of(&model, pruned).unwrap();
+            let again = apply(&model, &bits).unwrap();
+            assert_eq!(digest(&again), digest(pruned));
+            assert_ne!(digest(&again), digest(&model));
+            assert!(apply(&model, &bits[1..]).is_err());
+        }
     }
 }
