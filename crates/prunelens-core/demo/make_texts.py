@@ -4,13 +4,17 @@
 
 TEXTS holds speeches/*.txt and novels/*.txt. Held out from the model and its SAEs, whole: every twelfth speech in name
 order from the sixth on, and the novel northangerabbey. Calibration is cut from the other documents. TRAINING.jsonl gets
-those other documents whole: what the SAEs are trained on.
+those other documents whole, and lines that say with which letter a word begins: what the SAEs are trained on.
 """
 
 import json
 import pathlib
+import random
 import re
 import sys
+
+# Of words and letters: about a tenth of the tokens.
+DOCUMENTS, LINES = 40, 1200
 
 texts, demo = map(pathlib.Path, sys.argv[1:3])
 training = [pathlib.Path(path) for path in sys.argv[3:]]
@@ -62,5 +66,21 @@ for n in range(24):
     held_out.append((name, piece(text, (n + 1) / 26, 2000)))
 write(demo / "held_out.jsonl", held_out)
 
+
+
+def spelling(rng):
+    """Lines in the words of SAEBench's absorption, half of the words drawn from all that are one token, half letter by letter."""
+    vocabulary = json.loads((demo / "model" / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
+    words = {}
+    for token in sorted(vocabulary):
+        word = token.replace("\u0120", " ", 1)
+        if word.isascii() and word.strip(" ").isalpha() and word.count(" ") < 2:
+            words.setdefault(word.strip(" ")[0].upper(), []).append(word)
+    every = [word for found in words.values() for word in found]
+    for number in range(DOCUMENTS):
+        lines = [rng.choice(every) if rng.random() < 0.5 else rng.choice(words[rng.choice(sorted(words))]) for _ in range(LINES)]
+        yield f"spelling{number}", "\n".join(f"{word} has the first letter: {word.strip(' ')[0].upper()}" for word in lines)
+
+
 for path in training:
-    write(path, train_speeches + train_novels)
+    write(path, train_speeches + train_novels + list(spelling(random.Random(0))))
