@@ -24,6 +24,8 @@ const MANY: usize = 128;
 const SIDE: u64 = 64;
 /// Numbers of weights that are masked for the matrix product at a time.
 const MASKED: usize = 1 << 26;
+/// Products of these with all tokens.
+const PRODUCTS: usize = 1 << 26;
 
 /// An encoder on a GPU.
 pub struct Encoder<'a> {
@@ -124,8 +126,8 @@ fn split(backend: &dyn Backend, x: &Tensor) -> Result<Tensor> {
     parts.into_tensor(backend, &[PARTS * tokens, d_in])
 }
 
-/// What is multiplied: activations as parts in bfloat16, which the units made for it take several times faster than f32 and,
-/// since products of two such numbers are exact in f32 and so are the sums, no less exactly.
+/// What is multiplied: activations as parts in bfloat16, which the units made for it take several times faster than f32 and no
+/// less exactly: products of two such numbers are exact in f32, in which they are added.
 enum Factors {
     /// Weights that are bfloat16: each part by itself, `[PARTS * tokens, d_in]`.
     Whole(Tensor),
@@ -152,20 +154,28 @@ impl Factors {
         }
     }
 
-    /// Products `[parts, tokens, rows]` with some rows of a masked matrix, and how many parts are to be added.
-    fn products(&self, backend: &dyn Backend, encoder: &Encoder, rows: Range<usize>) -> Result<(Tensor, usize)> {
+    /// Products of a token and a latent that are to be added.
+    fn parts(&self) -> usize {
+        match self {
+            Self::Whole(_) => PARTS,
+            Self::Paired(_) => 1,
+        }
+    }
+
+    /// Products `[parts, tokens, rows]` with some rows of a masked matrix.
+    fn products(&self, backend: &dyn Backend, encoder: &Encoder, rows: Range<usize>) -> Result<Tensor> {
         let (matrix, columns) = (encoder.matrix, encoder.matrix.columns);
-        Ok(match self {
+        match self {
             Self::Whole(x) => {
                 let weight = mask(backend, matrix, encoder.mask, rows.clone())?;
-                (backend.products(x, &weight.into_tensor(backend, &[rows.len(), columns])?)?, PARTS)
+                backend.products(x, &weight.into_tensor(backend, &[rows.len(), columns])?)
             }
             Self::Paired(x) => {
                 let weight = mask_in_parts(backend, matrix, encoder.mask, rows.clone())?;
                 let weight = weight.into_tensor(backend, &[rows.len(), PAIRS.len() * columns])?;
-                (backend.products(x, &weight)?, 1)
+                backend.products(x, &weight)
             }
-        })
+        }
     }
 }
 
@@ -174,11 +184,11 @@ fn product(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f3
     let (tokens, d_in) = x.dims2()?;
     let d_sae = encoder.matrix.rows;
     let factors = Factors::new(backend, encoder.matrix, x)?;
-    let step = (MASKED / factors.width(d_in)).max(1).next_multiple_of(128);
+    let parts = factors.parts();
+    let step = (MASKED / factors.width(d_in)).min(PRODUCTS / (parts * tokens)).max(1).next_multiple_of(128);
     for first in (0..d_sae).step_by(step) {
         let rows = step.min(d_sae - first);
-        let (products, parts) = factors.products(backend, encoder, first..first + rows)?;
-        let products = Buffer::<f32>::of(backend, &products)?;
+        let products = Buffer::<f32>::of(backend, &factors.products(backend, encoder, first..first + rows)?)?;
         let arguments = [
             products.address(),
             parts as u64,
