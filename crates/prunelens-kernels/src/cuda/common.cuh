@@ -136,6 +136,20 @@ __device__ T sum_before(T value, T& total) {
     return sum - value;
 }
 
+// Sums of all counts before each, told to `begins` with the place of the count; the sum of all comes back. One block does it.
+template <class F>
+__device__ u64 sums_of_counts(const u64* counts, u64 len, F begins) {
+    u64 sum = 0;
+    for (u64 first = 0; first < len; first += blockDim.x) {
+        u64 at = first + threadIdx.x;
+        u64 total;
+        u64 before = sum + sum_before(at < len ? counts[at] : 0, total);
+        if (at < len) begins(at, before);
+        sum += total;
+    }
+    return sum;
+}
+
 // How many threads of the block before this one have the flag set; the number in the whole block goes to `total`.
 __device__ inline u32 flags_before(bool flag, u32& total) {
     __shared__ u32 of_warp[WARP];

@@ -29,19 +29,11 @@ extern "C" __global__ void __launch_bounds__(256)
 // Where each piece's values begin among those of all, and each row's with the end of the last one. One block.
 extern "C" __global__ void __launch_bounds__(1024)
     begin_lists(const u64* counts, u64 rows, u32 pieces, u64* starts, u64* offsets) {
-    u64 before = 0;
-    u64 count = rows * pieces;
-    for (u64 first = 0; first < count; first += blockDim.x) {
-        u64 at = first + threadIdx.x;
-        u64 total;
-        u64 start = before + sum_before(at < count ? counts[at] : 0, total);
-        if (at < count) {
-            starts[at] = start;
-            if (at % pieces == 0) offsets[at / pieces] = start;
-        }
-        before += total;
-    }
-    if (threadIdx.x == 0) offsets[rows] = before;
+    u64 sum = sums_of_counts(counts, rows * pieces, [&](u64 at, u64 before) {
+        starts[at] = before;
+        if (at % pieces == 0) offsets[at / pieces] = before;
+    });
+    if (threadIdx.x == 0) offsets[rows] = sum;
 }
 
 // The values above zero of each piece, from its start on; those beyond the room there is are left out.

@@ -303,14 +303,7 @@ extern "C" __global__ void tile_starts(u32* counts, u64 tiles, u64 d_sae, u64* t
 
 // Sums of all before, and of all: `starts [len + 1]`. One block does it.
 extern "C" __global__ void __launch_bounds__(1024) sums_before(const u64* counts, u64 len, u64* starts) {
-    u64 sum = 0;
-    for (u64 first = 0; first < len; first += blockDim.x) {
-        u64 at = first + threadIdx.x;
-        u64 total;
-        u64 before = sum + sum_before(at < len ? counts[at] : 0, total);
-        if (at < len) starts[at] = before;
-        sum += total;
-    }
+    u64 sum = sums_of_counts(counts, len, [&](u64 at, u64 before) { starts[at] = before; });
     if (threadIdx.x == 0) starts[len] = sum;
 }
 
