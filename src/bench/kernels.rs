@@ -9,7 +9,7 @@ use prunelens_core::{
 use prunelens_kernels::{Group, cut};
 use prunelens_kernels::{
     attention::Heads,
-    device::{self, Backend, Buffer, DeviceRanks, Encoder, Lists, Matrix, Pairs, Route, Steps, layers},
+    device::{self, Backend, Buffer, DeviceRanks, Encoder, Lists, Matrix, Pairs, Route, Steps, attention, layers},
     encode::STEPS,
 };
 use serde::Serialize;
@@ -83,6 +83,8 @@ impl Sizes {
 /// Latents that fire on a token, as Gemma Scope's do.
 const ACTIVE: usize = 80;
 const RATIO: f64 = 0.5;
+/// Prompts of tokens that a context has.
+const CONTEXT: usize = 32;
 
 fn median_ms(backend: &dyn Backend, repeats: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     work()?;
@@ -283,28 +285,31 @@ fn pruning(bench: &mut Bench, weight: &Tensor) -> Result<()> {
     })
 }
 
-/// What stands between a block's matrix products, in bf16: a norm, heads of 64 with their positions, attention's weights.
+/// What stands between a block's matrix products: a norm in bf16, and attention of narrow and wide heads.
 fn between(bench: &mut Bench, d_in: usize, tokens: usize) -> Result<()> {
     let backend = bench.backend;
-    let (width, n) = (64.min(d_in), (d_in / 64).max(1));
-    let heads = Heads { heads: n, kv_heads: n, width, scale: 0.125, softcap: None, window: None };
-    let random_on_device = |rows, columns| -> Result<Tensor> {
-        Ok(random((rows, columns), 1.0, 7)?.to_dtype(DType::BF16)?.to_device(backend.device())?)
+    let random_on_device = |rows, columns, dtype| -> Result<Tensor> {
+        Ok(random((rows, columns), 1.0, 7)?.to_dtype(dtype)?.to_device(backend.device())?)
     };
-    let (x, qkv) = (random_on_device(tokens, d_in)?, random_on_device(tokens, heads.row())?);
+    let x = random_on_device(tokens, d_in, DType::BF16)?;
     let norm = layers::Norm { centred: false, eps: 1e-6, weight: None, bias: None };
     bench.time("norm", format!("{tokens} x {d_in}"), (4 * tokens * d_in, 0), || {
         layers::norm(backend, &x, norm).map(drop)
     })?;
-    let table = random((tokens, width / 2), 1.0, 8)?.to_device(backend.device())?;
-    let both = 4 * tokens * heads.row();
-    bench.time("split heads", format!("{tokens} x {}", heads.row()), (both, 0), || {
-        layers::split_heads(backend, &qkv, (1, tokens), heads, None, Some((&table, &table))).map(drop)
-    })?;
-    let products = random_on_device(n * tokens, tokens)?;
-    bench.time("attention's weights", format!("{n} x {tokens} x {tokens}"), (4 * n * tokens * tokens, 0), || {
-        layers::attend(backend, &products, heads).map(drop)
-    })
+    let context = CONTEXT * tokens;
+    for (width, dtype, name) in [(64, DType::BF16, "bf16"), (256, DType::BF16, "bf16"), (64, DType::F32, "f32")] {
+        let (width, n) = (width.min(d_in / 8 * 8), (d_in / width).max(1));
+        let heads = Heads { heads: n, kv_heads: n, width, scale: 0.125, softcap: None, window: None };
+        let qkv = random_on_device(context, heads.row(), dtype)?;
+        let table = random((context, width / 2), 1.0, 8)?.to_device(backend.device())?;
+        let bytes = dtype.size_in_bytes() * context * (heads.row() + heads.queries());
+        // Products with keys and with values, of those that are seen.
+        let operations = 2 * n * width * context * (context + 1);
+        bench.time("attention", format!("{context} x {n} x {width} {name}"), (bytes, operations), || {
+            attention::causal(backend, &qkv, (1, context), heads, None, Some((&table, &table))).map(drop)
+        })?;
+    }
+    Ok(())
 }
 
 /// Two rows of logits compared.

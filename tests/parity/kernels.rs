@@ -3,6 +3,7 @@
 //!
 //! Numbers are small fractions of two unless said otherwise, so that sums are exact in any order and results must be equal.
 
+mod attention;
 mod latents;
 mod layers;
 mod real_sizes;

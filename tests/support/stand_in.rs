@@ -17,7 +17,7 @@ use prunelens_kernels::device::{Backend, Kernel, Memory, Shape};
 
 use super::poison::poisoned;
 
-type Launch = unsafe extern "C" fn(*mut c_void, *const u32, u32, *const u64);
+type Launch = unsafe extern "C" fn(*mut c_void, *const u32, u32, u32, *const u64);
 
 /// The library and its launcher. Blocks share static memory, so one launch runs at a time.
 struct Loaded {
@@ -253,7 +253,7 @@ impl Backend for StandIn {
         let mut words = [0_u64; 16];
         words[..arguments.len()].copy_from_slice(arguments);
         // SAFETY: as the caller promises.
-        unsafe { (copy.launch)(function, shape.blocks.as_ptr(), shape.threads, words.as_ptr()) };
+        unsafe { (copy.launch)(function, shape.blocks.as_ptr(), shape.threads, shape.shared, words.as_ptr()) };
         Ok(())
     }
 }

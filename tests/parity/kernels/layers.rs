@@ -1,16 +1,12 @@
 //! What stands between a transformer's matrix products.
 
 use prunelens_core::model::Act;
-use prunelens_kernels::{
-    attention::{self, Heads},
-    device::layers,
-    pointwise,
-};
+use prunelens_kernels::{device::layers, pointwise};
 
 use super::*;
 
 /// Whether numbers are those wanted: in 16 bits to the last place or so, in f32 to what sums in another order leave.
-fn assert_near(name: &str, got: &[f32], want: &[f32], what: &str) {
+pub fn assert_near(name: &str, got: &[f32], want: &[f32], what: &str) {
     let place = match name {
         "bf16" => 1.0 / 128.0,
         "f16" => 1.0 / 1024.0,
@@ -106,81 +102,4 @@ fn activations() {
         }
     }
     assert!(layers::activate(backend, &tensor(backend, "f32", &[1.0; 9], 3), Act::Silu, true).is_err());
-}
-
-#[test]
-fn attention_of_heads() {
-    let Some(backend) = backend() else { return };
-    let backend = &*backend;
-    let plain = Heads { heads: 4, kv_heads: 2, width: 6, scale: 0.5, softcap: None, window: None };
-    for (batch, time, heads, half, normed) in [
-        (1, 1, plain, 0, false),
-        (2, 7, plain, 3, false),
-        (1, 40, Heads { kv_heads: 4, width: 33, ..plain }, 8, true),
-        (2, 35, Heads { kv_heads: 1, softcap: Some(0.8), ..plain }, 2, true),
-        (1, 50, Heads { window: Some(5), softcap: Some(3.0), ..plain }, 3, false),
-        (1, 9, Heads { window: Some(9), ..plain }, 0, false),
-    ] {
-        let qkv = eighths(batch * time * heads.row(), 2);
-        let (q_weight, k_weight) = (eighths(heads.width, 4), eighths(heads.width, 9));
-        let (cos, sin) = (noise(time * half, 5), noise(time * half, 6));
-        let split = |name: &str| {
-            let there = tensor(backend, name, &qkv, heads.row());
-            let weights = [&q_weight, &k_weight].map(|weight| tensor(backend, name, weight, heads.width));
-            let tables = (half > 0).then(|| [&cos, &sin].map(|table| tensor(backend, "f32", table, half)));
-            let norm = |weight| layers::Norm { centred: false, eps: 1e-3, weight: Some(weight), bias: None };
-            let norms = normed.then(|| weights.each_ref().map(norm));
-            let tables = tables.as_ref().map(|[cos, sin]| (cos, sin));
-            layers::split_heads(backend, &there, (batch, time), heads, norms, tables).unwrap()
-        };
-        let [q, k, v] = split("f32");
-        assert_eq!(q.dims(), [batch, heads.heads, time, heads.width]);
-        let products = q.matmul(&k.transpose(2, 3).unwrap()).unwrap();
-        let weights = layers::attend(backend, &products, heads).unwrap();
-        let z = weights.matmul(&v).unwrap().transpose(1, 2).unwrap();
-        let mut rows = qkv.clone();
-        if normed {
-            attention::normalise(&mut rows, heads, [&q_weight, &k_weight], 1e-3);
-        }
-        if half > 0 {
-            attention::rotate(&mut rows, time, heads, &cos, &sin);
-        }
-        let (want, what) = (attention::causal(&rows, batch, time, heads), format!("{batch} x {time} {heads:?}"));
-        assert_near("f32", &floats(&z), &want, &what);
-        // In 16 bits the same, rounded at the end; eighths fit both types.
-        for name in ["bf16", "f16"] {
-            let rounded = |tensor: &Tensor| floats(&tensor.to_dtype(dtype(name)).unwrap());
-            for (got, want) in split(name).iter().zip([&q, &k, &v]) {
-                assert_eq!(got.dtype(), dtype(name));
-                assert_eq!(floats(got), rounded(want), "{name} {what}");
-            }
-            let narrow = products.to_dtype(dtype(name)).unwrap();
-            let want = layers::attend(backend, &narrow.to_dtype(DType::F32).unwrap(), heads).unwrap();
-            assert_eq!(floats(&layers::attend(backend, &narrow, heads).unwrap()), rounded(&want), "{name} {what}");
-        }
-    }
-    assert!(layers::attend(backend, &tensor(backend, "f32", &[1.0; 6], 2), plain).is_err());
-    let rows = tensor(backend, "f32", &eighths(2 * plain.row(), 1), plain.row());
-    assert!(layers::split_heads(backend, &rows, (1, 3), plain, None, None).is_err());
-}
-
-/// Longer than the queries that are taken together: with keys before a window left out, and those of later queries.
-#[test]
-fn attention_of_long_texts() {
-    let Some(backend) = backend() else { return };
-    let on_device = ops::on(Some(backend.clone()));
-    let plain = Heads { heads: 2, kv_heads: 1, width: 3, scale: 0.5, softcap: None, window: None };
-    for (batch, time, heads) in [
-        (1, 513, plain),
-        (2, 1100, Heads { softcap: Some(2.0), ..plain }),
-        (1, 1100, Heads { window: Some(1), ..plain }),
-        (1, 1100, Heads { window: Some(300), ..plain }),
-        (1, 1600, Heads { window: Some(513), ..plain }),
-    ] {
-        let qkv = eighths(batch * time * heads.row(), 2);
-        let there = tensor(&*backend, "f32", &qkv, heads.row());
-        let z = on_device.attention(there, (batch, time), heads, None, None).unwrap();
-        let want = attention::causal(&qkv, batch, time, heads);
-        assert_near("f32", &floats(&z), &want, &format!("{batch} x {time} {heads:?}"));
-    }
 }

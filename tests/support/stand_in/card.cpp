@@ -6,6 +6,11 @@
 
 #include "../../../crates/prunelens-kernels/src/cuda/act.cuh"
 
+#include "tensor.h"
+
+namespace attention_file {
+#include "../../../crates/prunelens-kernels/src/cuda/attention.cu"
+}
 namespace decode_file {
 #include "../../../crates/prunelens-kernels/src/cuda/decode.cu"
 }

@@ -75,6 +75,11 @@ inline uint32_t running;
 inline bool moved;
 inline void (*body)();
 
+// Shared memory that a launch asks for, which the smallest of cards has, and how much of it there is.
+constexpr uint32_t MOST_SHARED = 99 << 10;
+alignas(16) inline char shared[MOST_SHARED];
+inline uint32_t shared_bytes;
+
 } // namespace card
 
 inline card::Index threadIdx, blockIdx, blockDim, gridDim;
@@ -198,6 +203,11 @@ T __shfl_sync(uint32_t, T value, uint32_t lane) {
     return card::exchange(value, lane);
 }
 
+template <class T>
+T __shfl_xor_sync(uint32_t, T value, uint32_t mask) {
+    return card::exchange(value, threadIdx.x % 32 ^ mask);
+}
+
 inline void __syncwarp() { card::give(0); }
 
 // The lanes for which `holds(value of the lane)`.
@@ -232,6 +242,8 @@ T atomicMax(T* at, T value) {
     if (value > before) *at = value;
     return before;
 }
+
+inline float __fdividef(float a, float b) { return a / b; }
 
 inline float __uint_as_float(uint32_t bits) {
     float value;
@@ -276,11 +288,13 @@ inline float __half2float(__half half) {
     int exponent = (half.bits >> 10) & 31;
     float fraction = (half.bits & 1023) / 1024.0f;
     float size = exponent == 0 ? std::ldexp(fraction, -14) : std::ldexp(1.0f + fraction, exponent - 15);
+    if (exponent == 31) size = fraction == 0.0f ? INFINITY : NAN;
     return half.bits >> 15 ? -size : size;
 }
 
 // Run a kernel whose arguments are pointers and unsigned integers: each travels in a word of its own.
-extern "C" __global__ void card_launch(void* kernel, const uint32_t* grid, uint32_t threads, const uint64_t* arguments) {
+extern "C" __global__ void card_launch(void* kernel, const uint32_t* grid, uint32_t threads, uint32_t shared,
+                                       const uint64_t* arguments) {
     static void* function;
     static const uint64_t* a;
     function = kernel;
@@ -291,6 +305,12 @@ extern "C" __global__ void card_launch(void* kernel, const uint32_t* grid, uint3
         ((Kernel)function)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13],
                            a[14], a[15]);
     };
+    if (shared > card::MOST_SHARED) {
+        fprintf(stderr, "%u bytes of shared memory: not every card has as much\n", shared);
+        abort();
+    }
+    card::shared_bytes = shared;
+    memset(card::shared, 0xab, shared);
     gridDim = {grid[0], grid[1], 1};
     blockDim = {threads, 1, 1};
     for (uint32_t y = 0; y < grid[1]; y++)

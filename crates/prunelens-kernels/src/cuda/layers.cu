@@ -70,21 +70,25 @@ __device__ void add_norm(const T* x, const T* delta, u32 post, const T* post_wei
     for (u64 at = threadIdx.x; at < width; at += blockDim.x) store(out[at], spread.normed(total(at), at, weight, bias));
 }
 
-// Queries, keys and values `[3, texts, heads, time, width]` of rows `qkv [tokens, heads + 2 kv_heads, width]`; a head of
-// keys or values stands for all heads of queries that share it. Queries and keys are normed where there are weights for
-// it, and the first `2 half` numbers of each head rotated in pairs `(i, i + half)`. Queries are multiplied by `factor`: by
-// then their products with keys might be more than 16 bits hold. A warp takes a head of a token.
+// Queries `[texts, heads, time, width]`, and keys and values `[texts, stored, time, width]` each, of rows `qkv [tokens, heads +
+// 2 kv_heads, width]`: a head of keys or values stands for `stored / kv_heads` in a row. Queries and keys are normed where there
+// are weights for it, and the first `2 half` numbers of each head rotated in pairs `(i, i + half)`. Queries are multiplied by
+// `factor`. A warp takes a head of a token.
 template <class T>
 __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 q_eps, u32 k_eps, const float* cos,
-                            const float* sin, u32 half, u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 width,
-                            u32 factor, T* out) {
+                            const float* sin, u32 half, u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 stored,
+                            u32 width, u32 factor, T* out) {
     u64 item = first_index() / WARP;
-    if (item >= tokens * 3 * heads) return;
+    u32 all = heads + 2 * stored;
+    if (item >= tokens * all) return;
     u32 lane = threadIdx.x % WARP;
-    u64 token = item / (3 * heads);
-    u32 part = (u32)(item % (3 * heads)) / heads;
-    u32 head = (u32)(item % (3 * heads)) % heads;
-    u32 from = part == 0 ? head : heads + (part - 1) * kv_heads + head / (heads / kv_heads);
+    u64 token = item / all;
+    u32 head = (u32)(item % all);
+    u32 part = head < heads ? 0 : 1 + (head - heads) / stored;
+    u32 of = part == 0 ? heads : stored;
+    u32 before = part == 0 ? 0 : heads + (part - 1) * stored;
+    head -= before;
+    u32 from = part == 0 ? head : heads + (part - 1) * kv_heads + head / (stored / kv_heads);
     const T* x = qkv + (token * (heads + 2 * kv_heads) + from) * width;
     const T* weight = part == 0 ? q_norm : part == 1 ? k_norm : 0;
     float scale = 1.0f;
@@ -97,7 +101,7 @@ __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 
     auto normed = [&](u32 i) { return weight ? widen(x[i]) / scale * widen(weight[i]) : widen(x[i]); };
     u64 t = token % time;
     u64 text = token / time;
-    T* to = out + ((((u64)part * (tokens / time) + text) * heads + head) * time + t) * width;
+    T* to = out + (tokens * before + (text * of + head) * time + t) * width;
     for (u32 i = lane; i < width; i += WARP) {
         float value = normed(i);
         if (part < 2 && i < 2 * half) {
@@ -112,8 +116,8 @@ __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 
 // Weights of attention from scaled products of `queries` queries in a row and `keys` keys, `[rows, keys]`: the softmax over
 // the keys that row `r` sees, `t - window < s <= t` for its position `t = before + r % queries` among the keys, and zero
 // elsewhere. Products are capped first if `cap` is above zero. A warp takes a row.
-template <class T>
-__device__ void attend(const T* products, u64 rows, u32 queries, u32 keys, u32 before, u32 cap_bits, u32 window, T* out) {
+extern "C" __global__ void attend(const float* products, u64 rows, u32 queries, u32 keys, u32 before, u32 cap_bits, u32 window,
+                                  float* out) {
     u64 row = first_index() / WARP;
     if (row >= rows) return;
     u32 lane = threadIdx.x % WARP;
@@ -123,7 +127,7 @@ __device__ void attend(const T* products, u64 rows, u32 queries, u32 keys, u32 b
     u32 first = t < window ? 0 : t + 1 - window;
     float cap = __uint_as_float(cap_bits);
     auto score = [&](u32 s) {
-        float value = widen(products[s]);
+        float value = products[s];
         return cap > 0.0f ? cap * tanhf(value / cap) : value;
     };
     float max = -INFINITY;
@@ -133,7 +137,7 @@ __device__ void attend(const T* products, u64 rows, u32 queries, u32 keys, u32 b
     float sum = 0.0f;
     for (u32 s = first + lane; s <= t; s += WARP) sum += expf(score(s) - max);
     sum = __shfl_sync(ALL_LANES, warp_sum(sum), 0);
-    for (u32 s = lane; s < keys; s += WARP) store(out[s], s < first || s > t ? 0.0f : expf(score(s) - max) / sum);
+    for (u32 s = lane; s < keys; s += WARP) out[s] = s < first || s > t ? 0.0f : expf(score(s) - max) / sum;
 }
 
 // `out [rows, width]` of `x [rows, width]`, or of gates and what they open `[rows, 2 width]`.
@@ -159,14 +163,10 @@ __device__ void activate(const T* x, u64 len, u64 width, u32 gated, u32 act, T* 
     }                                                                                                                  \
     extern "C" __global__ void split_heads_##NAME(const T* qkv, const T* q_norm, const T* k_norm, u32 q_eps,           \
                                                   u32 k_eps, const float* cos, const float* sin, u32 half,             \
-                                                  u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 width,            \
-                                                  u32 factor, T* out) {                                                \
-        split_heads(qkv, q_norm, k_norm, q_eps, k_eps, cos, sin, half, tokens, time, heads, kv_heads, width, factor,   \
-                    out);                                                                                              \
-    }                                                                                                                  \
-    extern "C" __global__ void attend_##NAME(const T* products, u64 rows, u32 queries, u32 keys, u32 before, u32 cap,  \
-                                             u32 window, T* out) {                                                     \
-        attend(products, rows, queries, keys, before, cap, window, out);                                               \
+                                                  u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 stored,           \
+                                                  u32 width, u32 factor, T* out) {                                     \
+        split_heads(qkv, q_norm, k_norm, q_eps, k_eps, cos, sin, half, tokens, time, heads, kv_heads, stored, width,   \
+                    factor, out);                                                                                      \
     }                                                                                                                  \
     extern "C" __global__ void activate_##NAME(const T* x, u64 len, u64 width, u32 gated, u32 act, T* out) {           \
         activate(x, len, width, gated, act, out);                                                                      \

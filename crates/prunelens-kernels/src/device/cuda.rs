@@ -18,7 +18,7 @@ use cudarc::{
     },
     driver::{
         CudaEvent, CudaFunction, CudaModule, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
-        sys::CUevent_flags,
+        sys::{CUevent_flags, CUfunction_attribute_enum},
     },
     nvrtc::Ptx,
 };
@@ -28,7 +28,8 @@ use super::{Backend, Buffer, Float, Kernel, Memory, Shape};
 use crate::error::{Error, Result};
 
 /// Code of each file, for the GPUs that the build names and, as PTX, for those that it does not.
-const FILES: [(&str, &[u8]); 13] = [
+const FILES: [(&str, &[u8]); 14] = [
+    ("attention", include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin"))),
     ("decode", include_bytes!(concat!(env!("OUT_DIR"), "/decode.fatbin"))),
     ("encode", include_bytes!(concat!(env!("OUT_DIR"), "/encode.fatbin"))),
     ("layers", include_bytes!(concat!(env!("OUT_DIR"), "/layers.fatbin"))),
@@ -91,13 +92,18 @@ impl Cuda {
         Ok(module)
     }
 
-    fn function(&self, kernel: &Kernel) -> Result<CudaFunction> {
+    /// A kernel, allowed what it shares: more than a GPU gives unasked only where it says so itself.
+    fn function(&self, kernel: &Kernel, shared: u32) -> Result<CudaFunction> {
         let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = functions.get(kernel.file).and_then(|file| file.get(&kernel.name)) {
             return Ok(function.clone());
         }
         drop(functions);
         let function = self.module(kernel.file)?.load_function(&kernel.name).w()?;
+        if shared > 0 {
+            let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(attribute, shared as i32).w()?;
+        }
         let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
         functions.entry(kernel.file).or_default().insert(kernel.name.clone(), function.clone());
         Ok(function)
@@ -227,7 +233,7 @@ impl Backend for Cuda {
     }
 
     unsafe fn launch(&self, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()> {
-        let function = self.function(&kernel)?;
+        let function = self.function(&kernel, shape.shared)?;
         let stream = self.cuda.cuda_stream();
         let mut builder = stream.launch_builder(&function);
         // The driver takes as many bytes of a word as the kernel declares; the low ones come first.
@@ -237,7 +243,7 @@ impl Backend for Cuda {
         let config = LaunchConfig {
             grid_dim: (shape.blocks[0], shape.blocks[1], 1),
             block_dim: (shape.threads, 1, 1),
-            shared_mem_bytes: 0,
+            shared_mem_bytes: shape.shared,
         };
         // SAFETY: as the caller promises.
         unsafe { builder.launch(config).w()? };

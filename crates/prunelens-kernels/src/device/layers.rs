@@ -109,8 +109,9 @@ pub fn add_norm(
     Ok((sum.into_tensor(backend, x.dims())?, out))
 }
 
-/// Queries, keys and values `[batch, heads, time, width]` each, of rows `qkv [batch * time, (heads + 2 kv_heads) * width]`.
-/// Queries are scaled. `norms` are those of queries and keys, `tables` cosines and sines `[time, half]`.
+/// Queries, keys and values `[batch, heads, time, width]` each, of rows `qkv [batch * time, (heads + 2 kv_heads) * width]`; keys
+/// and values have `kv_heads`, or as many as queries if they are `spread` over those that share them. Queries are multiplied by
+/// `factor`. `norms` are those of queries and keys, `tables` cosines and sines `[time, half]`.
 /// Twins: `kernels::attention::{normalise, rotate}`.
 pub fn split_heads(
     backend: &dyn Backend,
@@ -119,9 +120,11 @@ pub fn split_heads(
     heads: Heads,
     norms: Option<[Norm; 2]>,
     tables: Option<(&Tensor, &Tensor)>,
+    (spread, factor): (bool, f32),
 ) -> Result<[Tensor; 3]> {
     let Heads { heads: n, kv_heads, width, .. } = heads;
-    let rows = batch * time;
+    let stored = if spread { n } else { kv_heads };
+    let (rows, all_heads) = (batch * time, n + 2 * stored);
     if kv_heads == 0 || !n.is_multiple_of(kv_heads) || qkv.elem_count() != rows * (n + 2 * kv_heads) * width {
         let found = qkv.dims();
         return Err(Error::invalid(format!(
@@ -129,7 +132,7 @@ pub fn split_heads(
         )));
     }
     let input = Values::of(backend, qkv)?;
-    let out = input.like(backend, 3 * rows * n * width)?;
+    let out = input.like(backend, rows * all_heads * width)?;
     let [q_norm, k_norm] = norms.map_or([None, None], |norms| norms.map(Some));
     let weight = |norm: Option<Norm>| norm.map_or(Ok(None), |norm| norm.weight(backend, width, qkv.dtype()));
     let (q_weight, k_weight) = (weight(q_norm)?, weight(k_norm)?);
@@ -157,45 +160,20 @@ pub fn split_heads(
             time as u64,
             n as u64,
             kv_heads as u64,
+            stored as u64,
             width as u64,
-            u64::from(heads.scale.to_bits()),
+            bits(factor),
             out.address(),
         ];
         let kernel = Kernel { file: "layers", name: format!("split_heads_{}", input.name()) };
         // SAFETY: the kernel's arguments; lengths were checked above.
-        unsafe { backend.launch(kernel, Shape::warps((rows * 3 * n) as u64, 1)?, &arguments)? };
+        unsafe { backend.launch(kernel, Shape::warps((rows * all_heads) as u64, 1)?, &arguments)? };
     }
-    let all = out.into_tensor(backend, &[3, batch, n, time, width])?;
-    Ok([all.get(0)?, all.get(1)?, all.get(2)?])
-}
-
-/// Weights of causal attention from products of scaled queries and keys `[.., queries, keys]`, where the queries are those of
-/// the last keys. Twin: the softmax in `kernels::attention::causal`.
-pub fn attend(backend: &dyn Backend, products: &Tensor, heads: Heads) -> Result<Tensor> {
-    let [.., queries, keys] = *products.dims() else {
-        return Err(Error::invalid(format!("products of queries and keys were expected, found {:?}", products.dims())));
+    let all = out.into_tensor(backend, &[rows * all_heads * width])?;
+    let part = |from: usize, heads: usize| {
+        all.narrow(0, from * rows * width, heads * rows * width)?.reshape((batch, heads, time, width))
     };
-    let Some(before) = keys.checked_sub(queries) else {
-        return Err(Error::invalid(format!("{queries} queries need as many keys, found {keys}")));
-    };
-    let input = Values::of(backend, products)?;
-    let out = input.like(backend, input.len())?;
-    if !input.is_empty() {
-        let rows = (input.len() / keys) as u64;
-        let window = heads.window.and_then(|window| u32::try_from(window).ok()).unwrap_or(u32::MAX);
-        let arguments = [
-            input.address(),
-            rows,
-            queries as u64,
-            keys as u64,
-            before as u64,
-            bits(heads.softcap.unwrap_or(0.0)),
-            u64::from(window),
-            out.address(),
-        ];
-        launch(backend, "layers", &format!("attend_{}", input.name()), Shape::warps(rows, 1)?, &arguments)?;
-    }
-    out.into_tensor(backend, products.dims())
+    Ok([part(0, n)?, part(n, stored)?, part(n + stored, stored)?])
 }
 
 /// The activation function of an MLP; of `[n, 2 width]` if gated, gates first. Twins: those in `kernels::pointwise`.

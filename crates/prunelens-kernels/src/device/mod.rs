@@ -4,6 +4,7 @@
 //! `cuda` feature, or in tests the same kernels compiled for the processor. Each function has a twin on the CPU, named in its
 //! documentation, whose results it gives.
 
+pub mod attention;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod decode;
@@ -53,6 +54,8 @@ pub struct Shape {
     pub blocks: [u32; 2],
     /// In each block.
     pub threads: u32,
+    /// Bytes of memory that a block's threads share, beside what the kernel itself declares: 99 KiB at the most.
+    pub shared: u32,
 }
 
 /// Threads of a block where nothing else decides.
@@ -77,7 +80,7 @@ impl Shape {
 
     fn grid(x: u64, y: u64, threads: u32) -> Result<Self> {
         match (i32::try_from(x), y) {
-            (Ok(x), 1..=MOST_BLOCKS) if x > 0 => Ok(Self { blocks: [x as u32, y as u32], threads }),
+            (Ok(x), 1..=MOST_BLOCKS) if x > 0 => Ok(Self { blocks: [x as u32, y as u32], threads, shared: 0 }),
             _ => Err(Error::invalid(format!("a kernel over {x} x {y} blocks is more than a GPU takes at a time"))),
         }
     }

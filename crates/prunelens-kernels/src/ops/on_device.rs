@@ -8,18 +8,13 @@ use super::{Compared, Later, Logits, Norm, Ops, Tables, cpu::Cpu};
 use crate::{
     Act, Sparsity, TokenErrors,
     attention::Heads,
-    device::{self, Backend, layers, ragged},
+    device::{self, Backend, attention, layers, ragged},
     error::Result,
     ragged::{Kv, Tokens, Traced},
 };
 
 #[derive(Debug)]
 pub struct OnDevice(pub Arc<dyn Backend>);
-
-/// Weights of attention that exist at a time.
-const WEIGHTS: usize = 1 << 28;
-/// Queries whose products with keys are taken together: the fewer, the fewer of keys that come later are taken for nothing.
-const QUERIES: usize = 512;
 
 /// Whether there are kernels for this type; candle has operations for the others.
 fn has_kernels(x: &Tensor) -> bool {
@@ -55,36 +50,15 @@ impl Ops for OnDevice {
     fn attention(
         &self,
         qkv: Tensor,
-        (batch, time): (usize, usize),
+        rows: (usize, usize),
         heads: Heads,
         norms: Option<[Norm; 2]>,
         tables: Option<Tables>,
     ) -> Result<Tensor> {
-        if !has_kernels(&qkv) {
-            return Cpu.attention(qkv, (batch, time), heads, norms, tables);
+        match attention::takes(qkv.dtype(), heads.width) {
+            true => attention::causal(&*self.0, &qkv, rows, heads, norms, tables),
+            false => Cpu.attention(qkv, rows, heads, norms, tables),
         }
-        let backend = &*self.0;
-        let [q, k, v] = layers::split_heads(backend, &qkv, (batch, time), heads, norms, tables)?;
-        let all = batch * heads.heads;
-        let [q, k, v] = [q, k, v].map(|x| x.reshape((all, time, heads.width)));
-        let (q, k, v) = (q?, k?, v?);
-        // Some heads at a time: their weights grow with the square of the text.
-        let step = (WEIGHTS / (time * QUERIES.min(time)).max(1)).clamp(1, all.max(1));
-        let window = heads.window.unwrap_or(time).max(1);
-        let z = (0..all).step_by(step).map(|start| -> Result<Tensor> {
-            let part = |x: &Tensor, from: usize, to: usize| {
-                x.narrow(0, start, step.min(all - start))?.narrow(1, from, to - from)
-            };
-            let z = (0..time).step_by(QUERIES).map(|first| -> Result<Tensor> {
-                // Keys after the last query are never seen, nor those before the first one's window.
-                let (from, end) = ((first + 1).saturating_sub(window), (first + QUERIES).min(time));
-                let products = part(&q, first, end)?.matmul(&part(&k, from, end)?.transpose(1, 2)?)?;
-                Ok(layers::attend(backend, &products, heads)?.matmul(&part(&v, from, end)?)?)
-            });
-            Ok(Tensor::cat(&z.collect::<Result<Vec<_>>>()?, 1)?)
-        });
-        let z = Tensor::cat(&z.collect::<Result<Vec<_>>>()?, 0)?.reshape((batch, heads.heads, time, heads.width))?;
-        Ok(z.transpose(1, 2)?.reshape((batch * time, heads.heads * heads.width))?)
     }
 
     fn attend_ragged(&self, tokens: &Tokens, qkv: &Tensor, own: &mut [Kv]) -> Result<Tensor> {
