@@ -1,10 +1,10 @@
 //! What a job will take, told before it starts: its work from its parameters, the pace from a short probe.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prunelens_core::{
-    compare::Variant,
-    error::Result,
+    compare::{Reader, Variant},
+    error::{Error, Result},
     model::Tick,
     session::{Session, token_tensor},
 };
@@ -69,34 +69,50 @@ pub struct Estimate {
     pub remark: Option<String>,
 }
 
-/// Tokens of the probe: few enough for a large model, enough for its matrix products to be themselves.
+/// Tokens of the probe's first passes: few enough for a large model.
 const TOKENS: usize = 32;
+/// It goes on with four times as many while a pass is shorter than this, up to so many: small models and fast devices spend short
+/// ones on beginning.
+const LONG: Duration = Duration::from_millis(20);
+const MOST: usize = 512;
 
 impl Probe {
-    /// Two short passes; the first warms up.
+    /// A few short passes; the first warms up.
     pub fn measure(session: &Session, tick: Tick) -> Result<Self> {
-        let n = TOKENS.min(session.original.config.n_ctx);
-        let row: Vec<u32> = (0..n).map(|i| (1 + i as u32 * 7) % session.original.config.d_vocab as u32).collect();
         let reader = session.reader(Variant::Transfer, session.setting)?;
-        let reader = reader.ok_or_else(|| prunelens_core::error::Error::invalid("the session has no SAE to time"))?;
-        let tokens = token_tensor(&[row], &reader.model)?;
-        let mut probe = Self { pass: 0.0, encoding: 0.0, pace: 1.0 };
-        for _ in 0..2 {
-            let started = Instant::now();
-            let captured = reader.model.capture(&tokens, session.hook, tick)?;
-            reader.model.logits(&reader.model.finish(&captured, tick)?)?;
-            reader.model.device.synchronize()?;
-            probe.pass = started.elapsed().as_secs_f64() / n as f64;
-            let x = reader.input(&captured)?;
-            let started = Instant::now();
-            reader.decode(&reader.encode(&x)?)?;
-            // On a GPU the last of it may still be under way.
-            reader.model.device.synchronize()?;
-            probe.encoding = started.elapsed().as_secs_f64() / n as f64;
+        let reader = reader.ok_or_else(|| Error::invalid("the session has no SAE to time"))?;
+        Self::over(&reader, session, TOKENS, tick)?;
+        let mut tokens = TOKENS;
+        loop {
+            let (probe, took) = Self::over(&reader, session, tokens, tick)?;
+            if took >= LONG || tokens >= MOST {
+                return Ok(probe);
+            }
+            tokens *= 4;
         }
+    }
+
+    /// By one pass of so many tokens, with the time that the pass took.
+    fn over(reader: &Reader, session: &Session, tokens: usize, tick: Tick) -> Result<(Self, Duration)> {
+        let config = &session.original.config;
+        let length = tokens.min(config.n_ctx);
+        let row: Vec<u32> = (0..length).map(|i| (1 + i as u32 * 7) % config.d_vocab as u32).collect();
+        let rows = vec![row; tokens / length];
+        let n = (rows.len() * length) as f64;
+        let tokens = token_tensor(&rows, &reader.model)?;
+        let started = Instant::now();
+        let captured = reader.model.capture(&tokens, session.hook, tick)?;
+        reader.model.logits(&reader.model.finish(&captured, tick)?)?;
+        reader.model.device.synchronize()?;
+        let took = started.elapsed();
+        let x = reader.input(&captured)?;
+        let started = Instant::now();
+        reader.decode(&reader.encode(&x)?)?;
+        // On a GPU the last of it may still be under way.
+        reader.model.device.synchronize()?;
+        let encoding = started.elapsed().as_secs_f64() / n;
         let work = (session.sae.d_in() * session.sae.d_sae()) as f64;
-        probe.pace = work / probe.encoding.max(1e-9);
-        Ok(probe)
+        Ok((Self { pass: took.as_secs_f64() / n, encoding, pace: work / encoding.max(1e-9) }, took))
     }
 
     /// Time and memory of this work, at the speed that was measured.

@@ -58,11 +58,12 @@ impl Metric for TrainJob {
     type Options = TrainOptions;
 
     fn cost(session: &Session, options: &TrainOptions) -> Result<Cost> {
-        // Beside the forward pass as much again for each matrix's gradient, and Adam's pass through all weights.
-        const STEPS: f64 = 3.0;
         let spec = options.spec(session)?;
+        // Pre-activations of all latents; what goes back is little where few are chosen, else as much again for
+        // each matrix's gradient, and Adam's pass through all weights.
+        let steps = if spec.architecture.has_auxiliary() { 1.25 } else { 3.0 };
         let d_in = session.sae.d_in();
-        let weights = (2 * spec.d_sae * d_in) as f64;
+        let weights = (spec.d_sae * d_in) as f64;
         let tokens = options.tokens.unwrap_or(match spec.budget {
             prunelens_core::train::Budget::Tokens(tokens) => tokens,
             prunelens_core::train::Budget::Minutes(_) => 0,
@@ -72,7 +73,7 @@ impl Metric for TrainJob {
             passes: Extent::of(session, &[Variant::Transfer]).before,
             shared: 0.0,
             encodings: 0.0,
-            other: tokens as f64 * weights * STEPS / 2.0,
+            other: tokens as f64 * weights * steps,
             bytes: match session.pruned.device.is_cpu() {
                 true => Trainer::bytes(&spec, d_in) + 4 * (spec.buffer * d_in) as u64 + CACHE,
                 false => DeviceState::bytes(&spec, d_in) + 4 * (spec.buffer * d_in) as u64,
