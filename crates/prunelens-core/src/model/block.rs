@@ -165,19 +165,24 @@ impl Layer<'_> {
 
     /// `hook_mlp_out` of the residual stream that the MLP reads.
     pub fn mlp(self, read: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
-        let out = self.mlp_out_pre(read, self.block.ln2.forward(read, self.ops)?, pass)?;
+        let out = self.mlp_out_pre(read, &self.block.ln2.forward(read, self.ops)?, pass)?;
         self.block.ln2_post.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out, self.ops))
     }
 
-    /// The same before its norm, where it has one; `x` is what the MLP reads, normed.
-    fn mlp_out_pre(self, read: &Tensor, x: Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
+    /// What the MLP's output matrix multiplies; `x` is what the MLP reads, normed.
+    fn mlp_post(self, read: &Tensor, x: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
         pass.meet(Step::MlpRead, read)?;
-        pass.meet(Step::Input(Part::MlpIn), &x)?;
-        let pre = self.block.mlp_in.forward(&x)?;
+        pass.meet(Step::Input(Part::MlpIn), x)?;
+        let pre = self.block.mlp_in.forward(x)?;
         pass.meet(Step::MlpPre, &pre)?;
-        let x = self.ops.activate(pre, self.config.act, self.config.gated)?;
-        pass.meet(Step::Input(Part::MlpOut), &x)?;
-        let out = self.block.mlp_out.forward(&x)?;
+        let post = self.ops.activate(pre, self.config.act, self.config.gated)?;
+        pass.meet(Step::Input(Part::MlpOut), &post)?;
+        Ok(post)
+    }
+
+    /// The MLP's output before its norm, where it has one.
+    fn mlp_out_pre(self, read: &Tensor, x: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
+        let out = self.block.mlp_out.forward(&self.mlp_post(read, x, pass)?)?;
         if self.block.ln2_post.is_some() {
             pass.meet(Step::MlpOutPre, &out)?;
         }
@@ -201,8 +206,16 @@ impl Layer<'_> {
         self.add_both(resid_pre, attn_out, None, pass)
     }
 
-    /// `hook_resid_post` from what attention adds once it is through its norm. No hook is met on the way, so that sums and
-    /// norms are taken together.
+    /// What each of its matrices multiplies: all of the block but the last product.
+    pub fn inputs(self, resid_pre: &Tensor, pass: &mut dyn Pass) -> Result<()> {
+        let z = self.z(resid_pre, pass)?;
+        let out = self.attn_out_pre(&z, pass)?;
+        let (resid_mid, x) = self.read_by_mlp(resid_pre, &out, self.block.ln1_post.as_ref())?;
+        let read = if self.config.parallel { resid_pre } else { &resid_mid };
+        self.mlp_post(read, &x, pass).map(drop)
+    }
+
+    /// `hook_resid_post` from what attention adds once it is through its norm.
     fn add_both(
         self,
         resid_pre: &Tensor,
@@ -210,16 +223,19 @@ impl Layer<'_> {
         attn_norm: Option<&Norm>,
         pass: &mut dyn Pass,
     ) -> Result<Tensor> {
-        let Self { block, ops, .. } = self;
-        let (attn_norm, ln2) = (attn_norm.map(Norm::view), block.ln2.view());
-        let parallel = self.config.parallel;
-        let (resid_mid, x) = ops.add_norm(resid_pre, attn_out, attn_norm, (!parallel).then_some(ln2))?;
-        let (read, x) = match x {
-            Some(x) => (&resid_mid, x),
-            None => (resid_pre, ops.norm(resid_pre, ln2)?),
-        };
-        let out = self.mlp_out_pre(read, x, pass)?;
-        Ok(ops.add_norm(&resid_mid, &out, block.ln2_post.as_ref().map(Norm::view), None)?.0)
+        let (resid_mid, x) = self.read_by_mlp(resid_pre, attn_out, attn_norm)?;
+        let read = if self.config.parallel { resid_pre } else { &resid_mid };
+        let out = self.mlp_out_pre(read, &x, pass)?;
+        Ok(self.ops.add_norm(&resid_mid, &out, self.block.ln2_post.as_ref().map(Norm::view), None)?.0)
+    }
+
+    /// `hook_resid_mid`, and what the MLP reads, normed. No hook is met on the way, so that sums and norms are taken together.
+    fn read_by_mlp(self, resid_pre: &Tensor, attn_out: &Tensor, attn_norm: Option<&Norm>) -> Result<(Tensor, Tensor)> {
+        let (ops, ln2) = (self.ops, self.block.ln2.view());
+        let next = (!self.config.parallel).then_some(ln2);
+        let (resid_mid, x) = ops.add_norm(resid_pre, attn_out, attn_norm.map(Norm::view), next)?;
+        let x = x.map_or_else(|| ops.norm(resid_pre, ln2), Ok)?;
+        Ok((resid_mid, x))
     }
 
     /// The whole block with what each of its hooks has on the way, until `meet` says that nothing more is wanted.

@@ -112,7 +112,7 @@ impl Model {
                 tell()?;
                 let rows = Rows { batch: *batch, time: stream.dim(0)? / batch, tick: &mut || Ok(()) };
                 let pass = &mut Measure { rows, seen: &mut seen, second: work.second };
-                model.layer(layer).forward(stream, pass)?;
+                model.layer(layer).inputs(stream, pass)?;
             }
             change(&mut model, layer, &seen, &streams)?;
             if layer + 1 < self.config.n_layers {
@@ -184,7 +184,7 @@ impl Streams {
         let of = |(stream, batch): &(Tensor, usize)| {
             let rows = Rows { batch: *batch, time: stream.dim(0)? / batch, tick: &mut || Ok(()) };
             let mut pass = Keep { rows, inputs: [None, None, None, None] };
-            layer.forward(stream, &mut pass)?;
+            layer.inputs(stream, &mut pass)?;
             Ok(Inputs { of: pass.inputs, batch: *batch })
         };
         self.0.iter().map(of).collect()

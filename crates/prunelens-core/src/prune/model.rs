@@ -70,7 +70,7 @@ impl Model {
                 report(progress, what, layer, self)?;
                 let (batch, time) = (*batch, stream.dim(0)? / batch);
                 let rows = Rows { batch, time, tick: &mut || Ok(()) };
-                model.layer(layer).forward(stream, &mut Inputs { rows, squares: &mut squares })?;
+                model.layer(layer).inputs(stream, &mut Inputs { rows, squares: &mut squares })?;
                 self.ops.await_previous()?;
             }
             let norm = |squares: ColumnSquares| Ok(InputNorm::of(squares.to_vec()?, sequences).value());
