@@ -36,6 +36,13 @@ impl Calibration {
         CalibrationRows { windows: &self.windows, documents: &self.documents }
     }
 
+    /// Tokens that there may be, known before anything is read: those of a text, or as many as a file of token rows has room for.
+    pub fn most_tokens(path: Option<&Path>) -> u64 {
+        let rows = path.filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
+        let bytes = rows.and_then(|path| path.metadata().ok()).map(|file| file.len());
+        bytes.map_or((ROWS * LENGTH) as u64, |bytes| bytes / size_of::<u32>() as u64)
+    }
+
     /// From a file (text, or token rows: each tensor one batch), or from the built-in text.
     pub fn load(path: Option<&Path>, model: &Model, tokenizer: &Tokenizer) -> Result<Self> {
         let (texts, name) = match path {

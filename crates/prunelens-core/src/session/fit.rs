@@ -5,7 +5,9 @@ use prunelens_kernels::gpu::Opened;
 
 use crate::error::{Error, Result};
 
-/// Left for activations, logits and the library's own work.
+/// Left for what is there for a while, of which no two are at a time: activations of 4,096 tokens on their way through a block (0.4 GiB
+/// for Gemma 2 2B in bf16, twice that in f32), logits of two passes (0.5 GiB, 1 in f32), an SAE's masked rows and dense latents (1
+/// GiB), paths of all latents (1 GiB); and for the library's own.
 const WORK: u64 = 3 << 29;
 
 /// What a session will keep on a device.
@@ -17,6 +19,8 @@ pub struct Estimate {
     pub dtype: DType,
     /// Bytes of SAEs and their ranks.
     pub saes: u64,
+    /// Numbers of the residual streams that wait between blocks while a copy is made by a calibration text.
+    pub streams: u64,
 }
 
 impl Estimate {
@@ -24,8 +28,13 @@ impl Estimate {
         [self.original, self.pruned].map(|numbers| numbers.saturating_mul(dtype.size_in_bytes() as u64))
     }
 
+    fn work(&self, dtype: DType) -> u64 {
+        WORK.saturating_add(self.streams.saturating_mul(dtype.size_in_bytes() as u64))
+    }
+
     fn bytes(&self, dtype: DType) -> u64 {
-        self.weights(dtype).iter().fold(WORK.saturating_add(self.saes), |sum, bytes| sum.saturating_add(*bytes))
+        let beside = self.work(dtype).saturating_add(self.saes);
+        self.weights(dtype).iter().fold(beside, |sum, bytes| sum.saturating_add(*bytes))
     }
 
     /// "13.5 GiB of the 137.0 GiB that are free on NVIDIA H200".
@@ -54,7 +63,7 @@ impl Estimate {
             "models and SAEs need {} on the GPU (original {original}, pruned copy {pruned}, SAEs and ranks {}, work {}), but {} has {} free of {}; {instead}",
             gib(needed),
             gib(self.saes),
-            gib(WORK),
+            gib(self.work(self.dtype)),
             gpu.name,
             gib(gpu.free_bytes),
             gib(gpu.total_bytes)
@@ -74,7 +83,7 @@ mod tests {
 
     fn refusal(dtype: DType, saes: u64, free: u64) -> Option<String> {
         let gpu = Opened { name: "a card".into(), total_bytes: 24 * GIB, free_bytes: free * GIB / 2 };
-        let estimate = Estimate { original: 2 * GIB, pruned: GIB, dtype, saes: saes * GIB };
+        let estimate = Estimate { original: 2 * GIB, pruned: GIB, dtype, saes: saes * GIB, streams: 0 };
         estimate.check(&gpu).err().map(|e| e.to_string())
     }
 
@@ -85,8 +94,11 @@ mod tests {
         assert_eq!(refusal(DType::BF16, 0, 15), None);
         assert_eq!(refusal(DType::BF16, 2, 19), None);
         let gpu = Opened { name: "a card".into(), total_bytes: 24 * GIB, free_bytes: 20 * GIB };
-        let estimate = Estimate { original: 2 * GIB, pruned: GIB, dtype: DType::BF16, saes: GIB };
+        let mut estimate = Estimate { original: 2 * GIB, pruned: GIB, dtype: DType::BF16, saes: GIB, streams: 0 };
         assert_eq!(estimate.line(&gpu), "8.5 GiB of the 20.0 GiB that are free on a card");
+        // As wide as the model's type.
+        estimate.streams = GIB / 2;
+        assert_eq!(estimate.line(&gpu), "9.5 GiB of the 20.0 GiB that are free on a card");
     }
 
     #[test]

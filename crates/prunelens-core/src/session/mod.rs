@@ -232,6 +232,7 @@ impl Session {
             original: numbers(self.original.bytes_beside(None)),
             pruned: numbers(self.pruned.bytes_beside(Some(&self.original))),
             dtype,
+            streams: 0,
             saes: std::iter::once(&self.sae).chain(&self.trained).map(|sae| sae.sae().device_bytes()).sum(),
         }
     }

@@ -136,7 +136,11 @@ fn fits(
     let Some(gpu) = gpu::opened(device) else { return Ok(()) };
     let all = config.block_weights() + config.embedding_weights(Model::is_tied(path)?);
     let pruned = if spec.pruned_model.is_some() { all } else { spec.compress.own_weights(config) };
-    let estimate = Estimate { original: all, pruned, dtype: spec.dtype_on(device), saes };
+    let streams = match spec.pruned_model {
+        Some(_) => 0,
+        None => config.d_model as u64 * Calibration::most_tokens(spec.calibration.as_deref()),
+    };
+    let estimate = Estimate { original: all, pruned, dtype: spec.dtype_on(device), saes, streams };
     progress(Progress { what: format!("taking {}", estimate.line(&gpu)), done: 0, total: 0, unit: "" })?;
     estimate.check(&gpu)
 }

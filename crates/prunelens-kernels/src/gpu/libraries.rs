@@ -78,6 +78,22 @@ pub(super) fn driver_folders() -> impl Iterator<Item = PathBuf> {
     DRIVERS.iter().map(PathBuf::from)
 }
 
+/// What the bindings would take for the driver, which they ask for by this name first: a toolkit's stub has it and does nothing.
+fn stub() -> Option<String> {
+    let file = Library::open(c"libcuda.so").ok()?.file(DRIVER.function)?;
+    is_stub(&file).then(|| {
+        format!(
+            "{} is a toolkit's stub and stands before the driver's library: take its folder off the loader's path (LD_LIBRARY_PATH)",
+            file.display()
+        )
+    })
+}
+
+fn is_stub(file: &Path) -> bool {
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    file.parent().and_then(Path::file_name).is_some_and(|folder| folder == "stubs")
+}
+
 /// The newest CUDA that the driver knows.
 fn version(driver: &Library) -> Option<c_int> {
     // SAFETY: the type is that of cuda.h.
@@ -105,7 +121,7 @@ pub fn load(places: &Places) -> Libraries {
     let places = Places { python: places.python.clone().filter(|_| driver.is_ok()), ..places.clone() };
     match driver {
         Ok(driver) => {
-            libraries.missing.extend(version(&driver).and_then(too_old));
+            libraries.missing.extend(stub().or_else(|| version(&driver).and_then(too_old)));
             libraries.keep(&DRIVER, driver);
         }
         Err(_) => libraries.missing.push(NO_DRIVER.into()),
@@ -221,6 +237,12 @@ mod tests {
         let needed = Needed { name: c"libprunelens-none.so.13", first: c"libprunelens-none.so", function: c"none" };
         let why = open(&needed, std::iter::empty()).err().unwrap();
         assert!(why.contains("libprunelens-none.so.13 of CUDA 13") && why.contains("pip install"), "{why}");
+    }
+
+    #[test]
+    fn a_stub_is_no_driver() {
+        assert!(is_stub(Path::new("/usr/local/cuda/lib64/stubs/libcuda.so")));
+        assert!(!is_stub(Path::new("/usr/lib/x86_64-linux-gnu/libcuda.so.1")) && !is_stub(Path::new("libcuda.so")));
     }
 
     #[test]
