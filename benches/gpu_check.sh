@@ -198,7 +198,9 @@ watched() {
 }
 export -f inspect core compare tests alone bench gemma shape demo own watched machine
 
-if [ -f "$bin/spare/lib/libcurand.so.10" ] && "$bin/prunelens" doctor | grep -q 'missing.*libcurand'; then
+# Before any step, and as bounded as one: a driver that hangs would do so here.
+known=$(timeout -k 3 "$(left 20)" "$bin/prunelens" doctor 2>/dev/null)
+if [ -f "$bin/spare/lib/libcurand.so.10" ] && grep -q 'missing.*libcurand' <<<"$known"; then
     say "no libcurand on this machine: the spare one, which does nothing, stands in for it"
     export CUDA_HOME=${CUDA_HOME:-${CUDA_PATH:-}} CUDA_PATH=$bin/spare
 fi
@@ -211,7 +213,9 @@ step inspect-cpu 30 inspect cpu
 step inspect-same 20 compare inspect
 if ! step kernels 120 tests kernels::; then
     # One bad access ends everything after it in a process: each test in its own, told where it happens.
-    for test in $("$bin/parity" kernels:: --list --format terse 2>/dev/null | sed -n 's/: test$//p'); do
+    for test in $(timeout -k 3 "$(left 20)" "$bin/parity" kernels:: --list --format terse 2>/dev/null | sed -n 's/: test$//p'); do
+        # Half of the time is for the figures, whatever is wrong.
+        [ $((SECONDS - started)) -lt $((deadline / 2)) ] || { say "the other tests of kernels are left out: half of the time is over" && break; }
         step "kernels-alone-${test//::/-}" 30 alone "$test"
     done
 fi

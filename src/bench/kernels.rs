@@ -194,7 +194,7 @@ fn dictionary(bench: &mut Bench, d_in: usize, d_sae: usize, tokens: usize) -> Re
             device::mask(backend, matrix, mask, 0..d_sae).map(drop)
         })?;
         bench.time(&format!("row norms {name}"), both.clone(), (masked, 2 * weights), || {
-            device::row_norms(backend, matrix, mask).map(drop)
+            device::row_norms(backend, matrix, &[mask]).map(drop)
         })?;
         bench.group(&format!("encoders of {name}"), |bench| encoders(bench, matrix, &ranks, tokens))?;
     }
@@ -213,7 +213,7 @@ fn encoders(bench: &mut Bench, matrix: &Matrix, ranks: &DeviceRanks, tokens: usi
         let x = random((n, d_in), 1.0, 3)?.to_device(backend.device())?;
         let bytes = (matrix.values.width() + ranks.width()) * d_sae * d_in + 4 * n * (d_in + d_sae);
         for route in [Route::Few, Route::Square, Route::Product] {
-            let taken = if Route::of(n) == route { " (taken)" } else { "" };
+            let taken = if Route::of(n, matrix) == route { " (taken)" } else { "" };
             let shape = format!("{n} x {d_in} x {d_sae}");
             let name = format!("encode {}, {route:?}{taken}", matrix.values.name());
             bench.time(&name, shape, (bytes, 2 * n * d_in * d_sae), || {

@@ -31,7 +31,7 @@ pub fn measure(subject: &Subject, report: &mut Report, tick: Tick) -> Result<()>
         })?;
         let Some(order) = made else { continue };
         let scale = knob.scale(reader.sae.d_in());
-        let mut prompt = read(subject, tick)?;
+        let Some(mut prompt) = report.made(slider, || read(subject, tick))? else { continue };
         let mut step = 0;
         let mut next = || {
             step = (step + 37) % 90;
