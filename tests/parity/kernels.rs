@@ -211,7 +211,7 @@ fn masks_and_norms_of_rows() {
             let found = found.into_tensor(backend, &[some.len(), columns]).unwrap();
             assert_eq!(floats(&found), want[some.start * columns..]);
             let squares: Vec<f32> = want.chunks(columns).map(|row| row.iter().map(|v| v * v).sum()).collect();
-            let norms = device::row_norms(backend, &m, mask).unwrap().to_vec(backend).unwrap();
+            let norms = device::row_norms(backend, &m, &[mask]).unwrap().to_vec(backend).unwrap();
             assert_eq!(norms, squares.iter().map(|s| s.sqrt()).collect::<Vec<_>>());
         }
         assert!(device::mask(backend, &m, None, 0..rows + 1).is_err());

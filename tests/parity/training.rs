@@ -331,6 +331,49 @@ fn kernels_take_the_steps_of_the_cpu_at_sizes_that_nothing_divides() {
     }
 }
 
+/// The loss of 200 steps, one after the other. Single weights part as rounding grows; what is learned does not.
+#[test]
+fn losses_of_two_hundred_steps_on_a_gpu_are_those_on_the_cpu() {
+    let Some(backend) = backend() else { return };
+    let (d_in, d_sae, tokens, steps) = (24, 48, 32, 200);
+    let batch = Batch::new(4.0);
+    for architecture in [
+        Architecture::TopK { k: 4 },
+        Architecture::BatchTopK(batch),
+        Architecture::Matryoshka { batch, widths: vec![16, d_sae] },
+        Architecture::Standard { l1: 0.3, l1_warm_up: 0.0 },
+        Architecture::Gated { l1: 0.3, l1_warm_up: 0.0 },
+        Architecture::JumpRelu(Jump { l0: 0.05, ..Jump::default() }),
+    ] {
+        let spec = TrainSpec {
+            dead_after: 20 * tokens as u64,
+            learning_rate: 1e-3,
+            ..TrainSpec::new(architecture.clone(), d_sae, Budget::Tokens((steps * tokens) as u64))
+        };
+        let mut rng = Rng::new(7, 0);
+        let state = State::new(&spec, d_in, 1.0, &activations(&mut rng, tokens, d_in));
+        let (mut here, mut there) = (Place::new(state.clone(), None), Place::new(state, Some(backend.clone())));
+        let (mut first, mut worst) = (0.0, 0.0_f64);
+        for step in 0..steps {
+            // The same directions each time: there is something to learn.
+            let x = activations(&mut Rng::new(7, 0), tokens, d_in);
+            let losses = [&mut here, &mut there].map(|place| {
+                place.course().recent.decay(0.0);
+                place.step(&spec, &x, step as f64 / steps as f64).unwrap();
+                place.course().recent.loss()
+            });
+            if step == 0 {
+                first = losses[0];
+            }
+            worst = worst.max((losses[0] - losses[1]).abs() / first);
+            assert!(worst < 1e-3, "{architecture}, step {step}: {losses:?}");
+        }
+        let last = here.course().recent.loss();
+        println!("{architecture}: from {first:.4} to {last:.4}; at most {worst:.1e} of the first apart");
+        assert!(last < 0.7 * first, "{architecture} learned nothing: {first} to {last}");
+    }
+}
+
 /// Train on the demo's model and its calibration text, on a hook of each width, from a saved state if there is one; what is saved
 /// after so many steps.
 fn train(model: &Arc<Model>, all: &[(TrainSpec, usize)], from: Option<&[Vec<u8>]>, steps: usize) -> Vec<Vec<u8>> {
@@ -369,15 +412,25 @@ fn training_on_a_gpu_is_that_on_the_cpu_wherever_it_is_taken_up() {
     };
     let normed = TrainSpec { layer_norm: true, ..spec(Architecture::Gated { l1: 0.3, l1_warm_up: 0.0 }) };
     let all = [(spec(Architecture::TopK { k: 4 }), 0), (normed, 1)];
+    let read = |bytes: &[u8], name: &str| -> Vec<f32> {
+        let file = SafeTensors::deserialize(bytes).unwrap();
+        file.tensor(name).unwrap().data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    // What a model in 16 bits gives is trained on in f32.
+    let narrow = Model {
+        ops: ops::on(Some(backend.clone())),
+        ..demo::model(backend.device(), DType::BF16, &mut |_| Ok(())).unwrap()
+    };
+    for (found, want) in train(&Arc::new(narrow), &all, None, 4).iter().zip(&train(&here, &all, None, 4)) {
+        let difference = apart(&read(found, "W_enc"), &read(want, "W_enc"));
+        println!("on a model in bf16 W_enc differs by {difference:.1e} after 4 steps");
+        assert!(difference < 0.05, "W_enc differs by {difference:e}");
+    }
     // A buffer has five batches: it is filled several times.
     let want = train(&here, &all, None, 23);
     let half = train(&there, &all, None, 11);
     for model in [&there, &here] {
         for (found, want) in train(model, &all, Some(&half), 12).iter().zip(&want) {
-            let read = |bytes: &[u8], name: &str| -> Vec<f32> {
-                let file = SafeTensors::deserialize(bytes).unwrap();
-                file.tensor(name).unwrap().data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-            };
             for name in ["W_enc", "b_enc", "W_dec", "b_dec", "first.W_enc", "second.W_dec"] {
                 let difference = apart(&read(found, name), &read(want, name));
                 println!("{name} differs by {difference:.1e} after 23 steps");

@@ -108,7 +108,7 @@ impl DeviceSae {
     /// Pre-activations that pass the gate, zero elsewhere.
     fn dense(&self, x: &Tensor, mask: Mask, scale: Option<&Buffer<f32>>) -> Result<Buffer<f32>> {
         let encoder = Encoder { matrix: &self.enc, mask, bias: &self.b_enc, scale, floors: self.floors.as_ref() };
-        device::encode(&*self.backend, &encoder, x, Route::of(x.dim(0)?))
+        device::encode(&*self.backend, &encoder, x, Route::of(x.dim(0)?, &self.enc))
     }
 
     /// The mask of one of the matrices.
@@ -132,7 +132,7 @@ impl DeviceSae {
             return Ok(None);
         }
         let mask = self.mask(Side::Dec, pruning)?;
-        device::row_norms(&*self.backend, &self.dec, mask).map(Some)
+        device::row_norms(&*self.backend, &self.dec, &[mask]).map(Some)
     }
 
     /// Reconstructions on the GPU, still normalised.
@@ -230,11 +230,8 @@ impl Dictionary for DeviceSae {
         let cuts: [u32; STEPS] = std::array::from_fn(|step| enc.cut(share(step)));
         let scales = match self.sae.activation.rescales() {
             true => {
-                let norms = |step| {
-                    device::row_norms(backend, &self.dec, dec.mask(&self.backend, share(step))?)?.to_vec(backend)
-                };
-                let norms = (0..STEPS).map(norms).collect::<Result<Vec<_>>>()?;
-                Some(Buffer::from_slice(backend, &norms.concat())?)
+                let masks = (0..STEPS).map(|step| dec.mask(&self.backend, share(step)));
+                Some(device::row_norms(backend, &self.dec, &masks.collect::<Result<Vec<_>>>()?)?)
             }
             false => None,
         };

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use prunelens_kernels::device::Backend;
 
 use super::stream::Activations;
@@ -90,6 +90,11 @@ impl Activations for ModelActivations {
         let captured = self.model.capture_each(&token_tensor(rows, &self.model)?, &self.hooks, tick)?;
         let all = rows.iter().flatten();
         let wanted: Vec<u32> = (0..).zip(all).filter(|(_, id)| !self.special.contains(id)).map(|(at, _)| at).collect();
+        if wanted.is_empty() {
+            // A GPU takes no launch over nothing.
+            let none = |width| Ok(Tensor::zeros((0, width), DType::F32, &Device::Cpu)?);
+            return self.widths().into_iter().map(none).collect();
+        }
         let wanted = Tensor::from_slice(&wanted, wanted.len(), &self.model.device)?;
         let taken = |acts: &Tensor| acts.flatten_to(1)?.index_select(&wanted, 0);
         let found = captured.iter().map(taken).collect::<candle_core::Result<Vec<_>>>()?;

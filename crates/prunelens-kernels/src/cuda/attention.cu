@@ -126,7 +126,9 @@ __device__ void attention(const T* q, const T* k, const T* v, u32 time, u32 head
                     for (u32 pair = 0; pair < 2; pair++) {
                         float& weight = weights[i][n][2 * half + pair];
                         u32 s = start + n * 8 + lane % 4 * 2 + pair;
-                        weight = s < seen || s > t ? -INFINITY : score.of(weight);
+                        // Taken of all: a choice between two numbers is no branch.
+                        float value = score.of(weight);
+                        weight = s < seen || s > t ? -INFINITY : value;
                         most = fmaxf(most, weight);
                     }
                 most = over_row(most, [](float a, float b) { return fmaxf(a, b); });

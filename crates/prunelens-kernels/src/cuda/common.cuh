@@ -79,6 +79,14 @@ __device__ __forceinline__ Several<T, N> several(const T* from, u64 at) {
     return *(const Several<T, N>*)(from + at);
 }
 
+// Where number `at` of rows of `width` is. Both fit 32 bits nearly always, in which a division is several times as fast.
+struct Place {
+    u64 row, column;
+
+    __device__ __forceinline__ Place(u64 at, u64 width)
+        : row((at | width) >> 32 ? at / width : (u32)at / (u32)width), column(at - row * width) {}
+};
+
 // First index of this thread in a loop over all threads of the grid, and the step of that loop.
 __device__ __forceinline__ u64 first_index() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ u64 index_step() { return (u64)gridDim.x * blockDim.x; }

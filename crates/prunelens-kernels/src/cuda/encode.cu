@@ -213,9 +213,10 @@ extern "C" __global__ void split(const float* x, u64 len, bf16* parts) {
 extern "C" __global__ void fire(const float* products, u32 parts, const float* bias, const float* scale,
                                 const float* floors, u64 tokens, u64 count, u64 first, u64 d_sae, float* out) {
     for (u64 at = first_index(); at < tokens * count; at += index_step()) {
-        u64 latent = first + at % count;
+        Place place(at, count);
+        u64 latent = first + place.column;
         float sum = 0.0f;
         for (u32 part = parts; part-- > 0;) sum += products[part * tokens * count + at];
-        out[at / count * d_sae + latent] = fired(sum, latent, bias, scale, floors);
+        out[place.row * d_sae + latent] = fired(sum, latent, bias, scale, floors);
     }
 }

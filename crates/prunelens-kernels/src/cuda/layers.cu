@@ -82,8 +82,9 @@ __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 
     u32 all = heads + 2 * stored;
     if (item >= tokens * all) return;
     u32 lane = threadIdx.x % WARP;
-    u64 token = item / all;
-    u32 head = (u32)(item % all);
+    Place of_token(item, all);
+    u64 token = of_token.row;
+    u32 head = (u32)of_token.column;
     u32 part = head < heads ? 0 : 1 + (head - heads) / stored;
     u32 of = part == 0 ? heads : stored;
     u32 before = part == 0 ? 0 : heads + (part - 1) * stored;
@@ -99,8 +100,8 @@ __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 
         scale = sqrtf(mean + __uint_as_float(part == 0 ? q_eps : k_eps));
     }
     auto normed = [&](u32 i) { return weight ? widen(x[i]) / scale * widen(weight[i]) : widen(x[i]); };
-    u64 t = token % time;
-    u64 text = token / time;
+    Place of_text(token, time);
+    u64 t = of_text.column, text = of_text.row;
     T* to = out + (tokens * before + (text * of + head) * time + t) * width;
     for (u32 i = lane; i < width; i += WARP) {
         float value = normed(i);
@@ -123,7 +124,7 @@ extern "C" __global__ void attend(const float* products, u64 rows, u32 queries, 
     u32 lane = threadIdx.x % WARP;
     products += row * keys;
     out += row * keys;
-    u32 t = before + (u32)(row % queries);
+    u32 t = before + (u32)Place(row, queries).column;
     u32 first = t < window ? 0 : t + 1 - window;
     float cap = __uint_as_float(cap_bits);
     auto score = [&](u32 s) {
@@ -144,7 +145,7 @@ extern "C" __global__ void attend(const float* products, u64 rows, u32 queries, 
 template <class T>
 __device__ void activate(const T* x, u64 len, u64 width, u32 gated, u32 act, T* out) {
     for (u64 at = first_index(); at < len; at += index_step()) {
-        u64 from = gated ? at + at / width * width : at;
+        u64 from = gated ? at + Place(at, width).row * width : at;
         float value = Curve(widen(x[from]), act).value;
         store(out[at], gated ? value * widen(x[from + width]) : value);
     }

@@ -62,7 +62,8 @@ __device__ void mask_in_parts(const W* weight, const R* ranks, u32 cut, u64 star
     for (u64 at = first_index(); at < rows * columns; at += index_step()) {
         bf16 parts[3];
         split_in_three(kept(weight, ranks, cut, start + at), parts);
-        bf16* to = out + at / columns * 6 * columns + at % columns;
+        Place place(at, columns);
+        bf16* to = out + place.row * 6 * columns + place.column;
         to[0] = parts[0];
         to[columns] = parts[1];
         to[2 * columns] = parts[2];

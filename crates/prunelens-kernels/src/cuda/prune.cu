@@ -154,9 +154,10 @@ extern "C" __global__ void add_parts(const double* parts, u64 count, u64 columns
 template <class W>
 __device__ void few_of_many(const W* weight, const float* norms, u64 len, u64 columns, u32 n, u32 m, W* out) {
     for (u64 at = first_index(); at < len; at += index_step()) {
-        u64 first = at - at % columns % m;
+        u64 column = Place(at, columns).column;
+        u64 first = at - (u32)column % m;
         u32 place = (u32)(at - first);
-        const float* norm = norms ? norms + first % columns : 0;
+        const float* norm = norms ? norms + (column - (at - first)) : 0;
         float mine = fabsf(widen(weight[at]));
         if (norm) mine *= norm[place];
         u32 before = 0;

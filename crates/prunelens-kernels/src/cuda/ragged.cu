@@ -33,8 +33,9 @@ struct Head {
         item = first_index() / WARP;
         u32 each = heads + 2 * kv_heads;
         if (item >= tokens * each) return false;
-        u32 head = (u32)(item % each);
-        position = positions[item / each];
+        Place place(item, each);
+        u32 head = (u32)place.column;
+        position = positions[place.row];
         weight = head < heads ? q_norm : head < heads + kv_heads ? k_norm : 0;
         rotated = head < heads + kv_heads ? half : 0;
         return true;
@@ -248,7 +249,7 @@ extern "C" __global__ void norm_vjp(const float* x, const float* g, const float*
 extern "C" __global__ void activate_vjp(const float* x, const float* g, u64 len, u64 width, u32 gated, u32 act,
                                         float* out) {
     for (u64 at = first_index(); at < len; at += index_step()) {
-        u64 from = gated ? at + at / width * width : at;
+        u64 from = gated ? at + Place(at, width).row * width : at;
         Curve curve(x[from], act);
         out[from] = gated ? g[at] * x[from + width] * curve.slope : g[at] * curve.slope;
         if (gated) out[from + width] = g[at] * curve.value;

@@ -27,7 +27,7 @@ extern "C" __global__ void __launch_bounds__(256)
 
 extern "C" __global__ void relu_forward(float* pre, const float* bias, u64 len, u64 d_sae, float* latents) {
     for (u64 at = first_index(); at < len; at += index_step()) {
-        pre[at] += bias[at % d_sae];
+        pre[at] += bias[Place(at, d_sae).column];
         latents[at] = fmaxf(pre[at], 0.0f);
     }
 }
@@ -35,7 +35,7 @@ extern "C" __global__ void relu_forward(float* pre, const float* bias, u64 len, 
 extern "C" __global__ void gated_forward(float* pre, const float* b_gate, const float* r_mag, const float* b_mag,
                                          u64 len, u64 d_sae, float* latents, float* gates) {
     for (u64 at = first_index(); at < len; at += index_step()) {
-        u64 latent = at % d_sae;
+        u64 latent = Place(at, d_sae).column;
         float product = pre[at];
         float value = product + b_gate[latent];
         pre[at] = value;
@@ -48,7 +48,7 @@ extern "C" __global__ void gated_forward(float* pre, const float* b_gate, const 
 extern "C" __global__ void jumprelu_forward(float* pre, const float* bias, const float* threshold, u64 len, u64 d_sae,
                                             float* latents) {
     for (u64 at = first_index(); at < len; at += index_step()) {
-        u64 latent = at % d_sae;
+        u64 latent = Place(at, d_sae).column;
         pre[at] += bias[latent];
         latents[at] = pre[at] > threshold[latent] ? pre[at] : 0.0f;
     }

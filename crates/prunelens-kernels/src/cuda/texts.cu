@@ -6,10 +6,11 @@
 // the order of the tokens, as on the CPU.
 extern "C" __global__ void text_means(const float* x, const u64* offsets, u64 texts, u64 width, float* out) {
     for (u64 at = first_index(); at < texts * width; at += index_step()) {
-        u64 begin = offsets[at / width];
-        u64 end = offsets[at / width + 1];
+        Place place(at, width);
+        u64 begin = offsets[place.row];
+        u64 end = offsets[place.row + 1];
         double sum = 0.0;
-        for (u64 token = begin; token < end; token++) sum += x[token * width + at % width];
+        for (u64 token = begin; token < end; token++) sum += x[token * width + place.column];
         out[at] = (float)(sum / (double)(end - begin));
     }
 }

@@ -11,7 +11,7 @@ constexpr u32 DIGITS = 256;
 // Products to pre-activations times the lengths of the decoder's rows.
 extern "C" __global__ void pre_activations(float* pre, const float* bias, const float* lengths, u64 len, u64 d_sae) {
     for (u64 at = first_index(); at < len; at += index_step()) {
-        u64 latent = at % d_sae;
+        u64 latent = Place(at, d_sae).column;
         pre[at] = (pre[at] + bias[latent]) * lengths[latent];
     }
 }
@@ -138,7 +138,10 @@ extern "C" __global__ void __launch_bounds__(1024)
 // Some columns of `rows [.., width]`, side by side.
 extern "C" __global__ void gather_columns(const float* rows, u64 width, const u32* columns, u64 count, u64 len,
                                           float* out) {
-    for (u64 at = first_index(); at < len; at += index_step()) out[at] = rows[at / count * width + columns[at % count]];
+    for (u64 at = first_index(); at < len; at += index_step()) {
+        Place place(at, count);
+        out[at] = rows[place.row * width + columns[place.column]];
+    }
 }
 
 // The k largest of each row, which have `k` places, as lists; what they are called, if they are places in `names`.

@@ -14,7 +14,9 @@ use candle_core::{
 use cudarc::{
     cublas::{
         result::gemm_ex,
-        sys::{cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cudaDataType},
+        sys::{
+            cublasComputeType_t, cublasGemmAlgo_t, cublasMath_t, cublasOperation_t, cublasSetMathMode, cudaDataType,
+        },
     },
     driver::{
         CudaEvent, CudaFunction, CudaModule, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
@@ -71,9 +73,16 @@ impl Cuda {
     }
 
     fn new(device: &Device) -> Result<Self> {
+        let cuda = device.as_cuda_device()?.clone();
+        // Products in 16 bits whose sums the library takes in pieces are rounded once, not piece by piece.
+        let mode = cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+        // SAFETY: candle's own handle, which lives as long as its device.
+        unsafe { cublasSetMathMode(*cuda.cublas_handle().handle(), mode) }
+            .result()
+            .map_err(candle_core::Error::wrap)?;
         Ok(Self {
             device: device.clone(),
-            cuda: device.as_cuda_device()?.clone(),
+            cuda,
             modules: Mutex::default(),
             functions: RwLock::default(),
             launched: Mutex::default(),
@@ -233,8 +242,10 @@ impl Backend for Cuda {
     }
 
     unsafe fn launch(&self, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()> {
-        let function = self.function(&kernel, shape.shared)?;
         let stream = self.cuda.cuda_stream();
+        // This thread may have worked on another GPU before.
+        stream.context().bind_to_thread().w()?;
+        let function = self.function(&kernel, shape.shared)?;
         let mut builder = stream.launch_builder(&function);
         // The driver takes as many bytes of a word as the kernel declares; the low ones come first.
         for argument in arguments {
@@ -265,7 +276,9 @@ impl Backend for Cuda {
     }
 
     fn await_previous(&self) -> Result<()> {
-        let event = self.cuda.cuda_stream().record_event(None).w()?;
+        // Who waits leaves the processor to others.
+        let flags = Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC);
+        let event = self.cuda.cuda_stream().record_event(flags).w()?;
         let earlier = self.launched.lock().unwrap_or_else(PoisonError::into_inner).replace(event);
         Ok(earlier.map_or(Ok(()), |event| event.synchronize()).w()?)
     }

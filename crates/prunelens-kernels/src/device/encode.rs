@@ -10,7 +10,7 @@ use super::{
     mask::{PAIRS, mask, mask_in_parts},
     memory::address,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Up to this many tokens a warp takes latents whole, and carries eight of them at a time.
 const FEW: usize = 16;
@@ -18,8 +18,10 @@ const CARRIED: u64 = 8;
 /// Warps of a block then, each of which takes two latents.
 const WARPS: u64 = 8;
 const LATENTS: u64 = 2 * WARPS;
-/// From this many on the matrix product of the library is worth the writing of a masked copy.
+/// From this many on the matrix product of the library is worth the writing of a masked copy; of weights in bfloat16, of which it
+/// takes half as many, sooner.
 const MANY: usize = 128;
+const MANY_BF16: usize = 32;
 /// Latents and tokens of a block in between.
 const SIDE: u64 = 64;
 /// Numbers of weights that are masked for the matrix product at a time.
@@ -54,10 +56,11 @@ pub enum Route {
 
 impl Route {
     /// The fastest route for so many tokens.
-    pub fn of(tokens: usize) -> Self {
+    pub fn of(tokens: usize, matrix: &Matrix) -> Self {
+        let many = if matches!(matrix.values, Values::Bf16(_)) { MANY_BF16 } else { MANY };
         if tokens <= FEW {
             Self::Few
-        } else if tokens < MANY {
+        } else if tokens < many {
             Self::Square
         } else {
             Self::Product
@@ -126,8 +129,9 @@ fn split(backend: &dyn Backend, x: &Tensor) -> Result<Tensor> {
     parts.into_tensor(backend, &[PARTS * tokens, d_in])
 }
 
-/// What is multiplied: activations as parts in bfloat16, which the units made for it take several times faster than f32 and no
-/// less exactly: products of two such numbers are exact in f32, in which they are added.
+/// What is multiplied: activations as parts in bfloat16, which the units made for it take several times faster than f32. Products of
+/// two such numbers are exact in f32, in which they are added; how sums are rounded there is the unit's affair, so that routes need
+/// not agree to the bit.
 enum Factors {
     /// Weights that are bfloat16: each part by itself, `[PARTS * tokens, d_in]`.
     Whole(Tensor),
@@ -162,21 +166,39 @@ impl Factors {
         }
     }
 
+    /// How many rows of a matrix are masked and multiplied at a time.
+    fn rows_at_once(&self, tokens: usize, d_in: usize) -> usize {
+        (MASKED / self.width(d_in)).min(PRODUCTS / (self.parts() * tokens)).max(1).next_multiple_of(128)
+    }
+
     /// Products `[parts, tokens, rows]` with some rows of a masked matrix.
-    fn products(&self, backend: &dyn Backend, encoder: &Encoder, rows: Range<usize>) -> Result<Tensor> {
-        let (matrix, columns) = (encoder.matrix, encoder.matrix.columns);
+    fn products(&self, backend: &dyn Backend, matrix: &Matrix, pruning: Mask, rows: Range<usize>) -> Result<Tensor> {
+        let columns = matrix.columns;
         match self {
             Self::Whole(x) => {
-                let weight = mask(backend, matrix, encoder.mask, rows.clone())?;
+                let weight = mask(backend, matrix, pruning, rows.clone())?;
                 backend.products(x, &weight.into_tensor(backend, &[rows.len(), columns])?)
             }
             Self::Paired(x) => {
-                let weight = mask_in_parts(backend, matrix, encoder.mask, rows.clone())?;
+                let weight = mask_in_parts(backend, matrix, pruning, rows.clone())?;
                 let weight = weight.into_tensor(backend, &[rows.len(), PAIRS.len() * columns])?;
                 backend.products(x, &weight)
             }
         }
     }
+}
+
+/// `x [tokens, d_in]` times the transpose of a matrix, `[tokens, rows]`, both in f32 and to f32's digits, by the same units.
+pub(super) fn products(backend: &dyn Backend, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let matrix = Matrix::of(backend, weight)?;
+    let tokens = x.dim(0)?;
+    let factors @ Factors::Paired(_) = Factors::new(backend, &matrix, x)? else {
+        return Err(Error::invalid(format!("products in f32 need weights in f32, found {}", matrix.values.name())));
+    };
+    let step = factors.rows_at_once(tokens, matrix.columns);
+    let rows = (0..matrix.rows).step_by(step).map(|first| first..(first + step).min(matrix.rows));
+    let parts = rows.map(|rows| factors.products(backend, &matrix, None, rows)).collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&parts, 1)?)
 }
 
 /// Some latents at a time, so that the masked copy stays small whatever the dictionary.
@@ -185,10 +207,11 @@ fn product(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f3
     let d_sae = encoder.matrix.rows;
     let factors = Factors::new(backend, encoder.matrix, x)?;
     let parts = factors.parts();
-    let step = (MASKED / factors.width(d_in)).min(PRODUCTS / (parts * tokens)).max(1).next_multiple_of(128);
+    let step = factors.rows_at_once(tokens, d_in);
     for first in (0..d_sae).step_by(step) {
         let rows = step.min(d_sae - first);
-        let products = Buffer::<f32>::of(backend, &factors.products(backend, encoder, first..first + rows)?)?;
+        let products =
+            Buffer::<f32>::of(backend, &factors.products(backend, encoder.matrix, encoder.mask, first..first + rows)?)?;
         let arguments = [
             products.address(),
             parts as u64,

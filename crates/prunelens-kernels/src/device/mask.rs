@@ -50,13 +50,16 @@ pub(super) fn mask_in_parts(
     Ok(out)
 }
 
-/// Norm of each row at the cut. Twin: `Sae::decoder_norms`.
-pub fn row_norms(backend: &dyn Backend, matrix: &Matrix, mask: Mask) -> Result<Buffer<f32>> {
-    let out = Buffer::new(backend, matrix.rows)?;
+/// Norm of each row at each of some cuts, `[masks, rows]`. Twin: `Sae::decoder_norms`.
+pub fn row_norms(backend: &dyn Backend, matrix: &Matrix, masks: &[Mask]) -> Result<Buffer<f32>> {
+    let out = Buffer::<f32>::new(backend, masks.len() * matrix.rows)?;
     let (rows, columns) = (matrix.rows as u64, matrix.columns as u64);
-    let masked = matrix.masked("row_norms", mask)?;
-    let arguments = [matrix.values.address(), masked.ranks, masked.cut, rows, columns, out.address()];
-    // SAFETY: the kernel's arguments; the output has one number a row.
-    unsafe { backend.launch(Kernel { file: "mask", name: masked.name }, Shape::warps(rows, 1)?, &arguments)? };
+    for (at, mask) in masks.iter().enumerate() {
+        let masked = matrix.masked("row_norms", *mask)?;
+        let to = out.address() + (at * matrix.rows * size_of::<f32>()) as u64;
+        let arguments = [matrix.values.address(), masked.ranks, masked.cut, rows, columns, to];
+        // SAFETY: the kernel's arguments; the output has one number a row and mask.
+        unsafe { backend.launch(Kernel { file: "mask", name: masked.name }, Shape::warps(rows, 1)?, &arguments)? };
+    }
     Ok(out)
 }

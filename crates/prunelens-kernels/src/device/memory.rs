@@ -2,7 +2,7 @@
 
 use std::{any::Any, marker::PhantomData, ops::Range};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
 use super::Backend;
@@ -132,7 +132,12 @@ impl<T: Float> Buffer<T> {
             let (expected, found) = (T::DTYPE, tensor.dtype());
             return Err(Error::invalid(format!("a kernel needs a tensor of {expected:?}, found {found:?}")));
         }
-        let tensor = tensor.to_device(backend.device())?.contiguous()?;
+        // From one GPU to another by way of the processor: nothing else makes one wait for what the other does with its memory.
+        let tensor = match tensor.device().is_cpu() || tensor.device().same_device(backend.device()) {
+            true => tensor.to_device(backend.device())?,
+            false => tensor.to_device(&Device::Cpu)?.to_device(backend.device())?,
+        };
+        let tensor = tensor.contiguous()?;
         let memory = match backend.memory_of(&tensor)? {
             // A part of another tensor may begin anywhere.
             memory if !memory.address.is_multiple_of(ALIGNED) => backend.memory_of(&tensor.force_contiguous()?)?,

@@ -16,8 +16,8 @@ const THREADS: u32 = 128;
 const BLOCKS: u64 = 1 << 16;
 /// Lanes of a warp, each of which takes a token where all latents are asked for.
 const WARP: usize = 32;
-/// Activations of all latents at all steps that exist at a time: half a gigabyte.
-const DENSE: usize = 1 << 27;
+/// Activations of all latents at all steps that exist at a time: a gigabyte.
+const DENSE: usize = 1 << 28;
 
 /// For each active latent of each token, which token and which latent: what [`paths`] and [`survivors`] go through.
 pub struct Pairs {

@@ -88,9 +88,6 @@ pub fn measure(
 
     let captured = model.capture(&tokens, first.hook, tick)?;
     let x = first.input(&captured)?;
-    if plan.activations {
-        measured.x = host(&x)?;
-    }
     let keep_original = (plan.exclude_special && measured.kept.contains(&false)).then_some(&measured.kept[..]);
 
     // The residual streams after the last block: without SAE, with zeros, with each reconstruction.
@@ -117,6 +114,9 @@ pub fn measure(
         let (clean, mut others) = losses(model, &last[0], &others, &next_tokens(rows), tick)?;
         let sae = others.split_off(1);
         measured.losses = others.pop().map(|ablation| Losses { clean, ablation, sae });
+    }
+    if plan.activations {
+        measured.x = host(&x)?;
     }
     measured.errors = errors.into_iter().map(|errors| errors()).collect::<std::result::Result<_, _>>()?;
     Ok(measured)

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Backend, Buffer, Shape, Task, address_of, launch, products};
+use super::{super::encode::products, Backend, Buffer, Shape, Task, address_of, launch};
 use crate::{error::Result, select::Choice};
 
 /// Latents of each token, ascending, from its start to its end; values without the lengths of the decoder's rows.
@@ -50,7 +50,7 @@ const THREADS: u32 = 256;
 /// Choose of each token's pre-activations, times the lengths of the decoder's rows; and `dead_k` of the dead latents.
 pub fn choose(backend: &dyn Backend, task: &Task, centred: &Tensor, choice: Choice, dead_k: usize) -> Result<Chosen> {
     let (tokens, d_sae) = (task.tokens()?, task.weights.d_sae());
-    let pre = products(backend, centred, &task.weights.w_enc)?;
+    let pre = Buffer::<f32>::of(backend, &products(backend, centred, &task.weights.w_enc)?)?;
     let len = pre.len() as u64;
     let arguments =
         [pre.address(), address_of(backend, &task.weights.b_enc)?, task.lengths.address(), len, d_sae as u64];

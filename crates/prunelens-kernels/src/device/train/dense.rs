@@ -4,7 +4,8 @@
 use candle_core::Tensor;
 
 use super::{
-    super::lists::count_active, Backend, Buffer, Gradients, Outcome, Shape, Sums, Task, address_of, bits, launch,
+    super::{encode::products, lists::count_active},
+    Backend, Buffer, Gradients, Outcome, Shape, Sums, Task, address_of, bits, launch,
 };
 use crate::error::Result;
 
@@ -105,7 +106,7 @@ struct Forward {
 
 fn forward(backend: &dyn Backend, task: &Task, centred: &Tensor, rule: Rule) -> Result<Forward> {
     let weights = task.weights;
-    let pre = centred.matmul(&weights.w_enc.t()?)?;
+    let pre = products(backend, centred, &weights.w_enc)?;
     let shape = pre.dims2()?;
     let (len, d_sae) = (pre.elem_count(), shape.1);
     let new = || Buffer::<f32>::new(backend, len);
@@ -147,7 +148,7 @@ fn reconstruct(backend: &dyn Backend, task: &Task, latents: &Tensor) -> Result<B
         squares.address(),
     ];
     launch(backend, "rules", "errors", Shape::many_rows(tokens, d_in)?, &arguments)?;
-    let (by_latent, w_dec) = (out.matmul(&weights.w_dec.t()?)?, latents.t()?.matmul(&out)?);
+    let (by_latent, w_dec) = (products(backend, &out, &weights.w_dec)?, latents.t()?.matmul(&out)?);
     let squares = squares.to_vec(backend)?;
     let sum = |of: usize| squares.iter().skip(of).step_by(2).sum::<f64>();
     Ok(Back { by_output: out, by_latent, w_dec, squared_error: sum(0), squared_input: sum(1) })

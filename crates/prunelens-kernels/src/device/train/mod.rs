@@ -43,7 +43,7 @@ impl Weights {
 
     /// Lengths of the decoder's rows.
     pub fn lengths(&self, backend: &dyn Backend) -> Result<Buffer<f32>> {
-        row_norms(backend, &Matrix::of(backend, &self.w_dec)?, None)
+        row_norms(backend, &Matrix::of(backend, &self.w_dec)?, &[None])
     }
 }
 
@@ -136,9 +136,4 @@ fn address_of(backend: &dyn Backend, tensor: &Tensor) -> Result<u64> {
         return Err(Error::invalid("a step of training needs contiguous tensors in f32"));
     }
     Ok(backend.memory_of(tensor)?.address)
-}
-
-/// Products of rows `a [n, d_in]` with the rows of `b [d_sae, d_in]`, in memory of their own.
-fn products(backend: &dyn Backend, a: &Tensor, b: &Tensor) -> Result<Buffer<f32>> {
-    Buffer::of(backend, &a.matmul(&b.t()?)?)
 }
