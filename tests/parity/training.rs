@@ -422,9 +422,9 @@ fn training_on_a_gpu_is_that_on_the_cpu_wherever_it_is_taken_up() {
         ..demo::model(backend.device(), DType::BF16, &mut |_| Ok(())).unwrap()
     };
     for (found, want) in train(&Arc::new(narrow), &all, None, 4).iter().zip(&train(&here, &all, None, 4)) {
-        let difference = apart(&read(found, "W_enc"), &read(want, "W_enc"));
-        println!("on a model in bf16 W_enc differs by {difference:.1e} after 4 steps");
-        assert!(difference < 0.05, "W_enc differs by {difference:e}");
+        let difference = apart(&read(found, "first.W_enc"), &read(want, "first.W_enc"));
+        println!("on a model in bf16 gradients by W_enc differ by {difference:.1e} over 4 steps");
+        assert!(0.0 < difference && difference < 0.1, "gradients by W_enc differ by {difference:e}");
     }
     // A buffer has five batches: it is filled several times.
     let want = train(&here, &all, None, 23);
