@@ -17,7 +17,7 @@ use prunelens::bench::{
 };
 use prunelens_core::{compare::matching::Matching, prune::Sparsity, sae::Latents};
 use prunelens_kernels::{
-    Group, Kept, Ranking, Ranks, TokenErrors,
+    Group, Kept, Ranking, Ranks, Spread, TokenErrors,
     columns::{add_squares, text_means},
     cut,
     device::{self, Backend, Buffer, DeviceRanks, Largest, Lists, Matrix, Pairs, Route, Steps, Values},
@@ -351,6 +351,28 @@ fn losses_of_logits() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn spread_of_activations() {
+    let Some(backend) = backend() else { return };
+    for (tokens, width) in [(1, 1), (3, 31), (70, 300), (9, 1500)] {
+        let x = noise(tokens * width, 3);
+        let all = vec![true; tokens];
+        let some: Vec<bool> = (0..tokens).map(|token| token % 3 != 0).collect();
+        for kept in [all, some, vec![false; tokens]] {
+            let got = device::spread(&*backend, &tensor(&*backend, "f32", &x, width), &kept).unwrap();
+            let want = Spread::of(&x, width, &kept);
+            // In the order of the tokens, so to the bit; over a row in another.
+            assert_eq!(got.sum, want.sum, "{tokens}x{width}");
+            for (got, want) in [(got.norm_sq, want.norm_sq), (got.centred_sq, want.centred_sq)] {
+                assert_eq!(got.len(), tokens);
+                assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() <= 1e-12 * b), "{tokens}x{width}");
+            }
+        }
+        let x = tensor(&*backend, "f32", &x, width);
+        assert!(device::spread(&*backend, &x, &vec![true; tokens + 1]).is_err());
     }
 }
 

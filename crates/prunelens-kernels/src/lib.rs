@@ -30,6 +30,7 @@ mod ratios;
 pub mod reconstruction;
 pub mod select;
 pub mod simd;
+pub mod spread;
 pub mod text;
 
 pub use act::Act;
@@ -37,6 +38,7 @@ pub use kept::{Kept, Ranking, keep};
 pub use latents::Latents;
 pub use ranks::{Group, Ranks, Sparsity, cut};
 pub use reconstruction::TokenErrors;
+pub use spread::Spread;
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 

@@ -44,6 +44,9 @@ namespace rules_file {
 namespace select_file {
 #include "../../../crates/prunelens-kernels/src/cuda/select.cu"
 }
+namespace spread_file {
+#include "../../../crates/prunelens-kernels/src/cuda/spread.cu"
+}
 namespace texts_file {
 #include "../../../crates/prunelens-kernels/src/cuda/texts.cu"
 }

@@ -30,7 +30,7 @@ use super::{Backend, Buffer, Float, Kernel, Memory, Shape};
 use crate::error::{Error, Result};
 
 /// Code of each file, for the GPUs that the build names and, as PTX, for those that it does not.
-const FILES: [(&str, &[u8]); 14] = [
+const FILES: [(&str, &[u8]); 15] = [
     ("attention", include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin"))),
     ("decode", include_bytes!(concat!(env!("OUT_DIR"), "/decode.fatbin"))),
     ("encode", include_bytes!(concat!(env!("OUT_DIR"), "/encode.fatbin"))),
@@ -43,6 +43,7 @@ const FILES: [(&str, &[u8]); 14] = [
     ("ragged", include_bytes!(concat!(env!("OUT_DIR"), "/ragged.fatbin"))),
     ("rules", include_bytes!(concat!(env!("OUT_DIR"), "/rules.fatbin"))),
     ("select", include_bytes!(concat!(env!("OUT_DIR"), "/select.fatbin"))),
+    ("spread", include_bytes!(concat!(env!("OUT_DIR"), "/spread.fatbin"))),
     ("texts", include_bytes!(concat!(env!("OUT_DIR"), "/texts.fatbin"))),
     ("train", include_bytes!(concat!(env!("OUT_DIR"), "/train.fatbin"))),
 ];

@@ -18,6 +18,7 @@ mod nearest;
 mod paths;
 mod prune;
 pub mod ragged;
+mod spread;
 mod texts;
 pub mod train;
 
@@ -34,6 +35,7 @@ pub use memory::{Buffer, DeviceRanks, Element, Float, Mask, Matrix, Memory, Valu
 pub use nearest::{Largest, raise_largest};
 pub use paths::{Pairs, Steps, last_of_steps, paths, survivors};
 pub use prune::{add_column_squares, column_squares, prune, ranks};
+pub use spread::spread;
 pub use texts::text_means;
 
 use crate::error::{Error, Result};

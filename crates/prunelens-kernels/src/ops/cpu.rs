@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{Compared, Later, Logits, Norm, Ops, Tables, softcap};
 use crate::{
-    Act, Sparsity, TokenErrors,
+    Act, Sparsity, Spread, TokenErrors,
     attention::{self, Heads},
     columns::text_means,
     device::Backend,
@@ -206,6 +206,15 @@ impl Ops for Cpu {
         let of = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.to_dtype(DType::F32)?) };
         let errors = with_f32(&of(x)?, |x| with_f32(&of(recon)?, |recon| TokenErrors::of(x, recon, d_in)))??;
         Ok(Box::new(|| Ok(errors)))
+    }
+
+    fn spread(&self, x: &Tensor, kept: &[bool]) -> Result<Spread> {
+        let (tokens, d_in) = x.dims2()?;
+        if kept.len() != tokens {
+            let known = kept.len();
+            return Err(Error::invalid(format!("{tokens} tokens, of {known} of which it is known whether they count")));
+        }
+        with_f32(&x.to_dtype(DType::F32)?, |x| Spread::of(x, d_in, kept))
     }
 
     fn text_means(&self, x: &Tensor, lengths: &[usize]) -> Result<Vec<f32>> {

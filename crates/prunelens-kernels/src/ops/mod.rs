@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 
 pub use crate::device::layers::Norm;
 use crate::{
-    Act, Sparsity, TokenErrors,
+    Act, Sparsity, Spread, TokenErrors,
     attention::Heads,
     device::{self, Backend},
     error::Result,
@@ -111,6 +111,9 @@ pub trait Ops: Send + Sync + fmt::Debug {
 
     /// Mean of each text's tokens, `[texts, width]`, of `x [tokens, width]`, where texts of these lengths lie end to end.
     fn text_means(&self, x: &Tensor, lengths: &[usize]) -> Result<Vec<f32>>;
+
+    /// How activations `[tokens, d_in]` lie about their mean; `kept` are the tokens that count.
+    fn spread(&self, x: &Tensor, kept: &[bool]) -> Result<Spread>;
 
     /// What reconstructions leave of activations, both `[tokens, d_in]`.
     fn token_errors(&self, x: &Tensor, recon: &Tensor) -> Result<Later<Vec<TokenErrors>>>;

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::{Compared, Later, Logits, Norm, Ops, Tables, cpu::Cpu};
 use crate::{
-    Act, Sparsity, TokenErrors,
+    Act, Sparsity, Spread, TokenErrors,
     attention::Heads,
     device::{self, Backend, attention, layers, ragged},
     error::Result,
@@ -112,6 +112,10 @@ impl Ops for OnDevice {
             let token = |row: &[f64]| TokenErrors { resid_sq: row[0], out_sq: row[1], dot: row[2] };
             Ok(numbers.chunks_exact(3).map(token).collect())
         }))
+    }
+
+    fn spread(&self, x: &Tensor, kept: &[bool]) -> Result<Spread> {
+        device::spread(&*self.0, &x.to_dtype(DType::F32)?, kept)
     }
 
     fn text_means(&self, x: &Tensor, lengths: &[usize]) -> Result<Vec<f32>> {

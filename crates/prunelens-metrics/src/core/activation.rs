@@ -69,13 +69,13 @@ impl TokenSums {
 
     fn of(inputs: &Inputs, token: usize, errors: TokenErrors) -> Self {
         let TokenErrors { resid_sq, out_sq, dot } = errors;
-        let (norm_in, norm_out) = (inputs.norm_sq[token].sqrt(), out_sq.sqrt());
+        let (norm_in, norm_out) = (inputs.spread.norm_sq[token].sqrt(), out_sq.sqrt());
         Self {
             norm_in,
             norm_out,
             ratio: norm_out / if norm_in < 1e-4 { 1.0 } else { norm_in },
             cossim: dot / (norm_in * norm_out),
-            legacy: 1.0 - resid_sq / inputs.centred_sq[token],
+            legacy: 1.0 - resid_sq / inputs.spread.centred_sq[token],
             resid_sq,
             out_sq,
             dot,
@@ -164,7 +164,7 @@ impl ActivationSums {
         let per_token = kept.iter().map(|&t| TokenSums::of(inputs, t, errors[t]));
         let batch = per_token.fold(TokenSums::default(), TokenSums::add);
         let tokens = kept.len() as f64;
-        let norm_sq: f64 = kept.iter().map(|&t| inputs.norm_sq[t]).sum();
+        let norm_sq: f64 = kept.iter().map(|&t| inputs.spread.norm_sq[t]).sum();
 
         self.batches += 1.0;
         self.tokens += tokens;
@@ -174,7 +174,7 @@ impl ActivationSums {
         self.mean_resid_sq += batch.resid_sq / tokens;
         self.bias += batch.out_sq / batch.dot;
         self.norm_sq += norm_sq;
-        self.sum.iter_mut().zip(&inputs.sum).for_each(|(s, v)| *s += v);
+        self.sum.iter_mut().zip(&inputs.spread.sum).for_each(|(s, v)| *s += v);
         for &t in &kept {
             let (indices, values) = latents.row(t);
             self.l0 += indices.len() as f64;

@@ -33,8 +33,8 @@ pub struct Plan {
 pub struct Measured {
     /// Which tokens are not special.
     pub kept: Vec<bool>,
-    /// `[tokens, d_in]` in the SAE's space.
-    pub x: Vec<f32>,
+    /// `[tokens, d_in]` in the SAE's space, some rows at a time.
+    pub x: Vec<Tensor>,
     /// What became of it in the reconstructions.
     pub errors: Vec<Vec<TokenErrors>>,
     /// Of each reader.
@@ -116,7 +116,7 @@ pub fn measure(
         measured.losses = others.pop().map(|ablation| Losses { clean, ablation, sae });
     }
     if plan.activations {
-        measured.x = host(&x)?;
+        measured.x.push(x);
     }
     measured.errors = errors.into_iter().map(|errors| errors()).collect::<std::result::Result<_, _>>()?;
     Ok(measured)
@@ -166,8 +166,4 @@ fn splice(reader: &Reader, captured: &Captured, recon: &Tensor, kept: Option<&[b
     let kept = Tensor::from_vec(kept, (batch, length, 1), captured.acts.device())?;
     let acts = captured.acts.to_dtype(replacement.dtype())?;
     Ok(kept.broadcast_as(acts.shape())?.where_cond(&replacement, &acts)?)
-}
-
-fn host(tensor: &Tensor) -> Result<Vec<f32>> {
-    Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }

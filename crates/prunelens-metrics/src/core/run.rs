@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use candle_core::Tensor;
+
 use super::{
     CoreResult, CoreSpec,
     activation::ActivationSums,
@@ -150,13 +152,13 @@ impl CoreRun {
         self.measured.extend(measured);
         self.row += rows;
         if self.row == size {
-            self.take_batch();
+            self.take_batch()?;
         }
         Ok(())
     }
 
     /// One model is through a batch: add it to the sums of its readers and go on to the next model or batch.
-    fn take_batch(&mut self) {
+    fn take_batch(&mut self) -> Result<()> {
         let measured = std::mem::take(&mut self.measured);
         let group = &self.groups[self.group];
         if let Some(losses) = &measured.losses {
@@ -166,8 +168,8 @@ impl CoreRun {
             }
         }
         if !measured.errors.is_empty() {
-            let d_in = self.readers[group[0]].sae.config.d_in;
-            let inputs = Inputs::new(measured.x, d_in, self.spec.context_size, measured.kept);
+            let spread = self.readers[group[0]].model.ops.spread(&Tensor::cat(&measured.x, 0)?, &measured.kept)?;
+            let inputs = Inputs::new(spread, self.spec.context_size, measured.kept);
             for ((&reader, errors), latents) in group.iter().zip(&measured.errors).zip(&measured.latents) {
                 self.sums[reader].activation.add(&inputs, errors, latents);
             }
@@ -177,6 +179,7 @@ impl CoreRun {
         if self.group == 0 {
             self.batch += 1;
         }
+        Ok(())
     }
 
     fn weigh(&mut self, at: usize, tick: Tick) -> Result<()> {

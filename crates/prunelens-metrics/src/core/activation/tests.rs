@@ -1,5 +1,6 @@
 //! Figures against the formulas written out in plain loops, over all batches at once.
 
+use prunelens_kernels::Spread;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::*;
@@ -39,6 +40,10 @@ fn sparse(dense: &[f32]) -> Latents {
     latents
 }
 
+fn inputs(x: &[f32], length: usize, kept: Vec<bool>) -> Inputs {
+    Inputs::new(Spread::of(x, D_IN, &kept), length, kept)
+}
+
 fn errors(batch: &Batch) -> Vec<TokenErrors> {
     TokenErrors::of(&batch.x, &batch.recon, D_IN)
 }
@@ -46,11 +51,7 @@ fn errors(batch: &Batch) -> Vec<TokenErrors> {
 fn sums(batches: &[Batch]) -> ActivationSums {
     let mut sums = ActivationSums::new(D_IN, D_SAE);
     for batch in batches {
-        sums.add(
-            &Inputs::new(batch.x.clone(), D_IN, LENGTH, batch.kept.clone()),
-            &errors(batch),
-            &sparse(&batch.dense),
-        );
+        sums.add(&inputs(&batch.x, LENGTH, batch.kept.clone()), &errors(batch), &sparse(&batch.dense));
     }
     sums
 }
@@ -156,23 +157,20 @@ fn nothing_kept_leaves_figures_undefined_and_does_not_spoil_later_ones() {
     let mut empty = ActivationSums::new(D_IN, D_SAE);
     assert!(empty.figures().mse.is_nan() && empty.density().density[0].is_nan());
     let batches = batches();
-    let masked = Inputs::new(batches[0].x.clone(), D_IN, LENGTH, vec![false; batches[0].kept.len()]);
+    let masked = inputs(&batches[0].x, LENGTH, vec![false; batches[0].kept.len()]);
     empty.add(&masked, &errors(&batches[0]), &sparse(&batches[0].dense));
     for batch in &batches {
-        empty.add(
-            &Inputs::new(batch.x.clone(), D_IN, LENGTH, batch.kept.clone()),
-            &errors(batch),
-            &sparse(&batch.dense),
-        );
+        empty.add(&inputs(&batch.x, LENGTH, batch.kept.clone()), &errors(batch), &sparse(&batch.dense));
     }
     assert_eq!(empty.figures(), sums(&batches).figures());
 }
 
 #[test]
 fn a_zero_reconstruction_has_no_cosine() {
-    let inputs = Inputs::new(vec![1.0; D_IN], D_IN, 1, vec![true]);
+    let x = [1.0; D_IN];
+    let inputs = inputs(&x, 1, vec![true]);
     let mut sums = ActivationSums::new(D_IN, D_SAE);
-    sums.add(&inputs, &TokenErrors::of(&inputs.x, &[0.0; D_IN], D_IN), &sparse(&[0.0; D_SAE]));
+    sums.add(&inputs, &TokenErrors::of(&x, &[0.0; D_IN], D_IN), &sparse(&[0.0; D_SAE]));
     let figures = sums.figures();
     assert!(figures.cossim.is_nan() && figures.relative_reconstruction_bias.is_nan());
     assert_eq!((figures.l2_ratio, figures.l0, figures.mse_per_element), (0.0, 0.0, 1.0));
