@@ -146,7 +146,8 @@ impl Prompt {
         for reading in self.readings.iter_mut().filter(|r| r.view.reconstruction.is_none()) {
             tick()?;
             let recon = reading.reader.decode(&reading.encoded)?;
-            let figures = figures::reconstruction(&reading.x, &recon, reading.encoded.latents(), &self.counts)?;
+            let (ops, latents) = (&*reading.reader.model.ops, reading.encoded.latents());
+            let figures = figures::reconstruction(ops, &reading.x, &recon, latents, &self.counts)?;
             reading.view.reconstruction = Some(figures);
         }
         Ok(())

@@ -2,7 +2,10 @@
 //!
 //! Weights and ranks stay there; what comes and goes are activations, the latents that fire, and reconstructions.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
@@ -37,7 +40,12 @@ pub struct DeviceSae {
     divisors: Option<Buffer<f32>>,
     /// Subtracted from what is encoded.
     shift: Option<Tensor>,
+    /// The decoder's norms that were needed last, and at what: decoding needs those of the encoding before it.
+    norms: Mutex<Option<(Norms, Arc<Buffer<f32>>)>>,
 }
+
+/// Of what norms are: an order, which may be gone by now, and a ratio of it; or nothing pruned.
+type Norms = Option<(Weak<Order>, f64)>;
 
 impl fmt::Debug for DeviceSae {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,6 +88,7 @@ impl DeviceSae {
             floors,
             divisors: divisors.map(|divisors| upload(&divisors)).transpose()?,
             shift,
+            norms: Mutex::default(),
             sae,
             backend,
         })
@@ -127,12 +136,24 @@ impl DeviceSae {
     }
 
     /// As [`Sae::decoder_norms`].
-    fn decoder_norms(&self, pruning: Option<&Pruning>) -> Result<Option<Buffer<f32>>> {
+    fn decoder_norms(&self, pruning: Option<&Pruning>) -> Result<Option<Arc<Buffer<f32>>>> {
         if !self.sae.activation.rescales() {
             return Ok(None);
         }
-        let mask = self.mask(Side::Dec, pruning)?;
-        device::row_norms(&*self.backend, &self.dec, &[mask]).map(Some)
+        let wanted: Norms = pruning.map(|pruning| (Arc::downgrade(&pruning.order), pruning.at));
+        let same = |of: &Norms| match (of, &wanted) {
+            (None, None) => true,
+            (Some((a, at)), Some((b, wanted))) => a.ptr_eq(b) && at == wanted,
+            _ => false,
+        };
+        let mut last = self.norms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, norms)) = &*last
+            && same(of)
+        {
+            return Ok(Some(norms.clone()));
+        }
+        let norms = device::row_norms(&*self.backend, &self.dec, &[self.mask(Side::Dec, pruning)?])?;
+        Ok(Some(last.insert((wanted, Arc::new(norms))).1.clone()))
     }
 
     /// Reconstructions on the GPU, still normalised.
@@ -147,7 +168,7 @@ impl DeviceSae {
                 &uploaded
             }
         };
-        let divisors = norms.as_ref().or(self.divisors.as_ref());
+        let divisors = norms.as_deref().or(self.divisors.as_ref());
         let out = device::decode(&*self.backend, lists, &self.dec, mask, &self.b_dec, divisors)?;
         out.into_tensor(&*self.backend, &[encoded.latents().rows(), self.sae.d_in()])
     }
@@ -176,7 +197,7 @@ impl Dictionary for DeviceSae {
         let mut lists = Vec::new();
         for start in (0..x.dim(0)?).step_by(self.rows_at_once()) {
             let part = x.narrow(0, start, self.rows_at_once().min(x.dim(0)? - start))?;
-            let dense = self.dense(&part, self.mask(Side::Enc, pruning)?, norms.as_ref())?;
+            let dense = self.dense(&part, self.mask(Side::Enc, pruning)?, norms.as_deref())?;
             let (of_part, lists_of_part) = match self.sae.activation {
                 Activation::TopK { k, .. } => {
                     let top = device::top_k(&*self.backend, &dense, self.sae.d_sae(), k)?;

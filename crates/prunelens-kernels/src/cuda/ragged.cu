@@ -147,6 +147,8 @@ extern "C" __global__ void __launch_bounds__(128)
     __syncthreads();
     for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
         float out = 0.0f;
+        // Sums take one after the other; what they add is fetched ahead.
+#pragma unroll 8
         for (u32 key = begin; key < at.count; key++)
             out = fmaf(mine[key], v[((at.start + key) * kv_heads + at.kv) * width + i], out);
         z[(at.token * heads + at.head) * width + i] = out;
@@ -184,6 +186,7 @@ extern "C" __global__ void __launch_bounds__(128)
     __syncthreads();
     for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
         float out = 0.0f;
+#pragma unroll 8
         for (u32 key = 0; key < at.count; key++)
             out = fmaf(mine[key], k[((at.start + key) * kv_heads + at.kv) * width + i], out);
         rows[at.token * row.len() + at.head * width + i] = scale * out;
