@@ -36,9 +36,20 @@ struct Score {
     __device__ Score(float scale, float cap) : factor(cap > 0.0f ? scale / cap : scale * LOG2_E), cap(cap * LOG2_E) {}
 
     // The cap's curve is wrong by 1e-7 of the cap at the most.
-    __device__ __forceinline__ float of(float product) const {
-        float score = product * factor;
-        return cap > 0.0f ? cap * (1.0f - __fdividef(2.0f, exp2f(2.0f * LOG2_E * score) + 1.0f)) : score;
+    __device__ __forceinline__ float capped(float product) const {
+        return cap * (1.0f - __fdividef(2.0f, exp2f(2.0f * LOG2_E * (product * factor)) + 1.0f));
+    }
+
+    // In place, with one branch for all.
+    template <u32 COUNT>
+    __device__ __forceinline__ void of(float* products) const {
+        if (cap > 0.0f) {
+#pragma unroll
+            for (u32 n = 0; n < COUNT; n++) products[n] = capped(products[n]);
+        } else {
+#pragma unroll
+            for (u32 n = 0; n < COUNT; n++) products[n] *= factor;
+        }
     }
 };
 
@@ -80,13 +91,13 @@ __device__ void attention(const T* q, const T* k, const T* v, u32 time, u32 head
     Score score(__uint_as_float(scale_bits), __uint_as_float(cap_bits));
     // Of this lane's rows, two in each sixteen; columns are pairs in eights.
     float max[SIXTEENS][2], sum[SIXTEENS][2], out[SIXTEENS][D / 8][4];
-    #pragma unroll
+#pragma unroll
     for (u32 i = 0; i < SIXTEENS; i++)
-        #pragma unroll
+#pragma unroll
         for (u32 half = 0; half < 2; half++) {
             max[i][half] = -INFINITY;
             sum[i][half] = 0.0f;
-            #pragma unroll
+#pragma unroll
             for (u32 n = 0; n < D / 8; n++) out[i][n][2 * half] = out[i][n][2 * half + 1] = 0.0f;
         }
 
@@ -96,39 +107,38 @@ __device__ void attention(const T* q, const T* k, const T* v, u32 time, u32 head
         __syncthreads();
         fetch<D, KEYS>(values, v + (u64)start * width, end - start, width);
         float weights[SIXTEENS][KEYS / 8][4] = {};
-        #pragma unroll 2
+#pragma unroll 2
         for (u32 column = 0; column < D; column += 16) {
             u32 left[SIXTEENS][4];
-            #pragma unroll
+#pragma unroll
             for (u32 i = 0; i < SIXTEENS; i++)
                 load_quarters(left[i], queries + (mine + 16 * i) * STRIDE + column + quarter);
-            #pragma unroll
+#pragma unroll
             for (u32 n = 0; n < KEYS / 8; n += 2) {
                 u32 right[4];
                 load_quarters(right, keys + n * 8 * STRIDE + column + quarter);
-                #pragma unroll
+#pragma unroll
                 for (u32 i = 0; i < SIXTEENS; i++) {
                     add_product(weights[i][n], left[i], right[0], right[2], T());
                     add_product(weights[i][n + 1], left[i], right[1], right[3], T());
                 }
             }
         }
-        #pragma unroll
+        score.of<SIXTEENS * KEYS / 2>(weights[0][0]);
+#pragma unroll
         for (u32 i = 0; i < SIXTEENS; i++)
-            #pragma unroll
+#pragma unroll
             for (u32 half = 0; half < 2; half++) {
                 u32 t = first + mine + 16 * i + 8 * half + lane / 4;
                 u32 seen = t < window ? 0 : t - window + 1;
                 float most = max[i][half];
-                #pragma unroll
+#pragma unroll
                 for (u32 n = 0; n < KEYS / 8; n++)
-                    #pragma unroll
+#pragma unroll
                     for (u32 pair = 0; pair < 2; pair++) {
                         float& weight = weights[i][n][2 * half + pair];
                         u32 s = start + n * 8 + lane % 4 * 2 + pair;
-                        // Taken of all: a choice between two numbers is no branch.
-                        float value = score.of(weight);
-                        weight = s < seen || s > t ? -INFINITY : value;
+                        weight = s < seen || s > t ? -INFINITY : weight;
                         most = fmaxf(most, weight);
                     }
                 most = over_row(most, [](float a, float b) { return fmaxf(a, b); });
@@ -137,15 +147,15 @@ __device__ void attention(const T* q, const T* k, const T* v, u32 time, u32 head
                 float shrink = exp2f(max[i][half] - base);
                 max[i][half] = most;
                 sum[i][half] *= shrink;
-                #pragma unroll
+#pragma unroll
                 for (u32 n = 0; n < KEYS / 8; n++)
-                    #pragma unroll
+#pragma unroll
                     for (u32 pair = 0; pair < 2; pair++) {
                         float& weight = weights[i][n][2 * half + pair];
                         weight = exp2f(weight - base);
                         sum[i][half] += weight;
                     }
-                #pragma unroll
+#pragma unroll
                 for (u32 n = 0; n < D / 8; n++) {
                     out[i][n][2 * half] *= shrink;
                     out[i][n][2 * half + 1] *= shrink;
@@ -155,21 +165,21 @@ __device__ void attention(const T* q, const T* k, const T* v, u32 time, u32 head
         // The values are there, and nobody reads these keys any more.
         __syncthreads();
         if (start + KEYS < end) fetch<D, KEYS>(keys, k + (u64)(start + KEYS) * width, end - start - KEYS, width);
-        #pragma unroll
+#pragma unroll
         for (u32 key = 0; key < KEYS / 16; key++) {
             u32 left[SIXTEENS][4];
-            #pragma unroll
+#pragma unroll
             for (u32 i = 0; i < SIXTEENS; i++)
-                #pragma unroll
+#pragma unroll
                 for (u32 at = 0; at < 4; at++) {
                     const float* pair = weights[i][2 * key + at / 2] + at % 2 * 2;
                     left[i][at] = pack(pair[0], pair[1], T());
                 }
-            #pragma unroll
+#pragma unroll
             for (u32 n = 0; n < D / 8; n += 2) {
                 u32 right[4];
                 load_turned_quarters(right, values + key * 16 * STRIDE + n * 8 + quarter);
-                #pragma unroll
+#pragma unroll
                 for (u32 i = 0; i < SIXTEENS; i++) {
                     add_product(out[i][n], left[i], right[0], right[1], T());
                     add_product(out[i][n + 1], left[i], right[2], right[3], T());
@@ -178,14 +188,14 @@ __device__ void attention(const T* q, const T* k, const T* v, u32 time, u32 head
         }
     }
 
-    #pragma unroll
+#pragma unroll
     for (u32 i = 0; i < SIXTEENS; i++)
-        #pragma unroll
+#pragma unroll
         for (u32 half = 0; half < 2; half++) {
             float share = 1.0f / over_row(sum[i][half], [](float a, float b) { return a + b; });
             u32 t = first + mine + 16 * i + 8 * half + lane / 4;
             u32* to = (u32*)(z + (((u64)text * time + t) * heads + head) * width) + lane % 4;
-            #pragma unroll
+#pragma unroll
             for (u32 n = 0; n < D / 8; n++)
                 if (t < time && n * 8 < width)
                     to[4 * n] = pack(out[i][n][2 * half] * share, out[i][n][2 * half + 1] * share, T());
