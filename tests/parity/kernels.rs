@@ -7,6 +7,7 @@ mod attention;
 mod latents;
 mod layers;
 mod real_sizes;
+mod sums;
 
 use std::sync::Arc;
 
@@ -17,9 +18,7 @@ use prunelens::bench::{
 };
 use prunelens_core::{compare::matching::Matching, prune::Sparsity, sae::Latents};
 use prunelens_kernels::{
-    Group, Kept, Ranking, Ranks, Spread, TokenErrors,
-    columns::{add_squares, text_means},
-    cut,
+    Group, Kept, Ranking, Ranks, TokenErrors, cut,
     device::{self, Backend, Buffer, DeviceRanks, Largest, Lists, Matrix, Pairs, Route, Steps, Values},
     encode::{self, Encoder, Gate, STEPS},
     keep,
@@ -180,20 +179,6 @@ fn an_encoder_without_ranks_is_not_masked() {
 }
 
 #[test]
-fn means_of_texts() {
-    let Some(backend) = backend() else { return };
-    for (width, lengths) in [(1, vec![1]), (33, vec![3, 1, 40]), (300, vec![7, 0, 2]), (4, vec![])] {
-        let tokens: usize = lengths.iter().sum();
-        let x = noise(tokens * width, 3);
-        let there = tensor(&*backend, "f32", &x, width);
-        let found = device::text_means(&*backend, &there, &lengths).unwrap().to_vec(&*backend).unwrap();
-        // As text, for a text of no tokens has no mean.
-        assert_eq!(format!("{found:?}"), format!("{:?}", text_means(&x, width, &lengths)), "{lengths:?} of {width}");
-        assert!(device::text_means(&*backend, &there, &[tokens + 1]).is_err());
-    }
-}
-
-#[test]
 fn masks_and_norms_of_rows() {
     let Some(backend) = backend() else { return };
     let backend = &*backend;
@@ -257,26 +242,6 @@ fn long_groups_take_wide_ranks() {
     let want = order::ranks(1, 70_000, Group::Row, |_, column| weight[column].abs());
     assert!(matches!(want, Ranks::U32(_)));
     assert!(got.to_ranks(backend).unwrap() == want);
-}
-
-#[test]
-fn sums_of_squares() {
-    let Some(backend) = backend() else { return };
-    let backend = &*backend;
-    // Columns with and without loads of several numbers, rows of one block and of many.
-    for (name, rows, columns) in
-        [("f32", 5, 3), ("bf16", 1, 300), ("f16", 37, 65), ("f32", 200, 132), ("bf16", 1000, 264), ("f16", 33, 2048)]
-    {
-        let x = eighths(rows * columns, 6);
-        let mut want = vec![0.0; columns];
-        add_squares(&mut want, &x);
-        let there = tensor(backend, name, &x, columns);
-        assert_eq!(device::column_squares(backend, &there).unwrap(), want, "{name} {rows}x{columns}");
-        // Onto what was summed before.
-        let sums = Buffer::from_slice(backend, &want).unwrap();
-        device::add_column_squares(backend, &there, &sums).unwrap();
-        assert!(sums.to_vec(backend).unwrap().iter().zip(&want).all(|(twice, once)| *twice == 2.0 * once));
-    }
 }
 
 #[test]
@@ -351,28 +316,6 @@ fn losses_of_logits() {
                 );
             }
         }
-    }
-}
-
-#[test]
-fn spread_of_activations() {
-    let Some(backend) = backend() else { return };
-    for (tokens, width) in [(1, 1), (3, 31), (70, 300), (9, 1500)] {
-        let x = noise(tokens * width, 3);
-        let all = vec![true; tokens];
-        let some: Vec<bool> = (0..tokens).map(|token| token % 3 != 0).collect();
-        for kept in [all, some, vec![false; tokens]] {
-            let got = device::spread(&*backend, &tensor(&*backend, "f32", &x, width), &kept).unwrap();
-            let want = Spread::of(&x, width, &kept);
-            // In the order of the tokens, so to the bit; over a row in another.
-            assert_eq!(got.sum, want.sum, "{tokens}x{width}");
-            for (got, want) in [(got.norm_sq, want.norm_sq), (got.centred_sq, want.centred_sq)] {
-                assert_eq!(got.len(), tokens);
-                assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() <= 1e-12 * b), "{tokens}x{width}");
-            }
-        }
-        let x = tensor(&*backend, "f32", &x, width);
-        assert!(device::spread(&*backend, &x, &vec![true; tokens + 1]).is_err());
     }
 }
 
