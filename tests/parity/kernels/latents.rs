@@ -2,12 +2,11 @@
 
 use super::*;
 
-/// The k largest by the twin, and the last that was chosen if there are k.
-pub fn largest(row: &[f32], k: usize) -> (Vec<(u32, f32)>, Option<u32>) {
+/// The k largest by the twin, in order of their indices.
+pub fn largest(row: &[f32], k: usize) -> Vec<(u32, f32)> {
     let mut top = encode_top(row, k);
-    let last = if top.len() == k { top.last().map(|c| c.0) } else { None };
     top.sort_unstable_by_key(|c| c.0);
-    (top, last)
+    top
 }
 
 fn encode_top(row: &[f32], k: usize) -> Vec<(u32, f32)> {
@@ -27,13 +26,12 @@ fn k_largest() {
         for dense in [ties, few, noise(rows * width, 4), vec![0.0; rows * width], vec![2.0; rows * width]] {
             let there = Buffer::from_slice(backend, &dense).unwrap();
             for k in [1, 2, 32, 100, 1500] {
-                let got = device::top_k(backend, &there, width, k).unwrap();
+                let (got, _) = device::top_k(backend, &there, width, k).unwrap();
                 for (row, values) in dense.chunks(width).enumerate() {
-                    let (want, last) = largest(values, k);
-                    let (indices, values) = got.latents.row(row);
+                    let want = largest(values, k);
+                    let (indices, values) = got.row(row);
                     let got_row: Vec<(u32, f32)> = indices.iter().copied().zip(values.iter().copied()).collect();
                     assert_eq!(got_row, want, "{k} of {rows}x{width}");
-                    assert_eq!(got.last[row], last, "{k} of {rows}x{width}");
                 }
             }
         }
@@ -52,24 +50,15 @@ fn lists_stay_there() {
             let there = Buffer::from_slice(backend, &dense).unwrap();
             let (active, lists) = device::active(backend, &there, width).unwrap();
             assert_eq!(active.dense(), dense);
-            assert_eq!(read_back(backend, &lists, width), active, "{rows}x{width}");
+            assert_eq!(lists.to_latents(backend, width).unwrap(), active, "{rows}x{width}");
+            let again = Lists::from_latents(backend, &active).unwrap();
+            assert_eq!(again.to_latents(backend, width).unwrap(), active, "{rows}x{width}");
             for k in [1, 9, width] {
-                let top = device::top_k(backend, &there, width, k).unwrap();
-                let full = (0..rows).all(|row| top.latents.row(row).0.len() == k.min(width));
-                assert_eq!(top.lists.is_some(), full);
-                if let Some(lists) = top.lists {
-                    assert_eq!(read_back(backend, &lists, width), top.latents, "{k} of {rows}x{width}");
-                }
+                let (top, lists) = device::top_k(backend, &there, width, k).unwrap();
+                assert_eq!(lists.to_latents(backend, width).unwrap(), top, "{k} of {rows}x{width}");
             }
         }
     }
-}
-
-fn read_back(backend: &dyn Backend, lists: &Lists, d_sae: usize) -> Latents {
-    let offsets: Vec<usize> = lists.offsets.to_vec(backend).unwrap().into_iter().map(|at| at as usize).collect();
-    let total = *offsets.last().unwrap();
-    let (indices, values) = (lists.indices.part(backend, 0..total), lists.values.part(backend, 0..total));
-    Latents { offsets, indices: indices.unwrap(), values: values.unwrap(), ..Latents::new(d_sae) }
 }
 
 /// Some latents of each token, ascending.

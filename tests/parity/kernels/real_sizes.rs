@@ -56,11 +56,11 @@ fn encoder_at_real_sizes() {
         assert!(there.eq(want.iter().copied()), "{route:?} differs from the CPU");
         let (active, _) = device::active(backend, &dense, D_SAE).unwrap();
         assert!(active.dense() == found, "{route:?}: the lists are not what is in the table");
-        let top = device::top_k(backend, &dense, D_SAE, 64).unwrap();
+        let (top, _) = device::top_k(backend, &dense, D_SAE, 64).unwrap();
         for (row, values) in found.chunks(D_SAE).enumerate() {
-            let (indices, values_there) = top.latents.row(row);
+            let (indices, values_there) = top.row(row);
             let there: Vec<(u32, f32)> = indices.iter().copied().zip(values_there.iter().copied()).collect();
-            assert_eq!(there, largest(values, 64).0, "{route:?}, token {row}");
+            assert_eq!(there, largest(values, 64), "{route:?}, token {row}");
         }
         match &first {
             Some(first) => assert!(*first == found, "{route:?} differs from the first route"),

@@ -199,13 +199,8 @@ impl Dictionary for DeviceSae {
             let part = x.narrow(0, start, self.rows_at_once().min(x.dim(0)? - start))?;
             let dense = self.dense(&part, self.mask(Side::Enc, pruning)?, norms.as_deref())?;
             let (of_part, lists_of_part) = match self.sae.activation {
-                Activation::TopK { k, .. } => {
-                    let top = device::top_k(&*self.backend, &dense, self.sae.d_sae(), k)?;
-                    (top.latents, top.lists)
-                }
-                _ => {
-                    device::active(&*self.backend, &dense, self.sae.d_sae()).map(|(here, there)| (here, Some(there)))?
-                }
+                Activation::TopK { k, .. } => device::top_k(&*self.backend, &dense, self.sae.d_sae(), k)?,
+                _ => device::active(&*self.backend, &dense, self.sae.d_sae())?,
             };
             latents.extend(&of_part);
             lists.push(lists_of_part);
@@ -214,7 +209,7 @@ impl Dictionary for DeviceSae {
         let encoded = Encoded::new(latents, undo);
         // What decodes next finds them there, if the GPU had all at once and nothing was done to them since.
         Ok(match <[_; 1]>::try_from(lists) {
-            Ok([Some(lists)]) if !finished => encoded.with_lists(self.backend.clone(), lists),
+            Ok([lists]) if !finished => encoded.with_lists(self.backend.clone(), lists),
             _ => encoded,
         })
     }

@@ -79,6 +79,12 @@ __device__ __forceinline__ Several<T, N> several(const T* from, u64 at) {
     return *(const Several<T, N>*)(from + at);
 }
 
+// One that fires, as lists have it.
+struct alignas(8) Latent {
+    u32 index;
+    float value;
+};
+
 // Where number `at` of rows of `width` is. Both fit 32 bits nearly always, in which a division is several times as fast.
 struct Place {
     u64 row, column;

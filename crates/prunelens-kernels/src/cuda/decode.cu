@@ -7,36 +7,37 @@ constexpr u32 AHEAD = 4;
 
 // A thread takes a column of a token: `out = bias + sum of value / divisor * (W where rank >= cut)`.
 template <class W, class R>
-__device__ void decode(const u64* offsets, const u32* indices, const float* values, const W* weight, const R* ranks,
-                       u32 cut, const float* bias, const float* divisors, u32 d_in, float* out) {
+__device__ void decode(const u64* spans, const Latent* latents, const W* weight, const R* ranks, u32 cut, const float* bias,
+                       const float* divisors, u32 d_in, float* out) {
     u32 column = blockIdx.y * blockDim.x + threadIdx.x;
     if (column >= d_in) return;
     u64 token = blockIdx.x;
     float sum = bias[column];
-    u64 at = offsets[token];
-    u64 end = offsets[token + 1];
-    auto factor = [&](u64 at) { return divisors ? values[at] / divisors[indices[at]] : values[at]; };
-    auto row = [&](u64 at) { return kept(weight, ranks, cut, (u64)indices[at] * d_in + column); };
+    u64 at = spans[2 * token];
+    u64 end = spans[2 * token + 1];
+    auto factor = [&](Latent one) { return divisors ? one.value / divisors[one.index] : one.value; };
+    auto row = [&](Latent one) { return kept(weight, ranks, cut, (u64)one.index * d_in + column); };
     // Some rows are fetched before the sum, which takes one after the other, waits for them.
     for (; at + AHEAD <= end; at += AHEAD) {
         float rows[AHEAD], factors[AHEAD];
 #pragma unroll
         for (u32 n = 0; n < AHEAD; n++) {
-            rows[n] = row(at + n);
-            factors[n] = factor(at + n);
+            Latent one = latents[at + n];
+            rows[n] = row(one);
+            factors[n] = factor(one);
         }
 #pragma unroll
         for (u32 n = 0; n < AHEAD; n++) sum = fmaf(rows[n], factors[n], sum);
     }
-    for (; at < end; at++) sum = fmaf(row(at), factor(at), sum);
+    for (; at < end; at++) sum = fmaf(row(latents[at]), factor(latents[at]), sum);
     out[token * d_in + column] = sum;
 }
 
 #define ENTRY(NAME, W, R)                                                                                              \
-    extern "C" __global__ void decode_##NAME(const u64* offsets, const u32* indices, const float* values,              \
-                                             const W* weight, const R* ranks, u32 cut, const float* bias,              \
-                                             const float* divisors, u32 d_in, float* out) {                            \
-        decode(offsets, indices, values, weight, ranks, cut, bias, divisors, d_in, out);                               \
+    extern "C" __global__ void decode_##NAME(const u64* spans, const Latent* latents, const W* weight,                 \
+                                             const R* ranks, u32 cut, const float* bias, const float* divisors,        \
+                                             u32 d_in, float* out) {                                                   \
+        decode(spans, latents, weight, ranks, cut, bias, divisors, d_in, out);                                         \
     }
 FOR_WEIGHTS_AND_RANKS(ENTRY)
 #undef ENTRY

@@ -26,20 +26,21 @@ extern "C" __global__ void __launch_bounds__(256)
     if (threadIdx.x == 0) counts[blockIdx.x] = count;
 }
 
-// Where each piece's values begin among those of all, and each row's with the end of the last one. One block.
+// Where each piece's values begin among those of all, and where each row's begin and end. One block.
 extern "C" __global__ void __launch_bounds__(1024)
-    begin_lists(const u64* counts, u64 rows, u32 pieces, u64* starts, u64* offsets) {
+    begin_lists(const u64* counts, u64 rows, u32 pieces, u64* starts, u64* spans) {
     u64 sum = sums_of_counts(counts, rows * pieces, [&](u64 at, u64 before) {
         starts[at] = before;
-        if (at % pieces == 0) offsets[at / pieces] = before;
+        if (at % pieces != 0) return;
+        spans[2 * (at / pieces)] = before;
+        if (at > 0) spans[2 * (at / pieces) - 1] = before;
     });
-    if (threadIdx.x == 0) offsets[rows] = sum;
+    if (threadIdx.x == 0) spans[2 * rows - 1] = sum;
 }
 
 // The values above zero of each piece, from its start on; those beyond the room there is are left out.
 extern "C" __global__ void __launch_bounds__(256) gather_active(const float* rows, u64 width, u32 pieces, u32 length,
-                                                                const u64* starts, u64 room, u32* indices,
-                                                                float* values) {
+                                                                const u64* starts, u64 room, Latent* latents) {
     Piece piece(rows, width, pieces, length);
     u64 written = starts[blockIdx.x];
     for (u64 start = piece.begin; start < piece.end; start += blockDim.x) {
@@ -47,15 +48,14 @@ extern "C" __global__ void __launch_bounds__(256) gather_active(const float* row
         float value = at < piece.end ? piece.row[at] : 0.0f;
         u32 total;
         u64 place = written + flags_before(value > 0.0f, total);
-        if (value > 0.0f && place < room) {
-            indices[place] = (u32)at;
-            values[place] = value;
-        }
+        if (value > 0.0f && place < room) latents[place] = {(u32)at, value};
         written += total;
     }
 }
 
 constexpr u32 DIGITS = 256;
+// Values that a thread fetches before it counts the first of them.
+constexpr u32 AHEAD = 4;
 
 // What is not above zero never counts, unless all numbers do.
 template <bool ALL>
@@ -80,19 +80,27 @@ __device__ bool find_kth(const float* row, u64 width, u32 k, u32& kth, u32& equa
         for (u32 digit = threadIdx.x; digit < DIGITS; digit += blockDim.x) tally[digit] = 0;
         __syncthreads();
         u32 prefix = found;
-        for (u64 start = 0; start < width; start += blockDim.x) {
-            u64 at = start + threadIdx.x;
-            u32 key = at < width ? key_of<ALL>(row[at]) : 0;
-            // The first pass has no bytes to share; a shift by 32 means nothing.
-            bool counts = key != 0 && (shift == 24 || key >> (shift + 8) == prefix >> (shift + 8));
-            u32 digit = counts ? (key >> shift) & (DIGITS - 1) : DIGITS;
-            if (shift == 24) {
-                // Nearly all values share their first byte with others: a warp counts them together.
-                u32 like = __match_any_sync(ALL_LANES, digit);
-                bool first_of_them = (like & ((1u << threadIdx.x % WARP) - 1)) == 0;
-                if (counts && first_of_them) atomicAdd(&tally[digit], (u32)__popc(like));
-            } else if (counts) {
-                atomicAdd(&tally[digit], 1u);
+        for (u64 start = 0; start < width; start += AHEAD * blockDim.x) {
+            u32 keys[AHEAD];
+#pragma unroll
+            for (u32 n = 0; n < AHEAD; n++) {
+                u64 at = start + n * blockDim.x + threadIdx.x;
+                keys[n] = at < width ? key_of<ALL>(row[at]) : 0;
+            }
+#pragma unroll
+            for (u32 n = 0; n < AHEAD; n++) {
+                u32 key = keys[n];
+                // The first pass has no bytes to share; a shift by 32 means nothing.
+                bool counts = key != 0 && (shift == 24 || key >> (shift + 8) == prefix >> (shift + 8));
+                u32 digit = counts ? (key >> shift) & (DIGITS - 1) : DIGITS;
+                if (shift == 24) {
+                    // Nearly all values share their first byte with others: a warp counts them together.
+                    u32 like = __match_any_sync(ALL_LANES, digit);
+                    bool first_of_them = (like & ((1u << threadIdx.x % WARP) - 1)) == 0;
+                    if (counts && first_of_them) atomicAdd(&tally[digit], (u32)__popc(like));
+                } else if (counts) {
+                    atomicAdd(&tally[digit], 1u);
+                }
             }
         }
         __syncthreads();
@@ -114,19 +122,14 @@ __device__ bool find_kth(const float* row, u64 width, u32 k, u32& kth, u32& equa
     return enough;
 }
 
-// The k largest values above zero of each row, the lowest index first among equals: one pass in order takes all above the
-// k-th largest and as many equal to it as are left to take. Of each row `counts` says how many there are; `last` is the
-// index of the k-th, or the largest u32 if there are fewer than k.
-template <bool ALL>
-__device__ void largest(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts, u32* last) {
-    const float* row = rows + blockIdx.x * width;
-    u64 first = (u64)blockIdx.x * k;
+// The k largest values above zero of a row, the lowest index first among equals: one pass in order takes all above the k-th
+// largest and as many equal to it as are left to take. `put` is told the place of each among them. How many there are.
+template <bool ALL, class F>
+__device__ u32 largest(const float* row, u64 width, u32 k, F put) {
     u32 kth, equals;
     bool enough = find_kth<ALL>(row, width, k, kth, equals);
     u32 written = 0;
     u32 same = 0;
-    if (threadIdx.x == 0) last[blockIdx.x] = 0xffffffffu;
-    __syncthreads();
     for (u64 start = 0; start < width && k > 0; start += blockDim.x) {
         u64 at = start + threadIdx.x;
         u32 key = at < width ? key_of<ALL>(row[at]) : 0;
@@ -135,15 +138,11 @@ __device__ void largest(const float* rows, u64 width, u32 k, u32* indices, float
         u32 before_equal = same + flags_before(equal, total_equal);
         bool take = key > kth || (equal && before_equal < equals);
         u32 before = written + flags_before(take, total);
-        if (take) {
-            indices[first + before] = (u32)at;
-            values[first + before] = row[at];
-        }
-        if (equal && before_equal + 1 == equals) last[blockIdx.x] = (u32)at;
+        if (take) put(before, (u32)at);
         same += total_equal;
         written += total;
     }
-    if (threadIdx.x == 0) counts[blockIdx.x] = written;
+    return written;
 }
 
 // Of each row the k-th largest value above zero alone, and its index: the largest u32 if there are fewer than k.
@@ -167,13 +166,36 @@ extern "C" __global__ void __launch_bounds__(1024) kth(const float* rows, u64 wi
     }
 }
 
+// Of each row the k largest above zero, with its span.
 extern "C" __global__ void __launch_bounds__(1024)
-    top_k(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts, u32* last) {
-    largest<false>(rows, width, k, indices, values, counts, last);
+    top_k(const float* rows, u64 width, u32 k, u64* spans, Latent* latents) {
+    const float* row = rows + blockIdx.x * width;
+    u64 first = (u64)blockIdx.x * k;
+    u32 count = largest<false>(row, width, k, [&](u32 place, u32 at) { latents[first + place] = {at, row[at]}; });
+    if (threadIdx.x != 0) return;
+    spans[2 * (u64)blockIdx.x] = first;
+    spans[2 * (u64)blockIdx.x + 1] = first + count;
 }
 
-// The same among all numbers.
+// The same for training, which goes on with values alone; `counts` says how many there are.
+template <bool ALL>
+__device__ void largest_apart(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts) {
+    const float* row = rows + blockIdx.x * width;
+    u64 first = (u64)blockIdx.x * k;
+    u32 count = largest<ALL>(row, width, k, [&](u32 place, u32 at) {
+        indices[first + place] = at;
+        values[first + place] = row[at];
+    });
+    if (threadIdx.x == 0) counts[blockIdx.x] = count;
+}
+
 extern "C" __global__ void __launch_bounds__(1024)
-    top_k_of_all(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts, u32* last) {
-    largest<true>(rows, width, k, indices, values, counts, last);
+    largest_positive(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts) {
+    largest_apart<false>(rows, width, k, indices, values, counts);
+}
+
+// Among all numbers, below zero or not.
+extern "C" __global__ void __launch_bounds__(1024)
+    largest_of_all(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts) {
+    largest_apart<true>(rows, width, k, indices, values, counts);
 }

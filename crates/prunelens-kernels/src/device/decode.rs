@@ -19,19 +19,17 @@ pub fn decode(
     divisors: Option<&Buffer<f32>>,
 ) -> Result<Buffer<f32>> {
     let d_in = matrix.columns;
-    let tokens = lists.offsets.len().saturating_sub(1);
+    let tokens = lists.rows();
     bias.expect(d_in, "the decoder's bias")?;
     divisors.map_or(Ok(()), |divisors| divisors.expect(matrix.rows, "divisors of latents"))?;
-    lists.values.expect(lists.indices.len(), "latents")?;
     let out = Buffer::new(backend, tokens * d_in)?;
     if out.is_empty() {
         return Ok(out);
     }
     let masked = matrix.masked("decode", mask)?;
     let arguments = [
-        lists.offsets.address(),
-        lists.indices.address(),
-        lists.values.address(),
+        lists.spans(),
+        lists.latents(),
         matrix.values.address(),
         masked.ranks,
         masked.cut,

@@ -2,50 +2,90 @@
 
 use std::fmt;
 
-use super::{Backend, Buffer, Kernel, Shape, launch};
+use super::{Backend, Buffer, Shape, launch};
 use crate::{
     Latents,
     error::{Error, Result},
     select::Candidate,
 };
 
-/// Active latents per token, row-compressed as [`Latents`] are; there may be room for more than there are.
+/// Active latents per token; there may be room for more than there are. Of each row a span, where its latents begin and end,
+/// then all latents, ascending in each row: one array, so that a single wait reads both.
 pub struct Lists {
-    /// Where each row's latents begin, and the end of the last.
-    pub offsets: Buffer<u64>,
-    /// Latents of all rows, ascending in each.
-    pub indices: Buffer<u32>,
-    /// Their activations.
-    pub values: Buffer<f32>,
+    numbers: Buffer<u64>,
+    rows: usize,
+}
+
+/// Latents that are read back with the spans: enough for a prompt. Of more, as many are read then as there are.
+const WITH_SPANS: usize = 1 << 14;
+
+/// An index below, the bits of its activation above: `Latent` in `common.cuh`.
+fn packed(index: u32, value: f32) -> u64 {
+    u64::from(value.to_bits()) << 32 | u64::from(index)
 }
 
 impl Lists {
-    /// Latents on the CPU, uploaded.
-    pub fn from_latents(backend: &dyn Backend, latents: &Latents) -> Result<Self> {
-        let offsets: Vec<u64> = latents.offsets.iter().map(|at| *at as u64).collect();
-        Ok(Self {
-            offsets: Buffer::from_slice(backend, &offsets)?,
-            indices: Buffer::from_slice(backend, &latents.indices)?,
-            values: Buffer::from_slice(backend, &latents.values)?,
-        })
+    fn new(backend: &dyn Backend, rows: usize, room: usize) -> Result<Self> {
+        Ok(Self { numbers: Buffer::new(backend, 2 * rows + room)?, rows })
     }
 
-    /// Of rows that have `width` latents each.
-    fn full(
-        backend: &dyn Backend,
-        rows: usize,
-        indices: Buffer<u32>,
-        values: Buffer<f32>,
-        width: usize,
-    ) -> Result<Self> {
-        let offsets: Vec<u64> = (0..=rows).map(|row| (row * width) as u64).collect();
-        Ok(Self { offsets: Buffer::from_slice(backend, &offsets)?, indices, values })
+    /// Latents on the CPU, uploaded.
+    pub fn from_latents(backend: &dyn Backend, latents: &Latents) -> Result<Self> {
+        let spans = latents.offsets.windows(2).flat_map(|span| [span[0] as u64, span[1] as u64]);
+        let packed = latents.indices.iter().zip(&latents.values).map(|(index, value)| packed(*index, *value));
+        let numbers: Vec<u64> = spans.chain(packed).collect();
+        Ok(Self { numbers: Buffer::from_slice(backend, &numbers)?, rows: latents.rows() })
+    }
+
+    /// Number of tokens.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Where the spans lie.
+    pub(super) fn spans(&self) -> u64 {
+        self.numbers.address()
+    }
+
+    /// Where the latents lie.
+    pub(super) fn latents(&self) -> u64 {
+        self.numbers.address() + (2 * self.rows * size_of::<u64>()) as u64
+    }
+
+    /// The spans and the first latents: waits for all that was launched.
+    fn begin(&self, backend: &dyn Backend) -> Result<Vec<u64>> {
+        self.numbers.part(backend, 0..self.numbers.len().min(2 * self.rows + WITH_SPANS))
+    }
+
+    /// How many latents there are, and room between them, by what was read first.
+    fn total(&self, begun: &[u64]) -> usize {
+        if self.rows == 0 { 0 } else { begun[2 * self.rows - 1] as usize }
+    }
+
+    /// What was read first, and the rest.
+    fn finish(&self, backend: &dyn Backend, mut begun: Vec<u64>, d_sae: usize) -> Result<Latents> {
+        let all = 2 * self.rows + self.total(&begun);
+        if all > begun.len() {
+            begun.extend(self.numbers.part(backend, begun.len()..all)?);
+        }
+        let (spans, packed) = begun.split_at(2 * self.rows);
+        let mut latents = Latents::new(d_sae);
+        for span in spans.as_chunks::<2>().0 {
+            let [begin, end] = span.map(|at| at as usize);
+            latents.push_row(packed[begin..end].iter().map(|one| (*one as u32, f32::from_bits((one >> 32) as u32))));
+        }
+        Ok(latents)
+    }
+
+    /// Read back.
+    pub fn to_latents(&self, backend: &dyn Backend, d_sae: usize) -> Result<Latents> {
+        self.finish(backend, self.begin(backend)?, d_sae)
     }
 }
 
 impl fmt::Debug for Lists {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lists").field("rows", &self.offsets.len().saturating_sub(1)).finish_non_exhaustive()
+        f.debug_struct("Lists").field("rows", &self.rows).finish_non_exhaustive()
     }
 }
 
@@ -84,87 +124,47 @@ pub(super) fn count_active(
 /// All latents above zero of `dense [tokens, d_sae]`, here and there. Twin: `kernels::encode::Encoder::encode`.
 pub fn active(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize) -> Result<(Latents, Lists)> {
     let rows = rows(dense, d_sae)?;
-    let mut latents = Latents::new(d_sae);
     if rows == 0 {
-        let lists = Lists::from_latents(backend, &latents)?;
-        return Ok((latents, lists));
+        return Ok((Latents::new(d_sae), Lists::new(backend, 0, 0)?));
     }
     let pieces = d_sae.div_ceil(PIECE);
     let counts = count_active(backend, dense.address(), rows, d_sae, PIECE)?;
-    let (starts, offsets) = (Buffer::<u64>::new(backend, counts.len())?, Buffer::<u64>::new(backend, rows + 1)?);
-    let arguments = [counts.address(), rows as u64, pieces as u64, starts.address(), offsets.address()];
-    launch(backend, "select", "begin_lists", Shape::rows(1, 1024)?, &arguments)?;
-    let gather = |room: usize| -> Result<_> {
-        let (indices, values) = (Buffer::<u32>::new(backend, room)?, Buffer::<f32>::new(backend, room)?);
+    let starts = Buffer::<u64>::new(backend, counts.len())?;
+    let gather = |room: usize| -> Result<Lists> {
+        let lists = Lists::new(backend, rows, room)?;
+        let arguments = [counts.address(), rows as u64, pieces as u64, starts.address(), lists.spans()];
+        launch(backend, "select", "begin_lists", Shape::rows(1, 1024)?, &arguments)?;
         let mut arguments = vec![dense.address(), d_sae as u64, pieces as u64, PIECE as u64];
-        arguments.extend([starts.address(), room as u64, indices.address(), values.address()]);
+        arguments.extend([starts.address(), room as u64, lists.latents()]);
         launch(backend, "select", "gather_active", Shape::rows(counts.len(), COUNTING)?, &arguments)?;
-        Ok((indices, values))
+        Ok(lists)
     };
     // Launched before it is known how many there are: nothing waits in between.
     let room = rows * ROOM.min(d_sae);
     let mut lists = gather(room)?;
-    latents.offsets = offsets.to_vec(backend)?.into_iter().map(|at| at as usize).collect();
-    let total = latents.offsets.last().copied().unwrap_or(0);
+    let begun = lists.begin(backend)?;
+    let total = lists.total(&begun);
     if total > room {
         lists = gather(total)?;
     }
-    let (indices, values) = lists;
-    (latents.indices, latents.values) = (indices.part(backend, 0..total)?, values.part(backend, 0..total)?);
-    Ok((latents, Lists { offsets, indices, values }))
+    Ok((lists.finish(backend, begun, d_sae)?, lists))
 }
 
-/// The k largest of each row.
-pub struct Top {
-    /// The chosen ones.
-    pub latents: Latents,
-    /// The same on the GPU, where each row has k.
-    pub lists: Option<Lists>,
-    /// Per row: the k-th largest, the latest that was chosen; none if fewer than k are above zero.
-    pub last: Vec<Option<u32>>,
-}
-
-/// The `k` largest latents above zero of each token of `dense [tokens, d_sae]`, the lowest index first among equals.
-/// Twin: `kernels::select::TopK`.
-pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Top> {
+/// The `k` largest latents above zero of each token of `dense [tokens, d_sae]`, the lowest index first among equals, here and
+/// there. Twin: `kernels::select::TopK`.
+pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<(Latents, Lists)> {
     let rows = rows(dense, d_sae)?;
-    let width = k.min(d_sae);
-    let mut top = Top { latents: Latents::new(d_sae), lists: None, last: Vec::with_capacity(rows) };
-    if rows == 0 {
-        return Ok(top);
+    let k = k.min(d_sae);
+    let lists = Lists::new(backend, rows, rows * k)?;
+    if rows > 0 {
+        let arguments = [dense.address(), d_sae as u64, k as u64, lists.spans(), lists.latents()];
+        launch(backend, "select", "top_k", Shape::long_rows(rows, d_sae)?, &arguments)?;
     }
-    let indices = Buffer::<u32>::new(backend, rows * width)?;
-    let values = Buffer::<f32>::new(backend, rows * width)?;
-    let counts = Buffer::<u64>::new(backend, rows)?;
-    let last = Buffer::<u32>::new(backend, rows)?;
-    let arguments = [
-        dense.address(),
-        d_sae as u64,
-        width as u64,
-        indices.address(),
-        values.address(),
-        counts.address(),
-        last.address(),
-    ];
-    let kernel = Kernel { file: "select", name: "top_k".into() };
-    // SAFETY: the kernel's arguments; there is room for k of each row.
-    unsafe { backend.launch(kernel, Shape::long_rows(rows, d_sae)?, &arguments)? };
-    let (here, values_here) = (indices.to_vec(backend)?, values.to_vec(backend)?);
-    for (row, count) in counts.to_vec(backend)?.into_iter().enumerate() {
-        let range = row * width..row * width + count as usize;
-        top.latents.push_row(here[range.clone()].iter().copied().zip(values_here[range].iter().copied()));
-    }
-    if top.latents.indices.len() == rows * width {
-        top.lists = Some(Lists::full(backend, rows, indices, values, width)?);
-    }
-    // Where k is more than there are latents, no row is full.
-    let full = |last: u32| (last != u32::MAX && width == k).then_some(last);
-    top.last = last.to_vec(backend)?.into_iter().map(full).collect();
-    Ok(top)
+    Ok((lists.to_latents(backend, d_sae)?, lists))
 }
 
 /// Of each row of `dense [rows, d_sae]` the `k`-th largest value above zero with its index, the lowest first among equals: what
-/// [`Top::last`] is, without the others. None where fewer than `k` are above zero.
+/// the latest of [`top_k`] is. None where fewer than `k` are above zero.
 pub fn kth(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Vec<Option<Candidate>>> {
     let rows = rows(dense, d_sae)?;
     if rows == 0 || k > d_sae {

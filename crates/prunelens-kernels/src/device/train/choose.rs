@@ -144,10 +144,9 @@ fn largest(
 ) -> Result<Lists> {
     let rows = values.len() / width.max(1);
     let (indices, out) = (Buffer::<u32>::new(backend, rows * k)?, Buffer::<f32>::new(backend, rows * k)?);
-    let (counts, last) = (Buffer::<u64>::new(backend, rows)?, Buffer::<u32>::new(backend, rows)?);
-    let arguments =
-        [values.address(), width as u64, k as u64, indices.address(), out.address(), counts.address(), last.address()];
-    let kernel = if names.is_some() { "top_k_of_all" } else { "top_k" };
+    let counts = Buffer::<u64>::new(backend, rows)?;
+    let arguments = [values.address(), width as u64, k as u64, indices.address(), out.address(), counts.address()];
+    let kernel = if names.is_some() { "largest_of_all" } else { "largest_positive" };
     launch(backend, "select", kernel, Shape::long_rows(rows, width)?, &arguments)?;
     let (starts, ends) = (Buffer::<u64>::new(backend, rows)?, Buffer::<u64>::new(backend, rows)?);
     let arguments = [
