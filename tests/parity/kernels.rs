@@ -22,7 +22,7 @@ use prunelens_kernels::{
     device::{self, Backend, Buffer, DeviceRanks, Largest, Lists, Matrix, Pairs, Route, Steps, Values},
     encode::{self, Encoder, Gate, STEPS},
     keep,
-    losses::{kl_divergence, log_sum_exp},
+    losses::{TokenLosses, kl_divergence, log_sum_exp},
     ops, ranks as order,
 };
 
@@ -288,35 +288,45 @@ fn losses_of_logits() {
                 .map(|row| if row > 0 && row + 1 == rows { u32::MAX } else { (row * 31 % width) as u32 })
                 .collect();
             let (p_there, q_there) = (tensor(backend, name, &p, width), tensor(backend, name, &q, width));
-            let losses = |p: Option<&Tensor>, q: &Tensor| {
-                device::compare(backend, p, q, cap, &targets).unwrap().to_vec(backend).unwrap()
+            let losses = |p: &Tensor, others: &[&Tensor]| {
+                let found = device::compare(backend, p, others, cap, &targets).unwrap();
+                found.to_compared(backend).unwrap()
             };
-            let got = losses(Some(&p_there), &q_there);
             // One row of q for all.
             let first = q_there.narrow(0, 0, 1).unwrap();
             let all_first = first.broadcast_as(p_there.shape()).unwrap().contiguous().unwrap();
-            assert_eq!(losses(Some(&p_there), &first), losses(Some(&p_there), &all_first));
+            // More at once than the kernel takes, with each in another place than before.
+            let got = losses(&p_there, &[&q_there, &first, &p_there, &all_first, &first, &q_there]);
+            let same = |a: &TokenLosses, b: &TokenLosses| bits(&a.ce) == bits(&b.ce) && bits(&a.kl) == bits(&b.kl);
+            for (a, b) in [(0, 5), (1, 3), (1, 4)] {
+                assert!(same(&got.others[a], &got.others[b]), "{name} {rows}x{width}: {a} and {b}");
+            }
             // Nothing lies between a row and itself; without other rows there are cross-entropies alone.
-            assert!(losses(Some(&q_there), &q_there).iter().all(|row| row.kl_div == 0.0 && row.ce_p == row.ce_q));
-            let alone = losses(None, &q_there);
-            assert!(alone.iter().zip(&got).all(|(a, b)| (a.kl_div, a.ce_p, a.ce_q) == (0.0, 0.0, b.ce_q)));
+            assert!(got.others[2].kl.iter().all(|kl| *kl == 0.0) && bits(&got.others[2].ce) == bits(&got.ce));
+            let alone = losses(&q_there, &[]);
+            assert!(alone.others.is_empty() && bits(&alone.ce) == bits(&got.others[0].ce));
             let capped = |row: &[f32]| -> Vec<f32> {
                 row.iter().map(|v| cap.map_or(*v, |cap| cap as f32 * (v / cap as f32).tanh())).collect()
             };
-            for (row, got) in got.iter().enumerate() {
+            for row in 0..rows {
                 let (p, q) = (capped(&p[row * width..][..width]), capped(&q[row * width..][..width]));
                 let (p_lse, q_lse) = (log_sum_exp(&p), log_sum_exp(&q));
                 let at = targets[row] as usize;
-                let ce = |lse: f32, logits: &[f32]| logits.get(at).map_or(0.0, |logit| lse - logit);
-                let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
-                assert!(close(got.kl_div, kl_divergence(&p, p_lse, &q, q_lse)), "{name} {rows}x{width} {got:?}");
+                let ce = |lse: f32, logits: &[f32]| logits.get(at).map_or(f32::NAN, |logit| lse - logit);
+                let close = |a: f32, b: f32| a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+                let TokenLosses { ce: ce_q, kl } = &got.others[0];
+                assert!(close(kl[row], kl_divergence(&p, p_lse, &q, q_lse)), "{name} {rows}x{width} {got:?}");
                 assert!(
-                    close(got.ce_p, ce(p_lse, &p)) && close(got.ce_q, ce(q_lse, &q)),
+                    close(got.ce[row], ce(p_lse, &p)) && close(ce_q[row], ce(q_lse, &q)),
                     "{name} {rows}x{width} {got:?}"
                 );
             }
         }
     }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
 }
 
 /// What `bench` says of a GPU, at sizes at which nothing but the bookkeeping is tried.

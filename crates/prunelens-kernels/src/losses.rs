@@ -2,6 +2,24 @@
 
 use super::simd::{dispatch, exp};
 
+/// Losses of logits at every position, in nats.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenLosses {
+    /// Cross-entropy of the next token; NaN where there is none in the vocabulary.
+    pub ce: Vec<f32>,
+    /// Kullback-Leibler divergence of these logits from those that they are compared with.
+    pub kl: Vec<f32>,
+}
+
+/// Some logits, and others compared with them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Compared {
+    /// Cross-entropies as in [`TokenLosses::ce`].
+    pub ce: Vec<f32>,
+    /// Of each of the others.
+    pub others: Vec<TokenLosses>,
+}
+
 dispatch! {
     /// Maximum of a row, and the logarithm of the sum of its exponentials.
     pub fn log_sum_exp(row: &[f32]) -> f32 {

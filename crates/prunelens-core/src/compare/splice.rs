@@ -1,21 +1,13 @@
 //! Cross-entropy and KL divergence with a reconstruction put at the hook.
 
 use candle_core::Tensor;
-use prunelens_kernels::ops::{Compared, Later, Logits};
+pub use prunelens_kernels::losses::TokenLosses;
+use prunelens_kernels::{losses::Compared, ops::Logits};
 
 use crate::{
     error::{Error, Result},
     model::{Captured, Model, Tick, tokens_at_once},
 };
-
-/// Losses at every position, in nats.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TokenLosses {
-    /// Of the next token; NaN where there is none.
-    pub ce: Vec<f32>,
-    /// Of the clean distribution against this one.
-    pub kl: Vec<f32>,
-}
 
 /// Logits in memory at a time, in values: bounds the chunk whatever the vocabulary. A GPU wants more at once: 512 positions of
 /// a vocabulary of 256,000.
@@ -45,7 +37,7 @@ impl CleanPass {
         }
         tick()?;
         let logits = logits(model, &last, 0, n)?;
-        let ce = model.ops.cross_entropies(&logits, &targets)?()?;
+        let Compared { ce, .. } = model.ops.compare(&logits, &[], &targets)?()?;
         Ok(Self { last, logits: Some(logits), targets, ce })
     }
 
@@ -63,7 +55,8 @@ impl CleanPass {
             let len = rows.min(self.targets.len() - start);
             let own = logits(model, &self.last, start, len)?;
             let theirs = logits(other_model, &other.last, start, len)?;
-            kl.extend(model.ops.compare(&own, &theirs, &self.targets[start..start + len])?()?.kl);
+            let compared = model.ops.compare(&own, &[&theirs], &self.targets[start..start + len])?()?;
+            kl.extend(compared.others.into_iter().flat_map(|theirs| theirs.kl));
         }
         Ok(kl)
     }
@@ -75,14 +68,15 @@ impl CleanPass {
 
     /// Losses of another pass over the same prompt.
     pub fn against(&self, model: &Model, last: &Tensor, tick: Tick) -> Result<TokenLosses> {
-        let Some(clean) = &self.logits else {
-            let (_, mut found) = losses(model, &self.last, &[last], &self.targets, tick)?;
-            return found.pop().ok_or_else(|| Error::invalid("no losses for a spliced pass"));
+        let mut found = match &self.logits {
+            Some(clean) => {
+                tick()?;
+                let logits = logits(model, last, 0, last.dim(0)?)?;
+                model.ops.compare(clean, &[&logits], &self.targets)?()?.others
+            }
+            None => losses(model, &self.last, &[last], &self.targets, tick)?.1,
         };
-        tick()?;
-        let logits = logits(model, last, 0, last.dim(0)?)?;
-        let Compared { ce, kl } = model.ops.compare(clean, &logits, &self.targets)?()?;
-        Ok(TokenLosses { ce, kl })
+        found.pop().ok_or_else(|| Error::invalid("no losses for a spliced pass"))
     }
 }
 
@@ -102,45 +96,38 @@ pub fn losses(
     let constant = |other: &&Tensor| if other.dim(0)? == 1 { logits(model, other, 0, 1).map(Some) } else { Ok(None) };
     let constant: Vec<Option<Logits>> = others.iter().map(constant).collect::<Result<_>>()?;
     // Asked for at the end, so that a GPU never waits for whoever reads them.
-    let mut clean_ce = Vec::new();
-    let mut all: Vec<_> = others.iter().map(|_| Vec::new()).collect();
+    let mut parts = Vec::new();
     for start in (0..n).step_by(rows) {
-        tick()?;
         let len = rows.min(n - start);
-        let targets = &targets[start..start + len];
-        let clean = logits(model, clean, start, len)?;
-        tick()?;
-        clean_ce.push(model.ops.cross_entropies(&clean, targets)?);
-        for ((other, constant), losses) in others.iter().zip(&constant).zip(&mut all) {
+        let mut part = |last: &Tensor| {
             tick()?;
-            losses.push(match constant {
-                Some(constant) => model.ops.compare(&clean, constant, targets)?,
-                None => {
-                    let other = logits(model, other, start, len)?;
-                    tick()?;
-                    model.ops.compare(&clean, &other, targets)?
-                }
-            });
+            let logits = logits(model, last, start, len)?;
             model.ops.await_previous()?;
-        }
+            Ok(logits)
+        };
+        let clean = part(clean)?;
+        let own = others.iter().zip(&constant).map(|(other, constant)| match constant {
+            Some(constant) => Ok(constant.clone()),
+            None => part(other),
+        });
+        let own = own.collect::<Result<Vec<_>>>()?;
+        tick()?;
+        parts.push(model.ops.compare(&clean, &own.iter().collect::<Vec<_>>(), &targets[start..start + len])?);
     }
     let mut ce = Vec::with_capacity(n);
-    for part in clean_ce {
-        ce.extend(part()?);
-    }
-    let whole = |parts: Vec<Later<Compared>>| {
-        let mut losses = TokenLosses::default();
-        for part in parts {
-            let Compared { ce, kl } = part()?;
-            losses.ce.extend(ce);
-            losses.kl.extend(kl);
+    let mut all: Vec<TokenLosses> = others.iter().map(|_| TokenLosses::default()).collect();
+    for part in parts {
+        let compared = part()?;
+        ce.extend(compared.ce);
+        for (losses, part) in all.iter_mut().zip(compared.others) {
+            losses.ce.extend(part.ce);
+            losses.kl.extend(part.kl);
         }
-        Ok(losses)
-    };
-    Ok((ce, all.into_iter().map(whole).collect::<Result<_>>()?))
+    }
+    Ok((ce, all))
 }
 
-/// Positions whose logits exist at the same time, of two passes.
+/// Positions whose logits exist at the same time, of all passes through a model.
 pub fn positions_at_once(model: &Model) -> usize {
     let vocab = model.config.d_vocab.max(1);
     let most = if model.device.is_cpu() {

@@ -2,82 +2,98 @@
 
 use candle_core::Tensor;
 
-use super::{Backend, Buffer, Kernel, Shape, Values};
-use crate::error::{Error, Result};
-
-/// What a row of logits `q` says beside a row `p`, in nats.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Losses {
-    /// Kullback-Leibler divergence of q from p.
-    pub kl_div: f32,
-    /// Cross-entropy of the target under p and under q; zero where the target is not in the vocabulary.
-    pub ce_p: f32,
-    /// Cross-entropy of the target under q, zero where the target is not in the vocabulary.
-    pub ce_q: f32,
-}
+use super::{Backend, Buffer, Kernel, Shape, Values, bits};
+use crate::{
+    error::{Error, Result},
+    losses::{Compared, TokenLosses},
+};
 
 /// Losses of some rows, on the GPU.
-pub struct DeviceLosses(Buffer<f32>);
+pub struct DeviceLosses {
+    /// `[1 + 2 * others, rows]`: cross-entropies of p, then those of each other and its divergence.
+    numbers: Buffer<f32>,
+    rows: usize,
+}
 
 impl DeviceLosses {
-    /// One a row, read back: waits for all that was launched.
-    pub fn to_vec(&self, backend: &dyn Backend) -> Result<Vec<Losses>> {
-        let numbers = self.0.to_vec(backend)?;
-        Ok(numbers.chunks_exact(3).map(|row| Losses { kl_div: row[0], ce_p: row[1], ce_q: row[2] }).collect())
+    /// Read back: waits for all that was launched.
+    pub fn to_compared(&self, backend: &dyn Backend) -> Result<Compared> {
+        let numbers = self.numbers.to_vec(backend)?;
+        let (ce, others) = numbers.split_at(self.rows);
+        let of_other = |both: &[f32]| {
+            let (ce, kl) = both.split_at(self.rows);
+            TokenLosses { ce: ce.into(), kl: kl.into() }
+        };
+        Ok(Compared { ce: ce.into(), others: others.chunks(2 * self.rows.max(1)).map(of_other).collect() })
     }
 }
 
-/// Losses of `q` beside `p`, neither of them capped, read back.
-pub fn losses(backend: &dyn Backend, p: &Tensor, q: &Tensor, targets: &[u32]) -> Result<Vec<Losses>> {
-    compare(backend, Some(p), q, None, targets)?.to_vec(backend)
-}
+/// How many rows the kernel compares with one at a time.
+const OTHERS: usize = 4;
+const THREADS: usize = 128;
+/// Blocks that share any GPU evenly.
+const BLOCKS: usize = 2048;
+/// Logits of a row that are worth a block of their own.
+const PART: usize = 4096;
+/// Numbers that a block leaves, as in the kernel.
+const LEFT: usize = 2 + 3 * OTHERS;
 
-/// Threads of a block, few enough for what each holds.
-const THREADS: usize = 512;
-
-/// Losses of `targets.len()` rows of logits, read as they are stored and capped if asked; of `q` there are as many rows as of
-/// `p`, or one that stands for all. Without `p` there are cross-entropies alone. Twin: `kernels::losses`.
+/// Losses of `targets.len()` rows of logits `p` and of others beside them, all read as they are stored and capped if asked; of
+/// each other there are as many rows as of `p`, or one that stands for all. Twin: `kernels::losses`.
 pub fn compare(
     backend: &dyn Backend,
-    p: Option<&Tensor>,
-    q: &Tensor,
+    p: &Tensor,
+    others: &[&Tensor],
     cap: Option<f64>,
     targets: &[u32],
 ) -> Result<DeviceLosses> {
-    let ((rows, width), (others, same)) = (p.unwrap_or(q).dims2()?, q.dims2()?);
-    let of_one_type = p.is_none_or(|p| p.dtype() == q.dtype());
-    if targets.len() != rows || width != same || ![1, rows].contains(&others) || !of_one_type {
+    let (rows, width) = p.dims2()?;
+    let fits = |q: &&Tensor| {
+        q.dims2().is_ok_and(|(n, same)| same == width && [1, rows].contains(&n)) && q.dtype() == p.dtype()
+    };
+    if let Some(q) = others.iter().find(|q| !fits(q)) {
         return Err(Error::invalid(format!(
-            "{} targets need as many rows of logits of one type to compare, found {:?} {:?} and {:?} {:?}",
-            targets.len(),
-            p.map(Tensor::dims),
-            p.map(Tensor::dtype),
+            "rows of logits are compared with as many of one type, or with one: found {:?} {:?} and {:?} {:?}",
+            p.dims(),
+            p.dtype(),
             q.dims(),
             q.dtype()
         )));
     }
+    if targets.len() != rows {
+        return Err(Error::invalid(format!("{rows} rows of logits need as many targets, found {}", targets.len())));
+    }
     if width == 0 {
         return Err(Error::invalid("logits of an empty vocabulary cannot be compared"));
     }
-    let out = Buffer::<f32>::new(backend, 3 * rows)?;
+    let numbers = Buffer::<f32>::new(backend, (1 + 2 * others.len()) * rows)?;
     if rows == 0 {
-        return Ok(DeviceLosses(out));
+        return Ok(DeviceLosses { numbers, rows });
     }
-    let q = Values::of(backend, q)?;
-    let p = p.map(|p| Values::of(backend, p)).transpose()?;
+    let p = Values::of(backend, p)?;
     let targets = Buffer::from_slice(backend, targets)?;
-    let arguments = [
-        p.as_ref().map_or(0, Values::address),
-        q.address(),
-        targets.address(),
-        width as u64,
-        if others == 1 { 0 } else { width as u64 },
-        u64::from((cap.unwrap_or(0.0) as f32).to_bits()),
-        out.address(),
-    ];
-    let kernel = Kernel { file: "losses", name: format!("losses_{}", q.name()) };
-    let shape = Shape::rows(rows, width.next_multiple_of(32).min(THREADS) as u32)?;
-    // SAFETY: the kernel's arguments; three numbers a row.
-    unsafe { backend.launch(kernel, shape, &arguments)? };
-    Ok(DeviceLosses(out))
+    let parts = (BLOCKS / rows).clamp(1, width.div_ceil(PART));
+    // Loads of several logits do not cross from one part to the next.
+    let length = width.div_ceil(parts).next_multiple_of(16 / p.width());
+    let parts = width.div_ceil(length);
+    let left = Buffer::<f64>::new(backend, rows * parts * LEFT)?;
+    let groups = others.chunks(OTHERS).chain(others.is_empty().then_some(&[][..]));
+    for (group, others) in groups.enumerate() {
+        let values = others.iter().map(|q| Values::of(backend, q)).collect::<Result<Vec<_>>>()?;
+        let single: u64 = others.iter().enumerate().map(|(at, q)| u64::from(q.dims()[0] == 1) << at).sum();
+        let mut of_rows = vec![p.address()];
+        of_rows.extend((0..OTHERS).map(|at| values.get(at).map_or(0, Values::address)));
+        of_rows.extend([single, width as u64, bits(cap.unwrap_or(0.0) as f32)]);
+        let launch = |name: &str, shape, arguments: &[u64]| {
+            let kernel = Kernel { file: "losses", name: format!("{name}_{}", p.name()) };
+            // SAFETY: the arguments of both kernels; lengths were checked, and there is room for what each writes.
+            unsafe { backend.launch(kernel, shape, &[&of_rows, arguments].concat()) }
+        };
+        let threads = width.next_multiple_of(32).min(THREADS) as u32;
+        launch("losses", Shape::grid(rows as u64, parts as u64, threads)?, &[length as u64, left.address()])?;
+        let out = numbers.address() + ((1 + 2 * OTHERS * group) * rows * size_of::<f32>()) as u64;
+        let arguments = [left.address(), parts as u64, targets.address(), numbers.address(), out];
+        launch("sum_losses", Shape::rows(rows, 32)?, &arguments)?;
+    }
+    Ok(DeviceLosses { numbers, rows })
 }

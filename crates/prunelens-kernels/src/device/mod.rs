@@ -29,7 +29,7 @@ use candle_core::{DType, Device, Tensor};
 pub use decode::{decode, token_errors};
 pub use encode::{Encoder, Route, encode};
 pub use lists::{Lists, active, kth, top_k};
-pub use losses::{DeviceLosses, Losses, compare, losses};
+pub use losses::{DeviceLosses, compare};
 pub use mask::{mask, row_norms};
 pub use memory::{Buffer, DeviceRanks, Element, Float, Mask, Matrix, Memory, Values};
 pub use nearest::{Largest, raise_largest};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::{Compared, Later, Logits, Norm, Ops, Tables, softcap};
+use super::{Later, Logits, Norm, Ops, Tables, softcap};
 use crate::{
     Act, Sparsity, Spread, TokenErrors,
     attention::{self, Heads},
@@ -14,7 +14,7 @@ use crate::{
     device::Backend,
     error::{Error, Result},
     gradient::{self, Curve},
-    losses::{kl_divergence, log_sum_exp},
+    losses::{Compared, TokenLosses, kl_divergence, log_sum_exp},
     on_cpu_f32, pointwise,
     ragged::{self, Kv, Tokens, Traced},
     ranks, with_f32,
@@ -182,22 +182,21 @@ impl Ops for Cpu {
         Ok(Logits { values, cap: None, lse })
     }
 
-    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Later<Vec<f32>>> {
-        let found = logits.cross_entropies(targets)?;
-        Ok(Box::new(|| Ok(found)))
-    }
-
-    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Later<Compared>> {
-        let kl = with_f32(&p.values, |p_values| {
-            with_f32(&q.values, |q_values| {
-                let kl = |at| {
-                    let ((p, p_lse), (q, q_lse)) = (p.row(p_values, at), q.row(q_values, at));
-                    kl_divergence(p, p_lse, q, q_lse)
-                };
-                (0..targets.len()).into_par_iter().map(kl).collect()
-            })
-        })??;
-        let found = Compared { ce: q.cross_entropies(targets)?, kl };
+    fn compare(&self, p: &Logits, others: &[&Logits], targets: &[Option<u32>]) -> Result<Later<Compared>> {
+        let losses = |q: &&Logits| {
+            let kl = with_f32(&p.values, |p_values| {
+                with_f32(&q.values, |q_values| {
+                    let kl = |at| {
+                        let ((p, p_lse), (q, q_lse)) = (p.row(p_values, at), q.row(q_values, at));
+                        kl_divergence(p, p_lse, q, q_lse)
+                    };
+                    (0..targets.len()).into_par_iter().map(kl).collect()
+                })
+            })??;
+            Ok(TokenLosses { ce: q.cross_entropies(targets)?, kl })
+        };
+        let others = others.iter().map(losses).collect::<Result<_>>()?;
+        let found = Compared { ce: p.cross_entropies(targets)?, others };
         Ok(Box::new(|| Ok(found)))
     }
 

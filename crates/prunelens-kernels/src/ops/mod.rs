@@ -13,6 +13,7 @@ use crate::{
     attention::Heads,
     device::{self, Backend},
     error::Result,
+    losses::Compared,
     ragged::{Kv, Tokens, Traced},
 };
 
@@ -31,15 +32,6 @@ pub struct Logits {
     cap: Option<f64>,
     /// [`log_sum_exp`](crate::losses::log_sum_exp) of each row, where it is taken once and not in the comparison.
     lse: Vec<f32>,
-}
-
-/// Cross-entropies of the targets, NaN where there is none, and divergences from other rows; in nats.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Compared {
-    /// Of the second rows.
-    pub ce: Vec<f32>,
-    /// `KL(first || second)`.
-    pub kl: Vec<f32>,
 }
 
 /// The operations behind a model that are more than one call of candle. Tensors lie where the implementation works.
@@ -103,11 +95,8 @@ pub trait Ops: Send + Sync + fmt::Debug {
     /// Rows `[rows, vocab]` made ready, with a model's cap if it has one.
     fn logits(&self, values: Tensor, cap: Option<f64>) -> Result<Logits>;
 
-    /// Cross-entropy of each row's target, NaN where there is none in the vocabulary.
-    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Later<Vec<f32>>>;
-
-    /// `q` against `p`, a row for each target.
-    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Later<Compared>>;
+    /// Cross-entropy of each row's target, and the losses of others compared with `p`.
+    fn compare(&self, p: &Logits, others: &[&Logits], targets: &[Option<u32>]) -> Result<Later<Compared>>;
 
     /// Mean of each text's tokens, `[texts, width]`, of `x [tokens, width]`, where texts of these lengths lie end to end.
     fn text_means(&self, x: &Tensor, lengths: &[usize]) -> Result<Vec<f32>>;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::{Compared, Later, Logits, Norm, Ops, Tables, cpu::Cpu};
+use super::{Later, Logits, Norm, Ops, Tables, cpu::Cpu};
 use crate::{
     Act, Sparsity, Spread, TokenErrors,
     attention::Heads,
     device::{self, Backend, attention, layers, ragged},
-    error::Result,
+    error::{Error, Result},
+    losses::Compared,
     ragged::{Kv, Tokens, Traced},
 };
 
@@ -95,13 +96,16 @@ impl Ops for OnDevice {
         Ok(Logits { values, cap, lse: Vec::new() })
     }
 
-    fn cross_entropies(&self, logits: &Logits, targets: &[Option<u32>]) -> Result<Later<Vec<f32>>> {
-        let found = self.losses(None, logits, targets)?;
-        Ok(Box::new(|| Ok(found()?.ce)))
-    }
-
-    fn compare(&self, p: &Logits, q: &Logits, targets: &[Option<u32>]) -> Result<Later<Compared>> {
-        self.losses(Some(p), q, targets)
+    fn compare(&self, p: &Logits, others: &[&Logits], targets: &[Option<u32>]) -> Result<Later<Compared>> {
+        if others.iter().any(|q| q.cap != p.cap) {
+            return Err(Error::invalid("logits of models with different caps cannot be compared"));
+        }
+        let others: Vec<&Tensor> = others.iter().map(|q| &q.values).collect();
+        // No vocabulary has so many.
+        let targets: Vec<u32> = targets.iter().map(|target| target.unwrap_or(u32::MAX)).collect();
+        let losses = device::compare(&*self.0, &p.values, &others, p.cap, &targets)?;
+        let backend = self.0.clone();
+        Ok(Box::new(move || losses.to_compared(&*backend)))
     }
 
     fn token_errors(&self, x: &Tensor, recon: &Tensor) -> Result<Later<Vec<TokenErrors>>> {
@@ -124,24 +128,5 @@ impl Ops for OnDevice {
 
     fn await_previous(&self) -> Result<()> {
         self.0.await_previous()
-    }
-}
-
-impl OnDevice {
-    fn losses(&self, p: Option<&Logits>, q: &Logits, targets: &[Option<u32>]) -> Result<Later<Compared>> {
-        let vocab = q.values.dim(1)?;
-        let in_vocabulary = |target: &Option<u32>| target.filter(|t| (*t as usize) < vocab);
-        let targets: Vec<Option<u32>> = targets.iter().map(in_vocabulary).collect();
-        let wanted: Vec<u32> = targets.iter().map(|t| t.unwrap_or(u32::MAX)).collect();
-        let losses = device::compare(&*self.0, p.map(|p| &p.values), &q.values, q.cap, &wanted)?;
-        let backend = self.0.clone();
-        Ok(Box::new(move || {
-            let found = losses.to_vec(&*backend)?;
-            let ce = |(found, target): (&device::Losses, &Option<u32>)| target.map_or(f32::NAN, |_| found.ce_q);
-            Ok(Compared {
-                ce: found.iter().zip(&targets).map(ce).collect(),
-                kl: found.iter().map(|found| found.kl_div).collect(),
-            })
-        }))
     }
 }

@@ -86,9 +86,10 @@ pub fn cost(session: &Session, o: &CoreOptions) -> Cost {
         encodings: variants,
         // Cosines of all latents with all others, for encoder and decoder.
         other: 2.0 * variants * d_in as f64 * (d_sae as f64).powi(2),
-        // A batch's activations and reconstructions; logits and pre-activations of the rows that go together.
+        // A batch's activations and reconstructions; logits of all passes through a model, and pre-activations, of the rows that go
+        // together.
         bytes: 4 * at_once * d_in * (2 + variants as u64)
-            + 16 * logits_at_once(session, context) * d_vocab as u64
+            + 4 * (3 + variants as u64) * logits_at_once(session, context) * d_vocab as u64
             + 8 * context as u64 * d_sae,
     }
 }
