@@ -241,14 +241,15 @@ impl Backend for StandIn {
         arguments.iter().for_each(|word| self.expect_own(*word));
         // One that nobody uses, else whichever is free first, as far as that can be told.
         let free = |copy: &&Loaded| !matches!(copy.running.try_lock(), Err(TryLockError::WouldBlock));
-        let copy = self.copies.iter().find(free).unwrap_or(&self.copies[kernel.name.len() % COPIES]);
+        let kernel = kernel.to_string();
+        let copy = self.copies.iter().find(free).unwrap_or(&self.copies[kernel.len() % COPIES]);
         let _one = lock(&copy.running);
-        let name = CString::new(kernel.name.clone()).unwrap();
+        let name = CString::new(kernel.clone()).unwrap();
         // SAFETY: the library stays loaded.
         let function = unsafe { libc::dlsym(copy.library as *mut c_void, name.as_ptr()) };
-        assert!(!function.is_null(), "no kernel {}", kernel.name);
-        let declared = parameters::of(&self.declared, &kernel.name);
-        assert_eq!(declared, Some(arguments.len()), "arguments of {}", kernel.name);
+        assert!(!function.is_null(), "no kernel {kernel}");
+        let declared = parameters::of(&self.declared, &kernel);
+        assert_eq!(declared, Some(arguments.len()), "arguments of {kernel}");
         // The launcher passes as many words as any kernel takes.
         let mut words = [0_u64; 16];
         words[..arguments.len()].copy_from_slice(arguments);

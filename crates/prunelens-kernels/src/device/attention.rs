@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::{
-    Backend, Buffer, Shape, Values, bits, launch,
+    Backend, Buffer, Kernel, Shape, Values, bits, launch, launch_of,
     layers::{Norm, split_heads},
 };
 use crate::{
@@ -15,20 +15,36 @@ use crate::{
 const WEIGHTS: usize = 1 << 28;
 /// Queries whose products with keys are taken together there: the fewer, the fewer of keys that come later are taken for nothing.
 const QUERIES: usize = 512;
-/// What the kernel of `attention.cu` is made for, by the widest head that it takes: queries of a block, and keys at a time.
-const SIZES: [(usize, usize, usize); 3] = [(64, 128, 64), (128, 128, 32), (256, 64, 32)];
+/// What the kernel of `attention.cu` is made for.
+#[derive(Clone, Copy)]
+struct Size {
+    /// The widest head that it takes.
+    width: usize,
+    /// The kernel's name for it.
+    name: &'static str,
+    /// Queries of a block.
+    queries: usize,
+    /// Keys at a time.
+    keys: usize,
+}
+
+const SIZES: [Size; 3] = [
+    Size { width: 64, name: "64", queries: 128, keys: 64 },
+    Size { width: 128, name: "128", queries: 128, keys: 32 },
+    Size { width: 256, name: "256", queries: 64, keys: 32 },
+];
 /// Threads of its blocks.
 const THREADS: u32 = 128;
 
 /// What the kernel is made for that takes these heads in this type.
-fn sizes(dtype: DType, width: usize) -> Option<(usize, usize, usize)> {
+fn size(dtype: DType, width: usize) -> Option<Size> {
     let fits = matches!(dtype, DType::BF16 | DType::F16) && width.is_multiple_of(8);
-    SIZES.into_iter().find(|(widest, ..)| fits && (1..=*widest).contains(&width))
+    SIZES.into_iter().find(|size| fits && (1..=size.width).contains(&width))
 }
 
 /// Whether there is a way for heads of this width: in f32 for all, in 16 bits for those whose rows are read 16 bytes at a time.
 pub fn takes(dtype: DType, width: usize) -> bool {
-    dtype == DType::F32 || sizes(dtype, width).is_some()
+    dtype == DType::F32 || size(dtype, width).is_some()
 }
 
 /// `z [batch * time, heads * width]` of `qkv [batch * time, (heads + 2 kv_heads) * width]`, whose queries and keys are normed and
@@ -42,10 +58,10 @@ pub fn causal(
     norms: Option<[Norm; 2]>,
     tables: Option<(&Tensor, &Tensor)>,
 ) -> Result<Tensor> {
-    match sizes(qkv.dtype(), heads.width) {
-        Some(sizes) => {
+    match size(qkv.dtype(), heads.width) {
+        Some(size) => {
             let parts = split_heads(backend, qkv, (batch, time), heads, norms, tables, (false, 1.0))?;
-            fused(backend, parts, heads, sizes)
+            fused(backend, parts, heads, size)
         }
         None => by_products(
             backend,
@@ -56,12 +72,7 @@ pub fn causal(
 }
 
 /// Of `[batch, heads, time, width]`, in one launch.
-fn fused(
-    backend: &dyn Backend,
-    [q, k, v]: [Tensor; 3],
-    heads: Heads,
-    (widest, queries, keys): (usize, usize, usize),
-) -> Result<Tensor> {
+fn fused(backend: &dyn Backend, [q, k, v]: [Tensor; 3], heads: Heads, size: Size) -> Result<Tensor> {
     let (batch, n, time, width) = q.dims4()?;
     let (q, k, v) = (Values::of(backend, &q)?, Values::of(backend, &k)?, Values::of(backend, &v)?);
     let z = q.like(backend, q.len())?;
@@ -79,10 +90,11 @@ fn fused(
             window(heads),
             z.address(),
         ];
-        let mut shape = Shape::grid((batch * n) as u64, time.div_ceil(queries) as u64, THREADS)?;
+        let mut shape = Shape::grid((batch * n) as u64, time.div_ceil(size.queries) as u64, THREADS)?;
         // Rows of queries, keys and values, with what keeps them in different banks.
-        shape.shared = ((queries + 2 * keys) * (widest + 8) * size_of::<u16>()) as u32;
-        launch(backend, "attention", &format!("attention_{widest}_{}", z.name()), shape, &arguments)?;
+        shape.shared = ((size.queries + 2 * size.keys) * (size.width + 8) * size_of::<u16>()) as u32;
+        let kernel = Kernel { file: "attention", name: "attention", of: [size.name, z.name()] };
+        launch_of(backend, kernel, shape, &arguments)?;
     }
     z.into_tensor(backend, &[batch * time, n * width])
 }

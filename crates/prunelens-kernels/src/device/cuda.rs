@@ -54,8 +54,8 @@ pub struct Cuda {
     cuda: CudaDevice,
     /// What is loaded of [`FILES`], by name.
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
-    /// Kernels that were launched before, by file and name.
-    functions: RwLock<HashMap<&'static str, HashMap<String, CudaFunction>>>,
+    /// Kernels that were launched before.
+    functions: RwLock<HashMap<Kernel, CudaFunction>>,
     /// After everything that was launched before the last call of `await_previous`.
     launched: Mutex<Option<CudaEvent>>,
 }
@@ -103,19 +103,19 @@ impl Cuda {
     }
 
     /// A kernel, allowed what it shares: more than a GPU gives unasked only where it says so itself.
-    fn function(&self, kernel: &Kernel, shared: u32) -> Result<CudaFunction> {
+    fn function(&self, kernel: Kernel, shared: u32) -> Result<CudaFunction> {
         let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(function) = functions.get(kernel.file).and_then(|file| file.get(&kernel.name)) {
+        if let Some(function) = functions.get(&kernel) {
             return Ok(function.clone());
         }
         drop(functions);
-        let function = self.module(kernel.file)?.load_function(&kernel.name).w()?;
+        let function = self.module(kernel.file)?.load_function(&kernel.to_string()).w()?;
         if shared > 0 {
             let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(attribute, shared as i32).w()?;
         }
         let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
-        functions.entry(kernel.file).or_default().insert(kernel.name.clone(), function.clone());
+        functions.insert(kernel, function.clone());
         Ok(function)
     }
 
@@ -246,7 +246,7 @@ impl Backend for Cuda {
         let stream = self.cuda.cuda_stream();
         // This thread may have worked on another GPU before.
         stream.context().bind_to_thread().w()?;
-        let function = self.function(&kernel, shape.shared)?;
+        let function = self.function(kernel, shape.shared)?;
         let mut builder = stream.launch_builder(&function);
         // The driver takes as many bytes of a word as the kernel declares; the low ones come first.
         for argument in arguments {

@@ -26,7 +26,7 @@ pub fn decode(
     if out.is_empty() {
         return Ok(out);
     }
-    let masked = matrix.masked("decode", mask)?;
+    let masked = matrix.masked(mask)?;
     let arguments = [
         lists.spans(),
         lists.latents(),
@@ -40,7 +40,7 @@ pub fn decode(
     ];
     let shape = Shape::grid(tokens as u64, (d_in as u64).div_ceil(u64::from(COLUMNS)), COLUMNS)?;
     // SAFETY: the kernel's arguments; lists name latents of this dictionary, and lengths were checked.
-    unsafe { backend.launch(Kernel { file: "decode", name: masked.name }, shape, &arguments)? };
+    unsafe { backend.launch(Kernel { file: "decode", name: "decode", of: masked.of }, shape, &arguments)? };
     Ok(out)
 }
 

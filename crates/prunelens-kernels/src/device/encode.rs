@@ -98,7 +98,7 @@ fn fused(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>
         }
         _ => ("encode_many", Shape::grid(n.div_ceil(SIDE), latents.div_ceil(SIDE), 256)?),
     };
-    let masked = encoder.matrix.masked(kernel, encoder.mask)?;
+    let masked = encoder.matrix.masked(encoder.mask)?;
     let x = Buffer::<f32>::of(backend, x)?;
     let arguments = [
         x.address(),
@@ -114,7 +114,7 @@ fn fused(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>
         out.address(),
     ];
     // SAFETY: the arguments of both kernels; lengths were checked by the caller.
-    unsafe { backend.launch(Kernel { file: "encode", name: masked.name }, shape, &arguments) }
+    unsafe { backend.launch(Kernel { file: "encode", name: kernel, of: masked.of }, shape, &arguments) }
 }
 
 /// Parts of an f32 in bfloat16 that have all of its bits.
@@ -224,9 +224,7 @@ fn product(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f3
             d_sae as u64,
             out.address(),
         ];
-        let kernel = Kernel { file: "encode", name: "fire".into() };
-        // SAFETY: the kernel's arguments; the products are `[parts, tokens, rows]`.
-        unsafe { backend.launch(kernel, Shape::over((tokens * rows) as u64)?, &arguments)? };
+        launch(backend, "encode", "fire", Shape::over((tokens * rows) as u64)?, &arguments)?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Backend, Buffer, Kernel, Shape, Values, bits, launch, memory::address};
+use super::{Backend, Buffer, Kernel, Shape, Values, bits, launch_of, memory::address};
 use crate::{
     Act,
     attention::Heads,
@@ -64,7 +64,7 @@ pub fn norm(backend: &dyn Backend, x: &Tensor, norm: Norm) -> Result<Tensor> {
             u64::from(norm.centred),
             out.address(),
         ];
-        let kernel = Kernel { file: "layers", name: format!("norm_{}", input.name()) };
+        let kernel = Kernel { file: "layers", name: "norm", of: [input.name(), ""] };
         // SAFETY: the kernel's arguments; rows are as wide as weight and bias.
         unsafe { backend.launch(kernel, Shape::long_rows(input.len() / width, width)?, &arguments)? };
     }
@@ -103,7 +103,7 @@ pub fn add_norm(
         arguments.extend(next_words);
         arguments.extend([width as u64, sum.address(), of(out.as_ref())]);
         let shape = Shape::long_rows(left.len() / width, width)?;
-        launch(backend, "layers", &format!("add_norm_{}", left.name()), shape, &arguments)?;
+        launch_of(backend, Kernel { file: "layers", name: "add_norm", of: [left.name(), ""] }, shape, &arguments)?;
     }
     let out = out.map(|out| out.into_tensor(backend, x.dims())).transpose()?;
     Ok((sum.into_tensor(backend, x.dims())?, out))
@@ -165,7 +165,7 @@ pub fn split_heads(
             bits(factor),
             out.address(),
         ];
-        let kernel = Kernel { file: "layers", name: format!("split_heads_{}", input.name()) };
+        let kernel = Kernel { file: "layers", name: "split_heads", of: [input.name(), ""] };
         // SAFETY: the kernel's arguments; lengths were checked above.
         unsafe { backend.launch(kernel, Shape::warps((rows * all_heads) as u64, 1)?, &arguments)? };
     }
@@ -188,7 +188,7 @@ pub fn activate(backend: &dyn Backend, x: &Tensor, act: Act, gated: bool) -> Res
     if !out.is_empty() {
         let len = out.len() as u64;
         let arguments = [input.address(), len, width as u64, u64::from(gated), number(act), out.address()];
-        let kernel = Kernel { file: "layers", name: format!("activate_{}", input.name()) };
+        let kernel = Kernel { file: "layers", name: "activate", of: [input.name(), ""] };
         // SAFETY: the kernel's arguments; lengths were checked above.
         unsafe { backend.launch(kernel, Shape::over(len)?, &arguments)? };
     }

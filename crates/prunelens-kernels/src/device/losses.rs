@@ -84,8 +84,8 @@ pub fn compare(
         let mut of_rows = vec![p.address()];
         of_rows.extend((0..OTHERS).map(|at| values.get(at).map_or(0, Values::address)));
         of_rows.extend([single, width as u64, bits(cap.unwrap_or(0.0) as f32)]);
-        let launch = |name: &str, shape, arguments: &[u64]| {
-            let kernel = Kernel { file: "losses", name: format!("{name}_{}", p.name()) };
+        let launch = |name: &'static str, shape, arguments: &[u64]| {
+            let kernel = Kernel { file: "losses", name, of: [p.name(), ""] };
             // SAFETY: the arguments of both kernels; lengths were checked, and there is room for what each writes.
             unsafe { backend.launch(kernel, shape, &[&of_rows, arguments].concat()) }
         };

@@ -13,12 +13,12 @@ pub fn mask(backend: &dyn Backend, matrix: &Matrix, mask: Mask, rows: Range<usiz
         return Err(Error::invalid(format!("rows {rows:?} of {} were asked for", matrix.rows)));
     }
     let out = matrix.values.like(backend, rows.len() * matrix.columns)?;
-    let masked = matrix.masked("mask", mask)?;
+    let masked = matrix.masked(mask)?;
     let (start, len) = ((rows.start * matrix.columns) as u64, out.len() as u64);
     if len > 0 {
         let arguments = [matrix.values.address(), masked.ranks, masked.cut, start, len, out.address()];
         // SAFETY: the kernel's arguments; the matrix has these rows.
-        unsafe { backend.launch(Kernel { file: "mask", name: masked.name }, Shape::over(len)?, &arguments)? };
+        unsafe { backend.launch(Kernel { file: "mask", name: "mask", of: masked.of }, Shape::over(len)?, &arguments)? };
     }
     Ok(out)
 }
@@ -39,13 +39,19 @@ pub(super) fn mask_in_parts(
     }
     let len = rows.len() * matrix.columns;
     let out = Buffer::new(backend, PAIRS.len() * len)?;
-    let masked = matrix.masked("mask_in_parts", mask)?;
+    let masked = matrix.masked(mask)?;
     if len > 0 {
         let (start, columns) = ((rows.start * matrix.columns) as u64, matrix.columns as u64);
         let arguments =
             [matrix.values.address(), masked.ranks, masked.cut, start, rows.len() as u64, columns, out.address()];
         // SAFETY: the kernel's arguments; the matrix has these rows.
-        unsafe { backend.launch(Kernel { file: "mask", name: masked.name }, Shape::over(len as u64)?, &arguments)? };
+        unsafe {
+            backend.launch(
+                Kernel { file: "mask", name: "mask_in_parts", of: masked.of },
+                Shape::over(len as u64)?,
+                &arguments,
+            )?
+        };
     }
     Ok(out)
 }
@@ -55,11 +61,17 @@ pub fn row_norms(backend: &dyn Backend, matrix: &Matrix, masks: &[Mask]) -> Resu
     let out = Buffer::<f32>::new(backend, masks.len() * matrix.rows)?;
     let (rows, columns) = (matrix.rows as u64, matrix.columns as u64);
     for (at, mask) in masks.iter().enumerate() {
-        let masked = matrix.masked("row_norms", *mask)?;
+        let masked = matrix.masked(*mask)?;
         let to = out.address() + (at * matrix.rows * size_of::<f32>()) as u64;
         let arguments = [matrix.values.address(), masked.ranks, masked.cut, rows, columns, to];
         // SAFETY: the kernel's arguments; the output has one number a row and mask.
-        unsafe { backend.launch(Kernel { file: "mask", name: masked.name }, Shape::warps(rows, 1)?, &arguments)? };
+        unsafe {
+            backend.launch(
+                Kernel { file: "mask", name: "row_norms", of: masked.of },
+                Shape::warps(rows, 1)?,
+                &arguments,
+            )?
+        };
     }
     Ok(out)
 }

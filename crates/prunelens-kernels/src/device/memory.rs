@@ -329,8 +329,8 @@ pub struct Matrix {
 
 /// What a kernel is told of a mask.
 pub(super) struct Masked {
-    /// The kernel's name for these types.
-    pub name: String,
+    /// The types that it must be compiled for.
+    pub of: [&'static str; 2],
     pub ranks: u64,
     pub cut: u64,
 }
@@ -353,7 +353,7 @@ impl Matrix {
         Self::new(rows, columns, Values::of(backend, tensor)?)
     }
 
-    pub(super) fn masked(&self, kernel: &str, mask: Mask) -> Result<Masked> {
+    pub(super) fn masked(&self, mask: Mask) -> Result<Masked> {
         let mask = mask.filter(|(_, cut)| *cut > 0);
         if let Some((ranks, _)) = mask
             && ranks.len() != self.values.len()
@@ -361,9 +361,8 @@ impl Matrix {
             let (expected, found) = (self.values.len(), ranks.len());
             return Err(Error::invalid(format!("{expected} weights need as many ranks, found {found}")));
         }
-        let width = mask.map_or("u16", |(ranks, _)| ranks.name());
         Ok(Masked {
-            name: format!("{kernel}_{}_{width}", self.values.name()),
+            of: [self.values.name(), mask.map_or("u16", |(ranks, _)| ranks.name())],
             ranks: mask.map_or(0, |(ranks, _)| ranks.address()),
             cut: mask.map_or(0, |(_, cut)| u64::from(cut)),
         })

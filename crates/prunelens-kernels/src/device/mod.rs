@@ -40,13 +40,22 @@ pub use texts::text_means;
 
 use crate::error::{Error, Result};
 
-/// A kernel's file in `src/cuda` (without its ending) and its name there.
-#[derive(Clone, Debug)]
+/// A kernel's file in `src/cuda` and its name there. What is compiled several times, for types mostly, is named `name_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kernel {
     /// Name of the source in `src/cuda`, without its ending.
     pub file: &'static str,
-    /// Name of the function in it.
-    pub name: String,
+    /// Name of the function in it, without what it is compiled for.
+    pub name: &'static str,
+    /// What it is compiled for; empty where it is for nothing.
+    pub of: [&'static str; 2],
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        self.of.iter().filter(|of| !of.is_empty()).try_for_each(|of| write!(f, "_{of}"))
+    }
 }
 
 /// How many blocks, and threads in each.
@@ -143,9 +152,20 @@ pub trait Backend: Send + Sync {
 }
 
 /// For the launchers of this module, each of which has the arguments of the kernel that it names, of the lengths that it says.
-fn launch(backend: &dyn Backend, file: &'static str, name: &str, shape: Shape, arguments: &[u64]) -> Result<()> {
+fn launch(
+    backend: &dyn Backend,
+    file: &'static str,
+    name: &'static str,
+    shape: Shape,
+    arguments: &[u64],
+) -> Result<()> {
+    launch_of(backend, Kernel { file, name, of: ["", ""] }, shape, arguments)
+}
+
+/// The same of a kernel for several types.
+fn launch_of(backend: &dyn Backend, kernel: Kernel, shape: Shape, arguments: &[u64]) -> Result<()> {
     // SAFETY: as above.
-    unsafe { backend.launch(Kernel { file, name: name.into() }, shape, arguments) }
+    unsafe { backend.launch(kernel, shape, arguments) }
 }
 
 /// A number as an argument.

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Backend, Buffer, Kernel, Shape, THREADS};
+use super::{Backend, Buffer, Shape, THREADS, launch};
 use crate::error::{Error, Result};
 
 /// Rows that a block of threads goes through.
@@ -65,6 +65,6 @@ pub fn raise_largest(
     ];
     let high = rows.div_ceil(ROWS) as u64;
     let shape = Shape::grid(columns.div_ceil(THREADS as usize) as u64, high, THREADS)?;
-    // SAFETY: the kernel's arguments; the block lies in the table, as was checked.
-    unsafe { backend.launch(Kernel { file: "nearest", name: "nearest".into() }, shape, &arguments) }
+    // The block lies in the table, as was checked.
+    launch(backend, "nearest", "nearest", shape, &arguments)
 }

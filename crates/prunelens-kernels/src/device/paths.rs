@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, kth, memory::address};
+use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, kth, launch, memory::address};
 use crate::{
     Latents,
     encode::STEPS,
@@ -80,8 +80,8 @@ impl Steps<'_> {
         Buffer::from_slice(backend, &(0..=self.cuts[STEPS - 1]).map(of).collect::<Vec<u8>>())
     }
 
-    fn kernel(&self, name: &str) -> Kernel {
-        Kernel { file: "paths", name: format!("{name}_{}_{}", self.matrix.values.name(), self.ranks.name()) }
+    fn kernel(&self, name: &'static str) -> Kernel {
+        Kernel { file: "paths", name, of: [self.matrix.values.name(), self.ranks.name()] }
     }
 }
 
@@ -179,9 +179,7 @@ pub fn survivors(
         pairs.len() as u64,
         alive.address(),
     ];
-    let kernel = Kernel { file: "paths", name: "survivors".into() };
-    // SAFETY: the kernel's arguments; one count a step.
-    unsafe { backend.launch(kernel, Shape::rows(STEPS, super::THREADS)?, &arguments)? };
+    launch(backend, "paths", "survivors", Shape::rows(STEPS, super::THREADS)?, &arguments)?;
     let alive = alive.to_vec(backend)?;
     Ok(std::array::from_fn(|step| alive[step]))
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, Values, mask, memory::address};
+use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, Values, launch, mask, memory::address};
 use crate::{
     Group, Sparsity, cut,
     error::{Error, Result},
@@ -54,9 +54,9 @@ pub fn ranks(
         places.address(),
         out.address(),
     ];
-    let name = format!("ranks_{}_{}", values.name(), out.name());
+    let kernel = Kernel { file: "prune", name: "ranks", of: [values.name(), out.name()] };
     // SAFETY: the kernel's arguments; scratch is two groups' length for each block.
-    unsafe { backend.launch(Kernel { file: "prune", name }, Shape::rows(blocks, 256)?, &arguments)? };
+    unsafe { backend.launch(kernel, Shape::rows(blocks, 256)?, &arguments)? };
     Ok(out)
 }
 
@@ -88,14 +88,12 @@ pub fn add_column_squares(backend: &dyn Backend, x: &Tensor, sums: &Buffer<f64>)
     let down = (BUSY / across).clamp(1, rows.div_ceil(2 * LINES));
     let parts = Buffer::<f64>::new(backend, down * columns)?;
     let arguments = [x.address(), rows as u64, columns as u64, u64::from(several > 1), parts.address()];
-    let kernel = Kernel { file: "prune", name: format!("column_squares_{}", x.name()) };
+    let kernel = Kernel { file: "prune", name: "column_squares", of: [x.name(), ""] };
     let shape = Shape::grid(across as u64, down as u64, (SIDE * LINES) as u32)?;
     // SAFETY: the kernel's arguments; one number a column and row of blocks.
     unsafe { backend.launch(kernel, shape, &arguments)? };
     let arguments = [parts.address(), down as u64, columns as u64, sums.address()];
-    let kernel = Kernel { file: "prune", name: "add_parts".into() };
-    // SAFETY: the kernel's arguments; lengths are those of above.
-    unsafe { backend.launch(kernel, Shape::over(columns as u64)?, &arguments) }
+    launch(backend, "prune", "add_parts", Shape::over(columns as u64)?, &arguments)
 }
 
 /// A copy of weights `[rows, columns]` without those of lowest score: |w| times the norm of its column, or |w| alone.
@@ -131,7 +129,7 @@ fn few_of_many(
     if len > 0 {
         let (columns, n, m) = (matrix.columns as u64, n as u64, m as u64);
         let arguments = [matrix.values.address(), address(norms), len, columns, n, m, out.address()];
-        let kernel = Kernel { file: "prune", name: format!("few_of_many_{}", matrix.values.name()) };
+        let kernel = Kernel { file: "prune", name: "few_of_many", of: [matrix.values.name(), ""] };
         // SAFETY: the kernel's arguments; the output is as long as the matrix.
         unsafe { backend.launch(kernel, Shape::over(len)?, &arguments)? };
     }
