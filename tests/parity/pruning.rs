@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use prunelens_core::{
     compare::path::PathGrid,
     model::{HookPoint, Site, Space},
-    prune::sae::{Norms, apply, rank},
+    prune::sae::{Norms, rank},
     sae::{Activation, Criterion, Dictionary, Latents, Normalize, Order, Pruning, Sae, SaeConfig, place},
 };
 use prunelens_kernels::{
@@ -175,7 +175,7 @@ fn latents_at_a_ratio_are_those_of_the_sae_with_its_zeros_written_out() {
             for ratio in [0.0, 0.3, 0.77, 0.99] {
                 let pruning = Pruning { order: order.clone(), at: ratio };
                 let encoded = sae.encode(&x, Some(&pruning)).unwrap();
-                let applied = placed(apply(&pruning, &sae).unwrap(), &ops);
+                let applied = placed(sae.written(Some(&pruning)).unwrap(), &ops);
                 close(encoded.latents(), &plain(&applied, &x));
                 assert_eq!(*encoded.latents(), applied.encode(&x, None).unwrap().into_latents());
                 let (a, b) = (sae.decode(&encoded, Some(&pruning)).unwrap(), applied.decode(&encoded, None).unwrap());
@@ -192,7 +192,7 @@ fn every_group_loses_exactly_its_share() {
         let order = order(&sae, criterion);
         for percent in 0..100 {
             let ratio = f64::from(percent) / 100.0;
-            let applied = apply(&Pruning { order: order.clone(), at: ratio }, &sae).unwrap();
+            let applied = sae.written(Some(&Pruning { order: order.clone(), at: ratio })).unwrap();
             let zeros = |t: &Tensor, group_len: usize, along_rows: bool| {
                 let t = if along_rows { t.clone() } else { t.t().unwrap().contiguous().unwrap() };
                 for row in t.to_vec2::<f32>().unwrap() {
@@ -213,7 +213,7 @@ fn ratio_zero_is_untouched_and_coming_back_gives_the_same_bits() {
         let x = activations(&*sae);
         let order = order(&*sae, Criterion::Wanda);
         let at = |ratio: f64| Pruning { order: order.clone(), at: ratio };
-        let untouched = apply(&at(0.0), &sae).unwrap();
+        let untouched = sae.written(Some(&at(0.0))).unwrap();
         assert_eq!(bits(&untouched.w_enc), bits(&sae.w_enc));
         assert_eq!(bits(&untouched.w_dec), bits(&sae.w_dec));
         assert_eq!(

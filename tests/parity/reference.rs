@@ -17,7 +17,7 @@ use prunelens_core::{
     model::{HookPoint, Model, Part, Space, Tokenizer},
     prune::{
         Sparsity,
-        sae::{Gather, apply, rank},
+        sae::{Gather, rank},
     },
     sae::{self, Criterion, Dictionary, Latents, Pruning},
     session::token_tensor,
@@ -522,7 +522,7 @@ fn check_pruned(
         for ratio in case["ratios"].as_array().unwrap() {
             let prefix = format!("prune.{rule}.r{ratio}");
             let pruning = Pruning { order: order.clone(), at: ratio.as_f64().unwrap() };
-            let applied = apply(&pruning, sae).unwrap();
+            let applied = sae.written(Some(&pruning)).unwrap();
             let mut same = true;
             // Ours are [d_sae, d_in]; the file's W_enc is [d_in, d_sae].
             for (name, ours, theirs) in [

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::{
@@ -42,11 +42,12 @@ impl Nearest {
     pub fn new(ops: &dyn Ops, vectors: &Tensor, others: Option<&Tensor>) -> Result<Self> {
         let (n, width) = vectors.dims2()?;
         let m = others.map_or(Ok(n), |others| others.dim(0))?;
-        let from = unit_rows(vectors)?;
-        let to = others.map(unit_rows).transpose()?;
         let ((rows, columns), search) = match ops.backend() {
-            None => (HERE, Search::Here(Here::new(from, to, width))),
-            Some(backend) => (ON_DEVICE, Search::OnDevice(OnDevice::new(backend.clone(), from, to, width)?)),
+            None => {
+                let (from, to) = (unit_rows(vectors)?, others.map(unit_rows).transpose()?);
+                (HERE, Search::Here(Here::new(from, to, width)))
+            }
+            Some(backend) => (ON_DEVICE, Search::OnDevice(OnDevice::new(backend.clone(), vectors, others)?)),
         };
         // Cosines among each other are symmetric: what is below the diagonal is left out.
         let first = |row: usize| if others.is_none() { row } else { 0 };
@@ -88,12 +89,15 @@ impl Nearest {
     }
 }
 
-/// Rows of norm 1; a row of zeros stays one, and its cosines are 0.
+/// Below any norm that counts: a row of zeros stays one, and its cosines are 0.
+const LEAST: f32 = 1e-12;
+
+/// Rows of norm 1.
 fn unit_rows(vectors: &Tensor) -> Result<Vec<f32>> {
     let width = vectors.dim(1)?;
     let mut unit = with_f32(vectors, <[f32]>::to_vec)?;
     unit.par_chunks_exact_mut(width.max(1)).for_each(|row| {
-        let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
+        let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(LEAST);
         row.iter_mut().for_each(|v| *v /= norm);
     });
     Ok(unit)
@@ -230,12 +234,14 @@ struct OnDevice {
 }
 
 impl OnDevice {
-    fn new(backend: Arc<dyn Backend>, from: Vec<f32>, to: Option<Vec<f32>>, width: usize) -> Result<Self> {
-        let upload = |values: Vec<f32>| {
-            let rows = values.len() / width.max(1);
-            Tensor::from_vec(values, (rows, width), backend.device())
+    fn new(backend: Arc<dyn Backend>, vectors: &Tensor, others: Option<&Tensor>) -> Result<Self> {
+        let unit = |vectors: &Tensor| -> Result<Tensor> {
+            let vectors = vectors.to_device(backend.device())?.contiguous()?;
+            let norms = device::row_norms(&*backend, &device::Matrix::of(&*backend, &vectors)?, &[None])?;
+            let norms = norms.into_tensor(&*backend, &[vectors.dim(0)?, 1])?.maximum(LEAST)?;
+            Ok(vectors.to_dtype(DType::F32)?.broadcast_div(&norms)?)
         };
-        let (from, to) = (upload(from)?, to.map(upload).transpose()?);
+        let (from, to) = (unit(vectors)?, others.map(unit).transpose()?);
         let of_columns = to.as_ref().map(|to| device::Largest::new(&*backend, to.dim(0)?)).transpose()?;
         Ok(Self { of_rows: device::Largest::new(&*backend, from.dim(0)?)?, of_columns, from, to, backend })
     }

@@ -110,6 +110,20 @@ pub trait Pass {
     fn tick(&mut self) -> Result<()>;
 }
 
+/// A residual stream before a block.
+pub struct Stream {
+    /// `hook_resid_pre`
+    pub resid: Tensor,
+    /// The same normed, as the block's attention reads it, where that came with the sum before it.
+    normed: Option<Tensor>,
+}
+
+impl From<Tensor> for Stream {
+    fn from(resid: Tensor) -> Self {
+        Self { resid, normed: None }
+    }
+}
+
 /// A block at work: its weights, and what it needs beside them.
 #[derive(Clone, Copy)]
 pub struct Layer<'a> {
@@ -141,8 +155,13 @@ impl Layer<'_> {
 
     /// `hook_z` of a residual stream `[tokens, d_model]`.
     pub fn z(self, resid_pre: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
+        self.z_of(resid_pre, None, pass)
+    }
+
+    /// The same where the stream may be known normed.
+    fn z_of(self, resid_pre: &Tensor, normed: Option<Tensor>, pass: &mut dyn Pass) -> Result<Tensor> {
         pass.meet(Step::ResidPre, resid_pre)?;
-        let x = self.block.ln1.forward(resid_pre, self.ops)?;
+        let x = normed.map_or_else(|| self.block.ln1.forward(resid_pre, self.ops), Ok)?;
         pass.meet(Step::Input(Part::Qkv), &x)?;
         pass.attend(self, self.block.qkv.forward(&x)?)
     }
@@ -195,15 +214,24 @@ impl Layer<'_> {
         self.after_z(resid_pre, &z, pass)
     }
 
+    /// The whole block as part of a run of several: `next` is the norm that reads its sum, and is taken with it.
+    pub fn advance(self, stream: Stream, next: Option<&Norm>, pass: &mut dyn Pass) -> Result<Stream> {
+        let Stream { resid, normed } = stream;
+        let z = self.z_of(&resid, normed, pass)?;
+        let out = self.attn_out_pre(&z, pass)?;
+        let (resid, normed) = self.add_both(&resid, &out, self.block.ln1_post.as_ref(), next, pass)?;
+        Ok(Stream { resid, normed })
+    }
+
     /// `hook_resid_post` from `hook_z`.
     pub fn after_z(self, resid_pre: &Tensor, z: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
         let out = self.attn_out_pre(z, pass)?;
-        self.add_both(resid_pre, &out, self.block.ln1_post.as_ref(), pass)
+        Ok(self.add_both(resid_pre, &out, self.block.ln1_post.as_ref(), None, pass)?.0)
     }
 
     /// `hook_resid_post` from `hook_attn_out`.
     pub fn after_attention(self, resid_pre: &Tensor, attn_out: &Tensor, pass: &mut dyn Pass) -> Result<Tensor> {
-        self.add_both(resid_pre, attn_out, None, pass)
+        Ok(self.add_both(resid_pre, attn_out, None, None, pass)?.0)
     }
 
     /// What each of its matrices multiplies: all of the block but the last product.
@@ -215,18 +243,20 @@ impl Layer<'_> {
         self.mlp_post(read, &x, pass).map(drop)
     }
 
-    /// `hook_resid_post` from what attention adds once it is through its norm.
+    /// `hook_resid_post` from what attention adds once it is through its norm; and the same through the norm that reads it next.
     fn add_both(
         self,
         resid_pre: &Tensor,
         attn_out: &Tensor,
         attn_norm: Option<&Norm>,
+        next: Option<&Norm>,
         pass: &mut dyn Pass,
-    ) -> Result<Tensor> {
+    ) -> Result<(Tensor, Option<Tensor>)> {
         let (resid_mid, x) = self.read_by_mlp(resid_pre, attn_out, attn_norm)?;
         let read = if self.config.parallel { resid_pre } else { &resid_mid };
         let out = self.mlp_out_pre(read, &x, pass)?;
-        Ok(self.ops.add_norm(&resid_mid, &out, self.block.ln2_post.as_ref().map(Norm::view), None)?.0)
+        let post = self.block.ln2_post.as_ref().map(Norm::view);
+        self.ops.add_norm(&resid_mid, &out, post, next.map(Norm::view))
     }
 
     /// `hook_resid_mid`, and what the MLP reads, normed. No hook is met on the way, so that sums and norms are taken together.

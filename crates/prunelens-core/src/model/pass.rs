@@ -7,7 +7,7 @@ use prunelens_kernels::ops::softcap;
 
 use super::{
     Model, Norm, Tick,
-    block::{Layer, Pass},
+    block::{Layer, Pass, Stream},
     hooks::{HookPoint, Site},
 };
 use crate::error::{Error, Result};
@@ -86,12 +86,14 @@ impl Model {
     }
 
     /// Run some blocks on a residual stream `[tokens, d_model]`.
-    pub fn run(&self, mut resid: Tensor, blocks: Range<usize>, pass: &mut dyn Pass) -> Result<Tensor> {
-        for index in blocks {
+    pub fn run(&self, resid: Tensor, blocks: Range<usize>, pass: &mut dyn Pass) -> Result<Tensor> {
+        let mut stream = Stream::from(resid);
+        for index in blocks.clone() {
             pass.tick()?;
-            resid = self.layer(index).forward(&resid, pass)?;
+            let next = self.blocks.get(index + 1).filter(|_| index + 1 < blocks.end);
+            stream = self.layer(index).advance(stream, next.map(|block| &block.ln1), pass)?;
         }
-        Ok(resid)
+        Ok(stream.resid)
     }
 
     /// From the residual stream before block 0 to a hook: the activation there, and for hooks beside the residual stream

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use prunelens_kernels::{Group, columns::add_squares, ranks};
-use rayon::prelude::*;
 
 use super::norms::{InputNorm, OutputNorm};
 use crate::{
     error::Result,
     model::Tick,
-    sae::{Criterion, Dictionary, Encoded, Factors, Knob, Order, Plan, Pruning, Ranked, Sae, Side},
+    sae::{Criterion, Dictionary, Encoded, Factors, Knob, Order, Plan, Ranked, Sae, Side},
 };
 
 /// Norms that multiply |W_enc| and |W_dec|.
@@ -193,24 +192,4 @@ fn noise(salt: u64, at: usize) -> f32 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((z ^ (z >> 31)) >> 40) as f32 / (1_u64 << 24) as f32
-}
-
-/// The SAE with what a setting leaves of its weights written out. A latent that is gone has no bias either: nothing can make
-/// it fire.
-pub fn apply(pruning: &Pruning, sae: &Sae) -> Result<Sae> {
-    let d_in = sae.d_in();
-    let written = |side: Side, like: &Tensor| -> Result<Tensor> {
-        let values = sae.matrix(side, Some(pruning), |matrix| {
-            let mut out = vec![0.0; like.elem_count()];
-            out.par_chunks_mut(d_in).enumerate().for_each(|(latent, row)| matrix.row(latent, row));
-            out
-        })?;
-        Ok(Tensor::from_vec(values, like.shape(), like.device())?)
-    };
-    let (w_enc, w_dec) = (written(Side::Enc, &sae.w_enc)?, written(Side::Dec, &sae.w_dec)?);
-    let mut b_enc = sae.b_enc.clone();
-    sae.matrix(Side::Enc, Some(pruning), |matrix| {
-        b_enc.iter_mut().enumerate().filter(|(latent, _)| matrix.kept.drops(*latent)).for_each(|(_, b)| *b = 0.0);
-    })?;
-    Ok(Sae { w_enc, w_dec, b_enc, ..sae.clone() })
 }

@@ -11,6 +11,7 @@ use prunelens_kernels::{
     select::by_value,
     with_f32,
 };
+use rayon::prelude::*;
 
 use super::{
     Activation, Dictionary, Encoded, Latents, Order, Plan, Pruning, Ranked, Sae, Side, dictionary::one_by_one,
@@ -86,6 +87,24 @@ impl Dictionary for Sae {
         encoded.undo().apply(&mut out, self.d_in());
         let n = encoded.latents().rows();
         Ok(Tensor::from_vec(out, (n, self.d_in()), &Device::Cpu)?)
+    }
+
+    fn written(&self, pruning: Option<&Pruning>) -> Result<Sae> {
+        let Some(pruning) = pruning else { return Ok(self.clone()) };
+        let written = |side: Side, like: &Tensor| -> Result<Tensor> {
+            let values = self.matrix(side, Some(pruning), |matrix| {
+                let mut out = vec![0.0; like.elem_count()];
+                out.par_chunks_mut(self.d_in()).enumerate().for_each(|(latent, row)| matrix.row(latent, row));
+                out
+            })?;
+            Ok(Tensor::from_vec(values, like.shape(), like.device())?)
+        };
+        let (w_enc, w_dec) = (written(Side::Enc, &self.w_enc)?, written(Side::Dec, &self.w_dec)?);
+        let mut b_enc = self.b_enc.clone();
+        self.matrix(Side::Enc, Some(pruning), |matrix| {
+            b_enc.iter_mut().enumerate().filter(|(latent, _)| matrix.kept.drops(*latent)).for_each(|(_, b)| *b = 0.0);
+        })?;
+        Ok(Self { w_enc, w_dec, b_enc, ..self.clone() })
     }
 
     fn decode_normalised(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Vec<f32>> {

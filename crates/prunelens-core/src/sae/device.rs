@@ -279,6 +279,18 @@ impl Dictionary for DeviceSae {
         with_f32(&self.reconstruct(encoded, pruning)?, <[f32]>::to_vec)
     }
 
+    fn written(&self, pruning: Option<&Pruning>) -> Result<Sae> {
+        if let Some(sae) = self.elsewhere(pruning) {
+            return sae.written(pruning);
+        }
+        let matrix = |side: Side, matrix: &Matrix| -> Result<Tensor> {
+            let kept = device::mask(&*self.backend, matrix, self.mask(side, pruning)?, 0..matrix.rows)?;
+            Ok(kept.into_tensor(&*self.backend, &[matrix.rows, matrix.columns])?)
+        };
+        let (w_enc, w_dec) = (matrix(Side::Enc, &self.enc)?, matrix(Side::Dec, &self.dec)?);
+        Ok(Sae { w_enc, w_dec, ..Sae::clone(&self.sae) })
+    }
+
     fn rank(&self, side: Side, norm: Option<&[f32]>, group: Group) -> Result<Ranked> {
         let (rows, cols) = (self.sae.d_sae(), self.sae.d_in());
         let matrix = if side == Side::Enc { &self.enc } else { &self.dec };

@@ -2,6 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
+use candle_core::Tensor;
 use prunelens_kernels::{
     Kept, Ranking, cut,
     kept::{keep, largest},
@@ -37,7 +38,7 @@ pub enum Plan {
 
 impl Plan {
     /// The largest magnitudes of a matrix's rows.
-    pub fn largest(weight: &candle_core::Tensor) -> Result<Self> {
+    pub fn largest(weight: &Tensor) -> Result<Self> {
         let width = weight.dim(1)?;
         Ok(Self::Largest(with_f32(weight, |w| largest(w, width))?))
     }

@@ -20,7 +20,6 @@ use prunelens_core::{
     data::encode_ids,
     error::{Error, Result},
     model::{Tick, tokens_at_once},
-    prune::sae::apply,
     sae::Activation,
 };
 use serde::{Deserialize, Serialize};
@@ -189,8 +188,7 @@ impl CoreRun {
             None => {
                 let reader = &self.readers[task.readers[0]];
                 tick()?;
-                let pruned = reader.pruning.as_ref().map(|pruning| apply(pruning, &reader.sae)).transpose()?;
-                let sae = pruned.as_ref().unwrap_or(&reader.sae);
+                let sae = reader.sae.written(reader.pruning.as_ref())?;
                 let bias = match &sae.activation {
                     Activation::Gated { b_mag, .. } => b_mag,
                     _ => &sae.b_enc,

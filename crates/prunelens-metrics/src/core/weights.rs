@@ -2,8 +2,7 @@
 
 use candle_core::Tensor;
 use prunelens_core::{error::Result, model::Tick};
-use prunelens_kernels::{nearest::Nearest, ops::Ops, with_f32};
-use rayon::prelude::*;
+use prunelens_kernels::{TokenErrors, nearest::Nearest, ops::Ops};
 use serde::{Deserialize, Serialize};
 
 /// One value a latent; NaN where undefined, as for a latent whose encoder is pruned away whole.
@@ -32,19 +31,15 @@ pub struct WeightRun {
 }
 
 impl WeightRun {
-    /// `w_enc` and `w_dec` are `[d_sae, d_in]`: a latent is a row of both. The tables are taken where `ops` works.
+    /// `w_enc` and `w_dec` are `[d_sae, d_in]`: a latent is a row of both. All is computed where `ops` works.
     pub fn new(w_enc: &Tensor, w_dec: &Tensor, b_enc: &[f32], ops: &dyn Ops, tick: Tick) -> Result<Self> {
-        let (d_sae, d_in) = w_enc.dims2()?;
-        let cosine = |enc: &[f32], dec: &[f32]| {
-            let norm = dot(enc, enc).sqrt();
-            (norm, dot(enc, dec) / (norm * dot(dec, dec).sqrt()))
+        let d_sae = w_enc.dim(0)?;
+        let (of_enc, of_dec) = (ops.token_errors(w_dec, w_enc)?, ops.token_errors(w_enc, w_dec)?);
+        let cosine = |(enc, dec): (TokenErrors, TokenErrors)| {
+            let norm = enc.out_sq.sqrt();
+            (norm, enc.dot / (norm * dec.out_sq.sqrt()))
         };
-        let (encoder_norm, encoder_decoder_cosine_sim) = with_f32(w_enc, |enc| {
-            with_f32(w_dec, |dec| {
-                let latents = enc.par_chunks_exact(d_in).zip(dec.par_chunks_exact(d_in));
-                latents.map(|(enc, dec)| cosine(enc, dec)).unzip()
-            })
-        })??;
+        let (encoder_norm, encoder_decoder_cosine_sim) = of_enc()?.into_iter().zip(of_dec()?).map(cosine).unzip();
         tick()?;
         let encoder_bias = if b_enc.is_empty() { vec![0.0; d_sae] } else { b_enc.iter().map(|&b| b.into()).collect() };
         let encoder = Nearest::new(ops, w_enc, None)?;
@@ -87,10 +82,6 @@ impl WeightRun {
 /// One value a vector: NaN where there is no other vector.
 fn largest(search: &Nearest) -> Result<Vec<f64>> {
     Ok(search.of_vectors()?.into_iter().map(|found| found.map_or(f64::NAN, |(_, cosine)| cosine.into())).collect())
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
 #[cfg(test)]
