@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 use prunelens_core::model::{
     HookPoint, Model, Site,
-    ragged::{Text, likeliest, reads_ragged},
+    ragged::{Text, reads_ragged},
 };
 use prunelens_kernels::{
     Act,
@@ -167,7 +167,7 @@ fn whole_models_are_read_and_gone_back_through() {
                 assert_eq!(rough.4.dtype(), DType::F32);
                 near(&what("logits in bf16"), &rough.2, &want.2, 0.1);
                 near(&what("gradient in bf16"), &rough.4, &want.4, 0.3);
-                likeliest(&rough.2).unwrap();
+                there.ops.likeliest(&rough.2).unwrap();
             }
         }
     }

@@ -91,6 +91,40 @@ fn decoder() {
                 device::decode(backend, &lists, &m, Some((&ranks_there, cut)), &bias_there, Some(&divisors_there))
                     .unwrap();
             assert_eq!(got.to_vec(backend).unwrap(), want, "{name} {tokens}x{d_in}x{d_sae} at {cut}");
+
+            // And back: no sum of these is rounded.
+            let g = eighths(tokens * d_in, 4);
+            let g_there = tensor(backend, "f32", &g, d_in);
+            let mask = Some((&ranks_there, cut));
+            let got = device::decode_vjp(backend, &latents, &m, mask, Some(&divisors_there), &g_there).unwrap();
+            let slope = |token: usize, latent: u32| {
+                let first = latent as usize * d_in;
+                let kept = |i: usize| if ranks.get(first + i) >= cut { weight[first + i] } else { 0.0 };
+                let sum: f32 = (0..d_in).map(|i| kept(i) * g[token * d_in + i]).sum();
+                sum / divisors[latent as usize]
+            };
+            let want = (0..tokens).flat_map(|t| latents.row(t).0.iter().map(move |l| (t, *l)));
+            let want: Vec<f32> = want.map(|(token, latent)| slope(token, latent)).collect();
+            assert_eq!(got, want, "{name} {tokens}x{d_in}x{d_sae} at {cut}");
+            assert!(device::decode_vjp(backend, &Latents::new(d_sae), &m, mask, None, &g_there).is_err());
+        }
+    }
+}
+
+#[test]
+fn likeliest_tokens() {
+    let Some(backend) = backend() else { return };
+    let there = ops::on(Some(backend.clone()));
+    for (rows, width) in [(1, 1), (3, 31), (2, 1024), (5, 5003)] {
+        // Many are equal, below zero and above; some are none.
+        let some = eighths(rows * width, 3);
+        let below: Vec<f32> = some.iter().map(|v| v - 9.0).collect();
+        let few = |i: usize| if i % 7 == 3 { 1.0 } else { f32::NAN };
+        let few: Vec<f32> = (0..rows * width).map(few).collect();
+        for values in [some, below, few, vec![f32::NEG_INFINITY; rows * width], vec![f32::NAN; rows * width]] {
+            let here = Tensor::from_slice(&values, (rows, width), &Device::Cpu).unwrap();
+            let want = ops::on(None).likeliest(&here).unwrap();
+            assert_eq!(there.likeliest(&tensor(&*backend, "f32", &values, width)).unwrap(), want, "{rows}x{width}");
         }
     }
 }

@@ -134,7 +134,7 @@ pub fn run(case: &Case) -> Outcome {
     let (inputs, pairs0, targets) = &batches[0];
     let (hard, _) = answers(&model, &reader, inputs, &given, (1, None), quiet).expect("answers");
     tolerance("logits_abs").check_all("hard_logits", &floats(&hard), &wide(&values.f32("hard_logits")))?;
-    scores("hard", first_tokens(&hard, pairs0).unwrap(), &expected["batch0"]["hard_scores"])?;
+    scores("hard", first_tokens(&*model.ops, &hard, pairs0).unwrap(), &expected["batch0"]["hard_scores"])?;
     let heat = number(&expected["temperature_soft"]) as f32;
     let share = given.soft(heat);
     let soft = loss(&model, &reader, inputs, &share, targets, quiet).expect("loss");
@@ -166,7 +166,7 @@ pub fn run(case: &Case) -> Outcome {
     for (inputs, pairs, targets) in &batches {
         let (logits, said) = answers(&model, &reader, inputs, &mask, how, quiet).expect("answers");
         losses.push(cross_entropy(&logits, targets).expect("loss").0);
-        first.merge(first_tokens(&logits, pairs).unwrap());
+        first.merge(first_tokens(&*model.ops, &logits, pairs).unwrap());
         for (pair, said) in pairs.iter().zip(&said) {
             let bytes: Vec<u8> = said.iter().flat_map(|id| tokenizer.piece(*id)).collect();
             let right = is_right("t", text(&labels[pair.base]), &String::from_utf8_lossy(&bytes));
@@ -184,7 +184,7 @@ pub fn run(case: &Case) -> Outcome {
     let given = &expected["given_logits"];
     let pairs = pairs("score_base_pred", "score_source_pred");
     let logits = values.matrix("score_logits");
-    let tally = first_tokens(&logits, &pairs).unwrap();
+    let tally = first_tokens(&*model.ops, &logits, &pairs).unwrap();
     for (kind, (right, all)) in [("cause", tally.cause), ("isolation", tally.isolation)] {
         Tolerance { rel: 0.0, abs: 1e-9 }.check(kind, right as f64 / all as f64, number(&given[kind]))?;
     }

@@ -2,11 +2,9 @@
 
 use candle_core::Tensor;
 use candle_transformers::generation::{LogitsProcessor, Sampling};
+use prunelens_kernels::ops::Ops;
 
-use crate::{
-    error::{Error, Result},
-    model::ragged::likeliest,
-};
+use crate::error::{Error, Result};
 
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,9 +56,9 @@ impl Chooser {
     }
 
     /// From logits `[1, vocabulary]`.
-    pub(super) fn choose(&mut self, logits: &Tensor) -> Result<u32> {
+    pub(super) fn choose(&mut self, ops: &dyn Ops, logits: &Tensor) -> Result<u32> {
         match self {
-            Self::Likeliest => Ok(likeliest(logits)?.first().copied().unwrap_or_default()),
+            Self::Likeliest => Ok(ops.likeliest(logits)?.first().copied().unwrap_or_default()),
             Self::Drawn(processor) => Ok(processor.sample(&logits.flatten_all()?)?),
         }
     }

@@ -91,7 +91,7 @@ impl Continuation {
 
     /// The next token, which is read as well.
     pub fn next(&mut self, tick: Tick) -> Result<u32> {
-        let id = self.chooser.choose(&self.logits)?;
+        let id = self.chooser.choose(&*self.model.ops, &self.logits)?;
         if !self.is_full() {
             self.read(&[id], tick)?;
         }

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 use super::{
     Activation, Dictionary, Encoded, Latents, Order, Plan, Pruning, Ranked, Sae, Side, dictionary::one_by_one,
+    gradient::decode_vjp,
 };
 use crate::error::Result;
 
@@ -87,6 +88,10 @@ impl Dictionary for Sae {
         encoded.undo().apply(&mut out, self.d_in());
         let n = encoded.latents().rows();
         Ok(Tensor::from_vec(out, (n, self.d_in()), &Device::Cpu)?)
+    }
+
+    fn decode_vjp(&self, encoded: &Encoded, pruning: Option<&Pruning>, g: &Tensor) -> Result<Vec<f32>> {
+        decode_vjp(self, encoded, pruning, g)
     }
 
     fn written(&self, pruning: Option<&Pruning>) -> Result<Sae> {

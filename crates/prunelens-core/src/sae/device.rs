@@ -279,6 +279,21 @@ impl Dictionary for DeviceSae {
         with_f32(&self.reconstruct(encoded, pruning)?, <[f32]>::to_vec)
     }
 
+    fn decode_vjp(&self, encoded: &Encoded, pruning: Option<&Pruning>, g: &Tensor) -> Result<Vec<f32>> {
+        if let Some(sae) = self.elsewhere(pruning) {
+            return sae.decode_vjp(encoded, pruning, g);
+        }
+        let (norms, latents) = (self.decoder_norms(pruning)?, encoded.latents());
+        let divisors = norms.as_deref().or(self.divisors.as_ref());
+        let mask = self.mask(Side::Dec, pruning)?;
+        let mut slopes = device::decode_vjp(&*self.backend, latents, &self.dec, mask, divisors, g)?;
+        for row in 0..latents.rows() {
+            let factor = encoded.undo().factor(row);
+            slopes[latents.offsets[row]..latents.offsets[row + 1]].iter_mut().for_each(|slope| *slope *= factor);
+        }
+        Ok(slopes)
+    }
+
     fn written(&self, pruning: Option<&Pruning>) -> Result<Sae> {
         if let Some(sae) = self.elsewhere(pruning) {
             return sae.written(pruning);

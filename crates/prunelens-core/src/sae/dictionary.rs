@@ -100,6 +100,10 @@ pub trait Dictionary: Send + Sync + fmt::Debug {
     /// `f W_dec + b_dec`, still normalised: SAELens' `hook_sae_recons`.
     fn decode_normalised(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Vec<f32>>;
 
+    /// The gradient by each active latent, in the order of its values, from the one by the reconstruction (`[n, d_in]`, as
+    /// [`decode`](Self::decode) gives it). What undoes the input's normalisation counts as constant.
+    fn decode_vjp(&self, encoded: &Encoded, pruning: Option<&Pruning>, g: &Tensor) -> Result<Vec<f32>>;
+
     /// The SAE with what a setting leaves of its weights written out, where it works and in the type that they have there. A latent
     /// that is gone has no bias either: nothing can make it fire.
     fn written(&self, pruning: Option<&Pruning>) -> Result<Sae>;

@@ -33,11 +33,35 @@ __device__ void decode(const u64* spans, const Latent* latents, const W* weight,
     out[token * d_in + column] = sum;
 }
 
+// The gradient by each listed latent of a token from the one by its reconstruction, `g [tokens, d_in]`: a warp multiplies g with the
+// latent's row.
+template <class W, class R>
+__device__ void decode_vjp(const u64* spans, const Latent* latents, const W* weight, const R* ranks, u32 cut,
+                           const float* divisors, const float* g, u32 d_in, float* out) {
+    u64 token = blockIdx.x;
+    const float* of_token = g + token * d_in;
+    u64 end = spans[2 * token + 1];
+    for (u64 at = spans[2 * token] + threadIdx.x / WARP; at < end; at += blockDim.x / WARP) {
+        u32 latent = latents[at].index;
+        float sum = 0.0f;
+#pragma unroll 4
+        for (u32 i = threadIdx.x % WARP; i < d_in; i += WARP)
+            sum = fmaf(kept(weight, ranks, cut, (u64)latent * d_in + i), of_token[i], sum);
+        sum = warp_sum(sum);
+        if (threadIdx.x % WARP == 0) out[at] = divisors ? sum / divisors[latent] : sum;
+    }
+}
+
 #define ENTRY(NAME, W, R)                                                                                              \
     extern "C" __global__ void decode_##NAME(const u64* spans, const Latent* latents, const W* weight,                 \
                                              const R* ranks, u32 cut, const float* bias, const float* divisors,        \
                                              u32 d_in, float* out) {                                                   \
         decode(spans, latents, weight, ranks, cut, bias, divisors, d_in, out);                                         \
+    }                                                                                                                  \
+    extern "C" __global__ void decode_vjp_##NAME(const u64* spans, const Latent* latents, const W* weight,             \
+                                                 const R* ranks, u32 cut, const float* divisors, const float* g,       \
+                                                 u32 d_in, float* out) {                                               \
+        decode_vjp(spans, latents, weight, ranks, cut, divisors, g, d_in, out);                                        \
     }
 FOR_WEIGHTS_AND_RANKS(ENTRY)
 #undef ENTRY

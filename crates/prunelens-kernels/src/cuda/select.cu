@@ -53,6 +53,28 @@ extern "C" __global__ void __launch_bounds__(256) gather_active(const float* row
     }
 }
 
+// The place of each row's largest number, the first of equals; of a row without numbers the first. Bits that order like a number
+// lie above the complement of its place, so that the largest of both together is wanted.
+extern "C" __global__ void __launch_bounds__(1024) largest_place(const float* rows, u64 width, u32* places) {
+    __shared__ u64 of_warp[WARP];
+    const float* row = rows + blockIdx.x * width;
+    u64 best = 0;
+    for (u64 at = threadIdx.x; at < width; at += blockDim.x) {
+        float value = row[at];
+        u64 key = value == value ? (u64)ordered_bits(value) << 32 | ~(u32)at : 0;
+        best = key > best ? key : best;
+    }
+    for (u32 step = WARP / 2; step > 0; step /= 2) {
+        u64 other = __shfl_down_sync(ALL_LANES, best, step);
+        best = other > best ? other : best;
+    }
+    if (threadIdx.x % WARP == 0) of_warp[threadIdx.x / WARP] = best;
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    for (u32 warp = 1; warp < blockDim.x / WARP; warp++) best = of_warp[warp] > best ? of_warp[warp] : best;
+    places[blockIdx.x] = best ? ~(u32)best : 0;
+}
+
 constexpr u32 DIGITS = 256;
 // Values that a thread fetches before it counts the first of them.
 constexpr u32 AHEAD = 4;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use candle_core::Tensor;
+
 use super::{Backend, Buffer, Shape, launch};
 use crate::{
     Latents,
@@ -161,6 +163,19 @@ pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize)
         launch(backend, "select", "top_k", Shape::long_rows(rows, d_sae)?, &arguments)?;
     }
     Ok((lists.to_latents(backend, d_sae)?, lists))
+}
+
+/// The place of the largest number of each row of `x [rows, width]`, the first of equals. Twin: `ops::Ops::likeliest` on the CPU.
+pub fn largest_place(backend: &dyn Backend, x: &Tensor) -> Result<Vec<u32>> {
+    let (n, width) = x.dims2()?;
+    let x = Buffer::<f32>::of(backend, x)?;
+    rows(&x, width)?;
+    let places = Buffer::<u32>::new(backend, n)?;
+    if n > 0 {
+        let arguments = [x.address(), width as u64, places.address()];
+        launch(backend, "select", "largest_place", Shape::long_rows(n, width)?, &arguments)?;
+    }
+    places.to_vec(backend)
 }
 
 /// Of each row of `dense [rows, d_sae]` the `k`-th largest value above zero with its index, the lowest first among equals: what

@@ -26,9 +26,9 @@ use std::{fmt, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 
-pub use decode::{decode, token_errors};
+pub use decode::{decode, decode_vjp, token_errors};
 pub use encode::{Encoder, Route, encode};
-pub use lists::{Lists, active, kth, top_k};
+pub use lists::{Lists, active, kth, largest_place, top_k};
 pub use losses::{DeviceLosses, compare};
 pub use mask::{mask, row_norms};
 pub use memory::{Buffer, DeviceRanks, Element, Float, Mask, Matrix, Memory, Values};

@@ -200,6 +200,17 @@ impl Ops for Cpu {
         Ok(Box::new(|| Ok(found)))
     }
 
+    fn likeliest(&self, logits: &Tensor) -> Result<Vec<u32>> {
+        let vocab = logits.dim(1)?;
+        with_f32(&logits.contiguous()?, |logits| {
+            let best = |row: &[f32]| {
+                let larger = |best: (u32, f32), (id, v): (u32, &f32)| if *v > best.1 { (id, *v) } else { best };
+                (0..).zip(row).fold((0, f32::NEG_INFINITY), larger).0
+            };
+            logits.chunks(vocab.max(1)).map(best).collect()
+        })
+    }
+
     fn token_errors(&self, x: &Tensor, recon: &Tensor) -> Result<Later<Vec<TokenErrors>>> {
         let d_in = x.dims2()?.1;
         let of = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.to_dtype(DType::F32)?) };

@@ -98,6 +98,9 @@ pub trait Ops: Send + Sync + fmt::Debug {
     /// Cross-entropy of each row's target, and the losses of others compared with `p`.
     fn compare(&self, p: &Logits, others: &[&Logits], targets: &[Option<u32>]) -> Result<Later<Compared>>;
 
+    /// The id with the largest of each row of logits `[rows, vocab]` in f32, the first of equals.
+    fn likeliest(&self, logits: &Tensor) -> Result<Vec<u32>>;
+
     /// Mean of each text's tokens, `[texts, width]`, of `x [tokens, width]`, where texts of these lengths lie end to end.
     fn text_means(&self, x: &Tensor, lengths: &[usize]) -> Result<Vec<f32>>;
 

@@ -108,6 +108,10 @@ impl Ops for OnDevice {
         Ok(Box::new(move || losses.to_compared(&*backend)))
     }
 
+    fn likeliest(&self, logits: &Tensor) -> Result<Vec<u32>> {
+        device::largest_place(&*self.0, logits)
+    }
+
     fn token_errors(&self, x: &Tensor, recon: &Tensor) -> Result<Later<Vec<TokenErrors>>> {
         let errors = device::token_errors(&*self.0, x, recon)?;
         let backend = self.0.clone();

@@ -163,7 +163,7 @@ impl Batch {
         self.scaling.extend(Scaling::of(sae, &readers.weights, &original, &targets)?);
         tick()?;
         match traced {
-            true => self.slopes.extend(sae.decode_vjp(&original, None, &part.gradient)?),
+            true => self.slopes.extend(readers.original.sae.decode_vjp(&original, None, &part.gradient)?),
             false => self.slopes.extend(std::iter::repeat_n(0.0, original.latents().values.len())),
         }
         self.original.extend(original.latents());

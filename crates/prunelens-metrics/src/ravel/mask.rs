@@ -6,12 +6,12 @@ use prunelens_core::{
     error::Result,
     model::{
         Captured, HookPoint, Model, Tick,
-        ragged::{Stopped, cross_entropy, likeliest},
+        ragged::{Stopped, cross_entropy},
     },
     optim::adam::{BETAS, EPSILON},
     sae::{Encoded, Latents},
 };
-use prunelens_kernels::with_f32;
+use prunelens_kernels::ops::Ops;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -168,16 +168,14 @@ fn change(reader: &Reader, inputs: &Inputs, share: &[f32]) -> Result<Change> {
         latents.push_row(mixed);
     }
     let mixed = Encoded::new(latents, base.undo().clone());
-    let new = reader.replacement(&inputs.base, &reader.decode(&mixed)?)?;
-    let acts = &inputs.stopped.acts;
-    let width = acts.dim(1)?;
-    let mut values = with_f32(&acts.to_dtype(DType::F32)?.contiguous()?, <[f32]>::to_vec)?;
-    with_f32(&new.to_dtype(DType::F32)?.contiguous()?, |new| {
-        for (at, new) in inputs.at.iter().zip(new.chunks(width)) {
-            values[at * width..(at + 1) * width].copy_from_slice(new);
-        }
-    })?;
-    Ok(Change { mixed, differences, acts: Tensor::from_vec(values, acts.shape(), acts.device())? })
+    let new = reader.replacement(&inputs.base, &reader.decode(&mixed)?)?.squeeze(1)?.to_dtype(DType::F32)?;
+    // Rows as they were and new ones, of which each place takes its own: all stays where it is.
+    let acts = inputs.stopped.acts.to_dtype(DType::F32)?;
+    let n = acts.dim(0)?;
+    let mut rows: Vec<u32> = (0..n as u32).collect();
+    inputs.at.iter().zip(n as u32..).for_each(|(&at, new)| rows[at] = new);
+    let acts = Tensor::cat(&[&acts, &new], 0)?.index_select(&Tensor::new(rows, acts.device())?, 0)?;
+    Ok(Change { mixed, differences, acts })
 }
 
 fn entries(latents: &Latents, row: usize) -> impl Iterator<Item = (u32, f32)> {
@@ -314,9 +312,9 @@ impl Tally {
 }
 
 /// First tokens alone, as an estimate of the whole answers.
-pub fn first_tokens(logits: &Tensor, pairs: &[Pair]) -> Result<Tally> {
+pub fn first_tokens(ops: &dyn Ops, logits: &Tensor, pairs: &[Pair]) -> Result<Tally> {
     let mut tally = Tally::default();
-    for (said, pair) in likeliest(logits)?.iter().zip(pairs) {
+    for (said, pair) in ops.likeliest(logits)?.iter().zip(pairs) {
         tally.add(pair.is_cause(), *said == pair.target);
     }
     Ok(tally)

@@ -203,7 +203,7 @@ impl RavelRun {
             if at.testing {
                 let (logits, said) = answers(&model, reader, inputs, mask, how, tick)?;
                 outcome.losses.push(cross_entropy(&logits, &targets)?.0);
-                outcome.first.merge(first_tokens(&logits, some)?);
+                outcome.first.merge(first_tokens(&*model.ops, &logits, some)?);
                 for (pair, said) in some.iter().zip(&said) {
                     outcome.tally.add(pair.is_cause(), right(pair, said));
                 }

@@ -1,7 +1,6 @@
 //! The most likely continuation of each text.
 
 use candle_core::Tensor;
-use prunelens_kernels::with_f32;
 
 use super::text::Text;
 use crate::{
@@ -22,7 +21,7 @@ impl Model {
     ) -> Result<Vec<Vec<u32>>> {
         let mut answers = vec![Vec::new(); texts.len()];
         let mut open: Vec<usize> = (0..texts.len()).collect();
-        let mut next = likeliest(logits)?;
+        let mut next = self.ops.likeliest(logits)?;
         for at in 0..count {
             open.iter().zip(&next).for_each(|(&text, &id)| answers[text].push(id));
             let going: Vec<bool> = next.iter().map(|id| Some(*id) != end).collect();
@@ -37,23 +36,8 @@ impl Model {
             let new: Vec<&[u32]> = new.iter().map(<[u32; 1]>::as_slice).collect();
             let (read, last) = self.read(texts, &new, tick)?;
             texts = read;
-            next = likeliest(&self.last_logits(&last, &vec![1; texts.len()])?)?;
+            next = self.ops.likeliest(&self.last_logits(&last, &vec![1; texts.len()])?)?;
         }
         Ok(answers)
     }
-}
-
-/// The id with the largest logit of each row, the first of equals.
-pub fn likeliest(logits: &Tensor) -> Result<Vec<u32>> {
-    let vocab = logits.dim(candle_core::D::Minus1)?;
-    with_f32(&logits.contiguous()?, |logits| {
-        let best = |row: &[f32]| {
-            let best = row
-                .iter()
-                .enumerate()
-                .fold((0, f32::NEG_INFINITY), |best, (id, &v)| if v > best.1 { (id as u32, v) } else { best });
-            best.0
-        };
-        logits.chunks(vocab).map(best).collect()
-    })
 }

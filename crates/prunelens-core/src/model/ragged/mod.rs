@@ -11,7 +11,6 @@ mod reading;
 mod tests;
 mod text;
 
-pub use generate::likeliest;
 pub use gradient::Trace;
 pub use loss::cross_entropy;
 pub use pass::Stopped;
