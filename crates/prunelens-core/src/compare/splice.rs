@@ -9,10 +9,10 @@ use crate::{
     model::{Captured, Model, Tick, tokens_at_once},
 };
 
-/// Logits in memory at a time, in values: bounds the chunk whatever the vocabulary. A GPU wants more at once: 512 positions of
-/// a vocabulary of 256,000.
+/// A pass's logits in memory at a time: bounds the chunk whatever the vocabulary. A GPU wants more at once: 512 positions of a
+/// vocabulary of 256,000 in 16 bits.
 const CHUNK_VALUES: usize = 1 << 22;
-const DEVICE_CHUNK_VALUES: usize = 1 << 27;
+const DEVICE_CHUNK_BYTES: usize = 1 << 28;
 
 /// Clean logits are kept up to this many values; longer prompts compute them again when they are needed.
 const KEPT_VALUES: usize = 1 << 25;
@@ -134,7 +134,7 @@ pub fn positions_at_once(model: &Model) -> usize {
         let flops = (2 * model.config.d_model * vocab) as f64;
         (CHUNK_VALUES / vocab).min(tokens_at_once(flops, &model.device))
     } else {
-        DEVICE_CHUNK_VALUES / vocab
+        DEVICE_CHUNK_BYTES / (model.dtype.size_in_bytes() * vocab)
     };
     most.clamp(16, 512)
 }

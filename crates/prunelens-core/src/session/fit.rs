@@ -6,8 +6,8 @@ use prunelens_kernels::gpu::Opened;
 use crate::error::{Error, Result};
 
 /// Left for what is there for a while, of which no two are at a time: activations of 4,096 tokens on their way through a block (0.4 GiB
-/// for Gemma 2 2B in bf16, twice that in f32), logits of two passes (0.5 GiB, 1 in f32), an SAE's masked rows and dense latents (1
-/// GiB), paths of all latents (1 GiB); and for the library's own.
+/// for Gemma 2 2B in bf16, twice that in f32), logits of five passes (1.3 GiB), an SAE's masked rows and dense latents (1 GiB), paths
+/// of all latents (1 GiB); and for the library's own.
 const WORK: u64 = 3 << 29;
 
 /// What a session will keep on a device.

@@ -63,23 +63,25 @@ pub fn dense(backend: &dyn Backend, task: &Task, rule: Rule) -> Result<Outcome> 
     let centred = task.centred()?;
     let Forward { pre, latents, gates } = forward(backend, task, &centred, rule)?;
     let mut back = reconstruct(backend, task, &latents)?;
-    let mut by_gate = None;
-    let mut of_gates = 0.0;
+    let mut of_gates = None;
     if let Some(gates) = &gates {
         let own = reconstruct(backend, task, gates)?;
         (back.by_output, back.w_dec) = ((back.by_output + own.by_output)?, (back.w_dec + own.w_dec)?);
-        of_gates = own.squared_error;
-        by_gate = Some(own.by_latent);
+        of_gates = Some((own.by_latent, own.squares));
     }
-    let by_pre = back.by_latent;
-    let (floats, doubles) = backward(backend, task, rule, [&pre, &latents], by_gate.as_ref(), &by_pre)?;
+    let by_pre = &back.by_latent;
+    let by_gate = of_gates.as_ref().map(|(by_latent, _)| by_latent);
+    let (floats, doubles) = backward(backend, task, rule, [&pre, &latents], by_gate, by_pre)?;
     let w_enc = by_pre.t()?.matmul(&centred)?;
     let column = |at: usize| -> Result<Tensor> { Ok(floats.get(at)?.force_contiguous()?) };
     let b_dec = Gradients::of_b_dec(&back.by_output, &column(0)?, weights)?;
+    let doubles = doubles.to_vec(backend)?;
+    let [squared_error, squared_input] = sums_of(backend, &back.squares)?;
+    let [of_gates, _] = of_gates.map_or(Ok([0.0; 2]), |(_, squares)| sums_of(backend, &squares))?;
     let total = |at: usize| doubles[at * d_sae..(at + 1) * d_sae].iter().sum::<f64>();
     let sums = Sums {
-        squared_error: back.squared_error,
-        squared_input: back.squared_input,
+        squared_error,
+        squared_input,
         inner: 0.0,
         auxiliary: of_gates + total(1),
         penalty: total(0),
@@ -131,8 +133,14 @@ struct Back {
     by_output: Tensor,
     by_latent: Tensor,
     w_dec: Tensor,
-    squared_error: f64,
-    squared_input: f64,
+    /// Of errors and inputs, token by token; read when all is launched.
+    squares: Buffer<f64>,
+}
+
+/// Sums of the squares of errors and of inputs.
+fn sums_of(backend: &dyn Backend, squares: &Buffer<f64>) -> Result<[f64; 2]> {
+    let squares = squares.to_vec(backend)?;
+    Ok([0, 1].map(|of| squares.iter().skip(of).step_by(2).sum()))
 }
 
 fn reconstruct(backend: &dyn Backend, task: &Task, latents: &Tensor) -> Result<Back> {
@@ -149,9 +157,7 @@ fn reconstruct(backend: &dyn Backend, task: &Task, latents: &Tensor) -> Result<B
     ];
     launch(backend, "rules", "errors", Shape::many_rows(tokens, d_in)?, &arguments)?;
     let (by_latent, w_dec) = (products(backend, &out, &weights.w_dec)?, latents.t()?.matmul(&out)?);
-    let squares = squares.to_vec(backend)?;
-    let sum = |of: usize| squares.iter().skip(of).step_by(2).sum::<f64>();
-    Ok(Back { by_output: out, by_latent, w_dec, squared_error: sum(0), squared_input: sum(1) })
+    Ok(Back { by_output: out, by_latent, w_dec, squares })
 }
 
 /// From gradients by the latents to those by the pre-activations, in place; and what each latent sums.
@@ -162,7 +168,7 @@ fn backward(
     [pre, latents]: [&Tensor; 2],
     by_gate: Option<&Tensor>,
     by_latent: &Tensor,
-) -> Result<(Tensor, Vec<f64>)> {
+) -> Result<(Tensor, Buffer<f64>)> {
     let weights = task.weights;
     let (tokens, d_sae) = by_latent.dims2()?;
     let at = |tensor: &Tensor| address_of(backend, tensor);
@@ -220,5 +226,5 @@ fn backward(
     ] {
         launch(backend, "rules", name, Shape::over(len)?, &[parts_at, parts as u64, len, out])?;
     }
-    Ok((sums.into_tensor(backend, &[FLOATS, d_sae])?, wide.to_vec(backend)?))
+    Ok((sums.into_tensor(backend, &[FLOATS, d_sae])?, wide))
 }
