@@ -89,7 +89,7 @@ pub struct TuningArgs {
     /// Do not put BOS tokens between documents and before rows.
     #[arg(long)]
     pub no_bos: bool,
-    /// Memory for activations that are met again in the next pass through the text, in GiB.
+    /// Memory for activations that are met again in the next pass through the text, in GiB: the GPU's where the model is on one.
     #[arg(long, value_name = "GIB", default_value_t = 2.0)]
     pub cache: f64,
     /// Minutes between checkpoints.

@@ -29,7 +29,7 @@ impl Memory {
         match gpu::opened(device) {
             Some(card) => {
                 let saes = ("SAEs with their moments and gradients", each(DeviceState::bytes).sum());
-                Self { here: vec![kept, writing], on_gpu: Some((card, vec![saes, buffer])) }
+                Self { here: vec![writing], on_gpu: Some((card, vec![saes, buffer, kept])) }
             }
             None => {
                 let saes = ("SAEs with their moments", each(Trainer::bytes).sum());
@@ -44,7 +44,7 @@ impl Memory {
             && total(parts) > card.free_bytes
         {
             return Err(Error::Usage(format!(
-                "the run needs about {} on {}, {} are free: fewer SAEs at a time, a smaller --d-sae, --batch or --buffer",
+                "the run needs about {} on {}, {} are free: fewer SAEs at a time, a smaller --d-sae, --batch, --buffer or --cache",
                 gib(total(parts)),
                 card.name,
                 gib(card.free_bytes)

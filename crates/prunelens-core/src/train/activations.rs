@@ -29,8 +29,8 @@ pub struct ModelActivations {
     hooks: Vec<HookPoint>,
     special: HashSet<u32>,
     groups: Vec<Vec<Vec<u32>>>,
-    /// Groups met before, up to `room` numbers in all. What is kept is exactly what the model gives, so that keeping it
-    /// changes nothing but the time; on the CPU, wherever the model is.
+    /// Groups met before, up to `room` numbers in all, where the model is. What is kept is exactly what the model gives, so that
+    /// keeping it changes nothing but the time.
     kept: HashMap<usize, Vec<Tensor>>,
     room: usize,
 }
@@ -81,10 +81,7 @@ impl Activations for ModelActivations {
 
     fn group(&mut self, index: usize, tick: Tick) -> Result<Vec<Tensor>> {
         if let Some(kept) = self.kept.get(&index) {
-            return Ok(kept
-                .iter()
-                .map(|acts| acts.to_device(&self.model.device))
-                .collect::<candle_core::Result<_>>()?);
+            return Ok(kept.clone());
         }
         let rows = &self.groups[index];
         let captured = self.model.capture_each(&token_tensor(rows, &self.model)?, &self.hooks, tick)?;
@@ -101,8 +98,7 @@ impl Activations for ModelActivations {
         let fresh: usize = found.iter().map(Tensor::elem_count).sum();
         if fresh <= self.room {
             self.room -= fresh;
-            let kept = found.iter().map(|acts| acts.to_device(&Device::Cpu));
-            self.kept.insert(index, kept.collect::<candle_core::Result<_>>()?);
+            self.kept.insert(index, found.clone());
         }
         Ok(found)
     }

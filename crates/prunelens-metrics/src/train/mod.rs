@@ -74,10 +74,12 @@ impl Metric for TrainJob {
             shared: 0.0,
             encodings: 0.0,
             other: tokens as f64 * weights * steps,
-            bytes: match session.pruned.device.is_cpu() {
-                true => Trainer::bytes(&spec, d_in) + 4 * (spec.buffer * d_in) as u64 + CACHE,
-                false => DeviceState::bytes(&spec, d_in) + 4 * (spec.buffer * d_in) as u64,
-            },
+            bytes: 4 * (spec.buffer * d_in) as u64
+                + CACHE
+                + match session.pruned.device.is_cpu() {
+                    true => Trainer::bytes(&spec, d_in),
+                    false => DeviceState::bytes(&spec, d_in),
+                },
         })
     }
 

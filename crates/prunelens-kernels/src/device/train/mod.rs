@@ -1,5 +1,8 @@
 //! A step of an SAE's training on a GPU: losses and gradients of a batch, and what Adam makes of them. Only figures come back.
 //! Twin: the CPU's step in `prunelens-core`.
+//!
+//! Gradients are whole before the first weight moves: those that are clipped are divided by the length of all, and a step that
+//! diverged leaves the weights as they were.
 
 mod adam;
 mod choose;
