@@ -172,7 +172,7 @@ fn a_pruned_sae_is_the_one_in_memory() {
         let spec = SessionSpec { sae: Some(Source::Path(sae.clone())), ..spec(&model, "wanda:0.5") };
         let session = Session::load(&spec, &mut quiet).unwrap();
         let pruning = session.pruning(Knob::Ratio(criterion.parse().unwrap()).at(0.37), &mut || Ok(())).unwrap();
-        let expected = session.sae.written(Some(&pruning)).unwrap();
+        let expected = session.sae.pruned(Some(&pruning)).unwrap();
         let found = formats::load(&out).unwrap();
         assert_eq!(values(&expected.w_enc), values(&found.w_enc), "{criterion}");
         assert_eq!(values(&expected.w_dec), values(&found.w_dec), "{criterion}");
@@ -219,7 +219,7 @@ fn an_sae_is_written_at_any_setting() {
             ..spec(&model, "wanda:0.5")
         };
         let session = Session::load(&own, &mut quiet).unwrap();
-        let expected = session.sae.written(Some(&session.pruning(session.setting, &mut || Ok(())).unwrap())).unwrap();
+        let expected = session.sae.pruned(Some(&session.pruning(session.setting, &mut || Ok(())).unwrap())).unwrap();
         let found = formats::load(&out).unwrap();
         assert_eq!(values(&expected.w_enc), values(&found.w_enc), "{knob}");
         assert_eq!(values(&expected.w_dec), values(&found.w_dec), "{knob}");
@@ -240,7 +240,7 @@ fn new_values_of_weights_of_16_bits_are_written_whole() {
         let knob = knob.parse().unwrap();
         let own = SessionSpec { knob, layers, layer: Some(number), trained_sae: None, ..SessionSpec::demo() };
         let session = Session::load(&own, &mut quiet).unwrap();
-        let expected = session.sae.written(Some(&session.pruning(session.setting, &mut || Ok(())).unwrap())).unwrap();
+        let expected = session.sae.pruned(Some(&session.pruning(session.setting, &mut || Ok(())).unwrap())).unwrap();
         let found = formats::load(&out).unwrap();
         assert_eq!(found.config.hook.layer, number);
         assert_eq!((values(&expected.w_enc), values(&expected.w_dec)), (values(&found.w_enc), values(&found.w_dec)));

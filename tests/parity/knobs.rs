@@ -30,7 +30,7 @@ fn settings_are_exact_and_come_back() {
             let (order, scale) = (made(&*sae, knob), knob.scale(sae.d_in()));
             let at = |at: f64| Pruning { order: order.clone(), at };
             let encode = |setting: f64| sae.encode(&x, Some(&at(setting))).unwrap();
-            let untouched = sae.written(Some(&at(scale.untouched()))).unwrap();
+            let untouched = sae.pruned(Some(&at(scale.untouched()))).unwrap();
             assert_eq!(bits(&untouched.w_enc), bits(&sae.w_enc), "{knob}");
             assert_eq!(bits(&untouched.w_dec), bits(&sae.w_dec), "{knob}");
             assert_eq!(encode(scale.untouched()).into_latents(), sae.encode(&x, None).unwrap().into_latents());
@@ -40,7 +40,7 @@ fn settings_are_exact_and_come_back() {
             encode(scale.untouched());
             assert_eq!(encode(middle).latents(), first.latents(), "{knob}");
             // The SAE as it is written out is the one that was turned, but for the order of sums at a rank.
-            let written = sae.written(Some(&at(middle))).unwrap();
+            let written = sae.pruned(Some(&at(middle))).unwrap();
             let (found, want) = (first.latents().dense(), written.encode(&x, None).unwrap().into_latents().dense());
             let near = |(a, b): (&f32, &f32)| (a - b).abs() < 2e-4;
             assert!(found.iter().zip(&want).all(near), "{knob} {}", sae.config.architecture);
@@ -151,7 +151,7 @@ fn every_knob_gives_what_torch_gave() {
     {
         let pruning = Pruning { order: made(&sae, knob), at };
         let name = format!("{}.{at}", knob.name());
-        let written = sae.written(Some(&pruning)).unwrap();
+        let written = sae.pruned(Some(&pruning)).unwrap();
         for (matrix, found) in [("W_enc", &written.w_enc), ("W_dec", &written.w_dec)] {
             match (knob, tensors.get(&format!("{name}.{matrix}"))) {
                 // To the bit: the same codes by the same scales.

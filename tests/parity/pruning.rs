@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use prunelens_core::{
     compare::path::PathGrid,
     model::{HookPoint, Site, Space},
     prune::sae::{Norms, rank},
-    sae::{Activation, Criterion, Dictionary, Latents, Normalize, Order, Pruning, Sae, SaeConfig, place},
+    sae::{
+        Activation, Criterion, Dictionary, Encoded, Latents, Normalize, Order, Pruning, Sae, SaeConfig, TextSum, place,
+    },
 };
 use prunelens_kernels::{
     Kept, cut, keep,
@@ -175,12 +177,44 @@ fn latents_at_a_ratio_are_those_of_the_sae_with_its_zeros_written_out() {
             for ratio in [0.0, 0.3, 0.77, 0.99] {
                 let pruning = Pruning { order: order.clone(), at: ratio };
                 let encoded = sae.encode(&x, Some(&pruning)).unwrap();
-                let applied = placed(sae.written(Some(&pruning)).unwrap(), &ops);
+                let applied = placed(sae.pruned(Some(&pruning)).unwrap(), &ops);
                 close(encoded.latents(), &plain(&applied, &x));
                 assert_eq!(*encoded.latents(), applied.encode(&x, None).unwrap().into_latents());
                 let (a, b) = (sae.decode(&encoded, Some(&pruning)).unwrap(), applied.decode(&encoded, None).unwrap());
                 assert_eq!(bits(&a), bits(&b));
             }
+        }
+    }
+}
+
+#[test]
+fn latents_of_texts_are_those_of_their_tokens_added_up() {
+    for (_, sae) in kinds() {
+        let x = activations(&*sae);
+        let pruning = Pruning { order: order(&*sae, Criterion::Wanda), at: 0.3 };
+        let lengths = [7, 0, 1, x.dim(0).unwrap() - 8];
+        for (pruning, undone) in [(None, false), (Some(&pruning), true)] {
+            let text = |(tokens, at)| TextSum { tokens, undone, zeros: if undone { at } else { 0 }, divisor: 3.0 };
+            let texts: Vec<TextSum> = lengths.into_iter().zip(0..).map(text).collect();
+            let found = sae.text_sums(&x, pruning, &texts, &mut || Ok(())).unwrap();
+            let encoded = sae.encode(&x, pruning).unwrap();
+            let of_zeros = Tensor::zeros((1, D_IN), DType::F32, &Device::Cpu).unwrap();
+            let of_zeros = sae.encode(&of_zeros, pruning).unwrap();
+            let mut tokens = 0..;
+            for (text, found) in texts.iter().zip(&found) {
+                let mut sums = vec![0.0; D_SAE];
+                let mut add = |encoded: &Encoded, token: usize, times: f64| {
+                    let factor = if undone { f64::from(encoded.undo().factor(token)) } else { 1.0 };
+                    let (indices, values) = encoded.latents().row(token);
+                    indices.iter().zip(values).for_each(|(i, v)| sums[*i as usize] += times * factor * f64::from(*v));
+                };
+                tokens.by_ref().take(text.tokens).for_each(|token| add(&encoded, token, 1.0));
+                add(&of_zeros, 0, text.zeros as f64);
+                let sums = (0..).zip(&sums).filter(|(_, sum)| **sum > 0.0);
+                let want: Vec<(u32, f32)> = sums.map(|(latent, sum)| (latent, (sum / 3.0) as f32)).collect();
+                assert_eq!(*found, want, "{:?}", sae.activation);
+            }
+            assert!(sae.text_sums(&x.narrow(0, 0, 9).unwrap(), pruning, &texts, &mut || Ok(())).is_err());
         }
     }
 }
@@ -192,7 +226,7 @@ fn every_group_loses_exactly_its_share() {
         let order = order(&sae, criterion);
         for percent in 0..100 {
             let ratio = f64::from(percent) / 100.0;
-            let applied = sae.written(Some(&Pruning { order: order.clone(), at: ratio })).unwrap();
+            let applied = sae.pruned(Some(&Pruning { order: order.clone(), at: ratio })).unwrap();
             let zeros = |t: &Tensor, group_len: usize, along_rows: bool| {
                 let t = if along_rows { t.clone() } else { t.t().unwrap().contiguous().unwrap() };
                 for row in t.to_vec2::<f32>().unwrap() {
@@ -213,7 +247,7 @@ fn ratio_zero_is_untouched_and_coming_back_gives_the_same_bits() {
         let x = activations(&*sae);
         let order = order(&*sae, Criterion::Wanda);
         let at = |ratio: f64| Pruning { order: order.clone(), at: ratio };
-        let untouched = sae.written(Some(&at(0.0))).unwrap();
+        let untouched = sae.pruned(Some(&at(0.0))).unwrap();
         assert_eq!(bits(&untouched.w_enc), bits(&sae.w_enc));
         assert_eq!(bits(&untouched.w_dec), bits(&sae.w_dec));
         assert_eq!(

@@ -522,7 +522,7 @@ fn check_pruned(
         for ratio in case["ratios"].as_array().unwrap() {
             let prefix = format!("prune.{rule}.r{ratio}");
             let pruning = Pruning { order: order.clone(), at: ratio.as_f64().unwrap() };
-            let applied = sae.written(Some(&pruning)).unwrap();
+            let applied = sae.pruned(Some(&pruning)).unwrap();
             let mut same = true;
             // Ours are [d_sae, d_in]; the file's W_enc is [d_in, d_sae].
             for (name, ours, theirs) in [

@@ -94,7 +94,7 @@ impl Dictionary for Sae {
         decode_vjp(self, encoded, pruning, g)
     }
 
-    fn written(&self, pruning: Option<&Pruning>) -> Result<Sae> {
+    fn pruned(&self, pruning: Option<&Pruning>) -> Result<Sae> {
         let Some(pruning) = pruning else { return Ok(self.clone()) };
         let written = |side: Side, like: &Tensor| -> Result<Tensor> {
             let values = self.matrix(side, Some(pruning), |matrix| {

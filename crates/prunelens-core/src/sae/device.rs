@@ -11,16 +11,18 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use prunelens_kernels::{
     Group,
-    device::{self, Backend, Buffer, Encoder, Lists, Mask, Matrix, Pairs, Route, Steps},
+    device::{self, Backend, Buffer, Encoder, Lists, Mask, Matrix, Pairs, Route, Steps, TextSums},
     encode::{Grid, STEPS},
     with_f32,
 };
 
 use super::{
-    Activation, Dictionary, Encoded, Latents, Normalize, Order, Plan, Pruning, Ranked, Sae, Side, normalize::Undo,
+    Activation, Dictionary, Encoded, Latents, Normalize, Order, Plan, Pruning, Ranked, Sae, Side, TextSum,
+    normalize::Undo,
     share,
+    text_sums::{by_lists, groups},
 };
-use crate::error::Result;
+use crate::{error::Result, model::Tick};
 
 /// Dense latents that exist at a time, in values.
 const DENSE: usize = 1 << 27;
@@ -32,6 +34,8 @@ pub struct DeviceSae {
     backend: Arc<dyn Backend>,
     enc: Matrix,
     dec: Matrix,
+    /// The same two as tensors.
+    weights: [Tensor; 2],
     b_enc: Buffer<f32>,
     b_dec: Buffer<f32>,
     /// Of a JumpReLU.
@@ -80,9 +84,11 @@ impl DeviceSae {
             true => Some(Tensor::from_slice(&sae.b_dec, sae.d_in(), backend.device())?),
             false => None,
         };
+        let weights = [exact(&sae.w_enc, &*backend)?, exact(&sae.w_dec, &*backend)?];
         Ok(Self {
-            enc: Matrix::of(&*backend, &exact(&sae.w_enc, &*backend)?)?,
-            dec: Matrix::of(&*backend, &exact(&sae.w_dec, &*backend)?)?,
+            enc: Matrix::of(&*backend, &weights[0])?,
+            dec: Matrix::of(&*backend, &weights[1])?,
+            weights,
             b_enc: upload(&sae.b_enc)?,
             b_dec: upload(&sae.b_dec)?,
             floors,
@@ -214,6 +220,66 @@ impl Dictionary for DeviceSae {
         })
     }
 
+    /// Some texts at a time, whose latents are summed up as they are found: what comes back is a row a text.
+    fn text_sums(
+        &self,
+        x: &Tensor,
+        pruning: Option<&Pruning>,
+        texts: &[TextSum],
+        tick: Tick,
+    ) -> Result<Vec<Vec<(u32, f32)>>> {
+        // These make latents of what passes their gate on the processor.
+        let finished = matches!(self.sae.activation, Activation::TanhRelu | Activation::Gated { .. });
+        if finished || self.elsewhere(pruning).is_some() {
+            return by_lists(self, x, pruning, texts, tick);
+        }
+        let (backend, d_in, d_sae) = (&*self.backend, self.sae.d_in(), self.sae.d_sae());
+        let norms = self.decoder_norms(pruning)?;
+        let latents = |x: &Tensor| -> Result<(Buffer<f32>, Undo)> {
+            let (x, undo) = self.process_input(x)?;
+            let dense = self.dense(&x, self.mask(Side::Enc, pruning)?, norms.as_deref())?;
+            Ok(match self.sae.activation {
+                Activation::TopK { k, .. } => (device::keep_top_k(backend, &dense, d_sae, k)?, undo),
+                _ => (dense, undo),
+            })
+        };
+        let zeros = match texts.iter().any(|text| text.zeros > 0) {
+            true => Some(latents(&Tensor::zeros((1, d_in), DType::F32, x.device())?)?),
+            false => None,
+        };
+        let mut found = Vec::with_capacity(texts.len());
+        // A choice is written out beside what it was made of.
+        let room = self.rows_at_once() / if matches!(self.sae.activation, Activation::TopK { .. }) { 2 } else { 1 };
+        let mut start = 0;
+        for group in groups(texts, room) {
+            let lengths: Vec<usize> = group.iter().map(|text| text.tokens).collect();
+            let len: usize = lengths.iter().sum();
+            if len == 0 || len > room {
+                found.extend(by_lists(self, &x.narrow(0, start, len)?, pruning, group, tick)?);
+                start += len;
+                continue;
+            }
+            let (dense, undo) = latents(&x.narrow(0, start, len)?)?;
+            let of_tokens = group.iter().flat_map(|text| std::iter::repeat_n(text, text.tokens));
+            let factors: Vec<f64> = of_tokens.zip(0..).map(|(text, token)| text.factor(undo.factor(token))).collect();
+            let extra = |undo: &Undo| -> Vec<f64> {
+                group.iter().map(|text| text.zeros as f64 * text.factor(undo.factor(0))).collect()
+            };
+            let extra = zeros.as_ref().map(|(_, undo)| extra(undo));
+            let divisors: Vec<f64> = group.iter().map(|text| text.divisor).collect();
+            let zeros = zeros.as_ref().map(|(zeros, _)| zeros).zip(extra.as_deref());
+            let sums = TextSums { lengths: &lengths, factors: &factors, zeros, divisors: &divisors };
+            let (sums, _) = device::active(backend, &device::text_sums(backend, &dense, d_sae, &sums)?, d_sae)?;
+            found.extend((0..group.len()).map(|row| {
+                let (indices, values) = sums.row(row);
+                indices.iter().copied().zip(values.iter().copied()).collect()
+            }));
+            start += len;
+            tick()?;
+        }
+        Ok(found)
+    }
+
     /// Some latents at a time, by the library's matrix product.
     fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
         let (x, _) = self.process_input(x)?;
@@ -294,15 +360,17 @@ impl Dictionary for DeviceSae {
         Ok(slopes)
     }
 
-    fn written(&self, pruning: Option<&Pruning>) -> Result<Sae> {
+    fn pruned(&self, pruning: Option<&Pruning>) -> Result<Sae> {
         if let Some(sae) = self.elsewhere(pruning) {
-            return sae.written(pruning);
+            return sae.pruned(pruning);
         }
-        let matrix = |side: Side, matrix: &Matrix| -> Result<Tensor> {
-            let kept = device::mask(&*self.backend, matrix, self.mask(side, pruning)?, 0..matrix.rows)?;
-            Ok(kept.into_tensor(&*self.backend, &[matrix.rows, matrix.columns])?)
+        let matrix = |side: Side, matrix: &Matrix, whole: &Tensor| -> Result<Tensor> {
+            let Some(mask) = self.mask(side, pruning)? else { return Ok(whole.clone()) };
+            let kept = device::mask(&*self.backend, matrix, Some(mask), 0..matrix.rows)?;
+            kept.into_tensor(&*self.backend, &[matrix.rows, matrix.columns])
         };
-        let (w_enc, w_dec) = (matrix(Side::Enc, &self.enc)?, matrix(Side::Dec, &self.dec)?);
+        let [w_enc, w_dec] = &self.weights;
+        let (w_enc, w_dec) = (matrix(Side::Enc, &self.enc, w_enc)?, matrix(Side::Dec, &self.dec, w_dec)?);
         Ok(Sae { w_enc, w_dec, ..Sae::clone(&self.sae) })
     }
 

@@ -10,11 +10,11 @@ use prunelens_kernels::{
     ops::Ops,
 };
 
-use super::{DeviceSae, Latents, Order, Pruning, Ranked, Sae, normalize::Undo};
-use crate::error::Result;
+use super::{DeviceSae, Latents, Order, Pruning, Ranked, Sae, TextSum, normalize::Undo, text_sums::by_lists};
+use crate::{error::Result, model::Tick};
 
 /// Latents of some tokens, with what is needed to undo the input's normalisation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Encoded {
     latents: Latents,
     undo: Undo,
@@ -88,6 +88,17 @@ pub trait Dictionary: Send + Sync + fmt::Debug {
         one_by_one(self, x, order, settings)
     }
 
+    /// What fires in each text, with sums over its tokens: ascending latents. Of `x [tokens, d_in]`, where texts lie end to end.
+    fn text_sums(
+        &self,
+        x: &Tensor,
+        pruning: Option<&Pruning>,
+        texts: &[TextSum],
+        tick: Tick,
+    ) -> Result<Vec<Vec<(u32, f32)>>> {
+        by_lists(self, x, pruning, texts, tick)
+    }
+
     /// Sum over positions of the square of each pre-activation, of activations `[n, d_in]`.
     fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>>;
 
@@ -104,9 +115,9 @@ pub trait Dictionary: Send + Sync + fmt::Debug {
     /// [`decode`](Self::decode) gives it). What undoes the input's normalisation counts as constant.
     fn decode_vjp(&self, encoded: &Encoded, pruning: Option<&Pruning>, g: &Tensor) -> Result<Vec<f32>>;
 
-    /// The SAE with what a setting leaves of its weights written out, where it works and in the type that they have there. A latent
-    /// that is gone has no bias either: nothing can make it fire.
-    fn written(&self, pruning: Option<&Pruning>) -> Result<Sae>;
+    /// The SAE with what a setting leaves of its weights written out: where it works and in the type that they have there, or in f32
+    /// on the CPU for settings that it leaves to that. A latent that is gone has no bias either: nothing can make it fire.
+    fn pruned(&self, pruning: Option<&Pruning>) -> Result<Sae>;
 
     /// Ranks of a matrix's weights by magnitude times the norm of whatever changes inside a group, or magnitude alone.
     fn rank(&self, side: Side, norm: Option<&[f32]>, group: Group) -> Result<Ranked>;

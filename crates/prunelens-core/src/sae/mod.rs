@@ -12,6 +12,7 @@ mod knob;
 pub mod normalize;
 mod pruning;
 mod ranked;
+mod text_sums;
 
 use candle_core::Tensor;
 use prunelens_kernels::{
@@ -30,6 +31,7 @@ pub use normalize::Normalize;
 pub use prunelens_kernels::latents::Latents;
 pub use pruning::{Matrix, Order, Plan, Pruning};
 pub use ranked::Ranked;
+pub use text_sums::TextSum;
 
 use crate::{
     error::{Error, Result},

@@ -53,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(256) gather_active(const float* row
     }
 }
 
-// The place of each row's largest number, the first of equals; of a row without numbers the first. Bits that order like a number
+// The place of each row's largest number, the first of equals; of a row without finite ones the first. Bits that order like a number
 // lie above the complement of its place, so that the largest of both together is wanted.
 extern "C" __global__ void __launch_bounds__(1024) largest_place(const float* rows, u64 width, u32* places) {
     __shared__ u64 of_warp[WARP];
@@ -61,7 +61,8 @@ extern "C" __global__ void __launch_bounds__(1024) largest_place(const float* ro
     u64 best = 0;
     for (u64 at = threadIdx.x; at < width; at += blockDim.x) {
         float value = row[at];
-        u64 key = value == value ? (u64)ordered_bits(value) << 32 | ~(u32)at : 0;
+        // Zeros are equal whatever their sign.
+        u64 key = value > -INFINITY ? (u64)ordered_bits(value + 0.0f) << 32 | ~(u32)at : 0;
         best = key > best ? key : best;
     }
     for (u32 step = WARP / 2; step > 0; step /= 2) {
@@ -220,4 +221,11 @@ extern "C" __global__ void __launch_bounds__(1024)
 extern "C" __global__ void __launch_bounds__(1024)
     largest_of_all(const float* rows, u64 width, u32 k, u32* indices, float* values, u64* counts) {
     largest_apart<true>(rows, width, k, indices, values, counts);
+}
+
+// Lists to rows that are zero elsewhere. A block takes a row.
+extern "C" __global__ void fill_rows(const u64* spans, const Latent* latents, u64 width, float* rows) {
+    u64 end = spans[2 * (u64)blockIdx.x + 1];
+    for (u64 at = spans[2 * (u64)blockIdx.x] + threadIdx.x; at < end; at += blockDim.x)
+        rows[blockIdx.x * width + latents[at].index] = latents[at].value;
 }

@@ -44,13 +44,13 @@ pub fn decode(
         out.address(),
     ];
     let shape = Shape::grid(tokens as u64, (d_in as u64).div_ceil(u64::from(COLUMNS)), COLUMNS)?;
-    // SAFETY: the kernel's arguments; lists name latents of this dictionary, and lengths were checked.
-    unsafe { backend.launch(Kernel { file: "decode", name: "decode", of: masked.of }, shape, &arguments)? };
+    // Lists name latents of this dictionary, and lengths were checked.
+    launch_of(backend, Kernel { file: "decode", name: "decode", of: masked.of }, shape, &arguments)?;
     Ok(out)
 }
 
 /// The gradient by each latent, in the order of their values, from the one by the reconstruction, `g [tokens, d_in]`.
-/// Twin: `Sae::decode_vjp`.
+/// Twin: `Sae::decode_vjp`, but for what undoes a normalisation.
 pub fn decode_vjp(
     backend: &dyn Backend,
     latents: &Latents,

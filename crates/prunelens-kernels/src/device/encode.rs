@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use half::bf16;
 
 use super::{
-    Backend, Buffer, Kernel, Mask, Matrix, Shape, Values, launch,
+    Backend, Buffer, Kernel, Mask, Matrix, Shape, Values, launch, launch_of,
     mask::{PAIRS, mask, mask_in_parts},
     memory::address,
 };
@@ -113,8 +113,8 @@ fn fused(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f32>
         latents,
         out.address(),
     ];
-    // SAFETY: the arguments of both kernels; lengths were checked by the caller.
-    unsafe { backend.launch(Kernel { file: "encode", name: kernel, of: masked.of }, shape, &arguments) }
+    // Lengths were checked by the caller.
+    launch_of(backend, Kernel { file: "encode", name: kernel, of: masked.of }, shape, &arguments)
 }
 
 /// Parts of an f32 in bfloat16 that have all of its bits.

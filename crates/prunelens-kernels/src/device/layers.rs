@@ -65,8 +65,8 @@ pub fn norm(backend: &dyn Backend, x: &Tensor, norm: Norm) -> Result<Tensor> {
             out.address(),
         ];
         let kernel = Kernel { file: "layers", name: "norm", of: [input.name(), ""] };
-        // SAFETY: the kernel's arguments; rows are as wide as weight and bias.
-        unsafe { backend.launch(kernel, Shape::long_rows(input.len() / width, width)?, &arguments)? };
+        // Rows are as wide as weight and bias.
+        launch_of(backend, kernel, Shape::long_rows(input.len() / width, width)?, &arguments)?;
     }
     out.into_tensor(backend, x.dims())
 }
@@ -166,8 +166,8 @@ pub fn split_heads(
             out.address(),
         ];
         let kernel = Kernel { file: "layers", name: "split_heads", of: [input.name(), ""] };
-        // SAFETY: the kernel's arguments; lengths were checked above.
-        unsafe { backend.launch(kernel, Shape::warps((rows * all_heads) as u64, 1)?, &arguments)? };
+        // Lengths were checked above.
+        launch_of(backend, kernel, Shape::warps((rows * all_heads) as u64, 1)?, &arguments)?;
     }
     let all = out.into_tensor(backend, &[rows * all_heads * width])?;
     let part = |from: usize, heads: usize| {
@@ -189,8 +189,8 @@ pub fn activate(backend: &dyn Backend, x: &Tensor, act: Act, gated: bool) -> Res
         let len = out.len() as u64;
         let arguments = [input.address(), len, width as u64, u64::from(gated), number(act), out.address()];
         let kernel = Kernel { file: "layers", name: "activate", of: [input.name(), ""] };
-        // SAFETY: the kernel's arguments; lengths were checked above.
-        unsafe { backend.launch(kernel, Shape::over(len)?, &arguments)? };
+        // Lengths were checked above.
+        launch_of(backend, kernel, Shape::over(len)?, &arguments)?;
     }
     out.into_tensor(backend, &[n, width])
 }

@@ -155,6 +155,11 @@ pub fn active(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize) -> Resul
 /// The `k` largest latents above zero of each token of `dense [tokens, d_sae]`, the lowest index first among equals, here and
 /// there. Twin: `kernels::select::TopK`.
 pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<(Latents, Lists)> {
+    let lists = top_k_there(backend, dense, d_sae, k)?;
+    Ok((lists.to_latents(backend, d_sae)?, lists))
+}
+
+fn top_k_there(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Lists> {
     let rows = rows(dense, d_sae)?;
     let k = k.min(d_sae);
     let lists = Lists::new(backend, rows, rows * k)?;
@@ -162,7 +167,18 @@ pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize)
         let arguments = [dense.address(), d_sae as u64, k as u64, lists.spans(), lists.latents()];
         launch(backend, "select", "top_k", Shape::long_rows(rows, d_sae)?, &arguments)?;
     }
-    Ok((lists.to_latents(backend, d_sae)?, lists))
+    Ok(lists)
+}
+
+/// The same, zero where a latent is not among them.
+pub fn keep_top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Buffer<f32>> {
+    let lists = top_k_there(backend, dense, d_sae, k)?;
+    let out = Buffer::<f32>::zeros(backend, dense.len())?;
+    if lists.rows > 0 {
+        let arguments = [lists.spans(), lists.latents(), d_sae as u64, out.address()];
+        launch(backend, "select", "fill_rows", Shape::many_rows(lists.rows, k)?, &arguments)?;
+    }
+    Ok(out)
 }
 
 /// The place of the largest number of each row of `x [rows, width]`, the first of equals. Twin: `ops::Ops::likeliest` on the CPU.

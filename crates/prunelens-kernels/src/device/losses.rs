@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Backend, Buffer, Kernel, Shape, Values, bits};
+use super::{Backend, Buffer, Kernel, Shape, Values, bits, launch_of};
 use crate::{
     error::{Error, Result},
     losses::{Compared, TokenLosses},
@@ -13,6 +13,7 @@ pub struct DeviceLosses {
     /// `[1 + 2 * others, rows]`: cross-entropies of p, then those of each other and its divergence.
     numbers: Buffer<f32>,
     rows: usize,
+    others: usize,
 }
 
 impl DeviceLosses {
@@ -20,11 +21,9 @@ impl DeviceLosses {
     pub fn to_compared(&self, backend: &dyn Backend) -> Result<Compared> {
         let numbers = self.numbers.to_vec(backend)?;
         let (ce, others) = numbers.split_at(self.rows);
-        let of_other = |both: &[f32]| {
-            let (ce, kl) = both.split_at(self.rows);
-            TokenLosses { ce: ce.into(), kl: kl.into() }
-        };
-        Ok(Compared { ce: ce.into(), others: others.chunks(2 * self.rows.max(1)).map(of_other).collect() })
+        let part = |at: usize| others[at * self.rows..(at + 1) * self.rows].to_vec();
+        let of_other = |at| TokenLosses { ce: part(2 * at), kl: part(2 * at + 1) };
+        Ok(Compared { ce: ce.into(), others: (0..self.others).map(of_other).collect() })
     }
 }
 
@@ -67,8 +66,9 @@ pub fn compare(
         return Err(Error::invalid("logits of an empty vocabulary cannot be compared"));
     }
     let numbers = Buffer::<f32>::new(backend, (1 + 2 * others.len()) * rows)?;
+    let losses = DeviceLosses { numbers, rows, others: others.len() };
     if rows == 0 {
-        return Ok(DeviceLosses { numbers, rows });
+        return Ok(losses);
     }
     let p = Values::of(backend, p)?;
     let targets = Buffer::from_slice(backend, targets)?;
@@ -86,14 +86,14 @@ pub fn compare(
         of_rows.extend([single, width as u64, bits(cap.unwrap_or(0.0) as f32)]);
         let launch = |name: &'static str, shape, arguments: &[u64]| {
             let kernel = Kernel { file: "losses", name, of: [p.name(), ""] };
-            // SAFETY: the arguments of both kernels; lengths were checked, and there is room for what each writes.
-            unsafe { backend.launch(kernel, shape, &[&of_rows, arguments].concat()) }
+            // Lengths were checked, and there is room for what each writes.
+            launch_of(backend, kernel, shape, &[&of_rows, arguments].concat())
         };
         let threads = width.next_multiple_of(32).min(THREADS) as u32;
         launch("losses", Shape::grid(rows as u64, parts as u64, threads)?, &[length as u64, left.address()])?;
-        let out = numbers.address() + ((1 + 2 * OTHERS * group) * rows * size_of::<f32>()) as u64;
-        let arguments = [left.address(), parts as u64, targets.address(), numbers.address(), out];
+        let out = losses.numbers.address() + ((1 + 2 * OTHERS * group) * rows * size_of::<f32>()) as u64;
+        let arguments = [left.address(), parts as u64, targets.address(), losses.numbers.address(), out];
         launch("sum_losses", Shape::rows(rows, 32)?, &arguments)?;
     }
-    Ok(DeviceLosses { numbers, rows })
+    Ok(losses)
 }

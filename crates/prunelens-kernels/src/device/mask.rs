@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::{Backend, Buffer, Kernel, Mask, Matrix, Shape, Values};
+use super::{Backend, Buffer, Kernel, Mask, Matrix, Shape, Values, launch_of};
 use crate::error::{Error, Result};
 
 /// Some rows with everything below the cut set to zero, for the matrix product. Twin: `kernels::keep`.
@@ -17,8 +17,8 @@ pub fn mask(backend: &dyn Backend, matrix: &Matrix, mask: Mask, rows: Range<usiz
     let (start, len) = ((rows.start * matrix.columns) as u64, out.len() as u64);
     if len > 0 {
         let arguments = [matrix.values.address(), masked.ranks, masked.cut, start, len, out.address()];
-        // SAFETY: the kernel's arguments; the matrix has these rows.
-        unsafe { backend.launch(Kernel { file: "mask", name: "mask", of: masked.of }, Shape::over(len)?, &arguments)? };
+        // The matrix has these rows.
+        launch_of(backend, Kernel { file: "mask", name: "mask", of: masked.of }, Shape::over(len)?, &arguments)?;
     }
     Ok(out)
 }

@@ -28,7 +28,7 @@ use candle_core::{DType, Device, Tensor};
 
 pub use decode::{decode, decode_vjp, token_errors};
 pub use encode::{Encoder, Route, encode};
-pub use lists::{Lists, active, kth, largest_place, top_k};
+pub use lists::{Lists, active, keep_top_k, kth, largest_place, top_k};
 pub use losses::{DeviceLosses, compare};
 pub use mask::{mask, row_norms};
 pub use memory::{Buffer, DeviceRanks, Element, Float, Mask, Matrix, Memory, Values};
@@ -36,7 +36,7 @@ pub use nearest::{Largest, raise_largest};
 pub use paths::{Pairs, Steps, last_of_steps, paths, survivors};
 pub use prune::{add_column_squares, column_squares, prune, ranks};
 pub use spread::spread;
-pub use texts::text_means;
+pub use texts::{TextSums, text_means, text_sums};
 
 use crate::error::{Error, Result};
 

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, kth, launch, memory::address};
+use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, kth, launch, launch_of, memory::address};
 use crate::{
     Latents,
     encode::STEPS,
@@ -110,8 +110,8 @@ pub fn paths(backend: &dyn Backend, steps: &Steps, x: &Buffer<f32>, pairs: &Pair
         out.address(),
     ];
     let shape = Shape::grid((pairs.len() as u64).min(BLOCKS), 1, THREADS)?;
-    // SAFETY: the kernel's arguments; pairs name tokens and latents of these matrices.
-    unsafe { backend.launch(steps.kernel("paths"), shape, &arguments)? };
+    // Pairs name tokens and latents of these matrices.
+    launch_of(backend, steps.kernel("paths"), shape, &arguments)?;
     Ok(out)
 }
 
@@ -149,8 +149,8 @@ pub fn last_of_steps(
             dense.address(),
         ];
         let shape = Shape::grid((d_sae as u64).clamp(1, BLOCKS), 1, WARP as u32)?;
-        // SAFETY: the kernel's arguments; a column for each lane, and room for each token, step and latent.
-        unsafe { backend.launch(steps.kernel("all_paths"), shape, &arguments)? };
+        // A column for each lane, and room for each token, step and latent.
+        launch_of(backend, steps.kernel("all_paths"), shape, &arguments)?;
         let found = kth(backend, &dense, d_sae, k)?;
         last.extend(found.chunks(STEPS).map(|found| std::array::from_fn(|step| found[step])));
     }

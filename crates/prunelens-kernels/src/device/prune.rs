@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, Values, launch, mask, memory::address};
+use super::{Backend, Buffer, DeviceRanks, Kernel, Matrix, Shape, Values, launch, launch_of, mask, memory::address};
 use crate::{
     Group, Sparsity, cut,
     error::{Error, Result},
@@ -55,8 +55,8 @@ pub fn ranks(
         out.address(),
     ];
     let kernel = Kernel { file: "prune", name: "ranks", of: [values.name(), out.name()] };
-    // SAFETY: the kernel's arguments; scratch is two groups' length for each block.
-    unsafe { backend.launch(kernel, Shape::rows(blocks, 256)?, &arguments)? };
+    // Scratch is two groups' length for each block.
+    launch_of(backend, kernel, Shape::rows(blocks, 256)?, &arguments)?;
     Ok(out)
 }
 
@@ -90,8 +90,8 @@ pub fn add_column_squares(backend: &dyn Backend, x: &Tensor, sums: &Buffer<f64>)
     let arguments = [x.address(), rows as u64, columns as u64, u64::from(several > 1), parts.address()];
     let kernel = Kernel { file: "prune", name: "column_squares", of: [x.name(), ""] };
     let shape = Shape::grid(across as u64, down as u64, (SIDE * LINES) as u32)?;
-    // SAFETY: the kernel's arguments; one number a column and row of blocks.
-    unsafe { backend.launch(kernel, shape, &arguments)? };
+    // One number a column and row of blocks.
+    launch_of(backend, kernel, shape, &arguments)?;
     let arguments = [parts.address(), down as u64, columns as u64, sums.address()];
     launch(backend, "prune", "add_parts", Shape::over(columns as u64)?, &arguments)
 }
@@ -130,8 +130,8 @@ fn few_of_many(
         let (columns, n, m) = (matrix.columns as u64, n as u64, m as u64);
         let arguments = [matrix.values.address(), address(norms), len, columns, n, m, out.address()];
         let kernel = Kernel { file: "prune", name: "few_of_many", of: [matrix.values.name(), ""] };
-        // SAFETY: the kernel's arguments; the output is as long as the matrix.
-        unsafe { backend.launch(kernel, Shape::over(len)?, &arguments)? };
+        // The output is as long as the matrix.
+        launch_of(backend, kernel, Shape::over(len)?, &arguments)?;
     }
     Ok(out)
 }

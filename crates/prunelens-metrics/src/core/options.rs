@@ -90,7 +90,9 @@ pub fn cost(session: &Session, o: &CoreOptions) -> Cost {
         // together.
         bytes: 4 * at_once * d_in * (2 + variants as u64)
             + 4 * (3 + variants as u64) * logits_at_once(session, context) * d_vocab as u64
-            + 8 * context as u64 * d_sae,
+            + 8 * context as u64 * d_sae
+            // Both matrices as a setting leaves them, and with rows of length 1.
+            + 16 * d_sae * d_in,
     }
 }
 

@@ -188,7 +188,7 @@ impl CoreRun {
             None => {
                 let reader = &self.readers[task.readers[0]];
                 tick()?;
-                let sae = reader.sae.written(reader.pruning.as_ref())?;
+                let sae = reader.sae.pruned(reader.pruning.as_ref())?;
                 let bias = match &sae.activation {
                     Activation::Gated { b_mag, .. } => b_mag,
                     _ => &sae.b_enc,

@@ -5,12 +5,7 @@
 //! `-1/tokens * sum_j sum_j(text) W_dec_j`, so no activation has to be kept, and no SAE run twice.
 
 use candle_core::{DType, Tensor};
-use prunelens_core::{
-    compare::Reader,
-    error::Result,
-    model::{Tick, tokens_at_once},
-    sae::Encoded,
-};
+use prunelens_core::{compare::Reader, error::Result, model::Tick, sae::TextSum};
 
 use super::{SparseRows, unit::Unit};
 
@@ -125,67 +120,10 @@ pub fn summarise(
     summaries: &[Summary],
     tick: Tick,
 ) -> Result<Vec<Vec<(u32, f32)>>> {
-    let (d_in, d_sae) = (reader.sae.d_in(), reader.sae.d_sae());
-    let zeros = match summaries.contains(&Summary::Sum) {
-        true => Some(reader.encode(&Tensor::zeros((1, d_in), DType::F32, x.device())?)?),
-        false => None,
+    let text = |((&tokens, &masked), summary): ((&usize, &usize), &Summary)| match summary {
+        Summary::Mean => TextSum { tokens, undone: false, zeros: 0, divisor: tokens as f64 },
+        Summary::Sum => TextSum { tokens, undone: true, zeros: masked, divisor: 1.0 },
     };
-    let chunk = tokens_at_once((2 * d_in * d_sae) as f64, reader.sae.device());
-    let mut sums = Sums { values: vec![0.0; d_sae], touched: Vec::new() };
-    let mut out = Vec::with_capacity(lengths.len());
-    // Tokens of the text under way that are done.
-    let mut done = 0;
-    let mut next = lengths.iter().zip(masked).zip(summaries);
-    let mut text = next.next();
-    for start in (0..x.dim(0)?).step_by(chunk) {
-        let encoded = reader.encode(&x.narrow(0, start, chunk.min(x.dim(0)? - start))?)?;
-        for token in 0..encoded.latents().rows() {
-            let Some(((&length, &masked), &summary)) = text else { break };
-            sums.add(&encoded, token, 1.0, summary);
-            done += 1;
-            if done == length {
-                if let (Summary::Sum, Some(zeros), 1..) = (summary, &zeros, masked) {
-                    sums.add(zeros, 0, masked as f64, summary);
-                }
-                out.push(sums.take(if summary == Summary::Mean { length as f64 } else { 1.0 }));
-                (done, text) = (0, next.next());
-            }
-        }
-        tick()?;
-    }
-    Ok(out)
-}
-
-/// Sums of one text, and which of them are not 0.
-struct Sums {
-    values: Vec<f64>,
-    touched: Vec<u32>,
-}
-
-impl Sums {
-    fn add(&mut self, encoded: &Encoded, token: usize, times: f64, summary: Summary) {
-        let factor = match summary {
-            Summary::Mean => 1.0,
-            Summary::Sum => f64::from(encoded.undo().factor(token)),
-        };
-        // An SAE that scales its input to a length makes nothing defined of zeros.
-        if !factor.is_finite() {
-            return;
-        }
-        let (indices, values) = encoded.latents().row(token);
-        for (&index, &value) in indices.iter().zip(values) {
-            let sum = &mut self.values[index as usize];
-            if *sum == 0.0 {
-                self.touched.push(index);
-            }
-            *sum += times * factor * f64::from(value);
-        }
-    }
-
-    fn take(&mut self, divisor: f64) -> Vec<(u32, f32)> {
-        self.touched.sort_unstable();
-        self.touched.dedup();
-        let values = &mut self.values;
-        self.touched.drain(..).map(|at| (at, (std::mem::take(&mut values[at as usize]) / divisor) as f32)).collect()
-    }
+    let texts: Vec<TextSum> = lengths.iter().zip(masked).zip(summaries).map(text).collect();
+    reader.sae.text_sums(x, reader.pruning.as_ref(), &texts, tick)
 }
