@@ -121,7 +121,10 @@ fn likeliest_tokens() {
         let below: Vec<f32> = some.iter().map(|v| v - 9.0).collect();
         let few = |i: usize| if i % 7 == 3 { 1.0 } else { f32::NAN };
         let few: Vec<f32> = (0..rows * width).map(few).collect();
-        for values in [some, below, few, vec![f32::NEG_INFINITY; rows * width], vec![f32::NAN; rows * width]] {
+        let by_place = |of: [f32; 3]| (0..rows * width).map(|i| of[i % width % 3]).collect::<Vec<f32>>();
+        let zeros = by_place([-0.0, 0.0, -1.0]);
+        let none = by_place([f32::NAN, f32::NEG_INFINITY, f32::NAN]);
+        for values in [some, below, few, zeros, none] {
             let here = Tensor::from_slice(&values, (rows, width), &Device::Cpu).unwrap();
             let want = ops::on(None).likeliest(&here).unwrap();
             assert_eq!(there.likeliest(&tensor(&*backend, "f32", &values, width)).unwrap(), want, "{rows}x{width}");
