@@ -164,7 +164,7 @@ tests() {
     "$bin/parity" "$1" --nocapture --test-threads 1
 }
 alone() { CUDA_LAUNCH_BLOCKING=1 "$bin/parity" --exact "$1" --nocapture --test-threads 1; }
-# Figures: the explorer's steps, jobs, and each kernel by events beside the card's own copy and matrix product.
+# Figures: the explorer's steps, jobs, and the kernels that these wait for by events beside the card's own copy and matrix product.
 bench() { "$bin/prunelens" bench --device "$device" --tokens 64 "$@"; }
 gemma() { shape gemma-2-2b --layer 12 "$@"; }
 shape() { if [ "$device" = cpu ]; then demo "$@"; else bench --shape "$@"; fi; }

@@ -315,12 +315,14 @@ fn between(bench: &mut Bench, d_in: usize, tokens: usize) -> Result<()> {
 /// Rows of logits compared with as many others as there are variants.
 fn logits(bench: &mut Bench, tokens: usize, vocab: usize) -> Result<()> {
     let (backend, targets) = (bench.backend, vec![0; tokens]);
-    let rows = |seed| -> Result<Tensor> { Ok(random((tokens, vocab), 1.0, seed)?.to_device(backend.device())?) };
+    let rows = |seed| -> Result<Tensor> {
+        Ok(random((tokens, vocab), 1.0, seed)?.to_dtype(DType::BF16)?.to_device(backend.device())?)
+    };
     let (p, others) = (rows(5)?, [rows(6)?, rows(7)?, rows(8)?, rows(9)?]);
     let others: Vec<&Tensor> = others.iter().collect();
     for others in [&others[..1], &others] {
         let sets = 1 + others.len();
-        bench.time("losses", format!("{tokens} x {vocab} x {sets}"), (4 * sets * tokens * vocab, 0), || {
+        bench.time("losses", format!("{tokens} x {vocab} x {sets} bf16"), (2 * sets * tokens * vocab, 0), || {
             device::compare(backend, &p, others, None, &targets).map(drop)
         })?;
     }

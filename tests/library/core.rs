@@ -83,7 +83,7 @@ fn variants_together_give_what_each_gives_alone() {
 #[test]
 fn being_stopped_anywhere_changes_nothing() {
     let expected = finish(new_run(spec(), readers()).unwrap());
-    for patience in [1, 7, 23] {
+    for patience in [1, 7, 15] {
         let mut run = new_run(spec(), readers()).unwrap();
         let mut stops = 0;
         loop {

@@ -16,7 +16,9 @@ impl Matching {
     /// For every latent of `from` its best match in `to`, found where `ops` works. `tick` is called between blocks of the
     /// table of cosines.
     pub fn new(from: &dyn Dictionary, to: &dyn Dictionary, ops: &dyn Ops, tick: Tick) -> Result<Self> {
-        let mut search = Nearest::new(ops, &from.w_dec, Some(&to.w_dec))?;
+        // As they lie where they work.
+        let [from, to] = [from, to].map(|dictionary| dictionary.pruned(None));
+        let mut search = Nearest::new(ops, &from?.w_dec, Some(&to?.w_dec))?;
         tick()?;
         while search.step()? {
             tick()?;

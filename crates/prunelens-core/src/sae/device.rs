@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{error::Result, model::Tick};
 
-/// Dense latents that exist at a time, in values.
-const DENSE: usize = 1 << 27;
+/// Dense latents that exist at a time, in values: 2,048 tokens of 131,072, whose weights are then masked once.
+const DENSE: usize = 1 << 28;
 
 /// An SAE with its weights on a GPU.
 pub struct DeviceSae {
@@ -284,7 +284,8 @@ impl Dictionary for DeviceSae {
     fn pre_activation_squares(&self, x: &Tensor) -> Result<Vec<f64>> {
         let (x, _) = self.process_input(x)?;
         let (backend, n, d_sae) = (&*self.backend, x.dim(0)?.max(1), self.sae.d_sae());
-        let step = (DENSE / n.max(self.sae.d_in())).max(1);
+        // Weights in f32 lie beside them.
+        let step = (DENSE / 2 / n.max(self.sae.d_in())).max(1);
         let mut squares = Vec::with_capacity(d_sae);
         for first in (0..d_sae).step_by(step) {
             let latents = first..(first + step).min(d_sae);

@@ -157,6 +157,9 @@ impl Trace<'_> {
     }
 }
 
+/// Numbers of a weight in 16 bits that are widened to f32 at a time.
+const WIDENED: usize = 1 << 26;
+
 fn missing() -> Error {
     Error::invalid("a gradient was asked of a pass that did not keep what it needs")
 }
@@ -172,7 +175,15 @@ impl Linear {
     fn vjp(&self, g: &Tensor) -> Result<Tensor> {
         let (outputs, inputs) = self.weight.dims2()?;
         if !on_cpu_f32(&self.weight) {
-            return Ok(g.matmul(&self.weight.to_dtype(DType::F32)?)?);
+            // Some rows at a time: a whole vocabulary's in f32 would be as large as a model.
+            let step = if self.weight.dtype() == DType::F32 { outputs } else { (WIDENED / inputs.max(1)).max(1) };
+            let parts = (0..outputs).step_by(step.max(1)).map(|start| -> Result<Tensor> {
+                let rows = step.min(outputs - start);
+                let weight = self.weight.narrow(0, start, rows)?.to_dtype(DType::F32)?;
+                Ok(g.narrow(1, start, rows)?.contiguous()?.matmul(&weight)?)
+            });
+            let sum = parts.reduce(|sum, part| Ok((sum? + part?)?));
+            return sum.unwrap_or_else(|| Ok(Tensor::zeros((g.dim(0)?, inputs), DType::F32, g.device())?));
         }
         let g = g.contiguous()?;
         let n = g.elem_count() / outputs;

@@ -1,5 +1,6 @@
 //! Loss and gradients where many latents fire: matrix products throughout, with a rule for what becomes of pre-activations in
-//! between. Twins: `core::train::{dense, relu, gated, jumprelu}`.
+//! between. Products over latents or tokens are the library's in f32: as parts in bfloat16 their factors would first be written turned
+//! and six times as wide. Twins: `core::train::{dense, relu, gated, jumprelu}`.
 
 use candle_core::Tensor;
 
