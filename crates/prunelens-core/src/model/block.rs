@@ -111,14 +111,14 @@ pub trait Pass {
 }
 
 /// A residual stream before a block.
-pub struct Stream {
+pub struct Resid {
     /// `hook_resid_pre`
     pub resid: Tensor,
     /// The same normed, as the block's attention reads it, where that came with the sum before it.
     normed: Option<Tensor>,
 }
 
-impl From<Tensor> for Stream {
+impl From<Tensor> for Resid {
     fn from(resid: Tensor) -> Self {
         Self { resid, normed: None }
     }
@@ -215,12 +215,12 @@ impl Layer<'_> {
     }
 
     /// The whole block as part of a run of several: `next` is the norm that reads its sum, and is taken with it.
-    pub fn advance(self, stream: Stream, next: Option<&Norm>, pass: &mut dyn Pass) -> Result<Stream> {
-        let Stream { resid, normed } = stream;
+    pub fn advance(self, stream: Resid, next: Option<&Norm>, pass: &mut dyn Pass) -> Result<Resid> {
+        let Resid { resid, normed } = stream;
         let z = self.z_of(&resid, normed, pass)?;
         let out = self.attn_out_pre(&z, pass)?;
         let (resid, normed) = self.add_both(&resid, &out, self.block.ln1_post.as_ref(), next, pass)?;
-        Ok(Stream { resid, normed })
+        Ok(Resid { resid, normed })
     }
 
     /// `hook_resid_post` from `hook_z`.

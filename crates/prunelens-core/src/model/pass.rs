@@ -7,7 +7,7 @@ use prunelens_kernels::ops::softcap;
 
 use super::{
     Model, Norm, Tick,
-    block::{Layer, Pass, Stream},
+    block::{Layer, Pass, Resid},
     hooks::{HookPoint, Site},
 };
 use crate::error::{Error, Result};
@@ -87,7 +87,7 @@ impl Model {
 
     /// Run some blocks on a residual stream `[tokens, d_model]`.
     pub fn run(&self, resid: Tensor, blocks: Range<usize>, pass: &mut dyn Pass) -> Result<Tensor> {
-        let mut stream = Stream::from(resid);
+        let mut stream = Resid::from(resid);
         for index in blocks.clone() {
             pass.tick()?;
             let next = self.blocks.get(index + 1).filter(|_| index + 1 < blocks.end);
