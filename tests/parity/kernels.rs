@@ -18,8 +18,8 @@ use prunelens::bench::{
 };
 use prunelens_core::{compare::matching::Matching, prune::Sparsity, sae::Latents};
 use prunelens_kernels::{
-    Group, Kept, Ranking, Ranks, TokenErrors, cut,
-    device::{self, Backend, Buffer, DeviceRanks, Largest, Lists, Matrix, Pairs, Route, Steps, Values},
+    Firing, Group, Kept, Ranking, Ranks, TokenErrors, cut,
+    device::{self, Backend, Buffer, DeviceRanks, FiringCounts, Largest, Lists, Matrix, Pairs, Route, Steps, Values},
     encode::{self, Encoder, Gate, STEPS},
     keep,
     losses::{TokenLosses, kl_divergence, log_sum_exp},
@@ -156,7 +156,7 @@ fn encoder() {
                 let dense = device::encode(backend, &encoder, &x_there, route).unwrap();
                 let found = dense.to_vec(backend).unwrap();
                 assert_eq!(found, want.dense(), "{name} {tokens}x{d_in}x{d_sae} at {ratio} {route:?}");
-                assert_eq!(device::active(backend, &dense, d_sae).unwrap().0, want);
+                assert_eq!(device::active(backend, &dense, d_sae).unwrap().to_latents(backend, d_sae).unwrap(), want);
             }
         }
     }

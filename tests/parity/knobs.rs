@@ -33,15 +33,19 @@ fn settings_are_exact_and_come_back() {
             let untouched = sae.pruned(Some(&at(scale.untouched()))).unwrap();
             assert_eq!(bits(&untouched.w_enc), bits(&sae.w_enc), "{knob}");
             assert_eq!(bits(&untouched.w_dec), bits(&sae.w_dec), "{knob}");
-            assert_eq!(encode(scale.untouched()).into_latents(), sae.encode(&x, None).unwrap().into_latents());
+            assert_eq!(
+                encode(scale.untouched()).into_latents().unwrap(),
+                sae.encode(&x, None).unwrap().into_latents().unwrap()
+            );
             let middle = scale.grid()[scale.grid().len() / 2];
             let first = encode(middle);
             encode(*scale.grid().last().unwrap());
             encode(scale.untouched());
-            assert_eq!(encode(middle).latents(), first.latents(), "{knob}");
+            assert_eq!(encode(middle).latents().unwrap(), first.latents().unwrap(), "{knob}");
             // The SAE as it is written out is the one that was turned, but for the order of sums at a rank.
             let written = sae.pruned(Some(&at(middle))).unwrap();
-            let (found, want) = (first.latents().dense(), written.encode(&x, None).unwrap().into_latents().dense());
+            let (found, want) =
+                (first.latents().unwrap().dense(), written.encode(&x, None).unwrap().into_latents().unwrap().dense());
             let near = |(a, b): (&f32, &f32)| (a - b).abs() < 2e-4;
             assert!(found.iter().zip(&want).all(near), "{knob} {}", sae.config.architecture);
             let recons = |t: Tensor| -> Vec<f32> {
@@ -61,12 +65,13 @@ fn paths_are_what_encoding_at_each_setting_gives() {
         let counts = vec![true; x.dim(0).unwrap()];
         for knob in KNOBS {
             let order = made(&*sae, knob);
-            let active = sae.encode(&x, None).unwrap().into_latents();
+            let active = sae.encode(&x, None).unwrap().into_latents().unwrap();
             let grid = PathGrid::new(&*sae, &order, &x, &active).unwrap();
             let paths = grid.paths(&sae, &counts);
             assert_eq!((paths.survival[0], paths.active), (1.0, active.indices.len()));
             for (step, at) in paths.grid.iter().enumerate() {
-                let latents = sae.encode(&x, Some(&Pruning { order: order.clone(), at: *at })).unwrap().into_latents();
+                let latents =
+                    sae.encode(&x, Some(&Pruning { order: order.clone(), at: *at })).unwrap().into_latents().unwrap();
                 for (token, row) in paths.rows.iter().enumerate() {
                     for (latent, path) in row {
                         let want = latents.get(token, *latent);
@@ -81,7 +86,7 @@ fn paths_are_what_encoding_at_each_setting_gives() {
             assert_eq!(curve.len(), knob.scale(sae.d_in()).fine().len());
             for (at, value) in &curve {
                 let pruning = Pruning { order: order.clone(), at: *at };
-                let want = sae.encode(&x, Some(&pruning)).unwrap().into_latents().get(token, latent);
+                let want = sae.encode(&x, Some(&pruning)).unwrap().into_latents().unwrap().get(token, latent);
                 assert!((value - want).abs() < 3e-4, "{knob} #{latent} at {at}: {value} {want}");
             }
             if let Some(dies_at) = dies_at {
@@ -166,7 +171,7 @@ fn every_knob_gives_what_torch_gave() {
             }
         }
         let encoded = sae.encode(&x, Some(&pruning)).unwrap();
-        close(&name, &encoded.latents().dense(), &tensors[&format!("{name}.latents")], 1e-5);
+        close(&name, &encoded.latents().unwrap().dense(), &tensors[&format!("{name}.latents")], 1e-5);
         close(
             &name,
             &values(&sae.decode(&encoded, Some(&pruning)).unwrap()),

@@ -171,15 +171,15 @@ fn criteria(sae: &dyn Dictionary) -> Vec<Criterion> {
 fn latents_at_a_ratio_are_those_of_the_sae_with_its_zeros_written_out() {
     for (ops, sae) in kinds() {
         let x = activations(&*sae);
-        close(&sae.encode(&x, None).unwrap().into_latents(), &plain(&sae, &x));
+        close(&sae.encode(&x, None).unwrap().into_latents().unwrap(), &plain(&sae, &x));
         for criterion in criteria(&*sae) {
             let order = order(&*sae, criterion);
             for ratio in [0.0, 0.3, 0.77, 0.99] {
                 let pruning = Pruning { order: order.clone(), at: ratio };
                 let encoded = sae.encode(&x, Some(&pruning)).unwrap();
                 let applied = placed(sae.pruned(Some(&pruning)).unwrap(), &ops);
-                close(encoded.latents(), &plain(&applied, &x));
-                assert_eq!(*encoded.latents(), applied.encode(&x, None).unwrap().into_latents());
+                close(encoded.latents().unwrap(), &plain(&applied, &x));
+                assert_eq!(*encoded.latents().unwrap(), applied.encode(&x, None).unwrap().into_latents().unwrap());
                 let (a, b) = (sae.decode(&encoded, Some(&pruning)).unwrap(), applied.decode(&encoded, None).unwrap());
                 assert_eq!(bits(&a), bits(&b));
             }
@@ -205,7 +205,7 @@ fn latents_of_texts_are_those_of_their_tokens_added_up() {
                 let mut sums = vec![0.0; D_SAE];
                 let mut add = |encoded: &Encoded, token: usize, times: f64| {
                     let factor = if undone { f64::from(encoded.undo().factor(token)) } else { 1.0 };
-                    let (indices, values) = encoded.latents().row(token);
+                    let (indices, values) = encoded.latents().unwrap().row(token);
                     indices.iter().zip(values).for_each(|(i, v)| sums[*i as usize] += times * factor * f64::from(*v));
                 };
                 tokens.by_ref().take(text.tokens).for_each(|token| add(&encoded, token, 1.0));
@@ -251,12 +251,12 @@ fn ratio_zero_is_untouched_and_coming_back_gives_the_same_bits() {
         assert_eq!(bits(&untouched.w_enc), bits(&sae.w_enc));
         assert_eq!(bits(&untouched.w_dec), bits(&sae.w_dec));
         assert_eq!(
-            sae.encode(&x, Some(&at(0.0))).unwrap().into_latents(),
-            sae.encode(&x, None).unwrap().into_latents()
+            sae.encode(&x, Some(&at(0.0))).unwrap().into_latents().unwrap(),
+            sae.encode(&x, None).unwrap().into_latents().unwrap()
         );
-        let first = sae.encode(&x, Some(&at(0.4))).unwrap().into_latents();
+        let first = sae.encode(&x, Some(&at(0.4))).unwrap().into_latents().unwrap();
         sae.encode(&x, Some(&at(0.9))).unwrap();
-        assert_eq!(sae.encode(&x, Some(&at(0.4))).unwrap().into_latents(), first);
+        assert_eq!(sae.encode(&x, Some(&at(0.4))).unwrap().into_latents().unwrap(), first);
     }
 }
 
@@ -287,7 +287,7 @@ fn paths_are_what_encoding_at_each_ratio_gives() {
         let on_device = sae.bytes_on_device() > 0;
         for criterion in if on_device { vec![Criterion::Wanda] } else { vec![Criterion::Wanda, Criterion::Paper] } {
             let order = order(&*sae, criterion);
-            let active = sae.encode(&x, None).unwrap().into_latents();
+            let active = sae.encode(&x, None).unwrap().into_latents().unwrap();
             let grid = PathGrid::new(&*sae, &order, &x, &active).unwrap();
             let paths = grid.paths(&sae, &counts);
             assert_eq!(paths.active, active.indices.len());
@@ -295,7 +295,7 @@ fn paths_are_what_encoding_at_each_ratio_gives() {
             for step in [0_usize, 3, 10, 19] {
                 let ratio = step as f64 / 20.0;
                 let latents =
-                    sae.encode(&x, Some(&Pruning { order: order.clone(), at: ratio })).unwrap().into_latents();
+                    sae.encode(&x, Some(&Pruning { order: order.clone(), at: ratio })).unwrap().into_latents().unwrap();
                 let mut alive = 0;
                 for (token, row) in paths.rows.iter().enumerate() {
                     for (latent, path) in row {
@@ -316,7 +316,7 @@ fn paths_are_what_encoding_at_each_ratio_gives() {
             // The curve is the CPU's everywhere.
             for (ratio, value) in curve.iter().step_by(if on_device { 11 } else { 1 }) {
                 let pruning = Pruning { order: order.clone(), at: *ratio };
-                let want = sae.encode(&x, Some(&pruning)).unwrap().into_latents().get(token, latent);
+                let want = sae.encode(&x, Some(&pruning)).unwrap().into_latents().unwrap().get(token, latent);
                 assert!(
                     (value - want).abs() < 1e-4,
                     "{} #{latent} at {ratio}: {value} {want}",

@@ -472,7 +472,7 @@ fn check_reader(
     let encoded = reader.encode(&reader.input(&captured).unwrap()).unwrap();
     let name = |what: &str| format!("{id} {prefix} {what}");
     let want = &expected[&format!("{prefix}.latents")];
-    if !tolerance.latents(encoded.latents(), want, "sae", name("latents"), report) {
+    if !tolerance.latents(encoded.latents().unwrap(), want, "sae", name("latents"), report) {
         return;
     }
     let recon = reader.decode(&encoded).unwrap();
@@ -540,10 +540,10 @@ fn check_pruned(
                 let encoded = sae.encode(&x, Some(&pruning)).unwrap();
                 let want = &expected[&format!("{prefix}.p{n}.latents")];
                 let name = format!("{id} {prefix} p{n} latents");
-                let same = same && tolerance.latents(encoded.latents(), want, "sae pruned", name, report);
+                let same = same && tolerance.latents(encoded.latents().unwrap(), want, "sae pruned", name, report);
                 // The mask applied on the fly and the zeros written out are the same SAE, to the bit.
                 let applied = place.sae(applied.clone());
-                let result = if applied.encode(&x, None).unwrap().latents() == encoded.latents() {
+                let result = if applied.encode(&x, None).unwrap().latents().unwrap() == encoded.latents().unwrap() {
                     Ok(())
                 } else {
                     Err("differs".into())
@@ -564,7 +564,7 @@ fn check_pruned(
         let encoded = transfer.encode(&transfer.input(&captured).unwrap()).unwrap();
         let key = case["space"].as_str().unwrap();
         let want = &expected[&format!("wanda_model.p{n}.{key}.latents")];
-        tolerance.latents(encoded.latents(), want, "sae", format!("{id} on the pruned model p{n}"), report);
+        tolerance.latents(encoded.latents().unwrap(), want, "sae", format!("{id} on the pruned model p{n}"), report);
     }
 }
 
@@ -633,7 +633,7 @@ fn the_reference_stack_in_bf16() {
             for (n, ids) in prompts.iter().enumerate() {
                 let x = reader.input(&model.capture(&one(ids, model), hook, quiet).unwrap()).unwrap();
                 let encoded = reader.encode(&x).unwrap();
-                let (latents, recon) = (encoded.latents().dense(), floats(&reader.decode(&encoded).unwrap()));
+                let (latents, recon) = (encoded.latents().unwrap().dense(), floats(&reader.decode(&encoded).unwrap()));
                 note("latents", format!("{id} p{n} {s}"), apart(&latents, &expected[&format!("p{n}.{s}.latents")]));
                 note("recon", format!("{id} p{n} {s}"), apart(&recon, &expected[&format!("p{n}.{s}.recon")]));
             }

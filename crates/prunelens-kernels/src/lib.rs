@@ -12,6 +12,7 @@ pub mod columns;
 pub mod device;
 pub mod encode;
 pub mod error;
+pub mod firing;
 pub mod gpu;
 pub mod gradient;
 pub mod kept;
@@ -34,6 +35,7 @@ pub mod spread;
 pub mod text;
 
 pub use act::Act;
+pub use firing::Firing;
 pub use kept::{Kept, Ranking, keep};
 pub use latents::Latents;
 pub use ranks::{Group, Ranks, Sparsity, cut};

@@ -1,6 +1,9 @@
 //! A measurement as long work in small steps, so that whoever drives it can do other things in between.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
 
 use prunelens_core::{
     error::{Error, Result},
@@ -230,8 +233,29 @@ pub fn to_bytes(state: &impl Serialize) -> Result<Vec<u8>> {
     postcard::to_stdvec(state).map_err(|e| Error::invalid(format!("a job's state cannot be written: {e}")))
 }
 
-/// What [`to_bytes`] wrote.
+/// What [`to_bytes`] wrote, all of it: bytes that are left are of a state that was written otherwise.
 pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    postcard::from_bytes(bytes)
-        .map_err(|e| Error::invalid(format!("a job's saved state cannot be read ({e}); start it anew")))
+    let unreadable =
+        |why: &dyn Display| Err(Error::invalid(format!("a job's saved state cannot be read ({why}); start it anew")));
+    match postcard::take_from_bytes(bytes) {
+        Ok((state, [])) => Ok(state),
+        Ok((_, rest)) => unreadable(&format!("bytes left over: {}", rest.len())),
+        Err(e) => unreadable(&e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_read_whole_or_not_at_all() {
+        let bytes = to_bytes(&(vec![1.5, f64::NAN], 7_u64)).unwrap();
+        let (numbers, count): (Vec<f64>, u64) = from_bytes(&bytes).unwrap();
+        assert!(numbers[0] == 1.5 && numbers[1].is_nan() && count == 7);
+        // As a state without the count would be read, and one with something after it.
+        let error = from_bytes::<Vec<f64>>(&bytes).unwrap_err().to_string();
+        assert_eq!(error, "a job's saved state cannot be read (bytes left over: 1); start it anew");
+        assert!(from_bytes::<(Vec<f64>, u64, u64)>(&bytes).is_err());
+    }
 }

@@ -34,8 +34,9 @@ pub fn save(prompt: &Prompt, edited: Option<&Read>, path: &Path, force: bool, ti
     for view in &comparison.views {
         let name = format!("variant.{}", view.variant);
         if let Some((_, encoded, recons)) = prompt.reading(view.variant)? {
-            let (rows, d_sae) = (encoded.latents().rows(), encoded.latents().d_sae);
-            let latents = Tensor::from_vec(encoded.latents().dense(), (rows, d_sae), &candle_core::Device::Cpu)?;
+            let latents = encoded.latents()?;
+            let shape = (latents.rows(), latents.d_sae);
+            let latents = Tensor::from_vec(latents.dense(), shape, &candle_core::Device::Cpu)?;
             tensors.insert(format!("{name}.latents"), latents);
             tensors.insert(format!("{name}.recons"), recons);
         }

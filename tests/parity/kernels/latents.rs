@@ -26,7 +26,7 @@ fn k_largest() {
         for dense in [ties, few, noise(rows * width, 4), vec![0.0; rows * width], vec![2.0; rows * width]] {
             let there = Buffer::from_slice(backend, &dense).unwrap();
             for k in [1, 2, 32, 100, 1500] {
-                let (got, _) = device::top_k(backend, &there, width, k).unwrap();
+                let got = device::top_k(backend, &there, width, k).unwrap().to_latents(backend, width).unwrap();
                 for (row, values) in dense.chunks(width).enumerate() {
                     let want = largest(values, k);
                     let (indices, values) = got.row(row);
@@ -48,14 +48,48 @@ fn lists_stay_there() {
         let some: Vec<f32> = noise(rows * width, 7).iter().map(|v| v.max(0.0)).collect();
         for dense in [some, vec![0.0; rows * width], vec![1.5; rows * width]] {
             let there = Buffer::from_slice(backend, &dense).unwrap();
-            let (active, lists) = device::active(backend, &there, width).unwrap();
+            let lists = device::active(backend, &there, width).unwrap();
+            let active = lists.to_latents(backend, width).unwrap();
             assert_eq!(active.dense(), dense);
-            assert_eq!(lists.to_latents(backend, width).unwrap(), active, "{rows}x{width}");
             let again = Lists::from_latents(backend, &active).unwrap();
             assert_eq!(again.to_latents(backend, width).unwrap(), active, "{rows}x{width}");
             for k in [1, 9, width] {
-                let (top, lists) = device::top_k(backend, &there, width, k).unwrap();
-                assert_eq!(lists.to_latents(backend, width).unwrap(), top, "{k} of {rows}x{width}");
+                let lists = device::top_k(backend, &there, width, k).unwrap();
+                let kept = device::keep_top_k(backend, &there, width, k).unwrap().to_vec(backend).unwrap();
+                assert_eq!(lists.to_latents(backend, width).unwrap().dense(), kept, "{k} of {rows}x{width}");
+            }
+        }
+    }
+}
+
+/// Lists counted in parts, with tokens that do not count, texts that a part divides, and latents below zero.
+#[test]
+fn firing() {
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
+    for (texts, length, d_sae) in [(1, 1, 1), (3, 4, 31), (2, 40, 33), (5, 7, 300)] {
+        let tokens = texts * length;
+        let latents = |first: usize, len: usize| {
+            let mut latents = Latents::new(d_sae);
+            for token in first..first + len {
+                let fires =
+                    |latent: &usize| token % 11 == 3 || (latent * 31 + token * 17).is_multiple_of(5 + token % 3);
+                let value = |latent: usize| (latent % 9 + 1) as f32 / 4.0 - if latent % 10 == 7 { 3.0 } else { 0.0 };
+                latents.push_row((0..d_sae).filter(fires).map(|latent| (latent as u32, value(latent))));
+            }
+            latents
+        };
+        for kept in [vec![true; tokens], (0..tokens).map(|t| t % 3 != 1).collect(), vec![false; tokens]] {
+            let want = Firing::of(&latents(0, tokens), &kept, length);
+            for part in [tokens, 3, 1] {
+                let mut counts = FiringCounts::new(backend, d_sae, &kept, length).unwrap();
+                for first in (0..tokens).step_by(part) {
+                    let lists = Lists::from_latents(backend, &latents(first, part.min(tokens - first))).unwrap();
+                    counts.add(backend, &lists).unwrap();
+                }
+                let what = format!("{texts} texts of {length}, {d_sae} latents, {part} at a time");
+                assert_eq!(counts.to_firing(backend).unwrap(), want, "{what}");
+                assert!(counts.add(backend, &Lists::from_latents(backend, &latents(0, 1)).unwrap()).is_err());
             }
         }
     }

@@ -237,6 +237,13 @@ T atomicAdd(T* at, T value) {
 }
 
 template <class T>
+T atomicOr(T* at, T value) {
+    T before = *at;
+    *at |= value;
+    return before;
+}
+
+template <class T>
 T atomicMax(T* at, T value) {
     T before = *at;
     if (value > before) *at = value;

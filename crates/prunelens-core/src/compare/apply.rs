@@ -17,7 +17,7 @@ pub fn apply(edits: &Edits, reader: &Reader, x: &Tensor, first: usize) -> Result
         (false, ErrorTerm::Keep) => x.clone(),
         (_, error) => {
             let encoded = reader.encode(x)?;
-            let latents = change(edits, encoded.latents(), first);
+            let latents = change(edits, encoded.latents()?, first);
             let after = reader.decode(&Encoded::new(latents, encoded.undo().clone()))?;
             match error {
                 ErrorTerm::Keep => {

@@ -88,7 +88,7 @@ impl Prompt {
             tick()?;
             let x = reader.input(&prompt.passes.of(reader.variant).captured)?;
             let encoded = reader.encode(&x)?;
-            let latents = Arc::new(encoded.latents().clone());
+            let latents = Arc::new(encoded.latents()?.clone());
             let view = View { variant: reader.variant, latents, reconstruction: None, splice: None };
             prompt.readings.push(Reading { reader, x, encoded, view, spliced: None });
         }
@@ -134,7 +134,7 @@ impl Prompt {
         if let Some(reading) = self.readings.iter_mut().find(|r| r.view.variant == Variant::Pruned) {
             reading.reader.pruning = Some(pruning);
             reading.encoded = reading.reader.encode(&reading.x)?;
-            let latents = Arc::new(reading.encoded.latents().clone());
+            let latents = Arc::new(reading.encoded.latents()?.clone());
             reading.view = View { variant: Variant::Pruned, latents, reconstruction: None, splice: None };
             reading.spliced = None;
         }
@@ -146,7 +146,7 @@ impl Prompt {
         for reading in self.readings.iter_mut().filter(|r| r.view.reconstruction.is_none()) {
             tick()?;
             let recon = reading.reader.decode(&reading.encoded)?;
-            let (ops, latents) = (&*reading.reader.model.ops, reading.encoded.latents());
+            let (ops, latents) = (&*reading.reader.model.ops, reading.encoded.latents()?);
             let figures = figures::reconstruction(ops, &reading.x, &recon, latents, &self.counts)?;
             reading.view.reconstruction = Some(figures);
         }
@@ -249,7 +249,7 @@ impl Prompt {
         };
         let Some(pruning) = &pruned.reader.pruning else { return Ok(()) };
         let sae = &*pruned.reader.sae;
-        let grid = PathGrid::new(sae, &pruning.order, &pruned.x, unpruned.encoded.latents())?;
+        let grid = PathGrid::new(sae, &pruning.order, &pruned.x, unpruned.encoded.latents()?)?;
         let paths = Arc::new(grid.paths(sae, &self.counts));
         self.paths = Some((grid, paths));
         Ok(())
@@ -260,7 +260,7 @@ impl Prompt {
         let pruned = self.readings.iter().find(|r| r.view.variant == Variant::Pruned);
         let (Some(pruned), Some((grid, paths))) = (pruned, &mut self.paths) else { return Ok(()) };
         let Some(pruning) = &pruned.reader.pruning else { return Ok(()) };
-        let latents = pruned.encoded.latents();
+        let latents = pruned.encoded.latents()?;
         let pairs: Vec<(usize, u32)> = (0..latents.rows())
             .flat_map(|token| latents.row(token).0.iter().map(move |latent| (token, *latent)))
             .filter(|(token, latent)| paths.get(*token, *latent).is_none())

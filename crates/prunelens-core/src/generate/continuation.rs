@@ -101,7 +101,7 @@ impl Continuation {
     /// What fires on the token that was read last, before any edit: one row, `None` without an SAE that follows.
     pub fn latents(&self) -> Result<Option<Latents>> {
         let (Some(reader), Some(acts)) = (&self.reader, &self.acts) else { return Ok(None) };
-        Ok(Some(reader.encode(&reader.to_space(acts)?)?.into_latents()))
+        reader.encode(&reader.to_space(acts)?)?.into_latents().map(Some)
     }
 
     fn read(&mut self, ids: &[u32], tick: Tick) -> Result<()> {

@@ -123,7 +123,7 @@ impl Batch {
             let captured = model.capture(&token_tensor(&self.rows, model)?, hook, tick)?;
             let encode = |reader: &Reader| {
                 tick()?;
-                Ok((reader.variant, reader.encode(&reader.input(&captured)?)?.into_latents()))
+                Ok((reader.variant, reader.encode(&reader.input(&captured)?)?.into_latents()?))
             };
             models[at].iter().map(encode).collect()
         };

@@ -86,7 +86,7 @@ impl Gather {
         match self {
             Self::Wanda { enc, dec } => {
                 enc.add(&sae.process_input(x)?.0, sequences);
-                let latents = encoded.latents();
+                let latents = encoded.latents()?;
                 latents.indices.iter().zip(&latents.values).for_each(|(i, v)| dec.add_one(*i as usize, *v));
                 dec.add_sequences(sequences);
             }

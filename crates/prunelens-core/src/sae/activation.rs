@@ -60,10 +60,15 @@ impl Activation {
         }
     }
 
-    /// Turn the pre-activations that passed the gate into latents; whether anything was to be done.
-    pub fn finish(&self, latents: &mut Latents, b_enc: &[f32]) -> bool {
+    /// Whether pre-activations that passed the gate are not latents yet.
+    pub fn finishes(&self) -> bool {
+        matches!(self, Self::TanhRelu | Self::Gated { .. })
+    }
+
+    /// Turn the pre-activations that passed the gate into latents.
+    pub fn finish(&self, latents: &mut Latents, b_enc: &[f32]) {
         match self {
-            Self::Relu | Self::TopK { .. } | Self::JumpRelu { .. } => return false,
+            Self::Relu | Self::TopK { .. } | Self::JumpRelu { .. } => {}
             Self::TanhRelu => latents.values.iter_mut().for_each(|v| *v = v.tanh()),
             Self::Gated { .. } => {
                 let mut out = Latents::new(latents.d_sae);
@@ -75,7 +80,6 @@ impl Activation {
                 *latents = out;
             }
         }
-        true
     }
 
     /// One token's pre-activations as SAELens names them: for a gated SAE the magnitudes, else unchanged.

@@ -86,7 +86,7 @@ impl Dictionary for Sae {
     fn decode(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor> {
         let mut out = self.decode_normalised(encoded, pruning)?;
         encoded.undo().apply(&mut out, self.d_in());
-        let n = encoded.latents().rows();
+        let n = encoded.rows();
         Ok(Tensor::from_vec(out, (n, self.d_in()), &Device::Cpu)?)
     }
 
@@ -113,11 +113,11 @@ impl Dictionary for Sae {
     }
 
     fn decode_normalised(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Vec<f32>> {
+        let latents = encoded.latents()?;
         let norms = self.decoder_norms(pruning)?;
         let divisor = norms.or_else(|| self.decode_scale.as_ref().map(|s| s.iter().map(|v| 1.0 / v).collect()));
         self.matrix(Side::Dec, pruning, |matrix| {
-            let decode =
-                |bias: &[f32]| encode::decode(encoded.latents(), matrix.weight, matrix.kept, bias, divisor.as_deref());
+            let decode = |bias: &[f32]| encode::decode(latents, matrix.weight, matrix.kept, bias, divisor.as_deref());
             match matrix.basis {
                 None => decode(&self.b_dec),
                 // In the basis, and back from there.

@@ -170,13 +170,13 @@ impl DeviceSae {
         let lists = match encoded.lists_on(&self.backend) {
             Some(lists) => lists,
             None => {
-                uploaded = Lists::from_latents(&*self.backend, encoded.latents())?;
+                uploaded = Lists::from_latents(&*self.backend, encoded.latents()?)?;
                 &uploaded
             }
         };
         let divisors = norms.as_deref().or(self.divisors.as_ref());
         let out = device::decode(&*self.backend, lists, &self.dec, mask, &self.b_dec, divisors)?;
-        out.into_tensor(&*self.backend, &[encoded.latents().rows(), self.sae.d_in()])
+        out.into_tensor(&*self.backend, &[encoded.rows(), self.sae.d_in()])
     }
 }
 
@@ -199,25 +199,29 @@ impl Dictionary for DeviceSae {
         }
         let (x, undo) = self.process_input(x)?;
         let norms = self.decoder_norms(pruning)?;
-        let mut latents = Latents::new(self.sae.d_sae());
+        let d_sae = self.sae.d_sae();
         let mut lists = Vec::new();
         for start in (0..x.dim(0)?).step_by(self.rows_at_once()) {
             let part = x.narrow(0, start, self.rows_at_once().min(x.dim(0)? - start))?;
             let dense = self.dense(&part, self.mask(Side::Enc, pruning)?, norms.as_deref())?;
-            let (of_part, lists_of_part) = match self.sae.activation {
-                Activation::TopK { k, .. } => device::top_k(&*self.backend, &dense, self.sae.d_sae(), k)?,
-                _ => device::active(&*self.backend, &dense, self.sae.d_sae())?,
-            };
-            latents.extend(&of_part);
-            lists.push(lists_of_part);
+            lists.push(match self.sae.activation {
+                Activation::TopK { k, .. } => device::top_k(&*self.backend, &dense, d_sae, k)?,
+                _ => device::active(&*self.backend, &dense, d_sae)?,
+            });
         }
-        let finished = self.sae.activation.finish(&mut latents, &self.sae.b_enc);
-        let encoded = Encoded::new(latents, undo);
-        // What decodes next finds them there, if the GPU had all at once and nothing was done to them since.
-        Ok(match <[_; 1]>::try_from(lists) {
-            Ok([lists]) if !finished => encoded.with_lists(self.backend.clone(), lists),
-            _ => encoded,
-        })
+        let finishes = self.sae.activation.finishes();
+        // What decodes next finds them there, if the GPU had all at once and nothing is to be done to them.
+        let lists = match <[_; 1]>::try_from(lists) {
+            Ok([lists]) if !finishes => return Ok(Encoded::there(self.backend.clone(), lists, d_sae, undo)),
+            Ok([lists]) => vec![lists],
+            Err(lists) => lists,
+        };
+        let mut latents = Latents::new(d_sae);
+        for lists in lists {
+            latents.extend(&lists.to_latents(&*self.backend, d_sae)?);
+        }
+        self.sae.activation.finish(&mut latents, &self.sae.b_enc);
+        Ok(Encoded::new(latents, undo))
     }
 
     /// Some texts at a time, whose latents are summed up as they are found: what comes back is a row a text.
@@ -229,8 +233,7 @@ impl Dictionary for DeviceSae {
         tick: Tick,
     ) -> Result<Vec<Vec<(u32, f32)>>> {
         // These make latents of what passes their gate on the processor.
-        let finished = matches!(self.sae.activation, Activation::TanhRelu | Activation::Gated { .. });
-        if finished || self.elsewhere(pruning).is_some() {
+        if self.sae.activation.finishes() || self.elsewhere(pruning).is_some() {
             return by_lists(self, x, pruning, texts, tick);
         }
         let (backend, d_in, d_sae) = (&*self.backend, self.sae.d_in(), self.sae.d_sae());
@@ -269,7 +272,8 @@ impl Dictionary for DeviceSae {
             let divisors: Vec<f64> = group.iter().map(|text| text.divisor).collect();
             let zeros = zeros.as_ref().map(|(zeros, _)| zeros).zip(extra.as_deref());
             let sums = TextSums { lengths: &lengths, factors: &factors, zeros, divisors: &divisors };
-            let (sums, _) = device::active(backend, &device::text_sums(backend, &dense, d_sae, &sums)?, d_sae)?;
+            let sums = device::active(backend, &device::text_sums(backend, &dense, d_sae, &sums)?, d_sae)?;
+            let sums = sums.to_latents(backend, d_sae)?;
             found.extend((0..group.len()).map(|row| {
                 let (indices, values) = sums.row(row);
                 indices.iter().copied().zip(values.iter().copied()).collect()
@@ -350,7 +354,7 @@ impl Dictionary for DeviceSae {
         if let Some(sae) = self.elsewhere(pruning) {
             return sae.decode_vjp(encoded, pruning, g);
         }
-        let (norms, latents) = (self.decoder_norms(pruning)?, encoded.latents());
+        let (norms, latents) = (self.decoder_norms(pruning)?, encoded.latents()?);
         let divisors = norms.as_deref().or(self.divisors.as_ref());
         let mask = self.mask(Side::Dec, pruning)?;
         let mut slopes = device::decode_vjp(&*self.backend, latents, &self.dec, mask, divisors, g)?;

@@ -1,52 +1,85 @@
 //! What an SAE computes, wherever its weights lie.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use candle_core::{Device, Tensor};
 use prunelens_kernels::{
-    Group,
-    device::{Backend, Lists},
+    Firing, Group,
+    device::{Backend, FiringCounts, Lists},
     encode::Grid,
-    ops::Ops,
+    ops::{Later, Ops},
 };
 
 use super::{DeviceSae, Latents, Order, Pruning, Ranked, Sae, TextSum, normalize::Undo, text_sums::by_lists};
 use crate::{error::Result, model::Tick};
 
 /// Latents of some tokens, with what is needed to undo the input's normalisation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Encoded {
-    latents: Latents,
+    found: Found,
     undo: Undo,
-    /// The same latents on the GPU that found them. They never change, so that these are theirs.
-    there: Option<There>,
 }
 
+#[derive(Clone, Debug)]
+enum Found {
+    Here(Latents),
+    There(There),
+}
+
+/// Latents on the GPU that found them. They never change, so that what was read of them stays theirs.
 #[derive(Clone, Debug)]
 struct There {
     backend: Arc<dyn Backend>,
     lists: Arc<Lists>,
+    d_sae: usize,
+    read: OnceLock<Latents>,
 }
 
 impl Encoded {
     /// Latents, and how the input that they stand for was normalised.
     pub fn new(latents: Latents, undo: Undo) -> Self {
-        Self { latents, undo, there: None }
+        Self { found: Found::Here(latents), undo }
     }
 
-    /// The same with the lists on a GPU that hold the latents too.
-    pub(super) fn with_lists(self, backend: Arc<dyn Backend>, lists: Lists) -> Self {
-        Self { there: Some(There { backend, lists: Arc::new(lists) }), ..self }
+    /// The same of latents on a GPU, read back when somebody asks for them.
+    pub(super) fn there(backend: Arc<dyn Backend>, lists: Lists, d_sae: usize, undo: Undo) -> Self {
+        let there = There { backend, lists: Arc::new(lists), d_sae, read: OnceLock::new() };
+        Self { found: Found::There(there), undo }
     }
 
-    /// What fires on each token.
-    pub fn latents(&self) -> &Latents {
-        &self.latents
+    /// Number of tokens.
+    pub fn rows(&self) -> usize {
+        match &self.found {
+            Found::Here(latents) => latents.rows(),
+            Found::There(there) => there.lists.rows(),
+        }
+    }
+
+    /// What fires on each token. The first to ask waits for a GPU.
+    pub fn latents(&self) -> Result<&Latents> {
+        match &self.found {
+            Found::Here(latents) => Ok(latents),
+            Found::There(there) => match there.read.get() {
+                Some(latents) => Ok(latents),
+                None => {
+                    let latents = there.lists.to_latents(&*there.backend, there.d_sae)?;
+                    Ok(there.read.get_or_init(|| latents))
+                }
+            },
+        }
     }
 
     /// What fires on each token, and nothing more.
-    pub fn into_latents(self) -> Latents {
-        self.latents
+    pub fn into_latents(self) -> Result<Latents> {
+        self.latents()?;
+        Ok(match self.found {
+            Found::Here(latents) => latents,
+            Found::There(there) => there.read.into_inner().unwrap_or_default(),
+        })
     }
 
     /// How the input was normalised.
@@ -56,8 +89,31 @@ impl Encoded {
 
     /// The latents on a GPU, if they are there.
     pub(super) fn lists_on(&self, backend: &Arc<dyn Backend>) -> Option<&Lists> {
-        self.there.as_ref().filter(|there| Arc::ptr_eq(&there.backend, backend)).map(|there| &*there.lists)
+        match &self.found {
+            Found::There(there) if Arc::ptr_eq(&there.backend, backend) => Some(&there.lists),
+            _ => None,
+        }
     }
+}
+
+/// How often latents fire in `parts`, which are whole texts of `length` tokens, end to end; `kept` are the tokens that count.
+/// Counted where the latents are.
+pub fn firing(parts: &[Encoded], d_sae: usize, kept: &[bool], length: usize) -> Result<Later<Firing>> {
+    if let Some(Encoded { found: Found::There(There { backend, .. }), .. }) = parts.first() {
+        let lists: Option<Vec<&Lists>> = parts.iter().map(|part| part.lists_on(backend)).collect();
+        if let Some(lists) = lists {
+            let mut counts = FiringCounts::new(&**backend, d_sae, kept, length)?;
+            lists.into_iter().try_for_each(|lists| counts.add(&**backend, lists))?;
+            let backend = backend.clone();
+            return Ok(Box::new(move || counts.to_firing(&*backend)));
+        }
+    }
+    let mut latents = Latents::new(d_sae);
+    for part in parts {
+        latents.extend(part.latents()?);
+    }
+    let firing = Firing::of(&latents, kept, length);
+    Ok(Box::new(move || Ok(firing)))
 }
 
 /// One of an SAE's two matrices.
@@ -138,7 +194,7 @@ pub(super) fn one_by_one<D: Dictionary + ?Sized>(
     order: &Arc<Order>,
     settings: &[f64],
 ) -> Result<Vec<Latents>> {
-    let at = |&at: &f64| Ok(sae.encode(x, Some(&Pruning { order: order.clone(), at }))?.into_latents());
+    let at = |&at: &f64| sae.encode(x, Some(&Pruning { order: order.clone(), at }))?.into_latents();
     settings.iter().map(at).collect()
 }
 

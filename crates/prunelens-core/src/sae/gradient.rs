@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// As [`Dictionary::decode_vjp`](super::Dictionary::decode_vjp), on the CPU.
 pub(super) fn decode_vjp(sae: &Sae, encoded: &Encoded, pruning: Option<&Pruning>, g: &Tensor) -> Result<Vec<f32>> {
-    let (latents, d) = (encoded.latents(), sae.d_in());
+    let (latents, d) = (encoded.latents()?, sae.d_in());
     if g.dims() != [latents.rows(), d] {
         return Err(Error::invalid(format!("a gradient {:?} for {} reconstructions", g.dims(), latents.rows())));
     }

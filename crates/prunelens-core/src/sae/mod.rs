@@ -24,7 +24,7 @@ use serde_json::Value;
 pub use activation::Activation;
 pub use criterion::{Criterion, MAX_RATIO};
 pub use device::DeviceSae;
-pub use dictionary::{Dictionary, Encoded, Side, place};
+pub use dictionary::{Dictionary, Encoded, Side, firing, place};
 pub use factors::Factors;
 pub use knob::{Dial, GRID, Knob, Scale, Setting, share};
 pub use normalize::Normalize;

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Dictionary, Encoded, Pruning};
+use super::{Dictionary, Encoded, Latents, Pruning, normalize::Undo};
 use crate::{
     error::{Error, Result},
     model::{Tick, tokens_at_once},
@@ -66,10 +66,10 @@ pub(super) fn by_lists<D: Dictionary + ?Sized>(
     let mut sums = Sums { values: vec![0.0; d_sae], touched: Vec::new() };
     let mut out = Vec::with_capacity(texts.len());
     let (n, mut start) = (x.dim(0)?, 0);
-    let (mut encoded, mut token) = (Encoded::default(), 0);
+    let (mut encoded, mut token) = (Encoded::new(Latents::new(d_sae), Undo::default()), 0);
     for text in texts {
         for _ in 0..text.tokens {
-            if token == encoded.latents().rows() {
+            if token == encoded.rows() {
                 let len = chunk.min(n - start);
                 if len == 0 {
                     return Err(Error::invalid(format!("texts of more than the {n} tokens that there are")));
@@ -78,11 +78,11 @@ pub(super) fn by_lists<D: Dictionary + ?Sized>(
                 encoded = sae.encode(&x.narrow(0, start, len)?, pruning)?;
                 (start, token) = (start + len, 0);
             }
-            sums.add(&encoded, token, 1.0, text);
+            sums.add(&encoded, token, 1.0, text)?;
             token += 1;
         }
         if let (Some(zeros), 1..) = (&zeros, text.zeros) {
-            sums.add(zeros, 0, text.zeros as f64, text);
+            sums.add(zeros, 0, text.zeros as f64, text)?;
         }
         out.push(sums.take(text.divisor));
     }
@@ -96,12 +96,12 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, encoded: &Encoded, token: usize, times: f64, text: &TextSum) {
+    fn add(&mut self, encoded: &Encoded, token: usize, times: f64, text: &TextSum) -> Result<()> {
         let factor = times * text.factor(encoded.undo().factor(token));
         if factor == 0.0 {
-            return;
+            return Ok(());
         }
-        let (indices, values) = encoded.latents().row(token);
+        let (indices, values) = encoded.latents()?.row(token);
         for (&index, &value) in indices.iter().zip(values) {
             let sum = &mut self.values[index as usize];
             if *sum == 0.0 {
@@ -109,6 +109,7 @@ impl Sums {
             }
             *sum += factor * f64::from(value);
         }
+        Ok(())
     }
 
     fn take(&mut self, divisor: f64) -> Vec<(u32, f32)> {

@@ -16,6 +16,8 @@ use crate::{
 pub struct Lists {
     numbers: Buffer<u64>,
     rows: usize,
+    /// What was read of it where its length had to be known; nothing else.
+    begun: Vec<u64>,
 }
 
 /// Latents that are read back with the spans: enough for a prompt. Of more, as many are read then as there are.
@@ -28,7 +30,7 @@ fn packed(index: u32, value: f32) -> u64 {
 
 impl Lists {
     fn new(backend: &dyn Backend, rows: usize, room: usize) -> Result<Self> {
-        Ok(Self { numbers: Buffer::new(backend, 2 * rows + room)?, rows })
+        Ok(Self { numbers: Buffer::new(backend, 2 * rows + room)?, rows, begun: Vec::new() })
     }
 
     /// Latents on the CPU, uploaded.
@@ -36,7 +38,7 @@ impl Lists {
         let spans = latents.offsets.windows(2).flat_map(|span| [span[0] as u64, span[1] as u64]);
         let packed = latents.indices.iter().zip(&latents.values).map(|(index, value)| packed(*index, *value));
         let numbers: Vec<u64> = spans.chain(packed).collect();
-        Ok(Self { numbers: Buffer::from_slice(backend, &numbers)?, rows: latents.rows() })
+        Ok(Self { numbers: Buffer::from_slice(backend, &numbers)?, rows: latents.rows(), begun: Vec::new() })
     }
 
     /// Number of tokens.
@@ -64,24 +66,20 @@ impl Lists {
         if self.rows == 0 { 0 } else { begun[2 * self.rows - 1] as usize }
     }
 
-    /// What was read first, and the rest.
-    fn finish(&self, backend: &dyn Backend, mut begun: Vec<u64>, d_sae: usize) -> Result<Latents> {
-        let all = 2 * self.rows + self.total(&begun);
-        if all > begun.len() {
-            begun.extend(self.numbers.part(backend, begun.len()..all)?);
+    /// Read back: waits for all that was launched, if it was not read yet.
+    pub fn to_latents(&self, backend: &dyn Backend, d_sae: usize) -> Result<Latents> {
+        let mut numbers = if self.begun.is_empty() { self.begin(backend)? } else { self.begun.clone() };
+        let all = 2 * self.rows + self.total(&numbers);
+        if all > numbers.len() {
+            numbers.extend(self.numbers.part(backend, numbers.len()..all)?);
         }
-        let (spans, packed) = begun.split_at(2 * self.rows);
+        let (spans, packed) = numbers.split_at(2 * self.rows);
         let mut latents = Latents::new(d_sae);
         for span in spans.as_chunks::<2>().0 {
             let [begin, end] = span.map(|at| at as usize);
             latents.push_row(packed[begin..end].iter().map(|one| (*one as u32, f32::from_bits((one >> 32) as u32))));
         }
         Ok(latents)
-    }
-
-    /// Read back.
-    pub fn to_latents(&self, backend: &dyn Backend, d_sae: usize) -> Result<Latents> {
-        self.finish(backend, self.begin(backend)?, d_sae)
     }
 }
 
@@ -123,11 +121,11 @@ pub(super) fn count_active(
     Ok(counts)
 }
 
-/// All latents above zero of `dense [tokens, d_sae]`, here and there. Twin: `kernels::encode::Encoder::encode`.
-pub fn active(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize) -> Result<(Latents, Lists)> {
+/// All latents above zero of `dense [tokens, d_sae]`. Waits, for how many there are. Twin: `kernels::encode::Encoder::encode`.
+pub fn active(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize) -> Result<Lists> {
     let rows = rows(dense, d_sae)?;
     if rows == 0 {
-        return Ok((Latents::new(d_sae), Lists::new(backend, 0, 0)?));
+        return Lists::new(backend, 0, 0);
     }
     let pieces = d_sae.div_ceil(PIECE);
     let counts = count_active(backend, dense.address(), rows, d_sae, PIECE)?;
@@ -149,17 +147,13 @@ pub fn active(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize) -> Resul
     if total > room {
         lists = gather(total)?;
     }
-    Ok((lists.finish(backend, begun, d_sae)?, lists))
+    // The first latents are the same whatever room there is.
+    Ok(Lists { begun, ..lists })
 }
 
-/// The `k` largest latents above zero of each token of `dense [tokens, d_sae]`, the lowest index first among equals, here and
-/// there. Twin: `kernels::select::TopK`.
-pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<(Latents, Lists)> {
-    let lists = top_k_there(backend, dense, d_sae, k)?;
-    Ok((lists.to_latents(backend, d_sae)?, lists))
-}
-
-fn top_k_there(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Lists> {
+/// The `k` largest latents above zero of each token of `dense [tokens, d_sae]`, the lowest index first among equals. Waits for
+/// nothing. Twin: `kernels::select::TopK`.
+pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Lists> {
     let rows = rows(dense, d_sae)?;
     let k = k.min(d_sae);
     let lists = Lists::new(backend, rows, rows * k)?;
@@ -172,7 +166,7 @@ fn top_k_there(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usiz
 
 /// The same, zero where a latent is not among them.
 pub fn keep_top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Buffer<f32>> {
-    let lists = top_k_there(backend, dense, d_sae, k)?;
+    let lists = top_k(backend, dense, d_sae, k)?;
     let out = Buffer::<f32>::zeros(backend, dense.len())?;
     if lists.rows > 0 {
         let arguments = [lists.spans(), lists.latents(), d_sae as u64, out.address()];

@@ -36,7 +36,7 @@ pub use nearest::{Largest, raise_largest};
 pub use paths::{Pairs, Steps, last_of_steps, paths, survivors};
 pub use prune::{add_column_squares, column_squares, prune, ranks};
 pub use spread::spread;
-pub use texts::{TextSums, text_means, text_sums};
+pub use texts::{FiringCounts, TextSums, text_means, text_sums};
 
 use crate::error::{Error, Result};
 

@@ -2,8 +2,11 @@
 
 use candle_core::Tensor;
 
-use super::{Backend, Buffer, Shape, launch, memory::address};
-use crate::error::{Error, Result};
+use super::{Backend, Buffer, Lists, Shape, launch, memory::address};
+use crate::{
+    Firing,
+    error::{Error, Result},
+};
 
 /// Where each text begins, and the last one's end.
 fn offsets(lengths: &[usize], tokens: usize) -> Result<Vec<u64>> {
@@ -73,4 +76,67 @@ pub fn text_sums(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, sums:
         launch(backend, "texts", "text_sums", Shape::over(out.len() as u64)?, &arguments)?;
     }
     Ok(out)
+}
+
+/// Lists counted one after the other, on the GPU. Twin: [`Firing::of`].
+pub struct FiringCounts {
+    length: usize,
+    kept: Buffer<u8>,
+    /// A bit for each latent of each text.
+    seen: Buffer<u32>,
+    tokens: Buffer<u32>,
+    texts: Buffer<u32>,
+    /// Of each token.
+    sums: Buffer<f64>,
+    /// Tokens that were counted.
+    counted: usize,
+}
+
+impl FiringCounts {
+    /// Of no token yet: `kept` are those of all that count, in texts of `length` tokens.
+    pub fn new(backend: &dyn Backend, d_sae: usize, kept: &[bool], length: usize) -> Result<Self> {
+        let flags: Vec<u8> = kept.iter().map(|kept| u8::from(*kept)).collect();
+        let length = length.max(1);
+        Ok(Self {
+            length,
+            seen: Buffer::zeros(backend, kept.len().div_ceil(length) * d_sae.div_ceil(32))?,
+            tokens: Buffer::zeros(backend, d_sae)?,
+            texts: Buffer::zeros(backend, d_sae)?,
+            sums: Buffer::zeros(backend, kept.len())?,
+            kept: Buffer::from_slice(backend, &flags)?,
+            counted: 0,
+        })
+    }
+
+    /// Count the latents, of the same SAE, of the tokens that come next.
+    pub fn add(&mut self, backend: &dyn Backend, lists: &Lists) -> Result<()> {
+        let (first, rows) = (self.counted, lists.rows());
+        self.counted += rows;
+        if self.counted > self.kept.len() {
+            return Err(Error::invalid(format!("latents of more than the {} tokens that were told", self.kept.len())));
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        let arguments = [
+            lists.spans(),
+            lists.latents(),
+            rows as u64,
+            first as u64,
+            self.length as u64,
+            self.kept.address(),
+            self.tokens.len().div_ceil(32) as u64,
+            self.seen.address(),
+            self.tokens.address(),
+            self.texts.address(),
+            self.sums.address(),
+        ];
+        launch(backend, "texts", "count_firing", Shape::warps(rows as u64, 1)?, &arguments)
+    }
+
+    /// Read back: waits for all that was launched.
+    pub fn to_firing(&self, backend: &dyn Backend) -> Result<Firing> {
+        let l1 = self.sums.to_vec(backend)?.iter().sum();
+        Ok(Firing { tokens: self.tokens.to_vec(backend)?, texts: self.texts.to_vec(backend)?, l1 })
+    }
 }

@@ -28,7 +28,7 @@ pub fn encode(reader: &Reader, directions: &Directions, x: &[f32], tick: Tick) -
     for x in x.chunks(chunk * d_in) {
         tick()?;
         let x = Tensor::from_slice(x, (x.len() / d_in, d_in), &candle_core::Device::Cpu)?;
-        latents.extend(reader.encode(&x)?.latents());
+        latents.extend(reader.encode(&x)?.latents()?);
     }
     directions.fold(&mut latents);
     Ok(latents)

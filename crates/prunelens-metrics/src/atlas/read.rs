@@ -111,13 +111,13 @@ impl Batch {
             let part = inputs.part(start, chunk.min(n - start))?;
             let original = self.compare(readers, &part, start < self.traced, tick)?;
             tick()?;
-            let live = readers.pruned.encode(&part.pruned)?.into_latents();
+            let live = readers.pruned.encode(&part.pruned)?.into_latents()?;
             self.bequests.extend(bequests(readers.original.sae.sae(), &readers.weights, &original, &live)?);
             self.pruned.extend(&live);
             self.at_ratios(readers, &part.pruned, &live, tick)?;
             if let (Some(reader), Some(latents), Some(x)) = (&readers.trained, &mut self.trained, &part.trained) {
                 tick()?;
-                latents.extend(reader.encode(x)?.latents());
+                latents.extend(reader.encode(x)?.latents()?);
             }
         }
         Ok(())
@@ -164,11 +164,11 @@ impl Batch {
         tick()?;
         match traced {
             true => self.slopes.extend(readers.original.sae.decode_vjp(&original, None, &part.gradient)?),
-            false => self.slopes.extend(std::iter::repeat_n(0.0, original.latents().values.len())),
+            false => self.slopes.extend(std::iter::repeat_n(0.0, original.latents()?.values.len())),
         }
-        self.original.extend(original.latents());
-        self.transfer.extend(transfer.latents());
-        Ok(original.into_latents())
+        self.original.extend(original.latents()?);
+        self.transfer.extend(transfer.latents()?);
+        original.into_latents()
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Targets<'a> {
 impl Scaling {
     /// Of each latent that is active on the original model, in the order of its values.
     pub fn of(sae: &Sae, weights: &Weights, encoded: &Encoded, targets: &Targets) -> Result<Vec<Self>> {
-        let (latents, d) = (encoded.latents(), sae.d_in());
+        let (latents, d) = (encoded.latents()?, sae.d_in());
         with_f32(&sae.w_dec, |w| {
             let rows = (0..latents.rows()).into_par_iter().flat_map_iter(|row| {
                 let [[x, y], [x_recon, y_recon]] =
@@ -147,18 +147,18 @@ mod tests {
             let (x, y) = (values(&x), values(&y));
             let targets = Targets { x: [&x, &y], recon: [&recon, &y_recon] };
             let found = Scaling::of(&sae, &weights, &encoded, &targets).unwrap();
-            assert_eq!(found.len(), encoded.latents().values.len());
+            assert_eq!(found.len(), encoded.latents().unwrap().values.len());
             for latent in 0..D_SAE as u32 {
                 let mut without = Latents::new(D_SAE);
                 for row in 0..N {
-                    let (indices, values) = encoded.latents().row(row);
+                    let (indices, values) = encoded.latents().unwrap().row(row);
                     let others = indices.iter().copied().zip(values.iter().copied());
                     without.push_row(others.filter(|(index, _)| *index != latent));
                 }
                 let without = Encoded::new(without, encoded.undo().clone());
                 let without = values(&sae.decode(&without, None).unwrap());
                 let mut sums = Scaling::default();
-                let entries = encoded.latents().indices.iter().zip(&found);
+                let entries = encoded.latents().unwrap().indices.iter().zip(&found);
                 entries.filter(|(index, _)| **index == latent).for_each(|(_, one)| sums.add(one));
                 let least_squares = |target: &dyn Fn(usize, f64) -> f64| {
                     let c = recon.iter().zip(&without).map(|(all, others)| f64::from(*all) - f64::from(*others));

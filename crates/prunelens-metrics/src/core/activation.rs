@@ -1,7 +1,6 @@
 //! The activation part of the core metric: what the SAE makes of the activations alone, on the tokens that count.
 
-use prunelens_core::sae::Latents;
-use prunelens_kernels::TokenErrors;
+use prunelens_kernels::{Firing, TokenErrors};
 use serde::{Deserialize, Serialize};
 
 use super::{blocks::Block, inputs::Inputs};
@@ -34,9 +33,6 @@ struct LatentCounts {
     tokens: Vec<u64>,
     /// Rows in which it fired at least once.
     rows: Vec<u64>,
-    /// The last row counted, to count it once.
-    last_row: Vec<u64>,
-    rows_seen: u64,
 }
 
 /// Sums over tokens of what is computed for each token.
@@ -137,19 +133,14 @@ impl ActivationSums {
             norm_sq: 0.0,
             l0: 0.0,
             l1: 0.0,
-            latents: LatentCounts {
-                tokens: vec![0; d_sae],
-                rows: vec![0; d_sae],
-                last_row: vec![0; d_sae],
-                rows_seen: 0,
-            },
+            latents: LatentCounts { tokens: vec![0; d_sae], rows: vec![0; d_sae] },
             rows: Vec::new(),
         }
     }
 
-    /// Take one batch: its inputs, what became of them, and their latents, all of all tokens.
-    pub fn add(&mut self, inputs: &Inputs, errors: &[TokenErrors], latents: &Latents) {
-        self.latents.add(inputs, latents);
+    /// Take one batch: its inputs, what became of them, and what fired.
+    pub fn add(&mut self, inputs: &Inputs, errors: &[TokenErrors], firing: &Firing) {
+        self.latents.add(firing);
         let kept: Vec<usize> = (0..inputs.kept.len()).filter(|&t| inputs.kept[t]).collect();
         let first = self.rows.len();
         self.rows.resize(first + inputs.kept.len().div_ceil(inputs.length.max(1)), Block::default());
@@ -175,11 +166,8 @@ impl ActivationSums {
         self.bias += batch.out_sq / batch.dot;
         self.norm_sq += norm_sq;
         self.sum.iter_mut().zip(&inputs.spread.sum).for_each(|(s, v)| *s += v);
-        for &t in &kept {
-            let (indices, values) = latents.row(t);
-            self.l0 += indices.len() as f64;
-            self.l1 += values.iter().map(|&v| f64::from(v)).sum::<f64>();
-        }
+        self.l0 += firing.l0() as f64;
+        self.l1 += firing.l1;
     }
 
     /// Of each row so far.
@@ -224,21 +212,9 @@ impl ActivationSums {
 }
 
 impl LatentCounts {
-    fn add(&mut self, inputs: &Inputs, latents: &Latents) {
-        for (token, _) in inputs.kept.iter().enumerate().filter(|(_, kept)| **kept) {
-            // Rows are numbered from 1 over all batches; 0 is no row.
-            let row = self.rows_seen + (token / inputs.length) as u64 + 1;
-            let (indices, values) = latents.row(token);
-            for (&latent, _) in indices.iter().zip(values).filter(|(_, value)| **value > 0.0) {
-                let latent = latent as usize;
-                self.tokens[latent] += 1;
-                if self.last_row[latent] != row {
-                    self.last_row[latent] = row;
-                    self.rows[latent] += 1;
-                }
-            }
-        }
-        self.rows_seen += inputs.kept.len().div_ceil(inputs.length.max(1)) as u64;
+    fn add(&mut self, firing: &Firing) {
+        self.tokens.iter_mut().zip(&firing.tokens).for_each(|(sum, more)| *sum += u64::from(*more));
+        self.rows.iter_mut().zip(&firing.texts).for_each(|(sum, more)| *sum += u64::from(*more));
     }
 }
 

@@ -11,9 +11,9 @@ use prunelens_core::{
     data::encode_ids,
     error::Result,
     model::{Captured, Site, Tick, tokens_at_once},
-    sae::Latents,
+    sae::{Encoded, firing},
 };
-use prunelens_kernels::TokenErrors;
+use prunelens_kernels::{Firing, TokenErrors};
 
 use super::downstream::Losses;
 
@@ -37,8 +37,8 @@ pub struct Measured {
     pub x: Vec<Tensor>,
     /// What became of it in the reconstructions.
     pub errors: Vec<Vec<TokenErrors>>,
-    /// Of each reader.
-    pub latents: Vec<Latents>,
+    /// How often latents fired.
+    pub firing: Vec<Firing>,
     /// Of each reader, where this batch is measured for them.
     pub losses: Option<Losses>,
 }
@@ -53,7 +53,7 @@ impl Measured {
         self.kept.extend(other.kept);
         self.x.extend(other.x);
         self.errors.iter_mut().zip(other.errors).for_each(|(a, b)| a.extend(b));
-        self.latents.iter_mut().zip(&other.latents).for_each(|(a, b)| a.extend(b));
+        self.firing.iter_mut().zip(&other.firing).for_each(|(a, b)| a.add(b));
         if let (Some(a), Some(b)) = (&mut self.losses, other.losses) {
             a.clean.extend(b.clean);
             append(&mut a.ablation, b.ablation);
@@ -97,16 +97,16 @@ pub fn measure(
         last.push(ablate(first, &captured, &x, ablated, tick)?);
     }
     // Asked for at the end, so that a GPU never waits for whoever reads them.
-    let mut errors = Vec::new();
+    let (mut errors, mut fired) = (Vec::new(), Vec::new());
     for reader in readers {
-        let (recon, latents) = reconstruct(reader, &x, tick)?;
+        let (recon, encoded) = reconstruct(reader, &x, tick)?;
         if plan.downstream {
             let spliced = splice(reader, &captured, &recon, keep_original)?;
             last.push(model.resume(&captured, &spliced, tick)?.flatten_to(1)?);
         }
         if plan.activations {
             errors.push(model.ops.token_errors(&x, &recon)?);
-            measured.latents.push(latents);
+            fired.push(firing(&encoded, reader.sae.config.d_sae, &measured.kept, length)?);
         }
     }
     if plan.downstream {
@@ -119,6 +119,7 @@ pub fn measure(
         measured.x.push(x);
     }
     measured.errors = errors.into_iter().map(|errors| errors()).collect::<std::result::Result<_, _>>()?;
+    measured.firing = fired.into_iter().map(|fired| fired()).collect::<std::result::Result<_, _>>()?;
     Ok(measured)
 }
 
@@ -143,18 +144,17 @@ fn ablate(reader: &Reader, captured: &Captured, x: &Tensor, known: &mut Ablated,
 }
 
 /// Encode and decode `[tokens, d_in]` in chunks, so that a wide SAE does not keep the user waiting.
-fn reconstruct(reader: &Reader, x: &Tensor, tick: Tick) -> Result<(Tensor, Latents)> {
+fn reconstruct(reader: &Reader, x: &Tensor, tick: Tick) -> Result<(Tensor, Vec<Encoded>)> {
     let (tokens, d_in) = x.dims2()?;
     let chunk = tokens_at_once((2 * d_in * reader.sae.config.d_sae) as f64, reader.sae.device());
-    let mut latents = Latents::new(reader.sae.config.d_sae);
-    let mut recons = Vec::new();
+    let (mut recons, mut all) = (Vec::new(), Vec::new());
     for start in (0..tokens).step_by(chunk) {
         let encoded = reader.encode(&x.narrow(0, start, chunk.min(tokens - start))?)?;
         recons.push(reader.decode(&encoded)?);
-        latents.extend(encoded.latents());
+        all.push(encoded);
         tick()?;
     }
-    Ok((Tensor::cat(&recons, 0)?, latents))
+    Ok((Tensor::cat(&recons, 0)?, all))
 }
 
 /// The reconstruction in the model's space, with the original activation at tokens that are not kept.

@@ -169,8 +169,8 @@ impl CoreRun {
         if !measured.errors.is_empty() {
             let spread = self.readers[group[0]].model.ops.spread(&Tensor::cat(&measured.x, 0)?, &measured.kept)?;
             let inputs = Inputs::new(spread, self.spec.context_size, measured.kept);
-            for ((&reader, errors), latents) in group.iter().zip(&measured.errors).zip(&measured.latents) {
-                self.sums[reader].activation.add(&inputs, errors, latents);
+            for ((&reader, errors), firing) in group.iter().zip(&measured.errors).zip(&measured.firing) {
+                self.sums[reader].activation.add(&inputs, errors, firing);
             }
         }
         self.row = 0;

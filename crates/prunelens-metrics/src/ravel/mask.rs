@@ -146,10 +146,11 @@ struct Change {
 fn change(reader: &Reader, inputs: &Inputs, share: &[f32]) -> Result<Change> {
     let base = reader.encode(&reader.input(&inputs.base)?)?;
     let source = reader.encode(&reader.input(&inputs.source)?)?;
-    let mut latents = Latents::new(base.latents().d_sae);
+    let (base_latents, source_latents) = (base.latents()?, source.latents()?);
+    let mut latents = Latents::new(base_latents.d_sae);
     let mut differences = Vec::new();
     for row in 0..inputs.len() {
-        let (mut b, mut s) = (entries(base.latents(), row).peekable(), entries(source.latents(), row).peekable());
+        let (mut b, mut s) = (entries(base_latents, row).peekable(), entries(source_latents, row).peekable());
         let mut mixed = Vec::new();
         loop {
             let latent = match (b.peek(), s.peek()) {
@@ -211,7 +212,7 @@ pub fn loss(
     let g = rows(&g, &inputs.at)?.squeeze(1)?;
     let by_latent = reader.sae.decode_vjp(&change.mixed, reader.pruning.as_ref(), &g)?;
     let mut by_share = vec![0.0; share.len()];
-    let latents = &change.mixed.latents().indices;
+    let latents = &change.mixed.latents()?.indices;
     for ((latent, slope), difference) in latents.iter().zip(by_latent).zip(&change.differences) {
         by_share[*latent as usize] += slope * difference;
     }

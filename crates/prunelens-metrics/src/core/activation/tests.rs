@@ -1,5 +1,6 @@
 //! Figures against the formulas written out in plain loops, over all batches at once.
 
+use prunelens_core::sae::Latents;
 use prunelens_kernels::Spread;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -32,6 +33,10 @@ fn batches() -> Vec<Batch> {
         .into()
 }
 
+fn firing(batch: &Batch) -> Firing {
+    Firing::of(&sparse(&batch.dense), &batch.kept, LENGTH)
+}
+
 fn sparse(dense: &[f32]) -> Latents {
     let mut latents = Latents::new(D_SAE);
     for row in dense.chunks_exact(D_SAE) {
@@ -51,7 +56,7 @@ fn errors(batch: &Batch) -> Vec<TokenErrors> {
 fn sums(batches: &[Batch]) -> ActivationSums {
     let mut sums = ActivationSums::new(D_IN, D_SAE);
     for batch in batches {
-        sums.add(&inputs(&batch.x, LENGTH, batch.kept.clone()), &errors(batch), &sparse(&batch.dense));
+        sums.add(&inputs(&batch.x, LENGTH, batch.kept.clone()), &errors(batch), &firing(batch));
     }
     sums
 }
@@ -158,9 +163,10 @@ fn nothing_kept_leaves_figures_undefined_and_does_not_spoil_later_ones() {
     assert!(empty.figures().mse.is_nan() && empty.density().density[0].is_nan());
     let batches = batches();
     let masked = inputs(&batches[0].x, LENGTH, vec![false; batches[0].kept.len()]);
-    empty.add(&masked, &errors(&batches[0]), &sparse(&batches[0].dense));
+    let none = Firing::of(&sparse(&batches[0].dense), &masked.kept, LENGTH);
+    empty.add(&masked, &errors(&batches[0]), &none);
     for batch in &batches {
-        empty.add(&inputs(&batch.x, LENGTH, batch.kept.clone()), &errors(batch), &sparse(&batch.dense));
+        empty.add(&inputs(&batch.x, LENGTH, batch.kept.clone()), &errors(batch), &firing(batch));
     }
     assert_eq!(empty.figures(), sums(&batches).figures());
 }
@@ -170,7 +176,8 @@ fn a_zero_reconstruction_has_no_cosine() {
     let x = [1.0; D_IN];
     let inputs = inputs(&x, 1, vec![true]);
     let mut sums = ActivationSums::new(D_IN, D_SAE);
-    sums.add(&inputs, &TokenErrors::of(&x, &[0.0; D_IN], D_IN), &sparse(&[0.0; D_SAE]));
+    let firing = Firing::of(&sparse(&[0.0; D_SAE]), &inputs.kept, 1);
+    sums.add(&inputs, &TokenErrors::of(&x, &[0.0; D_IN], D_IN), &firing);
     let figures = sums.figures();
     assert!(figures.cossim.is_nan() && figures.relative_reconstruction_bias.is_nan());
     assert_eq!((figures.l2_ratio, figures.l0, figures.mse_per_element), (0.0, 0.0, 1.0));
