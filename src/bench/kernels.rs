@@ -9,8 +9,12 @@ use prunelens_core::{
 use prunelens_kernels::{Group, cut};
 use prunelens_kernels::{
     attention::Heads,
-    device::{self, Backend, Buffer, DeviceRanks, Encoder, Lists, Matrix, Pairs, Route, Steps, attention, layers},
+    device::{
+        self, Backend, Buffer, DeviceRanks, Encoder, FiringCounts, Largest, Lists, Matrix, Pairs, Route, Steps,
+        TextSums, attention, layers, ragged,
+    },
     encode::STEPS,
+    ragged::{Kv, Tokens},
 };
 use serde::Serialize;
 
@@ -85,6 +89,8 @@ const ACTIVE: usize = 80;
 const RATIO: f64 = 0.5;
 /// Prompts of tokens that a context has.
 const CONTEXT: usize = 32;
+/// Texts in a batch of a metric.
+const TEXTS: usize = 16;
 
 fn median_ms(backend: &dyn Backend, repeats: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     work()?;
@@ -200,7 +206,29 @@ fn dictionary(bench: &mut Bench, d_in: usize, d_sae: usize, tokens: usize) -> Re
     }
     drop(narrow);
     bench.group("kernels of latents", |bench| lists(bench, &matrix, &ranks, tokens))?;
+    bench.group("kernels of figures", |bench| figures(bench, d_in, CONTEXT * tokens))?;
+    bench.group("kernels of cosines", |bench| cosines(bench, d_sae, tokens))?;
     bench.group("kernels of pruning", |bench| pruning(bench, &weight))
+}
+
+/// What is said of a batch of activations and of their reconstructions.
+fn figures(bench: &mut Bench, d_in: usize, tokens: usize) -> Result<()> {
+    let (backend, kept) = (bench.backend, vec![true; tokens]);
+    let x = random((tokens, d_in), 1.0, 10)?.to_device(backend.device())?;
+    let recon = random((tokens, d_in), 1.0, 11)?.to_device(backend.device())?;
+    let (shape, read) = (format!("{tokens} x {d_in}"), 4 * tokens * d_in);
+    bench.time("spread", shape.clone(), (2 * read, 0), || device::spread(backend, &x, &kept).map(drop))?;
+    bench.time("token errors", shape, (2 * read, 0), || device::token_errors(backend, &x, &recon).map(drop))
+}
+
+/// The nearest of a part of a table of cosines: what comes after its product.
+fn cosines(bench: &mut Bench, d_sae: usize, rows: usize) -> Result<()> {
+    let backend = bench.backend;
+    let block = random((rows, d_sae), 1.0, 12)?.to_device(backend.device())?;
+    let (of_rows, of_columns) = (Largest::new(backend, rows)?, Largest::new(backend, d_sae)?);
+    bench.time("nearest", format!("{rows} x {d_sae}"), (4 * rows * d_sae, 0), || {
+        device::raise_largest(backend, &block, (0, 0), &of_rows, Some(&of_columns))
+    })
 }
 
 /// The masked encoder by every route, around the numbers of tokens at which the route changes.
@@ -237,12 +265,23 @@ fn lists(bench: &mut Bench, matrix: &Matrix, ranks: &DeviceRanks, tokens: usize)
     let table = 4 * tokens * d_sae;
     let shape = format!("{tokens} x {d_sae}");
     bench.time("active latents", shape.clone(), (table, 0), || device::active(backend, &dense, d_sae).map(drop))?;
-    bench.time(&format!("top {}", active / 2), shape, (table, 0), || {
+    bench.time(&format!("top {}", active / 2), shape.clone(), (table, 0), || {
         device::top_k(backend, &dense, d_sae, active / 2).map(drop)
+    })?;
+    // All tokens in texts of four.
+    let (lengths, counts) = (vec![4; tokens / 4], vec![true; tokens]);
+    let divisors = vec![4.0; lengths.len()];
+    let sums = TextSums { lengths: &lengths, factors: &vec![1.0; tokens], zeros: None, divisors: &divisors };
+    bench.time("sums of texts", shape, (table + table / 4, 0), || {
+        device::text_sums(backend, &dense, d_sae, &sums).map(drop)
     })?;
     let pairs = latents.indices.len();
     let (kept, shape) = (pairs * d_in * (4 + ranks.width()), format!("{pairs} pairs x {d_in}"));
     let listed = Lists::from_latents(backend, &latents)?;
+    // Each list is read; a latent has two counts.
+    bench.time("counts of firing", format!("{pairs} pairs x {d_sae}"), (8 * (pairs + d_sae), 0), || {
+        FiringCounts::new(backend, d_sae, &counts, 4)?.add(backend, &listed)
+    })?;
     let bias = Buffer::from_slice(backend, &vec![0.0_f32; d_in])?;
     let mask = Some((ranks, cut(d_in, RATIO)));
     bench.time("decode", shape.clone(), (kept, 2 * pairs * d_in), || {
@@ -261,7 +300,7 @@ fn lists(bench: &mut Bench, matrix: &Matrix, ranks: &DeviceRanks, tokens: usize)
     bench.time("last of top at all ratios", all, (bytes, work), || {
         device::last_of_steps(backend, &steps, &rows, active / 2).map(drop)
     })?;
-    let (paths, counts) = (paths()?, vec![true; tokens]);
+    let paths = paths()?;
     bench.time("survivors", format!("{pairs} pairs x {STEPS}"), (4 * pairs * STEPS, 0), || {
         device::survivors(backend, &paths, &on_device, None, &counts).map(drop)
     })
@@ -309,7 +348,31 @@ fn between(bench: &mut Bench, d_in: usize, tokens: usize) -> Result<()> {
             attention::causal(backend, &qkv, (1, context), heads, None, Some((&table, &table))).map(drop)
         })?;
     }
-    Ok(())
+    let width = 64.min(d_in / 8 * 8);
+    let n = (d_in / width).max(1);
+    let heads = Heads { heads: n, kv_heads: n, width, scale: 0.125, softcap: None, window: None };
+    texts(bench, heads, context)
+}
+
+/// Attention of texts side by side, and its gradient.
+fn texts(bench: &mut Bench, heads: Heads, tokens: usize) -> Result<()> {
+    let (backend, length) = (bench.backend, tokens / TEXTS);
+    let qkv = random((TEXTS * length, heads.row()), 1.0, 13)?.to_device(backend.device())?;
+    let g = random((TEXTS * length, heads.queries()), 1.0, 14)?.to_device(backend.device())?;
+    let positions: Vec<usize> = (0..TEXTS).flat_map(|_| 0..length).collect();
+    let (new, past) = (vec![length; TEXTS], vec![None; TEXTS]);
+    let tokens = Tokens { heads, norms: None, tables: None, new: &new, positions: &positions, past: &past };
+    let shape = format!("{TEXTS} x {length} x {} x {}", heads.heads, heads.width);
+    let bytes = 4 * TEXTS * length * (heads.row() + heads.queries());
+    let operations = 2 * heads.heads * heads.width * TEXTS * length * (length + 1);
+    bench.time("attention of texts", shape.clone(), (bytes, operations), || {
+        ragged::read(backend, &tokens, &qkv, &mut vec![Kv::default(); TEXTS]).map(drop)
+    })?;
+    let (_, traced) = ragged::trace(backend, &tokens, &qkv)?;
+    // Five products where there were two.
+    bench.time("its gradient", shape, (2 * bytes, operations / 2 * 5), || {
+        ragged::vjp(backend, &tokens, &traced, &g).map(drop)
+    })
 }
 
 /// Rows of logits compared with as many others as there are variants.

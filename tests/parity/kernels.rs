@@ -344,7 +344,8 @@ fn figures_of_a_card() {
     let kernels = figures["kernels"].as_array().unwrap();
     let names: Vec<&str> = kernels.iter().map(|k| k["kernel"].as_str().unwrap()).collect();
     let few = ["encode f32, Few (taken)", "encode bf16, Few (taken)"];
-    for name in ["ranks of rows", "top 40", "decode", "paths", "prune 2:4", "norm", "losses"].into_iter().chain(few) {
+    let some = ["ranks of rows", "top 40", "decode", "paths", "prune 2:4", "norm", "losses", "nearest", "its gradient"];
+    for name in some.into_iter().chain(few) {
         assert!(names.contains(&name), "{name} is not among {names:?}");
     }
     assert!(kernels.iter().all(|k| k["ms"].as_f64().is_some_and(|ms| ms > 0.0) && k["bytes"].as_u64() > Some(0)));
