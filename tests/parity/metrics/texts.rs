@@ -20,10 +20,10 @@ use prunelens_metrics::{
     sparse_probing::{K_VALUES, SparseProbing, top_k},
     texts::{
         Draw, Family, LinearProbe, Permutations, SparseRows, TextSet, TextsRun, Unit,
+        choice::{SCR_SETS, Sizes},
         collect::{Rows, Summary, batches, collect, summarise},
         linear::{Dense, Examples, Training},
         report::{Layout, result_file},
-        unit::{SCR_SETS, Sizes},
     },
 };
 use safetensors::SafeTensors;

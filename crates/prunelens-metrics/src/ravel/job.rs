@@ -18,7 +18,7 @@ use prunelens_core::{
 use super::{
     RavelRun, RavelSpec,
     options::{PARAMS, RavelOptions, amounts, cost},
-    prompts::prompts,
+    prompts::{measured, possible, prompts},
     run::Class,
 };
 use crate::{
@@ -27,9 +27,8 @@ use crate::{
     readers::{Names, readers, setting},
 };
 
-/// Attributes that SAEBench chooses among those of its public set.
-const SELECTION: [(&str, &[&str]); 2] =
-    [("city", &["Country", "Continent", "Language"]), ("nobel_prize_winner", &["Country of Birth", "Field", "Gender"])];
+/// What is measured on, and what makes it.
+const DATA: (&str, &str) = ("entities", "prunelens data entities");
 
 /// The job of this family.
 pub type RavelJob = SessionJob<RavelRun>;
@@ -41,11 +40,12 @@ impl Metric for RavelJob {
     type Options = RavelOptions;
 
     fn cost(session: &Session, options: &RavelOptions) -> Result<Cost> {
-        Ok(cost(session, options))
+        let classes = Data::chosen(&options.data, session, DATA.0, DATA.1)?.classes()?;
+        Ok(cost(session, options, &classes))
     }
 
     fn new(session: &Session, options: &RavelOptions) -> Result<Self> {
-        let data = Data::chosen(&options.data, session, "entities", "prunelens data entities")?;
+        let data = Data::chosen(&options.data, session, DATA.0, DATA.1)?;
         let found =
             readers(session, &options.variants, setting(session, options.knob, options.ratio, options.criterion)?)?;
         let names = Names::of(session);
@@ -110,7 +110,7 @@ fn spec(session: &Session, options: &RavelOptions) -> RavelSpec {
     }
 }
 
-/// The attributes measured of a class, with their prompts.
+/// A class with its prompts.
 fn choose(
     dir: &Path,
     class: &EntityClass,
@@ -120,21 +120,7 @@ fn choose(
     warnings: &mut Vec<String>,
 ) -> Result<Class> {
     let name = shorten(&class.name, 40);
-    let usable: Vec<usize> = (0..class.attributes.len())
-        .filter(|&a| {
-            let attribute = &class.attributes[a];
-            !attribute.templates.is_empty() && class.entities.iter().any(|(_, l)| l.contains_key(&attribute.name))
-        })
-        .collect();
-    let public = SELECTION.iter().find(|(known, _)| *known == class.name).map(|(_, attributes)| *attributes);
-    let mut chosen: Vec<usize> = public
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|name| usable.iter().copied().find(|&a| class.attributes[a].name == *name))
-        .collect();
-    if chosen.len() < 2 {
-        chosen = usable;
-    }
+    let chosen = measured(class);
     if chosen.len() < 2 {
         return Err(Error::file(
             dir,
@@ -154,8 +140,7 @@ fn choose(
             prompts.len()
         ));
     }
-    let templates: usize = chosen.iter().map(|&a| class.attributes[a].templates.len()).sum();
-    if let Some(limit) = limit.filter(|limit| class.entities.len().saturating_mul(templates) > *limit) {
+    if let Some(limit) = limit.filter(|limit| possible(class, &chosen) > *limit) {
         warnings.push(format!("{name}: {limit} prompts drawn at random are asked, not all; choose with --prompts"));
     }
     let attributes = class.attributes.iter().map(|a| safe(&a.name)).collect();

@@ -2,13 +2,17 @@
 
 use prunelens_core::{
     compare::Variant,
+    data::entities::EntityClass,
     model::Model,
     sae::{Criterion, Dial},
     session::Session,
 };
 use serde::Deserialize;
 
-use super::RavelSpec;
+use super::{
+    RavelSpec,
+    prompts::{measured, possible},
+};
 use crate::{
     Cost, Extent, Kind, Param,
     data::Data,
@@ -105,14 +109,19 @@ pub fn amounts(model: &Model) -> (usize, usize) {
 
 /// Tokens of a prompt that are not shared with others of its template, roughly.
 const OWN_TOKENS: u64 = 12;
-/// Attributes of a class, roughly.
-const ATTRIBUTES: u64 = 3;
-
 /// The work ahead.
-pub fn cost(session: &Session, o: &RavelOptions) -> Cost {
+pub fn cost(session: &Session, o: &RavelOptions, classes: &[EntityClass]) -> Cost {
     let spec = RavelSpec::default();
-    let (prompts, pairs) = amounts(&session.original);
-    let (prompts, pairs) = (o.prompts.unwrap_or(prompts) as u64, o.pairs.unwrap_or(pairs) as u64);
+    let (most_prompts, most_pairs) = amounts(&session.original);
+    let (most_prompts, most_pairs) = (o.prompts.unwrap_or(most_prompts), o.pairs.unwrap_or(most_pairs));
+    let (mut prompts, mut pairs) = (0, 0);
+    for class in classes {
+        let attributes = measured(class);
+        let asked = most_prompts.min(possible(class, &attributes));
+        prompts += asked as u64;
+        // Of both kinds. A prompt is changed at most once for each, if the model knows its answer.
+        pairs += 2 * (attributes.len() as u64) * most_pairs.min(asked / attributes.len().max(1)) as u64;
+    }
     let epochs = o.epochs.unwrap_or(spec.num_epochs) as f64;
     let Extent { variants, after, .. } = Extent::of(session, &o.variants);
     let config = &session.original.config;
@@ -120,7 +129,7 @@ pub fn cost(session: &Session, o: &RavelOptions) -> Cost {
     // Of each variant, attribute and pair of both kinds: training with gradients behind the hook, then one answer.
     let train = spec.train_test_split * epochs * (1.0 + 2.0 * after);
     let test = (1.0 - spec.train_test_split) * 1.5;
-    let pair_tokens = (2 * pairs * ATTRIBUTES * OWN_TOKENS) as f64 * variants * (train + test);
+    let pair_tokens = (pairs * OWN_TOKENS) as f64 * variants * (train + test);
     let batch = o.batch.unwrap_or(spec.llm_batch_size) as u64;
     Cost {
         tokens,

@@ -47,8 +47,35 @@ pub struct Answer {
     pub right: bool,
 }
 
+/// Attributes that SAEBench chooses among those of its public set.
+const SELECTION: [(&str, &[&str]); 2] =
+    [("city", &["Country", "Continent", "Language"]), ("nobel_prize_winner", &["Country of Birth", "Field", "Gender"])];
+
 /// Most prompts of one class; more would not end on any machine.
 const MOST: usize = 4_000_000;
+
+/// The attributes measured of a class: SAEBench's choice where it has one, else all that have templates and labels.
+pub fn measured(class: &EntityClass) -> Vec<usize> {
+    let usable: Vec<usize> = (0..class.attributes.len())
+        .filter(|&a| {
+            let attribute = &class.attributes[a];
+            !attribute.templates.is_empty() && class.entities.iter().any(|(_, l)| l.contains_key(&attribute.name))
+        })
+        .collect();
+    let public = SELECTION.iter().find(|(known, _)| *known == class.name).map(|(_, attributes)| *attributes);
+    let chosen: Vec<usize> = public
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|name| usable.iter().copied().find(|&a| class.attributes[a].name == *name))
+        .collect();
+    if chosen.len() < 2 { usable } else { chosen }
+}
+
+/// Prompts that there are of these attributes.
+pub fn possible(class: &EntityClass, attributes: &[usize]) -> usize {
+    let templates: usize = attributes.iter().map(|&a| class.attributes[a].templates.len()).sum();
+    class.entities.len().saturating_mul(templates)
+}
 
 /// All prompts of the chosen attributes, or `limit` of them drawn at random; entity by entity, then by attribute and template.
 /// Also how many of them have another tokenisation after the entity than that part has alone.
@@ -63,7 +90,7 @@ pub fn prompts(
         .iter()
         .flat_map(|&a| class.attributes[a].templates.iter().enumerate().map(move |(t, text)| (a, t, text.as_str())))
         .collect();
-    let total = class.entities.len().saturating_mul(templates.len());
+    let total = possible(class, attributes);
     let mut wanted: Vec<usize> = Vec::new();
     match limit {
         Some(limit) if limit < total => {

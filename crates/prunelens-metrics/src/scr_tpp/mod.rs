@@ -12,7 +12,7 @@ pub mod tpp;
 use prunelens_core::compare::Reader;
 use serde_json::{Value, json};
 
-use super::texts::{Unit, linear::Training, options::params, plan::Plan, unit::Sizes};
+use super::texts::{Unit, choice::Sizes, linear::Training, options::params, plan::Plan};
 use crate::{Kind, Param, report::llm_dtype};
 
 pub use scr::Scr;

@@ -13,12 +13,12 @@ use crate::{
     Better, Cost, Metric, Param,
     texts::{
         Draw, Family, LinearProbe, TextJob, TextOptions, TextSet, Unit, UnitResult,
+        choice::SCR_SETS,
         collect::{Rows, Summary},
         linear::Dense,
         plan::{Plan, chosen, cost},
         report::Layout,
         run::Column,
-        unit::SCR_SETS,
     },
 };
 

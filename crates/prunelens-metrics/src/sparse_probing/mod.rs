@@ -11,13 +11,13 @@ use serde_json::{Map, Value, json};
 
 use super::texts::{
     Draw, Family, LinearProbe, TextJob, TextOptions, Unit, UnitResult,
+    choice::Sizes,
     collect::{Rows, Summary},
     linear::{Dense, Examples, Training},
     options::params,
     plan::{Plan, chosen, cost},
     report::Layout,
     run::Column,
-    unit::Sizes,
 };
 use crate::{Better, Cost, Kind, Metric, Param, report::llm_dtype};
 

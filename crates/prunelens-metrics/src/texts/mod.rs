@@ -4,6 +4,7 @@
 //! latents. Everything these metrics ask for follows from that, so activations stream and are never kept (see
 //! [`collect`]). Variants of one model share its passes and its probes; all variants share texts and draws.
 
+pub mod choice;
 pub mod collect;
 pub mod draws;
 pub mod linear;

@@ -8,10 +8,11 @@ use prunelens_core::{
 };
 
 use super::{
+    choice::{Choice, Sizes},
     options::{MEMORY, TextOptions, default_context, default_sizes},
     report::Layout,
     run::{Family, TextsRun},
-    unit::{Sizes, Unit},
+    unit::Unit,
 };
 use crate::{
     Cost, Extent, SessionJob,
@@ -63,8 +64,11 @@ impl Plan {
 
     /// A unit for each data set, with all its classes.
     pub fn of_classes(&self, session: &Session) -> Result<Vec<Unit>> {
-        let units = self.datasets.iter().map(|dataset| Unit::of_classes(dataset, &session.tokenizer, &self.asked));
-        self.checked(session, units.collect::<Result<_>>()?)
+        self.read(session, self.choose_classes()?)
+    }
+
+    fn choose_classes(&self) -> Result<Vec<Choice<'_>>> {
+        self.datasets.iter().map(|dataset| Choice::of_classes(dataset, &self.asked)).collect()
     }
 
     /// Data sets without pairs are passed over, unless they were asked for.
@@ -77,17 +81,22 @@ impl Plan {
             ));
         }
         self.datasets.retain(|dataset| !dataset.about.scr_pairs.is_empty());
-        let pairs =
-            self.datasets.iter().flat_map(|dataset| dataset.about.scr_pairs.iter().map(move |pair| (dataset, pair)));
-        let units = pairs.map(|(dataset, pair)| Unit::of_pair(dataset, pair, &session.tokenizer, &self.asked));
-        self.checked(session, units.collect::<Result<_>>()?)
+        self.read(session, self.choose_pairs()?)
     }
 
-    fn checked(&self, session: &Session, units: Vec<Unit>) -> Result<Vec<Unit>> {
-        for unit in &units {
+    fn choose_pairs(&self) -> Result<Vec<Choice<'_>>> {
+        let pairs =
+            self.datasets.iter().flat_map(|dataset| dataset.about.scr_pairs.iter().map(move |pair| (dataset, pair)));
+        pairs.map(|(dataset, pair)| Choice::of_pair(dataset, pair, &self.asked)).collect()
+    }
+
+    fn read(&self, session: &Session, choices: Vec<Choice>) -> Result<Vec<Unit>> {
+        let read = |choice| {
+            let unit = Unit::read(choice, &session.tokenizer, self.asked.context)?;
             prunelens_core::data::rows::check_rows(&unit.texts, session.original.config.d_vocab)?;
-        }
-        Ok(units)
+            Ok(unit)
+        };
+        choices.into_iter().map(read).collect()
     }
 
     /// Names of the data sets.
@@ -138,28 +147,17 @@ impl Plan {
     }
 }
 
-/// Texts that a run reads, at most, and megabytes it may take; known without making it.
-fn texts_ahead(session: &Session, options: &TextOptions, scr: bool) -> Result<usize> {
-    let plan = Plan::new(session, options)?;
-    let of = |dataset: &Dataset| match scr {
-        // Two quarters count twice.
-        true => dataset.about.scr_pairs.len() * 6 * (plan.asked.train / 4 + plan.asked.test / 4),
-        false => {
-            let classes = dataset.about.classes.len();
-            (classes * plan.asked.train / 2).min(dataset.train.len())
-                + (classes * plan.asked.test / 2).min(dataset.test.len())
-        }
-    };
-    Ok(plan.datasets.iter().map(of).sum())
-}
-
-/// The work of a run over so many texts.
+/// The work of a run.
 pub fn cost(session: &Session, options: &TextOptions, scr: bool) -> Result<Cost> {
-    let texts = texts_ahead(session, options, scr)?;
-    let context = options.context.unwrap_or(default_context(session));
+    let plan = Plan::new(session, options)?;
+    let (mut texts, mut tokens) = (0, 0.0);
+    for choice in if scr { plan.choose_pairs()? } else { plan.choose_classes()? } {
+        let (more, of_them) = choice.size(&session.tokenizer, plan.asked.context)?;
+        (texts, tokens) = (texts + more, tokens + of_them);
+    }
     let Extent { variants, models, before, .. } = Extent::of(session, &options.variants);
     Ok(Cost {
-        tokens: (texts * context) as u64,
+        tokens: tokens as u64,
         // Nothing after the hook is computed, and nothing is decoded.
         passes: models * before,
         shared: models * before,
