@@ -269,7 +269,8 @@ fn lists(bench: &mut Bench, matrix: &Matrix, ranks: &DeviceRanks, tokens: usize)
         device::top_k(backend, &dense, d_sae, active / 2).map(drop)
     })?;
     // All tokens in texts of four.
-    let (lengths, counts) = (vec![4; tokens / 4], vec![true; tokens]);
+    let lengths: Vec<usize> = (0..tokens).step_by(4).map(|start| 4.min(tokens - start)).collect();
+    let counts = vec![true; tokens];
     let divisors = vec![4.0; lengths.len()];
     let sums = TextSums { lengths: &lengths, factors: &vec![1.0; tokens], zeros: None, divisors: &divisors };
     bench.time("sums of texts", shape, (table + table / 4, 0), || {
@@ -337,8 +338,8 @@ fn between(bench: &mut Bench, d_in: usize, tokens: usize) -> Result<()> {
     })?;
     let context = CONTEXT * tokens;
     for (width, dtype, name) in [(64, DType::BF16, "bf16"), (256, DType::BF16, "bf16"), (64, DType::F32, "f32")] {
-        let (width, n) = (width.min(d_in / 8 * 8), (d_in / width).max(1));
-        let heads = Heads { heads: n, kv_heads: n, width, scale: 0.125, softcap: None, window: None };
+        let heads = heads(d_in, width);
+        let (n, width) = (heads.heads, heads.width);
         let qkv = random_on_device(context, heads.row(), dtype)?;
         let table = random((context, width / 2), 1.0, 8)?.to_device(backend.device())?;
         let bytes = dtype.size_in_bytes() * context * (heads.row() + heads.queries());
@@ -348,10 +349,13 @@ fn between(bench: &mut Bench, d_in: usize, tokens: usize) -> Result<()> {
             attention::causal(backend, &qkv, (1, context), heads, None, Some((&table, &table))).map(drop)
         })?;
     }
-    let width = 64.min(d_in / 8 * 8);
-    let n = (d_in / width).max(1);
-    let heads = Heads { heads: n, kv_heads: n, width, scale: 0.125, softcap: None, window: None };
-    texts(bench, heads, context)
+    texts(bench, heads(d_in, 64), context)
+}
+
+/// As many heads of a width as a model has room for.
+fn heads(d_in: usize, width: usize) -> Heads {
+    let (heads, width) = ((d_in / width).max(1), width.min(d_in / 8 * 8).max(8));
+    Heads { heads, kv_heads: heads, width, scale: 0.125, softcap: None, window: None }
 }
 
 /// Attention of texts side by side, and its gradient.
@@ -369,8 +373,9 @@ fn texts(bench: &mut Bench, heads: Heads, tokens: usize) -> Result<()> {
         ragged::read(backend, &tokens, &qkv, &mut vec![Kv::default(); TEXTS]).map(drop)
     })?;
     let (_, traced) = ragged::trace(backend, &tokens, &qkv)?;
-    // Five products where there were two.
-    bench.time("its gradient", shape, (2 * bytes, operations / 2 * 5), || {
+    // The gradient is as wide as what was read; five products where there were two.
+    let bytes = bytes + 4 * TEXTS * length * heads.row();
+    bench.time("gradient of attention of texts", shape, (bytes, operations / 2 * 5), || {
         ragged::vjp(backend, &tokens, &traced, &g).map(drop)
     })
 }

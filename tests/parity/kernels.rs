@@ -18,9 +18,10 @@ use prunelens::bench::{
 };
 use prunelens_core::{compare::matching::Matching, prune::Sparsity, sae::Latents};
 use prunelens_kernels::{
-    Firing, Group, Kept, Ranking, Ranks, TokenErrors, cut,
+    Group, Kept, Ranking, Ranks, TokenErrors, cut,
     device::{self, Backend, Buffer, DeviceRanks, FiringCounts, Largest, Lists, Matrix, Pairs, Route, Steps, Values},
     encode::{self, Encoder, Gate, STEPS},
+    firing::Counts,
     keep,
     losses::{TokenLosses, kl_divergence, log_sum_exp},
     ops, ranks as order,
@@ -156,7 +157,7 @@ fn encoder() {
                 let dense = device::encode(backend, &encoder, &x_there, route).unwrap();
                 let found = dense.to_vec(backend).unwrap();
                 assert_eq!(found, want.dense(), "{name} {tokens}x{d_in}x{d_sae} at {ratio} {route:?}");
-                assert_eq!(device::active(backend, &dense, d_sae).unwrap().to_latents(backend, d_sae).unwrap(), want);
+                assert_eq!(device::active(backend, &dense, d_sae).unwrap().to_latents(backend).unwrap(), want);
             }
         }
     }
@@ -344,7 +345,17 @@ fn figures_of_a_card() {
     let kernels = figures["kernels"].as_array().unwrap();
     let names: Vec<&str> = kernels.iter().map(|k| k["kernel"].as_str().unwrap()).collect();
     let few = ["encode f32, Few (taken)", "encode bf16, Few (taken)"];
-    let some = ["ranks of rows", "top 40", "decode", "paths", "prune 2:4", "norm", "losses", "nearest", "its gradient"];
+    let some = [
+        "ranks of rows",
+        "top 40",
+        "decode",
+        "paths",
+        "prune 2:4",
+        "norm",
+        "losses",
+        "nearest",
+        "gradient of attention of texts",
+    ];
     for name in some.into_iter().chain(few) {
         assert!(names.contains(&name), "{name} is not among {names:?}");
     }

@@ -107,7 +107,10 @@ impl Probe {
         let took = started.elapsed();
         let x = reader.input(&captured)?;
         let started = Instant::now();
-        reader.decode(&reader.encode(&x)?)?;
+        let encoded = reader.encode(&x)?;
+        reader.decode(&encoded)?;
+        // Most jobs want them here.
+        encoded.latents()?;
         // On a GPU the last of it may still be under way.
         reader.model.device.synchronize()?;
         let encoding = started.elapsed().as_secs_f64() / n;

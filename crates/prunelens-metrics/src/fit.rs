@@ -21,7 +21,9 @@ const MOST: f64 = 0.8;
 /// Halve the batch until the job fits into `free` bytes; says what was done.
 pub fn fit(family: &Family, spec: &JobSpec, session: &Session, free: Option<u64>) -> Result<(JobSpec, Option<String>)> {
     let (mut fitted, mut needed) = (spec.clone(), None);
-    while let (Some(cost), Some(free)) = ((family.cost)(session, &fitted.params)?, free) {
+    // Where it is not known what is free, nothing is counted.
+    while let Some(free) = free {
+        let Some(cost) = (family.cost)(session, &fitted.params)? else { break };
         let before = needed.get_or_insert(cost.bytes);
         if cost.bytes as f64 <= MOST * free as f64 {
             break;

@@ -26,7 +26,7 @@ fn k_largest() {
         for dense in [ties, few, noise(rows * width, 4), vec![0.0; rows * width], vec![2.0; rows * width]] {
             let there = Buffer::from_slice(backend, &dense).unwrap();
             for k in [1, 2, 32, 100, 1500] {
-                let got = device::top_k(backend, &there, width, k).unwrap().to_latents(backend, width).unwrap();
+                let got = device::top_k(backend, &there, width, k).unwrap().to_latents(backend).unwrap();
                 for (row, values) in dense.chunks(width).enumerate() {
                     let want = largest(values, k);
                     let (indices, values) = got.row(row);
@@ -49,14 +49,14 @@ fn lists_stay_there() {
         for dense in [some, vec![0.0; rows * width], vec![1.5; rows * width]] {
             let there = Buffer::from_slice(backend, &dense).unwrap();
             let lists = device::active(backend, &there, width).unwrap();
-            let active = lists.to_latents(backend, width).unwrap();
+            let active = lists.to_latents(backend).unwrap();
             assert_eq!(active.dense(), dense);
             let again = Lists::from_latents(backend, &active).unwrap();
-            assert_eq!(again.to_latents(backend, width).unwrap(), active, "{rows}x{width}");
+            assert_eq!(again.to_latents(backend).unwrap(), active, "{rows}x{width}");
             for k in [1, 9, width] {
                 let lists = device::top_k(backend, &there, width, k).unwrap();
                 let kept = device::keep_top_k(backend, &there, width, k).unwrap().to_vec(backend).unwrap();
-                assert_eq!(lists.to_latents(backend, width).unwrap().dense(), kept, "{k} of {rows}x{width}");
+                assert_eq!(lists.to_latents(backend).unwrap().dense(), kept, "{k} of {rows}x{width}");
             }
         }
     }
@@ -80,7 +80,9 @@ fn firing() {
             latents
         };
         for kept in [vec![true; tokens], (0..tokens).map(|t| t % 3 != 1).collect(), vec![false; tokens]] {
-            let want = Firing::of(&latents(0, tokens), &kept, length);
+            let mut want = Counts::new(d_sae, &kept, length);
+            want.add(&latents(0, tokens));
+            let want = want.finish();
             for part in [tokens, 3, 1] {
                 let mut counts = FiringCounts::new(backend, d_sae, &kept, length).unwrap();
                 for first in (0..tokens).step_by(part) {
@@ -89,7 +91,11 @@ fn firing() {
                 }
                 let what = format!("{texts} texts of {length}, {d_sae} latents, {part} at a time");
                 assert_eq!(counts.to_firing(backend).unwrap(), want, "{what}");
-                assert!(counts.add(backend, &Lists::from_latents(backend, &latents(0, 1)).unwrap()).is_err());
+                let mut refused = |latents: &Latents| {
+                    counts.add(backend, &Lists::from_latents(backend, latents).unwrap()).unwrap_err().to_string()
+                };
+                assert!(refused(&latents(0, 1)).starts_with("latents of more than the"));
+                assert!(refused(&Latents::new(d_sae + 1)).ends_with(&format!("lists of {} of them", d_sae + 1)));
             }
         }
     }

@@ -54,9 +54,9 @@ fn encoder_at_real_sizes() {
         let found = dense.to_vec(backend).unwrap();
         let there = found.chunks(D_SAE).flat_map(|row| rows.iter().map(|latent| row[*latent]));
         assert!(there.eq(want.iter().copied()), "{route:?} differs from the CPU");
-        let active = device::active(backend, &dense, D_SAE).unwrap().to_latents(backend, D_SAE).unwrap();
+        let active = device::active(backend, &dense, D_SAE).unwrap().to_latents(backend).unwrap();
         assert!(active.dense() == found, "{route:?}: the lists are not what is in the table");
-        let top = device::top_k(backend, &dense, D_SAE, 64).unwrap().to_latents(backend, D_SAE).unwrap();
+        let top = device::top_k(backend, &dense, D_SAE, 64).unwrap().to_latents(backend).unwrap();
         for (row, values) in found.chunks(D_SAE).enumerate() {
             let (indices, values_there) = top.row(row);
             let there: Vec<(u32, f32)> = indices.iter().copied().zip(values_there.iter().copied()).collect();

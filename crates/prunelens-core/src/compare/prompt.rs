@@ -133,8 +133,9 @@ impl Prompt {
         self.setting = pruning.setting();
         if let Some(reading) = self.readings.iter_mut().find(|r| r.view.variant == Variant::Pruned) {
             reading.reader.pruning = Some(pruning);
-            reading.encoded = reading.reader.encode(&reading.x)?;
-            let latents = Arc::new(reading.encoded.latents()?.clone());
+            let encoded = reading.reader.encode(&reading.x)?;
+            let latents = Arc::new(encoded.latents()?.clone());
+            reading.encoded = encoded;
             reading.view = View { variant: Variant::Pruned, latents, reconstruction: None, splice: None };
             reading.spliced = None;
         }

@@ -62,7 +62,10 @@ impl Activation {
 
     /// Whether pre-activations that passed the gate are not latents yet.
     pub fn finishes(&self) -> bool {
-        matches!(self, Self::TanhRelu | Self::Gated { .. })
+        match self {
+            Self::Relu | Self::TopK { .. } | Self::JumpRelu { .. } => false,
+            Self::TanhRelu | Self::Gated { .. } => true,
+        }
     }
 
     /// Turn the pre-activations that passed the gate into latents.

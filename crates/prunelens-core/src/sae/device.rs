@@ -1,6 +1,6 @@
 //! An SAE in a GPU's memory: the latents, reconstructions and paths that the CPU gives.
 //!
-//! Weights and ranks stay there; what comes and goes are activations, the latents that fire, and reconstructions.
+//! Weights and ranks stay there, and so do the latents that fire, until somebody asks for them.
 
 use std::{
     fmt,
@@ -212,13 +212,13 @@ impl Dictionary for DeviceSae {
         let finishes = self.sae.activation.finishes();
         // What decodes next finds them there, if the GPU had all at once and nothing is to be done to them.
         let lists = match <[_; 1]>::try_from(lists) {
-            Ok([lists]) if !finishes => return Ok(Encoded::there(self.backend.clone(), lists, d_sae, undo)),
+            Ok([lists]) if !finishes => return Ok(Encoded::there(self.backend.clone(), lists, undo)),
             Ok([lists]) => vec![lists],
             Err(lists) => lists,
         };
         let mut latents = Latents::new(d_sae);
         for lists in lists {
-            latents.extend(&lists.to_latents(&*self.backend, d_sae)?);
+            latents.extend(&lists.to_latents(&*self.backend)?);
         }
         self.sae.activation.finish(&mut latents, &self.sae.b_enc);
         Ok(Encoded::new(latents, undo))
@@ -273,7 +273,7 @@ impl Dictionary for DeviceSae {
             let zeros = zeros.as_ref().map(|(zeros, _)| zeros).zip(extra.as_deref());
             let sums = TextSums { lengths: &lengths, factors: &factors, zeros, divisors: &divisors };
             let sums = device::active(backend, &device::text_sums(backend, &dense, d_sae, &sums)?, d_sae)?;
-            let sums = sums.to_latents(backend, d_sae)?;
+            let sums = sums.to_latents(backend)?;
             found.extend((0..group.len()).map(|row| {
                 let (indices, values) = sums.row(row);
                 indices.iter().copied().zip(values.iter().copied()).collect()

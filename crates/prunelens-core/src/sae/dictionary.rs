@@ -11,6 +11,7 @@ use prunelens_kernels::{
     Firing, Group,
     device::{Backend, FiringCounts, Lists},
     encode::Grid,
+    firing::Counts,
     ops::{Later, Ops},
 };
 
@@ -18,24 +19,23 @@ use super::{DeviceSae, Latents, Order, Pruning, Ranked, Sae, TextSum, normalize:
 use crate::{error::Result, model::Tick};
 
 /// Latents of some tokens, with what is needed to undo the input's normalisation.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Encoded {
     found: Found,
     undo: Undo,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Found {
     Here(Latents),
     There(There),
 }
 
 /// Latents on the GPU that found them. They never change, so that what was read of them stays theirs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct There {
     backend: Arc<dyn Backend>,
-    lists: Arc<Lists>,
-    d_sae: usize,
+    lists: Lists,
     read: OnceLock<Latents>,
 }
 
@@ -46,8 +46,8 @@ impl Encoded {
     }
 
     /// The same of latents on a GPU, read back when somebody asks for them.
-    pub(super) fn there(backend: Arc<dyn Backend>, lists: Lists, d_sae: usize, undo: Undo) -> Self {
-        let there = There { backend, lists: Arc::new(lists), d_sae, read: OnceLock::new() };
+    pub(super) fn there(backend: Arc<dyn Backend>, lists: Lists, undo: Undo) -> Self {
+        let there = There { backend, lists, read: OnceLock::new() };
         Self { found: Found::There(there), undo }
     }
 
@@ -66,7 +66,7 @@ impl Encoded {
             Found::There(there) => match there.read.get() {
                 Some(latents) => Ok(latents),
                 None => {
-                    let latents = there.lists.to_latents(&*there.backend, there.d_sae)?;
+                    let latents = there.lists.to_latents(&*there.backend)?;
                     Ok(there.read.get_or_init(|| latents))
                 }
             },
@@ -108,11 +108,11 @@ pub fn firing(parts: &[Encoded], d_sae: usize, kept: &[bool], length: usize) -> 
             return Ok(Box::new(move || counts.to_firing(&*backend)));
         }
     }
-    let mut latents = Latents::new(d_sae);
+    let mut counts = Counts::new(d_sae, kept, length);
     for part in parts {
-        latents.extend(part.latents()?);
+        counts.add(part.latents()?);
     }
-    let firing = Firing::of(&latents, kept, length);
+    let firing = counts.finish();
     Ok(Box::new(move || Ok(firing)))
 }
 

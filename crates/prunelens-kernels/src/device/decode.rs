@@ -25,6 +25,7 @@ pub fn decode(
 ) -> Result<Buffer<f32>> {
     let d_in = matrix.columns;
     let tokens = lists.rows();
+    lists.expect(matrix.rows, "a decoder")?;
     bias.expect(d_in, "the decoder's bias")?;
     divisors.map_or(Ok(()), |divisors| divisors.expect(matrix.rows, "divisors of latents"))?;
     let out = Buffer::new(backend, tokens * d_in)?;
@@ -44,7 +45,7 @@ pub fn decode(
         out.address(),
     ];
     let shape = Shape::grid(tokens as u64, (d_in as u64).div_ceil(u64::from(COLUMNS)), COLUMNS)?;
-    // Lists name latents of this dictionary, and lengths were checked.
+    // Lists name latents of this many, and lengths were checked.
     launch_of(backend, Kernel { file: "decode", name: "decode", of: masked.of }, shape, &arguments)?;
     Ok(out)
 }

@@ -16,7 +16,8 @@ use crate::{
 pub struct Lists {
     numbers: Buffer<u64>,
     rows: usize,
-    /// What was read of it where its length had to be known; nothing else.
+    d_sae: usize,
+    /// The spans and first latents, where it had to be known how many there are; else empty, and nothing was read yet.
     begun: Vec<u64>,
 }
 
@@ -29,8 +30,8 @@ fn packed(index: u32, value: f32) -> u64 {
 }
 
 impl Lists {
-    fn new(backend: &dyn Backend, rows: usize, room: usize) -> Result<Self> {
-        Ok(Self { numbers: Buffer::new(backend, 2 * rows + room)?, rows, begun: Vec::new() })
+    fn new(backend: &dyn Backend, (rows, d_sae): (usize, usize), room: usize) -> Result<Self> {
+        Ok(Self { numbers: Buffer::new(backend, 2 * rows + room)?, rows, d_sae, begun: Vec::new() })
     }
 
     /// Latents on the CPU, uploaded.
@@ -38,12 +39,21 @@ impl Lists {
         let spans = latents.offsets.windows(2).flat_map(|span| [span[0] as u64, span[1] as u64]);
         let packed = latents.indices.iter().zip(&latents.values).map(|(index, value)| packed(*index, *value));
         let numbers: Vec<u64> = spans.chain(packed).collect();
-        Ok(Self { numbers: Buffer::from_slice(backend, &numbers)?, rows: latents.rows(), begun: Vec::new() })
+        let numbers = Buffer::from_slice(backend, &numbers)?;
+        Ok(Self { numbers, rows: latents.rows(), d_sae: latents.d_sae, begun: Vec::new() })
     }
 
     /// Number of tokens.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Whether the latents are those of so many.
+    pub(super) fn expect(&self, d_sae: usize, what: &str) -> Result<()> {
+        match self.d_sae == d_sae {
+            true => Ok(()),
+            false => Err(Error::invalid(format!("{what} of {d_sae} latents, and lists of {} of them", self.d_sae))),
+        }
     }
 
     /// Where the spans lie.
@@ -66,15 +76,15 @@ impl Lists {
         if self.rows == 0 { 0 } else { begun[2 * self.rows - 1] as usize }
     }
 
-    /// Read back: waits for all that was launched, if it was not read yet.
-    pub fn to_latents(&self, backend: &dyn Backend, d_sae: usize) -> Result<Latents> {
+    /// Read back: waits for all that was launched, unless all was read when they were counted.
+    pub fn to_latents(&self, backend: &dyn Backend) -> Result<Latents> {
         let mut numbers = if self.begun.is_empty() { self.begin(backend)? } else { self.begun.clone() };
         let all = 2 * self.rows + self.total(&numbers);
         if all > numbers.len() {
             numbers.extend(self.numbers.part(backend, numbers.len()..all)?);
         }
         let (spans, packed) = numbers.split_at(2 * self.rows);
-        let mut latents = Latents::new(d_sae);
+        let mut latents = Latents::new(self.d_sae);
         for span in spans.as_chunks::<2>().0 {
             let [begin, end] = span.map(|at| at as usize);
             latents.push_row(packed[begin..end].iter().map(|one| (*one as u32, f32::from_bits((one >> 32) as u32))));
@@ -125,13 +135,13 @@ pub(super) fn count_active(
 pub fn active(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize) -> Result<Lists> {
     let rows = rows(dense, d_sae)?;
     if rows == 0 {
-        return Lists::new(backend, 0, 0);
+        return Lists::new(backend, (0, d_sae), 0);
     }
     let pieces = d_sae.div_ceil(PIECE);
     let counts = count_active(backend, dense.address(), rows, d_sae, PIECE)?;
     let starts = Buffer::<u64>::new(backend, counts.len())?;
     let gather = |room: usize| -> Result<Lists> {
-        let lists = Lists::new(backend, rows, room)?;
+        let lists = Lists::new(backend, (rows, d_sae), room)?;
         let arguments = [counts.address(), rows as u64, pieces as u64, starts.address(), lists.spans()];
         launch(backend, "select", "begin_lists", Shape::rows(1, 1024)?, &arguments)?;
         let mut arguments = vec![dense.address(), d_sae as u64, pieces as u64, PIECE as u64];
@@ -156,7 +166,7 @@ pub fn active(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize) -> Resul
 pub fn top_k(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, k: usize) -> Result<Lists> {
     let rows = rows(dense, d_sae)?;
     let k = k.min(d_sae);
-    let lists = Lists::new(backend, rows, rows * k)?;
+    let lists = Lists::new(backend, (rows, d_sae), rows * k)?;
     if rows > 0 {
         let arguments = [dense.address(), d_sae as u64, k as u64, lists.spans(), lists.latents()];
         launch(backend, "select", "top_k", Shape::long_rows(rows, d_sae)?, &arguments)?;

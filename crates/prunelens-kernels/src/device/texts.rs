@@ -78,7 +78,7 @@ pub fn text_sums(backend: &dyn Backend, dense: &Buffer<f32>, d_sae: usize, sums:
     Ok(out)
 }
 
-/// Lists counted one after the other, on the GPU. Twin: [`Firing::of`].
+/// Lists counted one after the other, on the GPU. Twin: [`crate::firing::Counts`].
 pub struct FiringCounts {
     length: usize,
     kept: Buffer<u8>,
@@ -108,16 +108,17 @@ impl FiringCounts {
         })
     }
 
-    /// Count the latents, of the same SAE, of the tokens that come next.
+    /// Count the latents of the tokens that come next.
     pub fn add(&mut self, backend: &dyn Backend, lists: &Lists) -> Result<()> {
         let (first, rows) = (self.counted, lists.rows());
-        self.counted += rows;
-        if self.counted > self.kept.len() {
+        lists.expect(self.tokens.len(), "counts")?;
+        if first + rows > self.kept.len() {
             return Err(Error::invalid(format!("latents of more than the {} tokens that were told", self.kept.len())));
         }
         if rows == 0 {
             return Ok(());
         }
+        self.counted += rows;
         let arguments = [
             lists.spans(),
             lists.latents(),

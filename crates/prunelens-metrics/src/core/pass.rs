@@ -22,7 +22,7 @@ use super::downstream::Losses;
 pub struct Plan {
     /// Losses with reconstructions and with zeros put at the hook.
     pub downstream: bool,
-    /// Activations, reconstructions and latents themselves.
+    /// What activations and reconstructions are like, and how often latents fire.
     pub activations: bool,
     /// Leave the activation at special tokens as it is instead of putting the reconstruction there.
     pub exclude_special: bool,
@@ -100,13 +100,15 @@ pub fn measure(
     let (mut errors, mut fired) = (Vec::new(), Vec::new());
     for reader in readers {
         let (recon, encoded) = reconstruct(reader, &x, tick)?;
-        if plan.downstream {
-            let spliced = splice(reader, &captured, &recon, keep_original)?;
-            last.push(model.resume(&captured, &spliced, tick)?.flatten_to(1)?);
-        }
         if plan.activations {
             errors.push(model.ops.token_errors(&x, &recon)?);
             fired.push(firing(&encoded, reader.sae.config.d_sae, &measured.kept, length)?);
+        }
+        // The latents of all tokens need no room while the model goes on.
+        drop(encoded);
+        if plan.downstream {
+            let spliced = splice(reader, &captured, &recon, keep_original)?;
+            last.push(model.resume(&captured, &spliced, tick)?.flatten_to(1)?);
         }
     }
     if plan.downstream {
@@ -146,7 +148,9 @@ fn ablate(reader: &Reader, captured: &Captured, x: &Tensor, known: &mut Ablated,
 /// Encode and decode `[tokens, d_in]` in chunks, so that a wide SAE does not keep the user waiting.
 fn reconstruct(reader: &Reader, x: &Tensor, tick: Tick) -> Result<(Tensor, Vec<Encoded>)> {
     let (tokens, d_in) = x.dims2()?;
-    let chunk = tokens_at_once((2 * d_in * reader.sae.config.d_sae) as f64, reader.sae.device());
+    let most = tokens_at_once((2 * d_in * reader.sae.config.d_sae) as f64, reader.sae.device());
+    // In equal parts, none of which is a short last one.
+    let chunk = tokens.div_ceil(tokens.div_ceil(most).max(1)).max(1);
     let (mut recons, mut all) = (Vec::new(), Vec::new());
     for start in (0..tokens).step_by(chunk) {
         let encoded = reader.encode(&x.narrow(0, start, chunk.min(tokens - start))?)?;

@@ -27,9 +27,6 @@ use crate::{
     readers::{Names, readers, setting},
 };
 
-/// What is measured on, and what makes it.
-const DATA: (&str, &str) = ("entities", "prunelens data entities");
-
 /// The job of this family.
 pub type RavelJob = SessionJob<RavelRun>;
 
@@ -40,12 +37,11 @@ impl Metric for RavelJob {
     type Options = RavelOptions;
 
     fn cost(session: &Session, options: &RavelOptions) -> Result<Cost> {
-        let classes = Data::chosen(&options.data, session, DATA.0, DATA.1)?.classes()?;
-        Ok(cost(session, options, &classes))
+        Ok(cost(session, options, &entities(session, options)?.classes()?))
     }
 
     fn new(session: &Session, options: &RavelOptions) -> Result<Self> {
-        let data = Data::chosen(&options.data, session, DATA.0, DATA.1)?;
+        let data = entities(session, options)?;
         let found =
             readers(session, &options.variants, setting(session, options.knob, options.ratio, options.criterion)?)?;
         let names = Names::of(session);
@@ -69,6 +65,11 @@ impl Metric for RavelJob {
         let run = RavelRun::new(spec, made, session.tokenizer.clone(), asked, readers, session.hook)?;
         Ok(Self { warnings, ..Self::new(run, names.identities(&found), settings) })
     }
+}
+
+/// The data that were asked for.
+fn entities(session: &Session, options: &RavelOptions) -> Result<Data> {
+    Data::chosen(&options.data, session, "entities", "prunelens data entities")
 }
 
 /// The variants as RAVEL reads them, after their hook's block, and the model that is asked what it knows.

@@ -109,6 +109,7 @@ pub fn amounts(model: &Model) -> (usize, usize) {
 
 /// Tokens of a prompt that are not shared with others of its template, roughly.
 const OWN_TOKENS: u64 = 12;
+
 /// The work ahead.
 pub fn cost(session: &Session, o: &RavelOptions, classes: &[EntityClass]) -> Cost {
     let spec = RavelSpec::default();

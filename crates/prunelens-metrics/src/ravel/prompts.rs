@@ -71,7 +71,7 @@ pub fn measured(class: &EntityClass) -> Vec<usize> {
     if chosen.len() < 2 { usable } else { chosen }
 }
 
-/// Prompts that there are of these attributes.
+/// How many prompts of these attributes there are at most: entities without a label give none.
 pub fn possible(class: &EntityClass, attributes: &[usize]) -> usize {
     let templates: usize = attributes.iter().map(|&a| class.attributes[a].templates.len()).sum();
     class.entities.len().saturating_mul(templates)

@@ -15,7 +15,7 @@ use super::choice::{Choice, Chosen};
 /// Texts of one name, by their places among a unit's texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextSet {
-    /// The class, or for SCR one of [`SCR_SETS`].
+    /// The class, or for SCR one of [`SCR_SETS`](super::choice::SCR_SETS).
     pub name: String,
     /// Places of its texts among the unit's.
     pub rows: Vec<usize>,

@@ -1,7 +1,7 @@
 //! Figures against the formulas written out in plain loops, over all batches at once.
 
 use prunelens_core::sae::Latents;
-use prunelens_kernels::Spread;
+use prunelens_kernels::{Spread, firing::Counts};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::*;
@@ -33,8 +33,14 @@ fn batches() -> Vec<Batch> {
         .into()
 }
 
+fn counted(dense: &[f32], kept: &[bool], length: usize) -> Firing {
+    let mut counts = Counts::new(D_SAE, kept, length);
+    counts.add(&sparse(dense));
+    counts.finish()
+}
+
 fn firing(batch: &Batch) -> Firing {
-    Firing::of(&sparse(&batch.dense), &batch.kept, LENGTH)
+    counted(&batch.dense, &batch.kept, LENGTH)
 }
 
 fn sparse(dense: &[f32]) -> Latents {
@@ -163,7 +169,7 @@ fn nothing_kept_leaves_figures_undefined_and_does_not_spoil_later_ones() {
     assert!(empty.figures().mse.is_nan() && empty.density().density[0].is_nan());
     let batches = batches();
     let masked = inputs(&batches[0].x, LENGTH, vec![false; batches[0].kept.len()]);
-    let none = Firing::of(&sparse(&batches[0].dense), &masked.kept, LENGTH);
+    let none = counted(&batches[0].dense, &masked.kept, LENGTH);
     empty.add(&masked, &errors(&batches[0]), &none);
     for batch in &batches {
         empty.add(&inputs(&batch.x, LENGTH, batch.kept.clone()), &errors(batch), &firing(batch));
@@ -176,7 +182,7 @@ fn a_zero_reconstruction_has_no_cosine() {
     let x = [1.0; D_IN];
     let inputs = inputs(&x, 1, vec![true]);
     let mut sums = ActivationSums::new(D_IN, D_SAE);
-    let firing = Firing::of(&sparse(&[0.0; D_SAE]), &inputs.kept, 1);
+    let firing = counted(&[0.0; D_SAE], &inputs.kept, 1);
     sums.add(&inputs, &TokenErrors::of(&x, &[0.0; D_IN], D_IN), &firing);
     let figures = sums.figures();
     assert!(figures.cossim.is_nan() && figures.relative_reconstruction_bias.is_nan());
