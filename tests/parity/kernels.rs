@@ -16,7 +16,11 @@ use prunelens::bench::{
     Report,
     kernels::{Sizes, measure},
 };
-use prunelens_core::{compare::matching::Matching, prune::Sparsity, sae::Latents};
+use prunelens_core::{
+    compare::matching::Matching,
+    prune::Sparsity,
+    sae::{Latents, Normalize},
+};
 use prunelens_kernels::{
     Group, Kept, Ranking, Ranks, TokenErrors, cut,
     device::{self, Backend, Buffer, DeviceRanks, FiringCounts, Largest, Lists, Matrix, Pairs, Route, Steps, Values},
@@ -475,8 +479,10 @@ fn encoder_in_full_precision() {
                 let (x, w) = (&x[at / d_sae * d_in..][..d_in], &weight[at % d_sae * d_in..][..d_in]);
                 let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
                 let want: f64 = terms.sum::<f64>() + 8.0;
-                // Half a unit of the last place at 8 is 5e-7; products of numbers of 11 bits are off by hundreds of times more.
-                assert!((f64::from(*got) - want).abs() < 2e-6, "{name} {route:?} at {at}: {got}, not {want}");
+                // Half a unit of the last place at 8 is 5e-7; products of numbers of 11 bits are off by hundreds of times more. A card's
+                // units for matrices cut sums off where others round, once for every sixteen products.
+                let most = if card_asked() { 1e-5 } else { 2e-6 };
+                assert!((f64::from(*got) - want).abs() < most, "{name} {route:?} at {at}: {got}, not {want}");
             }
         }
     }

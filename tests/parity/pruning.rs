@@ -77,6 +77,10 @@ fn placed(sae: Sae, ops: &Where) -> Arc<dyn Dictionary> {
     place(Arc::new(sae), &**ops).unwrap()
 }
 
+fn normalized(sae: Sae, normalize: Normalize) -> Sae {
+    Sae { config: SaeConfig { normalize, ..sae.config }, ..sae }
+}
+
 fn of_each_kind() -> Vec<Sae> {
     let threshold = noise(D_SAE, 6).iter().map(|v| v * 2.0).collect();
     vec![
@@ -85,6 +89,11 @@ fn of_each_kind() -> Vec<Sae> {
         sae(Activation::TopK { k: 9, rescale_by_decoder_norm: true }, "topk"),
         sae(Activation::JumpRelu { threshold }, "jumprelu"),
         sae(Activation::Gated { r_mag: noise(D_SAE, 7), b_mag: noise(D_SAE, 8) }, "gated"),
+        normalized(sae(Activation::TanhRelu, "standard"), Normalize::LayerNorm),
+        normalized(
+            sae(Activation::TopK { k: 9, rescale_by_decoder_norm: false }, "topk"),
+            Normalize::ConstantNormRescale,
+        ),
     ]
 }
 

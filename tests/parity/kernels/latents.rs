@@ -62,6 +62,29 @@ fn lists_stay_there() {
     }
 }
 
+/// What is normalised on the way in, and what brings it back.
+#[test]
+fn inputs_normalised() {
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
+    for (tokens, width) in [(1, 2), (3, 37), (2, 300), (5, 1000)] {
+        let x: Vec<f32> = noise(tokens * width, 6).iter().map(|v| 3.0 * v + 0.5).collect();
+        for (kind, centred) in [(Normalize::LayerNorm, true), (Normalize::ConstantNormRescale, false)] {
+            let mut want = x.clone();
+            let undo = kind.apply(&mut want, width);
+            let (got, found) = device::normalize(backend, &tensor(backend, "f32", &x, width), centred).unwrap();
+            let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 2e-6 * b.abs().max(1.0));
+            assert!(near(&floats(&got), &want), "{kind:?} of {tokens}x{width}");
+            let mut back = want.clone();
+            undo.apply(&mut back, width);
+            let rows = want.chunks(width).zip(&found);
+            let brought = rows.flat_map(|(row, (factor, shift))| row.iter().map(move |v| v * factor + shift));
+            assert!(near(&brought.collect::<Vec<_>>(), &back), "{kind:?} of {tokens}x{width}: {found:?}");
+            assert_eq!(found.len(), tokens);
+        }
+    }
+}
+
 /// Lists counted in parts, with tokens that do not count, texts that a part divides, and latents below zero.
 #[test]
 fn firing() {

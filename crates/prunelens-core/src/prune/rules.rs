@@ -181,6 +181,16 @@ impl Compress {
         }
     }
 
+    /// Whether it reads the calibration text.
+    pub fn reads_text(&self) -> bool {
+        match self {
+            Self::None | Self::Rtn(_) | Self::Magnitude(_) => false,
+            Self::Iterative(_, last) => last.reads_text(),
+            Self::Stack(rules) => rules.iter().any(Self::reads_text),
+            _ => true,
+        }
+    }
+
     /// Weights of the copy that it does not share with a model of this config.
     pub fn own_weights(&self, config: &Config) -> u64 {
         match self {
@@ -326,6 +336,9 @@ mod tests {
         for spec in specs {
             assert_eq!(spec.parse::<Compress>().unwrap().to_string(), spec);
         }
+        let silent = |spec: &&&str| !spec.parse::<Compress>().unwrap().reads_text();
+        let silent: Vec<&str> = specs.iter().filter(silent).copied().collect();
+        assert_eq!(silent, ["none", "rtn:int8", "rtn:int4:g128", "rtn:int3:g32:asym", "rtn:fp8"], "of the text");
         assert_eq!("rtn:int4".parse::<Compress>().unwrap().to_string(), "rtn:int4:g128");
         assert_eq!("iterative:0.5:3".parse::<Compress>().unwrap().to_string(), "iterative:3:wanda:0.5");
         for wrong in

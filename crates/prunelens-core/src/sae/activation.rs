@@ -60,14 +60,6 @@ impl Activation {
         }
     }
 
-    /// Whether pre-activations that passed the gate are not latents yet.
-    pub fn finishes(&self) -> bool {
-        match self {
-            Self::Relu | Self::TopK { .. } | Self::JumpRelu { .. } => false,
-            Self::TanhRelu | Self::Gated { .. } => true,
-        }
-    }
-
     /// Turn the pre-activations that passed the gate into latents.
     pub fn finish(&self, latents: &mut Latents, b_enc: &[f32]) {
         match self {

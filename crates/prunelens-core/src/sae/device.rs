@@ -40,6 +40,8 @@ pub struct DeviceSae {
     b_dec: Buffer<f32>,
     /// Of a JumpReLU.
     floors: Option<Buffer<f32>>,
+    /// Factors and biases of a gated SAE's magnitudes.
+    magnitudes: Option<[Buffer<f32>; 2]>,
     /// What latents are divided by when decoding, where that is fixed.
     divisors: Option<Buffer<f32>>,
     /// Subtracted from what is encoded.
@@ -79,6 +81,13 @@ impl DeviceSae {
             Activation::JumpRelu { threshold } => Some(upload(threshold)?),
             _ => None,
         };
+        let magnitudes = match &sae.activation {
+            Activation::Gated { r_mag, b_mag } => {
+                let factors: Vec<f32> = r_mag.iter().map(|r| r.exp()).collect();
+                Some([upload(&factors)?, upload(b_mag)?])
+            }
+            _ => None,
+        };
         let divisors = sae.decode_scale.as_ref().map(|scale| scale.iter().map(|v| 1.0 / v).collect::<Vec<f32>>());
         let shift = match sae.config.apply_b_dec_to_input {
             true => Some(Tensor::from_slice(&sae.b_dec, sae.d_in(), backend.device())?),
@@ -92,6 +101,7 @@ impl DeviceSae {
             b_enc: upload(&sae.b_enc)?,
             b_dec: upload(&sae.b_dec)?,
             floors,
+            magnitudes,
             divisors: divisors.map(|divisors| upload(&divisors)).transpose()?,
             shift,
             norms: Mutex::default(),
@@ -100,30 +110,36 @@ impl DeviceSae {
         })
     }
 
-    /// As [`Sae::process_input`], without leaving the GPU where nothing is normalised.
+    /// As [`Sae::process_input`], on the GPU.
     fn process_input(&self, x: &Tensor) -> Result<(Tensor, Undo)> {
-        if self.sae.config.normalize != Normalize::None {
-            let (values, undo) = self.sae.process_input(x)?;
-            let rows = values.len() / self.sae.d_in();
-            return Ok((Tensor::from_vec(values, (rows, self.sae.d_in()), self.backend.device())?, undo));
-        }
         self.sae.check_width(x)?;
         let x = x.to_device(self.backend.device())?.to_dtype(DType::F32)?;
+        let (x, undo) = match self.sae.config.normalize {
+            Normalize::None => (x, Vec::new()),
+            kind => device::normalize(&*self.backend, &x.contiguous()?, kind == Normalize::LayerNorm)?,
+        };
         let x = match &self.shift {
             Some(shift) => x.broadcast_sub(shift)?,
             None => x,
         };
-        Ok((x, Undo::default()))
+        Ok((x, Undo(undo)))
     }
 
     fn rows_at_once(&self) -> usize {
         (DENSE / self.enc.rows.max(1)).max(1)
     }
 
-    /// Pre-activations that pass the gate, zero elsewhere.
+    /// Latents, zero where they are silent, before TopK chooses among them.
     fn dense(&self, x: &Tensor, mask: Mask, scale: Option<&Buffer<f32>>) -> Result<Buffer<f32>> {
-        let encoder = Encoder { matrix: &self.enc, mask, bias: &self.b_enc, scale, floors: self.floors.as_ref() };
-        device::encode(&*self.backend, &encoder, x, Route::of(x.dim(0)?, &self.enc))
+        let (backend, floors) = (&*self.backend, self.floors.as_ref());
+        let encoder = Encoder { matrix: &self.enc, mask, bias: &self.b_enc, scale, floors };
+        let latents = device::encode(backend, &encoder, x, Route::of(x.dim(0)?, &self.enc))?;
+        match (&self.sae.activation, &self.magnitudes) {
+            (Activation::TanhRelu, _) => device::squash(backend, &latents)?,
+            (_, Some([factors, bias])) => device::magnitudes(backend, &latents, &self.b_enc, factors, bias)?,
+            _ => {}
+        }
+        Ok(latents)
     }
 
     /// The mask of one of the matrices.
@@ -209,18 +225,15 @@ impl Dictionary for DeviceSae {
                 _ => device::active(&*self.backend, &dense, d_sae)?,
             });
         }
-        let finishes = self.sae.activation.finishes();
-        // What decodes next finds them there, if the GPU had all at once and nothing is to be done to them.
+        // What decodes next finds them there, if the GPU had all at once.
         let lists = match <[_; 1]>::try_from(lists) {
-            Ok([lists]) if !finishes => return Ok(Encoded::there(self.backend.clone(), lists, undo)),
-            Ok([lists]) => vec![lists],
+            Ok([lists]) => return Ok(Encoded::there(self.backend.clone(), lists, undo)),
             Err(lists) => lists,
         };
         let mut latents = Latents::new(d_sae);
         for lists in lists {
             latents.extend(&lists.to_latents(&*self.backend)?);
         }
-        self.sae.activation.finish(&mut latents, &self.sae.b_enc);
         Ok(Encoded::new(latents, undo))
     }
 
@@ -232,8 +245,7 @@ impl Dictionary for DeviceSae {
         texts: &[TextSum],
         tick: Tick,
     ) -> Result<Vec<Vec<(u32, f32)>>> {
-        // These make latents of what passes their gate on the processor.
-        if self.sae.activation.finishes() || self.elsewhere(pruning).is_some() {
+        if self.elsewhere(pruning).is_some() {
             return by_lists(self, x, pruning, texts, tick);
         }
         let (backend, d_in, d_sae) = (&*self.backend, self.sae.d_in(), self.sae.d_sae());

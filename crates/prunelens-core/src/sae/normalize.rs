@@ -15,9 +15,9 @@ pub enum Normalize {
     ConstantNormRescale,
 }
 
-/// Per token: the factor and the shift that bring a reconstruction back.
+/// Per token: the factor and the shift that bring a reconstruction back; none where nothing was done.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Undo(Vec<(f32, f32)>);
+pub struct Undo(pub(super) Vec<(f32, f32)>);
 
 impl Normalize {
     /// Normalise rows of width `d` in place.

@@ -176,6 +176,17 @@ impl Sae {
     /// A latent's row of one of the matrices as a setting leaves it.
     pub fn row(&self, side: Side, pruning: Option<&Pruning>, latent: u32) -> Result<Vec<f32>> {
         let mut row = vec![0.0; self.d_in()];
+        if let Some(Pruning { order, at }) = pruning
+            && let Plan::Ranks(ranks) = order.plan(side)
+        {
+            // All others may lie on a GPU.
+            self.matrix(side, None, |matrix| matrix.row(latent as usize, &mut row))?;
+            let first = latent as usize * self.d_in();
+            let ranks_of_row = ranks.part(first..first + self.d_in())?;
+            let gone = row.iter_mut().zip(ranks_of_row).filter(|(_, rank)| *rank < ranks.cut(*at));
+            gone.for_each(|(weight, _)| *weight = 0.0);
+            return Ok(row);
+        }
         self.matrix(side, pruning, |matrix| matrix.row(latent as usize, &mut row))?;
         Ok(row)
     }

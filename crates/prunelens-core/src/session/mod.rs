@@ -209,7 +209,9 @@ impl Session {
         if let Some(gpu) = gpu::opened(device) {
             self.estimate().check(&gpu)?;
         }
-        self.on_ops(device, ops::of(device)?)
+        let ops = ops::of(device)?;
+        let backend = ops.backend().cloned();
+        models::warmed(backend.as_deref(), || self.on_ops(device, ops))
     }
 
     /// As [`Session::on`], with the operations of that device.

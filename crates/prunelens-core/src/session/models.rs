@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use candle_core::Device;
 use prunelens_kernels::{
-    device,
+    device::{self, Backend},
     gpu::{self, Places},
 };
 
@@ -61,18 +61,7 @@ impl Models {
     pub fn load_beside(spec: &SessionSpec, saes: u64, progress: Listener) -> Result<Self> {
         let (device, warning) = spec.device.open(&spec.libraries)?;
         let backend = device::of(&device)?;
-        // Kernels are loaded while the models are read.
-        std::thread::scope(|scope| {
-            let warming = backend.as_deref().map(|backend| scope.spawn(|| backend.warm()));
-            let models = Self::load_on(device, warning, spec, saes, progress);
-            // Joined whatever came of the models: a panic that nobody took would become this thread's own.
-            match warming.map(std::thread::ScopedJoinHandle::join) {
-                Some(Ok(Err(error))) => tracing::warn!("kernels were not loaded in advance: {error}"),
-                Some(Err(_)) => tracing::warn!("kernels were not loaded in advance: the thread that does it panicked"),
-                Some(Ok(Ok(()))) | None => {}
-            }
-            models
-        })
+        warmed(backend.as_deref(), || Self::load_on(device, warning, spec, saes, progress))
     }
 
     fn load_on(
@@ -124,6 +113,21 @@ impl Models {
     }
 }
 
+/// Work on a GPU's memory while its kernels are loaded beside it.
+pub(super) fn warmed<T>(backend: Option<&dyn Backend>, work: impl FnOnce() -> T) -> T {
+    std::thread::scope(|scope| {
+        let warming = backend.map(|backend| scope.spawn(|| backend.warm()));
+        let done = work();
+        // Joined whatever came of the work: a panic that nobody took would become this thread's own.
+        match warming.map(std::thread::ScopedJoinHandle::join) {
+            Some(Ok(Err(error))) => tracing::warn!("kernels were not loaded in advance: {error}"),
+            Some(Err(_)) => tracing::warn!("kernels were not loaded in advance: the thread that does it panicked"),
+            Some(Ok(Ok(()))) | None => {}
+        }
+        done
+    })
+}
+
 /// Say what a GPU has to hold, and refuse what cannot fit, before any of it is read.
 fn fits(
     spec: &SessionSpec,
@@ -136,9 +140,9 @@ fn fits(
     let Some(gpu) = gpu::opened(device) else { return Ok(()) };
     let all = config.block_weights() + config.embedding_weights(Model::is_tied(path)?);
     let pruned = if spec.pruned_model.is_some() { all } else { spec.compress.own_weights(config) };
-    let streams = match spec.pruned_model {
-        Some(_) => 0,
-        None => config.d_model as u64 * Calibration::most_tokens(spec.calibration.as_deref()),
+    let streams = match spec.pruned_model.is_none() && spec.compress.reads_text() {
+        true => config.d_model as u64 * Calibration::most_tokens(spec.calibration.as_deref()),
+        false => 0,
     };
     let estimate = Estimate { original: all, pruned, dtype: spec.dtype_on(device), saes, streams };
     progress(Progress { what: format!("taking {}", estimate.line(&gpu)), done: 0, total: 0, unit: "" })?;

@@ -220,3 +220,39 @@ extern "C" __global__ void fire(const float* products, u32 parts, const float* b
         out[place.row * d_sae + latent] = fired(sum, latent, bias, scale, floors);
     }
 }
+
+// What passed a gate becomes a magnitude: without the gate's bias, times a factor, with a bias of its own; zero if that is not above it.
+extern "C" __global__ void magnitudes(float* latents, u64 len, u64 width, const float* gate_bias, const float* factors,
+                                      const float* bias) {
+    for (u64 at = first_index(); at < len; at += index_step()) {
+        float pre = latents[at];
+        if (!(pre > 0.0f)) continue;
+        u64 latent = Place(at, width).column;
+        latents[at] = fmaxf((pre - gate_bias[latent]) * factors[latent] + bias[latent], 0.0f);
+    }
+}
+
+extern "C" __global__ void squash(float* latents, u64 len) {
+    for (u64 at = first_index(); at < len; at += index_step()) latents[at] = tanhf(latents[at]);
+}
+
+// Inputs normalised: without their mean and by their standard deviation, or to the length sqrt(width); and the factor and the shift
+// that undo it, as SAELens does, without the 1e-5. A block takes a row.
+extern "C" __global__ void normalize(const float* x, u32 width, u32 centred, float* out, float* undo) {
+    x += (u64)blockIdx.x * width;
+    out += (u64)blockIdx.x * width;
+    double sum = 0.0, squares = 0.0;
+    for (u32 i = threadIdx.x; centred && i < width; i += blockDim.x) sum += x[i];
+    float mean = (float)(block_sum(sum) / width);
+    for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
+        double off = x[i] - mean;
+        squares += off * off;
+    }
+    squares = block_sum(squares);
+    float factor = centred ? (float)sqrt(squares / (width > 1 ? width - 1 : 1)) : (float)(sqrt((double)width) / sqrt(squares));
+    for (u32 i = threadIdx.x; i < width; i += blockDim.x)
+        out[i] = centred ? (x[i] - mean) / (factor + 1e-5f) : x[i] * factor;
+    if (threadIdx.x != 0) return;
+    undo[2 * (u64)blockIdx.x] = centred ? factor : 1.0f / factor;
+    undo[2 * (u64)blockIdx.x + 1] = mean;
+}

@@ -228,3 +228,48 @@ fn product(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f3
     }
     Ok(())
 }
+
+/// Inputs `x [tokens, d_in]` (f32) normalised as SAELens' `layer_norm` (`centred`) or `constant_norm_rescale` do; and, here, the factor
+/// and the shift of each that undo it. Twin: `core::sae::Normalize::apply`.
+pub fn normalize(backend: &dyn Backend, x: &Tensor, centred: bool) -> Result<(Tensor, Vec<(f32, f32)>)> {
+    let (tokens, width) = x.dims2()?;
+    let (out, undo) = (Buffer::<f32>::new(backend, tokens * width)?, Buffer::<f32>::new(backend, 2 * tokens)?);
+    if out.is_empty() {
+        return Ok((x.clone(), Vec::new()));
+    }
+    let x = Buffer::<f32>::of(backend, x)?;
+    let arguments = [x.address(), width as u64, u64::from(centred), out.address(), undo.address()];
+    launch(backend, "encode", "normalize", Shape::many_rows(tokens, width)?, &arguments)?;
+    let undo = undo.to_vec(backend)?.as_chunks().0.iter().map(|&[factor, shift]| (factor, shift)).collect();
+    Ok((out.into_tensor(backend, &[tokens, width])?, undo))
+}
+
+/// What a gate let through, `[tokens, d_sae]`, made into magnitudes in place, one number a latent of each. Twin:
+/// `core::sae::Activation::value`.
+pub fn magnitudes(
+    backend: &dyn Backend,
+    latents: &Buffer<f32>,
+    gate_bias: &Buffer<f32>,
+    factors: &Buffer<f32>,
+    bias: &Buffer<f32>,
+) -> Result<()> {
+    let d_sae = gate_bias.len();
+    factors.expect(d_sae, "factors of magnitudes")?;
+    bias.expect(d_sae, "biases of magnitudes")?;
+    latents.expect(latents.len() / d_sae.max(1) * d_sae, "latents")?;
+    if latents.is_empty() {
+        return Ok(());
+    }
+    let of_latents = [gate_bias, factors, bias].map(Buffer::address);
+    let arguments = [&[latents.address(), latents.len() as u64, d_sae as u64], &of_latents[..]].concat();
+    launch(backend, "encode", "magnitudes", Shape::over(latents.len() as u64)?, &arguments)
+}
+
+/// `tanh` of latents, in place.
+pub fn squash(backend: &dyn Backend, latents: &Buffer<f32>) -> Result<()> {
+    if latents.is_empty() {
+        return Ok(());
+    }
+    let arguments = [latents.address(), latents.len() as u64];
+    launch(backend, "encode", "squash", Shape::over(latents.len() as u64)?, &arguments)
+}

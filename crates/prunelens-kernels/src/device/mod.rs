@@ -27,7 +27,7 @@ use std::{fmt, sync::Arc};
 use candle_core::{DType, Device, Tensor};
 
 pub use decode::{decode, decode_vjp, token_errors};
-pub use encode::{Encoder, Route, encode};
+pub use encode::{Encoder, Route, encode, magnitudes, normalize, squash};
 pub use lists::{Lists, active, keep_top_k, kth, largest_place, top_k};
 pub use losses::{DeviceLosses, compare};
 pub use mask::{mask, row_norms};
