@@ -8,7 +8,8 @@ use prunelens_core::{
     model::{HookPoint, Site, Space},
     prune::sae::{Norms, rank},
     sae::{
-        Activation, Criterion, Dictionary, Encoded, Latents, Normalize, Order, Pruning, Sae, SaeConfig, TextSum, place,
+        Activation, Criterion, Dictionary, Encoded, Latents, Normalize, Order, Pruning, Sae, SaeConfig, Side, TextSum,
+        place,
     },
 };
 use prunelens_kernels::{
@@ -16,7 +17,7 @@ use prunelens_kernels::{
     ops::{self, Ops},
 };
 
-use crate::support::device::TestDevice;
+use crate::support::{device::TestDevice, floats};
 
 const D_IN: usize = 37;
 const D_SAE: usize = 531;
@@ -89,7 +90,7 @@ fn of_each_kind() -> Vec<Sae> {
         sae(Activation::TopK { k: 9, rescale_by_decoder_norm: true }, "topk"),
         sae(Activation::JumpRelu { threshold }, "jumprelu"),
         sae(Activation::Gated { r_mag: noise(D_SAE, 7), b_mag: noise(D_SAE, 8) }, "gated"),
-        normalized(sae(Activation::TanhRelu, "standard"), Normalize::LayerNorm),
+        normalized(sae(Activation::TanhRelu, "standard"), Normalize::None),
         normalized(
             sae(Activation::TopK { k: 9, rescale_by_decoder_norm: false }, "topk"),
             Normalize::ConstantNormRescale,
@@ -191,6 +192,11 @@ fn latents_at_a_ratio_are_those_of_the_sae_with_its_zeros_written_out() {
                 assert_eq!(*encoded.latents().unwrap(), applied.encode(&x, None).unwrap().into_latents().unwrap());
                 let (a, b) = (sae.decode(&encoded, Some(&pruning)).unwrap(), applied.decode(&encoded, None).unwrap());
                 assert_eq!(bits(&a), bits(&b));
+                for (side, written) in [(Side::Enc, &applied.sae().w_enc), (Side::Dec, &applied.sae().w_dec)] {
+                    let last = D_SAE as u32 - 1;
+                    let row = |latent: u32| floats(&written.get(latent as usize).unwrap());
+                    assert_eq!(sae.row(side, Some(&pruning), last).unwrap(), row(last), "{side:?} at {ratio}");
+                }
             }
         }
     }
@@ -213,7 +219,7 @@ fn latents_of_texts_are_those_of_their_tokens_added_up() {
             for (text, found) in texts.iter().zip(&found) {
                 let mut sums = vec![0.0; D_SAE];
                 let mut add = |encoded: &Encoded, token: usize, times: f64| {
-                    let factor = if undone { f64::from(encoded.undo().factor(token)) } else { 1.0 };
+                    let factor = if undone { f64::from(encoded.undo().factors().unwrap().of(token)) } else { 1.0 };
                     let (indices, values) = encoded.latents().unwrap().row(token);
                     indices.iter().zip(values).for_each(|(i, v)| sums[*i as usize] += times * factor * f64::from(*v));
                 };

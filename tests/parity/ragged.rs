@@ -15,7 +15,7 @@ use prunelens_kernels::{
 
 use crate::{
     kernels::backend,
-    support::{device::at_edges, fixture, floats},
+    support::{fixture, floats},
 };
 
 /// Numbers without a pattern, about as large as activations.
@@ -160,14 +160,11 @@ fn whole_models_are_read_and_gone_back_through() {
             near(&what("logits"), &got.2, &want.2, 1e-5);
             assert!((got.3 - want.3).abs() < 1e-5 * want.3, "{}: {} {}", what("loss"), got.3, want.3);
             near(&what("gradient"), &got.4, &want.4, 1e-4);
+            // Where two tokens are as likely but for rounding, a card may say the other, and goes on from it.
             let differ = got.5.iter().zip(&want.5).filter(|(a, b)| a != b).count();
-            assert!(
-                differ <= at_edges(backend.device(), want.5.len()),
-                "{}: {:?}, not {:?}",
-                what("answers"),
-                got.5,
-                want.5
-            );
+            let allowed = usize::from(!backend.device().is_cpu());
+            assert_eq!(got.5.len(), want.5.len(), "{}", what("answers"));
+            assert!(differ <= allowed, "{}: {:?}, not {:?}", what("answers"), got.5, want.5);
             // In 16 bits gradients are still of the same size and direction.
             if site == Site::ResidPost {
                 let rough = run(&on(DType::BF16));

@@ -184,7 +184,7 @@ impl Compress {
     /// Whether it reads the calibration text.
     pub fn reads_text(&self) -> bool {
         match self {
-            Self::None | Self::Rtn(_) | Self::Magnitude(_) => false,
+            Self::None | Self::Rtn(_) | Self::Magnitude(_) | Self::LowRank(LowRank::Svd, _) => false,
             Self::Iterative(_, last) => last.reads_text(),
             Self::Stack(rules) => rules.iter().any(Self::reads_text),
             _ => true,
@@ -336,9 +336,12 @@ mod tests {
         for spec in specs {
             assert_eq!(spec.parse::<Compress>().unwrap().to_string(), spec);
         }
-        let silent = |spec: &&&str| !spec.parse::<Compress>().unwrap().reads_text();
-        let silent: Vec<&str> = specs.iter().filter(silent).copied().collect();
-        assert_eq!(silent, ["none", "rtn:int8", "rtn:int4:g128", "rtn:int3:g32:asym", "rtn:fp8"], "of the text");
+        let others = ["magnitude:0.5", "svd:0.5", "asvd:0.5", "iterative:2:magnitude:0.5", "magnitude:0.5+rtn:int8"];
+        let silent = |spec: &&str| !spec.parse::<Compress>().unwrap().reads_text();
+        let silent: Vec<&str> = specs.into_iter().chain(others).filter(silent).collect();
+        let rtn = ["rtn:int8", "rtn:int4:g128", "rtn:int3:g32:asym", "rtn:fp8"];
+        let none = ["magnitude:0.5", "svd:0.5", "iterative:2:magnitude:0.5", "magnitude:0.5+rtn:int8"];
+        assert_eq!(silent, [&["none"], &rtn[..], &none[..]].concat(), "read no text");
         assert_eq!("rtn:int4".parse::<Compress>().unwrap().to_string(), "rtn:int4:g128");
         assert_eq!("iterative:0.5:3".parse::<Compress>().unwrap().to_string(), "iterative:3:wanda:0.5");
         for wrong in

@@ -85,7 +85,7 @@ impl Dictionary for Sae {
 
     fn decode(&self, encoded: &Encoded, pruning: Option<&Pruning>) -> Result<Tensor> {
         let mut out = self.decode_normalised(encoded, pruning)?;
-        encoded.undo().apply(&mut out, self.d_in());
+        encoded.undo().apply(&mut out, self.d_in())?;
         let n = encoded.rows();
         Ok(Tensor::from_vec(out, (n, self.d_in()), &Device::Cpu)?)
     }

@@ -115,14 +115,17 @@ impl DeviceSae {
         self.sae.check_width(x)?;
         let x = x.to_device(self.backend.device())?.to_dtype(DType::F32)?;
         let (x, undo) = match self.sae.config.normalize {
-            Normalize::None => (x, Vec::new()),
-            kind => device::normalize(&*self.backend, &x.contiguous()?, kind == Normalize::LayerNorm)?,
+            Normalize::None => (x, Undo::default()),
+            kind => {
+                let [x, undo] = device::normalize(&*self.backend, &x.contiguous()?, kind == Normalize::LayerNorm)?;
+                (x, Undo::on_device(undo))
+            }
         };
         let x = match &self.shift {
             Some(shift) => x.broadcast_sub(shift)?,
             None => x,
         };
-        Ok((x, Undo(undo)))
+        Ok((x, undo))
     }
 
     fn rows_at_once(&self) -> usize {
@@ -276,11 +279,15 @@ impl Dictionary for DeviceSae {
             }
             let (dense, undo) = latents(&x.narrow(0, start, len)?)?;
             let of_tokens = group.iter().flat_map(|text| std::iter::repeat_n(text, text.tokens));
-            let factors: Vec<f64> = of_tokens.zip(0..).map(|(text, token)| text.factor(undo.factor(token))).collect();
-            let extra = |undo: &Undo| -> Vec<f64> {
-                group.iter().map(|text| text.zeros as f64 * text.factor(undo.factor(0))).collect()
+            let undo = undo.factors()?;
+            let factors: Vec<f64> = of_tokens.zip(0..).map(|(text, token)| text.factor(undo.of(token))).collect();
+            let extra = match &zeros {
+                Some((_, undo)) => {
+                    let undo = undo.factors()?.of(0);
+                    Some(group.iter().map(|text| text.zeros as f64 * text.factor(undo)).collect::<Vec<f64>>())
+                }
+                None => None,
             };
-            let extra = zeros.as_ref().map(|(_, undo)| extra(undo));
             let divisors: Vec<f64> = group.iter().map(|text| text.divisor).collect();
             let zeros = zeros.as_ref().map(|(zeros, _)| zeros).zip(extra.as_deref());
             let sums = TextSums { lengths: &lengths, factors: &factors, zeros, divisors: &divisors };
@@ -370,8 +377,9 @@ impl Dictionary for DeviceSae {
         let divisors = norms.as_deref().or(self.divisors.as_ref());
         let mask = self.mask(Side::Dec, pruning)?;
         let mut slopes = device::decode_vjp(&*self.backend, latents, &self.dec, mask, divisors, g)?;
+        let undo = encoded.undo().factors()?;
         for row in 0..latents.rows() {
-            let factor = encoded.undo().factor(row);
+            let factor = undo.of(row);
             slopes[latents.offsets[row]..latents.offsets[row + 1]].iter_mut().for_each(|slope| *slope *= factor);
         }
         Ok(slopes)

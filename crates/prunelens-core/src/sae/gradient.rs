@@ -13,7 +13,7 @@ pub(super) fn decode_vjp(sae: &Sae, encoded: &Encoded, pruning: Option<&Pruning>
     if g.dims() != [latents.rows(), d] {
         return Err(Error::invalid(format!("a gradient {:?} for {} reconstructions", g.dims(), latents.rows())));
     }
-    let factors = sae.decode_factors(pruning)?;
+    let (factors, undo) = (sae.decode_factors(pruning)?, encoded.undo().factors()?);
     let factor = |latent: usize| factors.as_ref().map_or(1.0, |factors| factors[latent]);
     with_f32(&g.contiguous()?, |g| {
         sae.matrix(Side::Dec, pruning, |matrix| {
@@ -24,7 +24,7 @@ pub(super) fn decode_vjp(sae: &Sae, encoded: &Encoded, pruning: Option<&Pruning>
                     let latent = *latent as usize;
                     matrix.row(latent, &mut kept);
                     let along: f32 = kept.iter().zip(g).map(|(w, g)| w * g).sum();
-                    along * encoded.undo().factor(row) * factor(latent)
+                    along * undo.of(row) * factor(latent)
                 };
                 latents.row(row).0.iter().map(slope).collect::<Vec<_>>()
             });

@@ -1,6 +1,9 @@
 //! Normalisation of an SAE's input, and undoing it on the reconstruction (SAELens' `normalize_activations`).
 
+use std::sync::OnceLock;
+
 use candle_core::Tensor;
+use prunelens_kernels::with_f32;
 
 use crate::error::Result;
 
@@ -15,19 +18,34 @@ pub enum Normalize {
     ConstantNormRescale,
 }
 
-/// Per token: the factor and the shift that bring a reconstruction back; none where nothing was done.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Undo(pub(super) Vec<(f32, f32)>);
+/// Per token: the factor and the shift that bring a reconstruction back; nothing where nothing was done.
+#[derive(Clone, Debug, Default)]
+pub struct Undo {
+    rows: OnceLock<Vec<(f32, f32)>>,
+    /// `[tokens, 2]` on a GPU, read back when somebody asks for them.
+    there: Option<Tensor>,
+}
+
+/// The factors of [`Undo`].
+#[derive(Clone, Copy, Debug)]
+pub struct Factors<'a>(&'a [(f32, f32)]);
+
+impl Factors<'_> {
+    /// What a change of the normalised reconstruction of one token is multiplied by.
+    pub fn of(&self, token: usize) -> f32 {
+        self.0.get(token).map_or(1.0, |(factor, _)| *factor)
+    }
+}
 
 impl Normalize {
     /// Normalise rows of width `d` in place.
     pub fn apply(self, x: &mut [f32], d: usize) -> Undo {
-        let undo = match self {
+        let rows: Vec<(f32, f32)> = match self {
             Self::None => return Undo::default(),
             Self::LayerNorm => x.chunks_mut(d).map(layer_norm).collect(),
             Self::ConstantNormRescale => x.chunks_mut(d).map(constant_norm).collect(),
         };
-        Undo(undo)
+        Undo { rows: OnceLock::from(rows), there: None }
     }
 }
 
@@ -50,25 +68,48 @@ fn constant_norm(row: &mut [f32]) -> (f32, f32) {
 }
 
 impl Undo {
-    /// What a change of the normalised reconstruction of one token is multiplied by.
-    pub fn factor(&self, token: usize) -> f32 {
-        self.0.get(token).map_or(1.0, |(factor, _)| *factor)
+    /// Of what a GPU normalised, `[tokens, 2]`.
+    pub(super) fn on_device(there: Tensor) -> Self {
+        Self { rows: OnceLock::new(), there: Some(there) }
+    }
+
+    /// The first to ask waits for a GPU.
+    fn rows(&self) -> Result<&[(f32, f32)]> {
+        match (self.rows.get(), &self.there) {
+            (Some(rows), _) => Ok(rows),
+            (None, Some(there)) => {
+                let row = |&[factor, shift]: &[f32; 2]| (factor, shift);
+                let rows = with_f32(&there.flatten_all()?, |rows| rows.as_chunks().0.iter().map(row).collect())?;
+                Ok(self.rows.get_or_init(|| rows))
+            }
+            (None, None) => Ok(&[]),
+        }
+    }
+
+    /// Of each token.
+    pub fn factors(&self) -> Result<Factors<'_>> {
+        self.rows().map(Factors)
     }
 
     /// Rows `[n, d]` brought back, where they are.
     pub fn apply_tensor(&self, x: &Tensor) -> Result<Tensor> {
-        if self.0.is_empty() {
-            return Ok(x.clone());
-        }
-        let column =
-            |part: fn(&(f32, f32)) -> f32| Tensor::from_iter(self.0.iter().map(part), x.device())?.unsqueeze(1);
-        Ok(x.broadcast_mul(&column(|undo| undo.0)?)?.broadcast_add(&column(|undo| undo.1)?)?)
+        let undo = match &self.there {
+            Some(there) => there.to_device(x.device())?,
+            None if self.rows()?.is_empty() => return Ok(x.clone()),
+            None => {
+                let rows = self.rows()?;
+                let numbers = rows.iter().flat_map(|(factor, shift)| [*factor, *shift]);
+                Tensor::from_iter(numbers, x.device())?.reshape((rows.len(), 2))?
+            }
+        };
+        Ok(x.broadcast_mul(&undo.narrow(1, 0, 1)?)?.broadcast_add(&undo.narrow(1, 1, 1)?)?)
     }
 
     /// Bring rows of width `d` back, in place. The factor is used without the epsilon of the way in, as SAELens does.
-    pub fn apply(&self, x: &mut [f32], d: usize) {
-        for (row, (factor, shift)) in x.chunks_mut(d).zip(&self.0) {
+    pub fn apply(&self, x: &mut [f32], d: usize) -> Result<()> {
+        for (row, (factor, shift)) in x.chunks_mut(d).zip(self.rows()?) {
             row.iter_mut().for_each(|v| *v = *v * factor + shift);
         }
+        Ok(())
     }
 }

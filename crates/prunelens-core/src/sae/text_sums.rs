@@ -97,7 +97,7 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, encoded: &Encoded, token: usize, times: f64, text: &TextSum) -> Result<()> {
-        let factor = times * text.factor(encoded.undo().factor(token));
+        let factor = times * text.factor(encoded.undo().factors()?.of(token));
         if factor == 0.0 {
             return Ok(());
         }

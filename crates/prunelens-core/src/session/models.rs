@@ -140,7 +140,8 @@ fn fits(
     let Some(gpu) = gpu::opened(device) else { return Ok(()) };
     let all = config.block_weights() + config.embedding_weights(Model::is_tied(path)?);
     let pruned = if spec.pruned_model.is_some() { all } else { spec.compress.own_weights(config) };
-    let streams = match spec.pruned_model.is_none() && spec.compress.reads_text() {
+    let mut made = std::iter::once(&spec.compress).chain(&spec.compressions);
+    let streams = match spec.pruned_model.is_none() && made.any(Compress::reads_text) {
         true => config.d_model as u64 * Calibration::most_tokens(spec.calibration.as_deref()),
         false => 0,
     };

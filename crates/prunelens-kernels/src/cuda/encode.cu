@@ -1,4 +1,5 @@
-// The masked encoder: x (W where rank >= cut), bias and scale, and zero where the latent does not fire.
+// The masked encoder: x (W where rank >= cut), bias and scale, and zero where the latent does not fire. Before it inputs are
+// normalised, where an SAE does that; after it what passed a gate is made into magnitudes.
 //
 // Three ways to the same sum. For a few tokens a warp takes two latents and reads their rows once, which runs at the
 // speed of memory. For more a block takes a square of latents and tokens through shared memory, so that a weight and
@@ -221,7 +222,8 @@ extern "C" __global__ void fire(const float* products, u32 parts, const float* b
     }
 }
 
-// What passed a gate becomes a magnitude: without the gate's bias, times a factor, with a bias of its own; zero if that is not above it.
+// What passed a gate becomes a magnitude: without the gate's bias, times a factor, with a bias of its own; zero where that is
+// not above zero.
 extern "C" __global__ void magnitudes(float* latents, u64 len, u64 width, const float* gate_bias, const float* factors,
                                       const float* bias) {
     for (u64 at = first_index(); at < len; at += index_step()) {
@@ -233,7 +235,8 @@ extern "C" __global__ void magnitudes(float* latents, u64 len, u64 width, const 
 }
 
 extern "C" __global__ void squash(float* latents, u64 len) {
-    for (u64 at = first_index(); at < len; at += index_step()) latents[at] = tanhf(latents[at]);
+    for (u64 at = first_index(); at < len; at += index_step())
+        if (latents[at] > 0.0f) latents[at] = tanhf(latents[at]);
 }
 
 // Inputs normalised: without their mean and by their standard deviation, or to the length sqrt(width); and the factor and the shift

@@ -230,18 +230,16 @@ fn product(backend: &dyn Backend, encoder: &Encoder, x: &Tensor, out: &Buffer<f3
 }
 
 /// Inputs `x [tokens, d_in]` (f32) normalised as SAELens' `layer_norm` (`centred`) or `constant_norm_rescale` do; and, here, the factor
-/// and the shift of each that undo it. Twin: `core::sae::Normalize::apply`.
-pub fn normalize(backend: &dyn Backend, x: &Tensor, centred: bool) -> Result<(Tensor, Vec<(f32, f32)>)> {
+/// and the shift of each that undo it, `[tokens, 2]`. Twin: `core::sae::Normalize::apply`.
+pub fn normalize(backend: &dyn Backend, x: &Tensor, centred: bool) -> Result<[Tensor; 2]> {
     let (tokens, width) = x.dims2()?;
-    let (out, undo) = (Buffer::<f32>::new(backend, tokens * width)?, Buffer::<f32>::new(backend, 2 * tokens)?);
-    if out.is_empty() {
-        return Ok((x.clone(), Vec::new()));
+    let (out, undo) = (Buffer::<f32>::new(backend, tokens * width)?, Buffer::<f32>::zeros(backend, 2 * tokens)?);
+    if !out.is_empty() {
+        let x = Buffer::<f32>::of(backend, x)?;
+        let arguments = [x.address(), width as u64, u64::from(centred), out.address(), undo.address()];
+        launch(backend, "encode", "normalize", Shape::many_rows(tokens, width)?, &arguments)?;
     }
-    let x = Buffer::<f32>::of(backend, x)?;
-    let arguments = [x.address(), width as u64, u64::from(centred), out.address(), undo.address()];
-    launch(backend, "encode", "normalize", Shape::many_rows(tokens, width)?, &arguments)?;
-    let undo = undo.to_vec(backend)?.as_chunks().0.iter().map(|&[factor, shift]| (factor, shift)).collect();
-    Ok((out.into_tensor(backend, &[tokens, width])?, undo))
+    Ok([out.into_tensor(backend, &[tokens, width])?, undo.into_tensor(backend, &[tokens, 2])?])
 }
 
 /// What a gate let through, `[tokens, d_sae]`, made into magnitudes in place, one number a latent of each. Twin:
@@ -260,12 +258,12 @@ pub fn magnitudes(
     if latents.is_empty() {
         return Ok(());
     }
-    let of_latents = [gate_bias, factors, bias].map(Buffer::address);
-    let arguments = [&[latents.address(), latents.len() as u64, d_sae as u64], &of_latents[..]].concat();
+    let [gate_bias, factors, bias] = [gate_bias, factors, bias].map(Buffer::address);
+    let arguments = [latents.address(), latents.len() as u64, d_sae as u64, gate_bias, factors, bias];
     launch(backend, "encode", "magnitudes", Shape::over(latents.len() as u64)?, &arguments)
 }
 
-/// `tanh` of latents, in place.
+/// `tanh` of latents, in place. Twin: `core::sae::Activation::value`.
 pub fn squash(backend: &dyn Backend, latents: &Buffer<f32>) -> Result<()> {
     if latents.is_empty() {
         return Ok(());

@@ -31,12 +31,12 @@ pub struct Targets<'a> {
 impl Scaling {
     /// Of each latent that is active on the original model, in the order of its values.
     pub fn of(sae: &Sae, weights: &Weights, encoded: &Encoded, targets: &Targets) -> Result<Vec<Self>> {
-        let (latents, d) = (encoded.latents()?, sae.d_in());
+        let (latents, undo, d) = (encoded.latents()?, encoded.undo().factors()?, sae.d_in());
         with_f32(&sae.w_dec, |w| {
             let rows = (0..latents.rows()).into_par_iter().flat_map_iter(|row| {
                 let [[x, y], [x_recon, y_recon]] =
                     [targets.x, targets.recon].map(|models| models.map(|values| &values[row * d..(row + 1) * d]));
-                let undo = f64::from(encoded.undo().factor(row));
+                let undo = f64::from(undo.of(row));
                 let (indices, values) = latents.row(row);
                 let one = move |(latent, value): (&u32, &f32)| {
                     let latent = *latent as usize;
