@@ -1,6 +1,6 @@
 //! Dense latents to lists of those that fire, and lists for the decoder.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use candle_core::Tensor;
 
@@ -78,10 +78,14 @@ impl Lists {
 
     /// Read back: waits for all that was launched, unless all was read when they were counted.
     pub fn to_latents(&self, backend: &dyn Backend) -> Result<Latents> {
-        let mut numbers = if self.begun.is_empty() { self.begin(backend)? } else { self.begun.clone() };
+        let mut numbers = match self.begun.is_empty() {
+            true => Cow::from(self.begin(backend)?),
+            false => Cow::from(&self.begun),
+        };
         let all = 2 * self.rows + self.total(&numbers);
         if all > numbers.len() {
-            numbers.extend(self.numbers.part(backend, numbers.len()..all)?);
+            let rest = self.numbers.part(backend, numbers.len()..all)?;
+            numbers.to_mut().extend(rest);
         }
         let (spans, packed) = numbers.split_at(2 * self.rows);
         let mut latents = Latents::new(self.d_sae);
