@@ -185,6 +185,19 @@ fn a_session_file_says_the_same_as_flags() {
     assert_eq!(place.run(["inspect", "The river", "--json", "--session", "s.toml"]).done().out, by_flags);
 }
 
+/// What a rule decided is kept, and taken from there the second time.
+#[test]
+fn a_model_in_16_bits_is_opened_as_it_was() {
+    let place = Place::new();
+    for dtype in ["bf16", "f16"] {
+        for rule in ["wanda:0.5", "wanda:2:4", "magnitude:0.3", "wanda:neurons:0.25", "rtn:int8"] {
+            let args = on_fixture(&["inspect", "The river", "--json", "--dtype", dtype, "--compress", rule]);
+            let first = place.run(&args).done().out;
+            assert_eq!(place.run(&args).done().out, first, "{dtype} {rule}");
+        }
+    }
+}
+
 #[test]
 fn metrics() {
     let place = Place::new();

@@ -10,7 +10,7 @@ use super::*;
 #[test]
 fn means_of_texts() {
     let Some(backend) = backend() else { return };
-    for (width, lengths) in [(1, vec![1]), (33, vec![3, 1, 40]), (300, vec![7, 0, 2]), (4, vec![])] {
+    for (width, lengths) in [(1, vec![1]), (33, vec![3, 1, 40]), (300, vec![7, 0, 2])] {
         let tokens: usize = lengths.iter().sum();
         let x = noise(tokens * width, 3);
         let there = tensor(&*backend, "f32", &x, width);

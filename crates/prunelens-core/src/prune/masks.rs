@@ -1,7 +1,7 @@
 //! What a rule decided about a model, a bit a weight, so that it need not be decided again.
 
 use candle_core::{CpuStorage, Storage, Tensor};
-use prunelens_kernels::with_f32;
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::{
@@ -17,16 +17,38 @@ pub fn of(original: &Model, pruned: &Model) -> Result<Vec<u8>> {
     for (before, after) in original.blocks.iter().zip(&pruned.blocks) {
         let both = |part| before.linear(part).tensors().zip(after.linear(part).tensors());
         for (before, after) in Part::ALL.into_iter().flat_map(both) {
-            let byte = |(before, after): (&[f32], &[f32])| {
-                let same = |(before, after): (&f32, &f32)| u8::from(before.to_bits() == after.to_bits());
-                before.iter().zip(after).map(same).enumerate().fold(0, |bits, (at, same)| bits | same << at)
-            };
-            with_f32(before, |before| {
-                with_f32(after, |after| bits.par_extend(before.par_chunks(8).zip(after.par_chunks(8)).map(byte)))
-            })??;
+            push_same(before, after, &mut bits)?;
         }
     }
     Ok(bits)
+}
+
+/// A bit for each number of two tensors of one shape, eight in a byte, the first the lowest: 1 where they are the same bits.
+fn push_same(before: &Tensor, after: &Tensor, bits: &mut Vec<u8>) -> Result<()> {
+    fn push<T: Copy + Sync, B: PartialEq>(before: &[T], after: &[T], of: impl Fn(T) -> B + Sync, bits: &mut Vec<u8>) {
+        let byte = |(before, after): (&[T], &[T])| {
+            let same = before.iter().zip(after).map(|(before, after)| u8::from(of(*before) == of(*after)));
+            same.enumerate().fold(0, |bits, (at, same)| bits | same << at)
+        };
+        bits.par_extend(before.par_chunks(8).zip(after.par_chunks(8)).map(byte));
+    }
+    let ((a, here), (b, there)) = (before.storage_and_layout(), after.storage_and_layout());
+    let (Storage::Cpu(a), Some(here), Storage::Cpu(b), Some(there)) =
+        (&*a, here.contiguous_offsets(), &*b, there.contiguous_offsets())
+    else {
+        return Err(Error::invalid("masks are of weights on the CPU"));
+    };
+    let (here, there) = (here.0..here.1, there.0..there.1);
+    match (a, b) {
+        (CpuStorage::F32(a), CpuStorage::F32(b)) => push(&a[here], &b[there], f32::to_bits, bits),
+        (CpuStorage::BF16(a), CpuStorage::BF16(b)) => push(&a[here], &b[there], bf16::to_bits, bits),
+        (CpuStorage::F16(a), CpuStorage::F16(b)) => push(&a[here], &b[there], f16::to_bits, bits),
+        _ => {
+            let (a, b) = (before.dtype(), after.dtype());
+            return Err(Error::invalid(format!("masks are not made of weights in {a:?} that became {b:?}")));
+        }
+    }
+    Ok(())
 }
 
 /// The model with these weights left, as [`of`] gave them.
@@ -105,15 +127,16 @@ mod tests {
     use crate::{demo, prune::structured::Unit};
 
     /// With zeros of either sign among its weights, as models in 16 bits have them.
-    fn with_zeros() -> Model {
-        let mut model = demo::model(&candle_core::Device::Cpu, DType::F32, &mut |_| Ok(())).unwrap();
+    fn with_zeros(dtype: DType) -> Model {
+        let mut model = demo::model(&candle_core::Device::Cpu, dtype, &mut |_| Ok(())).unwrap();
         for block in &mut model.blocks {
             for part in Part::ALL {
                 let weight = &mut block.linear_mut(part).weight;
-                let mut values = weight.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                let mut values = weight.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
                 values.iter_mut().step_by(7).for_each(|value| *value = 0.0);
                 values.iter_mut().step_by(5).for_each(|value| *value = -0.0);
-                *weight = Tensor::from_vec(values, weight.shape(), &candle_core::Device::Cpu).unwrap();
+                let values = Tensor::from_vec(values, weight.shape(), &candle_core::Device::Cpu).unwrap();
+                *weight = values.to_dtype(dtype).unwrap();
             }
         }
         model
@@ -121,17 +144,21 @@ mod tests {
 
     #[test]
     fn masks_give_the_pruned_model_to_the_bit() {
-        let model = with_zeros();
         let rows = vec![vec![(1..40).collect::<Vec<u32>>()]];
-        let ratio = model.wanda(&rows, Sparsity::Ratio(0.5), &mut |_| Ok(())).unwrap();
-        let units = [Unit::Heads, Unit::Neurons, Unit::Blocks];
-        let units = units.map(|unit| model.structured(unit, 0.25, &rows, &mut |_| Ok(())).unwrap());
-        for pruned in [ratio].iter().chain(&units) {
-            let bits = of(&model, pruned).unwrap();
-            let again = apply(&model, &bits).unwrap();
-            assert_eq!(digest(&again), digest(pruned));
-            assert_ne!(digest(&again), digest(&model));
-            assert!(apply(&model, &bits[1..]).is_err());
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let model = with_zeros(dtype);
+            let ratio = model.wanda(&rows, Sparsity::Ratio(0.5), &mut |_| Ok(())).unwrap();
+            let units = [Unit::Heads, Unit::Neurons, Unit::Blocks];
+            let units = units.map(|unit| model.structured(unit, 0.25, &rows, &mut |_| Ok(())).unwrap());
+            for pruned in [ratio].iter().chain(&units) {
+                let bits = of(&model, pruned).unwrap();
+                let again = apply(&model, &bits).unwrap();
+                assert_eq!(digest(&again), digest(pruned), "{dtype:?}");
+                assert_ne!(digest(&again), digest(&model), "{dtype:?}");
+                assert!(apply(&model, &bits[1..]).is_err());
+            }
         }
+        let why = of(&with_zeros(DType::F32), &with_zeros(DType::F16)).unwrap_err();
+        assert!(why.to_string().contains("F32 that became F16"), "{why}");
     }
 }
