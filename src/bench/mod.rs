@@ -239,7 +239,7 @@ fn held_out(session: &Session, context: usize) -> Result<Vec<Vec<u32>>> {
 
 fn describe_training(on: &str, model: &Model, hook: HookPoint, d_sae: usize, report: &mut Report) -> Result<()> {
     report.figure("on", on)?;
-    report.figure("device", format!("{:?}", model.device.location()).to_lowercase())?;
+    report.figure("device", gpu::name(&model.device))?;
     report.figure("threads", rayon::current_num_threads())?;
     report.figure("dtype", model.dtype.as_str())?;
     report.figure("d_model", model.config.d_model)?;
@@ -303,7 +303,7 @@ fn measure(
     let order = find(Variant::Pruned).and_then(|r| r.pruning.as_ref()).map(|p| p.order.clone());
     let order = order.ok_or_else(|| Error::invalid("this session has no pruned variant to time"))?;
     report.figure("on", &subject.on)?;
-    report.figure("device", format!("{:?}", transfer.model.device.location()).to_lowercase())?;
+    report.figure("device", gpu::name(&transfer.model.device))?;
     report.figure("threads", rayon::current_num_threads())?;
     report.figure("dtype", transfer.model.dtype.as_str())?;
     report.figure("d_model", transfer.model.config.d_model)?;

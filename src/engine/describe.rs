@@ -9,6 +9,7 @@ use prunelens_core::{
     sae::Criterion,
     session::{Session, Source},
 };
+use prunelens_kernels::gpu;
 use prunelens_metrics::{Family, Param};
 
 use super::{FamilyInfo, ParamInfo, SessionInfo};
@@ -79,14 +80,11 @@ fn family_info(family: &Family, session: &Session) -> FamilyInfo {
 }
 
 fn device_label(session: &Session) -> String {
-    match session.original.device.location() {
-        candle_core::DeviceLocation::Cpu => format!("cpu {} threads", rayon::current_num_threads()),
-        candle_core::DeviceLocation::Cuda { gpu_id } => {
-            match prunelens_kernels::gpu::opened(&session.original.device) {
-                Some(gpu) => format!("cuda:{gpu_id} {}", gpu.label()),
-                None => format!("cuda:{gpu_id}"),
-            }
-        }
-        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    let device = &session.original.device;
+    let name = gpu::name(device);
+    match gpu::opened(device) {
+        Some(gpu) => format!("{name} {}", gpu.label()),
+        None if device.is_cpu() => format!("{name} {} threads", rayon::current_num_threads()),
+        None => name,
     }
 }

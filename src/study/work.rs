@@ -14,6 +14,7 @@ use prunelens_core::{
     sae::formats,
     session::{Models, Session, SessionSpec},
 };
+use prunelens_kernels::gpu;
 use prunelens_metrics::{JOBS, Known, MetricTable, Store};
 use serde_json::json;
 
@@ -283,7 +284,7 @@ fn publish(group: &Group, cell: &Cell, session: &Session, measured: &Measured, c
         "seconds": run.seconds,
         "finished": run.when,
         "threads": rayon::current_num_threads(),
-        "device": format!("{:?}", session.original.device.location()).to_lowercase(),
+        "device": gpu::name(&session.original.device),
         "remarks": measured.remarks,
         "rates": run.table.rows.iter().filter(|row| OF_THE_MACHINE.contains(&row.name.as_str())).collect::<Vec<_>>(),
         "files": run.files.iter().filter_map(|path| path.strip_prefix(&cell.folder).ok()).collect::<Vec<_>>(),

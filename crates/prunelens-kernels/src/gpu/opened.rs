@@ -1,6 +1,6 @@
 //! A GPU that is in use.
 
-use candle_core::Device;
+use candle_core::{Device, DeviceLocation};
 
 use super::{Places, libraries};
 use crate::panics::catch_panic;
@@ -20,6 +20,15 @@ impl Opened {
     /// "NVIDIA H200, 140 GiB".
     pub fn label(&self) -> String {
         format!("{}, {:.0} GiB", self.name, self.total_bytes as f64 / (1_u64 << 30) as f64)
+    }
+}
+
+/// "cpu" or "cuda:0": a device as `--device` names it.
+pub fn name(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cpu => "cpu".into(),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }
 
