@@ -42,6 +42,19 @@ fn explore() {
     snapshot!("too_small", session, 40 x 12);
 }
 
+/// A GPU's name is long, and the type of numbers is what figures depend on.
+#[test]
+fn the_first_line_keeps_device_and_type_longer_than_its_name() {
+    let mut session = Session::ready();
+    let mut info = crate::session::info();
+    (info.device, info.dtype) = ("cuda:0 NVIDIA H200, 140 GiB".into(), "bf16".into());
+    session.report(Report::Ready(Arc::new(info)));
+    let first = |width| screen(&session.state, width, 36, &dark()).lines().next().unwrap().to_owned();
+    assert!(first(160).contains("cuda:0 NVIDIA H200, 140 GiB, bf16  "), "{}", first(160));
+    assert!(first(112).contains("  cuda:0, bf16  "), "{}", first(112));
+    assert!(first(84).ends_with("iB"), "{}", first(84));
+}
+
 #[test]
 fn explore_without_trained_sae() {
     let mut session = Session::ready();

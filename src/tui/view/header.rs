@@ -57,15 +57,18 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         }
         let used = format::bytes(state.memory_in_use());
         let gpu = state.gpu_in_use().map(|bytes| format!("  gpu {}", format::bytes(bytes))).unwrap_or_default();
+        let memory = Span::raw(format!("{gpu}  {used} "));
         let dtype = if info.dtype == "f32" { String::new() } else { format!(", {}", info.dtype) };
-        right = vec![Span::styled(safe::line(&info.device) + &dtype, muted), Span::raw(format!("{gpu}  {used} "))];
+        let name = info.device.split(' ').next().unwrap_or_default();
+        for device in [&info.device, name] {
+            right.push(Line::from(vec![Span::styled(safe::line(device) + &dtype, muted), memory.clone()]));
+        }
+        right.push(Line::from(memory));
     }
     let left = Line::from(left);
     let room = usize::from(area.width).saturating_sub(left.width() + 2);
     put(buffer, area, left);
-    // Where only one of them fits, memory is what changes.
-    while !right.is_empty() && Line::from(right.clone()).width() > room {
-        right.remove(0);
-    }
-    put_right(buffer, area, Line::from(right));
+    // Where not all of it fits, memory is what changes.
+    let right = right.into_iter().find(|right| right.width() <= room);
+    put_right(buffer, area, right.unwrap_or_default());
 }
