@@ -34,7 +34,7 @@ pub enum Error {
     #[error("interrupted")]
     Interrupted,
     /// An operation of candle failed.
-    #[error("tensor computation failed: {0}{advice}", advice = advice(.0))]
+    #[error("tensor computation failed: {}{}", of_candle(.0), advice(.0))]
     Tensor(#[from] candle_core::Error),
 }
 
@@ -73,11 +73,23 @@ const FAULTS: [&str; 5] = [
     "ERROR_ILLEGAL_INSTRUCTION",
 ];
 
+/// What candle says of an error, without the way through the program that it adds where RUST_BACKTRACE is set.
+pub(crate) fn of_candle(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => of_candle(inner),
+        _ => error.to_string(),
+    }
+}
+
 fn advice(error: &candle_core::Error) -> &'static str {
     let text = error.to_string();
-    match FAULTS.iter().any(|fault| text.contains(fault)) {
-        true => "; the GPU does nothing more for this program: start it again, or use --device cpu",
-        false => "",
+    if FAULTS.iter().any(|fault| text.contains(fault)) {
+        "; the GPU does nothing more for this program: start it again, or use --device cpu"
+    } else if text.contains("ERROR_OUT_OF_MEMORY") {
+        "; the GPU's memory is full: close what else uses it (nvidia-smi), ask for less (--dtype bf16, a smaller --batch), or use \
+         --device cpu"
+    } else {
+        ""
     }
 }
 
@@ -89,6 +101,16 @@ mod tests {
     fn a_gpu_that_is_lost_is_told_from_a_failure() {
         let text = |why: &str| Error::from(candle_core::Error::Msg(why.into())).to_string();
         assert!(text("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"...\")").ends_with("use --device cpu"));
+        assert!(text("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"...\")").contains("memory is full"));
         assert!(text("shape mismatch").ends_with("shape mismatch"));
+    }
+
+    #[test]
+    fn where_in_the_program_an_error_came_from_is_not_said() {
+        let error = candle_core::Error::WithBacktrace {
+            inner: Box::new(candle_core::Error::Msg("no driver".into())),
+            backtrace: Box::new(std::backtrace::Backtrace::force_capture()),
+        };
+        assert_eq!(Error::from(error).to_string(), "tensor computation failed: no driver");
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Device, DeviceLocation};
 
 use super::{Places, libraries};
-use crate::panics::catch_panic;
+use crate::{error::of_candle, panics::catch_panic};
 
 /// What is known of a device once it is open.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +43,7 @@ pub fn open(n: usize, places: &Places) -> Result<Device, String> {
     if !missing.is_empty() {
         return Err(missing.join("; "));
     }
-    match catch_panic(|| device(n).map_err(|e| e.to_string())) {
+    match catch_panic(|| device(n).map_err(|e| of_candle(&e))) {
         Ok(Ok(device)) => Ok(device),
         Ok(Err(why)) | Err(why) => Err(crate::text::shorten(&why, 200)),
     }
