@@ -95,12 +95,19 @@ class Comparison:
         return 1 if self.wrong else 0
 
 
+def read(path):
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except (OSError, ValueError) as why:
+        sys.exit(f"{path}: no answer to compare ({why}); what was to write it has failed")
+
+
 def main():
     if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    with open(sys.argv[1]) as cpu, open(sys.argv[2]) as gpu:
-        comparison = Comparison(float(sys.argv[3]) if len(sys.argv) == 4 else 0.002)
-        comparison.compare(json.load(cpu), json.load(gpu))
+    comparison = Comparison(float(sys.argv[3]) if len(sys.argv) == 4 else 0.002)
+    comparison.compare(read(sys.argv[1]), read(sys.argv[2]))
     return comparison.report()
 
 

@@ -33,6 +33,9 @@ fn inspect_gives_the_numbers_of_every_format() {
             "magnitude",
             "--ratio",
             "0",
+            // On a GPU, too: there the models would be in bf16.
+            "--dtype",
+            "f32",
             "--json",
             "--force",
         ]);
