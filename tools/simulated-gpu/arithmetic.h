@@ -59,11 +59,6 @@ INLINE T saturated(T value) {
         return value > 0 ? (value < 1 ? value : (T)1) : (T)0;
 }
 
-template <class T>
-INLINE bool is_subnormal(T value) {
-    return std::fpclassify(value) == FP_SUBNORMAL;
-}
-
 // The one that is a number, where the other is none; a zero below zero is less than one above.
 template <class T>
 INLINE T lesser(T a, T b) {
@@ -148,11 +143,6 @@ INLINE T remainder(T a, T b) {
 }
 
 template <class T>
-INLINE T size(T a) {
-    return a < 0 ? (T)-a : a;
-}
-
-template <class T>
 INLINE T negative(T a) {
     return (T)-a;
 }
@@ -204,13 +194,6 @@ INLINE u32 leading_zeros(T a) {
 }
 
 template <class T>
-INLINE T bits_reversed(T a) {
-    T reversed = 0;
-    for (u32 bit = 0; bit < BITS<T>; bit++) reversed |= (a >> bit & 1) << (BITS<T> - 1 - bit);
-    return reversed;
-}
-
-template <class T>
 INLINE T low_bits(u32 count) {
     return count >= BITS<T> ? (T)~(T)0 : (T)(((T)1 << count) - 1);
 }
@@ -221,20 +204,6 @@ INLINE T field_set(T a, T b, u32 at, u32 count) {
     at &= 255;
     T mask = shifted_left(low_bits<T>(count & 255), at);
     return (b & ~mask) | (shifted_left(a, at) & mask);
-}
-
-// `count` bits from `at` on, the last of them, or the number's own last, repeated in signed ones.
-template <class T>
-INLINE T field(T a, u32 at, u32 count) {
-    using Bare = std::make_unsigned_t<T>;
-    at &= 255;
-    count &= 255;
-    if (count == 0) return 0;
-    u32 last = at + count - 1 < BITS<T> ? at + count - 1 : BITS<T> - 1;
-    Bare bits = shifted_right((Bare)a, at) & low_bits<Bare>(count);
-    bool repeat = IS_SIGNED<T> && ((Bare)a >> last & 1);
-    u32 kept = at > last ? 0 : last - at + 1;
-    return (T)(repeat ? bits | (Bare)~low_bits<Bare>(kept) : bits);
 }
 
 INLINE u32 bytes_chosen(u32 a, u32 b, u32 choice) {
@@ -249,24 +218,6 @@ INLINE u32 bytes_chosen(u32 a, u32 b, u32 choice) {
     return chosen;
 }
 
-INLINE u32 funnel_left(u32 low, u32 high, u32 by, bool wraps) {
-    u32 steps = wraps ? by & 31 : lesser(by, 32u);
-    return (u32)(((u64)high << 32 | low) << steps >> 32);
-}
-
-INLINE u32 funnel_right(u32 low, u32 high, u32 by, bool wraps) {
-    u32 steps = wraps ? by & 31 : lesser(by, 32u);
-    return (u32)(((u64)high << 32 | low) >> steps);
-}
-
-// Of each three bits, the bit of the table at that number.
-INLINE u32 by_table(u32 a, u32 b, u32 c, u32 table) {
-    u32 result = 0;
-    for (u32 at = 0; at < 8; at++)
-        if (table >> at & 1) result |= (at & 4 ? a : ~a) & (at & 2 ? b : ~b) & (at & 1 ? c : ~c);
-    return result;
-}
-
 INLINE s32 products_of_bytes(u32 a, u32 b, s32 sum) {
     for (u32 at = 0; at < 32; at += 8) sum += (s32)(s8)(a >> at) * (s32)(s8)(b >> at);
     return sum;
@@ -279,10 +230,4 @@ INLINE T whole(F value) {
     const F least = (F)std::numeric_limits<T>::min(), most = (F)std::numeric_limits<T>::max();
     if (value <= least) return std::numeric_limits<T>::min();
     return value >= most ? std::numeric_limits<T>::max() : (T)value;
-}
-
-template <class To, class From>
-INLINE To nearest_within(From value) {
-    const __int128 least = std::numeric_limits<To>::min(), most = std::numeric_limits<To>::max();
-    return (To)(value < least ? least : value > most ? most : (__int128)value);
 }

@@ -14,7 +14,6 @@ MEANING = {
     "sub": "a - b",
     "mul": "a * b",
     "fma": "std::fma(a, b, c)",
-    "mad": "std::fma(a, b, c)",
     "div": "a / b",
     "rcp": "1 / a",
     "sqrt": "std::sqrt(a)",
@@ -23,9 +22,6 @@ MEANING = {
     "max": "greater(a, b)",
     "ex2": "std::exp2(a)",
     "lg2": "std::log2(a)",
-    "sin": "std::sin(a)",
-    "cos": "std::cos(a)",
-    "tanh": "std::tanh(a)",
     "neg": "-a",
     "abs": "std::fabs(a)",
 }
@@ -39,13 +35,12 @@ def function(i, type):
     return f"[]({parameters}) {{ return {MEANING[i.name]}; }}"
 
 
-@rule("add sub mul fma mad", f"{ROUND} ftz? sat? type=f32")
+@rule("add sub mul fma", f"{ROUND} ftz? sat? type=f32")
 @rule("div sqrt rcp", f"{ROUND} ftz? type=f32")
 @rule("div", "approximate=approx|full ftz? type=f32")
-@rule("rcp sqrt rsqrt ex2 lg2 sin cos tanh", "approx ftz? type=f32")
+@rule("rcp sqrt rsqrt ex2 lg2", "approx ftz? type=f32")
 @rule("min max neg abs", "ftz? type=f32")
-@rule("add sub mul fma mad div sqrt rcp", f"{ROUND} type=f64")
-@rule("rsqrt", "approx type=f64")
+@rule("add sub mul fma div sqrt rcp", f"{ROUND} type=f64")
 @rule("min max neg abs", "type=f64")
 def real(i):
     values = i.read_all()
@@ -69,22 +64,20 @@ def with_none(i):
     return i.write(f"narrow<{i.type}>(or_none({function(i, 'f64')}, {', '.join(values)}))")
 
 
-@rule("rcp rsqrt", "approx ftz type=f64")
+@rule("rcp", "approx ftz type=f64")
 def high_word(i):
     """Only the upper half of the result is given."""
     return i.write(f"high_word({function(i, 'f64')}({i.read(1)}))")
 
 
 @rule("add sub mul fma", f"rn? type={HALVES}")
-@rule("min max neg abs", f"type={HALVES}")
-@rule("ex2 tanh", f"approx type={HALVES}")
+@rule("neg abs", f"type={HALVES}")
 def half(i):
     values = ", ".join(f"widen({value})" for value in i.read_all())
     return i.write(f"narrow<{i.type}>({function(i, 'f64')}({values}))")
 
 
-@rule("add sub mul fma", f"rn? type={PAIRS}")
-@rule("min max neg abs", f"type={PAIRS}")
+@rule("fma", f"rn type={PAIRS}")
 def pair(i):
     values = ", ".join(i.read_all(type="u32"))
     return i.write(f"in_pairs<{i.type[:-2]}>({function(i, 'f64')}, {values})", "u32")
@@ -104,10 +97,9 @@ def wide(i):
     return i.write(f"({type}){i.read(1)} * ({type}){i.read(2)}{sum}", type)
 
 
-@rule("mul mad", f"hi type={INTEGERS}")
+@rule("mul", f"hi type={INTEGERS}")
 def high(i):
-    sum = f" + {i.read(3)}" if i.name == "mad" else ""
-    return i.write(f"high_product<{i.type}>({i.read(1)}, {i.read(2)}){sum}")
+    return i.write(f"high_product<{i.type}>({i.read(1)}, {i.read(2)})")
 
 
 @rule("add", "cc type=u32|s32|b32|u64|s64|b64")
@@ -136,24 +128,20 @@ FUNCTIONS = {
     "rem": "remainder",
     "min": "lesser",
     "max": "greater",
-    "abs": "size",
     "neg": "negative",
     "shl": "shifted_left",
     "shr": "shifted_right",
     "popc": "bits_set",
     "clz": "leading_zeros",
-    "brev": "bits_reversed",
     "bfi": "field_set",
-    "bfe": "field",
 }
 
 
 @rule("div rem min max", f"type={INTEGERS}")
-@rule("abs neg", "type=s16|s32|s64")
+@rule("neg", "type=s16|s32|s64")
 @rule("shl", f"type={BITS}")
 @rule("shr", f"type={INTEGERS}|{BITS}")
-@rule("bfe", "type=u32|s32|u64|s64")
-@rule("bfi brev", "type=b32|b64")
+@rule("bfi", "type=b32|b64")
 def by_function(i):
     # Where bits are, and how many, is 32 bits wide whatever the type.
     of_type = 2 if i.name in ("div", "rem", "min", "max", "bfi") else 1
@@ -182,17 +170,6 @@ def bytes_chosen(i):
     return i.write(f"bytes_chosen({', '.join(i.read_all())})")
 
 
-@rule("shf", "side=l|r way=wrap|clamp type=b32")
-def funnel(i):
-    side = "left" if i["side"] == "l" else "right"
-    return i.write(f"funnel_{side}({', '.join(i.read_all())}, {'true' if i['way'] == 'wrap' else 'false'})")
-
-
-@rule("lop3", "type=b32")
-def any_bitwise(i):
-    return i.write(f"by_table({', '.join(i.read_all())})")
-
-
 @rule("dp4a", "s32 s32_2=s32")
 def products_of_bytes(i):
     return i.write(f"products_of_bytes({i.read(1, 'u32')}, {i.read(2, 'u32')}, {i.read(3, 's32')})", "s32")
@@ -201,13 +178,6 @@ def products_of_bytes(i):
 @rule("copysign", "type=f32|f64")
 def copied_sign(i):
     return i.write(f"std::copysign({i.read(2)}, {i.read(1)})")
-
-
-@rule("testp", "kind=finite|infinite|number|notanumber|normal|subnormal type=f32|f64")
-def kind_of_number(i):
-    kinds = {"finite": "std::isfinite", "infinite": "std::isinf", "number": "!std::isnan", "notanumber": "std::isnan",
-             "normal": "std::isnormal", "subnormal": "is_subnormal"}
-    return i.write(f"{kinds[i['kind']]}({i.read(1)})", "pred")
 
 
 WHOLE_COMPARISONS = {
@@ -259,7 +229,6 @@ def compare(i):
     return f"{{ {comparison(i, i.type in (REALS + '|' + HALVES).split('|'))} {i.write('holds', 'pred', true)} {also} }}"
 
 
-@rule("set", f"{ORDERS} also=and|or|xor? to=u32|s32|f32 type={INTEGERS}|{BITS}")
 @rule("set", f"{REAL_ORDERS} also=and|or|xor? ftz? to=u32|s32|f32|f16|bf16 type={REALS}|{HALVES}")
 def compare_to_number(i):
     # All bits of a whole number, or one.
@@ -274,10 +243,8 @@ def select(i):
 
 
 @rule("cvt", f"to={INTEGERS}|u8|s8 type={INTEGERS}|u8|s8")
-@rule("cvt", f"sat to={INTEGERS}|u8|s8 type={INTEGERS}|u8|s8")
 def whole_to_whole(i):
-    value = f"({i['to']}){i.read(1)}"
-    return i.write(f"nearest_within<{i['to']}>({i.read(1)})" if i["sat"] else value, i["to"])
+    return i.write(f"({i['to']}){i.read(1)}", i["to"])
 
 
 @rule("cvt", f"{TO_WHOLE} ftz? sat? to={INTEGERS}|u8|s8 type={REALS}|{HALVES}")
@@ -303,7 +270,6 @@ def whole_to_real(i):
 
 @rule("cvt", f"{TO_WHOLE}? ftz? sat? to={REALS}|f16 type={REALS}|f16")
 @rule("cvt", f"round=rn|rz|rm|rp ftz? sat? to=f32|{HALVES} type={REALS}|{HALVES}")
-@rule("cvt", "to=f32 type=bf16")
 def real_to_real(i):
     value = f"widen({i.read(1)})"
     if i["ftz"]:

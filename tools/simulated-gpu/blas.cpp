@@ -1,10 +1,10 @@
 // libcublas and libcublasLt: products of matrices, by columns, each sum in one go.
-#include <cstdarg>
 #include <cstdio>
 #include <cstring>
 #include <thread>
 #include <vector>
 
+#include "settings.h"
 #include "thread.h"
 
 #define API extern "C" EXPORTED
@@ -32,16 +32,6 @@ struct Matrix {
     s64 leading;
     s64 stride = 0;
 };
-
-__attribute__((format(printf, 1, 2))) int refuse(const char* format, ...) {
-    char line[256];
-    va_list values;
-    va_start(values, format);
-    vsnprintf(line, sizeof line, format, values);
-    va_end(values);
-    fprintf(stderr, "[simulated gpu] product of matrices: %s\n", line);
-    return INVALID_VALUE;
-}
 
 // Zero: it is not known.
 u64 bytes_of(int type) {
@@ -118,19 +108,28 @@ void multiply(const Product& p, Sum alpha, Sum beta) {
 }
 
 int check(const char* name, const Matrix& matrix, s64 rows, s64 columns) {
-    if (bytes_of(matrix.type) == 0) return refuse("%s is of type %d, which is not known", name, matrix.type);
-    if (matrix.leading < rows || matrix.leading < 1)
-        return refuse("%s has %ld rows, and a leading dimension of %ld", name, rows, matrix.leading);
+    if (bytes_of(matrix.type) == 0) {
+        say("product of matrices: %s is of type %d, which is not known", name, matrix.type);
+        return INVALID_VALUE;
+    }
+    if (matrix.leading < rows || matrix.leading < 1) {
+        say("product of matrices: %s has %ld rows, and a leading dimension of %ld", name, rows, matrix.leading);
+        return INVALID_VALUE;
+    }
     if (rows == 0 || columns == 0) return SUCCESS;
     u64 bytes = bytes_of(matrix.type) * (matrix.leading * (columns - 1) + rows);
     if (simulated_memory_holds((u64)matrix.at, bytes)) return SUCCESS;
-    return refuse("%s of %ld x %ld, leading dimension %ld, is out of bounds or on another device", name, rows, columns,
-                  matrix.leading);
+    say("product of matrices: %s of %ld x %ld, leading dimension %ld, is out of bounds or on another device", name, rows,
+        columns, matrix.leading);
+    return INVALID_VALUE;
 }
 
 template <class Sum>
 int run(Product p, Sum alpha, Sum beta) {
-    if (p.m < 0 || p.n < 0 || p.k < 0 || p.batch < 0) return refuse("sizes below zero");
+    if (p.m < 0 || p.n < 0 || p.k < 0 || p.batch < 0) {
+        say("product of matrices: sizes below zero");
+        return INVALID_VALUE;
+    }
     for (int number = 0; number < p.batch; number++) {
         int a = check("a", p.a, p.turns_a ? p.k : p.m, p.turns_a ? p.m : p.k);
         int b = check("b", p.b, p.turns_b ? p.n : p.k, p.turns_b ? p.k : p.n);
@@ -155,7 +154,7 @@ int run_as(int compute, const Product& p, const void* alpha, const void* beta) {
     case 70: // 64 bits
     case 71: return run<f64>(p, loaded<f64>((const u8*)alpha), loaded<f64>((const u8*)beta));
     }
-    refuse("sums of type %d are not known", compute);
+    say("product of matrices: sums of type %d are not known", compute);
     return NOT_SUPPORTED;
 }
 

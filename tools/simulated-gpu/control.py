@@ -8,16 +8,6 @@ def jump(i):
     return f"goto {cpp_name(i.operands[0])};"
 
 
-@rule("brx", "idx uni?")
-def jump_by_number(i):
-    i.expect(2)
-    targets = i.function.targets.get(i.operands[1])
-    if targets is None:
-        i.refuse("a list of targets that is not known")
-    cases = " ".join(f"case {at}: goto {cpp_name(target)};" for at, target in enumerate(targets))
-    return f"switch ({i.read(0, 'u32')}) {{ {cases} }}"
-
-
 @rule("call", "uni?")
 def call(i):
     results = i.operands[0].startswith("(")
@@ -32,7 +22,6 @@ def call(i):
 
 
 @rule("ret", "uni?")
-@rule("exit")
 def leave(i):
     return "return;"
 
@@ -42,19 +31,7 @@ def trap(i):
     return 'fail(t, "a trap");'
 
 
-@rule("nanosleep", "u32")
-def pause(i):
-    return ";"
-
-
-@rule("membar", "level=cta|gl|sys")
-@rule("fence", "order=sc|acq_rel scope=cta|gpu|sys")
-def fence(i):
-    return "__atomic_thread_fence(__ATOMIC_SEQ_CST);"
-
-
 @rule("bar", "sync")
-@rule("barrier", "sync aligned?")
 def barrier(i):
     if i.operands != ["0"]:
         i.refuse("only barrier 0 of all threads is known")
@@ -84,13 +61,6 @@ def ballot(i):
     i.expect(3)
     i.function.meets()
     return i.write(f"ballot(t, {i.read(1, 'pred')}, {i.read(2, 'u32')})", "b32")
-
-
-@rule("vote", "sync which=any|all|uni pred")
-def vote(i):
-    i.expect(3)
-    i.function.meets()
-    return i.write(f"vote_{i['which']}(t, {i.read(1, 'pred')}, {i.read(2, 'u32')})", "pred")
 
 
 @rule("match", "any sync type=b32|b64")

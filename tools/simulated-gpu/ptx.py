@@ -28,7 +28,6 @@ DECLARED = re.compile(
 )
 DIRECTIVE = re.compile(r"\.(\w+)(?:\s+(\d+(?:\s*,\s*\d+)*))?")
 LABEL = re.compile(r"([\w$]+)\s*:(?!:)")
-TARGETS = re.compile(r"([\w$]+)\s*:\s*\.branchtargets\s+([^;]*);")
 GUARDED = re.compile(r"@(?P<guard>!?%?[\w$]+)\s+(?P<rest>.*)$", re.S)
 
 
@@ -86,9 +85,6 @@ class Function:
 
     def words(self):
         return set(WORD.findall(self.body or ""))
-
-    def branch_targets(self):
-        return {name: [target.strip() for target in targets.split(",")] for name, targets in TARGETS.findall(self.body)}
 
 
 def read(text):
@@ -170,8 +166,6 @@ def statements(body):
             at += 1
         elif line := LINE.match(body, at):
             at = line.end()
-        elif targets := TARGETS.match(body, at):
-            at = targets.end()
         elif label := LABEL.match(body, at):
             yield Label(label[1])
             at = label.end()

@@ -21,14 +21,7 @@ WHOLE = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|\d+)U?$")
 TRUTHS = {"0": "false", "1": "true", "-1": "true"}
 LITERALS = {"0f": "u32", "0F": "u32", "0d": "u64", "0D": "u64"}
 SPECIAL = {
-    "%laneid": "t->lane",
-    "%warpid": "t->warp",
     "WARP_SZ": "32u",
-    "%lanemask_lt": "((1u << t->lane) - 1)",
-    "%lanemask_le": "((2u << t->lane) - 1)",
-    "%lanemask_eq": "(1u << t->lane)",
-    "%lanemask_ge": "(~0u << t->lane)",
-    "%lanemask_gt": "(~1u << t->lane)",
 }
 for _axis, _letter in enumerate("xyz"):
     SPECIAL[f"%tid.{_letter}"] = f"t->index[{_axis}]"

@@ -29,4 +29,4 @@ struct Settings {
 const Settings& settings();
 
 // A line on the standard error output.
-__attribute__((format(printf, 1, 2))) void say(const char* format, ...);
+__attribute__((format(printf, 1, 2), visibility("default"))) void say(const char* format, ...);

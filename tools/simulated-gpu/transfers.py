@@ -71,31 +71,24 @@ CHANGES = {
     "and": "old & value",
     "or": "old | value",
     "xor": "old ^ value",
-    "exch": "value",
     "cas": "old == value ? other : old",
-    "inc": "old >= value ? 0 : old + 1",
-    "dec": "old == 0 || old > value ? value : old - 1",
 }
 ORDER = "order=relaxed|acquire|release|acq_rel? scope=cta|gpu|sys? space=global|shared?"
 
 
-@rule("atom red", f"{ORDER} change=add type=u32|s32|u64|f32|f64")
-@rule("atom red", f"{ORDER} change=add noftz type={HALVES}")
-@rule("atom red", f"{ORDER} change=min|max type=u32|s32|u64|s64")
-@rule("atom red", f"{ORDER} change=and|or|xor type=b32|b64")
-@rule("atom red", f"{ORDER} change=inc|dec type=u32")
-@rule("atom", f"{ORDER} change=exch type=b32|b64")
+@rule("atom", f"{ORDER} change=add type=u32|s32|u64|f32|f64")
+@rule("atom", f"{ORDER} change=add noftz type={HALVES}")
+@rule("atom", f"{ORDER} change=min|max type=u32|s32|u64|s64")
+@rule("atom", f"{ORDER} change=and|or|xor type=b32|b64")
 @rule("atom", f"{ORDER} change=cas type=b16|b32|b64")
 def atomic(i):
-    first = 1 if i.name == "atom" else 0
-    other = f"{i.type} other = {i.read(first + 2)}; " if i["change"] == "cas" else ""
+    other = f"{i.type} other = {i.read(3)}; " if i["change"] == "cas" else ""
     change = CHANGES[i["change"]]
     if i.type in HALVES.split("|"):
         change = f"narrow<{i.type}>(widen(old) + widen(value))"
-    memory = f"{CHECKS[i['space']]}_memory(t, {i.address(first)}, {SIZES[i.type]}, ATOMIC)"
+    memory = f"{CHECKS[i['space']]}_memory(t, {i.address(1)}, {SIZES[i.type]}, ATOMIC)"
     changed = f"changed<{i.type}>({memory}, [&]({i.type} old) -> {i.type} {{ return {change}; }})"
-    result = i.write(changed) if i.name == "atom" else f"{changed};"
-    return f"{{ {i.type} value = {i.read(first + 1)}; {other}{result} }}"
+    return f"{{ {i.type} value = {i.read(2)}; {other}{i.write(changed)} }}"
 
 
 @rule("cp", "async cache=ca|cg shared global")

@@ -104,7 +104,6 @@ class FunctionWriter:
     def __init__(self, kernel, function):
         self.kernel, self.function = kernel, function
         self.registers, self.locals = set(), set()
-        self.targets = function.branch_targets()
         self.parameters, _ = layout(function.parameters) if function.is_entry else ({}, 0)
         if not function.is_entry:
             self.locals.update(one.name for one in function.results + function.parameters)

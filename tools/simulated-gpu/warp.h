@@ -56,13 +56,6 @@ INLINE u32 ballot(Thread* t, bool holds, u32 mask) {
     return lanes_where(mask, [&](u32 lane) { return given[lane][0] != 0; });
 }
 
-INLINE bool vote_any(Thread* t, bool holds, u32 mask) { return ballot(t, holds, mask) != 0; }
-INLINE bool vote_all(Thread* t, bool holds, u32 mask) { return ballot(t, holds, mask) == mask; }
-INLINE bool vote_uni(Thread* t, bool holds, u32 mask) {
-    u32 lanes = ballot(t, holds, mask);
-    return lanes == 0 || lanes == mask;
-}
-
 INLINE u32 matching(Thread* t, u64 value, u32 mask) {
     const Given& given = meet(t, Together::MATCH, mask, &value, 1);
     return lanes_where(mask, [&](u32 lane) { return given[lane][0] == value; });
