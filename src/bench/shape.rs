@@ -145,6 +145,7 @@ pub fn sae(d_in: usize, d_sae: usize, hook: HookPoint, x: &Tensor, seed: u64) ->
             prepend_bos: true,
             space: Space::Raw,
             source: serde_json::Value::Null,
+            folded: None,
             warnings: Vec::new(),
         },
         w_enc: rows.clone(),

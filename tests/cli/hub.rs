@@ -19,7 +19,7 @@ use prunelens_core::{
 use server::{Asked, COMMIT, Repo, Server, etag};
 use tempfile::TempDir;
 
-use crate::support::{GPT2, SAE, fixture};
+use crate::support::{GPT2, SAE, demo_spec, fixture};
 
 pub const MODEL: &str = "openai-community/gpt2";
 pub const SAES: &str = "jbloom/OAI-v5-32k-resid-post-SAEs";
@@ -112,12 +112,8 @@ fn layers_are_listed_and_only_the_one_on_screen_is_fetched() {
     let place = Place::new();
     let source = |layer: &str| Source::Hub(HubId::parse(&format!("{SAES}/v5_32k_layer_{layer}.pt")).unwrap());
     let numbers = |spec: &SessionSpec| spec.layers.iter().map(|layer| layer.number).collect::<Vec<_>>();
-    let spec = SessionSpec {
-        sae: Some(source("{layer}")),
-        trained_sae: None,
-        hub: Ok(place.settings(&[])),
-        ..SessionSpec::demo()
-    };
+    let spec =
+        SessionSpec { sae: Some(source("{layer}")), trained_sae: None, hub: Ok(place.settings(&[])), ..demo_spec() };
     let one = spec.at_layer(2).of_one_layer(&mut silent).unwrap();
     assert_eq!((numbers(&one), &one.sae), (vec![1, 2], &Some(source("2"))));
     assert_eq!(place.server.asked().len(), 1, "a listing is one question");

@@ -12,8 +12,9 @@ use prunelens_core::{
     session::{Layer, Models, Session, SessionSpec, Source, silent},
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::json;
 
-use crate::support::{GPT2, LLAMA, Place, SAE, Tensors, edit_json, fixture};
+use crate::support::{GPT2, LLAMA, Place, SAE, Tensors, demo_spec, edit_json, fixture};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -29,7 +30,7 @@ fn quiet(progress: Progress) -> Result<()> {
 
 fn spec(model: &Path, compress: &str) -> SessionSpec {
     let model = Source::Path(model.to_path_buf());
-    SessionSpec { model, compress: compress.parse().unwrap(), sae: None, trained_sae: None, ..SessionSpec::demo() }
+    SessionSpec { model, compress: compress.parse().unwrap(), sae: None, trained_sae: None, ..demo_spec() }
 }
 
 fn values(tensor: &Tensor) -> Vec<f32> {
@@ -230,6 +231,46 @@ fn an_sae_is_written_at_any_setting() {
     place.run(["inspect", "a", "--knob", "bits:9"]).refused(2, &["bits", "9", "2 to 8"]);
 }
 
+/// Releases that are told by their folders' names, and what a user says besides: the pruned SAE says it of itself.
+#[test]
+fn what_an_sae_is_known_by_goes_with_it() {
+    let place = Place::new();
+    let (model, sae) = (fixture(GPT2), fixture(SAE));
+    let known = [
+        ("sae-compression-x", json!({"sae_lens_training_version": "6.0.0", "normalize_activations": "none"}), &[][..]),
+        ("Mistral-7B-Residual-Stream-SAEs", json!({}), &[]),
+        ("gpt2-small-mlp-out-saes", json!({"normalize_activations": "expected_average_only_in"}), &[]),
+        ("factor", json!({"normalize_activations": "expected_average_only_in"}), &["--norm-scaling-factor", "0.7"]),
+        ("hook", json!({"hook_name": null}), &["--hook", "blocks.0.hook_resid_post"]),
+    ];
+    for (release, config, given) in known {
+        let folder = place.path(release).join("sae");
+        fs::create_dir_all(&folder).unwrap();
+        for file in ["cfg.json", "sae_weights.safetensors"] {
+            fs::copy(sae.join(file), folder.join(file)).unwrap();
+        }
+        edit_json(&folder.join("cfg.json"), |own| {
+            own.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+        });
+        let out = place.path(&format!("out-{}", release.len()));
+        let args = ["--model", text(&model), "--compress", "none"];
+        let prune = ["prune", "sae", "--ratio", "0.25", "--out", text(&out), "--sae", text(&folder)];
+        place.run(prune.iter().chain(&args).chain(given)).done();
+        let read = |sae: &Path, ratio: &str, given: &[&str]| {
+            let inspect = ["inspect", "The river keeps most", "--json", "--ratio", ratio, "--sae", text(sae)];
+            let variants = place.run(inspect.iter().chain(&args).chain(given)).done().json()["variants"].clone();
+            variants[if ratio == "0" { "original" } else { "pruned" }].clone()
+        };
+        let (expected, found) = (read(&folder, "0.25", given), read(&out, "0", &[]));
+        for figure in ["mse", "l0", "explained_variance"] {
+            let [expected, found] = [&expected, &found].map(|variant| variant[figure].as_f64());
+            let [expected, found] =
+                [expected, found].map(|value| value.unwrap_or_else(|| panic!("{release} {figure}")));
+            assert!((expected - found).abs() <= 1e-5 * expected.abs(), "{release} {figure}: {found}, not {expected}");
+        }
+    }
+}
+
 #[test]
 fn new_values_of_weights_of_16_bits_are_written_whole() {
     let place = Place::new();
@@ -238,7 +279,7 @@ fn new_values_of_weights_of_16_bits_are_written_whole() {
         place.run(["prune", "sae", "--layer", &number.to_string(), "--knob", knob, "--out", text(&out)]).done();
         let layers = vec![Layer { number, sae: Source::Demo, trained_sae: None }];
         let knob = knob.parse().unwrap();
-        let own = SessionSpec { knob, layers, layer: Some(number), trained_sae: None, ..SessionSpec::demo() };
+        let own = SessionSpec { knob, layers, layer: Some(number), trained_sae: None, ..demo_spec() };
         let session = Session::load(&own, &mut quiet).unwrap();
         let expected = session.sae.pruned(Some(&session.pruning(session.setting, &mut || Ok(())).unwrap())).unwrap();
         let found = formats::load(&out).unwrap();

@@ -18,7 +18,7 @@ use prunelens_metrics::{
 };
 use serde_json::Value;
 
-use crate::support::metrics_fixture;
+use crate::support::{demo_spec, metrics_fixture};
 
 /// Two copies of the fixtures' model, whose letters can be told, and an SAE built to absorb; few letters are enough.
 fn run() -> AbsorptionRun {
@@ -145,7 +145,7 @@ fn the_demo_cannot_spell_and_that_is_said() {
         trained_sae: None,
         compress: Compress::Magnitude(0.5),
         criterion: Criterion::Magnitude,
-        ..SessionSpec::demo()
+        ..demo_spec()
     };
     let session = Session::load(&session, &mut |_| Ok(())).unwrap();
     let options = AbsorptionOptions { words: Some(120), variants: vec![Variant::Transfer], ..Default::default() };
@@ -189,7 +189,7 @@ fn a_result_file_is_written_for_what_can_be_evaluated() {
         compress: Compress::None,
         criterion: Criterion::Magnitude,
         calibration: Some(text),
-        ..SessionSpec::demo()
+        ..demo_spec()
     };
     let session = Session::load(&spec, &mut |_| Ok(())).unwrap();
     let options = AbsorptionOptions { min_letters: Some(1), words: Some(0), ..AbsorptionOptions::default() };

@@ -14,11 +14,11 @@ use prunelens_metrics::{
 };
 use safetensors::{Dtype, tensor::TensorView};
 
-use crate::support::{Place, session};
+use crate::support::{Place, demo_spec, session};
 
 /// Quick to load: nothing is calibrated.
 fn quick() -> SessionSpec {
-    SessionSpec { compress: Compress::Magnitude(0.5), criterion: Criterion::Magnitude, ..SessionSpec::demo() }
+    SessionSpec { compress: Compress::Magnitude(0.5), criterion: Criterion::Magnitude, ..demo_spec() }
 }
 
 fn options() -> AtlasOptions {

@@ -21,7 +21,7 @@ use crate::support::{self, Place, finish};
 
 /// One variant on one model, without calibration.
 fn session() -> Session {
-    support::session(SessionSpec { trained_sae: None, compress: Compress::None, ..SessionSpec::demo() })
+    support::session(SessionSpec { trained_sae: None, compress: Compress::None, ..support::demo_spec() })
 }
 
 #[test]

@@ -11,7 +11,7 @@ use prunelens_core::{
     session::{Session, SessionSpec},
 };
 
-use crate::loaded::Loaded;
+use crate::{loaded::Loaded, support::demo_spec};
 
 const KNOB: Knob = Knob::Ratio(Criterion::Wanda);
 const PROMPT: &str = "The army and the navy of the United States are";
@@ -19,7 +19,7 @@ const PROMPT: &str = "The army and the navy of the United States are";
 impl Loaded {
     /// With the demo loaded; results go to a folder of the test's own.
     fn on_demo(results: &std::path::Path) -> Self {
-        Self::load(SessionSpec { results: results.to_path_buf(), ..SessionSpec::demo() })
+        Self::load(SessionSpec { results: results.to_path_buf(), ..demo_spec() })
     }
 
     fn compare(&mut self, generation: u64) -> Arc<Comparison> {
@@ -159,7 +159,7 @@ fn what_cannot_be_read_is_said() {
         _ => None,
     });
     assert!(message.contains("256"), "{message}");
-    let missing = SessionSpec { model: prunelens_core::session::Source::Path("nowhere".into()), ..SessionSpec::demo() };
+    let missing = SessionSpec { model: prunelens_core::session::Source::Path("nowhere".into()), ..demo_spec() };
     engine.handle.command(Command::Load(Box::new(missing)));
     let why = engine.until(|report| match report {
         Report::LoadFailed(why) => Some(why),
@@ -206,7 +206,7 @@ fn a_prompt_is_continued_by_both_models_and_with_edits() {
         _ => None,
     });
     // The same as without an engine, token for token.
-    let session = Session::load(&SessionSpec::demo(), &mut |_| Ok(())).unwrap();
+    let session = Session::load(&demo_spec(), &mut |_| Ok(())).unwrap();
     let ids: Vec<u32> = session.tokens(PROMPT).unwrap().iter().map(|token| token.id).collect();
     for (model, text) in [&session.original, &session.pruned].into_iter().zip(&texts) {
         let mut alone = Continuation::new(model, None, &ids, &Choice::GREEDY, &mut || Ok(())).unwrap();

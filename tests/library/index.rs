@@ -9,7 +9,10 @@ use prunelens_core::{
     session::{Session, SessionSpec},
 };
 
-use crate::loaded::{DEADLINE, Loaded};
+use crate::{
+    loaded::{DEADLINE, Loaded},
+    support::demo_spec,
+};
 
 /// The demo over a corpus of its own, of about so many sentences, with a cache.
 fn spec(folder: &Path, sentences: usize) -> SessionSpec {
@@ -18,7 +21,7 @@ fn spec(folder: &Path, sentences: usize) -> SessionSpec {
     let sentence = |n: usize| format!("In {} the {} of the United States was in the north.\n", 1800 + n, ships[n % 5]);
     std::fs::write(&corpus, (0..sentences).map(sentence).collect::<String>()).unwrap();
     let cache = Some(Cache::new(folder.join("made"), 1 << 30));
-    SessionSpec { corpus: Some(corpus), cache, results: folder.to_path_buf(), ..SessionSpec::demo() }
+    SessionSpec { corpus: Some(corpus), cache, results: folder.to_path_buf(), ..demo_spec() }
 }
 
 fn load(spec: &SessionSpec) -> Session {

@@ -13,7 +13,7 @@ use prunelens_metrics::{
 };
 use serde_json::Value;
 
-use crate::support::{finish, session};
+use crate::support::{demo_spec, finish, session};
 
 /// A small job.
 fn options() -> CoreOptions {
@@ -22,7 +22,7 @@ fn options() -> CoreOptions {
 
 #[test]
 fn a_job_from_start_to_files() {
-    let session = session(SessionSpec::demo());
+    let session = session(demo_spec());
     let results = tempfile::tempdir().unwrap();
     let mut job = CoreJob::new(&session, &options()).unwrap();
     assert!(job.finish(results.path()).is_err(), "not finished yet");
@@ -63,7 +63,7 @@ fn a_job_from_start_to_files() {
 
 #[test]
 fn a_job_taken_up_again_gives_the_same_bits() {
-    let session = session(SessionSpec::demo());
+    let session = session(demo_spec());
     let mut whole = CoreJob::new(&session, &options()).unwrap();
     let results = tempfile::tempdir().unwrap();
     let metrics = |files: Vec<Value>| files.into_iter().map(|f| f["eval_result_metrics"].clone()).collect::<Vec<_>>();
@@ -96,7 +96,7 @@ fn choices_and_refusals() {
         trained_sae: None,
         compress: Compress::Magnitude(0.5),
         criterion: Criterion::Magnitude,
-        ..SessionSpec::demo()
+        ..demo_spec()
     });
     let results = tempfile::tempdir().unwrap();
     let job = |options| CoreJob::new(&session, &options);
@@ -142,7 +142,7 @@ fn choices_and_refusals() {
 /// What `--jobs-device` works on.
 #[test]
 fn a_copy_of_a_session_gives_the_same_figures() {
-    let session = session(SessionSpec { device: DeviceSpec::Cpu, ..SessionSpec::demo() });
+    let session = session(SessionSpec { device: DeviceSpec::Cpu, ..demo_spec() });
     let copy = session.on(&candle_core::Device::Cpu).unwrap();
     // What the pruned model shares with the original, it shares there.
     let models = |session: &Session| session.memory()[..2].to_vec();

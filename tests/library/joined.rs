@@ -1,6 +1,6 @@
 //! Jobs that read the same, done together: each has what it would have by itself, to the bit.
 
-use prunelens_core::session::{Session, SessionSpec};
+use prunelens_core::session::Session;
 use prunelens_metrics::{FAMILIES, Job, JobSpec, ParamValue, Step};
 
 use crate::support;
@@ -29,7 +29,7 @@ fn joined(specs: &[&JobSpec], session: &Session) -> Box<dyn Job> {
 
 #[test]
 fn each_has_what_it_would_have_by_itself() {
-    let session = support::session(SessionSpec::demo());
+    let session = support::session(support::demo_spec());
     let small = [
         with("core", &[("rows", 4.0), ("batch", 2.0), ("context", 24.0)]),
         with("absorption", &[("words", 300.0)]),
@@ -68,7 +68,7 @@ fn each_has_what_it_would_have_by_itself() {
 
 #[test]
 fn what_reads_otherwise_is_not_joined() {
-    let session = support::session(SessionSpec::demo());
+    let session = support::session(support::demo_spec());
     let core = |rows: f64| with("core", &[("rows", rows), ("batch", 2.0), ("context", 24.0)]);
     let none = |specs: &[&JobSpec]| JobSpec::join(specs, FAMILIES, &session).unwrap().is_none();
     assert!(none(&[&core(4.0), &core(6.0)]), "other rows");

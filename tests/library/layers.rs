@@ -13,7 +13,10 @@ use prunelens_metrics::{MetricTable, ParamValue};
 
 use crate::{
     loaded::Loaded,
-    support::layered::{self, LAYERS},
+    support::{
+        demo_spec,
+        layered::{self, LAYERS},
+    },
 };
 
 const PROMPT: &str = "The army and the navy of the United States are";
@@ -121,7 +124,7 @@ fn a_copy_shows_what_it_shows_alone_whatever_was_on_screen_before() {
     let folder = tempfile::tempdir().unwrap();
     let calibration = folder.path().join("calibration.txt");
     std::fs::write(&calibration, &demo::calibration().unwrap().join("\n")[..10_000]).unwrap();
-    let spec = SessionSpec { calibration: Some(calibration), ..SessionSpec::demo() };
+    let spec = SessionSpec { calibration: Some(calibration), ..demo_spec() };
     let alone: Vec<Comparison> = copies
         .iter()
         .enumerate()

@@ -46,6 +46,7 @@ fn saes() -> impl Strategy<Value = Sae> {
                         prepend_bos,
                         space: Space::Raw,
                         source: serde_json::Value::Null,
+                        folded: None,
                         warnings: Vec::new(),
                     };
                     // A decoder of nothing but zeros is refused when read.

@@ -19,7 +19,7 @@ use prunelens_metrics::{
     job::{from_bytes, to_bytes},
 };
 
-use crate::support::Place;
+use crate::support::{Place, demo_spec};
 
 /// Far beyond what any step takes; reached only when an answer never comes.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -225,7 +225,7 @@ impl Engine {
             compress: Compress::None,
             criterion: Criterion::Magnitude,
             results: place.path("results"),
-            ..SessionSpec::demo()
+            ..demo_spec()
         };
         engine.handle.command(Command::Load(Box::new(spec)));
         engine.until(|report| match report {

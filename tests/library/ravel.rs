@@ -15,7 +15,7 @@ use prunelens_metrics::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Place, finish, session};
+use crate::support::{Place, demo_spec, finish, session};
 
 /// Words that the demo goes on from in different ways, as entities; the labels are what it says, so that it knows them.
 fn class(session: &Session) -> EntityClass {
@@ -62,7 +62,7 @@ fn found(files: &[Value]) -> Vec<[Value; 2]> {
 
 #[test]
 fn a_job_from_files_to_files() {
-    let session = session(SessionSpec::demo());
+    let session = session(demo_spec());
     let place = tempfile::tempdir().unwrap();
     let (data, results) = (place.path().join("data"), place.path().join("results"));
     fs::create_dir(&data).unwrap();
@@ -154,7 +154,7 @@ fn a_job_from_files_to_files() {
 
 #[test]
 fn what_cannot_be_measured_is_refused_in_words() {
-    let session = session(SessionSpec { trained_sae: None, compress: Compress::None, ..SessionSpec::demo() });
+    let session = session(SessionSpec { trained_sae: None, compress: Compress::None, ..demo_spec() });
     let place = tempfile::tempdir().unwrap();
     let data = place.path();
     let refused = |options: RavelOptions| match RavelJob::new(&session, &options) {
@@ -196,7 +196,7 @@ fn what_cannot_be_measured_is_refused_in_words() {
 
 #[test]
 fn from_a_table_to_figures_on_the_command_line() {
-    let session = session(SessionSpec { trained_sae: None, compress: Compress::None, ..SessionSpec::demo() });
+    let session = session(SessionSpec { trained_sae: None, compress: Compress::None, ..demo_spec() });
     let class = class(&session);
     let place = Place::new();
     let mut table = String::new();

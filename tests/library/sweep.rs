@@ -15,11 +15,11 @@ use prunelens_metrics::{
 };
 use serde_json::Value;
 
-use crate::support::{finish, fixtures, read_json, session};
+use crate::support::{demo_spec, finish, fixtures, read_json, session};
 
 /// Quick to load: nothing is calibrated.
 fn quick() -> SessionSpec {
-    SessionSpec { compress: Compress::Magnitude(0.5), criterion: Criterion::Magnitude, ..SessionSpec::demo() }
+    SessionSpec { compress: Compress::Magnitude(0.5), criterion: Criterion::Magnitude, ..demo_spec() }
 }
 
 fn options() -> SweepOptions {

@@ -29,7 +29,7 @@ fn session() -> Session {
         trained_sae: None,
         compress: Compress::Magnitude(0.5),
         criterion: prunelens_core::sae::Criterion::Magnitude,
-        ..SessionSpec::demo()
+        ..support::demo_spec()
     };
     support::session(spec)
 }

@@ -17,10 +17,10 @@ use prunelens_core::{
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 
-use crate::support::{edit_json, read_json};
+use crate::support::{edit_json, fixtures, read_json};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/compressed")
+    fixtures().join("compressed")
 }
 
 fn index() -> Value {

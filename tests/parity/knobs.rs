@@ -122,6 +122,7 @@ fn recorded() -> (Sae, Tensor, HashMap<String, Vec<f32>>) {
             prepend_bos: true,
             space: Space::Raw,
             source: serde_json::Value::Null,
+            folded: None,
             warnings: Vec::new(),
         },
         w_enc: tensor("W_enc"),

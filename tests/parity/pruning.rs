@@ -51,6 +51,7 @@ fn sae(activation: Activation, architecture: &'static str) -> Sae {
             prepend_bos: true,
             space: Space::Raw,
             source: serde_json::Value::Null,
+            folded: None,
             warnings: Vec::new(),
         },
         w_enc: matrix(1),

@@ -32,7 +32,7 @@ pub fn save(folder: &Path) {
 
 /// Nothing is calibrated.
 fn quick() -> SessionSpec {
-    SessionSpec { compress: Compress::Magnitude(0.5), criterion: Criterion::Magnitude, ..SessionSpec::demo() }
+    SessionSpec { compress: Compress::Magnitude(0.5), criterion: Criterion::Magnitude, ..super::demo_spec() }
 }
 
 /// A session of all of them.

@@ -21,7 +21,7 @@ use std::{
 use candle_core::{DType, Tensor};
 use prunelens_core::{
     error::Result,
-    session::{Session, SessionSpec},
+    session::{DeviceSpec, Session, SessionSpec},
 };
 use prunelens_metrics::{Job, Step};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -57,6 +57,11 @@ pub fn floats(tensor: &Tensor) -> Vec<f32> {
 pub fn furthest(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// The demo on the processor, whatever else the machine has: a GPU's sums are in another order, and its models in bf16.
+pub fn demo_spec() -> SessionSpec {
+    SessionSpec { device: DeviceSpec::Cpu, ..SessionSpec::demo() }
 }
 
 pub fn session(spec: SessionSpec) -> Session {
@@ -160,6 +165,7 @@ pub fn program() -> PathBuf {
 pub fn isolate(home: &Path, mut set: impl FnMut(&str, Option<&OsStr>)) {
     set("HOME", Some(home.as_os_str()));
     set("TERM", Some("xterm-256color".as_ref()));
+    set("PRUNELENS_DEVICE", Some("cpu".as_ref()));
     // No test asks the real hub: what one serves to itself is at an endpoint of its own.
     set("HF_ENDPOINT", Some("http://127.0.0.1:9".as_ref()));
     let removed = [
@@ -178,7 +184,6 @@ pub fn isolate(home: &Path, mut set: impl FnMut(&str, Option<&OsStr>)) {
         "LINES",
         "PRUNELENS_LOG",
         "PRUNELENS_THEME",
-        "PRUNELENS_DEVICE",
         "PRUNELENS_RESULTS",
         "PRUNELENS_THREADS",
         "RUST_BACKTRACE",

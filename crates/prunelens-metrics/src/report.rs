@@ -11,7 +11,7 @@ use prunelens_core::{
     error::{Error, Result},
     files::{create_folder, write_atomic},
     model::{HookPoint, Site},
-    sae::{Activation, Normalize, Sae, SaeConfig},
+    sae::{Activation, Sae, SaeConfig},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -207,11 +207,6 @@ pub fn sae_cfg_dict(sae: &Sae, hook: HookPoint, model: &str) -> Value {
 /// Top level of a config that SAELens 6 did not write.
 fn from_flat(sae: &Sae) -> Map<String, Value> {
     let config = &sae.config;
-    let normalize = match config.normalize {
-        Normalize::None => "none",
-        Normalize::LayerNorm => "layer_norm",
-        Normalize::ConstantNormRescale => "constant_norm_rescale",
-    };
     let reshape = if config.hook.site == Site::Z { "hook_z" } else { "none" };
     let mut out = Map::new();
     let mut set = |key: &str, value: Value| drop(out.insert(key.into(), value));
@@ -220,7 +215,7 @@ fn from_flat(sae: &Sae) -> Map<String, Value> {
     set("dtype", "float32".into());
     set("device", "cpu".into());
     set("apply_b_dec_to_input", config.apply_b_dec_to_input.into());
-    set("normalize_activations", normalize.into());
+    set("normalize_activations", config.normalize.name().into());
     set("reshape_activations", reshape.into());
     set("metadata", Value::Null);
     if let Activation::TopK { k, rescale_by_decoder_norm } = sae.activation {

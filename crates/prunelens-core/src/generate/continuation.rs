@@ -146,11 +146,11 @@ mod tests {
     use super::*;
     use crate::{
         compare::Variant,
-        session::{Session, SessionSpec},
+        session::{DeviceSpec, Session, SessionSpec},
     };
 
     fn session() -> Session {
-        Session::load(&SessionSpec::demo(), &mut |_| Ok(())).unwrap()
+        Session::load(&SessionSpec { device: DeviceSpec::Cpu, ..SessionSpec::demo() }, &mut |_| Ok(())).unwrap()
     }
 
     fn ids(session: &Session) -> Vec<u32> {

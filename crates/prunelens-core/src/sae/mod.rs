@@ -61,6 +61,8 @@ pub struct SaeConfig {
     pub prepend_bos: bool,
     /// Which activations it was trained on.
     pub space: Space,
+    /// The factor on activations that is folded into the weights here, and is not in the file.
+    pub folded: Option<f64>,
     /// The config as it was read.
     pub source: Value,
     /// What a user should know before trusting it.

@@ -38,6 +38,15 @@ impl Factors<'_> {
 }
 
 impl Normalize {
+    /// SAELens' name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::LayerNorm => "layer_norm",
+            Self::ConstantNormRescale => "constant_norm_rescale",
+        }
+    }
+
     /// Normalise rows of width `d` in place.
     pub fn apply(self, x: &mut [f32], d: usize) -> Undo {
         let rows: Vec<(f32, f32)> = match self {

@@ -44,6 +44,7 @@ impl Trainee<'_> {
             prepend_bos: self.bos,
             space: if self.model.processed { Space::Tl } else { Space::Raw },
             source: Value::Null,
+            folded: None,
             warnings: Vec::new(),
         };
         Ok(Sae {

@@ -110,6 +110,7 @@ mod tests {
                 prepend_bos: true,
                 space: Space::Raw,
                 source: serde_json::Value::Null,
+                folded: None,
                 warnings: Vec::new(),
             },
             w_enc: matrix(1),

@@ -91,8 +91,8 @@ pub fn cost(session: &Session, o: &CoreOptions) -> Cost {
         bytes: 4 * at_once * d_in * (2 + variants as u64)
             + 4 * (3 + variants as u64) * logits_at_once(session, context) * d_vocab as u64
             + 8 * context as u64 * d_sae
-            // Both matrices as a setting leaves them, and with rows of length 1.
-            + 16 * d_sae * d_in,
+            // Both matrices as a setting leaves them, and one of them with rows of length 1.
+            + 12 * d_sae * d_in,
     }
 }
 

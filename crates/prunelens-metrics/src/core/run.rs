@@ -193,12 +193,11 @@ impl CoreRun {
                     Activation::Gated { b_mag, .. } => b_mag,
                     _ => &sae.b_enc,
                 };
-                task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias, &*reader.model.ops, tick)?)
+                task.run.insert(WeightRun::new(&sae.w_enc, &sae.w_dec, bias, reader.model.ops.clone())?)
             }
         };
         if !run.step(tick)? {
-            task.done = Some(Arc::new(run.figures()?));
-            task.run = None;
+            task.done = task.run.take().map(|run| Arc::new(run.figures()));
         }
         Ok(())
     }

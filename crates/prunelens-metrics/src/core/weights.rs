@@ -1,5 +1,7 @@
 //! Figures of an SAE's weights alone, one value a latent.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use prunelens_core::{error::Result, model::Tick};
 use prunelens_kernels::{TokenErrors, nearest::Nearest, ops::Ops};
@@ -25,14 +27,19 @@ const BLOCKS: usize = 8;
 
 /// The work of computing them, resumable after every block of the two cosine tables.
 pub struct WeightRun {
-    encoder: Nearest,
-    decoder: Nearest,
+    ops: Arc<dyn Ops>,
     figures: WeightFigures,
+    /// Matrices whose rows are still to be searched, the last one first.
+    left: Vec<Tensor>,
+    /// The search among the rows of one matrix: it holds a copy of them, so there is one at a time.
+    search: Option<Nearest>,
+    /// The largest cosines of encoder columns, then of decoder rows.
+    found: Vec<Vec<f64>>,
 }
 
 impl WeightRun {
     /// `w_enc` and `w_dec` are `[d_sae, d_in]`: a latent is a row of both. All is computed where `ops` works.
-    pub fn new(w_enc: &Tensor, w_dec: &Tensor, b_enc: &[f32], ops: &dyn Ops, tick: Tick) -> Result<Self> {
+    pub fn new(w_enc: &Tensor, w_dec: &Tensor, b_enc: &[f32], ops: Arc<dyn Ops>) -> Result<Self> {
         let d_sae = w_enc.dim(0)?;
         let (of_enc, of_dec) = (ops.token_errors(w_dec, w_enc)?, ops.token_errors(w_enc, w_dec)?);
         let cosine = |(enc, dec): (TokenErrors, TokenErrors)| {
@@ -40,42 +47,45 @@ impl WeightRun {
             (norm, enc.dot / (norm * dec.out_sq.sqrt()))
         };
         let (encoder_norm, encoder_decoder_cosine_sim) = of_enc()?.into_iter().zip(of_dec()?).map(cosine).unzip();
-        tick()?;
         let encoder_bias = if b_enc.is_empty() { vec![0.0; d_sae] } else { b_enc.iter().map(|&b| b.into()).collect() };
-        let encoder = Nearest::new(ops, w_enc, None)?;
-        tick()?;
         Ok(Self {
-            encoder,
-            decoder: Nearest::new(ops, w_dec, None)?,
+            ops,
             figures: WeightFigures { encoder_bias, encoder_norm, encoder_decoder_cosine_sim, ..Default::default() },
+            left: vec![w_dec.clone(), w_enc.clone()],
+            search: None,
+            found: Vec::new(),
         })
     }
 
     /// Do the next few blocks. False when all are done.
     pub fn step(&mut self, tick: Tick) -> Result<bool> {
         for _ in 0..BLOCKS {
-            if !self.encoder.step()? && !self.decoder.step()? {
-                return Ok(false);
+            if self.search.is_none() {
+                let Some(rows) = self.left.pop() else { return Ok(false) };
+                self.search = Some(Nearest::new(&*self.ops, &rows, None)?);
+            }
+            if let Some(search) = &mut self.search
+                && !search.step()?
+            {
+                self.found.push(largest(search)?);
+                self.search = None;
             }
             tick()?;
         }
-        let (done, total) = self.progress();
-        Ok(done < total)
+        Ok(self.search.is_some() || !self.left.is_empty())
     }
 
     /// The figures, once [`step`](Self::step) has nothing left to do.
-    pub fn figures(&self) -> Result<WeightFigures> {
-        Ok(WeightFigures {
-            max_encoder_cosine_sim: largest(&self.encoder)?,
-            max_decoder_cosine_sim: largest(&self.decoder)?,
-            ..self.figures.clone()
-        })
+    pub fn figures(self) -> WeightFigures {
+        let mut found = self.found.into_iter();
+        let mut next = || found.next().unwrap_or_default();
+        WeightFigures { max_encoder_cosine_sim: next(), max_decoder_cosine_sim: next(), ..self.figures }
     }
 
-    /// Blocks done and blocks in all.
+    /// Blocks of both tables that are done, and all of them.
     pub fn progress(&self) -> (usize, usize) {
-        let (e, d) = (self.encoder.progress(), self.decoder.progress());
-        (e.0 + d.0, e.1 + d.1)
+        let (done, each) = self.search.as_ref().map_or((0, 1), Nearest::progress);
+        (self.found.len() * each + done, 2 * each)
     }
 }
 
@@ -99,12 +109,12 @@ mod tests {
     #[test]
     fn norms_cosines_and_dead_latents() {
         let (enc, dec) = (tensor(&[3.0, 4.0, 0.0, 0.0, 0.0, 2.0]), tensor(&[1.0, 0.0, 0.0, 1.0, 0.6, 0.8]));
-        let mut run = WeightRun::new(&enc, &dec, &[0.5, -1.0, 0.0], &*ops::on(None), &mut || Ok(())).unwrap();
+        let mut run = WeightRun::new(&enc, &dec, &[0.5, -1.0, 0.0], ops::on(None)).unwrap();
         // Stopped after its first block it goes on from there.
         assert!(matches!(run.step(&mut || Err(Error::Interrupted)), Err(Error::Interrupted)));
         assert_eq!(run.progress(), (1, 2));
         while run.step(&mut || Ok(())).unwrap() {}
-        let figures = run.figures().unwrap();
+        let figures = run.figures();
         assert_eq!(figures.encoder_bias, [0.5, -1.0, 0.0]);
         assert_eq!(figures.encoder_norm, [5.0, 0.0, 2.0]);
         let cosine = &figures.encoder_decoder_cosine_sim;
@@ -114,9 +124,6 @@ mod tests {
         {
             assert!(found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-6), "{found:?}");
         }
-        assert_eq!(
-            WeightRun::new(&enc, &dec, &[], &*ops::on(None), &mut || Ok(())).unwrap().figures.encoder_bias,
-            [0.0; 3]
-        );
+        assert_eq!(WeightRun::new(&enc, &dec, &[], ops::on(None)).unwrap().figures.encoder_bias, [0.0; 3]);
     }
 }

@@ -1,11 +1,14 @@
 //! A pruned SAE as a SAELens folder: the source's config and weights, with zeros.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use prunelens_kernels::Kept;
 use rayon::prelude::*;
 use safetensors::tensor::TensorInfo;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     folder::Staged,
@@ -14,8 +17,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::Tick,
-    sae::{Pruning, Sae, Side},
+    model::{Tick, weights::parse_json},
+    sae::{Pruning, Sae, Side, formats},
     text::shorten,
 };
 
@@ -53,29 +56,42 @@ fn silence(sae: &Sae, pruning: &Pruning, name: &str, info: &TensorInfo, bytes: &
     sae.matrix(Side::Enc, Some(pruning), |matrix| floats.zero(bytes, |latent| matrix.kept.drops(latent)))
 }
 
-/// Whether weights become others than those there are and 0: 16 bits would round them once more.
-fn is_of_new_values(sae: &Sae, pruning: &Pruning) -> Result<bool> {
-    sae.matrix(Side::Enc, Some(pruning), |matrix| {
-        !matches!((matrix.kept, matrix.basis), (Kept::All | Kept::From(..), None))
-    })
+fn floats(name: &str, info: &TensorInfo) -> Result<Floats> {
+    let wrong = || Error::invalid(format!("tensor {name:?}: expected floats, found {:?}", info.dtype));
+    Floats::of(info.dtype).ok_or_else(wrong)
 }
 
-/// A config that says of which type the weights are.
-fn of_type(config: &[u8], dtype: &str) -> Result<Vec<u8>> {
-    let wrong = |e: serde_json::Error| Error::file(CONFIG, shorten(&e.to_string(), 200));
-    let mut config: Map<String, Value> = serde_json::from_slice(config).map_err(wrong)?;
-    config.insert("dtype".into(), dtype.into());
-    serde_json::to_vec_pretty(&config).map_err(wrong)
+/// Whether weights become others than those there are and 0: 16 bits would round them once more.
+fn is_of_new_values(sae: &Sae, pruning: &Pruning) -> Result<bool> {
+    let of_pruning = sae.matrix(Side::Enc, Some(pruning), |matrix| {
+        !matches!((matrix.kept, matrix.basis), (Kept::All | Kept::From(..), None))
+    })?;
+    Ok(of_pruning || sae.config.folded.is_some())
+}
+
+/// A config that says all that the SAE is known by, and of which type its weights are; byte for byte the source's where that has it.
+fn config_of(sae: &Sae, config: &[u8], path: &Path, new_values: bool) -> Result<Vec<u8>> {
+    let wrong = |e: serde_json::Error| Error::file(path, shorten(&e.to_string(), 200));
+    let Value::Object(said) = parse_json(path, config)? else {
+        return Err(Error::file(path, "expected an object"));
+    };
+    let told = formats::told(&said, path, &sae.config)?;
+    if told.is_none() && !new_values {
+        return Ok(config.to_vec());
+    }
+    let mut out = told.unwrap_or(said);
+    if new_values {
+        out.insert("dtype".into(), "float32".into());
+    }
+    serde_json::to_vec_pretty(&out).map_err(wrong)
 }
 
 /// Write `sae`, read from these files, as `pruning` leaves it, and say how sparse its matrices are. Weights of new values are
 /// written as float32. The rates of `sparsity.safetensors` are those of the unpruned SAE and do not go along.
 pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, tick: Tick) -> Result<Vec<Matrix>> {
     let new_values = is_of_new_values(sae, pruning)?;
-    let put_config = |config: &[u8]| match new_values {
-        true => staged.write(CONFIG, &of_type(config, "float32")?),
-        false => staged.write(CONFIG, config),
-    };
+    let folded = sae.config.folded.is_some();
+    let put_config = |config: &[u8], path: &Path| staged.write(CONFIG, &config_of(sae, config, path, new_values)?);
     let source = match files {
         SaeFiles::Folder(dir) => {
             for name in [CONFIG, WEIGHTS] {
@@ -87,11 +103,11 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
                 }
             }
             let path = dir.join(CONFIG);
-            put_config(&fs::read(&path).map_err(|e| Error::io(&path, e))?)?;
+            put_config(&fs::read(&path).map_err(|e| Error::io(&path, e))?, &path)?;
             TensorFile::open(&dir.join(WEIGHTS))?
         }
         SaeFiles::Memory { config, weights } => {
-            put_config(config)?;
+            put_config(config, Path::new(CONFIG))?;
             TensorFile::from_static(WEIGHTS, weights)?
         }
     };
@@ -105,6 +121,11 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
             "W_dec" => (Side::Dec, false),
             // The bias that decides whether a latent fires: one that is gone has none.
             "b_enc" | "b_gate" => return silence(sae, pruning, name, info, bytes),
+            "b_dec" if folded => {
+                let floats = floats(name, info)?;
+                floats.put(bytes, |at| sae.b_dec[at]);
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         let expected = if transposed { [d_in, d_sae] } else { [d_sae, d_in] };
@@ -114,12 +135,11 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
                 info.shape
             )));
         }
-        let floats = Floats::of(info.dtype)
-            .ok_or_else(|| Error::invalid(format!("tensor {name:?}: expected floats, found {:?}", info.dtype)))?;
+        let floats = floats(name, info)?;
         let place = |at: usize| if transposed { at % d_sae * d_in + at / d_sae } else { at };
         sae.matrix(side, Some(pruning), |matrix| match (matrix.kept, matrix.basis) {
-            (Kept::From(ranking, cut), None) => floats.zero(bytes, |at| ranking.get(place(at)) < cut),
-            (Kept::All, None) => {}
+            (Kept::From(ranking, cut), None) if !folded => floats.zero(bytes, |at| ranking.get(place(at)) < cut),
+            (Kept::All, None) if !folded => {}
             _ => {
                 let mut rows = vec![0.0; d_sae * d_in];
                 rows.par_chunks_mut(d_in).enumerate().for_each(|(latent, row)| matrix.row(latent, row));
@@ -129,7 +149,11 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
         matrices.push(Matrix::new(name, &info.shape, floats.zeros(bytes)));
         Ok(())
     };
-    let wider: &[&str] = if new_values { &["W_enc", "W_dec"] } else { &[] };
+    let wider: &[&str] = match (new_values, folded) {
+        (_, true) => &["W_enc", "W_dec", "b_dec"],
+        (true, false) => &["W_enc", "W_dec"],
+        (false, false) => &[],
+    };
     source.copy_wider(&staged.file(WEIGHTS), wider, &mut edit)?.map_err(|e| staged.error(&e))?;
     matrices.sort_by_key(|m| m.name != "W_enc");
     match matrices.len() {

@@ -16,7 +16,7 @@ mod sparsify;
 use std::path::Path;
 
 pub use place::Place;
-pub use saelens::{FromConfig, from_weights};
+pub use saelens::{FromConfig, from_weights, told};
 pub use save::save;
 
 use prunelens_kernels::with_f32;

@@ -117,6 +117,7 @@ impl<'a> Parts<'a> {
             prepend_bos: true,
             space: Space::Raw,
             source: serde_json::Value::Null,
+            folded: None,
             warnings: Vec::new(),
         }
     }

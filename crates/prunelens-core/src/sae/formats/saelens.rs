@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Folder, Given, parts::Parts, place::Place, saelens_keys};
+use super::{Folder, Given, parts::Parts, place::Place, saelens_keys, save::PROCESSED_VERSION};
 use crate::{
     error::{Error, Result},
     model::{
@@ -105,7 +105,7 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
         normalize: release.normalize.unwrap_or(normalize),
         apply_b_dec_to_input: keys.bool_or("apply_b_dec_to_input", true)?,
         prepend_bos: keys.bool_or("prepend_bos", metadata.bool_or("prepend_bos", true)?)?,
-        space: space(keys, metadata, from.folder)?,
+        space: if of_the_paper(from.folder) { Space::Tl } else { space(keys, metadata) },
         source: from.json.clone(),
         warnings,
         ..parts.config(from.name, architecture, hook)
@@ -121,6 +121,7 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
 
 /// Weights for activations as they are, from weights for activations times a factor.
 fn fold(mut sae: Sae, factor: f64) -> Result<Sae> {
+    sae.config.folded = Some(factor);
     (sae.w_enc, sae.w_dec) = ((sae.w_enc * factor)?, (sae.w_dec / factor)?);
     sae.b_dec.iter_mut().for_each(|b| *b = (f64::from(*b) / factor) as f32);
     Ok(sae)
@@ -224,13 +225,42 @@ fn normalize(keys: Keys) -> Result<(Normalize, bool)> {
     }
 }
 
-/// Which activations it was trained on: before 3.19.2 the default-processed model, then the untouched one, each as
-/// `model_from_pretrained_kwargs` changes it. The SAEs of arXiv 2507.15977 were trained on the processed model whatever
-/// their config says.
-fn space(keys: Keys, metadata: Keys, folder: &Path) -> Result<Space> {
-    if folder.components().any(|c| c.as_os_str().to_string_lossy().contains("sae-compression-")) {
-        return Ok(Space::Tl);
+/// A config that says of itself what this SAE is known by: its folder's place among the releases, or what a user said, do not go with a
+/// copy. None where it says all that there is.
+pub fn told(config: &Map<String, Value>, path: &Path, known: &SaeConfig) -> Result<Option<Map<String, Value>>> {
+    let value = Value::Object(config.clone());
+    let keys = Keys { value: &value, path };
+    let metadata = Keys { value: value.get("metadata").unwrap_or(&Value::Null), path };
+    let mut out = config.clone();
+    if hook(keys, metadata).is_err() {
+        about(&mut out).insert("hook_name".into(), known.hook.to_string().into());
     }
+    if space(keys, metadata) != known.space {
+        about(&mut out).insert("sae_lens_training_version".into(), PROCESSED_VERSION.into());
+    }
+    let (normalize, scaled) = normalize(keys)?;
+    if normalize != known.normalize || (scaled && known.folded.is_some()) {
+        out.insert("normalize_activations".into(), known.normalize.name().into());
+    }
+    Ok((out != *config).then_some(out))
+}
+
+/// Where a config says how its SAE was trained: version 6 has an object for that.
+fn about(config: &mut Map<String, Value>) -> &mut Map<String, Value> {
+    match config.get("metadata") {
+        Some(Value::Object(_)) => config.get_mut("metadata").and_then(Value::as_object_mut).expect("it is an object"),
+        _ => config,
+    }
+}
+
+/// The SAEs of arXiv 2507.15977, which were trained on the processed model whatever their config says.
+fn of_the_paper(folder: &Path) -> bool {
+    folder.components().any(|c| c.as_os_str().to_string_lossy().contains("sae-compression-"))
+}
+
+/// Which activations it was trained on by its config: before 3.19.2 the default-processed model, then the untouched one, each as
+/// `model_from_pretrained_kwargs` changes it.
+fn space(keys: Keys, metadata: Keys) -> Space {
     let pick = |key: &str| metadata.get(key).or_else(|| keys.get(key));
     let version = pick("sae_lens_training_version").or_else(|| pick("sae_lens_version")).and_then(Value::as_str);
     let number =
@@ -238,7 +268,7 @@ fn space(keys: Keys, metadata: Keys, folder: &Path) -> Result<Space> {
     let version: Option<Vec<u32>> = version.map(|v| v.split('.').take(3).map(number).collect());
     let center =
         pick("model_from_pretrained_kwargs").and_then(|k| k.get("center_writing_weights")).and_then(Value::as_bool);
-    Ok(match version {
+    match version {
         Some(v) if v[..] >= [3, 19, 2][..] => {
             if center == Some(true) {
                 Space::Centered
@@ -247,7 +277,7 @@ fn space(keys: Keys, metadata: Keys, folder: &Path) -> Result<Space> {
             }
         }
         _ => Space::Tl,
-    })
+    }
 }
 
 /// `scaling_factor`, and in versions 4 and 5 `finetuning_scaling_factor`: all ones is as good as absent; anything else needs the config's word for it.

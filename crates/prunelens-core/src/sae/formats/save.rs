@@ -12,14 +12,14 @@ use crate::{
     error::{Error, Result},
     files::write_together,
     model::{Site, Space},
-    sae::{Activation, Normalize, Sae},
+    sae::{Activation, Sae},
 };
 
 /// The SAELens version whose layout is written; readers tell old and new configs apart by it.
 const SAE_LENS_VERSION: &str = "6.54.12";
 
 /// The last SAELens version that trained on TransformerLens' processed weights: says `tl` where nothing else does.
-const PROCESSED_VERSION: &str = "3.19.1";
+pub const PROCESSED_VERSION: &str = "3.19.1";
 
 /// Write `cfg.json` and `sae_weights.safetensors` into `folder`, which must exist. `metadata` is added to what the SAE's
 /// own config says.
@@ -64,12 +64,7 @@ fn config(sae: &Sae, extra: Map<String, Value>) -> Result<Value, String> {
     set("dtype", "float32".into());
     set("device", "cpu".into());
     set("apply_b_dec_to_input", config.apply_b_dec_to_input.into());
-    let normalize = match config.normalize {
-        Normalize::None => "none",
-        Normalize::LayerNorm => "layer_norm",
-        Normalize::ConstantNormRescale => "constant_norm_rescale",
-    };
-    set("normalize_activations", normalize.into());
+    set("normalize_activations", config.normalize.name().into());
     set("reshape_activations", if config.hook.site == Site::Z { "hook_z" } else { "none" }.into());
     set("metadata", Value::Object(metadata(sae, extra)));
     Ok(Value::Object(out))
@@ -178,6 +173,7 @@ mod tests {
             prepend_bos: true,
             space,
             source: Value::Null,
+            folded: None,
             warnings: Vec::new(),
         };
         let (w_enc, w_dec) = (matrix(0.0), matrix(1.0));
