@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 use prunelens_core::model::{
     HookPoint, Model, Site,
-    ragged::{Text, reads_ragged},
+    ragged::{Stopped, Text, reads_ragged},
 };
 use prunelens_kernels::{
     Act,
@@ -173,6 +173,19 @@ fn whole_models_are_read_and_gone_back_through() {
                 near(&what("gradient in bf16"), &rough.4, &want.4, 0.3);
                 there.ops.likeliest(&rough.2).unwrap();
             }
+            // Rows that were captured side by side, as the atlas has them.
+            let mut of_row = |model: &Model| {
+                let rows =
+                    Tensor::new([ids(6, 2), ids(6, 3)].concat(), &model.device).unwrap().reshape((2, 6)).unwrap();
+                let row = model.capture(&rows, hook, quiet).unwrap().row(1).unwrap();
+                let stopped = Stopped::at(model, &row).unwrap();
+                let targets: Vec<Option<u32>> = (0..6).map(|t| (t < 5).then_some(t * 31 % 500)).collect();
+                model.trace(&stopped, &stopped.acts, quiet).unwrap().loss_vjp(&targets, quiet).unwrap()
+            };
+            let ((loss, g), (_, rough), (want_loss, want)) = (of_row(&there), of_row(&on(DType::BF16)), of_row(&here));
+            assert!((loss - want_loss).abs() < 1e-5 * want_loss, "{}: {loss}, not {want_loss}", what("loss of a row"));
+            near(&what("gradient of a row"), &g, &want, 1e-4);
+            near(&what("gradient of a row in bf16"), &rough, &want, 0.3);
         }
     }
 }

@@ -31,7 +31,7 @@ impl Gradient {
             let next = row.iter().skip(1).copied().map(Some).chain([None]);
             let targets: Vec<Option<u32>> = next.zip(counts).map(|(next, counts)| next.filter(|_| *counts)).collect();
             predicted += targets.iter().flatten().count();
-            let stopped = Stopped::at(&captured.row(at)?)?;
+            let stopped = Stopped::at(model, &captured.row(at)?)?;
             let (of_row, by_acts) = model.trace(&stopped, &stopped.acts, tick)?.loss_vjp(&targets, tick)?;
             loss += of_row;
             parts.push(by_acts);

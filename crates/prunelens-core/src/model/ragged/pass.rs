@@ -31,14 +31,15 @@ pub struct Stopped {
 impl Stopped {
     /// Rows that a [`readable`](super::readable) model read to a hook side by side: texts without a beginning in common. What
     /// they leave before the hook is not kept, so that a gradient can be taken and no text read on.
-    pub fn at(captured: &Captured) -> Result<Self> {
+    pub fn at(model: &Model, captured: &Captured) -> Result<Self> {
         let (batch, time) = (captured.batch(), captured.time());
         Ok(Self {
             hook: captured.hook,
             texts: vec![Text::default(); batch],
             new: vec![time; batch],
             positions: (0..batch).flat_map(|_| 0..time).collect(),
-            acts: captured.acts.flatten_to(1)?.contiguous()?,
+            // Captured in f32 for the SAE, whatever the model's type.
+            acts: captured.acts.flatten_to(1)?.to_dtype(model.dtype)?.contiguous()?,
             base: captured.base.clone(),
         })
     }

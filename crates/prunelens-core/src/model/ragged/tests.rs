@@ -176,7 +176,7 @@ fn the_loss_of_a_row_goes_back_to_the_hook() {
         let targets: Vec<Option<u32>> = (0..11).map(target).collect();
         for hook in hooks(&single) {
             let row = single.capture(&both, hook, &mut quiet).unwrap().row(1).unwrap();
-            let stopped = Stopped::at(&row).unwrap();
+            let stopped = Stopped::at(&single, &row).unwrap();
             let trace = single.trace(&stopped, &stopped.acts, &mut quiet).unwrap();
             let (found_loss, found) = trace.loss_vjp(&targets, &mut quiet).unwrap();
             let captured = double.capture(&rows(&read[1]), hook, &mut quiet).unwrap();
