@@ -8,7 +8,7 @@ use prunelens_core::{
     sae::{Knob, Setting},
     session::SessionSpec,
 };
-use prunelens_metrics::JobSpec;
+use prunelens_metrics::{JobSpec, RunFile};
 
 pub type JobId = u64;
 
@@ -62,8 +62,8 @@ pub enum Request {
     Find { generation: u64, word: String },
     /// What the models say comes after a token, with these edits in force.
     Predict { generation: u64, token: usize, edits: Edits },
-    /// An atlas from its files.
-    Atlas { generation: u64, path: PathBuf },
+    /// The atlas that a run wrote this file of.
+    Atlas { generation: u64, file: RunFile },
     /// The latents of another prompt, at the setting of the first.
     Beside { generation: u64, text: String, setting: Setting },
     /// A prompt at every layer that there are SAEs of; `None`: it is not wanted any more.

@@ -11,7 +11,7 @@ use prunelens_core::{
     sae::{Knob, Setting},
     session::Session,
 };
-use prunelens_metrics::{Estimate, Family, JobSpec, Probe, atlas::Atlas, fit};
+use prunelens_metrics::{Estimate, Family, JobSpec, Probe, atlas::Atlas, fingerprint, fit};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
@@ -171,9 +171,11 @@ impl Live {
             Request::Find { word, .. } => find::find(&self.seat.session, self.index(), word)
                 .map(|hits| self.send(Report::Found { generation, hits })),
             Request::Predict { token, edits, .. } => self.predict(&request, generation, *token, edits),
-            Request::Atlas { path, .. } => {
-                Atlas::open(path).map(|atlas| self.send(Report::Atlas { generation, atlas: Arc::new(atlas) }))
-            }
+            Request::Atlas { file, .. } => Atlas::of_run(file).and_then(|atlas| {
+                atlas.check_session(&fingerprint::of_session(&self.seat.session))?;
+                self.send(Report::Atlas { generation, atlas: Arc::new(atlas) });
+                Ok(())
+            }),
             Request::Layers { prompt, .. } => {
                 self.strip = prompt.clone().map(|(text, setting)| {
                     let layers = &self.seat.session.spec.layers;

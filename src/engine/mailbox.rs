@@ -229,7 +229,10 @@ mod tests {
             Request::Predict { generation: 6, token: 0, edits: prunelens_core::edit::Edits::default() },
             Request::Generate { generation: 7, task: None },
             Request::Beside { generation: 8, text: "b".into(), setting: Knob::Bits.at(4.0) },
-            Request::Atlas { generation: 9, path: "atlas".into() },
+            Request::Atlas {
+                generation: 9,
+                file: prunelens_metrics::RunFile { path: "atlas".into(), sha256: String::new() },
+            },
             Request::Layers { generation: 10, prompt: None },
             Request::Estimate { generation: 11, job },
         ] {

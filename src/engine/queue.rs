@@ -413,13 +413,13 @@ impl Queue {
         let key = entry.spec.family(self.families).map(|family| fingerprint::of_job(family, &entry.spec, session));
         self.trained = job.trained().map(Path::to_path_buf);
         let run = Run::now(entry.spec.clone(), runs::label(session), seconds, job.table(), job.details())
-            .written(files.clone(), key.unwrap_or_default());
+            .written(files, key.unwrap_or_default());
         let forgotten = self.entries.remove(at).keeper.map_or(Ok(()), Keeper::forget);
         self.warn(forgotten);
         if let Some(store) = store {
             self.warn(store.runs().remember(&run));
         }
-        self.state(id, JobState::Done { seconds, files });
+        self.state(id, JobState::Done { seconds, files: run.results().collect() });
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the engine tells the interface. Plain data only.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use prunelens_core::{
     compare::{
@@ -13,7 +13,7 @@ use prunelens_core::{
     sae::{Criterion, Setting},
     session::SessionSpec,
 };
-use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run, atlas::Atlas};
+use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run, RunFile, atlas::Atlas};
 
 use super::command::JobId;
 
@@ -157,7 +157,7 @@ pub enum JobState {
     /// Result files written, if any.
     Done {
         seconds: f64,
-        files: Vec<PathBuf>,
+        files: Vec<RunFile>,
     },
     /// Finished, but the results could not be written; they are still here.
     Unwritten(String),

@@ -63,6 +63,9 @@ impl SessionFile {
     }
 }
 
+/// The flag's name of `pruned-model`.
+const COMPRESSED: &str = "compressed-model";
+
 /// The text of the file at `path`.
 ///
 /// serde's own way to read structs in structs forgets where a value stood, so each is read from the text by itself.
@@ -76,7 +79,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Settings> {
     for key in DeTable::parse(text).map_err(refused)?.get_ref().keys() {
         let name: &str = key.get_ref();
         // A view is a session file with a table more, of what was looked at.
-        if name != VIEW && !known.iter().any(|known| known == name) {
+        if ![VIEW, COMPRESSED].contains(&name) && !known.iter().any(|known| known == name) {
             let message = format!("unknown field `{name}`, expected one of `{}`", known.join("`, `"));
             return Err(wrong(Some(key.span()), &message));
         }

@@ -73,6 +73,11 @@ impl Settings {
         if flags.pruned_model.is_some() {
             lines.compress = None;
         }
+        // Nor a flag's ratio the setting of another knob in the file.
+        let knob = &mut file.settings.session.knob;
+        if self.session.ratio.is_some() && knob.is_some_and(|knob| !knob.takes_the_ratio()) {
+            *knob = None;
+        }
         let sources = Sources::find(&self.session, &file)?;
         let (flags, lines) = (&self.session, &file.settings.session);
         one_setting("--", flags)?;

@@ -1,5 +1,5 @@
 use prunelens_core::{
-    sae::Criterion,
+    sae::{Criterion, Dial},
     session::{DeviceSpec, Processing},
 };
 
@@ -87,7 +87,9 @@ fn flags_override_the_file() {
 #[test]
 fn compress_overrides_the_pruned_model_of_the_file() {
     let with_flag = |args: &mut SessionSettings| args.model.compress = Some(vec![Compress::Wanda(0.25)]);
-    assert!(from_file("pruned-model = 'gpt2'", |_| ()).unwrap().spec.pruned_model.is_some());
+    for key in ["pruned-model", "compressed-model"] {
+        assert!(from_file(&format!("{key} = 'gpt2'"), |_| ()).unwrap().spec.pruned_model.is_some(), "{key}");
+    }
     assert_eq!(from_file("pruned-model = 'gpt2'", with_flag).unwrap().spec.pruned_model, None);
 }
 
@@ -127,6 +129,8 @@ fn a_ratio_beside_another_knob_is_refused() {
     let message = from_file("knob = 'rank'\nratio = 0.5", |_| ()).unwrap_err().to_string();
     assert!(message.starts_with("ratio 0.5 is not for knob rank"), "{message}");
     // A flag goes before the file.
+    let spec = from_file("knob = 'bits:4'", |args| args.ratio = Some(0.5)).unwrap().spec;
+    assert_eq!((spec.knob, spec.ratio), (Dial::default(), 0.5));
     assert!(from_file("ratio = 0.5", |args| args.knob = Some("bits".parse().unwrap())).is_ok());
 }
 

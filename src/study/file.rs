@@ -10,7 +10,7 @@ use prunelens_core::{
     sae::{Criterion, MAX_RATIO},
     session::Compress,
 };
-use prunelens_metrics::{FAMILIES, JOBS, JobSpec, Kind, ParamValue, Params};
+use prunelens_metrics::{FAMILIES, JOBS, JobSpec, Kind, ParamValue, Params, params::KNOB};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -95,10 +95,11 @@ struct Raw {
 }
 
 /// Keys of session files that the study has another place for.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     ("compress", "[grid] has the compressions: compress = [\"wanda:0.5\"]"),
     ("ratio", "[grid] has the ratios: ratios = [0.25]"),
     ("criterion", "[grid] has the criteria: criteria = [\"wanda\"]"),
+    ("knob", "cells are at the ratios of [grid]; [metrics.sweep] takes a knob of its own: knob = \"bits\""),
     ("layer", "a session lists its layers: layers = [3, 9]"),
     ("results", "--out has the folder"),
 ];
@@ -156,6 +157,10 @@ fn with_paths(mut spec: JobSpec, families: &[prunelens_metrics::Family], folder:
         if spec.params.0.contains_key(name) {
             return Err(Error::Usage(format!("{name}: [grid] has it for all cells")));
         }
+    }
+    // A sweep says which knob its points are of; what is measured at one setting would stand there as of a ratio.
+    if spec.family != "sweep" && spec.params.0.contains_key(KNOB.name) {
+        return Err(Error::Usage(format!("{}: cells are at the ratios of [grid]", KNOB.name)));
     }
     Ok(spec)
 }

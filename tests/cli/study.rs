@@ -129,6 +129,8 @@ fn files_that_are_no_studies_are_refused_by_line_or_name() {
         ("[grid]\ncompress = [\"bogus:1\"]\n[metrics.core]\n", vec!["bogus:1"]),
         ("[grid]\nseeds = []\n[metrics.core]\n", vec!["seeds is empty"]),
         ("[session]\ncompress = \"wanda:0.5\"\n[metrics.core]\n", vec!["compress", "[grid]"]),
+        ("[session]\nknob = \"bits:4\"\n[metrics.core]\n", vec!["knob", "session", "[grid]"]),
+        ("[metrics.core]\nknob = \"bits:4\"\n", vec!["[metrics.core]", "knob", "[grid]"]),
         ("[session]\nbogus = 1\n[metrics.core]\n", vec!["session 1", "bogus"]),
         ("[session]\nlayers = \"x\"\n[metrics.core]\n", vec!["layers", "whole numbers"]),
         ("[session]\nsae = \"saes/one\"\nlayers = [1]\n[metrics.core]\n", vec!["{layer}"]),

@@ -210,7 +210,7 @@ fn prunelens(arguments: &[&str]) -> Command {
             command.env_remove(&name);
         }
     }
-    command.env("HOME", home);
+    command.env("HOME", home).env("PRUNELENS_DEVICE", "cpu");
     command.args([
         "train",
         "--text",

@@ -8,9 +8,10 @@ use prunelens_core::{
     session::{Compress, SessionSpec},
 };
 use prunelens_metrics::{
-    Job, Metric, Step,
+    Job, JobSpec, Metric, Run, RunFile, Step,
     atlas::{Atlas, AtlasJob, AtlasOptions, Fate},
     details::DetailKind,
+    fingerprint,
 };
 use safetensors::{Dtype, tensor::TensorView};
 
@@ -151,6 +152,30 @@ fn what_was_written_is_read_again_whole_or_not_at_all() {
     assert!(refused.contains(FILES[1]) && refused.contains("run the atlas again"), "{refused}");
     let refused = Atlas::open(&folder.path().join("none.json")).unwrap_err().to_string();
     assert!(refused.contains("none.json"), "{refused}");
+}
+
+#[test]
+fn an_atlas_is_found_where_a_newer_one_has_set_it_aside() {
+    let (session, folder) = (session(quick()), tempfile::tempdir().unwrap());
+    let write = |rows| {
+        let mut job = AtlasJob::new(&session, &AtlasOptions { rows: Some(rows), ..options() }).unwrap();
+        while job.step(&mut || Ok(())).unwrap() == Step::More {}
+        let files = job.finish(folder.path()).unwrap();
+        let run = Run::now(JobSpec::new("atlas"), String::new(), 0.0, job.table(), Vec::new());
+        run.written(files, String::new()).results().next().unwrap()
+    };
+    let (first, second) = (write(2), write(3));
+    assert_eq!(first.path, second.path);
+    let [older, newer] = [&first, &second].map(|file| Atlas::of_run(file).unwrap());
+    assert_eq!((older.about.rows, newer.about.rows), (2, 3));
+    let gone = RunFile { sha256: "0".repeat(64), ..first };
+    assert!(Atlas::of_run(&gone).unwrap_err().to_string().contains("is gone, or was changed"));
+
+    let mut fingerprint = fingerprint::of_session(&session);
+    older.check_session(&fingerprint).unwrap();
+    fingerprint["compress"] = "wanda:0.9".into();
+    let refused = older.check_session(&fingerprint).unwrap_err().to_string();
+    assert!(refused.contains("another session") && refused.contains("compress"), "{refused}");
 }
 
 #[test]

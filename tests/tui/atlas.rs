@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use prunelens::{
-    engine::{Report, Request},
+    engine::{JobState, Report, Request},
     export,
     tui::{
         Effect, Message,
@@ -15,7 +15,7 @@ use prunelens::{
     },
 };
 use prunelens_metrics::{
-    JobSpec, Run,
+    JobSpec, Run, RunFile,
     atlas::{About, Atlas, Fate},
 };
 
@@ -88,9 +88,23 @@ fn asked() -> (Session, u64) {
     let mut session = Session::explored();
     session.report(Report::Runs { runs: Arc::new(vec![past("another"), past(&info().label())]), now: NOW });
     session.keys("a");
-    let Some(Request::Atlas { generation, path }) = session.requests().last().cloned() else { panic!("not asked") };
-    assert_eq!(path.to_str(), Some("results/atlas.parquet"));
+    let Some(Request::Atlas { generation, file }) = session.requests().last().cloned() else { panic!("not asked") };
+    assert_eq!(file.path.to_str(), Some("results/atlas.parquet"));
     (session, generation)
+}
+
+#[test]
+fn one_that_is_finished_meanwhile_is_opened() {
+    let mut session = Session::explored();
+    session.keys("m<enter>").keys("a");
+    let job = session.state.jobs.last_mut().unwrap();
+    job.spec = JobSpec::new("atlas");
+    let job = job.id;
+    assert!(screen(&session, 80, 24).contains("an atlas is being measured"), "{}", screen(&session, 80, 24));
+    let file = RunFile { path: "results/atlas.parquet".into(), sha256: "ab".into() };
+    session.job(job, JobState::Done { seconds: 3.0, files: vec![file.clone()] });
+    let asked = session.requests().last().cloned();
+    assert!(matches!(asked, Some(Request::Atlas { file: asked, .. }) if asked == file));
 }
 
 /// Open, with these keys pressed.

@@ -73,7 +73,7 @@ fn no_key_of_the_footer_is_dead() {
         let state = &session.state;
         let hints = state.keymap.hints(state.contexts(), |action| state.offers(action));
         assert!(!hints.is_empty(), "{name}");
-        for (_, words) in hints {
+        for words in hints.iter().map(|hint| hint.words) {
             let of_words = |(spec, keys): &(_, &[prunelens::tui::keys::keymap::Key])| {
                 let spec: &&prunelens::tui::keys::action::ActionSpec = spec;
                 let first = keys.first().and_then(|key| state.keymap.action(state.contexts(), *key));

@@ -38,5 +38,5 @@ pub use keeper::{Keeper, Store};
 pub use metric::{Cost, Family, JobSpec, Metric};
 pub use params::{Kind, Param, ParamValue, Params};
 pub use registry::{FAMILIES, JOBS};
-pub use runs::{Run, Runs};
+pub use runs::{Run, RunFile, Runs};
 pub use table::{Better, MetricRow, MetricTable};

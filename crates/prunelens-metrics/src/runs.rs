@@ -42,6 +42,15 @@ pub struct Run {
     pub sha256: Vec<String>,
 }
 
+/// A result file as a run wrote it: by now another run's may have its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFile {
+    /// Where it was written.
+    pub path: PathBuf,
+    /// Of its contents; empty where an earlier version of the program has not kept it.
+    pub sha256: String,
+}
+
 /// Runs kept; older ones go.
 const KEPT: usize = 300;
 /// A run's file is no larger than this.
@@ -108,6 +117,12 @@ impl Run {
     pub fn now(spec: JobSpec, session: String, seconds: f64, table: MetricTable, details: Vec<Detail>) -> Self {
         let (key, files, sha256) = (String::new(), Vec::new(), Vec::new());
         Self { when: millis(), spec, session, seconds, table, details, files, key, sha256 }
+    }
+
+    /// Its files, and what they held.
+    pub fn results(&self) -> impl Iterator<Item = RunFile> {
+        let sums = self.sha256.iter().map(String::as_str).chain(std::iter::repeat(""));
+        self.files.iter().zip(sums).map(|(path, sha256)| RunFile { path: path.clone(), sha256: sha256.to_owned() })
     }
 
     /// With the files that were written for it, and what it depends on.

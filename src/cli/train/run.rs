@@ -126,9 +126,11 @@ pub fn work(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<Outco
     }
     memory.check()?;
 
+    let weights = models.original.mark()?;
     let about = |hook: HookPoint| {
         json!({
             "model": model.name,
+            "weights": weights,
             "compression": models.compression,
             "calibration": models.calibration.label,
             "hook": hook.to_string(),

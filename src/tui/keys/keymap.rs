@@ -189,19 +189,19 @@ impl Keymap {
             .unwrap_or_default()
     }
 
-    /// Footer entries of these contexts, of what does something: keys and words. Neighbours with the same words become one.
-    pub fn hints(&self, chain: &[Context], offers: impl Fn(Action) -> bool) -> Vec<(String, &'static str)> {
-        let mut hints: Vec<(String, &'static str)> = Vec::new();
+    /// Footer entries of these contexts, of what does something, in the order of the table. Neighbours with the same words become one.
+    pub fn hints(&self, chain: &[Context], offers: impl Fn(Action) -> bool) -> Vec<Hint> {
+        let mut hints: Vec<Hint> = Vec::new();
         for (spec, keys) in self.rows() {
             let (Some(words), Some(&key)) = (spec.hint, keys.first()) else { continue };
             // A key that a nearer context takes does something else here.
             if !chain.contains(&spec.context) || self.action(chain, key) != Some(spec.action) || !offers(spec.action) {
                 continue;
             }
-            match hints.iter_mut().find(|(_, w)| *w == words) {
-                Some((keys, _)) if hints_pair(spec.action) => *keys = join(keys, &key.to_string()),
+            match hints.iter_mut().find(|hint| hint.words == words) {
+                Some(hint) if hints_pair(spec.action) => hint.keys = join(&hint.keys, &key.to_string()),
                 Some(_) => {}
-                None => hints.push((key.to_string(), words)),
+                None => hints.push(Hint { keys: key.to_string(), words, context: spec.context }),
             }
         }
         hints
@@ -220,6 +220,15 @@ impl Keymap {
         }
         out
     }
+}
+
+/// An entry of the footer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hint {
+    pub keys: String,
+    pub words: &'static str,
+    /// In which the key is looked up.
+    pub context: Context,
 }
 
 /// Whether an action has a counterpart whose key belongs beside its own in the footer.
@@ -322,7 +331,7 @@ mod tests {
     #[test]
     fn hints_join_pairs() {
         let hints = Keymap::default().hints(&[Context::Explore, Context::Global, Context::Always], |_| true);
-        assert!(hints.contains(&("←→".into(), "token")), "{hints:?}");
-        assert!(hints.contains(&("[ ]".into(), "knob")), "{hints:?}");
+        let has = |keys: &str, words: &str| hints.iter().any(|hint| hint.keys == keys && hint.words == words);
+        assert!(has("←→", "token") && has("[ ]", "knob"), "{hints:?}");
     }
 }

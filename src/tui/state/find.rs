@@ -40,7 +40,8 @@ const FATES: [Fate; 4] = [
 impl Find {
     /// The latent whose number is typed.
     pub fn number(&self) -> Option<u32> {
-        self.query.trim().parse().ok()
+        let query = self.query.trim();
+        query.strip_prefix('#').unwrap_or(query).parse().ok()
     }
 
     /// The latent whose like is looked for.

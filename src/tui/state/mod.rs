@@ -346,6 +346,14 @@ impl State {
         self.info.is_some() && !matches!(self.phase, Phase::Loading { .. } | Phase::Failed(_))
     }
 
+    /// Why nothing is shown of a prompt.
+    pub fn unread(&self) -> &'static str {
+        match self.follow.refusal {
+            Some(_) if !self.prompt.is_blank() => "the prompt could not be read, as the log says",
+            _ => "type a prompt first",
+        }
+    }
+
     /// Comparisons take so long here that they wait for Enter.
     pub fn slow(&self) -> bool {
         self.info.as_ref().is_some_and(|i| i.probe_ms > SLOW_MS)

@@ -61,6 +61,7 @@ impl State {
             A::CancelJob => self.chosen_job(|state| {
                 !matches!(state, JobState::Done { .. } | JobState::Failed(_) | JobState::Cancelled)
             }),
+            A::WriteResults => self.chosen_job(|state| matches!(state, JobState::Unwritten(_))),
             A::Beside => self.chosen().is_some_and(|chosen| chosen.table().is_some()),
             A::ScrollUp | A::ScrollDown if self.overlay.is_none() && self.screen == Screen::Metrics => {
                 self.rows_of_metrics() > 1
@@ -93,8 +94,8 @@ impl State {
         let drawn = view.drawn.as_ref();
         let plot = drawn.is_some() && view.look == Look::Plot;
         Some(match action {
-            // Without an atlas it opens the form that makes one.
-            A::OpenLatent if drawn.is_none() => !view.waiting,
+            // Without an atlas it opens the form that makes one, as the screen itself says.
+            A::OpenLatent if drawn.is_none() => false,
             A::ScrollUp | A::ScrollDown => plot && (!view.in_list || drawn.is_some_and(|drawn| drawn.list.len() > 1)),
             A::NextPanel | A::PreviousPanel | A::AtlasRegion => plot,
             A::AtlasAcross | A::AtlasUpwards | A::AtlasFate | A::AtlasList | A::AtlasFates | A::Find => drawn.is_some(),

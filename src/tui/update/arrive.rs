@@ -256,7 +256,8 @@ fn unfinished(state: &mut State, all: Vec<Unfinished>) {
     let keys = [Action::Metrics, Action::ResumeJob]
         .map(|action| state.keymap.key_of(action, &[Context::Metrics, Context::Global]));
     let what = if n == 1 { "a job was interrupted".to_owned() } else { format!("{n} jobs were interrupted") };
-    let text = format!("{what} earlier: {} shows it, {} goes on with it", keys[0], keys[1]);
+    let it = if n == 1 { "it" } else { "them" };
+    let text = format!("{what} earlier: {} shows {it}, {} goes on with {it}", keys[0], keys[1]);
     state.log.push(state.now, Level::Info, text);
 }
 
@@ -265,12 +266,13 @@ fn job_changed(state: &mut State, id: JobId, new: JobState) {
     let Some(job) = state.jobs.iter_mut().find(|j| j.id == id) else { return };
     match &new {
         JobState::Done { files, .. } => {
-            let folder = files.first().and_then(|f| f.parent()).map(|f| f.display().to_string());
+            let folder = files.first().and_then(|f| f.path.parent()).map(|f| f.display().to_string());
             let written = folder.map(|f| format!(", results are in {f}")).unwrap_or_default();
             state.log.push(now, Level::Info, format!("{} finished{written}", job.spec.family));
         }
         JobState::Unwritten(message) => {
-            let text = format!("{} is measured, but not written: {message}; w writes it elsewhere", job.spec.family);
+            let key = state.keymap.key_of(Action::WriteResults, &[Context::Metrics]);
+            let text = format!("{} is not written, {key} writes it elsewhere: {message}", job.spec.family);
             state.log.push(now, Level::Error, text);
         }
         JobState::Failed(message) => {

@@ -274,11 +274,15 @@ pub fn pointed(state: &mut State, (x, y): (f64, f64), dragged: bool) {
 /// Ask for what is wanted and not there.
 pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
     let seen = matches!(state.screen, Screen::Atlas | Screen::Latent);
-    let Some(path) = state.atlas.wanted.clone().filter(|_| seen) else { return };
-    if state.atlas.asked.as_ref().is_some_and(|(_, asked)| *asked == path) {
+    if state.screen == Screen::Atlas && state.atlas.atlas.is_none() && !state.atlas.waiting {
+        // One may have been finished since the screen was opened.
+        state.atlas.wanted = state.newest_atlas().or(state.atlas.wanted.take());
+    }
+    let Some(file) = state.atlas.wanted.clone().filter(|_| seen) else { return };
+    if state.atlas.asked.as_ref().is_some_and(|(_, asked)| *asked == file) {
         return;
     }
     let generation = state.follow.advance();
-    effects.push(Effect::Request(crate::engine::Request::Atlas { generation, path: path.clone() }));
-    (state.atlas.asked, state.atlas.waiting) = (Some((generation, path)), true);
+    effects.push(Effect::Request(crate::engine::Request::Atlas { generation, file: file.clone() }));
+    (state.atlas.asked, state.atlas.waiting) = (Some((generation, file)), true);
 }

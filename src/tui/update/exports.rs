@@ -24,7 +24,7 @@ pub fn nothing_yet(state: &mut State) {
         Screen::Metrics => "there are no figures yet: select a run that has some",
         Screen::Atlas => "there is no atlas yet",
         _ if state.shown.is_some() => "these figures have not come yet",
-        _ => "there are no figures yet: type a prompt first",
+        _ => return state.log.push(state.now, Level::Warning, format!("there are no figures yet: {}", state.unread())),
     };
     state.log.push(state.now, Level::Warning, text);
 }

@@ -132,6 +132,8 @@ pub fn set(state: &mut State, mut form: GenerationForm, effects: &mut Vec<Effect
     match form.read() {
         Ok((most, choice)) => {
             (state.generation.most, state.generation.choice) = (most, choice);
+            // What was wrong with the form is over.
+            state.log.dismiss();
             go(state, effects);
         }
         Err((field, why)) => {

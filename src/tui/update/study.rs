@@ -71,7 +71,8 @@ pub fn predictions(state: &mut State) {
     if state.shown.is_some() {
         state.open(Screen::Predictions);
     } else {
-        state.log.push(state.now, Level::Warning, "there is nothing to predict from yet: type a prompt first");
+        let text = format!("there is nothing to predict from yet: {}", state.unread());
+        state.log.push(state.now, Level::Warning, text);
     }
 }
 

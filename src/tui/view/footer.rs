@@ -9,6 +9,7 @@ use ratatui::{
 use crate::{
     safe,
     tui::{
+        keys::{action::Context, keymap::Hint},
         state::{Panel, Screen, State},
         theme::{Role, Theme},
         widgets::{put, put_right},
@@ -37,11 +38,19 @@ fn first(state: &State) -> &'static [&'static str] {
 }
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    let mut hints = state.keymap.hints(state.contexts(), |action| state.offers(action));
+    let chain = state.contexts();
+    let mut hints = state.keymap.hints(chain, |action| state.offers(action));
     let first = first(state);
-    hints.sort_by_key(|(_, words)| first.iter().position(|f| f == words).unwrap_or(first.len()));
-    let (last, hints): (Vec<_>, Vec<_>) = hints.into_iter().partition(|(_, words)| LAST.contains(words));
-    let entry = |(keys, words): &(String, &'static str)| {
+    // On the first screen the knob comes before all that can be looked at; on others, what they are there for.
+    let nearest = |context: Context| match state.screen {
+        Screen::Explore => None,
+        _ => chain.iter().position(|near| *near == context),
+    };
+    hints.sort_by_key(|hint| {
+        (first.iter().position(|f| *f == hint.words).unwrap_or(first.len()), nearest(hint.context))
+    });
+    let (last, hints): (Vec<_>, Vec<_>) = hints.into_iter().partition(|hint| LAST.contains(&hint.words));
+    let entry = |Hint { keys, words, .. }: &Hint| {
         let keys = if theme.ascii { ascii_arrows(keys) } else { keys.clone() };
         [Span::styled(keys, theme.style(Role::Key)), Span::styled(format!(" {words}"), theme.style(Role::Muted))]
     };

@@ -18,7 +18,7 @@ use crate::{
         keys::action::{Action, Context},
         state::{Continued, FIELDS, GenerationForm, New, State},
         theme::{Role, Theme},
-        view::{detail, frame},
+        view::{detail, edits, frame},
         widgets::{self, bars, format, line_at, popup, put, skip, wrap},
     },
 };
@@ -97,8 +97,7 @@ fn prompt(area: Rect, buffer: &mut Buffer, state: &State, task: Option<&Generate
             format!("edits have changed: {key} continues with them")
         }
         Some(task) if !task.edits.list.is_empty() => {
-            let list: Vec<String> = task.edits.list.iter().map(|edit| format!("#{edit}")).collect();
-            format!("edits: {}", safe::cut(&list.join(", "), usize::from(area.width / 2), theme.ascii))
+            format!("edits: {}", edits::in_force(&task.edits, usize::from(area.width / 2)))
         }
         _ => "no edits in force".into(),
     };

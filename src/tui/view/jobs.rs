@@ -1,9 +1,7 @@
 //! Background jobs: one line for all of them, and one row each.
 
-use std::path::PathBuf;
-
 use prunelens_metrics::{
-    ParamValue,
+    ParamValue, RunFile,
     params::{CRITERION, KNOB, RATIO},
 };
 use ratatui::{
@@ -123,8 +121,8 @@ pub fn row(job: &Job, width: usize, frame: usize, theme: &Theme) -> Line<'static
 }
 
 /// Where a job's results are, in few words.
-fn written(files: &[PathBuf]) -> Option<String> {
-    let folder = safe::line(&files.first()?.parent()?.display().to_string());
+fn written(files: &[RunFile]) -> Option<String> {
+    let folder = safe::line(&files.first()?.path.parent()?.display().to_string());
     Some(match files.len() {
         1 => format!("one file in {folder}"),
         n => format!("{n} files in {folder}"),

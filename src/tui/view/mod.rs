@@ -3,6 +3,7 @@
 mod atlas;
 mod copies;
 mod detail;
+mod edits;
 mod explore;
 mod figures;
 mod find;

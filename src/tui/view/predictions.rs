@@ -1,11 +1,8 @@
 //! What the models say comes next, side by side: left alone, with reconstructions, with edits.
 
-use prunelens_core::{
-    compare::{
-        Variant,
-        predict::{Candidate, Prediction, Predictions, Speaker},
-    },
-    edit::ErrorTerm,
+use prunelens_core::compare::{
+    Variant,
+    predict::{Candidate, Prediction, Predictions, Speaker},
 };
 use ratatui::{
     buffer::Buffer,
@@ -19,7 +16,7 @@ use crate::{
         keys::action::{Action, Context},
         state::{Pointed, State, Target},
         theme::{Role, Theme},
-        view::{frame, tokens},
+        view::{edits, frame, tokens},
         widgets::{self, bars, line_at, put, skip},
     },
 };
@@ -39,13 +36,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         format!("after {} {piece}", state.token)
     });
     let edits = &state.study.edits;
-    let error = if edits.error == ErrorTerm::Drop { ", what the SAE misses dropped" } else { "" };
     let in_force = match edits.list.len() {
         0 => "no edits in force".to_owned(),
-        _ => {
-            let list: Vec<String> = edits.list.iter().map(|edit| format!("#{edit}")).collect();
-            format!("edits: {}{error}", safe::cut(&list.join(", "), usize::from(area.width / 2), theme.ascii))
-        }
+        _ => format!("edits: {}", edits::in_force(edits, usize::from(area.width / 2))),
     };
     let key = state.wants_predictions();
     let current = key.as_ref().and_then(|key| state.study.current(key));
@@ -57,7 +50,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let panel = panel.foot(in_force, worst(current, state, theme));
     let inside = skip(panel.render(rest, buffer, theme), 1);
     let Some(predictions) = current.or(earlier) else {
-        let text = if state.shown.is_none() { "type a prompt first" } else { "asking the models" };
+        let text = if state.shown.is_none() { state.unread() } else { "asking the models" };
         return put(
             buffer,
             line_at(inside, inside.height / 2),

@@ -12,7 +12,7 @@ use crate::{
         keys::action::Action,
         state::{Coming, Level, Screen, State},
         theme::{Role, Theme},
-        view::jobs,
+        view::{edits, jobs},
         widgets::{put, put_right, spinner},
     },
 };
@@ -31,12 +31,18 @@ fn message(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         None => jobs::line(state, theme),
     };
     let Some(entry) = state.log.status() else {
-        let left = if left.width() == 0 && state.screen == Screen::Explore && state.has_session() {
-            idle(state, theme)
-        } else {
-            left
+        let explored = state.screen == Screen::Explore && state.has_session();
+        let room = usize::from(area.width).saturating_sub(left.width() + 2);
+        return match left.width() {
+            0 if explored => put(buffer, area, idle(room, state, theme)),
+            _ => {
+                put(buffer, area, left);
+                // What figures are of must not go for a job that is long done.
+                if explored && !state.study.edits.list.is_empty() {
+                    put_right(buffer, area, in_force(room, state, theme) + Span::raw(" "));
+                }
+            }
         };
-        return put(buffer, area, left);
     };
     let (role, mark) = match entry.level {
         Level::Info => (Role::Text, ""),
@@ -85,15 +91,32 @@ fn opening(coming: &Coming, state: &State, theme: &Theme) -> Line<'static> {
     ])
 }
 
-fn idle(state: &State, theme: &Theme) -> Line<'static> {
-    let edits = &state.study.edits.list;
-    if !edits.is_empty() {
-        let list: Vec<String> = edits.iter().map(|edit| format!("#{edit}")).collect();
-        let key = state.keymap.key_of(Action::Predictions, &[crate::tui::keys::action::Context::Explore]);
+/// The edits, and the key that shows what they do where there is room for it.
+fn in_force(room: usize, state: &State, theme: &Theme) -> Line<'static> {
+    let key = state.keymap.key_of(Action::Predictions, &[crate::tui::keys::action::Context::Explore]);
+    let shows = " shows what the models then say";
+    let edits = edits::in_force(&state.study.edits, room.saturating_sub(18));
+    let line = Line::raw(format!(" edits in force: {edits}"));
+    match line.width() + 3 + key.len() + shows.len() <= room {
+        true => {
+            line + Span::raw("   ")
+                + Span::styled(key, theme.style(Role::Key))
+                + Span::styled(shows, theme.style(Role::Muted))
+        }
+        false => line,
+    }
+}
+
+fn idle(room: usize, state: &State, theme: &Theme) -> Line<'static> {
+    if !state.study.edits.list.is_empty() {
+        return in_force(room, state, theme);
+    }
+    if state.follow.refusal.is_some() && !state.prompt.is_blank() {
+        let key = state.keymap.key_of(Action::Log, &[crate::tui::keys::action::Context::Global]);
         return Line::from(vec![
-            Span::raw(format!(" edits in force: {}   ", list.join(", "))),
+            Span::styled(" the prompt could not be read: ", theme.style(Role::Warning)),
             Span::styled(key, theme.style(Role::Key)),
-            Span::styled(" shows what the models then say", theme.style(Role::Muted)),
+            Span::styled(" says why", theme.style(Role::Muted)),
         ]);
     }
     let key = state.keymap.key_of(Action::Measure, &[crate::tui::keys::action::Context::Global]);

@@ -46,8 +46,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         put(buffer, line_at(area, at as u16), Line::styled(name, theme.style(*variant)));
     }
     let Some(shown) = &state.shown else { return };
-    let page = page(state, shown, paired, area.width.saturating_sub(NAME + 2), theme);
     let notes = notes(state, shown);
+    let page = page(state, shown, paired, room(area, state, &notes), theme);
     for (at, (variant, side)) in strips.iter().enumerate() {
         let line = line_at(area, at as u16);
         let used = strip(line, buffer, state, &page, (*variant, *side), theme);
@@ -58,6 +58,15 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
             put_right(buffer, line, Line::styled(note.clone(), theme.style(Role::Muted)));
         }
     }
+}
+
+/// Cells for tokens. A shade other than the usual one is always named, however long the prompt.
+fn room(area: Rect, state: &State, notes: &[String]) -> u16 {
+    let kept = match state.shade {
+        Shade::Latent => 0,
+        Shade::Difference | Shade::Divergence => notes.iter().map(|note| note.len() as u16 + 1).max().unwrap_or(0),
+    };
+    area.width.saturating_sub(NAME + 2 + kept)
 }
 
 /// What the strips are shaded by.
@@ -93,7 +102,7 @@ fn divergence_notes(state: &State, shown: &Shown) -> [String; 2] {
 pub fn hit(area: Rect, state: &State, theme: &Theme, at: Position) -> Option<Pointed> {
     let shown = state.shown.as_ref()?;
     let paired = state.pair.is_some() && area.height >= 4;
-    let page = page(state, shown, paired, area.width.saturating_sub(NAME + 2), theme);
+    let page = page(state, shown, paired, room(area, state, &notes(state, shown)), theme);
     let glyph = usize::from(theme.heat.is_empty());
     // The edge mark and the gap come before the first piece.
     let mut start = usize::from(area.x + NAME) + 2;

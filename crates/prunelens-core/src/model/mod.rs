@@ -14,6 +14,7 @@ pub mod known;
 pub mod layers;
 mod leftover;
 pub mod load;
+mod mark;
 pub mod opened;
 pub mod pass;
 pub mod processing;

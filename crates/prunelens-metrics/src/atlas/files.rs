@@ -20,7 +20,7 @@ pub const BLOCKS: &str = "atlas.blocks.safetensors";
 /// What they are of.
 pub const SUMMARY: &str = "atlas.json";
 /// Earlier atlases kept beside a new one.
-const KEPT: usize = 1000;
+pub const KEPT: usize = 1000;
 
 /// Write them into `folder`. An atlas there that says something else is kept under names with a number.
 pub fn write(folder: &Path, frame: &Frame, blocks: Option<Vec<u8>>, mut summary: Value) -> Result<Vec<PathBuf>> {
@@ -62,7 +62,8 @@ fn set_aside(folder: &Path, said: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn numbered(path: &Path, n: usize) -> PathBuf {
+/// The name under which a file of the `n`th earlier atlas is kept.
+pub fn numbered(path: &Path, n: usize) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(name.replacen('.', &format!(".{n}."), 1))
 }

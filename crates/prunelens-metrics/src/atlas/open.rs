@@ -19,13 +19,29 @@ use serde_json::Value;
 use super::{
     Block, Fate, blocks,
     fate::Course,
-    files::{BLOCKS, SUMMARY, TABLES},
+    files::{BLOCKS, KEPT, SUMMARY, TABLES, numbered},
 };
+use crate::RunFile;
 
 /// Largest file of columns that is read.
 const LONGEST: u64 = 4 << 30;
 /// Largest summary.
 const LONGEST_SUMMARY: u64 = 16 << 20;
+
+/// What sessions have to have in common, as `atlas.json` names it.
+pub const SESSION: [&str; 11] = [
+    "model",
+    "pruned_model",
+    "compress",
+    "calibration",
+    "hook",
+    "space",
+    "processing",
+    "norm_scaling_factor",
+    "dtype",
+    "bos",
+    "program",
+];
 
 /// What an atlas says of itself.
 #[derive(Clone, Debug, Deserialize)]
@@ -79,6 +95,17 @@ impl About {
         }
     }
 
+    /// The setting of `pruned` in fewer words, as screens have it.
+    pub fn at(&self) -> String {
+        let Self { ratio, criterion, .. } = self;
+        match self.knob.as_str() {
+            "bits" => format!("{ratio} bits {criterion}"),
+            "rank" => format!("rank {ratio} {criterion}"),
+            "latents" => format!("{ratio} of latents {criterion}"),
+            _ => format!("{ratio:.2} {criterion}"),
+        }
+    }
+
     /// The untouched SAE has the largest value of the knob, as of bits and ranks.
     pub fn descends(&self) -> bool {
         matches!(self.ratios.as_slice(), [first, .., last] if first > last)
@@ -122,6 +149,36 @@ impl Atlas {
         Ok(Self { path: json, about, columns, fates })
     }
 
+    /// The atlas that a run wrote, wherever a newer one has set it aside.
+    pub fn of_run(file: &RunFile) -> Result<Self> {
+        let RunFile { path, sha256: expected } = file;
+        if expected.is_empty() {
+            return Self::open(path);
+        }
+        let mut places = std::iter::once(path.clone()).chain((1..=KEPT).map(|n| numbered(path, n)));
+        let same =
+            |path: &PathBuf| path.is_file() && read(path, LONGEST).is_ok_and(|bytes| sha256(&bytes) == *expected);
+        match places.find(same) {
+            Some(path) => Self::open(&path),
+            None => Err(Error::file(path, "the atlas that was written here is gone, or was changed; run it again")),
+        }
+    }
+
+    /// Refuse it for a session of other models, SAEs or masks, which its [fingerprint](crate::fingerprint) tells.
+    pub fn check_session(&self, fingerprint: &Value) -> Result<()> {
+        let own = &self.about.session;
+        let differs = |key: &str| without_path(&own[key]) != without_path(&fingerprint[key]);
+        // A summary that was made by hand says nothing of it; what another version measured can still be looked at.
+        let keys = SESSION.into_iter().chain(["sae", "trained_sae"]).filter(|key| own.is_object() && *key != "program");
+        match keys.into_iter().find(|key| differs(key)) {
+            Some(key) => {
+                let what = format!("an atlas of another session: it had another {}", key.replace('_', " "));
+                Err(Error::file(&self.path, what))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A column by its name.
     pub fn column(&self, name: &str) -> Option<&[f64]> {
         self.columns.iter().find(|(column, _)| column == name).map(|(_, values)| values.as_slice())
@@ -160,6 +217,15 @@ impl Atlas {
         };
         self.about.ratios.iter().filter_map(at).collect()
     }
+}
+
+/// The same files elsewhere are the same.
+pub fn without_path(value: &Value) -> Value {
+    let mut value = value.clone();
+    if let Some(object) = value.as_object_mut() {
+        object.shift_remove("path");
+    }
+    value
 }
 
 /// A table, if it is the one that the summary is of.

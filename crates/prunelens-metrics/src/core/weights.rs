@@ -64,11 +64,13 @@ impl WeightRun {
                 let Some(rows) = self.left.pop() else { return Ok(false) };
                 self.search = Some(Nearest::new(&*self.ops, &rows, None)?);
             }
-            if let Some(search) = &mut self.search
-                && !search.step()?
-            {
-                self.found.push(largest(search)?);
-                self.search = None;
+            if let Some(search) = &mut self.search {
+                search.step()?;
+                let (done, all) = search.progress();
+                if done == all {
+                    self.found.push(largest(search)?);
+                    self.search = None;
+                }
             }
             tick()?;
         }

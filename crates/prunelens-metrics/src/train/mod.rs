@@ -106,6 +106,7 @@ impl Metric for TrainJob {
         let source = ModelActivations::new(model, vec![session.hook], specials, rows, None, seed, CACHE);
         let about = json!({
             "model": session.pruned.name,
+            "weights": session.original.mark()?,
             "compression": session.compression,
             "calibration": session.calibration.label,
             "hook": session.hook.to_string(),

@@ -3,10 +3,13 @@
 pub mod axis;
 mod drawn;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 pub use drawn::{BINS, Bin, Drawn, FATES, bin};
-use prunelens_metrics::atlas::{Atlas, Fate};
+use prunelens_metrics::{
+    RunFile,
+    atlas::{Atlas, Fate},
+};
 
 use super::{Job, JobState, SavedAtlas, State};
 use crate::export::table::short;
@@ -47,8 +50,8 @@ pub type ByRatio = Vec<(f64, [usize; FATES])>;
 #[derive(Clone, Debug)]
 pub struct AtlasView {
     /// What is wanted on screen, and what was asked for last.
-    pub wanted: Option<PathBuf>,
-    pub asked: Option<(u64, PathBuf)>,
+    pub wanted: Option<RunFile>,
+    pub asked: Option<(u64, RunFile)>,
     pub waiting: bool,
     pub atlas: Option<Arc<Atlas>>,
     pub by_ratio: Arc<ByRatio>,
@@ -158,16 +161,16 @@ impl AtlasView {
 }
 
 impl State {
-    /// The files of the newest atlas of this session: of a job that is done, else of an earlier run.
-    pub fn newest_atlas(&self) -> Option<PathBuf> {
+    /// The first file of the newest atlas of this session: of a job that is done, else of an earlier run.
+    pub fn newest_atlas(&self) -> Option<RunFile> {
         let label = self.info.as_ref().map(|info| info.label());
         let here = |job: &&Job| job.session.is_none() || job.session == label;
         let of_job = self.jobs.iter().rev().filter(here).find_map(|job| match &job.state {
-            JobState::Done { files, .. } if job.spec.family == "atlas" => files.first(),
+            JobState::Done { files, .. } if job.spec.family == "atlas" => files.first().cloned(),
             _ => None,
         });
         let run =
             || self.past.runs.iter().find(|run| run.spec.family == "atlas" && Some(&run.session) == label.as_ref());
-        of_job.or_else(|| run()?.files.first()).cloned()
+        of_job.or_else(|| run()?.results().next())
     }
 }

@@ -37,7 +37,9 @@ pub fn render(panel: Rect, buffer: &mut Buffer, state: &State, drawn: &Drawn, th
     let arrow = if view.ascending { theme.symbol("▲", "^") } else { theme.symbol("▼", "v") };
     let column = safe::line(view.name(view.rank));
     let title = format!("{} by {column} {arrow}", format::count(drawn.list.len() as u64));
-    let inside = widgets::Panel::new(title, view.in_list).render(panel, buffer, theme);
+    let at = view.atlas.as_ref().map(|atlas| format!("fates at {}", safe::line(&atlas.about.at())));
+    let frame = widgets::Panel::new(title, view.in_list).foot(at.unwrap_or_default(), Line::default());
+    let inside = frame.render(panel, buffer, theme);
     let muted = theme.style(Role::Muted);
     put(buffer, inside, Line::styled(format!("  {:<8}{:>9}  fate, name", "latent", "value"), muted));
     if drawn.list.is_empty() {

@@ -50,14 +50,10 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let (left, right) = areas(middle);
     let arrows = [theme.symbol("→", "->"), theme.symbol("↑", "^")];
     let [x, y] = [&drawn.x, &drawn.y].map(|axis| safe::line(&axis.name));
-    let mut notes: Vec<String> = [(&drawn.x, arrows[0]), (&drawn.y, arrows[1])]
-        .into_iter()
-        .filter(|(axis, _)| !axis.note().is_empty())
-        .map(|(axis, arrow)| format!("{arrow} {}", axis.note()))
-        .collect();
-    if drawn.without > 0 {
-        notes.push(format!("{} without a value", drawn.without));
-    }
+    let without = (drawn.without > 0).then(|| format!("{} without a value", drawn.without));
+    let axes = [(&drawn.x, arrows[0]), (&drawn.y, arrows[1])].into_iter().filter(|(axis, _)| !axis.note().is_empty());
+    let notes: Vec<String> =
+        without.into_iter().chain(axes.map(|(axis, arrow)| format!("{arrow} {}", axis.note()))).collect();
     let filters = view.filters();
     let foot = if filters.is_empty() { notes.join("; ") } else { format!("only {}", filters.join(", ")) };
     let title = format!("{} {x}  {} {y}", arrows[0], arrows[1]);
@@ -89,6 +85,9 @@ fn empty(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let (start, log) = (key(Action::OpenLatent, Context::Atlas), key(Action::Log, Context::Global));
     let text = match state.atlas.wanted {
         Some(_) => format!("the atlas of this session could not be read: {log} says why, {start} makes another"),
+        None if state.jobs.iter().any(|job| job.spec.family == "atlas" && job.is_busy()) => {
+            "an atlas is being measured: it opens here when it is done".to_owned()
+        }
         None => format!(
             "The whole dictionary over a corpus: where each latent fires, at which ratio it dies, what became of it. \
              There is no atlas of this session yet: {start} chooses rows and ratios, and starts one"

@@ -184,17 +184,18 @@ fn labels(inside: Rect, area: Rect, buffer: &mut Buffer, drawn: &Drawn, theme: &
 
 /// Fates that are there, with how many latents have them.
 fn legend(area: Rect, buffer: &mut Buffer, view: &AtlasView, drawn: &Drawn, theme: &Theme) {
-    let mut spans = Vec::new();
-    for fate in Fate::ALL {
-        let n = drawn.counts[fate as usize];
-        if n > 0 || view.fate == Some(fate) {
-            let style = fate_style(fate, theme);
-            spans.push(Span::styled(letter(fate).to_owned(), style.add_modifier(Modifier::BOLD)));
-            spans.push(Span::styled(
-                format!(" {} {}  ", fate.name(), format::count(n.into())),
-                theme.style(Role::Muted),
-            ));
-        }
-    }
-    put(buffer, skip(line_at(area, 0), 1), Line::from(spans));
+    let there = |fate: &Fate| drawn.counts[*fate as usize] > 0 || view.fate == Some(*fate);
+    let line = |named: bool| -> Line {
+        let of = |fate: Fate| {
+            let name = if named { format!("{} ", fate.name()) } else { String::new() };
+            let text = format!(" {name}{}  ", format::count(drawn.counts[fate as usize].into()));
+            let style = fate_style(fate, theme).add_modifier(Modifier::BOLD);
+            [Span::styled(letter(fate), style), Span::styled(text, theme.style(Role::Muted))]
+        };
+        Fate::ALL.into_iter().filter(there).flat_map(of).collect()
+    };
+    let area = skip(line_at(area, 0), 1);
+    // The list has the names beside the letters.
+    let whole = Some(line(true)).filter(|line| line.width() <= usize::from(area.width) + 2);
+    put(buffer, area, whole.unwrap_or_else(|| line(false)));
 }

@@ -153,6 +153,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
+    use crate::sae::Normalize;
     use crate::sae::{SaeConfig, formats};
 
     fn sae(activation: Activation, architecture: &'static str, hook: &str, space: Space) -> Sae {

@@ -8,22 +8,10 @@ use prunelens_core::{
 };
 use serde_json::Value;
 
-use crate::atlas::Atlas;
-
-/// What sessions have to have in common, as `atlas.json` names it.
-const SESSION: [&str; 11] = [
-    "model",
-    "pruned_model",
-    "compress",
-    "calibration",
-    "hook",
-    "space",
-    "processing",
-    "norm_scaling_factor",
-    "dtype",
-    "bos",
-    "program",
-];
+use crate::atlas::{
+    Atlas,
+    open::{SESSION, without_path},
+};
 
 /// Atlases of one criterion, a place for each SAE.
 pub struct Group<'a> {
@@ -136,15 +124,6 @@ fn check(first: &Atlas, other: &Atlas) -> Result<()> {
         Some((key, (a, b))) => differ(&key.replace('_', " "), a, b),
         None => Ok(()),
     }
-}
-
-/// The same files elsewhere are the same.
-fn without_path(value: &Value) -> Value {
-    let mut value = value.clone();
-    if let Some(object) = value.as_object_mut() {
-        object.shift_remove("path");
-    }
-    value
 }
 
 fn shown(path: &Path) -> String {
