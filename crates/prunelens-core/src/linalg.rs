@@ -27,9 +27,11 @@ pub fn cholesky(mut a: Vec<f64>, n: usize) -> Result<Vec<f64>> {
         let row = &mut before[j * n..];
         let pivot = row[j] - dot(&row[..j], &row[..j]);
         if pivot.is_nan() || pivot <= 0.0 {
-            return Err(Error::invalid(format!(
-                "the inputs' second moments are not positive at input {j} of {n}: give more calibration rows"
-            )));
+            return Err(Error::invalid(if pivot.is_nan() {
+                format!("the inputs' second moments are no numbers at input {j} of {n}: load the model in f32 or bf16")
+            } else {
+                format!("the inputs' second moments are not positive at input {j} of {n}: give more calibration rows")
+            }));
         }
         let pivot = pivot.sqrt();
         row[j] = pivot;

@@ -76,6 +76,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, selected: usize, t
     put(
         buffer,
         line_at(inside, foot),
-        Line::styled(" of this prompt, where a copy was on screen; Enter goes to one", muted),
+        Line::styled(
+            " of this prompt, where a copy was on screen; dimmed: at another setting; Enter goes to one",
+            muted,
+        ),
     );
 }

@@ -229,6 +229,26 @@ fn a_pruned_model_that_is_another_model() {
 }
 
 #[test]
+fn a_model_that_overflows_in_16_bits() {
+    let place = Place::new();
+    let model = place.copy(GPT2, "model");
+    Tensors::edit(&model.join("model.safetensors"), |t| {
+        t.get("h.0.mlp.c_proj.weight").1.iter_mut().for_each(|w| *w *= 1e6);
+    });
+    let (model, sae) = (model.to_str().unwrap(), fixture(SAE));
+    let inspect = |more: &[&str]| {
+        place.run(["inspect", "a river", "--model", model, "--sae", sae.to_str().unwrap()].iter().chain(more))
+    };
+    let warned = |dtype| {
+        let ran = inspect(&["--dtype", dtype]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.err.contains("overflows in f16")
+    };
+    assert!(warned("f16") && !warned("bf16"));
+    inspect(&["--dtype", "f16", "--compress", "svd-llm:0.5"]).refused(1, &["f32 or bf16"]);
+}
+
+#[test]
 fn shards_that_lead_elsewhere() {
     for shard in ["../model/model.safetensors", "/etc/passwd", ".hidden", "", "absent.safetensors"] {
         let place = Place::new();

@@ -48,7 +48,7 @@ impl Grid {
         }
         Err(Error::invalid(format!(
             "{name}: expected a number of inputs that groups of {width} divide, found {cols}; take another group, such as :g{}",
-            [64, 32, 16, 8].into_iter().find(|n| cols.is_multiple_of(*n)).unwrap_or(1)
+            (1..=width.clamp(1, cols.max(1))).rev().find(|n| cols.is_multiple_of(*n)).unwrap_or(1)
         )))
     }
 }

@@ -57,7 +57,7 @@ impl Compress {
     const SPELLINGS: &str = "wanda:RATIO, wanda:N:M, wanda:heads:RATIO, wanda:neurons:RATIO, shortgpt:RATIO, magnitude:RATIO, \
         paper:RATIO (0 <= RATIO < 1), rtn:int8, \
         rtn:int4:g128[:asym], rtn:fp8, awq:int4:g128, gptq:int4:g128[:actorder], sparsegpt:RATIO, sparsegpt:N:M, svd:SHARE, \
-        asvd:SHARE, svd-llm:SHARE (0 < SHARE <= 1), iterative:PASSES:wanda:RATIO, several of them joined by +, or none";
+        asvd:SHARE, svd-llm:SHARE (0 < SHARE <= 1), iterative:PASSES:wanda:RATIO, several of them but paper joined by +, or none";
 
     /// Rules as they can be written, for those who look for one.
     pub fn examples() -> Vec<String> {
@@ -252,7 +252,12 @@ impl FromStr for Compress {
 
     fn from_str(spec: &str) -> Result<Self, Error> {
         Self::parse(spec).ok_or_else(|| {
-            Error::Usage(format!("compression {spec:?} is not understood; expected {}", Self::SPELLINGS))
+            let alone = |rule: &&str| matches!(Self::parse(rule), Some(Self::None | Self::Paper(_)));
+            let why = match spec.split('+').find(alone).filter(|_| spec.contains('+')) {
+                Some(rule) => format!("{rule} stands alone"),
+                None => "it is not understood".to_owned(),
+            };
+            Error::Usage(format!("compression {spec:?}: {why}; expected {}", Self::SPELLINGS))
         })
     }
 }

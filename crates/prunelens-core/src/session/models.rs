@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use prunelens_kernels::{
     device::{self, Backend},
     gpu::{self, Places},
@@ -15,10 +15,13 @@ use crate::{
     digest::sha256,
     error::{Error, Result},
     hub::Kind,
-    model::{Config, Model, Tokenizer},
+    model::{Config, HookPoint, Model, Site, Tokenizer},
     progress::{Listener, Progress},
     prune::{Compress, copies, masks},
 };
+
+/// Tokens that are read to see whether a model overflows.
+const PROBED: u32 = 15;
 
 /// What a command without an SAE works on.
 #[derive(Clone)]
@@ -108,6 +111,12 @@ impl Models {
         if spec.pruned_model.is_some() {
             warnings.extend(own(&pruned));
         }
+        if overflows(&original, tokenizer.bos)? || overflows(&pruned, tokenizer.bos)? {
+            let name = &original.name;
+            warnings.push(format!(
+                "{name} overflows in f16, so that figures are missing or wrong: give --dtype bf16 or f32"
+            ));
+        }
         let corpus = Arc::new(corpus);
         Ok(Self { tokenizer, original, pruned, calibration, corpus, compression, warnings, made_of, digest })
     }
@@ -168,15 +177,9 @@ fn prune(
             return Ok((Arc::new(model), label));
         }
         let model = named(Model::load(&path, &original.device, original.dtype, progress)?, source);
-        let (a, b) = (&original.config, &model.config);
-        if (a.n_layers, a.d_model, a.d_vocab, a.n_heads) != (b.n_layers, b.d_model, b.d_vocab, b.n_heads) {
-            return Err(Error::file(
-                path,
-                format!(
-                    "not a copy of {}: expected {} layers of width {} and {} tokens, found {}, {} and {}",
-                    original.name, a.n_layers, a.d_model, a.d_vocab, b.n_layers, b.d_model, b.d_vocab
-                ),
-            ));
+        if let Some((what, expected, found)) = first_difference(&original.config, &model.config) {
+            let text = format!("not a copy of {}: expected {what} {expected}, found {found}", original.name);
+            return Err(Error::file(path, text));
         }
         let label = format!("pruned: {}", model.name);
         return Ok((Arc::new(model), label));
@@ -188,6 +191,33 @@ fn prune(
         _ => make(progress)?,
     };
     Ok((pruned, spec.compress.label()))
+}
+
+/// Whether some tokens leave the numbers that 16 bits of f16 have.
+fn overflows(model: &Model, bos: Option<u32>) -> Result<bool> {
+    if model.dtype != DType::F16 {
+        return Ok(false);
+    }
+    let ids: Vec<u32> = bos.into_iter().chain(0..PROBED.min(model.config.d_vocab as u32)).collect();
+    let tokens = Tensor::new(ids, &model.device)?.unsqueeze(0)?;
+    let start = HookPoint { layer: 0, site: Site::ResidPre };
+    let last = model.finish(&model.capture(&tokens, start, &mut || Ok(()))?, &mut || Ok(()))?;
+    Ok(!model.logits(&last)?.sum_all()?.to_scalar::<f32>()?.is_finite())
+}
+
+/// In what a model cannot be a copy of another, and what both have. Heads of keys and widths of MLPs may have been taken out.
+fn first_difference(a: &Config, b: &Config) -> Option<(&'static str, String, String)> {
+    let number = |n: usize| n.to_string();
+    let both = [
+        // Not the family: a Mistral is a Llama in some files.
+        ("norms of the kind", format!("{:?}", a.norm), format!("{:?}", b.norm)),
+        ("layers:", number(a.n_layers), number(b.n_layers)),
+        ("width", number(a.d_model), number(b.d_model)),
+        ("tokens:", number(a.d_vocab), number(b.d_vocab)),
+        ("heads:", number(a.n_heads), number(b.n_heads)),
+        ("heads of width", number(a.d_head), number(b.d_head)),
+    ];
+    both.into_iter().find(|(_, a, b)| a != b)
 }
 
 /// What the pruned copy is made from: weights, rule, calibration tokens, and what rounds in sums.

@@ -233,10 +233,10 @@ pub fn told(config: &Map<String, Value>, path: &Path, known: &SaeConfig) -> Resu
     let metadata = Keys { value: value.get("metadata").unwrap_or(&Value::Null), path };
     let mut out = config.clone();
     if hook(keys, metadata).is_err() {
-        about(&mut out).insert("hook_name".into(), known.hook.to_string().into());
+        say(&mut out, "hook_name", &known.hook.to_string());
     }
     if space(keys, metadata) != known.space {
-        about(&mut out).insert("sae_lens_training_version".into(), PROCESSED_VERSION.into());
+        say(&mut out, "sae_lens_training_version", PROCESSED_VERSION);
     }
     let (normalize, scaled) = normalize(keys)?;
     if normalize != known.normalize || (scaled && known.folded.is_some()) {
@@ -245,12 +245,12 @@ pub fn told(config: &Map<String, Value>, path: &Path, known: &SaeConfig) -> Resu
     Ok((out != *config).then_some(out))
 }
 
-/// Where a config says how its SAE was trained: version 6 has an object for that.
-fn about(config: &mut Map<String, Value>) -> &mut Map<String, Value> {
-    match config.get("metadata") {
-        Some(Value::Object(_)) => config.get_mut("metadata").and_then(Value::as_object_mut).expect("it is an object"),
-        _ => config,
-    }
+/// Say how an SAE was trained: version 6 has an object for that.
+fn say(config: &mut Map<String, Value>, key: &str, value: &str) {
+    match config.get_mut("metadata") {
+        Some(Value::Object(metadata)) => metadata.insert(key.into(), value.into()),
+        _ => config.insert(key.into(), value.into()),
+    };
 }
 
 /// The SAEs of arXiv 2507.15977, which were trained on the processed model whatever their config says.
