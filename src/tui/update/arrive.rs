@@ -169,6 +169,8 @@ fn joined(state: &mut State, info: Arc<SessionInfo>) {
     state.info = Some(info);
     (state.indexing, state.read) = (true, None);
     state.study = Study { beside: state.study.beside, ..Study::default() };
+    // Its columns of `trained` are of another SAE.
+    state.atlas = AtlasView::default();
     // Everything is asked anew.
     (state.follow.asked, state.follow.waiting) = (None, false);
     (state.follow.latent, state.follow.latent_waiting) = (None, false);

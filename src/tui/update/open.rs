@@ -160,6 +160,12 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
     let same_models = state.spec.shares_models(&spec);
     let same_sae = before.sae_digest == info.sae_digest;
     let only_layer = state.spec.at_layer(0) == spec.at_layer(0);
+    if state.spec == spec {
+        state.log.push(state.now, Level::Info, "this session is the one that is open");
+    } else {
+        // An atlas is of these models and masks, too.
+        state.atlas = AtlasView::default();
+    }
     state.spec = spec;
     state.memory = info.memory.clone();
     (state.indexing, state.read) = (true, None);
@@ -175,7 +181,6 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
         state.names.clear();
         state.explained = Arc::default();
         effects.push(Effect::RecallNames(info.sae_digest.clone()));
-        state.atlas = AtlasView::default();
     }
     for job in &mut state.jobs {
         job.session.get_or_insert_with(|| before.label());

@@ -9,6 +9,7 @@ use ratatui::{
 };
 
 use crate::tui::{
+    keys::action::{Action, Context},
     state::{Panel, Shown, State},
     theme::{Role, Theme},
     widgets::{self, format, line_at, put, spinner},
@@ -55,7 +56,14 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     {
         title.push(Span::styled(format!(" at {}", of.setting), theme.style(Role::Old)));
     }
-    let note = if state.comparing() { spinner(state.spin(), theme.ascii) } else { "" };
+    let more = match &state.shown {
+        // The screen of the session has room for all.
+        Some(shown) if columns(shown, area.width.saturating_sub(2)).len() < shown.comparison.views.len() => {
+            format!("{} all", state.keymap.key_of(Action::Session, &[Context::Global]))
+        }
+        _ => String::new(),
+    };
+    let note = if state.comparing() { spinner(state.spin(), theme.ascii).to_owned() } else { more };
     let inside = widgets::Panel::new(title, state.focus == Panel::Figures).note(note).render(area, buffer, theme);
     let Some(shown) = &state.shown else {
         let text = "variance, L0, CE, KL";
@@ -65,22 +73,40 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
             Line::styled(text, theme.style(Role::Muted)).centered(),
         );
     };
-    let variants: Vec<Variant> = shown.comparison.views.iter().map(|v| v.variant).collect();
-    // A narrow panel keeps what the user came for.
-    let columns: Vec<Variant> = if usize::from(inside.width) < NAME + variants.len() * PLAIN {
-        variants.into_iter().filter(|v| matches!(v, Variant::Original | Variant::Pruned)).collect()
-    } else {
-        variants
-    };
-    let full = NAME + PLAIN + (columns.len().max(1) - 1) * FULL <= usize::from(inside.width);
-    let heads = columns.iter().map(|&v| {
+    let columns = columns(shown, inside.width);
+    for (at, line) in lines(shown, &columns, inside.width, state, theme).into_iter().enumerate() {
+        put(buffer, line_at(inside, at as u16), line);
+    }
+}
+
+/// A narrow panel keeps what the user came for.
+fn columns(shown: &Shown, width: u16) -> Vec<Variant> {
+    let variants = shown.comparison.views.iter().map(|view| view.variant);
+    match usize::from(width) < NAME + shown.comparison.views.len() * PLAIN {
+        true => variants.filter(|v| matches!(v, Variant::Original | Variant::Pruned)).collect(),
+        false => variants.collect(),
+    }
+}
+
+/// Names of variants, and a line a figure.
+fn lines(shown: &Shown, columns: &[Variant], width: u16, state: &State, theme: &Theme) -> Vec<Line<'static>> {
+    let full = NAME + PLAIN + (columns.len().max(1) - 1) * FULL <= usize::from(width);
+    let head = |&v: &Variant| {
         let text = format!("{:>VALUE$}{:w$}", v.name(), "", w = cells(v, full) - VALUE);
         Span::styled(text, theme.style(v))
-    });
-    put(buffer, inside, Line::from_iter([Span::raw(" ".repeat(NAME))].into_iter().chain(heads)));
-    for (at, figure) in FIGURES.iter().enumerate().take(usize::from(inside.height.saturating_sub(1))) {
-        put(buffer, line_at(inside, at as u16 + 1), row(figure, shown, &columns, full, state, theme));
-    }
+    };
+    let heads = [Span::raw(" ".repeat(NAME))].into_iter().chain(columns.iter().map(head));
+    let rows = FIGURES.iter().map(|figure| row(figure, shown, columns, full, state, theme));
+    [Line::from_iter(heads)].into_iter().chain(rows).collect()
+}
+
+/// All of them, of all variants, where something is shown.
+pub fn all(width: u16, state: &State, theme: &Theme) -> Vec<Line<'static>> {
+    let of = |shown: &Shown| {
+        let variants: Vec<Variant> = shown.comparison.views.iter().map(|view| view.variant).collect();
+        lines(shown, &variants, width, state, theme)
+    };
+    state.shown.as_ref().map(of).unwrap_or_default()
 }
 
 /// Cells of a row's name, a value, a value with its arrow, and with its difference too.

@@ -12,7 +12,7 @@ use crate::{
     tui::{
         state::State,
         theme::{Role, Theme},
-        view::frame,
+        view::{figures, frame},
         widgets::{self, bars, format, line_at, put},
     },
 };
@@ -57,8 +57,14 @@ fn lines(state: &State, theme: &Theme, width: usize) -> Vec<Line<'static>> {
         row("results folder", state.spec.results.display().to_string()),
         row("theme", theme.name.clone()),
         Line::default(),
-        Line::styled(" memory", theme.style(Role::Title)),
     ];
+    let figures = figures::all(width as u16, state, theme);
+    if !figures.is_empty() {
+        lines.push(Line::styled(" this prompt", theme.style(Role::Title)));
+        lines.extend(figures);
+        lines.push(Line::default());
+    }
+    lines.push(Line::styled(" memory", theme.style(Role::Title)));
     let parts = || state.memory.iter().filter(|(name, _)| ![PROCESS, GPU].contains(&name.as_str()));
     let most = parts().map(|(_, bytes)| *bytes).max().unwrap_or(0).max(1);
     for (name, bytes) in parts() {
