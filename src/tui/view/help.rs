@@ -99,11 +99,14 @@ fn keys(state: &State, width: usize, theme: &Theme) -> Vec<Line<'static>> {
             let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
             let keys = if theme.ascii { ascii_arrows(&keys.join(" ")) } else { keys.join("  ") };
             let pad = " ".repeat(18usize.saturating_sub(safe::width(&keys)));
-            let description = safe::cut(spec.description, width.saturating_sub(23), theme.ascii);
-            lines.push(Line::from(vec![
-                Span::styled(format!("   {keys}{pad} "), theme.style(Role::Key)),
-                Span::styled(description, theme.style(Role::Muted)),
-            ]));
+            let mut lead = format!("   {keys}{pad} ");
+            let indent = safe::width(&lead);
+            for part in widgets::wrap(spec.description, width.saturating_sub(indent + 1)) {
+                lines.push(Line::from(vec![
+                    Span::styled(std::mem::replace(&mut lead, " ".repeat(indent)), theme.style(Role::Key)),
+                    Span::styled(part, theme.style(Role::Muted)),
+                ]));
+            }
         }
         lines.push(Line::default());
     }

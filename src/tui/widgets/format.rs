@@ -5,10 +5,16 @@ pub fn activation(value: f32) -> String {
     if value.abs() < 99.995 { format!("{value:.2}") } else { format!("{value:.1}") }
 }
 
-/// A share as whole percent, one decimal below 10 %.
+/// A share as whole percent, one decimal below 10 %, two where one would leave nothing.
 pub fn percent(share: f64) -> String {
     let value = share * 100.0;
-    if value != 0.0 && value.abs() < 9.95 { format!("{value:.1} %") } else { format!("{value:.0} %") }
+    match value.abs() {
+        0.0 => "0 %".into(),
+        size if size < 0.005 => "<0.01 %".into(),
+        size if size < 0.05 => format!("{value:.2} %"),
+        size if size < 9.95 => format!("{value:.1} %"),
+        _ => format!("{value:.0} %"),
+    }
 }
 
 /// `.93`, for cosines in narrow columns.
