@@ -81,6 +81,11 @@ impl Settings {
         let sources = Sources::find(&self.session, &file)?;
         let (flags, lines) = (&self.session, &file.settings.session);
         one_setting("--", flags)?;
+        if let (Some(knob), Some(criterion)) = (flags.knob, flags.criterion)
+            && !knob.takes_a_criterion()
+        {
+            return Err(Error::Usage(format!("--criterion {criterion} is not for --knob {knob}: leave it out")));
+        }
         one_setting("", lines)?;
         there("--corpus", &flags.corpus, &lines.corpus)?;
         there("--calibration", &flags.model.calibration, &lines.model.calibration)?;

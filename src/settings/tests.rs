@@ -128,6 +128,9 @@ fn a_ratio_beside_another_knob_is_refused() {
     }
     let message = from_file("knob = 'rank'\nratio = 0.5", |_| ()).unwrap_err().to_string();
     assert!(message.starts_with("ratio 0.5 is not for knob rank"), "{message}");
+    let (knob, criterion) = ("bits:4".parse().ok(), Some(Criterion::Random));
+    let beside = resolve(SessionSettings { knob, criterion, ..SessionSettings::default() });
+    assert!(beside.unwrap_err().to_string().starts_with("--criterion random is not for --knob bits:4"));
     // A flag goes before the file.
     let spec = from_file("knob = 'bits:4'", |args| args.ratio = Some(0.5)).unwrap().spec;
     assert_eq!((spec.knob, spec.ratio), (Dial::default(), 0.5));

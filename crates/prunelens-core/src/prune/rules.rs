@@ -253,11 +253,11 @@ impl FromStr for Compress {
     fn from_str(spec: &str) -> Result<Self, Error> {
         Self::parse(spec).ok_or_else(|| {
             let alone = |rule: &&str| matches!(Self::parse(rule), Some(Self::None | Self::Paper(_)));
-            let why = match spec.split('+').find(alone).filter(|_| spec.contains('+')) {
-                Some(rule) => format!("{rule} stands alone"),
-                None => "it is not understood".to_owned(),
-            };
-            Error::Usage(format!("compression {spec:?}: {why}; expected {}", Self::SPELLINGS))
+            let expected = Self::SPELLINGS;
+            Error::Usage(match spec.split('+').find(alone).filter(|_| spec.contains('+')) {
+                Some(rule) => format!("compression {spec:?}: {rule} is not joined with others; expected {expected}"),
+                None => format!("compression {spec:?} is not understood; expected {expected}"),
+            })
         })
     }
 }
@@ -349,10 +349,12 @@ mod tests {
         assert_eq!(silent, [&["none"], &rtn[..], &none[..]].concat(), "read no text");
         assert_eq!("rtn:int4".parse::<Compress>().unwrap().to_string(), "rtn:int4:g128");
         assert_eq!("iterative:0.5:3".parse::<Compress>().unwrap().to_string(), "iterative:3:wanda:0.5");
-        for wrong in
-            ["rtn:int9", "rtn:int4:g0", "rtn:fp8:asym", "svd:0", "svd:1.5", "gptq", "wanda:0.5+none", "a+b", "+"]
-        {
+        for wrong in ["rtn:int9", "rtn:int4:g0", "rtn:fp8:asym", "svd:0", "svd:1.5", "gptq", "a+b", "+"] {
             assert!(wrong.parse::<Compress>().unwrap_err().to_string().contains("is not understood"), "{wrong}");
+        }
+        for (stacked, alone) in [("wanda:0.5+none", "none"), ("paper:0.5+rtn:int8", "paper:0.5")] {
+            let said = stacked.parse::<Compress>().unwrap_err().to_string();
+            assert!(said.contains(&format!("{alone} is not joined with others")), "{said}");
         }
     }
 }

@@ -366,6 +366,11 @@ impl Dial {
         matches!(self.knob, Knob::Ratio(_)) && self.at.is_none()
     }
 
+    /// Whether what goes is chosen by a criterion.
+    pub fn takes_a_criterion(&self) -> bool {
+        matches!(self.knob, Knob::Ratio(_) | Knob::Latents(_))
+    }
+
     /// The setting on an SAE of this width, with the ratio and the criterion that are set beside it.
     pub fn setting(&self, ratio: f64, criterion: Criterion, d_in: usize) -> Result<Setting> {
         let knob = self.knob.by(criterion);
