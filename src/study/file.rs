@@ -99,7 +99,7 @@ const ELSEWHERE: [(&str, &str); 6] = [
     ("compress", "[grid] has the compressions: compress = [\"wanda:0.5\"]"),
     ("ratio", "[grid] has the ratios: ratios = [0.25]"),
     ("criterion", "[grid] has the criteria: criteria = [\"wanda\"]"),
-    ("knob", "cells are at the ratios of [grid]; [metrics.sweep] takes a knob of its own: knob = \"bits\""),
+    ("knob", "cells are at the ratios of [grid]; [metrics.sweep] takes a knob of its own: knob = \"latents\""),
     ("layer", "a session lists its layers: layers = [3, 9]"),
     ("results", "--out has the folder"),
 ];
@@ -158,8 +158,8 @@ fn with_paths(mut spec: JobSpec, families: &[prunelens_metrics::Family], folder:
             return Err(Error::Usage(format!("{name}: [grid] has it for all cells")));
         }
     }
-    // A sweep says which knob its points are of; what is measured at one setting would stand there as of a ratio.
-    if spec.family != "sweep" && spec.params.0.contains_key(KNOB.name) {
+    // A sweep and an atlas say which knob they are of; what is measured at one setting would stand there as of a ratio.
+    if !["sweep", "atlas"].contains(&spec.family.as_str()) && spec.params.0.contains_key(KNOB.name) {
         return Err(Error::Usage(format!("{}: cells are at the ratios of [grid]", KNOB.name)));
     }
     Ok(spec)
