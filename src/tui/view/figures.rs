@@ -74,7 +74,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         );
     };
     let columns = columns(shown, inside.width);
-    for (at, line) in lines(shown, &columns, inside.width, state, theme).into_iter().enumerate() {
+    let lines = lines(shown, &columns, inside.width, state, theme).take(usize::from(inside.height));
+    for (at, line) in lines.enumerate() {
         put(buffer, line_at(inside, at as u16), line);
     }
 }
@@ -89,22 +90,28 @@ fn columns(shown: &Shown, width: u16) -> Vec<Variant> {
 }
 
 /// Names of variants, and a line a figure.
-fn lines(shown: &Shown, columns: &[Variant], width: u16, state: &State, theme: &Theme) -> Vec<Line<'static>> {
+fn lines<'a>(
+    shown: &'a Shown,
+    columns: &'a [Variant],
+    width: u16,
+    state: &'a State,
+    theme: &'a Theme,
+) -> impl Iterator<Item = Line<'static>> + 'a {
     let full = NAME + PLAIN + (columns.len().max(1) - 1) * FULL <= usize::from(width);
     let head = |&v: &Variant| {
         let text = format!("{:>VALUE$}{:w$}", v.name(), "", w = cells(v, full) - VALUE);
         Span::styled(text, theme.style(v))
     };
     let heads = [Span::raw(" ".repeat(NAME))].into_iter().chain(columns.iter().map(head));
-    let rows = FIGURES.iter().map(|figure| row(figure, shown, columns, full, state, theme));
-    [Line::from_iter(heads)].into_iter().chain(rows).collect()
+    let rows = FIGURES.iter().map(move |figure| row(figure, shown, columns, full, state, theme));
+    std::iter::once(Line::from_iter(heads)).chain(rows)
 }
 
 /// All of them, of all variants, where something is shown.
 pub fn all(width: u16, state: &State, theme: &Theme) -> Vec<Line<'static>> {
     let of = |shown: &Shown| {
         let variants: Vec<Variant> = shown.comparison.views.iter().map(|view| view.variant).collect();
-        lines(shown, &variants, width, state, theme)
+        lines(shown, &variants, width, state, theme).collect()
     };
     state.shown.as_ref().map(of).unwrap_or_default()
 }

@@ -33,16 +33,18 @@ fn message(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let Some(entry) = state.log.status() else {
         let explored = state.screen == Screen::Explore && state.has_session();
         let room = usize::from(area.width).saturating_sub(left.width() + 2);
-        return match left.width() {
-            0 if explored => put(buffer, area, idle(room, state, theme)),
-            _ => {
-                put(buffer, area, left);
-                // What figures are of must not go for a job that is long done.
-                if explored && !state.study.edits.list.is_empty() {
-                    put_right(buffer, area, in_force(room, state, theme) + Span::raw(" "));
-                }
+        if left.width() == 0 && explored {
+            return put(buffer, area, idle(room, state, theme));
+        }
+        if explored && !state.study.edits.list.is_empty() {
+            // What figures are of must not go for a job that is long done.
+            let edits = in_force(room, state, theme);
+            if edits.width() > room {
+                return put(buffer, area, in_force(usize::from(area.width), state, theme));
             }
-        };
+            put_right(buffer, area, edits + Span::raw(" "));
+        }
+        return put(buffer, area, left);
     };
     let (role, mark) = match entry.level {
         Level::Info => (Role::Text, ""),

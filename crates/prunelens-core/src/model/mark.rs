@@ -2,14 +2,14 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::Model;
+use super::{Model, Part};
 use crate::{digest::sha256, error::Result};
 
 impl Model {
     /// A digest of the first row of every matrix: another checkpoint of the same model has another one. It is the same wherever the
     /// model lies, in one type of weights.
     pub fn mark(&self) -> Result<String> {
-        let of_blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.o, &block.mlp_in, &block.mlp_out]);
+        let of_blocks = self.blocks.iter().flat_map(|block| Part::ALL.map(|part| block.linear(part)));
         let matrices = of_blocks.chain([&self.unembed]).map(|linear| &linear.weight).chain([&self.embed]);
         let mut bytes = Vec::new();
         for matrix in matrices {
@@ -26,7 +26,7 @@ fn first_row(matrix: &Tensor) -> Result<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{demo, model::Part};
+    use crate::demo;
 
     #[test]
     fn another_matrix_has_another_mark() {
