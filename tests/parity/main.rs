@@ -14,6 +14,7 @@ mod edits;
 mod families;
 mod formats;
 mod kernels;
+mod kept;
 mod knobs;
 mod metrics;
 mod oracles;

@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use candle_core::{CpuStorage, DType, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -11,8 +11,8 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Digests of stretches of a tensor's values, one after the other: they are taken side by side. `None` on a GPU,
-/// or in types that are not kept.
+/// Digests of stretches of a tensor's values, one after the other: they are taken side by side, and wherever the tensor
+/// lies. `None` for types that are not kept, and for a GPU that does not give its memory back.
 pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {
     const STRETCH: usize = 1 << 18;
     fn of<T: Sync, const N: usize>(values: &[T], bytes: impl Fn(&T) -> [u8; N] + Sync) -> Vec<u8> {
@@ -31,7 +31,8 @@ pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {
     if !matches!(tensor.dtype(), DType::F32 | DType::BF16 | DType::F16) {
         return None;
     }
-    let (storage, layout) = tensor.storage_and_layout();
+    let here = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.contiguous()).ok()?;
+    let (storage, layout) = here.storage_and_layout();
     let (start, end) = layout.contiguous_offsets()?;
     match &*storage {
         Storage::Cpu(CpuStorage::F32(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),

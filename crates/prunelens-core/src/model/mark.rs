@@ -3,9 +3,25 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{Model, Part};
-use crate::{digest::sha256, error::Result};
+use crate::{
+    digest::{content, sha256},
+    error::Result,
+};
 
 impl Model {
+    /// A digest of all that it computes with: its config and every weight. It is the same wherever the model lies; `None` for
+    /// types that are not kept.
+    pub fn digest(&self) -> Option<String> {
+        // BLAKE3: whole models are read at each start, and not every processor has instructions for SHA-256.
+        let mut all = blake3::Hasher::new();
+        all.update(format!("{:?} {:?} {}", self.config, self.dtype, self.processed).as_bytes());
+        for tensor in self.tensors() {
+            all.update(format!("{:?}", tensor.shape()).as_bytes());
+            all.update(&content(tensor)?);
+        }
+        Some(all.finalize().to_string())
+    }
+
     /// A digest of the first row of every matrix: another checkpoint of the same model has another one. It is the same wherever the
     /// model lies, in one type of weights.
     pub fn mark(&self) -> Result<String> {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prunelens_kernels::{gpu, simd};
+
 use super::Session;
 use crate::{
     compare::Variant,
@@ -9,10 +11,7 @@ use crate::{
     error::Result,
     index::{Index, Indexing},
     model::Tick,
-    prune::{
-        masks,
-        sae::{Gather, Norms},
-    },
+    prune::sae::{Gather, Norms},
     sae::{Criterion, Factors, Setting},
 };
 
@@ -37,7 +36,7 @@ impl Session {
     pub(super) fn basis(&self, tick: Tick) -> Result<[Vec<f32>; 2]> {
         let key = self.spec.cache.as_ref().and_then(|_| {
             let [w_enc, w_dec] = [&self.sae.w_enc, &self.sae.w_dec].map(content);
-            let made_of = (env!("CARGO_PKG_VERSION"), prunelens_kernels::simd::level(), BASIS, w_enc?, w_dec?);
+            let made_of = (env!("CARGO_PKG_VERSION"), simd::level(), BASIS, w_enc?, w_dec?);
             serde_json::to_vec(&made_of).ok().map(|text| sha256(&text))
         });
         let side = self.sae.d_in() * self.sae.d_in();
@@ -99,8 +98,7 @@ impl Session {
     }
 
     fn index_key(&self, setting: Setting) -> Option<String> {
-        self.spec.cache.as_ref()?;
-        let original = masks::digest(&self.original)?;
+        let original = self.digest.as_ref()?;
         let trained = match &self.trained {
             Some(sae) => Some((content(&sae.w_enc)?, content(&sae.w_dec)?, sae.b_enc.clone(), sae.b_dec.clone())),
             None => None,
@@ -130,19 +128,14 @@ impl Session {
         self.spec.cache.as_ref()?;
         let [w_enc, w_dec] = [&self.sae.w_enc, &self.sae.w_dec].map(content);
         let made_of = (
-            (env!("CARGO_PKG_VERSION"), prunelens_kernels::simd::level(), kind, of),
+            (env!("CARGO_PKG_VERSION"), gpu::arithmetic(&self.original.device), kind, of),
             model?,
             (sha256(&w_enc?), sha256(&w_dec?), &self.sae.b_enc, &self.sae.b_dec, &self.sae.decode_scale),
             (
                 format!("{:?} {:?}", self.sae.activation, self.sae.config.normalize),
                 self.sae.config.apply_b_dec_to_input,
             ),
-            (
-                self.hook.to_string(),
-                self.space.name(),
-                self.original.dtype.as_str(),
-                format!("{:?}", self.original.device.location()),
-            ),
+            (self.hook.to_string(), self.space.name(), self.original.dtype.as_str()),
             (&self.calibration.windows, &self.calibration.documents),
         );
         serde_json::to_vec(&made_of).ok().map(|text| sha256(&text))

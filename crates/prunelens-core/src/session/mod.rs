@@ -69,7 +69,7 @@ pub struct Session {
     made_of: Option<String>,
     /// What the slider turns, and where it stands at first.
     pub setting: Setting,
-    /// A digest of the original's weights, where one was taken at loading.
+    /// A digest of the original's weights, where something is kept by it.
     pub digest: Option<String>,
     orders: [OnceLock<Arc<Order>>; Knob::SLOTS],
 }

@@ -42,7 +42,7 @@ pub struct Models {
     pub warnings: Vec<String>,
     /// A digest of what the pruned copy is made from, where something is kept by it.
     pub made_of: Option<String>,
-    /// A digest of the original's weights, where one was taken anyway.
+    /// A digest of the original's weights, where something is kept by it.
     pub digest: Option<String>,
 }
 
@@ -54,9 +54,9 @@ impl Models {
 
     /// Another compressed copy of the same original.
     pub fn with_copy(&self, spec: &SessionSpec, progress: Listener) -> Result<Self> {
-        let made_of = self.digest.as_deref().and_then(|digest| key(spec, digest, &self.calibration));
+        let made_of = key(spec, &self.original, self.digest.as_deref(), &self.calibration);
         let (pruned, compression) = prune(spec, &self.original, &self.calibration, made_of.as_deref(), progress)?;
-        let made_of = made_of.or_else(|| spec.cache.as_ref().and_then(|_| masks::digest(&pruned)));
+        let made_of = made_of.or_else(|| spec.cache.as_ref().and_then(|_| pruned.digest()));
         Ok(Self { pruned, compression, made_of, ..self.clone() })
     }
 
@@ -95,13 +95,10 @@ impl Models {
             Some(path) => super::calibration::corpus(path, &original, &tokenizer)?,
             None => calibration.documents.concat(),
         };
-        let digest = match (&spec.pruned_model, &spec.cache) {
-            (None, Some(_)) => masks::digest(&original),
-            _ => None,
-        };
-        let made_of = digest.as_deref().and_then(|digest| key(spec, digest, &calibration));
+        let digest = spec.cache.as_ref().and_then(|_| original.digest());
+        let made_of = key(spec, &original, digest.as_deref(), &calibration);
         let (pruned, compression) = prune(spec, &original, &calibration, made_of.as_deref(), progress)?;
-        let made_of = made_of.or_else(|| spec.cache.as_ref().and_then(|_| masks::digest(&pruned)));
+        let made_of = made_of.or_else(|| spec.cache.as_ref().and_then(|_| pruned.digest()));
         let own = |model: &Arc<Model>| {
             let of = |warning: &String| format!("{}: {warning}", model.name);
             model.warnings.iter().map(of).collect::<Vec<_>>()
@@ -220,13 +217,17 @@ fn first_difference(a: &Config, b: &Config) -> Option<(&'static str, String, Str
     both.into_iter().find(|(_, a, b)| a != b)
 }
 
-/// What the pruned copy is made from: weights, rule, calibration tokens, and what rounds in sums.
-fn key(spec: &SessionSpec, original: &str, calibration: &Calibration) -> Option<String> {
+/// What the pruned copy is made from: weights, rule, calibration tokens, and what rounds in sums. `None` for a copy that is read,
+/// and where nothing is kept.
+fn key(spec: &SessionSpec, original: &Model, digest: Option<&str>, calibration: &Calibration) -> Option<String> {
+    if spec.pruned_model.is_some() {
+        return None;
+    }
     let made_of = (
         env!("CARGO_PKG_VERSION"),
-        prunelens_kernels::simd::level(),
+        gpu::arithmetic(&original.device),
         spec.compress.to_string(),
-        original,
+        digest?,
         &calibration.windows,
         &calibration.documents,
     );

@@ -8,5 +8,5 @@ pub mod nvml;
 mod opened;
 mod places;
 
-pub use opened::{Opened, name, open, opened, release};
+pub use opened::{Opened, arithmetic, name, open, opened, release};
 pub use places::Places;

@@ -32,6 +32,15 @@ pub fn name(device: &Device) -> String {
     }
 }
 
+/// What decides how sums round: instructions of the processor, which has a part in most of them, and the kind of GPU.
+pub fn arithmetic(device: &Device) -> String {
+    let level = crate::simd::level();
+    match device.is_cpu() {
+        true => format!("cpu {level}"),
+        false => format!("cpu {level}, {}", opened(device).map_or_else(|| name(device), |gpu| gpu.name)),
+    }
+}
+
 /// Open GPU `n`, or say why it cannot be. Its libraries are loaded first, from wherever they are: the bindings look on the
 /// loader's path alone and may panic without them, and already to put their own error into words takes the driver.
 pub fn open(n: usize, places: &Places) -> Result<Device, String> {
