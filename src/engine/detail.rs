@@ -61,9 +61,7 @@ fn logit_effects(session: &Session, latent: u32) -> Result<(Effects, Effects)> {
     if session.hook.site == Site::Z {
         direction = direction.matmul(&model.blocks[session.hook.layer].o.weight.t()?)?;
     }
-    if let Some(weight) = &model.ln_final.weight {
-        direction = direction.broadcast_mul(weight)?;
-    }
+    direction = model.ln_final.scale(&direction)?;
     let logits: Tensor = model.unembed.weight.matmul(&direction.t()?)?.flatten_all()?.to_dtype(DType::F32)?;
     let logits = logits.to_device(&candle_core::Device::Cpu)?;
     with_f32(&logits, |logits| {

@@ -40,9 +40,7 @@ fn promoting(session: &Session, word: &str) -> Result<Vec<Hit>> {
     }
     let own = model.unembed.weight.narrow(0, *id as usize, 1)?;
     let mut direction = (own - model.unembed.weight.mean_keepdim(0)?)?;
-    if let Some(weight) = &model.ln_final.weight {
-        direction = direction.broadcast_mul(weight)?;
-    }
+    direction = model.ln_final.scale(&direction)?;
     if session.hook.site == Site::Z {
         direction = direction.matmul(&model.blocks[session.hook.layer].o.weight)?;
     }

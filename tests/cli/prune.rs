@@ -419,6 +419,28 @@ fn codes_are_written_as_compressed_tensors_has_them() {
 }
 
 #[test]
+fn a_folder_in_16_bits_is_the_model_in_memory() {
+    for (name, dtype, compress) in [
+        ("gemma2", DType::BF16, "rtn:int8"),
+        ("gemma2", DType::F16, "sparsegpt:0.5"),
+        ("gemma3", DType::BF16, "sparsegpt:0.5"),
+        ("llama", DType::BF16, "rtn:int8"),
+    ] {
+        let (place, source) = (Place::new(), fixture("models").join(name));
+        let out = place.path("out");
+        let args = ["compress", "model", "--model", text(&source), "--compress", compress, "--dtype", dtype.as_str()];
+        place.run(args.iter().chain(&["--out", text(&out)])).done();
+        let spec = SessionSpec { dtype: Some(dtype), ..spec(&source, compress) };
+        let expected = Models::load(&spec, &mut quiet).unwrap().pruned;
+        let found = Model::load(&out, &Device::Cpu, dtype, &mut quiet).unwrap();
+        for (a, b) in expected.tensors().into_iter().zip(found.tensors()) {
+            let wide = |tensor: &Tensor| values(&tensor.to_dtype(DType::F32).unwrap());
+            assert!(wide(a) == wide(b), "{name} in {dtype:?} by {compress}: {:?}", a.dims());
+        }
+    }
+}
+
+#[test]
 fn a_failure_midway_leaves_the_old_files() {
     let place = Place::new();
     let model = place.copy(GPT2, "model");

@@ -80,6 +80,25 @@ fn sixteen_bits_stay_near() {
     }
 }
 
+/// transformers rounds a norm's weight to the model's type, and adds Gemma's 1 in f32.
+#[test]
+fn norms_keep_their_digits_in_16_bits() {
+    for name in ["gemma2", "gemma3", "llama", "gpt2"] {
+        let dir = fixtures().join("parity/models").join(name);
+        let offset = if name.starts_with("gemma") { 1.0 } else { 0.0 };
+        let weight = |dtype| load(&dir, dtype).blocks[0].ln2.weight.clone().unwrap();
+        let stored = (weight(DType::F32) - offset).unwrap();
+        for dtype in [DType::BF16, DType::F16] {
+            let found = weight(dtype);
+            assert_eq!(found.dtype(), DType::F32, "{name}");
+            // Less than the 1 took of the stored number's digits, and far less than 1 + w loses in 16 bits.
+            let rounded = stored.to_dtype(dtype).unwrap().to_dtype(DType::F32).unwrap();
+            let far = furthest(&floats(&found), &floats(&(rounded + offset).unwrap()));
+            assert!(far < 1e-6, "{name} in {dtype:?}: {far}");
+        }
+    }
+}
+
 /// A fixture as llama.cpp's converter writes it: names, rows of rotary pairs side by side, Gemma's norms with their 1.
 fn write_gguf(dir: &Path, arch: &str, path: &Path, dtype: GgmlDType) {
     let json: serde_json::Value =

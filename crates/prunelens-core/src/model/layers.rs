@@ -78,7 +78,8 @@ impl Linear {
     }
 }
 
-/// LayerNorm or RMS norm. A weight or bias that is missing was folded into the next matrix.
+/// LayerNorm or RMS norm. A weight or bias that is missing was folded into the next matrix. Both are in [`Norm::dtype`], whatever the
+/// model's type: of Gemma's `1 + w` 16 bits would keep few of w's.
 #[derive(Clone, Debug)]
 pub struct Norm {
     /// What the row is divided by.
@@ -95,6 +96,19 @@ impl Norm {
     /// Weight and bias.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.weight.iter().chain(&self.bias)
+    }
+
+    /// Of the weight and bias of a model in `dtype`.
+    pub(super) fn dtype(dtype: DType) -> DType {
+        if dtype == DType::F64 { DType::F64 } else { DType::F32 }
+    }
+
+    /// `x [n, width]` times the weight, in the type of `x`.
+    pub fn scale(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(match &self.weight {
+            Some(weight) => x.to_dtype(weight.dtype())?.broadcast_mul(weight)?.to_dtype(x.dtype())?,
+            None => x.clone(),
+        })
     }
 
     /// As the operations take it.

@@ -40,6 +40,7 @@ struct Loader<'a> {
     prefix: &'a str,
     device: &'a Device,
     dtype: DType,
+    gguf: bool,
     done: u64,
     progress: Listener<'a>,
 }
@@ -73,14 +74,21 @@ impl Loader<'_> {
     }
 
     fn norm(&mut self, name: &str, width: usize) -> Result<Norm> {
-        let mut weight = self.read(&format!("{}{name}.weight", self.prefix), &[width])?;
-        weight.iter_mut().for_each(|w| *w += self.names.norm_offset);
-        let weight = Some(self.tensor(weight, &[width])?);
+        let weight = (self.of_norm(&format!("{name}.weight"), width)? + f64::from(self.names.norm_offset))?;
         let bias = match self.config.norm {
-            NormKind::LayerNorm => Some(self.plain(&format!("{name}.bias"), &[width])?),
+            NormKind::LayerNorm => Some(self.of_norm(&format!("{name}.bias"), width)?),
             NormKind::RmsNorm => None,
         };
-        Ok(Norm { kind: self.config.norm, eps: self.config.eps, weight, bias })
+        Ok(Norm { kind: self.config.norm, eps: self.config.eps, weight: Some(weight), bias })
+    }
+
+    /// Rounded as transformers has it, which adds Gemma's 1 to the rounded number; llama.cpp rounds nothing of norms.
+    fn of_norm(&mut self, name: &str, width: usize) -> Result<Tensor> {
+        let name = format!("{}{name}", self.prefix);
+        let rounded = if self.gguf { DType::F32 } else { self.dtype };
+        let tensor = self.weights.tensor(&name, &[width], rounded, self.device)?;
+        self.done += 4 * width as u64;
+        Ok(tensor.to_dtype(Norm::dtype(self.dtype))?)
     }
 
     /// Matrices whose outputs follow each other, as one.
@@ -232,8 +240,9 @@ impl Model {
     /// From files that were opened.
     pub fn build(opened: Opened, device: &Device, dtype: DType, progress: Listener) -> Result<Self> {
         let prefix = opened.prefix();
-        let Opened { name, config, weights, names, .. } = opened;
-        let mut load = Loader { weights: &weights, names, config: &config, prefix, device, dtype, done: 0, progress };
+        let Opened { name, config, weights, names, gguf, .. } = opened;
+        let mut load =
+            Loader { weights: &weights, names, config: &config, prefix, device, dtype, gguf, done: 0, progress };
         let embed = load.plain(names.embed, &[config.d_vocab, config.d_model])?;
         let positions = match names.positions {
             Some(name) => Some(load.plain(name, &[config.n_ctx, config.d_model])?),

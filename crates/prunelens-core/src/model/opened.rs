@@ -26,7 +26,7 @@ pub struct Opened {
     pub(super) names: &'static Names,
     /// As a `config.json`.
     json: Value,
-    gguf: bool,
+    pub(super) gguf: bool,
 }
 
 /// One tensor that the model takes.

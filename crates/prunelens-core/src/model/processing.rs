@@ -155,11 +155,7 @@ fn fold(norm: &Norm, linear: &Linear) -> Result<Linear> {
             None => moved,
         });
     }
-    let weight = match &norm.weight {
-        Some(w) => linear.weight.broadcast_mul(&w.unsqueeze(0)?)?,
-        None => linear.weight.clone(),
-    };
-    Ok(Linear { weight, bias })
+    Ok(Linear { weight: norm.scale(&linear.weight)?, bias })
 }
 
 /// Matrix times vector.

@@ -77,11 +77,15 @@ impl Reader<'_> {
 
     /// A norm whose weight may have been folded into what reads it.
     fn norm(&self, name: &str, like: &Norm) -> Result<Norm> {
-        let read = |which: &str, of: &Option<Tensor>| match of {
-            Some(tensor) if self.weights.shape(&format!("{name}.{which}")).is_some() => {
-                self.tensor(&format!("{name}.{which}"), tensor.dims()).map(Some)
+        let read = |which: &str, of: &Option<Tensor>| -> Result<_> {
+            match of {
+                Some(tensor) if self.weights.shape(&format!("{name}.{which}")).is_some() => {
+                    let values = self.values(&format!("{name}.{which}"), tensor.dims())?;
+                    let own = Tensor::from_vec(values, tensor.dims(), &self.model.device)?;
+                    Ok(Some(own.to_dtype(Norm::dtype(self.dtype))?))
+                }
+                _ => Ok(None),
             }
-            _ => Ok(None),
         };
         Ok(Norm { kind: like.kind, eps: like.eps, weight: read("w", &like.weight)?, bias: read("b", &like.bias)? })
     }

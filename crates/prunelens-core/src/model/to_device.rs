@@ -91,10 +91,14 @@ impl ToDevice {
     }
 
     fn tensor(&mut self, tensor: &Tensor) -> Result<Tensor> {
+        self.tensor_in(tensor, self.dtype)
+    }
+
+    fn tensor_in(&mut self, tensor: &Tensor, dtype: DType) -> Result<Tensor> {
         if let Some(known) = self.known.get(&tensor.id()) {
             return Ok(known.clone());
         }
-        let narrow = tensor.to_dtype(self.dtype)?;
+        let narrow = tensor.to_dtype(dtype)?;
         let moved = match narrow.device().is_cpu() || self.device.is_cpu() || narrow.device().same_device(&self.device)
         {
             true => narrow.to_device(&self.device)?,
@@ -121,7 +125,9 @@ impl ToDevice {
     }
 
     fn norm(&mut self, norm: &Norm) -> Result<Norm> {
-        Ok(Norm { weight: self.optional(&norm.weight)?, bias: self.optional(&norm.bias)?, ..norm.clone() })
+        let dtype = Norm::dtype(self.dtype);
+        let mut own = |tensor: &Option<Tensor>| tensor.as_ref().map(|t| self.tensor_in(t, dtype)).transpose();
+        Ok(Norm { weight: own(&norm.weight)?, bias: own(&norm.bias)?, ..norm.clone() })
     }
 
     fn norms(&mut self, norm: &Option<Norm>) -> Result<Option<Norm>> {

@@ -23,19 +23,18 @@ struct Spread {
         scale = sqrtf(block_sum(squares) / width + __uint_as_float(eps));
     }
 
-    template <class T>
-    __device__ float normed(float value, u64 at, const T* weight, const T* bias) const {
+    __device__ float normed(float value, u64 at, const float* weight, const float* bias) const {
         value = (value - mean) / scale;
-        if (weight) value *= widen(weight[at]);
-        if (bias) value += widen(bias[at]);
+        if (weight) value *= weight[at];
+        if (bias) value += bias[at];
         return value;
     }
 };
 
 // LayerNorm (`centred`) or RMS norm of each row, times `weight` and plus `bias` where there are any. A block takes a
-// row.
+// row. What norms multiply with is f32 whatever the rows are: 1 + w of Gemma has no room in 16 bits.
 template <class T>
-__device__ void norm(const T* x, const T* weight, const T* bias, u64 width, u32 eps, u32 centred, T* out) {
+__device__ void norm(const T* x, const float* weight, const float* bias, u64 width, u32 eps, u32 centred, T* out) {
     x += blockIdx.x * width;
     out += blockIdx.x * width;
     auto value = [&](u64 at) { return widen(x[at]); };
@@ -46,9 +45,9 @@ __device__ void norm(const T* x, const T* weight, const T* bias, u64 width, u32 
 // Each row's sum of `x` and `delta`, the latter normed first if `post` is set, and the norm of the sum if there is room for it
 // in `out`. All is rounded as if each step were launched by itself. A block takes a row, a thread the same columns throughout.
 template <class T>
-__device__ void add_norm(const T* x, const T* delta, u32 post, const T* post_weight, const T* post_bias, u32 post_eps,
-                         u32 post_centred, const T* weight, const T* bias, u32 eps, u32 centred, u64 width, T* sum,
-                         T* out) {
+__device__ void add_norm(const T* x, const T* delta, u32 post, const float* post_weight, const float* post_bias,
+                         u32 post_eps, u32 post_centred, const float* weight, const float* bias, u32 eps, u32 centred,
+                         u64 width, T* sum, T* out) {
     u64 row = blockIdx.x * width;
     x += row;
     delta += row;
@@ -75,9 +74,9 @@ __device__ void add_norm(const T* x, const T* delta, u32 post, const T* post_wei
 // are weights for it, and the first `2 half` numbers of each head rotated in pairs `(i, i + half)`. Queries are multiplied by
 // `factor`. A warp takes a head of a token.
 template <class T>
-__device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 q_eps, u32 k_eps, const float* cos,
-                            const float* sin, u32 half, u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 stored,
-                            u32 width, u32 factor, T* out) {
+__device__ void split_heads(const T* qkv, const float* q_norm, const float* k_norm, u32 q_eps, u32 k_eps,
+                            const float* cos, const float* sin, u32 half, u64 tokens, u32 time, u32 heads, u32 kv_heads,
+                            u32 stored, u32 width, u32 factor, T* out) {
     u64 item = first_index() / WARP;
     u32 all = heads + 2 * stored;
     if (item >= tokens * all) return;
@@ -91,7 +90,7 @@ __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 
     head -= before;
     u32 from = part == 0 ? head : heads + (part - 1) * kv_heads + head / (stored / kv_heads);
     const T* x = qkv + (token * (heads + 2 * kv_heads) + from) * width;
-    const T* weight = part == 0 ? q_norm : part == 1 ? k_norm : 0;
+    const float* weight = part == 0 ? q_norm : part == 1 ? k_norm : 0;
     float scale = 1.0f;
     if (weight) {
         float squares = 0.0f;
@@ -99,7 +98,7 @@ __device__ void split_heads(const T* qkv, const T* q_norm, const T* k_norm, u32 
         float mean = __shfl_sync(ALL_LANES, warp_sum(squares), 0) / width;
         scale = sqrtf(mean + __uint_as_float(part == 0 ? q_eps : k_eps));
     }
-    auto normed = [&](u32 i) { return weight ? widen(x[i]) / scale * widen(weight[i]) : widen(x[i]); };
+    auto normed = [&](u32 i) { return weight ? widen(x[i]) / scale * weight[i] : widen(x[i]); };
     Place of_text(token, time);
     u64 t = of_text.column, text = of_text.row;
     T* to = out + (tokens * before + (text * of + head) * time + t) * width;
@@ -152,17 +151,17 @@ __device__ void activate(const T* x, u64 len, u64 width, u32 gated, u32 act, T* 
 }
 
 #define ENTRY(NAME, T)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(1024) norm_##NAME(const T* x, const T* weight, const T* bias,         \
+    extern "C" __global__ void __launch_bounds__(1024) norm_##NAME(const T* x, const float* weight, const float* bias, \
                                                                    u64 width, u32 eps, u32 centred, T* out) {          \
         norm(x, weight, bias, width, eps, centred, out);                                                               \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(1024) add_norm_##NAME(                                                \
-        const T* x, const T* delta, u32 post, const T* post_weight, const T* post_bias, u32 post_eps,                  \
-        u32 post_centred, const T* weight, const T* bias, u32 eps, u32 centred, u64 width, T* sum, T* out) {           \
+        const T* x, const T* delta, u32 post, const float* post_weight, const float* post_bias, u32 post_eps,          \
+        u32 post_centred, const float* weight, const float* bias, u32 eps, u32 centred, u64 width, T* sum, T* out) {   \
         add_norm(x, delta, post, post_weight, post_bias, post_eps, post_centred, weight, bias, eps, centred, width,    \
                  sum, out);                                                                                            \
     }                                                                                                                  \
-    extern "C" __global__ void split_heads_##NAME(const T* qkv, const T* q_norm, const T* k_norm, u32 q_eps,           \
+    extern "C" __global__ void split_heads_##NAME(const T* qkv, const float* q_norm, const float* k_norm, u32 q_eps,   \
                                                   u32 k_eps, const float* cos, const float* sin, u32 half,             \
                                                   u64 tokens, u32 time, u32 heads, u32 kv_heads, u32 stored,           \
                                                   u32 width, u32 factor, T* out) {                                     \

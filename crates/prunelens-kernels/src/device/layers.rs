@@ -16,31 +16,31 @@ pub struct Norm<'a> {
     pub centred: bool,
     /// Added to the mean square before the root is taken.
     pub eps: f64,
-    /// Factor on each column; `None` where it was folded into the next matrix.
+    /// Factor on each column, in f32; `None` where it was folded into the next matrix.
     pub weight: Option<&'a Tensor>,
-    /// Added to each column.
+    /// Added to each column, in f32.
     pub bias: Option<&'a Tensor>,
 }
 
 impl Norm<'_> {
-    fn weight(&self, backend: &dyn Backend, width: usize, dtype: DType) -> Result<Option<Values>> {
-        parameter(backend, self.weight, width, dtype)
+    /// The factors, for `width` columns.
+    pub(super) fn weight(&self, backend: &dyn Backend, width: usize) -> Result<Option<Values>> {
+        parameter(backend, self.weight, width)
+    }
+
+    fn bias(&self, backend: &dyn Backend, width: usize) -> Result<Option<Values>> {
+        parameter(backend, self.bias, width)
     }
 }
 
-/// A vector of `width` numbers in the type of what it is used on.
-pub(super) fn parameter(
-    backend: &dyn Backend,
-    tensor: Option<&Tensor>,
-    width: usize,
-    dtype: DType,
-) -> Result<Option<Values>> {
+/// A vector of `width` numbers in f32.
+fn parameter(backend: &dyn Backend, tensor: Option<&Tensor>, width: usize) -> Result<Option<Values>> {
     let Some(tensor) = tensor else { return Ok(None) };
     if tensor.elem_count() != width {
         let found = tensor.elem_count();
         return Err(Error::invalid(format!("a norm over {width} numbers needs as many weights, found {found}")));
     }
-    Values::of(backend, &tensor.to_dtype(dtype)?).map(Some)
+    Values::of(backend, &tensor.to_dtype(DType::F32)?).map(Some)
 }
 
 fn of(values: Option<&Values>) -> u64 {
@@ -52,8 +52,7 @@ pub fn norm(backend: &dyn Backend, x: &Tensor, norm: Norm) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(0);
     let input = Values::of(backend, x)?;
     let out = input.like(backend, input.len())?;
-    let weight = norm.weight(backend, width, x.dtype())?;
-    let bias = parameter(backend, norm.bias, width, x.dtype())?;
+    let (weight, bias) = (norm.weight(backend, width)?, norm.bias(backend, width)?);
     if !input.is_empty() {
         let arguments = [
             input.address(),
@@ -90,8 +89,8 @@ pub fn add_norm(
     let out = next.map(|_| left.like(backend, left.len())).transpose()?;
     // Addresses of weight and bias, and what else a norm is.
     let told = |norm: Option<Norm>| -> Result<_> {
-        let weight = parameter(backend, norm.and_then(|norm| norm.weight), width, x.dtype())?;
-        let bias = parameter(backend, norm.and_then(|norm| norm.bias), width, x.dtype())?;
+        let weight = norm.map_or(Ok(None), |norm| norm.weight(backend, width))?;
+        let bias = norm.map_or(Ok(None), |norm| norm.bias(backend, width))?;
         let words = norm.map_or([0; 2], |norm| [bits(norm.eps as f32), u64::from(norm.centred)]);
         Ok(([of(weight.as_ref()), of(bias.as_ref()), words[0], words[1]], weight, bias))
     };
@@ -134,7 +133,7 @@ pub fn split_heads(
     let input = Values::of(backend, qkv)?;
     let out = input.like(backend, rows * all_heads * width)?;
     let [q_norm, k_norm] = norms.map_or([None, None], |norms| norms.map(Some));
-    let weight = |norm: Option<Norm>| norm.map_or(Ok(None), |norm| norm.weight(backend, width, qkv.dtype()));
+    let weight = |norm: Option<Norm>| norm.map_or(Ok(None), |norm| norm.weight(backend, width));
     let (q_weight, k_weight) = (weight(q_norm)?, weight(k_norm)?);
     let eps = |norm: Option<Norm>| norm.map_or(0, |norm| u64::from((norm.eps as f32).to_bits()));
     let half = tables.map_or(Ok(0), |(cos, _)| cos.dim(1))?;

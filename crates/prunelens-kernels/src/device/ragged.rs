@@ -5,7 +5,7 @@ use candle_core::{D, DType, Tensor};
 
 use super::{
     Backend, Buffer, Shape, Values, bits, launch,
-    layers::{Norm, number, parameter},
+    layers::{Norm, number},
 };
 use crate::{
     Act,
@@ -33,11 +33,6 @@ const THREADS: u32 = 128;
 
 fn numbers(backend: &dyn Backend, tensor: &Tensor) -> Result<Buffer<f32>> {
     Buffer::of(backend, &tensor.to_dtype(DType::F32)?)
-}
-
-/// A norm's weight in f32.
-fn weight(backend: &dyn Backend, norm: Option<Norm>, width: usize) -> Result<Option<Values>> {
-    parameter(backend, norm.and_then(|norm| norm.weight), width, DType::F32)
 }
 
 /// `z [tokens, heads * width]` of `qkv [tokens, row]`. `own` are keys and values that each text has in this block already; new
@@ -73,7 +68,8 @@ fn prepare(backend: &dyn Backend, tokens: &Tokens, rows: &Tensor) -> Result<Tens
 fn with_heads(backend: &dyn Backend, tokens: &Tokens, run: impl FnOnce(&[u64], Shape) -> Result<()>) -> Result<()> {
     let Heads { heads, kv_heads, width, .. } = tokens.heads;
     let [q_norm, k_norm] = tokens.norms.map_or([None, None], |norms| norms.map(Some));
-    let weights = [weight(backend, q_norm, width)?, weight(backend, k_norm, width)?];
+    let weight = |norm: Option<Norm>| norm.map_or(Ok(None), |norm| norm.weight(backend, width));
+    let weights = [weight(q_norm)?, weight(k_norm)?];
     let [q, k] = [0, 1].map(|at| weights[at].as_ref().map_or(0, Values::address));
     let eps = q_norm.map_or(0, |norm| bits(norm.eps as f32));
     let tables = match tokens.tables {
@@ -270,7 +266,7 @@ pub fn vjp(backend: &dyn Backend, tokens: &Tokens, traced: &Traced, g: &Tensor) 
 pub fn norm_vjp(backend: &dyn Backend, x: &Tensor, g: &Tensor, norm: Norm) -> Result<Tensor> {
     let width = x.dim(D::Minus1)?;
     let (input, by) = (numbers(backend, x)?, numbers(backend, g)?);
-    let weight = weight(backend, Some(norm), width)?;
+    let weight = norm.weight(backend, width)?;
     let out = Buffer::<f32>::new(backend, input.len())?;
     if !out.is_empty() {
         let arguments = [
