@@ -20,10 +20,12 @@ pub enum Command {
     Open(Box<SessionSpec>),
     /// Stop loading it.
     StopOpening,
-    /// Queue a job; where an earlier one of the same kind was interrupted it goes on from there.
+    /// Queue a job; where an earlier one of the same kind was interrupted it goes on from there, and what was measured already is
+    /// there at once unless it is to be measured `anew`.
     StartJob {
         id: JobId,
         job: JobSpec,
+        anew: bool,
     },
     /// Let others go first until it is resumed.
     PauseJob(JobId),

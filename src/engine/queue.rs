@@ -25,6 +25,8 @@ use super::{Command, JobId, JobState, Report, live::Live, mailbox::Mailbox, repo
 /// Between two reports of a job's progress, and of its figures: enough to watch it.
 const TELL: Duration = Duration::from_millis(100);
 const TELL_TABLE: Duration = Duration::from_millis(250);
+/// Of a job whose figures are there before it has begun.
+const MEASURED: &str = "measured already, with these settings on these files";
 /// Earlier runs told to the interface.
 const RECALLED: usize = 100;
 
@@ -42,6 +44,8 @@ struct Entry {
     /// With what was changed to make it fit into memory.
     fitted: JobSpec,
     phase: Phase,
+    /// What was measured already is of no use.
+    anew: bool,
     /// Where it was started, if that is not on screen any more.
     at: Option<Arc<Session>>,
     /// Made when its turn comes; away while it is being worked on.
@@ -124,13 +128,14 @@ impl Queue {
     /// A command about jobs; others are not for the queue.
     pub fn obey(&mut self, command: Command, session: Option<&Session>) {
         match command {
-            Command::StartJob { id, job } => {
+            Command::StartJob { id, job, anew } => {
                 self.state(id, JobState::Queued);
                 let entry = Entry {
                     id,
                     fitted: job.clone(),
                     spec: job,
                     phase: Phase::Ready,
+                    anew,
                     at: None,
                     job: None,
                     keeper: None,
@@ -227,6 +232,9 @@ impl Queue {
         self.current = Some(id);
         let own = self.entry(id).and_then(|entry| entry.at.clone());
         let session = own.unwrap_or_else(|| live.seat.jobs.clone());
+        if let Some(run) = self.measured(id, &session) {
+            return self.take_over(id, &run);
+        }
         let mut served = Duration::ZERO;
         let started = Instant::now();
         let outcome = self.advance(id, live, mailbox, &session, &mut served);
@@ -246,6 +254,23 @@ impl Queue {
             Err(Error::Interrupted) => {}
             Err(error) => self.failed(id, error, &session),
         }
+    }
+
+    /// The same job's run, if it was to its end before this one has begun.
+    fn measured(&mut self, id: JobId, session: &Session) -> Option<Run> {
+        let (families, runs) = (self.families, self.store.as_ref()?.runs());
+        let entry = self.entry(id).filter(|entry| entry.job.is_none() && !entry.anew)?;
+        let key = fingerprint::of_job(entry.spec.family(families).ok()?, &entry.spec, session);
+        runs.done(&key, &session.spec.results)
+    }
+
+    fn take_over(&mut self, id: JobId, run: &Run) {
+        self.entries.retain(|entry| entry.id != id);
+        self.trained = run.trained();
+        self.send(Report::JobRemark { id, text: MEASURED.into() });
+        let (table, details) = (Arc::new(run.table.clone()), Arc::new(run.details.clone()));
+        self.send(Report::JobTable { id, table, details });
+        self.state(id, JobState::Done { seconds: run.seconds, files: run.results().collect() });
     }
 
     fn advance(

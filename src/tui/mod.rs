@@ -12,6 +12,7 @@ mod recorder;
 mod remembered;
 mod run;
 pub mod script;
+mod standing;
 pub mod state;
 pub mod studies;
 mod terminal;

@@ -22,6 +22,7 @@ use crate::{
         pace::Pace,
         recorder::Recorder,
         remembered,
+        standing::Standing,
         state::{Explained, Job, Level, SavedView, State, Tour},
         studies::{self, Studies},
         terminal::{self, Sent, Terminal},
@@ -95,6 +96,7 @@ pub fn run(engine: EngineHandle, options: Options) -> Result<Option<i32>> {
             pace: Pace::default(),
             recorder: None,
             studies: Studies::default(),
+            standing: Standing::default(),
             start: Instant::now(),
             open: true,
             signal: None,
@@ -113,6 +115,7 @@ struct Explorer {
     /// The recording under way.
     recorder: Option<Recorder>,
     studies: Studies,
+    standing: Standing,
     start: Instant,
     /// The engine may still report something.
     open: bool,
@@ -147,11 +150,14 @@ impl Explorer {
             }
             let later = (self.open && !listen).then_some(figures);
             let timer = self.state.next_wake().map(|at| self.start + at);
-            let wake = timer.into_iter().chain(frame).chain(later).min();
+            let wake = timer.into_iter().chain(frame).chain(later).chain(self.standing.due()).min();
             let mut messages = Vec::new();
             tokio::select! {
                 event = events.next() => match event {
-                    Some(Ok(event)) => messages.extend(event::message(event, &self.state, self.theme())),
+                    Some(Ok(event)) => {
+                        self.standing.touch(&event);
+                        messages.extend(event::message(event, &self.state, self.theme()));
+                    }
                     // The terminal is gone.
                     Some(Err(_)) | None => messages.push(Message::Terminated),
                 },
@@ -175,11 +181,14 @@ impl Explorer {
             {
                 messages.push(Message::Reported(Box::new(report)));
             }
+            if let Some(folder) = &self.options.state_folder {
+                self.standing.keep(folder, &self.state, !messages.is_empty());
+            }
             messages.insert(0, Message::TimePassed(self.start.elapsed()));
             for message in messages {
                 let effects = update::update(&mut self.state, message);
                 if let Next::Leave = self.perform(effects)? {
-                    self.leave();
+                    self.leave().await;
                     self.part().await;
                     return Ok(self.signal);
                 }
@@ -188,7 +197,8 @@ impl Explorer {
     }
 
     /// Where the session is left is kept, and a recording ends.
-    fn leave(&mut self) {
+    async fn leave(&mut self) {
+        self.standing.settled().await;
         if let (Some(folder), Some(view)) = (&self.options.state_folder, SavedView::of(&self.state))
             && let Err(error) = remembered::keep_left(folder, &self.state.spec, &view)
         {

@@ -255,9 +255,9 @@ fn a_job_goes_on_where_it_was_started() {
     let mut job = JobSpec::new("core");
     job.params.set("rows", ParamValue::Number(4.0));
     let mut engine = Engine::load(spec.at_layer(1));
-    engine.loaded.handle.command(Command::StartJob { id: 1, job: job.clone() });
+    engine.loaded.handle.command(Command::StartJob { id: 1, job: job.clone(), anew: false });
     let expected = measured(&mut engine);
-    engine.loaded.handle.command(Command::StartJob { id: 2, job });
+    engine.loaded.handle.command(Command::StartJob { id: 2, job, anew: false });
     engine.loaded.until(|report| matches!(report, Report::Job { state: JobState::Queued, .. }).then_some(()));
     engine.loaded.handle.command(Command::Open(Box::new(spec.at_layer(3))));
     let table = measured(&mut engine);

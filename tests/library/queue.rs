@@ -260,7 +260,7 @@ impl Engine {
     }
 
     pub fn start_job(&self, id: JobId, job: JobSpec) {
-        self.handle.command(Command::StartJob { id, job });
+        self.handle.command(Command::StartJob { id, job, anew: false });
     }
 
     #[track_caller]
@@ -530,6 +530,50 @@ fn one_job_is_not_done_by_two_processes() {
     assert!(why.contains("another prunelens works on this very job"), "{why}");
     second.done(2);
     assert!(second.unfinished.is_empty(), "it is not offered while somebody works on it");
+}
+
+#[test]
+fn what_was_measured_is_not_measured_again() {
+    let place = Place::new();
+    let mut engine = Engine::start(&place);
+    let start = |engine: &Engine, id, anew| {
+        engine.handle.command(Command::StartJob { id, job: count(300), anew });
+    };
+    // Whether it was worked on, and what was said of it.
+    let end = |engine: &mut Engine, id: JobId| {
+        let (mut worked, mut said, mut table) = (false, Vec::new(), None);
+        let files = engine.until(|report| match report {
+            Report::Job { id: of, state: JobState::Done { files, .. } } if *of == id => Some(files.clone()),
+            Report::Job { id: of, state } if *of == id => {
+                worked |= runs(state);
+                None
+            }
+            Report::JobRemark { id: of, text } if *of == id => {
+                said.push(text.clone());
+                None
+            }
+            Report::JobTable { id: of, table: new, .. } if *of == id => {
+                table = Some(new.clone());
+                None
+            }
+            _ => None,
+        });
+        (worked, said.concat(), table.expect("figures"), files)
+    };
+    start(&engine, 1, false);
+    let (worked, said, first, files) = end(&mut engine, 1);
+    assert!(worked && said.is_empty(), "{said}");
+    start(&engine, 2, false);
+    let (worked, said, again, same) = end(&mut engine, 2);
+    assert!(!worked && said.contains("measured already"), "{said}");
+    assert_eq!((again, same), (first, files));
+    start(&engine, 3, true);
+    assert!(end(&mut engine, 3).0, "it was asked for");
+    // Without its result there is nothing to take.
+    fs::remove_file(place.path("results/count-300-8.txt")).unwrap();
+    start(&engine, 4, false);
+    assert!(end(&mut engine, 4).0);
+    assert_eq!(result(&place, "count-300-8.txt"), sum(300));
 }
 
 #[test]

@@ -52,6 +52,10 @@ fn bits_are_swept_as_ratios_are() {
     }
     let wrong = SweepOptions { knob, ratios: vec![0.5], ..options() };
     assert!(SweepJob::new(&session, &wrong).err().unwrap().to_string().contains("2 to 8 bits"));
+    let ranked = SweepOptions { criteria: vec![Criterion::Wanda, Criterion::Random], ..bits.clone() };
+    let refused = SweepJob::new(&session, &ranked).err().unwrap().to_string();
+    assert!(refused.contains("--criteria") && refused.contains("--knob bits"), "{refused}");
+    assert!(SweepJob::new(&session, &SweepOptions { criteria: vec![Criterion::Magnitude], ..bits }).is_ok());
 }
 
 #[test]

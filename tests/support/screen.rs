@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -197,6 +198,11 @@ impl Screen {
         self.place.take().expect("it is taken once")
     }
 
+    /// The home folder of the program that runs.
+    pub fn home(&self) -> PathBuf {
+        self.place.as_ref().expect("it is taken at the end").path("home")
+    }
+
     pub fn keys(&mut self, keys: &str) {
         self.writer.write_all(keys.as_bytes()).unwrap();
         self.writer.flush().unwrap();
@@ -274,7 +280,7 @@ fn size(cols: u16, rows: u16) -> PtySize {
 }
 
 /// Whether the figures of the prompt, which come last, are on screen.
-fn compared(screen: &str) -> bool {
+pub fn compared(screen: &str) -> bool {
     let row = screen.lines().find(|line| line.contains(" KL "));
     row.is_some_and(|row| row.split("KL").nth(1).is_some_and(|rest| rest.chars().filter(|c| *c == '.').count() >= 3))
 }

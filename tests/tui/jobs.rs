@@ -67,7 +67,7 @@ fn the_form_says_the_job_and_asks_what_it_takes() {
     insta::assert_snapshot!("form_80x24", screen(&session, 80, 24));
     session.keys("<enter>");
     let started = session.commands();
-    assert!(matches!(&started[..], [Command::StartJob { id: 1, job }] if *job == last), "{started:?}");
+    assert!(matches!(&started[..], [Command::StartJob { id: 1, job, anew: false }] if *job == last), "{started:?}");
     assert_eq!(session.state.overlay, None);
 }
 
@@ -80,7 +80,7 @@ fn a_mistake_in_the_form_is_shown_and_starts_nothing() {
     assert!(session.commands().is_empty());
     assert!(matches!(&session.state.overlay, Some(Overlay::Form(f)) if f.selected == 2), "it goes to the mistake");
     session.keys("<delete><enter>");
-    assert!(matches!(&session.commands()[..], [Command::StartJob { job, .. }] if *job == spec(0.25)));
+    assert!(matches!(&session.commands()[..], [Command::StartJob { job, anew: false, .. }] if *job == spec(0.25)));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn what_was_interrupted_is_offered_and_goes_on() {
     session.keys("M");
     insta::assert_snapshot!("interrupted", screen(&session, 120, 36));
     session.keys("r");
-    assert!(matches!(&session.commands()[..], [Command::StartJob { job, .. }] if *job == spec(0.25)));
+    assert!(matches!(&session.commands()[..], [Command::StartJob { job, anew: false, .. }] if *job == spec(0.25)));
     // The same from the form.
     let mut session = Session::explored();
     session.report(Report::Unfinished(vec![Unfinished { spec: spec(0.25), share: 0.43 }])).keys("m<enter>");
@@ -236,8 +236,22 @@ fn a_failure_stays_in_its_row() {
     assert!(text.contains("failed   the text holds no row"), "{text}");
     assert!(!text.contains('\u{1b}'));
     session.keys("r");
-    assert!(matches!(&session.commands()[..], [Command::StartJob { id: 3, job }] if *job == spec(0.25)), "tried again");
+    assert!(matches!(&session.commands()[..], [Command::StartJob { id: 3, job, anew: false }] if *job == spec(0.25)), "tried again");
     assert_eq!(session.state.jobs.iter().map(|j| j.id).collect::<Vec<_>>(), [2, 3]);
+}
+
+#[test]
+fn a_job_that_is_done_is_measured_anew_beside_it() {
+    let mut session = Session::explored();
+    session.keys("m<enter>").job(1, JobState::Done { seconds: 4.0, files: Vec::new() });
+    session.keys("m<enter>");
+    let started = session.commands();
+    assert!(matches!(&started[..], [.., Command::StartJob { anew: false, .. }]), "the engine knows it: {started:?}");
+    session.job(2, JobState::Done { seconds: 4.0, files: Vec::new() });
+    session.keys("r");
+    let started = session.commands();
+    assert!(matches!(&started[..], [Command::StartJob { job, anew: true, .. }] if *job == spec(0.25)), "{started:?}");
+    assert_eq!((session.state.jobs.len(), session.state.metrics.row), (3, 2));
 }
 
 #[test]
@@ -365,7 +379,7 @@ fn a_training_has_a_form_and_its_sae_joins_what_is_on_screen() {
     session.keys("<down><bs>5<enter>");
     let expected = JobSpec::new("train").with("tokens", ParamValue::Number(200_005.0));
     let started = session.commands();
-    assert!(matches!(&started[..], [Command::StartJob { job, .. }] if *job == expected), "{started:?}");
+    assert!(matches!(&started[..], [Command::StartJob { job, anew: false, .. }] if *job == expected), "{started:?}");
 
     // Another ratio than the session began with, a token and a latent that were chosen: all stay.
     session.keys("<esc>]").answer(Part::All);

@@ -1,8 +1,11 @@
 //! The explorer in a real terminal.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{GPT2, Place, SAE, Tensors, fixture, screen::Screen};
+use crate::support::{
+    GPT2, Place, SAE, Tensors, fixture,
+    screen::{DEADLINE, Screen, compared},
+};
 
 /// The alternate screen was taken, and left.
 fn assert_left(screen: &Screen) {
@@ -189,6 +192,34 @@ fn signals_give_the_terminal_back() {
             assert_left(&screen);
         }
     }
+}
+
+/// Nothing answers SIGKILL: what was done is kept while it is done.
+#[test]
+fn a_killed_session_is_offered_again() {
+    let mut screen = Screen::start(&["--prompt", "The navy of the north"]);
+    screen.wait("a comparison", compared);
+    screen.keys("\t]]");
+    screen.wait("the ratio", |s| s.contains("ratio 0.35"));
+    let folder = screen.home().join(".local/state/prunelens/left");
+    let kept = || {
+        let files = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|file| file.path());
+        // Not the one that is being written.
+        let whole = files.filter(|path| path.extension().is_some_and(|end| end == "toml"));
+        whole.filter_map(|path| std::fs::read_to_string(path).ok()).any(|text| text.contains("ratio:0.35"))
+    };
+    let begun = Instant::now();
+    while !kept() {
+        assert!(begun.elapsed() < DEADLINE, "it is not kept");
+        screen.watch(Duration::from_millis(20), |_| ());
+    }
+    screen.signal(libc::SIGKILL);
+    let mut screen = Screen::with(screen.killed(), &[], &[], (120, 36));
+    screen.wait_for("The navy of the north");
+    screen.keys("0");
+    screen.wait("the ratio again", |s| compared(s) && s.contains("ratio 0.35"));
+    screen.keys("\x03");
+    assert!(screen.ended().success());
 }
 
 #[test]

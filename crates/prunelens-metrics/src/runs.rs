@@ -15,7 +15,7 @@ use prunelens_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{JobSpec, checkpoint::millis};
-use crate::{Detail, MetricTable};
+use crate::{Detail, Metric, MetricTable, train::TrainJob};
 
 /// One finished run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,6 +123,12 @@ impl Run {
     pub fn results(&self) -> impl Iterator<Item = RunFile> {
         let sums = self.sha256.iter().map(String::as_str).chain(std::iter::repeat(""));
         self.files.iter().zip(sums).map(|(path, sha256)| RunFile { path: path.clone(), sha256: sha256.to_owned() })
+    }
+
+    /// The folder of the SAE that it has trained, if it was a training.
+    pub fn trained(&self) -> Option<PathBuf> {
+        let file = self.files.first().filter(|_| self.spec.family == TrainJob::NAME)?;
+        file.parent().map(Path::to_path_buf)
     }
 
     /// With the files that were written for it, and what it depends on.

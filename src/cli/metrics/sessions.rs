@@ -31,9 +31,16 @@ pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
         return Ok(vec![(None, Box::new(move || Session::load(&spec, &mut output::listener())))]);
     };
     interrupt::watch()?;
+    // A layer that has no SAE is refused before any is measured; what there is is listed once.
+    let mut listed = Vec::new();
     let specs = layers.iter().map(|&layer| {
-        let session = args.session.at_layer(layer)?;
-        Ok((layer, settings(session)?.spec))
+        let mut spec = settings(args.session.at_layer(layer)?)?.spec;
+        if spec.layers.is_empty() {
+            spec.layers.clone_from(&listed);
+        }
+        let spec = spec.of_one_layer(&mut output::listener())?;
+        listed.clone_from(&spec.layers);
+        Ok((layer, spec))
     });
     let specs = specs.collect::<Result<Vec<_>>>()?;
     let models: Rc<OnceCell<Models>> = Rc::default();

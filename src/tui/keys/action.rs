@@ -329,7 +329,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::PageUp, "metrics-page-up", "Figures up", "Scroll the figures up", C::Metrics, &["pageup", "ctrl-u"], None),
     row(A::PageDown, "metrics-page-down", "Figures down", "Scroll the figures down", C::Metrics, &["pagedown", "ctrl-d"], None),
     row(A::PauseJob, "pause-job", "Pause the job", "Let other jobs go first, or let the job go on", C::Metrics, &["p"], Some("pause")),
-    row(A::ResumeJob, "resume-job", "Resume the job", "Go on with a job that was paused, interrupted or failed, from where it was", C::Metrics, &["r"], Some("resume")),
+    row(A::ResumeJob, "resume-job", "Resume the job", "Go on with a job that was paused, interrupted or failed, from where it was; measure one that is done anew", C::Metrics, &["r"], Some("resume, redo")),
     row(A::CancelJob, "cancel-job", "Cancel the job", "End the selected job for good; what it measured so far stays on screen", C::Metrics, &["x"], Some("cancel")),
     row(A::JobEarlier, "job-earlier", "Job earlier", "Move a waiting job up in the queue", C::Metrics, &["K"], None),
     row(A::JobLater, "job-later", "Job later", "Move a waiting job down in the queue", C::Metrics, &["J"], None),

@@ -56,7 +56,8 @@ impl State {
             A::PauseJob => self
                 .chosen_job(|state| matches!(state, JobState::Queued | JobState::Running { .. } | JobState::Paused(_))),
             A::ResumeJob => self.chosen_job(|state| {
-                matches!(state, JobState::Paused(_) | JobState::Interrupted(_) | JobState::Failed(_))
+                use JobState as S;
+                matches!(state, S::Paused(_) | S::Interrupted(_) | S::Failed(_) | S::Done { .. })
             }),
             A::CancelJob => self.chosen_job(|state| {
                 !matches!(state, JobState::Done { .. } | JobState::Failed(_) | JobState::Cancelled)

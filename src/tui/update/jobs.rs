@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use prunelens_metrics::{Metric, Run, train::TrainJob};
 
 use crate::{
-    engine::{Command, JobId, JobState},
+    engine::{Command, JobId, JobSpec, JobState},
     tui::{
         state::{Chosen, Form, Job, Level, Overlay, Screen, State, View},
         update::effect::Effect,
@@ -89,6 +89,11 @@ pub fn start(state: &mut State, mut form: Form, effects: &mut Vec<Effect>) {
         }
         return;
     }
+    begin(state, spec, false, effects);
+}
+
+/// A new job at the end of the queue.
+fn begin(state: &mut State, spec: JobSpec, anew: bool, effects: &mut Vec<Effect>) {
     let id = state.next_job();
     state.jobs.push(Job::new(id, spec.clone(), JobState::Queued));
     // What was marked among the earlier runs has moved down by one.
@@ -97,7 +102,7 @@ pub fn start(state: &mut State, mut form: Form, effects: &mut Vec<Effect>) {
         *beside += 1;
     }
     select(state, last);
-    effects.push(Effect::Command(Command::StartJob { id, job: spec }));
+    effects.push(Effect::Command(Command::StartJob { id, job: spec, anew }));
 }
 
 /// A result from elsewhere, as the first of the earlier runs.
@@ -198,10 +203,15 @@ pub fn resume(state: &mut State, effects: &mut Vec<Effect>) {
             let mut job = state.jobs.remove(state.metrics.row);
             (job.id, job.state) = (id, JobState::Queued);
             job.remarks.clear();
-            effects.push(Effect::Command(Command::StartJob { id, job: job.spec.clone() }));
+            effects.push(Effect::Command(Command::StartJob { id, job: job.spec.clone(), anew: false }));
             state.jobs.push(job);
             state.metrics.beside = None;
             state.metrics.row = state.jobs.len() - 1;
+        }
+        // The figures that are there stay beside the new ones.
+        JobState::Done { .. } => {
+            let spec = job.spec.clone();
+            begin(state, spec, true, effects);
         }
         JobState::Queued | JobState::Running { .. } => say(state, &format!("{family} runs already")),
         _ => say(state, &format!("{family} is over; m starts it anew")),

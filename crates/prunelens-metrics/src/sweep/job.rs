@@ -79,6 +79,11 @@ impl Metric for SweepJob {
         let criteria = if options.criteria.is_empty() { &own[..] } else { &options.criteria };
         // Where it stands is of no account: it is turned through all.
         let knob = options.knob.unwrap_or(session.setting.into()).knob();
+        if knob.criterion().is_none() && criteria != own {
+            // The session's own is what a form is filled in with.
+            let text = format!("--criteria is not for --knob {}, which ranks nothing: leave it out", knob.name());
+            return Err(Error::Usage(text));
+        }
         let spec = SweepSpec::new(options.mode, knob, &options.ratios, criteria, session.sae.d_in())?;
         let rows = rows(session, options)?;
         let layers = check_layers(session, options)?;
