@@ -33,12 +33,7 @@ fn masks_and_copies_come_back_to_the_bit_wherever_the_model_lies() {
 #[test]
 fn a_second_session_makes_nothing_anew() {
     let folder = tempfile::tempdir().unwrap();
-    let device = std::env::var("PRUNELENS_DEVICE").ok().and_then(|name| name.parse().ok());
-    let spec = SessionSpec {
-        device: device.unwrap_or(demo_spec().device),
-        cache: Some(Cache::new(folder.path(), 1 << 30)),
-        ..demo_spec()
-    };
+    let spec = SessionSpec { cache: Some(Cache::new(folder.path(), 1 << 30)), ..demo_spec() };
     let load = || {
         let mut done = Vec::new();
         let session = Session::load(&spec, &mut |progress| {

@@ -59,9 +59,11 @@ pub fn furthest(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// The demo on the processor, whatever else the machine has: a GPU's sums are in another order, and its models in bf16.
+/// The demo on the device in PRUNELENS_DEVICE, else on the processor, whatever else the machine has: a GPU's sums are in another
+/// order, and its models in bf16.
 pub fn demo_spec() -> SessionSpec {
-    SessionSpec { device: DeviceSpec::Cpu, ..SessionSpec::demo() }
+    let asked = std::env::var("PRUNELENS_DEVICE").ok().and_then(|name| name.parse().ok());
+    SessionSpec { device: asked.unwrap_or(DeviceSpec::Cpu), ..SessionSpec::demo() }
 }
 
 pub fn session(spec: SessionSpec) -> Session {
