@@ -38,8 +38,13 @@ impl Engine {
     pub fn open(&mut self, spec: SessionSpec) {
         let Some(live) = &mut self.live else { return self.load(&spec) };
         if live.seat.spec == spec {
-            let info = live.seat.info.clone();
-            return self.send(Report::Opened { info, spec: Arc::new(spec) });
+            let before = self.trained.len();
+            // Asked for again, it is as it was asked for: what was trained in it stays in its folder.
+            self.trained.retain(|(of, _)| *of != spec);
+            if self.trained.len() == before {
+                let info = live.seat.info.clone();
+                return self.send(Report::Opened { info, spec: Arc::new(spec) });
+            }
         }
         let loaded = match self.kept.take(&spec) {
             Some(seat) => Ok(seat),
@@ -72,7 +77,7 @@ impl Engine {
         let (from, to) = (&before.spec, &seat.spec);
         let beside = before.has_models_of(to);
         let copies = from.is_copy_of(to);
-        let only_layer = from.at_layer(0) == to.at_layer(0);
+        let (only_layer, anew) = (from.at_layer(0) == to.at_layer(0), from == to);
         let spec = Arc::new(seat.spec.clone());
         if beside {
             // What was started goes on where it was started.
@@ -92,7 +97,7 @@ impl Engine {
         self.upwards = numbers[1] >= numbers[0];
         let most = seat.spec.kept_memory;
         match beside || copies {
-            true if copies || seat.session.spec.layers.len() > 1 => self.kept.put(before, most),
+            true if !anew && (copies || seat.session.spec.layers.len() > 1) => self.kept.put(before, most),
             _ => {
                 let devices = [&before.session, &before.jobs].map(|session| session.original.device.clone());
                 drop(before);

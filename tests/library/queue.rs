@@ -208,6 +208,17 @@ pub struct Engine {
     runs: Vec<Run>,
 }
 
+/// The demo, quick to load: nothing needs calibration.
+pub fn spec(place: &Place) -> SessionSpec {
+    SessionSpec {
+        trained_sae: None,
+        compress: Compress::None,
+        criterion: Criterion::Magnitude,
+        results: place.path("results"),
+        ..demo_spec()
+    }
+}
+
 impl Engine {
     fn start(place: &Place) -> Self {
         Self::with(place, FAMILIES)
@@ -219,15 +230,7 @@ impl Engine {
         let store = Store { every: Duration::ZERO, ..Store::new(place.path("state")) };
         let handle = engine::start_with(Options { families, store: Some(store) }).unwrap();
         let mut engine = Self { handle, runtime, unfinished: Vec::new(), runs: Vec::new() };
-        // Nothing that needs calibration: quick to load.
-        let spec = SessionSpec {
-            trained_sae: None,
-            compress: Compress::None,
-            criterion: Criterion::Magnitude,
-            results: place.path("results"),
-            ..demo_spec()
-        };
-        engine.handle.command(Command::Load(Box::new(spec)));
+        engine.handle.command(Command::Load(Box::new(spec(place))));
         engine.until(|report| match report {
             Report::Ready(_) => Some(()),
             Report::LoadFailed(why) => panic!("{why}"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use prunelens::engine::{JobState, Report};
+use prunelens::engine::{Command, JobState, Report};
 use prunelens_core::{
     compare::Variant,
     sae::{Criterion, Knob, formats},
@@ -10,7 +10,10 @@ use prunelens_core::{
 };
 use prunelens_metrics::{JOBS, JobSpec, ParamValue};
 
-use crate::{queue::Engine, support::Place};
+use crate::{
+    queue::{Engine, spec},
+    support::Place,
+};
 
 const FOLDER: &str = "results/saes/blocks.1.hook_resid_post-topk4-64";
 
@@ -59,6 +62,19 @@ fn what_is_trained_joins_the_session() {
     let [first, second] =
         ["", "-2"].map(|end| fs::read(place.path(&format!("{FOLDER}{end}/sae_weights.safetensors"))).unwrap());
     assert_eq!(first, second);
+
+    // Opened again the session is as it was, and what was trained in it is there at once.
+    let again = Box::new(spec(&place));
+    engine.handle.command(Command::Open(again));
+    let opened = engine.until(|report| match report {
+        Report::Opened { info, .. } => Some(info.variants.clone()),
+        Report::OpenFailed(why) => panic!("{why}"),
+        _ => None,
+    });
+    assert!(!opened.contains(&Variant::Trained), "{opened:?}");
+    engine.start_job(3, job(6000.0));
+    assert!(joined(&mut engine).contains(&Variant::Trained));
+    assert!(!place.path(&format!("{FOLDER}-3")).exists(), "it was not trained again");
 }
 
 /// Long enough for a command to come in between.

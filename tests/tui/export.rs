@@ -38,6 +38,30 @@ fn json_of(session: &mut Session) -> serde_json::Value {
     serde_json::from_str(&json.expect("figures").text).unwrap()
 }
 
+/// What is written is what is wanted, however fast the keys come.
+#[test]
+fn figures_that_are_on_their_way_go_out_when_they_are_here() {
+    let mut session = Session::explored();
+    let sent = |session: &Session| {
+        let all = session.effects.iter();
+        all.filter(|effect| matches!(effect, Effect::Export(_) | Effect::Copy(_))).cloned().collect::<Vec<_>>()
+    };
+    session.keys("]e");
+    assert_eq!(sent(&session).len(), 0, "those on screen are of another ratio");
+    assert!(session.state.log.entries.last().unwrap().text.contains("on their way"));
+    session.answer(Part::Latents);
+    assert_eq!(sent(&session).len(), 0, "losses are missing");
+    session.answer(Part::All);
+    let [Effect::Export(export)] = &sent(&session)[..] else { panic!("{:?}", session.effects) };
+    let json = export.documents.iter().find(|document| document.extension == "json").unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json.text).unwrap();
+    assert_eq!(json["ratio"], session.state.setting().at);
+    session.keys("]").answer(Part::All);
+    assert_eq!(sent(&session).len(), 0, "once");
+    session.keys("]y").answer(Part::All);
+    assert!(matches!(&sent(&session)[..], [Effect::Copy(_)]), "{:?}", session.effects);
+}
+
 #[test]
 fn figures_say_which_edits_are_in_force_and_what_is_said_with_them() {
     let mut session = Session::explored();

@@ -236,7 +236,10 @@ fn a_failure_stays_in_its_row() {
     assert!(text.contains("failed   the text holds no row"), "{text}");
     assert!(!text.contains('\u{1b}'));
     session.keys("r");
-    assert!(matches!(&session.commands()[..], [Command::StartJob { id: 3, job, anew: false }] if *job == spec(0.25)), "tried again");
+    assert!(
+        matches!(&session.commands()[..], [Command::StartJob { id: 3, job, anew: false }] if *job == spec(0.25)),
+        "tried again"
+    );
     assert_eq!(session.state.jobs.iter().map(|j| j.id).collect::<Vec<_>>(), [2, 3]);
 }
 

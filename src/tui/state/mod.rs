@@ -48,7 +48,7 @@ pub use pair::Pair;
 pub use panel::Panel;
 pub use prompt::{LONGEST, PROMPTS, Prompt};
 pub use saved::{SavedAtlas, SavedView};
-pub use shown::{Dated, Shown};
+pub use shown::{Dated, Outgoing, Shown};
 pub use strip::Strip;
 pub use study::{PageKey, PredictKey, Shade, Study};
 pub use table::{Cause, Change, Row, Sort, Table};
@@ -217,6 +217,8 @@ pub struct State {
     /// A view to open as soon as the session is loaded, and one whose prompt is being compared.
     pub opening: Option<Arc<SavedView>>,
     pub restoring: Option<Arc<SavedView>>,
+    /// What waits for the prompt's figures.
+    pub outgoing: Option<Outgoing>,
     /// The guide, while there is one.
     pub tour: Option<Tour>,
     /// The file that the screen is being recorded to.
@@ -321,6 +323,7 @@ impl State {
             offered: None,
             opening: None,
             restoring: None,
+            outgoing: None,
             tour: None,
             recording: None,
             history: Vec::new(),
@@ -399,6 +402,12 @@ impl State {
     /// A comparison or its figures are still on their way.
     pub fn comparing(&self) -> bool {
         self.follow.waiting || self.shown.as_ref().is_some_and(|s| !s.complete && self.follow.is_current(s.generation))
+    }
+
+    /// What is on screen of the prompt is not yet, or not yet all, of what is wanted.
+    pub fn coming(&self) -> bool {
+        let there = self.shown.as_ref().is_some_and(|shown| shown.of == self.target() && shown.complete);
+        !there && (self.comparing() || self.follow.deadline.is_some())
     }
 
     /// Latents that were asked for have not come.

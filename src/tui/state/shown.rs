@@ -6,6 +6,14 @@ use prunelens_core::compare::{Comparison, Paths, ReconstructionFigures, SpliceFi
 
 use crate::tui::state::Target;
 
+/// Where figures go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// To the clipboard.
+    Copy,
+    Files,
+}
+
 /// A value and what it was measured on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dated<T> {

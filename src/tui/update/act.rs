@@ -6,7 +6,7 @@ use crate::{
     engine::Command,
     tui::{
         keys::{action::Action, palette},
-        state::{Ask, Choice, Find, Level, Overlay, Panel, Phase, Pointed, Screen, State, Tour, Wanted},
+        state::{Ask, Choice, Find, Level, Outgoing, Overlay, Panel, Phase, Pointed, Screen, State, Tour, Wanted},
         update::{
             atlas, copies, effect::Effect, exports, find, generation, grid, jobs, open, pair, resume, strip, study,
             typing,
@@ -180,14 +180,8 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
             state.log.push(state.now, Level::Info, text);
             effects.push(Effect::Mouse(state.mouse));
         }
-        A::Copy => match exports::markdown(state) {
-            Some(text) => effects.push(Effect::Copy(text)),
-            None => exports::nothing_yet(state),
-        },
-        A::Export => match exports::export(state) {
-            Some(export) => effects.push(Effect::Export(export)),
-            None => exports::nothing_yet(state),
-        },
+        A::Copy => exports::send(state, Outgoing::Copy, effects),
+        A::Export => exports::send(state, Outgoing::Files, effects),
         A::Tour => {
             state.tour = match state.tour {
                 None => Some(Tour::at(0)),

@@ -175,7 +175,10 @@ fn joined(state: &mut State, info: Arc<SessionInfo>) {
     (state.follow.asked, state.follow.waiting) = (None, false);
     (state.follow.latent, state.follow.latent_waiting) = (None, false);
     state.strip = Strip::default();
-    let text = "the SAE that was trained is the variant `trained` of this session from now on";
+    let key = state.keymap.key_of(Action::Open, &[Context::Global]);
+    let text = format!(
+        "the SAE that was trained is the variant `trained` from now on; {key} and this session again: the one before"
+    );
     state.log.push(state.now, Level::Info, text);
 }
 

@@ -11,12 +11,43 @@ use crate::{
     },
     tui::{
         state::{
-            Job, Level, PredictKey, Row, Screen, State,
+            Job, Level, Outgoing, PredictKey, Row, Screen, State,
             atlas::{BINS, Bin, FATES, axis::Axis},
         },
-        update::effect::{Export, Picture},
+        update::effect::{Effect, Export, Picture},
     },
 };
+
+/// Whether what is on screen is of the prompt at the setting.
+fn of_prompt(state: &State) -> bool {
+    !matches!(state.screen, Screen::Metrics | Screen::Atlas | Screen::Layers)
+}
+
+/// Copy or write what is on screen; where figures of the prompt are on their way, once they have come.
+pub fn send(state: &mut State, what: Outgoing, effects: &mut Vec<Effect>) {
+    if of_prompt(state) && state.coming() {
+        state.outgoing = Some(what);
+        return state.log.push(state.now, Level::Info, "these figures are on their way, and go out when they are here");
+    }
+    let effect = match what {
+        Outgoing::Copy => markdown(state).map(Effect::Copy),
+        Outgoing::Files => export(state).map(Effect::Export),
+    };
+    match effect {
+        Some(effect) => effects.push(effect),
+        None => nothing_yet(state),
+    }
+}
+
+/// What was asked for before its figures were there.
+pub fn send_later(state: &mut State, effects: &mut Vec<Effect>) {
+    if of_prompt(state)
+        && !state.coming()
+        && let Some(what) = state.outgoing.take()
+    {
+        send(state, what, effects);
+    }
+}
 
 /// Say why there is nothing to write.
 pub fn nothing_yet(state: &mut State) {

@@ -63,6 +63,7 @@ pub fn update(state: &mut State, message: Message) -> Vec<Effect> {
     state.walk_on();
     follow::ask(state, &mut effects);
     grid::ask(state, &mut effects);
+    exports::send_later(state, &mut effects);
     let (target, detailed) = (state.target(), state.detailed());
     state.follow.note(target, detailed, state.now);
     effects

@@ -160,11 +160,16 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
     let same_models = state.spec.shares_models(&spec);
     let same_sae = before.sae_digest == info.sae_digest;
     let only_layer = state.spec.at_layer(0) == spec.at_layer(0);
-    if state.spec == spec {
-        state.log.push(state.now, Level::Info, "this session is the one that is open");
-    } else {
-        // An atlas is of these models and masks, too.
+    let anew = state.spec == spec && before.digests != info.digests;
+    if state.spec != spec || anew {
+        // An atlas is of these models, masks and SAEs.
         state.atlas = AtlasView::default();
+    }
+    if anew {
+        let text = "this session as it was opened: what was trained in it stays in its folder";
+        state.log.push(state.now, Level::Info, text);
+    } else if state.spec == spec {
+        state.log.push(state.now, Level::Info, "this session is the one that is open");
     }
     state.spec = spec;
     state.memory = info.memory.clone();
