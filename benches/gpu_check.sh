@@ -150,7 +150,8 @@ inspect() {
         >"$results/inspect-$1.json"
 }
 core() {
-    XDG_CACHE_HOME=$work/cache-$1 XDG_STATE_HOME=$work/state-$1 "$bin/prunelens" metrics core --device "$1" --dtype f32 --rows 16 \
+    # Pruned here, and not by what `inspect` kept.
+    XDG_STATE_HOME=$work/state-$1 "$bin/prunelens" metrics core --no-cache --device "$1" --dtype f32 --rows 16 \
         --out "$work/core-$1" --json >"$results/core-$1.json"
 }
 # The answers of both devices by their numbers.
@@ -176,7 +177,7 @@ own() {
         return 77
     fi
     cat "$MODEL"/*.safetensors >/dev/null
-    bench --model "$MODEL" --sae "$SAE" --compress magnitude:0.5 --dtype bf16 --json
+    bench --model "$MODEL" --sae "$SAE" --compress wanda:0.5 --dtype bf16 --json
 }
 # The kernels' tests, watched by NVIDIA's checker. Where it does not want to work there is nothing to say of them.
 watched() {
@@ -235,6 +236,8 @@ step core-cpu 60 core cpu
 step core-gpu 60 core "$device"
 step core-same 20 compare core 0.01
 step own-model 120 own
+# With what the first one kept.
+step own-model-again 120 own
 step gpt2 60 shape gpt2-small --d-sae 24576 --no-wanda --json
 step gemma-65k-32k 120 gemma --dtype bf16 --d-sae 65536,32768 --no-wanda --json
 step gemma-16k-f32 120 gemma --d-sae 16384 --no-wanda --json

@@ -49,8 +49,10 @@ pub struct Measured {
 impl Measurement<'_> {
     /// What it gives, with the results written below `folder`. What `tick` stops goes on when it is asked for again.
     pub fn run(&self, folder: &Path, tick: Tick) -> Result<Measured> {
-        let key = fingerprint::of_job(self.spec.family(JOBS)?, self.spec, self.session);
-        if let Some(run) = self.store.filter(|_| !self.restart).and_then(|store| store.runs().done(&key, folder)) {
+        let family = self.spec.family(JOBS)?;
+        let key = fingerprint::of_job(family, self.spec, self.session);
+        let store = self.store.filter(|_| !self.restart);
+        if let Some(run) = store.and_then(|store| store.measured(family, self.spec, self.session, folder)) {
             let remark = "measured already, with these settings on these files; --restart measures anew".to_owned();
             say(&format!("{}: {remark}", self.spec.family));
             return Ok(Measured { run, resumed: Some(1.0), remarks: vec![remark] });

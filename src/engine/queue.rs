@@ -256,12 +256,11 @@ impl Queue {
         }
     }
 
-    /// The same job's run, if it was to its end before this one has begun.
+    /// The same job's run, if it was to its end before this one has begun. What was begun anew and left goes on.
     fn measured(&mut self, id: JobId, session: &Session) -> Option<Run> {
-        let (families, runs) = (self.families, self.store.as_ref()?.runs());
+        let (families, store) = (self.families, self.store.clone()?);
         let entry = self.entry(id).filter(|entry| entry.job.is_none() && !entry.anew)?;
-        let key = fingerprint::of_job(entry.spec.family(families).ok()?, &entry.spec, session);
-        runs.done(&key, &session.spec.results)
+        store.measured(entry.spec.family(families).ok()?, &entry.spec, session, &session.spec.results)
     }
 
     fn take_over(&mut self, id: JobId, run: &Run) {

@@ -116,12 +116,22 @@ impl SessionSettings {
 
     /// The same at one layer of the demo, or of those that the SAE's name has a place for.
     pub fn at_layer(&self, layer: usize) -> Result<Self> {
-        if !self.is_demo() && !self.sae.as_deref().is_some_and(layers::is_pattern) {
+        let put = |path: &Option<PathBuf>| path.as_ref().map(|path| layers::at(path, layer));
+        if self.is_demo() {
+            return Ok(Self { layer: Some(layer), ..self.clone() });
+        }
+        if !self.sae.as_deref().is_some_and(layers::is_pattern) {
             return Err(Error::Usage(format!(
                 "--layers needs an SAE for each layer: put {PLACE} where its number stands in --sae"
             )));
         }
-        Ok(Self { layer: Some(layer), ..self.clone() })
+        Ok(Self {
+            sae: put(&self.sae),
+            trained_sae: put(&self.trained_sae),
+            hook: self.hook.map(|hook| hook.at(layer).into()),
+            layer: None,
+            ..self.clone()
+        })
     }
 }
 

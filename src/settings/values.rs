@@ -30,6 +30,11 @@ impl HookName {
     pub fn layer(self) -> Option<usize> {
         (!self.every_layer).then_some(self.hook.layer)
     }
+
+    /// The same of one layer.
+    pub fn at(self, layer: usize) -> HookPoint {
+        HookPoint { layer, ..self.hook }
+    }
 }
 
 impl From<HookPoint> for HookName {

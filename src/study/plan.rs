@@ -10,12 +10,14 @@ use prunelens_core::{
     digest::sha256,
     error::{Error, Result},
     hub::Environment,
+    sae::Dial,
     session::SessionSpec,
 };
 use prunelens_metrics::{
     FAMILIES, JobSpec, MetricTable, ParamValue,
     details::Detail,
     fingerprint::{self, Seen},
+    params::KNOB,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -229,13 +231,18 @@ fn jobs(file: &StudyFile, trained_alone: bool) -> Vec<(String, JobSpec)> {
         let Ok(family) = metric.family(FAMILIES) else { continue };
         let has = |name: &str| family.params.iter().any(|param| param.name == name);
         let mut job = metric.clone();
+        // What a knob without a criterion does is the same by all of them.
+        let dial = job.params.get::<Dial>(KNOB.name).ok().flatten();
+        let ranks = dial.is_none_or(|dial| dial.knob().criterion().is_some());
         let mut fill = |name: &str, value: ParamValue| {
             if has(name) && !job.params.0.contains_key(name) {
                 job.params.set(name, value);
             }
         };
         fill("ratios", ParamValue::Numbers(grid.ratios.clone()));
-        fill("criteria", ParamValue::Words(grid.criteria.clone()));
+        if ranks {
+            fill("criteria", ParamValue::Words(grid.criteria.clone()));
+        }
         if trained_alone {
             // Families that cannot leave variants out tell nothing new of another seed.
             if has("variants") && !job.params.0.contains_key("variants") {
@@ -354,5 +361,50 @@ mod tests {
         };
         assert_eq!(trained(""), [(true, false), (false, false)]);
         assert_eq!(trained("[train]\n"), [(true, false), (false, true)]);
+    }
+
+    fn study(folder: &Path, text: &str) -> Result<Study> {
+        let origin = Origin { file: "study.toml".into(), folder: folder.to_path_buf(), text: text.into() };
+        Study::new(StudyFile::parse(origin)?, folder, &|_| None)
+    }
+
+    #[test]
+    fn a_cell_of_a_layer_is_of_its_own_sae() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let write = |layer: usize, text: &str| {
+            let sae = folder.join(format!("l{layer}"));
+            std::fs::create_dir_all(&sae).unwrap();
+            std::fs::write(sae.join("sae_weights.safetensors"), text).unwrap();
+        };
+        (1..3).for_each(|layer| write(layer, "weights"));
+        let cells = |layers: &str| {
+            let text = format!(
+                "[session]\nsae = \"l{{layer}}\"\nhook = \"blocks.{{layer}}.hook_resid_post\"\nlayers = {layers}\n[metrics.core]\n"
+            );
+            let groups = study(folder, &text).map_err(|error| error.to_string())?.groups;
+            let hooks: Vec<_> = groups.iter().map(|group| group.spec.hook.unwrap().layer).collect();
+            let all = groups.iter().flat_map(|group| &group.cells).map(|cell| cell.folder.clone());
+            Ok::<_, String>((hooks, all.collect::<Vec<_>>()))
+        };
+        let (hooks, before) = cells("[1, 2]").unwrap();
+        assert_eq!(hooks, [1, 2]);
+        write(1, "others");
+        let (_, after) = cells("[1, 2]").unwrap();
+        assert_eq!(before.iter().zip(&after).map(|(a, b)| a == b).collect::<Vec<_>>(), [false, true]);
+        let why = cells("[1, 3]").unwrap_err();
+        assert!(why.contains("l3: no such file or folder"), "{why}");
+    }
+
+    #[test]
+    fn criteria_are_for_knobs_that_rank() {
+        let folder = tempfile::tempdir().unwrap();
+        let sweep = |knob: &str| {
+            let text = format!("[grid]\ncriteria = [\"magnitude\", \"random\"]\n[metrics.sweep]\n{knob}");
+            let study = study(folder.path(), &text).unwrap();
+            study.groups[0].cells[0].job.params.0.contains_key("criteria")
+        };
+        assert!(sweep(""));
+        assert!(!sweep("knob = \"bits\"\nratios = [4, 8]\n"));
     }
 }

@@ -154,10 +154,7 @@ impl Explorer {
             let mut messages = Vec::new();
             tokio::select! {
                 event = events.next() => match event {
-                    Some(Ok(event)) => {
-                        self.standing.touch(&event);
-                        messages.extend(event::message(event, &self.state, self.theme()));
-                    }
+                    Some(Ok(event)) => messages.extend(event::message(event, &self.state, self.theme())),
                     // The terminal is gone.
                     Some(Err(_)) | None => messages.push(Message::Terminated),
                 },
@@ -181,9 +178,7 @@ impl Explorer {
             {
                 messages.push(Message::Reported(Box::new(report)));
             }
-            if let Some(folder) = &self.options.state_folder {
-                self.standing.keep(folder, &self.state, !messages.is_empty());
-            }
+            self.standing.hear(&messages);
             messages.insert(0, Message::TimePassed(self.start.elapsed()));
             for message in messages {
                 let effects = update::update(&mut self.state, message);
@@ -192,6 +187,9 @@ impl Explorer {
                     self.part().await;
                     return Ok(self.signal);
                 }
+            }
+            if let Some(folder) = &self.options.state_folder {
+                self.standing.keep(folder, &self.state);
             }
         }
     }

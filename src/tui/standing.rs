@@ -2,15 +2,17 @@
 
 use std::{
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use crossterm::event::Event;
+use prunelens_core::session::SessionSpec;
 use tokio::task::{self, JoinHandle};
 
 use super::{
     remembered,
     state::{SavedView, State},
+    update::message::Message,
 };
 
 /// How long after something happened.
@@ -21,15 +23,22 @@ pub struct Standing {
     /// A person did something: until then what was left before is worth more.
     touched: bool,
     due: Option<Instant>,
-    last: Option<SavedView>,
+    last: Option<(Arc<SessionSpec>, SavedView)>,
     /// A disk may be slow, and nobody waits for it.
     writing: Option<JoinHandle<()>>,
 }
 
 impl Standing {
-    /// What came from the terminal.
-    pub fn touch(&mut self, event: &Event) {
-        self.touched |= matches!(event, Event::Key(_) | Event::Mouse(_) | Event::Paste(_));
+    /// What happens in this turn of the loop.
+    pub fn hear(&mut self, messages: &[Message]) {
+        use Message as M;
+        let by_hand = |message: &M| {
+            matches!(message, M::KeyPressed(_) | M::Pasted(_) | M::Clicked(_) | M::Dragged(_) | M::Turned { .. })
+        };
+        self.touched |= messages.iter().any(by_hand);
+        if self.touched && !messages.is_empty() {
+            self.due.get_or_insert(Instant::now() + AFTER);
+        }
     }
 
     /// When [`keep`](Self::keep) has something to do.
@@ -37,32 +46,26 @@ impl Standing {
         self.due
     }
 
-    /// Called at every turn of the loop; something happened in this one, or not.
-    pub fn keep(&mut self, folder: &Path, state: &State, happened: bool) {
+    /// Called when all of the turn has happened.
+    pub fn keep(&mut self, folder: &Path, state: &State) {
         let now = Instant::now();
-        match self.due {
-            None if happened && self.touched => self.due = Some(now + AFTER),
-            Some(due) if due <= now => {
-                // One write at a time: the last one is the one that stays.
-                let busy = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
-                self.due = busy.then_some(now + AFTER);
-                if !busy {
-                    self.write(folder, state);
-                }
-            }
-            _ => {}
+        if self.due.is_none_or(|due| due > now) {
+            return;
         }
-    }
-
-    fn write(&mut self, folder: &Path, state: &State) {
-        let Some(view) = SavedView::of(state).filter(|view| self.last.as_ref() != Some(view)) else { return };
-        self.last = Some(view.clone());
-        let (folder, spec) = (folder.to_path_buf(), state.spec.clone());
-        self.writing = Some(task::spawn_blocking(move || {
-            if let Err(error) = remembered::keep_left(&folder, &spec, &view) {
-                tracing::warn!("{error}");
-            }
-        }));
+        // One write at a time: the last one is the one that stays. A view that is only half taken up is none.
+        let busy = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
+        let later = busy || state.opening.is_some() || state.restoring.is_some();
+        self.due = later.then_some(now + AFTER);
+        let view = SavedView::of(state).filter(|_| !later).map(|view| (state.spec.clone(), view));
+        if let Some((spec, view)) = view.filter(|view| self.last.as_ref() != Some(view)) {
+            self.last = Some((spec.clone(), view.clone()));
+            let folder = folder.to_path_buf();
+            self.writing = Some(task::spawn_blocking(move || {
+                if let Err(error) = remembered::keep_left(&folder, &spec, &view) {
+                    tracing::warn!("{error}");
+                }
+            }));
+        }
     }
 
     /// What is being written is there.

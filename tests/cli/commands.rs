@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{GPT2, Place, Ran, SAE, fixture};
+use crate::support::{GPT2, LLAMA, Place, Ran, SAE, fixture};
 
 const COMMANDS: [&str; 16] = [
     "explore",
@@ -280,6 +280,17 @@ fn threads_are_limited() {
     let mut command = place.command();
     let output = command.args(["doctor", "--json"]).env("PRUNELENS_THREADS", "1").output().unwrap();
     assert_eq!(Ran::from(output).done().json()["cpu"]["threads"], 1);
+}
+
+#[test]
+fn layers_without_an_sae_are_refused_before_any_is_measured() {
+    let place = Place::new();
+    let model = fixture(LLAMA);
+    let saes = fixture("saes/llama/saelens-v6-llama/jumprelu/blocks.{layer}.hook_resid_post");
+    let args = ["metrics", "core", "--rows", "2", "--context", "8", "--layers", "0-1", "--results", "out"];
+    let own = ["--model", model.to_str().unwrap(), "--sae", saes.to_str().unwrap()];
+    place.run(args.iter().chain(&own)).refused(2, &["--layers 0", "has the layers 1"]);
+    assert!(!place.path("out").exists());
 }
 
 #[test]

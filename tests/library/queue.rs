@@ -577,6 +577,15 @@ fn what_was_measured_is_not_measured_again() {
     start(&engine, 4, false);
     assert!(end(&mut engine, 4).0);
     assert_eq!(result(&place, "count-300-8.txt"), sum(300));
+    // What was begun anew and left goes on, and is not answered by the run before it.
+    start(&engine, 5, true);
+    engine.state(5, runs);
+    engine.quit();
+    let mut engine = Engine::start(&place);
+    start(&engine, 6, false);
+    let (worked, said, ..) = end(&mut engine, 6);
+    assert!(worked && said.contains("goes on from"), "{said}");
+    assert!(checkpoints(&place).is_empty(), "{:?}", checkpoints(&place));
 }
 
 #[test]

@@ -62,8 +62,8 @@ pub fn furthest(a: &[f32], b: &[f32]) -> f32 {
 /// The demo on the device in PRUNELENS_DEVICE, else on the processor, whatever else the machine has: a GPU's sums are in another
 /// order, and its models in bf16.
 pub fn demo_spec() -> SessionSpec {
-    let asked = std::env::var("PRUNELENS_DEVICE").ok().and_then(|name| name.parse().ok());
-    SessionSpec { device: asked.unwrap_or(DeviceSpec::Cpu), ..SessionSpec::demo() }
+    let asked = std::env::var("PRUNELENS_DEVICE").ok().filter(|name| name != "stand-in");
+    SessionSpec { device: asked.map_or(DeviceSpec::Cpu, |name| name.parse().unwrap()), ..SessionSpec::demo() }
 }
 
 pub fn session(spec: SessionSpec) -> Session {

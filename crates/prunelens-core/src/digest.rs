@@ -18,11 +18,10 @@ pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {
     fn of<T: Sync, const N: usize>(values: &[T], bytes: impl Fn(&T) -> [u8; N] + Sync) -> Vec<u8> {
         let stretch = |values: &[T]| {
             let mut sum = blake3::Hasher::new();
-            let mut buffer = Vec::with_capacity(N << 14);
+            let mut buffer = [[0; N]; 1 << 14];
             for some in values.chunks(1 << 14) {
-                buffer.clear();
-                some.iter().for_each(|value| buffer.extend_from_slice(&bytes(value)));
-                sum.update(&buffer);
+                buffer.iter_mut().zip(some).for_each(|(to, value)| *to = bytes(value));
+                sum.update(buffer[..some.len()].as_flattened());
             }
             sum.finalize().as_bytes().to_vec()
         };

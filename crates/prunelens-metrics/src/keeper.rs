@@ -1,6 +1,7 @@
 //! Saving a running job now and then without making it, or the user, wait for the disk.
 
 use std::{
+    path::Path,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -11,7 +12,7 @@ use prunelens_core::{
     session::Session,
 };
 
-use super::{Claim, Family, Job, JobSpec, checkpoint::Known};
+use super::{Claim, Family, Job, JobSpec, Run, checkpoint::Known, fingerprint};
 
 /// One part of so many, of the time, may go into putting states together.
 pub const SHARE: u32 = 20;
@@ -44,6 +45,12 @@ impl Store {
     /// Finished runs.
     pub fn runs(&self) -> super::Runs {
         super::Runs::new(self.folder.join("runs"))
+    }
+
+    /// The run of a job that was measured to its end, with its files below `results`; none where it was begun anew since, and goes on.
+    pub fn measured(&self, family: &Family, spec: &JobSpec, session: &Session, results: &Path) -> Option<Run> {
+        let run = self.runs().done(&fingerprint::of_job(family, spec, session), results)?;
+        self.checkpoints().of(session).known(family, spec).is_none().then_some(run)
     }
 }
 

@@ -91,9 +91,18 @@ impl Runs {
                 let inside = fs::canonicalize(path).is_ok_and(|path| path.starts_with(&folder));
                 inside && digest(path).as_ref() == Some(sum)
             };
-            run.key == key && run.files.len() == run.sha256.len() && run.files.iter().zip(&run.sha256).all(same)
+            run.files.len() == run.sha256.len() && run.files.iter().zip(&run.sha256).all(same)
         };
-        self.names().iter().filter_map(|name| read(&self.folder.join(name))).find(whole)
+        // Figures and details of hundreds of runs are much to read for the one that is looked for.
+        let of_it = self.names().into_iter().map(|name| self.folder.join(name)).filter(|path| {
+            #[derive(Deserialize)]
+            struct Of {
+                #[serde(default)]
+                key: String,
+            }
+            bytes(path).and_then(|bytes| serde_json::from_slice(&bytes).ok()).is_some_and(|of: Of| of.key == key)
+        });
+        of_it.filter_map(|path| read(&path)).find(whole)
     }
 
     /// The newest runs, newest first. Files that are not runs are passed over.
@@ -149,10 +158,14 @@ pub fn label(session: &Session) -> String {
     parts.map(String::as_str).join(", ")
 }
 
-fn read(path: &Path) -> Option<Run> {
+fn bytes(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(LONGEST).read_to_end(&mut bytes).ok()?;
-    let mut run: Run = serde_json::from_slice(&bytes).ok()?;
+    Some(bytes)
+}
+
+fn read(path: &Path) -> Option<Run> {
+    let mut run: Run = serde_json::from_slice(&bytes(path)?).ok()?;
     // A table with ragged rows would be drawn in the wrong columns.
     let n = run.table.variants.len();
     run.table.rows.retain(|row| row.values.len() == n);

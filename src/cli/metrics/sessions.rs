@@ -3,8 +3,8 @@
 use std::{cell::OnceCell, rc::Rc, time::Duration};
 
 use prunelens_core::{
-    error::Result,
-    session::{Models, Session, SessionSpec},
+    error::{Error, Result},
+    session::{Models, Session, SessionSpec, layers},
 };
 use prunelens_metrics::{Store, keeper::EVERY};
 
@@ -26,21 +26,26 @@ pub fn store(args: &MetricsArgs) -> Option<Store> {
 
 /// The sessions of `prunelens metrics`: one, or one a layer with the models shared.
 pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
-    let Some(Layers(layers)) = &args.layers else {
+    let Some(Layers(wanted)) = &args.layers else {
         let spec = headless(args.session.clone())?.spec;
         return Ok(vec![(None, Box::new(move || Session::load(&spec, &mut output::listener())))]);
     };
+    // In a folder of this machine it is known at once, and nobody is asked who has it elsewhere.
+    let pattern = args.session.sae.as_deref().filter(|sae| layers::is_pattern(sae));
+    let found = pattern.map(|pattern| layers::on_disk(pattern).unwrap_or_default()).unwrap_or_default();
+    if let (Some(pattern), Some(layer)) = (pattern, wanted.iter().find(|layer| !found.contains(layer)))
+        && !found.is_empty()
+    {
+        return Err(Error::Usage(format!(
+            "--layers {layer}: there is no SAE of that layer; {} has the layers {}",
+            pattern.display(),
+            layers::ranges(&found)
+        )));
+    }
     interrupt::watch()?;
-    // A layer that has no SAE is refused before any is measured; what there is is listed once.
-    let mut listed = Vec::new();
-    let specs = layers.iter().map(|&layer| {
-        let mut spec = settings(args.session.at_layer(layer)?)?.spec;
-        if spec.layers.is_empty() {
-            spec.layers.clone_from(&listed);
-        }
-        let spec = spec.of_one_layer(&mut output::listener())?;
-        listed.clone_from(&spec.layers);
-        Ok((layer, spec))
+    let specs = wanted.iter().map(|&layer| {
+        let session = args.session.at_layer(layer)?;
+        Ok((layer, settings(session)?.spec))
     });
     let specs = specs.collect::<Result<Vec<_>>>()?;
     let models: Rc<OnceCell<Models>> = Rc::default();

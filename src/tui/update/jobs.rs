@@ -208,6 +208,9 @@ pub fn resume(state: &mut State, effects: &mut Vec<Effect>) {
             state.metrics.beside = None;
             state.metrics.row = state.jobs.len() - 1;
         }
+        JobState::Done { .. } if job.session.is_some() => {
+            say(state, &format!("{family} was measured in another session: open that, and measure it there"));
+        }
         // The figures that are there stay beside the new ones.
         JobState::Done { .. } => {
             let spec = job.spec.clone();

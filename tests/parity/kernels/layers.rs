@@ -44,6 +44,26 @@ fn norms_of_rows() {
     }
 }
 
+/// Rows in 16 bits, weights in 32: what comes out is rounded once.
+#[test]
+fn norms_keep_the_digits_of_their_weights() {
+    let Some(backend) = backend() else { return };
+    let backend = &*backend;
+    let (rows, width) = (5, 300);
+    let [x, weight] = [noise(rows * width, 3), noise(width, 4).iter().map(|w| 1.0 + w / 16.0).collect()];
+    for name in ["bf16", "f16"] {
+        let there = tensor(backend, name, &x, width);
+        let weights = tensor(backend, "f32", &weight, width);
+        let norm = layers::Norm { centred: false, eps: 1e-6, weight: Some(&weights), bias: None };
+        let got = floats(&layers::norm(backend, &there, norm).unwrap());
+        let want = pointwise::rms_norm(&floats(&there), width, Some(&weight), 1e-6);
+        let want = floats(&Tensor::new(want, &Device::Cpu).unwrap().to_dtype(there.dtype()).unwrap());
+        // A sum in another order may tip a few over.
+        let other = got.iter().zip(&want).filter(|(got, want)| got != want).count();
+        assert!(other <= rows * width / 50, "{name}: {other} of {}", rows * width);
+    }
+}
+
 #[test]
 fn sums_with_norms() {
     let Some(backend) = backend() else { return };

@@ -58,7 +58,7 @@ impl Linear {
     }
 }
 
-/// Numbers of a weight that are widened to f32 at a time.
+/// Numbers of a weight that are widened to f32 at a time: a whole copy would double what the model takes.
 const WIDENED: usize = 1 << 22;
 
 impl Linear {
@@ -105,10 +105,17 @@ impl Norm {
 
     /// `x [n, width]` times the weight, in the type of `x`.
     pub fn scale(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(match &self.weight {
-            Some(weight) => x.to_dtype(weight.dtype())?.broadcast_mul(weight)?.to_dtype(x.dtype())?,
-            None => x.clone(),
-        })
+        let Some(weight) = &self.weight else { return Ok(x.clone()) };
+        if x.dtype() == weight.dtype() {
+            return Ok(x.broadcast_mul(weight)?);
+        }
+        let (out, (n, width)) = (x.zeros_like()?, x.dims2()?);
+        let step = (WIDENED / width).max(1);
+        for start in (0..n).step_by(step) {
+            let rows = x.narrow(0, start, step.min(n - start))?.to_dtype(weight.dtype())?;
+            out.slice_set(&rows.broadcast_mul(weight)?.to_dtype(x.dtype())?, 0, start)?;
+        }
+        Ok(out)
     }
 
     /// As the operations take it.

@@ -77,17 +77,24 @@ impl Reader<'_> {
 
     /// A norm whose weight may have been folded into what reads it.
     fn norm(&self, name: &str, like: &Norm) -> Result<Norm> {
-        let read = |which: &str, of: &Option<Tensor>| -> Result<_> {
-            match of {
-                Some(tensor) if self.weights.shape(&format!("{name}.{which}")).is_some() => {
-                    let values = self.values(&format!("{name}.{which}"), tensor.dims())?;
-                    let own = Tensor::from_vec(values, tensor.dims(), &self.model.device)?;
-                    Ok(Some(own.to_dtype(Norm::dtype(self.dtype))?))
-                }
-                _ => Ok(None),
+        let read = |which: &str, of: &Option<Tensor>| match of {
+            Some(tensor) if self.weights.shape(&format!("{name}.{which}")).is_some() => {
+                self.of_norm(&format!("{name}.{which}"), tensor.dims()).map(Some)
             }
+            _ => Ok(None),
         };
         Ok(Norm { kind: like.kind, eps: like.eps, weight: read("w", &like.weight)?, bias: read("b", &like.bias)? })
+    }
+
+    /// A norm's weight or bias, rounded to the model's type as those of its folder are: without the 1 that Gemma's weights have here.
+    fn of_norm(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let own = Tensor::from_vec(self.values(name, shape)?, shape, &self.model.device)?;
+        let wide = Norm::dtype(self.dtype);
+        if self.dtype == wide {
+            return Ok(own.to_dtype(wide)?);
+        }
+        let offset = if name.ends_with(".w") { f64::from(self.model.norm_offset()?) } else { 0.0 };
+        Ok(((own - offset)?.to_dtype(self.dtype)?.to_dtype(wide)? + offset)?)
     }
 
     fn block(&self, model: &mut Model, layer: usize) -> Result<()> {
@@ -147,12 +154,12 @@ impl Reader<'_> {
         block.ln2 = self.norm(&name("ln2"), &block.ln2)?;
         for (norm, part) in [(&mut block.ln1_post, "ln1_post"), (&mut block.ln2_post, "ln2_post")] {
             if let Some(norm) = norm {
-                norm.weight = Some(self.tensor(&name(&format!("{part}.w")), &[d_model])?);
+                norm.weight = Some(self.of_norm(&name(&format!("{part}.w")), &[d_model])?);
             }
         }
         if let Some(norms) = &mut block.qk_norms {
             for (norm, part) in norms.iter_mut().zip(["q_norm", "k_norm"]) {
-                norm.weight = Some(self.tensor(&name(&format!("attn.{part}.w")), &[d_head])?);
+                norm.weight = Some(self.of_norm(&name(&format!("attn.{part}.w")), &[d_head])?);
             }
         }
         Ok(())

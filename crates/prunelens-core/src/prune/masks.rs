@@ -130,7 +130,7 @@ mod tests {
     use prunelens_kernels::Sparsity;
 
     use super::*;
-    use crate::{demo, prune::structured::Unit};
+    use crate::{demo, digest::content, prune::structured::Unit};
 
     /// With zeros of either sign among its weights, as models in 16 bits have them.
     fn with_zeros(dtype: DType) -> Model {
@@ -163,6 +163,13 @@ mod tests {
                 assert_ne!(again.digest(), model.digest(), "{dtype:?}");
                 assert!(apply(&model, &bits[1..]).is_err());
             }
+            // As a GPU does it, with a number of weights that eight do not divide.
+            let weight = model.blocks[0].mlp_in.weight.narrow(0, 0, 3).unwrap().narrow(1, 0, 7).unwrap();
+            let weight = weight.contiguous().unwrap();
+            let bits = [0b1010_0110, 0xff, 0b1_0000];
+            let [here, there] = [masked(&weight, &bits).unwrap(), masked_there(&weight, &bits).unwrap()];
+            assert_eq!(content(&here), content(&there), "{dtype:?}");
+            assert_ne!(content(&here), content(&weight), "{dtype:?}");
         }
         let why = of(&with_zeros(DType::F32), &with_zeros(DType::F16)).unwrap_err();
         assert!(why.to_string().contains("F32 that became F16"), "{why}");

@@ -99,7 +99,8 @@ fn number(pattern: &str, name: &str) -> Option<usize> {
     (beyond.is_empty() || beyond.starts_with('/')).then_some(number)
 }
 
-fn on_disk(pattern: &Path) -> Result<Vec<usize>> {
+/// Layers that a folder of this machine has something of, ascending.
+pub fn on_disk(pattern: &Path) -> Result<Vec<usize>> {
     let names: Vec<_> = pattern.components().collect();
     let Some(place) = names.iter().position(|name| is_pattern(name.as_ref())) else { return Ok(Vec::new()) };
     let folder: PathBuf = names[..place].iter().collect();
@@ -125,6 +126,7 @@ fn on_disk(pattern: &Path) -> Result<Vec<usize>> {
             ),
         ));
     }
+    found.sort_unstable();
     Ok(found)
 }
 
