@@ -1,6 +1,6 @@
 //! Models and SAEs of a given shape with random weights: time does not depend on the values.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 use prunelens_core::{
@@ -99,6 +99,7 @@ pub fn model(name: &str) -> Result<Model> {
         device,
         dtype: DType::F32,
         processed: false,
+        known: Arc::default(),
         warnings: Vec::new(),
     })
 }

@@ -11,22 +11,26 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Digests of stretches of a tensor's values, one after the other: they are taken side by side, and wherever the tensor
-/// lies. `None` for types that are not kept, and for a GPU that does not give its memory back.
+/// Numbers that have a digest of their own.
+pub(crate) const STRETCH: usize = 1 << 18;
+
+/// Digests of stretches of values, one after the other: they are taken side by side.
+pub(crate) fn stretches<T: Sync, const N: usize>(values: &[T], bytes: impl Fn(&T) -> [u8; N] + Sync) -> Vec<u8> {
+    let stretch = |values: &[T]| {
+        let mut sum = blake3::Hasher::new();
+        let mut buffer = [[0; N]; 1 << 14];
+        for some in values.chunks(1 << 14) {
+            buffer.iter_mut().zip(some).for_each(|(to, value)| *to = bytes(value));
+            sum.update(buffer[..some.len()].as_flattened());
+        }
+        sum.finalize().as_bytes().to_vec()
+    };
+    values.par_chunks(STRETCH).flat_map_iter(stretch).collect()
+}
+
+/// Digests of stretches of a tensor's values, wherever it lies. `None` for types that are not kept, and for a GPU that does not
+/// give its memory back.
 pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {
-    const STRETCH: usize = 1 << 18;
-    fn of<T: Sync, const N: usize>(values: &[T], bytes: impl Fn(&T) -> [u8; N] + Sync) -> Vec<u8> {
-        let stretch = |values: &[T]| {
-            let mut sum = blake3::Hasher::new();
-            let mut buffer = [[0; N]; 1 << 14];
-            for some in values.chunks(1 << 14) {
-                buffer.iter_mut().zip(some).for_each(|(to, value)| *to = bytes(value));
-                sum.update(buffer[..some.len()].as_flattened());
-            }
-            sum.finalize().as_bytes().to_vec()
-        };
-        values.par_chunks(STRETCH).flat_map_iter(stretch).collect()
-    }
     if !matches!(tensor.dtype(), DType::F32 | DType::BF16 | DType::F16) {
         return None;
     }
@@ -34,9 +38,9 @@ pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {
     let (storage, layout) = here.storage_and_layout();
     let (start, end) = layout.contiguous_offsets()?;
     match &*storage {
-        Storage::Cpu(CpuStorage::F32(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
-        Storage::Cpu(CpuStorage::BF16(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
-        Storage::Cpu(CpuStorage::F16(v)) => Some(of(&v[start..end], |v| v.to_le_bytes())),
+        Storage::Cpu(CpuStorage::F32(v)) => Some(stretches(&v[start..end], |v| v.to_le_bytes())),
+        Storage::Cpu(CpuStorage::BF16(v)) => Some(stretches(&v[start..end], |v| v.to_le_bytes())),
+        Storage::Cpu(CpuStorage::F16(v)) => Some(stretches(&v[start..end], |v| v.to_le_bytes())),
         _ => None,
     }
 }

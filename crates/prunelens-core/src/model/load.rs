@@ -10,8 +10,9 @@ use super::{
     config::{Config, Keys, Rope},
     families::{self, Names},
     leftover,
+    mark::Contents,
     opened::gguf_file,
-    weights::{Weights, read_json},
+    weights::{Read, Weights, read_json},
 };
 use crate::{
     error::Result,
@@ -41,6 +42,7 @@ struct Loader<'a> {
     device: &'a Device,
     dtype: DType,
     gguf: bool,
+    known: Contents,
     done: u64,
     progress: Listener<'a>,
 }
@@ -64,8 +66,14 @@ impl Loader<'_> {
 
     /// A tensor as it is stored.
     fn whole(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let tensor = self.weights.tensor(name, shape, self.dtype, self.device)?;
+        self.stacked(&[(name.to_owned(), shape.to_vec())])
+    }
+
+    /// Tensors below each other as they are stored.
+    fn stacked(&mut self, parts: &[(String, Vec<usize>)]) -> Result<Tensor> {
+        let Read { tensor, content } = self.weights.stacked(parts, self.dtype, self.device)?;
         self.done += 4 * tensor.elem_count() as u64;
+        self.known.extend(content.map(|content| (tensor.id(), content)));
         Ok(tensor)
     }
 
@@ -104,13 +112,15 @@ impl Loader<'_> {
         for (name, rows) in &all {
             self.weights.expect(&format!("{}.weight", full(name)), &stored(rows.len()))?;
         }
+        let as_stored = !conv1d && all.iter().all(|(_, rows)| rows.is_sorted());
+        if as_stored {
+            let part = |(name, rows): &(&str, Vec<usize>)| (format!("{}.weight", full(name)), vec![rows.len(), inputs]);
+            weights.push(self.stacked(&all.iter().map(part).collect::<Vec<_>>())?);
+        }
         for (name, rows) in &all {
             let (outputs, full) = (rows.len(), full(name));
             let weight = format!("{full}.weight");
-            weights.push(if !conv1d && rows.is_sorted() {
-                // As it is stored: nothing is converted twice.
-                self.whole(&weight, &[outputs, inputs])?
-            } else {
+            if !as_stored {
                 let mut one = self.read(&weight, &stored(outputs))?;
                 if conv1d {
                     one = transpose(&one, inputs, outputs);
@@ -118,8 +128,8 @@ impl Loader<'_> {
                 if !rows.is_sorted() {
                     one = reorder(&one, inputs, rows, total);
                 }
-                self.tensor(one, &[outputs, inputs])?
-            });
+                weights.push(self.tensor(one, &[outputs, inputs])?);
+            }
             if biased {
                 let one = self.read(&format!("{full}.bias"), &[outputs])?;
                 biases.extend(if rows.is_sorted() { one } else { reorder(&one, 1, rows, total) });
@@ -241,8 +251,18 @@ impl Model {
     pub fn build(opened: Opened, device: &Device, dtype: DType, progress: Listener) -> Result<Self> {
         let prefix = opened.prefix();
         let Opened { name, config, weights, names, gguf, .. } = opened;
-        let mut load =
-            Loader { weights: &weights, names, config: &config, prefix, device, dtype, gguf, done: 0, progress };
+        let mut load = Loader {
+            weights: &weights,
+            names,
+            config: &config,
+            prefix,
+            device,
+            dtype,
+            gguf,
+            known: Contents::default(),
+            done: 0,
+            progress,
+        };
         let embed = load.plain(names.embed, &[config.d_vocab, config.d_model])?;
         let positions = match names.positions {
             Some(name) => Some(load.plain(name, &[config.n_ctx, config.d_model])?),
@@ -266,6 +286,7 @@ impl Model {
             Some(_) => load.whole(names.unembed, &[config.d_vocab, config.d_model])?,
             None => embed.clone(),
         };
+        let known = load.known.into();
         // Quantisers write biases of zeros for matrices that have none.
         let unused = weights.left_over().into_iter().filter(|name| !weights.is_zero_bias(name));
         warnings.extend(leftover::look(names, unused));
@@ -284,6 +305,7 @@ impl Model {
             unembed: Linear { weight, bias: None },
             config,
             processed: false,
+            known,
             warnings,
         })
     }

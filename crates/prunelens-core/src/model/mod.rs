@@ -75,6 +75,8 @@ pub struct Model {
     pub unembed: Linear,
     /// TransformerLens' default weight processing has been applied to the weights themselves.
     pub processed: bool,
+    /// Of tensors that went to a GPU by way of the processor: they need not come back for a digest.
+    pub known: Arc<mark::Contents>,
     /// What of its files was not read, in words.
     pub warnings: Vec<String>,
 }

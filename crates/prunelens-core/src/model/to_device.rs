@@ -86,6 +86,7 @@ impl ToDevice {
             ln_final: self.norm(&model.ln_final)?,
             unembed: self.linear(&model.unembed)?,
             processed: model.processed,
+            known: Arc::default(),
             warnings: model.warnings.clone(),
         })
     }

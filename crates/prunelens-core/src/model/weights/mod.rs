@@ -8,6 +8,7 @@ mod kind;
 mod npz;
 mod pickle;
 mod quantised;
+mod read;
 mod safetensors;
 mod torch;
 
@@ -20,11 +21,10 @@ use std::{
 pub use bytes::Bytes;
 pub(crate) use bytes::read_at;
 use candle_core::{DType, Device, Tensor};
-use half::{bf16, f16, slice::HalfFloatSliceExt};
+use half::{bf16, f16};
 pub use kind::Kind;
-use prunelens_kernels::pointwise::all_finite;
 pub use quantised::{Quantised, check_quantisation};
-use rayon::prelude::*;
+pub use read::Read;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -61,9 +61,6 @@ impl Entry {
         }
     }
 }
-
-/// Numbers that are read at a time by one thread: whole blocks of every type that has some.
-const PART: usize = 1 << 18;
 
 /// Named tensors, read one by one.
 #[derive(Debug)]
@@ -306,64 +303,36 @@ impl Weights {
             return self.dequantise(packed);
         }
         let entry = self.check(name, shape)?;
-        let shard = &self.shards[entry.shard];
-        let values = if entry.kind == Kind::F32 && cfg!(target_endian = "little") {
-            // The common case without a second buffer.
-            let mut values = vec![0.0_f32; entry.stored()];
-            values.par_chunks_mut(PART).enumerate().try_for_each(|(part, out)| -> Result<()> {
-                // SAFETY: any bytes are valid f32 values, and the lengths agree.
-                let bytes = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), out.len() * 4) };
-                let start = entry.start + (part * PART * 4) as u64;
-                shard.bytes.read_at(bytes, start).map_err(|e| Error::io(&shard.path, e))?;
-                finite(&shard.path, name, out)
-            })?;
-            values
-        } else {
-            self.convert(name, |from, to: &mut [f32]| to.copy_from_slice(from))?
-        };
+        let mut values = vec![0.0_f32; entry.stored()];
+        self.fill(name, 0, &mut values)?;
         Ok(match &entry.strides {
             Some(strides) => in_order(&values, &entry.shape, strides),
             None => values,
         })
     }
 
-    /// A tensor of the given shape in a type of floats, converted part by part: nothing else of its size is made.
+    /// A tensor of the given shape in a type of floats.
     pub fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
-        let packed = self.packed.contains_key(name);
-        let narrow = matches!(dtype, DType::BF16 | DType::F16);
-        if packed || !narrow || self.check(name, shape)?.strides.is_some() {
+        if !matches!(dtype, DType::BF16 | DType::F16) || !self.is_plain(name, shape)? {
             let values = self.f32(name, shape)?;
             // By value: on the CPU in f32 this takes the buffer over.
             return Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?);
         }
+        let n = shape.iter().product();
         if dtype == DType::BF16 {
-            let values = self.convert(name, |from, to: &mut [bf16]| to.convert_from_f32_slice(from))?;
+            let mut values = vec![bf16::ZERO; n];
+            self.fill(name, 0, &mut values)?;
             return Ok(Tensor::from_vec(values, shape, device)?);
         }
-        let values = self.convert(name, |from, to: &mut [f16]| to.convert_from_f32_slice(from))?;
+        let mut values = vec![f16::ZERO; n];
+        self.fill(name, 0, &mut values)?;
         Ok(Tensor::from_vec(values, shape, device)?)
     }
 
-    /// The stored numbers of a tensor in their order: parts are read and converted side by side.
-    fn convert<T>(&self, name: &str, narrow: impl Fn(&[f32], &mut [T]) + Sync) -> Result<Vec<T>>
-    where
-        T: Copy + Default + Send,
-    {
-        let entry = self.entry(name)?;
-        let shard = &self.shards[entry.shard];
-        let wrong = || Error::file(&shard.path, format!("tensor {name:?}: expected floats, found {:?}", entry.kind));
-        let step = entry.kind.bytes(PART).ok_or_else(wrong)?;
-        let mut values = vec![T::default(); entry.stored()];
-        values.par_chunks_mut(PART).enumerate().try_for_each(|(part, out)| -> Result<()> {
-            let mut bytes = vec![0; entry.kind.bytes(out.len()).ok_or_else(wrong)?];
-            let start = entry.start + (part * step) as u64;
-            shard.bytes.read_at(&mut bytes, start).map_err(|e| Error::io(&shard.path, e))?;
-            let values = entry.kind.floats(&bytes).ok_or_else(wrong)?;
-            finite(&shard.path, name, &values)?;
-            narrow(&values, out);
-            Ok(())
-        })?;
-        Ok(values)
+    /// Whether a tensor's numbers lie in the file one after the other; refuses one that is missing or of another shape.
+    fn is_plain(&self, name: &str, shape: &[usize]) -> Result<bool> {
+        self.expect(name, shape)?;
+        Ok(!self.packed.contains_key(name) && self.check(name, shape)?.strides.is_none())
     }
 
     /// Whether a tensor is a bias without effect.
@@ -390,13 +359,6 @@ fn only_file(dir: &Path) -> Option<PathBuf> {
         entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
     let mut files: Vec<PathBuf> = files.take(2).collect();
     if files.len() == 1 { files.pop() } else { None }
-}
-
-fn finite(path: &Path, name: &str, values: &[f32]) -> Result<()> {
-    if all_finite(values) {
-        return Ok(());
-    }
-    Err(Error::file(path, format!("tensor {name:?} holds NaN or infinite values")))
 }
 
 /// The numbers of a view in row-major order.

@@ -16,12 +16,12 @@ mod stored;
 
 use std::{fmt::Debug, path::Path};
 
-use prunelens_kernels::matmul::transpose;
+use prunelens_kernels::{matmul::transpose, pointwise::all_finite};
 use serde_json::Value;
 
 pub use self::source::check_quantisation;
 use self::{source::Source, stored::Stored};
-use super::{Entry, Kind, Weights};
+use super::{Entry, Kind, Weights, read::not_finite};
 use crate::{
     error::{Error, Result},
     model::config::Keys,
@@ -194,7 +194,9 @@ impl Weights {
 
     pub(super) fn dequantise(&self, packed: &Packed) -> Result<Vec<f32>> {
         let values = packed.weight.values(&Stored { weights: self })?;
-        super::finite(&self.path, &packed.name, &values)?;
+        if !all_finite(&values) {
+            return Err(not_finite(&self.path, &packed.name));
+        }
         Ok(values)
     }
 }
