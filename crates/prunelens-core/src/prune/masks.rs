@@ -1,6 +1,6 @@
 //! What a rule decided about a model, a bit a weight, so that it need not be decided again.
 
-use candle_core::{CpuStorage, Device, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
@@ -101,14 +101,14 @@ fn masked(weight: &Tensor, bits: &[u8]) -> Result<Tensor> {
     })
 }
 
-/// The same on a GPU, which is sent what to keep and not the weights.
+/// The same on a GPU, which is sent the bits and looks up what each byte keeps.
 fn masked_there(weight: &Tensor, bits: &[u8]) -> Result<Tensor> {
-    let mut kept = vec![0_u8; weight.elem_count()];
-    kept.par_chunks_mut(8).zip(bits).with_min_len(1 << 12).for_each(|(kept, byte)| {
-        kept.iter_mut().enumerate().for_each(|(at, kept)| *kept = byte >> at & 1);
-    });
-    let kept = Tensor::from_vec(kept, weight.shape(), weight.device())?;
-    Ok(kept.where_cond(weight, &weight.zeros_like()?)?)
+    let kept: Vec<u8> = (0..=u8::MAX).flat_map(|byte| (0..8).map(move |at| byte >> at & 1)).collect();
+    let kept = Tensor::from_vec(kept, (256, 8), weight.device())?;
+    // Not as bytes: 255 would be no index for candle.
+    let bytes = Tensor::from_slice(bits, bits.len(), weight.device())?.to_dtype(DType::U32)?;
+    let kept = kept.index_select(&bytes, 0)?.flatten_all()?.narrow(0, 0, weight.elem_count())?;
+    Ok(kept.reshape(weight.shape())?.where_cond(weight, &weight.zeros_like()?)?)
 }
 
 /// Share of the weights of all blocks' matrices that are 0.
@@ -126,7 +126,6 @@ pub fn zeros(model: &Model) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
     use prunelens_kernels::Sparsity;
 
     use super::*;

@@ -11,6 +11,7 @@ use crate::{
     error::Result,
     index::{Index, Indexing},
     model::Tick,
+    progress::aside,
     prune::sae::{Gather, Norms},
     sae::{Criterion, Factors, Setting},
 };
@@ -56,13 +57,22 @@ impl Session {
     pub fn indexing(&self, setting: Setting, tick: Tick) -> Result<Indexing> {
         self.order(setting.knob, tick)?;
         let key = self.index_key(setting);
-        let kept = key.as_ref().zip(self.spec.cache.as_ref()).and_then(|(key, cache)| {
-            let sizes = Variant::ALL.map(|variant| match variant {
-                Variant::Trained => self.trained.as_ref().map(|sae| sae.d_sae()),
-                _ => Some(self.sae.d_sae()),
-            });
-            Index::from_bytes(&cache.get(EXAMPLES, key)?, self.corpus.clone(), setting, sizes)
+        let sizes = Variant::ALL.map(|variant| match variant {
+            Variant::Trained => self.trained.as_ref().map(|sae| sae.d_sae()),
+            _ => Some(self.sae.d_sae()),
         });
+        let kept = match key.clone().zip(self.spec.cache.clone()) {
+            Some((key, cache)) => {
+                // As much as the corpus has memory: whoever waits for something else is let through meanwhile.
+                let corpus = self.corpus.clone();
+                let read = move || {
+                    let bytes = cache.get(EXAMPLES, &key);
+                    Ok(bytes.and_then(|bytes| Index::from_bytes(&bytes, corpus, setting, sizes)))
+                };
+                aside("examples", read, &mut *tick)?
+            }
+            None => None,
+        };
         let (corpus, special) = (self.corpus.clone(), self.tokenizer.specials());
         let mut new = Indexing::new(self.readers(setting)?, corpus, setting, special, self.spec.memory);
         new.key = key;
