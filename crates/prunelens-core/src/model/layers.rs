@@ -78,8 +78,8 @@ impl Linear {
     }
 }
 
-/// LayerNorm or RMS norm. A weight or bias that is missing was folded into the next matrix. Both are in [`Norm::dtype`], whatever the
-/// model's type: of Gemma's `1 + w` 16 bits would keep few of w's.
+/// LayerNorm or RMS norm. A weight or bias that is missing was folded into the next matrix. Both are in f32 (f64 in models of that), of
+/// 16-bit models too: of Gemma's `1 + w` 16 bits would keep few of w's.
 #[derive(Clone, Debug)]
 pub struct Norm {
     /// What the row is divided by.
