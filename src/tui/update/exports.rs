@@ -25,7 +25,7 @@ fn of_prompt(state: &State) -> bool {
 
 /// Copy or write what is on screen; where figures of the prompt are on their way, once they have come.
 pub fn send(state: &mut State, what: Outgoing, effects: &mut Vec<Effect>) {
-    if of_prompt(state) && state.coming() {
+    if of_prompt(state) && state.prompt_incomplete() {
         state.outgoing = Some(what);
         return state.log.push(state.now, Level::Info, "these figures are on their way, and go out when they are here");
     }
@@ -42,7 +42,7 @@ pub fn send(state: &mut State, what: Outgoing, effects: &mut Vec<Effect>) {
 /// What was asked for before its figures were there.
 pub fn send_later(state: &mut State, effects: &mut Vec<Effect>) {
     if of_prompt(state)
-        && !state.coming()
+        && !state.prompt_incomplete()
         && let Some(what) = state.outgoing.take()
     {
         send(state, what, effects);

@@ -21,7 +21,6 @@ use std::{
 pub use bytes::Bytes;
 pub(crate) use bytes::read_at;
 use candle_core::{DType, Device, Tensor};
-use half::{bf16, f16};
 pub use kind::Kind;
 pub use quantised::{Quantised, check_quantisation};
 pub use read::Read;
@@ -318,15 +317,7 @@ impl Weights {
             // By value: on the CPU in f32 this takes the buffer over.
             return Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?);
         }
-        let n = shape.iter().product();
-        if dtype == DType::BF16 {
-            let mut values = vec![bf16::ZERO; n];
-            self.fill(name, 0, &mut values)?;
-            return Ok(Tensor::from_vec(values, shape, device)?);
-        }
-        let mut values = vec![f16::ZERO; n];
-        self.fill(name, 0, &mut values)?;
-        Ok(Tensor::from_vec(values, shape, device)?)
+        Ok(self.stacked(&[(name.to_owned(), shape.to_vec())], dtype, device)?.tensor)
     }
 
     /// Whether a tensor's numbers lie in the file one after the other; refuses one that is missing or of another shape.
