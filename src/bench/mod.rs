@@ -6,6 +6,7 @@ pub mod kernels;
 mod knobs;
 mod report;
 mod shape;
+mod steps;
 mod train;
 
 use std::{
@@ -36,6 +37,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 pub use first_frame::first_frame;
 use kernels::Sizes;
 pub use report::Report;
+pub use steps::{Step, Steps};
 
 use crate::process::status_mb;
 
@@ -80,7 +82,7 @@ pub struct Options {
 pub fn run(
     options: &Options,
     spec: &SessionSpec,
-    session: impl FnOnce() -> Result<Session>,
+    session: impl FnOnce(&mut Steps) -> Result<Session>,
     first_frame: impl FnOnce() -> Option<Duration>,
     out: &mut dyn Write,
     tick: Tick,
@@ -91,9 +93,9 @@ pub fn run(
     }
     let first_frame_ms = first_frame().map(|d| round(d.as_secs_f64() * 1e3));
     let Some(shape) = &options.shape else {
-        let started = Instant::now();
-        let session = session()?;
-        let load_s = started.elapsed().as_secs_f64();
+        let mut steps = Steps::begin();
+        let session = session(&mut steps)?;
+        let steps = steps.end();
         if options.train {
             let mut report = Report::new(out, options.json);
             train_session(&session, &mut report, tick)?;
@@ -101,7 +103,7 @@ pub fn run(
         }
         let subject = from_session(&session, n_tokens)?;
         let mut report = Report::new(out, options.json);
-        measure(&subject, first_frame_ms, Some(load_s), &mut report, tick)?;
+        measure(&subject, first_frame_ms, Some(steps), &mut report, tick)?;
         card(&subject, &mut report)?;
         return verdict(report.end()?);
     };
@@ -293,7 +295,7 @@ fn round(value: f64) -> f64 {
 fn measure(
     subject: &Subject,
     first_frame_ms: Option<f64>,
-    load_s: Option<f64>,
+    load: Option<Vec<Step>>,
     report: &mut Report,
     tick: Tick,
 ) -> Result<()> {
@@ -311,7 +313,11 @@ fn measure(
     report.figure("layer", transfer.hook.layer)?;
     report.figure("tokens", subject.tokens.len())?;
     report.figure("first_frame_ms", first_frame_ms)?;
-    report.figure("load_s", load_s.map(round))?;
+    report.figure("load_s", load.as_ref().map(|load| round(load.iter().map(|step| step.s).sum())))?;
+    for step in load.iter().flatten() {
+        let step = Step { s: round(step.s), what: step.what.clone() };
+        report.item("load_steps", &step, &format!("  {:<18} {}", step.s, step.what))?;
+    }
     steps(subject, &order, report, tick)?;
     index::measure(subject, report, tick)?;
 

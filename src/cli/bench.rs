@@ -39,7 +39,13 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let BenchArgs { shape, d_sae, no_wanda, train, tokens, json, .. } = args.clone();
     let layer = args.session.layer;
     let options = Options { shape, layer, d_sae, no_wanda, train, tokens, json };
-    let session = || Session::load(&spec, &mut output::listener());
+    let session = |steps: &mut bench::Steps| {
+        let mut told = output::listener();
+        Session::load(&spec, &mut |progress| {
+            steps.next(&progress.what);
+            told(progress)
+        })
+    };
     output::answer_as_it_comes(|out| {
         bench::run(&options, &spec, session, bench::first_frame, out, &mut interrupt::tick)
     })

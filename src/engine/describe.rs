@@ -30,7 +30,7 @@ pub fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
     let started = Instant::now();
     read()?;
     let probe_ms = started.elapsed().as_secs_f64() * 1e3;
-    let sae_digest = session.sae.digest();
+    let sae_digest = session.digest_of(&session.sae);
     Ok(SessionInfo {
         model: match &spec.model {
             Source::Demo => "demo".into(),
@@ -66,7 +66,7 @@ pub fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
 
 /// By what they are of.
 fn digests(session: &Session, sae: &str) -> Vec<(String, String)> {
-    let trained = session.trained.as_ref().map(|sae| sae.digest());
+    let trained = session.trained.as_ref().map(|sae| session.digest_of(sae));
     [("model", session.digest.clone()), ("sae", Some(sae.to_owned())), ("trained-sae", trained)]
         .into_iter()
         .filter_map(|(name, digest)| Some((name.to_owned(), digest?)))

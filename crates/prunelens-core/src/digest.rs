@@ -1,8 +1,11 @@
 //! Digests of what is stored and compared later: the same on every machine and with every compiler.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+};
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor, TensorId};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -44,6 +47,9 @@ pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {
         _ => None,
     }
 }
+
+/// What [`content`] gives of some tensors, which are known by their ids: no other ever has one of these.
+pub type Known = HashMap<TensorId, Vec<u8>>;
 
 /// Two hexadecimal digits a byte.
 pub fn hex(bytes: &[u8]) -> String {

@@ -20,53 +20,75 @@ pub struct Progress {
     pub unit: &'static str,
 }
 
+impl Progress {
+    /// A step of which it is not known how long it is.
+    pub fn step(what: impl Into<String>) -> Self {
+        Self { what: what.into(), done: 0, total: 0, unit: "" }
+    }
+}
+
 /// Told how far the work is; an error ends it.
 pub type Listener<'a> = &'a mut dyn FnMut(Progress) -> Result<()>;
 
 /// How often whoever waits is let through.
 const EVERY: Duration = Duration::from_millis(40);
 
-/// Do something on a thread of its own that cannot be interrupted, and call `tick` meanwhile; where that ends the wait, the thread
-/// is left to itself. Without a thread to be had it is done here, in one go.
+/// Work that was begun on a thread of its own and cannot be interrupted.
+pub struct Begun<T> {
+    name: &'static str,
+    done: mpsc::Receiver<Result<T>>,
+}
+
+impl<T: Send + 'static> Begun<T> {
+    /// Without a thread to be had it is done here, in one go.
+    pub fn new(name: &'static str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
+        let work = Arc::new(Mutex::new(Some(work)));
+        let (send, done) = mpsc::channel();
+        let (there, back) = (work.clone(), send.clone());
+        let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            if let Some(work) = take(&there) {
+                // Nobody listens any more if the wait was ended.
+                let _ = back.send(work());
+            }
+        });
+        if let Err(error) = started
+            && let Some(work) = take(&work)
+        {
+            tracing::warn!("no thread for {name}: {error}");
+            let _ = send.send(work());
+        }
+        Self { name, done }
+    }
+
+    /// What it gave; `tick` is called meanwhile. Where that ends the wait, the thread is left to itself.
+    pub fn wait(self, mut tick: impl FnMut() -> Result<()>) -> Result<T> {
+        loop {
+            match self.done.recv_timeout(EVERY) {
+                Ok(done) => return done,
+                Err(mpsc::RecvTimeoutError::Timeout) => tick()?,
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(Error::invalid(format!("{}: its thread stopped without a word", self.name)));
+                }
+            }
+        }
+    }
+}
+
+fn take<W>(work: &Mutex<Option<W>>) -> Option<W> {
+    work.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Do something aside, and call `tick` before, meanwhile and after.
 pub fn aside<T: Send + 'static>(
-    name: &str,
+    name: &'static str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
     mut tick: impl FnMut() -> Result<()>,
 ) -> Result<T> {
     tick()?;
-    let work = Arc::new(Mutex::new(Some(work)));
-    let (send, receive) = mpsc::channel();
-    let take = {
-        let work = work.clone();
-        move || work.lock().unwrap_or_else(PoisonError::into_inner).take()
-    };
-    let there = take.clone();
-    let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        if let Some(work) = there() {
-            // Nobody listens any more if this was ended.
-            let _ = send.send(work());
-        }
-    });
-    if let Err(error) = started
-        && let Some(work) = take()
-    {
-        tracing::warn!("no thread for {name}: {error}");
-        return work();
-    }
-    loop {
-        match receive.recv_timeout(EVERY) {
-            Ok(Ok(done)) => {
-                // How it ended is heard, too.
-                tick()?;
-                return Ok(done);
-            }
-            Ok(failed) => return failed,
-            Err(mpsc::RecvTimeoutError::Timeout) => tick()?,
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(Error::invalid(format!("{name}: its thread stopped without a word")));
-            }
-        }
-    }
+    let done = Begun::new(name, work).wait(&mut tick)?;
+    // How it ended is heard, too.
+    tick()?;
+    Ok(done)
 }
 
 #[cfg(test)]
@@ -99,5 +121,7 @@ mod tests {
         assert!(matches!(left, Err(Error::Interrupted)));
         let failed = aside::<()>("failing", || Err(Error::invalid("no")), || Ok(()));
         assert!(failed.unwrap_err().to_string().contains("no"));
+        let gone = Begun::<()>::new("gone", || panic!("for the test")).wait(|| Ok(()));
+        assert!(gone.unwrap_err().to_string().contains("gone: its thread stopped"));
     }
 }

@@ -141,7 +141,7 @@ pub fn cached(settings: &HubSettings, id: &HubId, kind: Kind) -> Option<PathBuf>
 fn progress(id: &HubId, watch: &Watch) -> Progress {
     let waiting = watch.waiting.lock().ok().and_then(|waiting| waiting.clone());
     match waiting {
-        Some(what) => Progress { what, done: 0, total: 0, unit: "" },
+        Some(what) => Progress::step(what),
         None => Progress {
             what: format!("downloading {id}"),
             done: watch.done.load(Relaxed),

@@ -10,11 +10,11 @@ use super::{
     config::{Config, Keys, Rope},
     families::{self, Names},
     leftover,
-    mark::Contents,
     opened::gguf_file,
     weights::{Read, Weights, read_json},
 };
 use crate::{
+    digest::Known,
     error::Result,
     progress::{Listener, Progress},
 };
@@ -42,7 +42,7 @@ struct Loader<'a> {
     device: &'a Device,
     dtype: DType,
     gguf: bool,
-    known: Contents,
+    known: Known,
     done: u64,
     progress: Listener<'a>,
 }
@@ -259,7 +259,7 @@ impl Model {
             device,
             dtype,
             gguf,
-            known: Contents::default(),
+            known: Known::default(),
             done: 0,
             progress,
         };

@@ -41,7 +41,10 @@ pub use prunelens_kernels::Act;
 pub use to_device::ToDevice;
 pub use tokenizer::Tokenizer;
 
-use crate::error::{Error, Result};
+use crate::{
+    digest::Known,
+    error::{Error, Result},
+};
 
 /// Called between layers and chunks of long work; an error ends the work. Metric jobs answer the user from here.
 pub type Tick<'a> = &'a mut dyn FnMut() -> Result<()>;
@@ -76,7 +79,7 @@ pub struct Model {
     /// TransformerLens' default weight processing has been applied to the weights themselves.
     pub processed: bool,
     /// Of tensors that went to a GPU by way of the processor: they need not come back for a digest.
-    pub known: Arc<mark::Contents>,
+    pub known: Arc<Known>,
     /// What of its files was not read, in words.
     pub warnings: Vec<String>,
 }

@@ -110,20 +110,6 @@ impl Sae {
         format!("{size} {}{k}", self.config.architecture)
     }
 
-    /// A digest of its weights, the same wherever its files lie.
-    pub fn digest(&self) -> String {
-        let mut all = blake3::Hasher::new();
-        for matrix in [&self.w_enc, &self.w_dec] {
-            all.update(&crate::digest::content(matrix).unwrap_or_default());
-        }
-        for bias in [&self.b_enc, &self.b_dec] {
-            for value in bias {
-                all.update(&value.to_le_bytes());
-            }
-        }
-        all.finalize().to_string()
-    }
-
     /// What a GPU has to hold of it at most: weights, and ranks by one criterion.
     pub fn device_bytes(&self) -> u64 {
         let rank = |group: usize| if group <= usize::from(u16::MAX) + 1 { 2 } else { 4 };

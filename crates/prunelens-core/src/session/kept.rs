@@ -1,19 +1,20 @@
 //! What a session computes over its calibration text, kept in the cache under all that it is made from.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
+use candle_core::Tensor;
 use prunelens_kernels::{gpu, simd};
 
 use super::Session;
 use crate::{
     compare::Variant,
-    digest::{content, sha256},
+    digest::{self, sha256},
     error::Result,
     index::{Index, Indexing},
     model::Tick,
     progress::aside,
     prune::sae::{Gather, Norms},
-    sae::{Criterion, Factors, Setting},
+    sae::{Criterion, Factors, Sae, Setting},
 };
 
 /// Kinds of the cache's entries.
@@ -22,6 +23,29 @@ const EXAMPLES: &str = "examples";
 const BASIS: &str = "basis";
 
 impl Session {
+    /// A digest of an SAE's weights, the same wherever its files lie.
+    pub fn digest_of(&self, sae: &Sae) -> String {
+        let mut all = blake3::Hasher::new();
+        for matrix in [&sae.w_enc, &sae.w_dec] {
+            all.update(&self.content(matrix).unwrap_or_default());
+        }
+        for value in sae.b_enc.iter().chain(&sae.b_dec) {
+            all.update(&value.to_le_bytes());
+        }
+        all.finalize().to_string()
+    }
+
+    /// What [`digest::content`] gives of a matrix of the session's SAEs, read once.
+    fn content(&self, matrix: &Tensor) -> Option<Vec<u8>> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(content) = known().get(&matrix.id()) {
+            return Some(content.clone());
+        }
+        let content = digest::content(matrix)?;
+        known().insert(matrix.id(), content.clone());
+        Some(content)
+    }
+
     /// The norms that a criterion needs, of the model that the pruned SAE reads.
     pub(super) fn norms(&self, criterion: Criterion, mut gather: Gather, tick: Tick) -> Result<Norms> {
         let key = self.key(NORMS, criterion.name(), self.made_of.clone());
@@ -36,7 +60,7 @@ impl Session {
     /// The singular vectors of the SAE's matrices, encoder and decoder. They are of its weights alone.
     pub(super) fn basis(&self, tick: Tick) -> Result<[Vec<f32>; 2]> {
         let key = self.spec.cache.as_ref().and_then(|_| {
-            let [w_enc, w_dec] = [&self.sae.w_enc, &self.sae.w_dec].map(content);
+            let [w_enc, w_dec] = [&self.sae.w_enc, &self.sae.w_dec].map(|matrix| self.content(matrix));
             let made_of = (env!("CARGO_PKG_VERSION"), simd::level(), BASIS, w_enc?, w_dec?);
             serde_json::to_vec(&made_of).ok().map(|text| sha256(&text))
         });
@@ -110,7 +134,10 @@ impl Session {
     fn index_key(&self, setting: Setting) -> Option<String> {
         let original = self.digest.as_ref()?;
         let trained = match &self.trained {
-            Some(sae) => Some((content(&sae.w_enc)?, content(&sae.w_dec)?, sae.b_enc.clone(), sae.b_dec.clone())),
+            Some(sae) => {
+                let [w_enc, w_dec] = [&sae.w_enc, &sae.w_dec].map(|matrix| self.content(matrix));
+                Some((w_enc?, w_dec?, sae.b_enc.clone(), sae.b_dec.clone()))
+            }
             None => None,
         };
         let with = serde_json::to_vec(&(original, setting.at, self.spec.memory, trained, &*self.corpus)).ok()?;
@@ -136,7 +163,7 @@ impl Session {
     /// on which tokens. `None` where nothing is kept.
     fn key(&self, kind: &str, of: &str, model: Option<String>) -> Option<String> {
         self.spec.cache.as_ref()?;
-        let [w_enc, w_dec] = [&self.sae.w_enc, &self.sae.w_dec].map(content);
+        let [w_enc, w_dec] = [&self.sae.w_enc, &self.sae.w_dec].map(|matrix| self.content(matrix));
         let made_of = (
             (env!("CARGO_PKG_VERSION"), gpu::arithmetic(&self.original.device), kind, of),
             model?,

@@ -6,11 +6,12 @@ mod fit;
 mod kept;
 pub mod layers;
 pub mod models;
+mod opening;
 pub mod spec;
 
 use std::{
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use candle_core::Device;
@@ -20,6 +21,7 @@ use prunelens_kernels::{
 };
 
 use fit::Estimate;
+use opening::Opening;
 
 pub use crate::{data::token_tensor, prune::Compress};
 pub use calibration::Calibration;
@@ -30,6 +32,7 @@ pub use spec::{DTYPES, DeviceSpec, Processing, SessionSpec, Source, dtype_by_nam
 use crate::{
     compare::{Reader, Token, Variant},
     demo,
+    digest::Known,
     error::{Error, Result},
     hub::Kind,
     model::{HookPoint, Model, Space, Tick, ToDevice, Tokenizer},
@@ -72,6 +75,8 @@ pub struct Session {
     /// A digest of the original's weights, where something is kept by it.
     pub digest: Option<String>,
     orders: [OnceLock<Arc<Order>>; Knob::SLOTS],
+    /// Of the SAEs' matrices: what is kept is known by them, and so is a view that is saved.
+    known: Arc<Mutex<Known>>,
 }
 
 /// Positions that go through a model at a time when calibrating.
@@ -82,10 +87,13 @@ impl Session {
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
         let spec = &spec.of_one_layer(progress)?;
         spec.fetch(progress)?;
+        let opening = Opening::begin(spec, spec.model.locate(Kind::Model, &spec.hub, progress)?);
         // SAEs first: what is wrong with them is known before a large model is read.
-        let (sae, trained) = load_saes(spec, progress)?;
-        let saes = std::iter::once(&sae).chain(&trained).map(|sae| sae.device_bytes()).sum();
-        let models = Models::load_beside(spec, saes, progress)?;
+        let saes = load_saes(spec, progress);
+        let opened = opening.opened(progress);
+        let (sae, trained) = saes?;
+        let bytes = std::iter::once(&sae).chain(&trained).map(|sae| sae.device_bytes()).sum();
+        let models = Models::load_beside(spec, opened?, bytes, progress)?;
         Self::ranked(spec, models, sae, trained, progress)
     }
 
@@ -104,11 +112,10 @@ impl Session {
         trained: Option<Arc<Sae>>,
         progress: Listener,
     ) -> Result<Self> {
-        progress(Progress { what: "ranking the SAE's weights".into(), done: 0, total: 0, unit: "" })?;
+        let mut tell = || progress(Progress::step("ranking the SAE's weights"));
+        tell()?;
         let session = Self::new(spec, models, sae, trained)?;
-        session.order(session.setting.knob, &mut || {
-            progress(Progress { what: "ranking the SAE's weights".into(), done: 0, total: 0, unit: "" })
-        })?;
+        session.order(session.setting.knob, &mut tell)?;
         Ok(session)
     }
 
@@ -161,6 +168,7 @@ impl Session {
             setting,
             digest,
             orders: Default::default(),
+            known: Arc::default(),
         };
         // Width and layer are checked before anything is computed.
         session.unpruned(Variant::Original)?;
@@ -407,7 +415,7 @@ fn load_sae(
     let Some(path) = source.locate(Kind::Sae, &spec.hub, progress)? else { return demo(spec.layer) };
     let given = Given { hook: spec.hook, norm_scaling_factor: spec.norm_scaling_factor };
     let what = format!("reading {}", source.words());
-    let tick = || progress(Progress { what: what.clone(), done: 0, total: 0, unit: "" });
+    let tick = || progress(Progress::step(&*what));
     let mut sae = aside("SAE", move || sae::formats::load_given(&path, &given), tick)?;
     if let Source::Hub(id) = source
         && id.inside.is_empty()

@@ -5,10 +5,14 @@ use std::{path::Path, sync::Arc};
 use candle_core::{DType, Device, Tensor};
 use prunelens_kernels::{
     device::{self, Backend},
-    gpu::{self, Places},
+    gpu,
 };
 
-use super::{Calibration, DeviceSpec, SessionSpec, Source, fit::Estimate};
+use super::{
+    Calibration, SessionSpec, Source,
+    fit::Estimate,
+    opening::{Opened, Text},
+};
 use crate::{
     cache::Cache,
     demo,
@@ -49,56 +53,51 @@ pub struct Models {
 impl Models {
     /// Load the original, and load or make its pruned copy.
     pub fn load(spec: &SessionSpec, progress: Listener) -> Result<Self> {
-        Self::load_beside(spec, 0, progress)
+        let (device, warning) = spec.device.open(&spec.libraries)?;
+        let text = spec.model.locate(Kind::Model, &spec.hub, progress)?.map(Text::begin);
+        Self::load_beside(spec, Opened { device, warning, text }, 0, progress)
     }
 
     /// Another compressed copy of the same original.
     pub fn with_copy(&self, spec: &SessionSpec, progress: Listener) -> Result<Self> {
         let made_of = key(spec, &self.original, self.digest.as_deref(), &self.calibration);
         let (pruned, compression) = prune(spec, &self.original, &self.calibration, made_of.as_deref(), progress)?;
-        let made_of = made_of.or_else(|| spec.cache.as_ref().and_then(|_| pruned.digest()));
+        let made_of = made_of.map_or_else(|| digest(spec, &pruned, progress), |key| Ok(Some(key)))?;
         Ok(Self { pruned, compression, made_of, ..self.clone() })
     }
 
     /// Beside so many bytes of SAEs and ranks that the device has to hold too.
-    pub fn load_beside(spec: &SessionSpec, saes: u64, progress: Listener) -> Result<Self> {
-        let (device, warning) = spec.device.open(&spec.libraries)?;
-        let backend = device::of(&device)?;
-        warmed(backend.as_deref(), || Self::load_on(device, warning, spec, saes, progress))
+    pub(super) fn load_beside(spec: &SessionSpec, opened: Opened, saes: u64, progress: Listener) -> Result<Self> {
+        let backend = device::of(&opened.device)?;
+        warmed(backend.as_deref(), || Self::load_on(opened, spec, saes, progress))
     }
 
-    fn load_on(
-        device: Device,
-        warning: Option<String>,
-        spec: &SessionSpec,
-        saes: u64,
-        progress: Listener,
-    ) -> Result<Self> {
-        let (original, tokenizer) = match spec.model.locate(Kind::Model, &spec.hub, progress)? {
+    fn load_on(opened: Opened, spec: &SessionSpec, saes: u64, progress: Listener) -> Result<Self> {
+        let Opened { device, warning, text } = opened;
+        let (original, tokenizer) = match text {
             None => {
                 let model = demo::model(&device, spec.dtype_on(&device), progress)?;
                 let tokenizer = demo::tokenizer(&model)?;
                 (model, tokenizer)
             }
-            Some(path) => {
-                // The tokenizer first: what parsing it takes is free again before the weights come.
-                let config = Model::config(&path)?;
-                let tokenizer = Tokenizer::load(&path, &config)?;
+            Some(text) => {
+                let (path, config, tokenizer) = text.read(progress)?;
                 fits(spec, &path, &config, saes, &device, progress)?;
                 let model = named(Model::load(&path, &device, spec.dtype_on(&device), progress)?, &spec.model);
                 (model, tokenizer)
             }
         };
         let original = Arc::new(original);
+        progress(Progress::step("reading the texts"))?;
         let calibration = Calibration::load(spec.calibration.as_deref(), &original, &tokenizer)?;
         let corpus = match &spec.corpus {
             Some(path) => super::calibration::corpus(path, &original, &tokenizer)?,
             None => calibration.documents.concat(),
         };
-        let digest = spec.cache.as_ref().and_then(|_| original.digest());
+        let digest = digest(spec, &original, progress)?;
         let made_of = key(spec, &original, digest.as_deref(), &calibration);
         let (pruned, compression) = prune(spec, &original, &calibration, made_of.as_deref(), progress)?;
-        let made_of = made_of.or_else(|| spec.cache.as_ref().and_then(|_| pruned.digest()));
+        let made_of = made_of.map_or_else(|| self::digest(spec, &pruned, progress), |key| Ok(Some(key)))?;
         let own = |model: &Arc<Model>| {
             let of = |warning: &String| format!("{}: {warning}", model.name);
             model.warnings.iter().map(of).collect::<Vec<_>>()
@@ -152,8 +151,16 @@ fn fits(
         false => 0,
     };
     let estimate = Estimate { original: all, pruned, dtype: spec.dtype_on(device), saes, streams };
-    progress(Progress { what: format!("taking {}", estimate.line(&gpu)), done: 0, total: 0, unit: "" })?;
+    progress(Progress::step(format!("taking {}", estimate.line(&gpu))))?;
     estimate.check(&gpu)
+}
+
+/// Of all that a model computes with, where something is kept by it.
+fn digest(spec: &SessionSpec, model: &Model, progress: Listener) -> Result<Option<String>> {
+    match spec.cache {
+        Some(_) => model.digest(&mut || progress(Progress::step("taking the weights' digest"))),
+        None => Ok(None),
+    }
 }
 
 fn prune(
@@ -251,10 +258,16 @@ fn kept(
         _ if has_room => COPIES,
         _ => return make(progress),
     };
+    let mut tick = || progress(Progress::step("taking up the pruned copy"));
+    tick()?;
     if let Some(bytes) = cache.get(kind, key) {
-        let found = if kind == MASKS { masks::apply(original, &bytes) } else { copies::apply(original, &bytes) };
+        let found = match kind {
+            MASKS => masks::apply(original, &bytes, &mut tick),
+            _ => copies::apply(original, &bytes, &mut tick),
+        };
         match found {
             Ok(copy) => return Ok(Arc::new(copy)),
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(error) => tracing::warn!("kept {kind} are of no use: {error}"),
         }
     }
@@ -275,29 +288,6 @@ fn named(model: Model, source: &Source) -> Model {
     match source.hub_name() {
         Some(name) => Model { name: name.to_owned(), ..model },
         None => model,
-    }
-}
-
-impl DeviceSpec {
-    /// The device asked for, and a warning if `auto` could not take the better one. A GPU's libraries are looked for on the
-    /// loader's path, and in these places.
-    pub fn open(self, libraries: &Places) -> Result<(Device, Option<String>)> {
-        let built = cfg!(feature = "cuda");
-        match self {
-            Self::Cpu => Ok((Device::Cpu, None)),
-            Self::Auto if !built => Ok((Device::Cpu, None)),
-            Self::Auto => match gpu::open(0, libraries) {
-                Ok(device) => Ok((device, None)),
-                Err(why) => Ok((Device::Cpu, Some(format!("no GPU is used: {why}")))),
-            },
-            Self::Cuda(_) if !built => Err(Error::invalid(
-                "this program was built without CUDA; build it with --features cuda, or use --device cpu",
-            )),
-            Self::Cuda(n) => match gpu::open(n, libraries) {
-                Ok(device) => Ok((device, None)),
-                Err(why) => Err(Error::invalid(format!("--device cuda:{n}: {why}; or use --device cpu"))),
-            },
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod gguf;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde_json::Value;
 use tokenizers::Tokenizer as Inner;
@@ -27,10 +27,10 @@ enum Alphabet {
     SentencePiece,
 }
 
-/// Text to token ids, and ids to the bytes they stand for.
+/// Text to token ids, and ids to the bytes they stand for. Clones share the vocabulary.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
-    inner: Inner,
+    inner: Arc<Inner>,
     alphabet: Alphabet,
     d_vocab: u32,
     /// Token that begins a text.
@@ -96,7 +96,7 @@ impl Tokenizer {
             pad: pad.filter(known),
             d_vocab: u32::try_from(config.d_vocab).unwrap_or(u32::MAX),
             warnings,
-            inner,
+            inner: Arc::new(inner),
         }
     }
 
