@@ -12,7 +12,7 @@ use crate::{
     folders::Folders,
     output,
     settings::{self as config, Resolved, Settings},
-    tui::{self, Keymap, Options},
+    tui::{self, Keymap, Options, options::takes_utf8},
 };
 
 /// The explorer's own flags.
@@ -42,7 +42,8 @@ pub fn run(args: &ExploreArgs) -> Result<()> {
 pub fn open(args: &ExploreArgs, tour: Option<bool>) -> Result<()> {
     let Viewed { view, settings } = setup::viewed(args.view.as_deref(), args.settings.clone())?;
     let unasked = args.view.is_none() && setup::asks_for_nothing(&settings);
-    let Resolved { spec, settings, display, threads } = setup::settings(settings)?;
+    let Resolved { spec, settings, mut display, threads } = setup::settings(settings)?;
+    display.ascii.get_or_insert_with(|| !takes_utf8(config::environment));
     config::start_threads(threads, true)?;
     let folders = Folders::find();
     let options = Options {

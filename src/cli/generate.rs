@@ -118,6 +118,11 @@ fn object(session: &Session, args: &GenerateArgs, ids: &[u32], answers: &[Answer
         };
         answers.iter().filter(|a| matches!(a.of, Speaker::Edited(_)) == edited).map(one).collect()
     };
+    let mut models = each(false);
+    // Where nothing is compressed both are one model, which wrote once.
+    if let (false, Some(original)) = (models.contains_key("pruned"), models.get("original")) {
+        models.insert("pruned".into(), original.clone());
+    }
     let mut object = json!({
         "prompt": { "tokens": ids, "text": words(session, ids) },
         "hook": session.hook.to_string(),
@@ -128,7 +133,7 @@ fn object(session: &Session, args: &GenerateArgs, ids: &[u32], answers: &[Answer
         "seed": args.seed,
         "edits": args.edits.list.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "edit_error": args.edits.error.to_string(),
-        "models": each(false),
+        "models": models,
         "variants": each(true),
         "warnings": session.warnings,
     });

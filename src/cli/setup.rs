@@ -80,7 +80,7 @@ pub fn look(display: &Display, folders: Option<&Folders>) -> Look {
         let own = folders.map(|folders| folders.theme(name)).filter(|path| !name.contains('/') && path.is_file());
         own.and_then(|path| path.to_str().map(str::to_owned)).unwrap_or_else(|| name.clone())
     });
-    Look { theme, depth: depth(display.color), ascii: display.ascii }
+    Look { theme, depth: depth(display.color), ascii: display.ascii.unwrap_or(false) }
 }
 
 fn depth(choice: ColorChoice) -> ColorDepth {

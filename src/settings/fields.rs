@@ -165,7 +165,7 @@ settings! {
         /// Colours the terminal can show [default: auto].
         #[arg(long, value_name = "DEPTH")]
         color: ColorChoice = Some(r#""auto""#),
-        /// Draw with ASCII characters only.
+        /// Draw with ASCII characters only, as the explorer does where the locale is of no UTF-8.
         #[arg(long, num_args = 0, default_missing_value = "true")]
         ascii: bool = Some("false"),
         /// Take the mouse, which selecting text then needs Shift for.

@@ -43,7 +43,8 @@ pub struct Display {
     /// Name of a built-in theme, or a file; default: by the terminal's background.
     pub theme: Option<String>,
     pub color: ColorChoice,
-    pub ascii: bool,
+    /// Default: by what the terminal's characters are said to be.
+    pub ascii: Option<bool>,
     pub mouse: bool,
 }
 
@@ -100,7 +101,7 @@ impl Settings {
             display: Display {
                 theme: display.theme.or_else(|| environment("PRUNELENS_THEME")),
                 color: display.color.unwrap_or_default(),
-                ascii: display.ascii.unwrap_or(false),
+                ascii: display.ascii,
                 mouse: display.mouse.unwrap_or(false),
             },
             spec: spec(session, sources, environment)?,

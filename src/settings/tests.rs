@@ -69,7 +69,7 @@ fn every_key_of_the_file_arrives() {
     assert_eq!((spec.sae, spec.trained_sae), (None, None));
     assert!(spec.hub.unwrap().offline);
     assert_eq!(threads, Some(3));
-    let expected = Display { theme: Some("light".into()), color: ColorChoice::Indexed, ascii: true, mouse: true };
+    let expected = Display { theme: Some("light".into()), color: ColorChoice::Indexed, ascii: Some(true), mouse: true };
     assert_eq!(display, expected);
 }
 

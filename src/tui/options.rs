@@ -24,6 +24,15 @@ pub struct Look {
     pub ascii: bool,
 }
 
+/// Whether the locale says that characters beyond ASCII are seen as such; where it says nothing they are taken to be.
+pub fn takes_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable);
+    locale.is_none_or(|locale| {
+        let locale = locale.to_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
 impl Look {
     /// All themes that can be switched to, the one to begin with first.
     pub fn themes(&self) -> Result<Vec<Theme>> {
@@ -111,4 +120,22 @@ pub fn first_state(session: &SessionSpec, prompt: Option<&str>, themes: &[Theme]
         state.prompt.set(&safe::input(prompt));
     }
     state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_locale_says_what_the_terminal_shows() {
+        let said = |all: Option<&str>, lang: Option<&str>| {
+            takes_utf8(|name| match name {
+                "LC_ALL" => all.map(str::to_owned),
+                "LANG" => lang.map(str::to_owned),
+                _ => None,
+            })
+        };
+        assert!(said(None, None) && said(None, Some("de_DE.UTF-8")) && said(Some("C.utf8"), Some("C")));
+        assert!(!said(Some("C"), Some("en_US.UTF-8")) && !said(None, Some("POSIX")) && !said(None, Some("de_DE@euro")));
+    }
 }

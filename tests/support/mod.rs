@@ -167,6 +167,7 @@ pub fn program() -> PathBuf {
 pub fn isolate(home: &Path, mut set: impl FnMut(&str, Option<&OsStr>)) {
     set("HOME", Some(home.as_os_str()));
     set("TERM", Some("xterm-256color".as_ref()));
+    set("LC_ALL", Some("C.UTF-8".as_ref()));
     set("PRUNELENS_DEVICE", Some("cpu".as_ref()));
     // No test asks the real hub: what one serves to itself is at an endpoint of its own.
     set("HF_ENDPOINT", Some("http://127.0.0.1:9".as_ref()));

@@ -40,7 +40,7 @@ fn find_name_ablate_and_see() {
 fn edits_that_cannot_be_read_stay_to_be_mended() {
     let mut session = Session::explored();
     session.keys("sset:<enter>");
-    assert!(matches!(&session.state.overlay, Some(Overlay::Edit { spec }) if spec.ends_with("=set:")));
+    assert!(matches!(&session.state.overlay, Some(Overlay::Edit { spec, .. }) if spec.ends_with("=set:")));
     session.keys("4.5@2..<enter>");
     assert_eq!(session.state.overlay, None);
     assert_eq!(
@@ -145,6 +145,28 @@ fn the_last_edit_of_a_latent_counts_and_one_that_changes_nothing_is_told() {
         );
         session.keys("<esc>");
     }
+}
+
+#[test]
+fn every_edit_in_force_can_be_changed_and_taken_back_by_itself() {
+    let mut session = Session::explored();
+    let edits = |session: &Session| session.state.study.edits.list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for edit in ["ablate@1", "scale:2@2", "set:3@3"] {
+        session.keys(&format!("s{edit}<enter>"));
+    }
+    session.keys("s<down><down>");
+    let seen = screen(&session, 120, 36);
+    assert!(seen.contains("#1204=ablate@1") && seen.contains("#1204=set:3@3"), "all of them, whole:\n{seen}");
+    session.keys("<backspace>3<enter>");
+    assert_eq!(edits(&session), ["1204=ablate@1", "1204=scale:2@3"], "in its place, and the last word on those tokens");
+    session.keys("s<down><up>ablate@40<enter>");
+    assert_eq!(edits(&session), ["1204=ablate@1", "1204=scale:2@3", "1204=ablate@40"]);
+    let said = &session.state.log.status().unwrap().text;
+    assert!(said.contains("behind the prompt"), "{said}");
+    session.keys("s<down><ctrl-u><enter>");
+    assert_eq!(edits(&session), ["1204=scale:2@3", "1204=ablate@40"]);
+    session.keys("s<ctrl-u><enter>");
+    assert_eq!(edits(&session).len(), 2, "what was not there is not taken back");
 }
 
 #[test]

@@ -150,6 +150,9 @@ fn ascii_alone() {
     screen.wait("latents", |s| s.contains("latents at") && s.contains("alive"));
     let text = screen.text();
     assert!(text.is_ascii(), "{:?} is not ASCII in\n{text}", text.chars().find(|c| !c.is_ascii()));
+    let mut screen = Screen::with(Place::new(), &[], &[("LC_ALL", "C")], (120, 36));
+    screen.wait("the same where the locale knows nothing else", |s| s.contains("take an example"));
+    assert!(screen.text().is_ascii());
 }
 
 #[test]

@@ -474,3 +474,16 @@ fn earlier_prompts_come_back() {
     session.keys("<down>");
     assert_eq!(session.state.prompt.text(), "two", "what was being typed is not lost");
 }
+
+#[test]
+fn a_knob_at_its_end_says_so_once() {
+    let mut session = Session::explored();
+    session.keys(&"[".repeat(30)).keys(&"]".repeat(40));
+    let said = |session: &Session| {
+        session.state.log.entries.iter().filter(|entry| entry.text.contains("goes no further")).count()
+    };
+    assert_eq!((session.state.setting().at, said(&session)), (0.99, 2), "{:?}", session.state.log.entries);
+    assert!(session.state.log.status().unwrap().text.starts_with("0.99 wanda"));
+    session.keys("[");
+    assert!(session.state.log.status().is_none(), "it is no longer so");
+}

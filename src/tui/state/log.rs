@@ -27,12 +27,21 @@ pub struct Log {
 }
 
 impl Log {
+    /// What only informs and was the last thing said is not said twice: a key may be held.
     pub fn push(&mut self, at: Duration, level: Level, text: impl Into<String>) {
+        let text = text.into();
+        self.showing = true;
+        if let Some(last) = self.entries.last_mut()
+            && (last.level, &last.text) == (Level::Info, &text)
+            && level == Level::Info
+        {
+            last.at = at;
+            return;
+        }
         if self.entries.len() == LONGEST {
             self.entries.remove(0);
         }
-        self.entries.push(Entry { at, level, text: text.into() });
-        self.showing = true;
+        self.entries.push(Entry { at, level, text });
     }
 
     /// What the status line says.

@@ -30,9 +30,10 @@ pub enum Overlay {
     Copies {
         selected: usize,
     },
-    /// A change of the selected latent, as it is written.
+    /// A change of the selected latent, as it is written, or one of those in force that is written anew.
     Edit {
         spec: String,
+        of: Option<usize>,
     },
     /// How to continue the prompt.
     Generation(GenerationForm),

@@ -380,7 +380,12 @@ pub fn refill(state: &mut State) {
 
 /// Turn the knob by steps, away from the untouched SAE or back.
 fn turn(state: &mut State, steps: i32, fine: bool, effects: &mut Vec<Effect>) {
-    set(state, state.knobs.scale().moved(state.setting().at, steps, fine), effects);
+    let setting = state.setting();
+    let at = state.knobs.scale().moved(setting.at, steps, fine);
+    if at == setting.at && super::ready(state) {
+        return state.log.push(state.now, Level::Info, format!("{setting}: it goes no further"));
+    }
+    set(state, at, effects);
 }
 
 fn set(state: &mut State, at: f64, effects: &mut Vec<Effect>) {
@@ -429,6 +434,10 @@ fn scroll(state: &mut State, by: isize) {
         Some(Overlay::Copies { selected }) => {
             *selected = moved(*selected).min(state.spec.compressions.len().saturating_sub(1));
         }
+        Some(Overlay::Edit { of, .. }) => {
+            let (rows, row) = (state.study.edits.list.len(), of.map_or(0, |at| at + 1));
+            study::write_anew(state, moved(row).min(rows).checked_sub(1));
+        }
         Some(Overlay::Form(form)) => form.selected = moved(form.selected).min(form.fields.len()),
         Some(Overlay::Generation(form)) => form.selected = moved(form.selected).min(form.fields.len() - 1),
         Some(_) => {}
@@ -475,7 +484,7 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
         }
         Some(Overlay::Find(sought)) => find::accept(state, sought),
         Some(Overlay::Copies { selected }) => copies::go(state, selected, effects),
-        Some(Overlay::Edit { spec }) => study::edited(state, spec),
+        Some(Overlay::Edit { spec, of }) => study::edited(state, spec, of),
         Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),
         Some(Overlay::Ask { what, text }) => answered(state, what, &text, effects),
         Some(Overlay::Form(form)) => jobs::start(state, form, effects),

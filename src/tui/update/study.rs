@@ -92,31 +92,70 @@ pub fn ablate(state: &mut State) {
 }
 
 pub fn edit(state: &mut State) {
-    if let Some(latent) = state.latent {
-        state.overlay = Some(Overlay::Edit { spec: format!("{latent}=") });
+    if state.latent.is_some() || !state.study.edits.list.is_empty() {
+        write_anew(state, None);
     }
 }
 
-/// An edit was written: it is in force if it can be read, else it stays to be mended.
-pub fn edited(state: &mut State, spec: String) {
+/// Write one of the edits in force anew, or another of the selected latent.
+pub fn write_anew(state: &mut State, of: Option<usize>) {
+    let spec = match of.and_then(|at| state.study.edits.list.get(at)) {
+        Some(edit) => edit.to_string(),
+        None => state.latent.map_or_else(String::new, |latent| format!("{latent}=")),
+    };
+    state.overlay = Some(Overlay::Edit { spec, of });
+}
+
+/// An edit was written: it is in force if it can be read, else it stays to be mended. Where nothing is left of one, it is taken
+/// back.
+pub fn edited(state: &mut State, spec: String, of: Option<usize>) {
     let d_sae = state.info.as_ref().map_or(0, |info| info.d_sae);
+    let of = of.filter(|at| *at < state.study.edits.list.len());
+    if spec.trim().is_empty() {
+        if let Some(at) = of {
+            state.study.edits.list.remove(at);
+            say(state);
+        }
+        return;
+    }
     match spec.parse::<Edit>() {
         Ok(edit) if (edit.latent as usize) < d_sae => {
-            // The last word on a latent counts where both speak of the same tokens, as nothing is left of an ablated one to scale.
-            state.study.edits.list.retain(|other| (other.latent, &other.at) != (edit.latent, &edit.at));
-            state.study.edits.list.push(edit);
+            put(&mut state.study.edits.list, edit, of);
             say(state);
-            if let Some(before) = idle(&state.study.edits.list) {
-                let text = format!("#{edit} changes nothing: #{before} goes before it, and leaves nothing to scale");
-                state.log.push(state.now, Level::Warning, text);
-            }
+            warn(state, &edit);
         }
         Ok(edit) => {
             let text = format!("there is no latent #{}: they go to #{}", edit.latent, d_sae.saturating_sub(1));
-            refuse(state, spec, text);
+            refuse(state, spec, of, text);
         }
-        Err(error) => refuse(state, spec, error.to_string()),
+        Err(error) => refuse(state, spec, of, error.to_string()),
     }
+}
+
+/// In the place of another, or last. The last word on a latent counts where two speak of the same tokens, as nothing is left of an
+/// ablated one to scale.
+fn put(list: &mut Vec<Edit>, edit: Edit, of: Option<usize>) {
+    let place = of.unwrap_or(list.len());
+    let same = |other: &Edit| (other.latent, &other.at) == (edit.latent, &edit.at);
+    let others = list.iter().enumerate().filter(|(at, other)| *at != place && !same(other));
+    let (before, after): (Vec<_>, Vec<_>) = others.partition(|(at, _)| *at < place);
+    let (before, after) = (before.into_iter().map(|(_, edit)| *edit), after.into_iter().map(|(_, edit)| *edit));
+    *list = before.chain([edit]).chain(after).collect();
+}
+
+/// What a user may not expect of an edit.
+fn warn(state: &mut State, edit: &Edit) {
+    let list = &state.study.edits.list;
+    let idle = list.iter().position(|other| other == edit).and_then(|at| idle(&list[..=at]));
+    let last = state.shown.as_ref().and_then(|shown| shown.comparison.tokens.len().checked_sub(1));
+    let text = match (idle, edit.at, last) {
+        (Some(before), ..) => format!("#{edit} changes nothing: #{before} goes before it, and leaves nothing to scale"),
+        (None, Positions::At(at) | Positions::From(at), Some(last)) if at > last => {
+            format!("#{edit} is behind the prompt, whose last token is {last}: only a text that goes on gets there")
+        }
+        _ => return,
+    };
+    state.log.push(state.now, Level::Warning, text);
 }
 
 /// The edit that leaves nothing to do to the last one: edits of a latent are made in their order.
@@ -133,9 +172,9 @@ fn idle(edits: &[Edit]) -> Option<Edit> {
     (scales && covers).then_some(*earlier)
 }
 
-fn refuse(state: &mut State, spec: String, why: String) {
+fn refuse(state: &mut State, spec: String, of: Option<usize>, why: String) {
     state.log.push(state.now, Level::Warning, why);
-    state.overlay = Some(Overlay::Edit { spec });
+    state.overlay = Some(Overlay::Edit { spec, of });
 }
 
 /// Write a name for the selected latent; what it has is there to be changed.

@@ -52,7 +52,7 @@ pub fn typed(state: &mut State, event: KeyEvent) {
             (find.selected, find.go) = (0, false);
             edit(&mut find.query, &event, letter, LINE);
         }
-        Some(Overlay::Edit { spec }) => edit(spec, &event, letter, LINE),
+        Some(Overlay::Edit { spec, .. }) => edit(spec, &event, letter, LINE),
         Some(Overlay::Name { name, .. }) => edit(name, &event, letter, LINE),
         Some(Overlay::WriteTo { folder, .. }) => edit(folder, &event, letter, FIELD),
         Some(Overlay::Ask { text, .. }) => edit(text, &event, letter, FIELD),
@@ -105,7 +105,7 @@ pub fn pasted(state: &mut State, text: &str) {
             find.query.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4));
         }
         Some(Overlay::Name { name, .. }) => name.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
-        Some(Overlay::Edit { spec }) => spec.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
+        Some(Overlay::Edit { spec, .. }) => spec.extend(text.chars().filter(|c| !c.is_control()).take(LINE / 4)),
         Some(Overlay::WriteTo { folder, .. }) => paste_path(folder, &text),
         Some(Overlay::Ask { text: name, .. }) => paste_path(name, &text),
         Some(Overlay::Open(line)) => paste_path(&mut line.text, &text),

@@ -32,7 +32,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
             copies::render(area, buffer, state, *selected, theme);
             None
         }
-        Overlay::Edit { spec } => Some(edit(area, buffer, spec, theme)),
+        Overlay::Edit { spec, of } => Some(edit(area, buffer, state, (spec, *of), theme)),
         Overlay::Generation(form) => Some(generation::form(area, buffer, form, theme)),
         Overlay::Form(form) => form::render(area, buffer, state, form, theme),
         Overlay::WriteTo { folder, .. } => Some(write_to(area, buffer, folder, theme)),
@@ -43,14 +43,30 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
     }
 }
 
-fn edit(area: Rect, buffer: &mut Buffer, spec: &str, theme: &Theme) -> Position {
-    let at = popup(area, 64, 5, buffer);
+/// What is written, and all edits that are in force.
+fn edit(area: Rect, buffer: &mut Buffer, state: &State, (spec, of): (&str, Option<usize>), theme: &Theme) -> Position {
+    let list = &state.study.edits.list;
+    let rows = if list.is_empty() { 0 } else { list.len() as u16 + 1 };
+    let at = popup(area, 64, rows.saturating_add(5), buffer);
     let inside = skip(widgets::Panel::new("steer a latent", true).render(at, buffer, theme), 1);
     let shown = safe::end(&safe::line(spec), usize::from(inside.width).saturating_sub(2));
     put(buffer, inside, Line::from(vec![Span::styled("#", theme.style(Role::Key)), Span::raw(shown.clone())]));
     let muted = theme.style(Role::Muted);
     put(buffer, line_at(inside, 1), Line::styled("ablate, scale:F, set:V, or add:S times its decoder row;", muted));
     put(buffer, line_at(inside, 2), Line::styled("behind it @P for one token, @P.. from it on; then Enter", muted));
+    if !list.is_empty() {
+        put(buffer, line_at(inside, 3), Line::styled("in force, to be changed, or emptied to take one back:", muted));
+    }
+    let visible = usize::from(inside.height.saturating_sub(4));
+    let first = widgets::offset(of.unwrap_or(0), list.len(), visible);
+    for (row, (at, edit)) in list.iter().enumerate().skip(first).take(visible).enumerate() {
+        let line = line_at(inside, row as u16 + 4);
+        put(buffer, line, Line::raw(format!("#{edit}")));
+        if of == Some(at) {
+            widgets::select(buffer, line, theme);
+        }
+    }
+    widgets::scrollbar(buffer, at, list.len(), visible, first, theme);
     Position::new((inside.x + 1 + safe::width(&shown) as u16).min(inside.right().saturating_sub(1)), inside.y)
 }
 

@@ -90,6 +90,7 @@ pub fn read_texts(path: impl AsRef<Path>) -> Result<Vec<String>> {
         Some("jsonl") => true,
         _ if is_table(path) => return read_column(path),
         _ => {
+            path.metadata().map_err(|error| Error::io(path, error))?;
             return Err(Error::file(
                 path,
                 "kind of text file not known; expected .txt, .jsonl (one {\"text\": ...} a line), .csv, .csv.zst or .parquet (column \"text\") or .safetensors (\"tokens\")",
