@@ -128,9 +128,9 @@ fn a_sweep_taken_up_again_gives_the_same_bits() {
         let expected = details(finish(&mut whole, results.path()).unwrap());
         let blocks = whole.table().blocks;
         let at: Vec<_> = blocks.iter().filter_map(|blocks| blocks.at.clone()).collect();
-        let named = ["magnitude", "random"].map(|name| [0.5, 0.9].map(|ratio| (name.to_owned(), ratio)));
+        let named = ["magnitude", "random"].map(|name| [0.0, 0.5, 0.9].map(|ratio| (name.to_owned(), ratio)));
         match mode {
-            Mode::Masked => assert_eq!((at, blocks.len()), (named.concat(), 7)),
+            Mode::Masked => assert_eq!((at, blocks.len()), (named.concat(), 9)),
             Mode::Paper => assert!(blocks.is_empty(), "a figure is a mean of batches"),
         }
         let mut state: Option<Vec<u8>> = None;

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::Read,
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
 };
 
 use prunelens_core::{
@@ -140,8 +140,9 @@ impl Run {
         file.parent().map(Path::to_path_buf)
     }
 
-    /// With the files that were written for it, and what it depends on.
+    /// With the files that were written for it, and what it depends on. Whoever looks for them later may be in another folder.
     pub fn written(mut self, files: Vec<PathBuf>, key: String) -> Self {
+        let files: Vec<PathBuf> = files.into_iter().map(|file| absolute(&file).unwrap_or(file)).collect();
         self.sha256 = files.iter().map(|path| digest(path).unwrap_or_default()).collect();
         (self.files, self.key) = (files, key);
         self
@@ -223,6 +224,8 @@ mod tests {
         assert!(runs.done("core-2", folder.path()).is_none(), "another job");
         let other = tempfile::tempdir().unwrap();
         assert!(runs.done("core-1", other.path()).is_none(), "another folder");
+        let relative = run(4).written(vec!["core.json".into()], String::new());
+        assert!(relative.files.iter().all(|file| file.is_absolute()), "it is found from any folder");
         fs::write(&file, "half").unwrap();
         assert!(runs.done("core-1", folder.path()).is_none(), "a file that was changed");
     }

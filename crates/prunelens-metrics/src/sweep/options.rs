@@ -135,7 +135,9 @@ pub fn cost(session: &Session, o: &SweepOptions) -> Cost {
     let criteria = o.criteria.len().max(1);
     let wanted = |v: Variant| o.variants.is_empty() || o.variants.contains(&v);
     let pruned = if wanted(Variant::Pruned) { o.ratios.len().max(1) * criteria + 1 } else { 0 };
-    let fixed = [Variant::Original, Variant::Trained].into_iter().filter(|v| wanted(*v)).count();
+    let trained = if o.sae.is_some() { o.trained_sae.is_some() } else { session.trained.is_some() };
+    let there = |v: Variant| v != Variant::Trained || trained;
+    let fixed = [Variant::Original, Variant::Trained].into_iter().filter(|v| wanted(*v) && there(*v)).count();
     let points = (pruned + fixed).max(1) as f64;
     let layers = o.layers().len().max(1) as f64;
     let Extent { models, after, .. } = Extent::of(session, &o.variants);

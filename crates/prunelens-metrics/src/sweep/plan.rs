@@ -145,9 +145,7 @@ impl LayerRun {
         let Run::Masked(run) = &self.run else { return Vec::new() };
         let fixed = self.fixed.iter().map(|&(variant, reader)| (variant, None, reader));
         let pruned = self.curves.iter().flat_map(|(knob, points)| {
-            // The first is the SAE as it is.
-            let pruned = points.iter().skip(1);
-            pruned.map(|&(at, reader)| (Variant::Pruned, Some((knob.to_string(), at)), reader))
+            points.iter().map(|&(at, reader)| (Variant::Pruned, Some((knob.to_string(), at)), reader))
         });
         let of = |(variant, at, reader): (Variant, Option<(String, f64)>, usize)| {
             run.blocks(reader).map(|blocks| Blocks { variant, at, ..blocks })
