@@ -15,7 +15,7 @@
 #
 #   DEADLINE=420          seconds for everything; every step gets what is left
 #   ONLY="doctor core"    these steps alone, by the beginnings of their names
-#   MODEL=DIR SAE=DIR     a model and an SAE to load and time, too
+#   MODEL=DIR SAE=DIR     a model and an SAE to open and time, instead of one of Gemma-2-2B's shape with random numbers
 #   DEVICE=cpu            tries the script itself; the demo then stands for the large models
 #
 # Written where there was no GPU: it has not been run on one.
@@ -171,7 +171,20 @@ gemma() { shape gemma-2-2b --layer 12 "$@"; }
 shape() { if [ "$device" = cpu ]; then demo "$@"; else bench --shape "$@"; fi; }
 # On the processor: of what is asked for, the form alone.
 demo() { case " $* " in *" --json "*) bench --json ;; *) bench ;; esac; }
+# Files of Gemma-2-2B's sizes, where no model is given: opening them takes as long whatever the numbers are.
+made() {
+    [ -z "${MODEL:-}" ] || { echo "MODEL is set"; return 77; }
+    [ "$device" != cpu ] || { echo "a large model is not for the processor"; return 77; }
+    [ -n "$python" ] || { echo "no python3 to make a model with"; return 77; }
+    local room
+    room=$(df --output=avail -B1G "$work" | tail -1)
+    [ "$room" -ge 16 ] || { echo "$room GB of disk are too few for a model of 10.5"; return 77; }
+    "$python" "$root/benches/made_model.py" "$work/made"
+}
 own() {
+    if [ -z "${MODEL:-}" ] && [ -d "$work/made" ]; then
+        MODEL=$work/made/gemma-2-2b SAE=$(echo "$work"/made/gemma-scope-*/*/*/*)
+    fi
     if [ -z "${MODEL:-}" ] || [ -z "${SAE:-}" ]; then
         echo "MODEL and SAE are not set"
         return 77
@@ -199,7 +212,7 @@ watched() {
     fi
     return "$code"
 }
-export -f inspect core compare tests alone bench gemma shape demo own watched machine
+export -f inspect core compare tests alone bench gemma shape demo made own watched machine
 
 # Before any step, and as bounded as one: a driver that hangs would do so here.
 known=$(timeout -k 3 "$(left 20)" "$bin/prunelens" doctor 2>/dev/null)
@@ -235,6 +248,7 @@ step metrics 120 tests metrics::
 step core-cpu 60 core cpu
 step core-gpu 60 core "$device"
 step core-same 20 compare core 0.01
+step made-model 60 made
 step own-model 120 own
 # With what the first one kept.
 step own-model-again 120 own

@@ -1,7 +1,7 @@
 //! What a rule decided about a model, a bit a weight, so that it need not be decided again.
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
-use half::{bf16, f16};
+use half::{bf16, f16, vec::HalfBitsVecExt};
 use rayon::prelude::*;
 
 use crate::{
@@ -78,28 +78,52 @@ fn masked(weight: &Tensor, bits: &[u8]) -> Result<Tensor> {
     if !weight.device().is_cpu() {
         return masked_there(weight, bits);
     }
-    fn put<T: Copy + Default + Send + Sync>(values: &[T], bits: &[u8]) -> Vec<T> {
-        let mut out = values.to_vec();
-        out.par_chunks_mut(8).zip(bits.par_iter()).with_min_len(1 << 12).for_each(|(out, byte)| {
-            for (at, value) in out.iter_mut().enumerate() {
-                if byte >> at & 1 == 0 {
-                    *value = T::default();
-                }
-            }
-        });
-        out
-    }
     let (storage, layout) = weight.storage_and_layout();
     let (Storage::Cpu(values), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
         return Err(Error::invalid("masks are for weights that lie in one piece"));
     };
     let (shape, device) = (weight.shape(), weight.device());
     Ok(match values {
-        CpuStorage::F32(v) => Tensor::from_vec(put(&v[start..end], bits), shape, device)?,
-        CpuStorage::BF16(v) => Tensor::from_vec(put(&v[start..end], bits), shape, device)?,
-        CpuStorage::F16(v) => Tensor::from_vec(put(&v[start..end], bits), shape, device)?,
+        CpuStorage::F32(v) => {
+            let kept = put(&v[start..end], bits, |v, bit| f32::from_bits(v.to_bits() & 0_u32.wrapping_sub(bit.into())));
+            Tensor::from_vec(kept, shape, device)?
+        }
+        // As whole numbers: memory for these comes as zeros, and is not written twice.
+        CpuStorage::BF16(v) => {
+            let kept = put(&v[start..end], bits, |v, bit| v.to_bits() & 0_u16.wrapping_sub(bit.into()));
+            Tensor::from_vec(kept.reinterpret_into::<bf16>(), shape, device)?
+        }
+        CpuStorage::F16(v) => {
+            let kept = put(&v[start..end], bits, |v, bit| v.to_bits() & 0_u16.wrapping_sub(bit.into()));
+            Tensor::from_vec(kept.reinterpret_into::<f16>(), shape, device)?
+        }
         _ => return Err(Error::invalid(format!("masks are not made for weights in {:?}", weight.dtype()))),
     })
+}
+
+/// `kept` of each value and its bit.
+fn put<T: Copy + Sync, B: Copy + Default + Send>(
+    values: &[T],
+    bits: &[u8],
+    kept: impl Fn(T, u8) -> B + Sync,
+) -> Vec<B> {
+    const PART: usize = 1 << 15;
+    let mut out = vec![B::default(); values.len()];
+    let parts = out.par_chunks_mut(PART).zip(values.par_chunks(PART)).zip(bits.par_chunks(PART / 8));
+    parts.for_each(|((out, values), bits)| {
+        let (eights, rest) = out.as_chunks_mut::<8>();
+        let (values, last) = values.as_chunks::<8>();
+        for ((out, values), byte) in eights.iter_mut().zip(values).zip(bits) {
+            for at in 0..8 {
+                out[at] = kept(values[at], byte >> at & 1);
+            }
+        }
+        let byte = bits.last().copied().unwrap_or(0);
+        for (at, (out, value)) in rest.iter_mut().zip(last).enumerate() {
+            *out = kept(*value, byte >> at & 1);
+        }
+    });
+    out
 }
 
 /// The same on a GPU, which is sent the bits and looks up what each byte keeps.
