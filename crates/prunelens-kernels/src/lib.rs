@@ -33,6 +33,7 @@ pub mod select;
 pub mod simd;
 pub mod spread;
 pub mod text;
+mod widen;
 
 pub use act::Act;
 pub use firing::Firing;
@@ -41,6 +42,7 @@ pub use latents::Latents;
 pub use ranks::{Group, Ranks, Sparsity, cut};
 pub use reconstruction::TokenErrors;
 pub use spread::Spread;
+pub use widen::{widen_into, widened};
 
 use candle_core::{CpuStorage, Device, Storage, Tensor};
 

@@ -6,11 +6,11 @@ use candle_core::{DType, Device, Tensor};
 use prunelens_kernels::{
     matmul, on_cpu_f32,
     ops::{self, Ops},
-    with_f32,
+    widen_into, with_f32,
 };
 
 use super::config::{NormKind, Rope};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// `y = x W^T + b`.
 #[derive(Clone, Debug)]
@@ -67,10 +67,16 @@ impl Linear {
         let (outputs, inputs) = self.weight.dims2()?;
         let wide = x.to_dtype(DType::F32)?.contiguous()?;
         let step = (WIDENED / inputs).max(1);
+        let mut weight = Vec::new();
         let parts = (0..outputs).step_by(step).map(|start| -> Result<Tensor> {
             let rows = step.min(outputs - start);
-            let weight = self.weight.narrow(0, start, rows)?.to_dtype(DType::F32)?;
-            let out = with_f32(&wide, |x| with_f32(&weight, |w| matmul::linear(x, w, None, inputs, rows)))??;
+            if !widen_into(&self.weight.narrow(0, start, rows)?, &mut weight) {
+                return Err(Error::invalid(format!(
+                    "{:?} weights are not for 16-bit activations",
+                    self.weight.dtype()
+                )));
+            }
+            let out = with_f32(&wide, |x| matmul::linear(x, &weight, None, inputs, rows))?;
             Ok(Tensor::from_vec(out, (wide.elem_count() / inputs, rows), x.device())?.to_dtype(x.dtype())?)
         });
         let parts = parts.collect::<Result<Vec<_>>>()?;

@@ -17,7 +17,7 @@ use crate::{
     losses::{Compared, TokenLosses, kl_divergence, log_sum_exp},
     on_cpu_f32, pointwise,
     ragged::{self, Kv, Tokens, Traced},
-    ranks, with_f32,
+    ranks, widened, with_f32,
 };
 
 #[derive(Debug)]
@@ -170,7 +170,7 @@ impl Ops for Cpu {
         {
             return Err(Error::invalid(format!("{m} does not divide {columns} inputs; choose another n:m")));
         }
-        let wide = weight.to_dtype(DType::F32)?.contiguous()?;
+        let wide = widened(weight)?.contiguous()?;
         let values = with_f32(&wide, |w| ranks::prune_rows(w, norms, columns, sparsity))?;
         Ok(Tensor::from_vec(values, weight.shape(), weight.device())?.to_dtype(dtype)?)
     }

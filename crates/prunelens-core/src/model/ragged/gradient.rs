@@ -5,7 +5,7 @@ use prunelens_kernels::{
     matmul::{View, multiply},
     on_cpu_f32,
     ops::Ops,
-    with_f32,
+    widened, with_f32,
 };
 
 use super::{
@@ -179,7 +179,7 @@ impl Linear {
             let step = if self.weight.dtype() == DType::F32 { outputs } else { (WIDENED / inputs.max(1)).max(1) };
             let parts = (0..outputs).step_by(step.max(1)).map(|start| -> Result<Tensor> {
                 let rows = step.min(outputs - start);
-                let weight = self.weight.narrow(0, start, rows)?.to_dtype(DType::F32)?;
+                let weight = widened(&self.weight.narrow(0, start, rows)?)?;
                 Ok(g.narrow(1, start, rows)?.contiguous()?.matmul(&weight)?)
             });
             let sum = parts.reduce(|sum, part| Ok((sum? + part?)?));
