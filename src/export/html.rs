@@ -10,6 +10,7 @@ use prunelens_core::{
 use super::{
     comparison::{NAMES, values},
     markup::escape,
+    pair::PairFigures,
 };
 use crate::safe;
 
@@ -23,6 +24,10 @@ pub struct View<'a> {
     pub token: usize,
     pub latent: Option<u32>,
     pub rows: Vec<Row>,
+    /// The rows are of the strongest activations of the whole prompt, not of those at the token.
+    pub whole: bool,
+    /// The same latents in a second prompt, where there is one.
+    pub pair: Option<PairFigures>,
     /// Of the selected latent.
     pub detail: Option<&'a LatentDetail>,
     /// Texts of the selected latent, by what they are on.
@@ -64,6 +69,7 @@ impl View<'_> {
         );
         self.prompt(&mut out);
         self.table(&mut out);
+        self.second(&mut out);
         self.selected(&mut out);
         self.figures(&mut out);
         self.predicted(&mut out);
@@ -113,13 +119,11 @@ impl View<'_> {
 
     fn table(&self, out: &mut String) {
         let c = self.comparison;
-        let piece = c.tokens.get(self.token).map(|token| safe::piece(&token.piece, false)).unwrap_or_default();
-        let _ = write!(
-            out,
-            "<h2>Latents at {} <code>{}</code></h2>\n<div class=\"scroll\"><table>\n<tr><th>latent</th>",
-            self.token,
-            escape(&piece)
-        );
+        let title = match self.whole {
+            true => "Latents, strongest of the whole prompt".to_owned(),
+            false => format!("Latents at {} {}", self.token, code(c, self.token)),
+        };
+        let _ = write!(out, "<h2>{title}</h2>\n<div class=\"scroll\"><table>\n<tr><th>latent</th>");
         for variant in self.variants() {
             let _ = write!(out, "<th class=\"{variant}\">{variant}</th>");
         }
@@ -144,12 +148,46 @@ impl View<'_> {
             let _ = writeln!(out, "<td>{matched}</td><td>{}</td></tr>", path.unwrap_or_else(|| "-".into()));
         }
         out.push_str("</table></div>\n");
+        let what = match self.whole {
+            true => "Largest activations on this prompt, special tokens left out",
+            false => "Activations at this token",
+        };
         let _ = writeln!(
             out,
-            "<p class=\"muted\">Activations at this token: of the SAE on the original model, of the same SAE on the pruned model \
-             (transfer), and compressed alike, {}, on the pruned model.</p>",
+            "<p class=\"muted\">{what}: of the SAE on the original model, of the same SAE on the pruned model (transfer), and \
+             compressed alike, {}, on the pruned model.</p>",
             c.setting
         );
+    }
+
+    /// The same latents in the second prompt, and what they are there less what they are in the first.
+    fn second(&self, out: &mut String) {
+        let Some(pair) = &self.pair else { return };
+        let _ = writeln!(out, "<h2>Beside: {}</h2>", escape(&safe::line(&pair.second.prompt)));
+        let at = match pair.tokens {
+            Some((_, Some(second))) => format!("At {second} {}", code(&pair.second, second)),
+            Some((first, None)) => format!("Nothing lies beside token {first} of the first prompt"),
+            None => "The strongest of the whole prompt".into(),
+        };
+        let _ = writeln!(
+            out,
+            "<p class=\"muted\">{at}; in brackets the difference from the first prompt.</p>\n<div class=\"scroll\"><table>\n\
+             <tr><th>latent</th>"
+        );
+        for variant in &pair.variants {
+            let _ = write!(out, "<th class=\"{variant}\">{variant}</th>");
+        }
+        out.push_str("</tr>\n");
+        for row in &pair.rows {
+            let _ = write!(out, "<tr><td>#{}</td>", row.latent);
+            for variant in &pair.variants {
+                let (first, second) = (row.first[*variant as usize], row.second[*variant as usize]);
+                let more = first.zip(second).map(|(first, second)| format!(" ({:+.3})", second - first));
+                let _ = write!(out, "<td>{}{}</td>", number(second), more.unwrap_or_default());
+            }
+            out.push_str("</tr>\n");
+        }
+        out.push_str("</table></div>\n");
     }
 
     fn selected(&self, out: &mut String) {
@@ -216,13 +254,11 @@ impl View<'_> {
     fn predicted(&self, out: &mut String) {
         use predict::Speaker;
         let Some(predictions) = self.predictions else { return };
-        let piece =
-            self.comparison.tokens.get(predictions.token).map(|t| safe::piece(&t.piece, false)).unwrap_or_default();
         let _ = writeln!(
             out,
-            "<h2>What comes after {} <code>{}</code></h2>\n<div class=\"scroll\"><table>",
+            "<h2>What comes after {} {}</h2>\n<div class=\"scroll\"><table>",
             predictions.token,
-            escape(&piece)
+            code(self.comparison, predictions.token)
         );
         for prediction in &predictions.list {
             let of = match prediction.of {
@@ -251,6 +287,12 @@ impl View<'_> {
         }
         out.push_str("</table>\n");
     }
+}
+
+/// A token's text.
+fn code(of: &Comparison, token: usize) -> String {
+    let piece = of.tokens.get(token).map(|token| safe::piece(&token.piece, false)).unwrap_or_default();
+    format!("<code>{}</code>", escape(&piece))
 }
 
 fn number(value: Option<f32>) -> String {

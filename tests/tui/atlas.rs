@@ -171,8 +171,10 @@ fn only_an_atlas_of_this_session_is_opened() {
 fn the_list_is_in_order_and_leads_to_latents_and_back() {
     let mut session = opened("");
     let list = &drawn(&session).list;
-    assert!(list.len() > 1900 && list.windows(2).all(|pair| pair[0].1 <= pair[1].1), "the first to die first");
-    assert!(list.iter().all(|(latent, _)| latent % 40 != 0), "silent latents have no ratio of death");
+    let dying = list.iter().position(|(_, at)| at.is_nan()).unwrap();
+    assert!(dying > 1900 && list[..dying].windows(2).all(|pair| pair[0].1 <= pair[1].1), "the first to die first");
+    let last = &list[dying..];
+    assert!(list.len() == 2048 && last.iter().all(|(latent, at)| latent % 40 == 0 && at.is_nan()), "silent ones last");
     let first = list[0].0;
     assert!(session.state.latent.is_some());
     session.keys("o");
@@ -231,6 +233,14 @@ fn filters_say_what_they_leave() {
     let counts = drawn(&session).counts;
     let kept = Fate::Kept as usize;
     assert!(counts[kept] > 0 && counts.iter().enumerate().all(|(at, n)| at == kept || *n == 0), "{counts:?}");
+    for fate in Fate::ALL.into_iter().skip(1) {
+        session.keys("f");
+        let drawn = drawn(&session);
+        assert_eq!(session.state.atlas.fate, Some(fate));
+        assert_eq!(drawn.list.len(), drawn.counts.iter().sum::<u32>() as usize, "{fate:?}: with a value or without");
+    }
+    let seen = screen(&session, 120, 36);
+    assert!(seen.contains("only silent; ") && seen.contains("without a value"), "{seen}");
     session.keys("<bs>/77<enter>");
     assert_eq!(session.state.latent, Some(77));
     session.keys("N");

@@ -120,6 +120,23 @@ fn page(session: &mut Session) -> String {
     html.expect("a page").text.clone()
 }
 
+#[test]
+fn a_page_says_which_tokens_its_figures_are_of() {
+    let mut session = Session::explored();
+    let html = page(&mut session);
+    assert!(html.contains("<h2>Latents at ") && html.contains("Activations at this token"));
+    session.keys("w").answer_latent();
+    session.effects.clear();
+    let html = page(&mut session);
+    assert!(html.contains("<h2>Latents, strongest of the whole prompt</h2>") && html.contains("Largest activations"));
+    assert!(!html.contains("<h2>Latents at "));
+    let mut session = Session::explored();
+    session.keys("|<esc>");
+    session.effects.clear();
+    let html = page(&mut session);
+    assert!(html.contains("<h2>Beside: ") && html.contains("in brackets the difference"), "{html}");
+}
+
 /// With a name and a prompt that would be a script if they were not escaped.
 fn hostile() -> Session {
     let mut session = Session::ready();

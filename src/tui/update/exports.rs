@@ -188,7 +188,12 @@ fn html(state: &State) -> Option<Document> {
         (Some(page), _) => {
             let of = [Variant::Original, state.study.beside];
             let variants = page.variants.iter().filter(|(variant, _)| of.contains(variant));
-            variants.map(|(variant, corpus)| (format!("Texts on {variant}"), corpus.texts.top.as_slice())).collect()
+            let title = |variant: Variant| match variant {
+                // The corpus is read anew where the knob rests: until then it is of where it stood before.
+                Variant::Pruned => format!("Texts on pruned at {}", page.setting),
+                _ => format!("Texts on {variant}"),
+            };
+            variants.map(|(variant, corpus)| (title(*variant), corpus.texts.top.as_slice())).collect()
         }
         (None, Some(detail)) => vec![("Texts on the original model".to_owned(), detail.examples.as_slice())],
         (None, None) => Vec::new(),
@@ -227,6 +232,8 @@ fn html(state: &State) -> Option<Document> {
         token: state.token,
         latent: state.latent,
         rows: rows.collect(),
+        whole: state.table.whole,
+        pair: pair(state),
         detail,
         texts,
         predictions: state.study.current(&predicted(state)),

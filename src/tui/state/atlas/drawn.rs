@@ -34,7 +34,7 @@ pub struct Drawn {
     /// Latents that pass the filters, by fate, and those among them that lack one of the two figures.
     pub counts: [u32; FATES],
     pub without: u32,
-    /// What the list is ordered by, for each of its latents.
+    /// What the list is ordered by, for each of its latents; some have no such figure.
     pub list: Vec<(u32, f64)>,
 }
 
@@ -65,14 +65,15 @@ impl Drawn {
                 Some(region) => place.is_some_and(|(x, y)| region.holds(bin(x, y))),
                 None => true,
             };
-            // What has no figure has no place in its order.
-            if inside && ranked[at].is_finite() {
+            if inside {
                 list.push((latent, ranked[at]));
             }
         }
         list.sort_by(|a, b| {
             let order = b.1.total_cmp(&a.1);
-            (if view.ascending { order.reverse() } else { order }).then(a.0.cmp(&b.0))
+            let order = if view.ascending { order.reverse() } else { order };
+            // What has no figure comes last, either way.
+            (!a.1.is_finite()).cmp(&!b.1.is_finite()).then(order).then(a.0.cmp(&b.0))
         });
         let (mut over_x, mut over_y) = (vec![0; usize::from(BINS.0)], vec![0; usize::from(BINS.1)]);
         let mut bins = Vec::new();

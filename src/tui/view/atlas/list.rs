@@ -43,7 +43,7 @@ pub fn render(panel: Rect, buffer: &mut Buffer, state: &State, drawn: &Drawn, th
     let muted = theme.style(Role::Muted);
     put(buffer, inside, Line::styled(format!("  {:<8}{:>9}  fate, name", "latent", "value"), muted));
     if drawn.list.is_empty() {
-        let text = "no latent is inside: Backspace shows all again";
+        let text = "no latent is left: Backspace shows all again";
         return put(buffer, skip(line_at(inside, 1), 1), Line::styled(text, muted));
     }
     let from = first(panel, state, drawn);

@@ -55,7 +55,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let notes: Vec<String> =
         without.into_iter().chain(axes.map(|(axis, arrow)| format!("{arrow} {}", axis.note()))).collect();
     let filters = view.filters();
-    let foot = if filters.is_empty() { notes.join("; ") } else { format!("only {}", filters.join(", ")) };
+    let only = if filters.is_empty() { None } else { Some(format!("only {}", filters.join(", "))) };
+    let foot = only.into_iter().chain(notes).collect::<Vec<_>>().join("; ");
     let title = format!("{} {x}  {} {y}", arrows[0], arrows[1]);
     let panel = widgets::Panel::new(title, !view.in_list).note(of).foot(safe::line(&foot), Line::default());
     let inside = panel.render(left, buffer, theme);
