@@ -20,6 +20,8 @@ pub enum Command {
     Open(Box<SessionSpec>),
     /// Stop loading it.
     StopOpening,
+    /// An SAE that was trained in a session like this is its `trained` again.
+    Join(PathBuf),
     /// Queue a job; where an earlier one of the same kind was interrupted it goes on from there, and what was measured already is
     /// there at once unless it is to be measured `anew`.
     StartJob {

@@ -147,6 +147,23 @@ impl Engine {
         }
     }
 
+    /// Take up an SAE that was trained in a session like this one, of the same hook.
+    pub fn join_again(&mut self, folder: &std::path::Path) {
+        let here = || -> Result<()> {
+            let (found, own) =
+                (formats::load(folder)?.config.hook, self.live.as_ref().map(|live| live.seat.session.hook));
+            match own {
+                Some(own) if found != own => {
+                    Err(Error::file(folder, format!("expected an SAE of {own}, found one of {found}")))
+                }
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = here().and_then(|()| self.join(folder)) {
+            self.send(Report::NotJoined(error.to_string()));
+        }
+    }
+
     fn join(&mut self, folder: &std::path::Path) -> Result<()> {
         let sae = Arc::new(formats::load(folder)?);
         let Some(live) = &mut self.live else { return Ok(()) };

@@ -185,7 +185,7 @@ impl Queue {
                     self.warn(forgotten);
                 }
             }
-            Command::Load(_) | Command::Open(_) | Command::StopOpening | Command::Quit => {}
+            Command::Load(_) | Command::Open(_) | Command::StopOpening | Command::Join(_) | Command::Quit => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the engine tells the interface. Plain data only.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use prunelens_core::{
     compare::{
@@ -25,6 +25,8 @@ pub enum Report {
     Ready(Arc<SessionInfo>),
     /// The session has another `trained` variant from now on; what was asked of it before is void.
     Joined(Arc<SessionInfo>),
+    /// The SAE that a view was saved with cannot be had: why.
+    NotJoined(String),
     /// How far another session is that is being loaded; this one answers meanwhile.
     Opening(Progress),
     /// Another session has taken its place: what was asked before is void.
@@ -222,6 +224,8 @@ pub struct SessionInfo {
     pub sae: String,
     /// As its files call it.
     pub sae_name: String,
+    /// Folder of the one that is `trained`, where it has one.
+    pub trained_sae: Option<PathBuf>,
     pub d_sae: usize,
     /// Width of what it reads.
     pub d_in: usize,

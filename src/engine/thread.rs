@@ -138,6 +138,7 @@ impl Engine {
         match command {
             Command::Load(spec) => self.load(&spec),
             Command::Open(spec) => self.open(*spec),
+            Command::Join(folder) => self.join_again(&folder),
             command => {
                 self.queue.obey(command, self.live.as_ref().map(|live| &*live.seat.jobs));
                 self.take_up_trained();

@@ -72,6 +72,16 @@ fn what_is_trained_joins_the_session() {
         _ => None,
     });
     assert!(!opened.contains(&Variant::Trained), "{opened:?}");
+
+    // A view that was saved with it asks for it by its folder.
+    engine.handle.command(Command::Join(place.path("nowhere")));
+    let why = engine.until(|report| if let Report::NotJoined(why) = report { Some(why.clone()) } else { None });
+    assert!(why.contains("nowhere"), "{why}");
+    engine.handle.command(Command::Join(place.path(FOLDER)));
+    let info = engine.until(|report| if let Report::Joined(info) = report { Some(info.clone()) } else { None });
+    assert!(info.variants.contains(&Variant::Trained) && info.trained_sae == Some(place.path(FOLDER)));
+    engine.handle.command(Command::Open(Box::new(spec(&place))));
+    engine.until(|report| matches!(report, Report::Opened { .. }).then_some(()));
     engine.start_job(3, job(6000.0));
     assert!(joined(&mut engine).contains(&Variant::Trained));
     assert!(!place.path(&format!("{FOLDER}-3")).exists(), "it was not trained again");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prunelens::{
-    engine::Request,
+    engine::{Command, Report, Request, SessionInfo},
     tui::{
         Effect, Message,
         state::{Ask, Explained, Overlay, SavedView, Screen, Shade, Sort},
@@ -73,6 +73,40 @@ fn what_does_not_fit_here_is_said_and_left_out() {
 }
 
 #[test]
+fn the_sae_that_was_trained_joins_before_the_view_is_taken_up() {
+    let view = SavedView { trained_sae: Some("/saes/mine".into()), ..somewhere() };
+    let asked = || {
+        let mut session = Session::ready();
+        session.state.offered = Some(Arc::new(view.clone()));
+        session.keys("0");
+        assert!(session.commands().iter().any(|command| matches!(command, Command::Join(at) if at.ends_with("mine"))));
+        assert!(session.state.prompt.is_blank());
+        session
+    };
+    let mut session = asked();
+    let info = SessionInfo { trained_sae: view.trained_sae.clone(), ..crate::session::info() };
+    session.report(Report::Joined(Arc::new(info))).answer(Part::All);
+    assert_eq!((session.state.prompt.text(), session.state.latent), (view.prompt.clone(), view.latent));
+    assert_eq!(SavedView::of(&session.state).unwrap().trained_sae, view.trained_sae, "and is saved again");
+    let mut session = asked();
+    session.report(Report::NotJoined("/saes/mine: no such folder".into())).answer(Part::All);
+    assert!(session.state.log.entries.iter().any(|entry| entry.text.contains("of another: /saes/mine")));
+    assert_eq!(session.state.prompt.text(), view.prompt);
+}
+
+#[test]
+fn two_prompts_come_back_in_the_order_that_both_give() {
+    let mut session = Session::explored();
+    session.keys("|").keys(" ready").time(400).answer(Part::All).keys("<esc>");
+    let view = SavedView { sort: "difference".into(), ..SavedView::of(&session.state).unwrap() };
+    let mut session = opened(&view);
+    session.answer_beside();
+    assert!(!session.state.table.disordered && session.state.table.sort == Sort::Difference);
+    let differences = session.state.table.rows.iter().map(|row| row.between(Variant::Original).unwrap_or(0.0).abs());
+    assert!(differences.collect::<Vec<_>>().is_sorted_by(|a, b| a >= b));
+}
+
+#[test]
 fn a_view_has_the_second_prompt() {
     let mut session = Session::explored();
     session.keys("|").keys(" ready").time(400).answer(Part::All);
@@ -88,7 +122,7 @@ fn a_view_has_the_second_prompt() {
     // One that cannot be read here is said, as where it is typed.
     let mut session = opened(&view);
     let generation = session.state.pair.as_ref().unwrap().asked.clone().unwrap().0;
-    session.report(prunelens::engine::Report::RequestFailed { generation, message: "it has 9000 tokens".into() });
+    session.report(Report::RequestFailed { generation, message: "it has 9000 tokens".into() });
     assert!(session.state.log.status().unwrap().text.contains("9000 tokens"));
     // A view of one prompt leaves no second.
     let mut session = opened(&view);

@@ -1,11 +1,15 @@
 //! What was looked at, as plain data that can be kept and opened again.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{PathBuf, absolute},
+};
 
 use prunelens_core::{
     compare::Variant,
     edit::{Edit, Edits, ErrorTerm},
     sae::Criterion,
+    session::Source,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +27,9 @@ pub struct SavedView {
     /// Where there are SAEs of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<usize>,
+    /// Folder of the SAE that was trained in the session, where it was `trained`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_sae: Option<PathBuf>,
     /// A second prompt beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_prompt: Option<String>,
@@ -119,6 +126,14 @@ impl SavedView {
             knob: format!("{}:{}", state.setting().knob.name(), state.setting().at),
             criterion: state.knobs.criterion().to_string(),
             layer: (!info.layers.is_empty()).then_some(info.layer),
+            trained_sae: info
+                .trained_sae
+                .clone()
+                .filter(|folder| {
+                    // What the session was asked for with is among its own lines.
+                    state.spec.trained_sae != Some(Source::Path(folder.clone()))
+                })
+                .map(|folder| absolute(&folder).unwrap_or(folder)),
             second_prompt: state.pair.as_ref().map(|pair| pair.text.to_string()),
             token: state.token,
             latent: state.latent,

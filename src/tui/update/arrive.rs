@@ -28,7 +28,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
             state.names.clear();
             state.explained = Arc::default();
             effects.push(Effect::RecallNames(info.sae_digest.clone()));
-            ready(state, info);
+            ready(state, info, effects);
         }
         Report::Opening(progress) => {
             if let Some(coming) = &mut state.coming {
@@ -44,8 +44,9 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
         Report::Joined(info) => {
             state.names.clear();
             effects.push(Effect::RecallNames(info.sae_digest.clone()));
-            joined(state, info);
+            joined(state, info, effects);
         }
+        Report::NotJoined(why) => super::resume::without_trained(state, &why, effects),
         Report::LoadFailed(message) => {
             // The screen itself says it.
             state.log.push(state.now, Level::Error, message.clone());
@@ -141,7 +142,7 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
     }
 }
 
-fn ready(state: &mut State, info: Arc<SessionInfo>) {
+fn ready(state: &mut State, info: Arc<SessionInfo>, effects: &mut Vec<Effect>) {
     state.phase = Phase::Ready;
     state.knobs = Knobs::new(info.setting, info.criterion, info.d_in);
     state.memory = info.memory.clone();
@@ -159,12 +160,12 @@ fn ready(state: &mut State, info: Arc<SessionInfo>) {
     // A prompt given on the command line, or a view.
     super::typing::submit(state);
     if let Some(view) = state.opening.take() {
-        super::resume::begin(state, view);
+        super::resume::begin(state, view, effects);
     }
 }
 
 /// The session has a new `trained` variant: what is on screen stays until its new answer comes, ratio and prompt too.
-fn joined(state: &mut State, info: Arc<SessionInfo>) {
+fn joined(state: &mut State, info: Arc<SessionInfo>, effects: &mut Vec<Effect>) {
     state.memory = info.memory.clone();
     state.info = Some(info);
     (state.indexing, state.read) = (true, None);
@@ -180,6 +181,9 @@ fn joined(state: &mut State, info: Arc<SessionInfo>) {
         "the SAE that was trained is the variant `trained` from now on; {key} and this session again: the one before"
     );
     state.log.push(state.now, Level::Info, text);
+    if let Some(view) = state.opening.take() {
+        super::resume::begin(state, view, effects);
+    }
 }
 
 fn failed(state: &mut State, generation: u64, message: String) {

@@ -6,11 +6,11 @@ use prunelens_core::session::SessionSpec;
 
 use super::{effect::Effect, resume};
 use crate::{
-    engine::{Command, SessionInfo},
+    engine::{Command, JobState, SessionInfo},
     safe,
     settings::{SessionSettings, open::with},
     tui::state::{
-        AtlasView, Choice, Coming, Generation, Level, OpenLine, Overlay, Pair, Phase, Place, State, Strip, Study,
+        AtlasView, Choice, Coming, Generation, Job, Level, OpenLine, Overlay, Pair, Phase, Place, State, Strip, Study,
         Wanted,
     },
 };
@@ -192,7 +192,9 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
     }
     if !same_models {
         // They are kept where they were started, and come up when that is opened again.
-        let left = state.jobs.iter().filter(|job| !job.is_over()).count();
+        // The engine has ended them already.
+        let unfinished = |job: &&Job| !job.is_over() || matches!(job.state, JobState::Interrupted(_));
+        let left = state.jobs.iter().filter(unfinished).count();
         state.jobs.clear();
         state.metrics = Default::default();
         if left > 0 {
@@ -210,7 +212,7 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
         state.log.push(state.now, Level::Warning, warning.clone());
     }
     if let Some(view) = state.opening.take() {
-        resume::begin(state, view);
+        resume::begin(state, view, effects);
     }
 }
 

@@ -57,14 +57,21 @@ pub fn arrived(state: &mut State, generation: u64, comparison: Arc<Comparison>) 
         return;
     }
     pair.waiting = false;
+    // Rows that were put in order without it have an order of one prompt.
+    let first = pair.shown.is_none();
     pair.shown = Some(Shown::new(generation, comparison, true, pair.shown.take()));
-    aligned(state);
+    align(state);
+    state.fill(!first);
 }
 
 /// Tokens beside each other anew, and the table with them.
 pub fn aligned(state: &mut State) {
+    align(state);
+    state.fill(true);
+}
+
+fn align(state: &mut State) {
     if let (Some(pair), Some(shown)) = (&mut state.pair, &state.shown) {
         pair.align(&shown.comparison.tokens);
     }
-    state.fill(true);
 }

@@ -6,6 +6,7 @@ use prunelens_core::sae::Dial;
 
 use super::{atlas, effect::Effect, open, typing};
 use crate::{
+    engine::Command,
     safe,
     tui::state::{Choice, Knobs, Level, Pair, Panel, SavedView, Screen, State},
 };
@@ -18,16 +19,21 @@ pub fn take_up(state: &mut State, effects: &mut Vec<Effect>) {
                 state.opening = Some(view);
                 open::go(state, layer, effects);
             }
-            _ => begin(state, view),
+            _ => begin(state, view, effects),
         },
         Some(view) => state.offered = Some(view),
         None => state.log.push(state.now, Level::Warning, "there is no earlier session of these models to take up"),
     }
 }
 
-/// Set what does not wait for an answer; the rest follows when the prompt has been compared.
-pub fn begin(state: &mut State, view: Arc<SavedView>) {
+/// Set what does not wait for an answer; the rest follows when the prompt has been compared. An SAE that was trained there joins
+/// the session first.
+pub fn begin(state: &mut State, view: Arc<SavedView>, effects: &mut Vec<Effect>) {
     let Some(info) = state.info.clone() else { return };
+    if let Some(folder) = view.trained_sae.clone().filter(|folder| info.trained_sae.as_ref() != Some(folder)) {
+        state.opening = Some(view);
+        return effects.push(Effect::Command(Command::Join(folder)));
+    }
     let differing = view.differing(&info.digests);
     if !differing.is_empty() {
         let text =
@@ -65,6 +71,16 @@ pub fn begin(state: &mut State, view: Arc<SavedView>) {
     state.focus = Panel::Latents;
     state.restoring = Some(view);
     typing::submit(state);
+}
+
+/// The SAE of the view cannot be had: the rest of it can.
+pub fn without_trained(state: &mut State, why: &str, effects: &mut Vec<Effect>) {
+    let text =
+        format!("the view's trained SAE is not here, and the figures of `trained` are of another: {}", safe::line(why));
+    state.log.push(state.now, Level::Warning, text);
+    if let Some(view) = state.opening.take() {
+        begin(state, Arc::new(SavedView { trained_sae: None, ..SavedView::clone(&view) }), effects);
+    }
 }
 
 /// The prompt has been compared: go to the view's token, latent and screen.
