@@ -128,12 +128,22 @@ impl SessionSettings {
         }
         Ok(Self {
             sae: put(&self.sae),
-            trained_sae: put(&self.trained_sae),
+            // A layer may lack one, where others have one.
+            trained_sae: self
+                .trained_sae
+                .as_deref()
+                .filter(|path| has_layer(path, layer))
+                .map(|path| layers::at(path, layer)),
             hook: self.hook.map(|hook| hook.at(layer).into()),
             layer: None,
             ..self.clone()
         })
     }
+}
+
+/// Whether a pattern has something of a layer, as far as this machine can tell: what has nothing of any is told by its name.
+fn has_layer(pattern: &Path, layer: usize) -> bool {
+    !layers::is_pattern(pattern) || layers::on_disk(pattern).map_or(true, |found| found.contains(&layer))
 }
 
 /// Each copy once.

@@ -208,3 +208,19 @@ fn the_demo_has_saes_of_two_layers() {
     let again = SessionSettings::default().at_layer(2).unwrap();
     assert_eq!(resolve(again).unwrap().spec.layer, Some(2));
 }
+
+#[test]
+fn a_layer_may_lack_a_trained_sae() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["s1", "s2", "t1"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let pattern = |name: &str| Some(folder.path().join(name));
+    let settings =
+        SessionSettings { sae: pattern("s{layer}"), trained_sae: pattern("t{layer}"), ..SessionSettings::default() };
+    let trained = |settings: &SessionSettings, layer| settings.at_layer(layer).unwrap().trained_sae;
+    assert_eq!((trained(&settings, 1), trained(&settings, 2)), (pattern("t1"), None));
+    // A name that has nothing of any layer is a mistake, and is told where it is looked for.
+    let wrong = SessionSettings { trained_sae: pattern("w{layer}"), ..settings };
+    assert_eq!(trained(&wrong, 1), pattern("w1"));
+}

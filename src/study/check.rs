@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Place, Study,
-    diff::{compressions, partner},
+    diff::{compressions, partner, trained_alike},
     results::{Measured, Point, Results},
 };
 
@@ -217,6 +217,9 @@ fn outcome(bound: &Bound, cell: &Measured, point: &Point, baseline: Option<Basel
 fn of_baseline(cell: &Measured, point: &Point, baseline: Baseline) -> Result<f64, String> {
     let at = partner(cell, baseline.0, baseline.1).ok_or("the baseline has no such cell")?;
     let other = &baseline.0.measured[at];
+    if point.variant == Variant::Trained && !trained_alike(&cell.place, &other.place) {
+        return Err("one study has trained it, and the other was given one".into());
+    }
     let differs = cell.basis.differences(&other.basis);
     if !differs.is_empty() {
         return Err(format!("the baseline was measured on other grounds: {}", differs.join(", ")));

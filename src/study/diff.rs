@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Place,
-    results::{Measured, Missing, Results, of_what},
+    results::{Measured, Missing, Point, Results, of_what},
 };
 
 /// What tells two studies apart.
@@ -25,6 +25,8 @@ pub struct Diff {
     pub unclear: Vec<Missing>,
     /// Compressions that were laid beside each other, by session.
     pub compressions: Vec<(String, [String; 2])>,
+    /// Cells of both whose `trained` was left out: one study has trained it, and the other was given one.
+    pub trained_apart: usize,
 }
 
 /// A figure that differs.
@@ -87,8 +89,10 @@ impl Diff {
     }
 
     fn figures(&mut self, left: &Measured, right: &Measured, beyond: f64) {
-        let others = right.points();
-        let points = left.points();
+        let apart = !trained_alike(&left.place, &right.place);
+        let counts = |point: &Point| !(apart && point.variant == Variant::Trained);
+        let [points, others] = [left, right].map(|cell| cell.points().into_iter().filter(counts).collect::<Vec<_>>());
+        self.trained_apart += usize::from(apart);
         let new = others.iter().filter(|other| !points.iter().any(|point| point.is_of(other)));
         let new = new.map(|other| (other, None, other.value));
         let both = points.iter().map(|point| {
@@ -159,13 +163,29 @@ impl Name {
     }
 }
 
-/// The same cell among the other study's, whose compressions may go by other names.
+/// The same cell among the other study's, whose compressions may go by other names. Where one study has trained the variant `trained`
+/// and the other was given one, cells are the same in all else.
 pub fn partner(cell: &Measured, others: &Results, compressions: &[(String, [String; 2])]) -> Option<usize> {
     let mut place = cell.place.clone();
     if let Some((_, [_, other])) = compressions.iter().find(|(session, _)| *session == place.session) {
         place.compress.clone_from(other);
     }
-    others.measured.iter().position(|other| other.place == place && other.name == cell.name)
+    let named = || others.measured.iter().enumerate().filter(|(_, other)| other.name == cell.name);
+    let same = named().find(|(_, other)| other.place == place);
+    let found = same.or_else(|| {
+        let without_seed = |place: &Place| Place { seed: None, ..place.clone() };
+        let elsewhere = |other: &Measured| {
+            !trained_alike(&other.place, &place) && without_seed(&other.place) == without_seed(&place)
+        };
+        let mut all = named().filter(|(_, other)| elsewhere(other));
+        all.next().filter(|_| all.next().is_none())
+    });
+    found.map(|(at, _)| at)
+}
+
+/// Whether both places have a `trained` of one kind: from their study, or from elsewhere.
+pub fn trained_alike(a: &Place, b: &Place) -> bool {
+    a.seed.is_some() == b.seed.is_some()
 }
 
 /// Sessions that each study has under one compression, another one in each.
@@ -242,5 +262,17 @@ mod tests {
         let diff = Diff::of(&results([SOME; 5]), &right, 0.0);
         assert_eq!((diff.paired, diff.changed.len()), (2, 1));
         assert_eq!(diff.compressions, [("demo".to_owned(), ["wanda:0.5".to_owned(), "rtn:int8".to_owned()])]);
+        // The trained SAE of the second was made in its study: it is another thing, and all else is not.
+        right.measured.iter_mut().for_each(|cell| cell.place.seed = Some(0));
+        let apart = Diff::of(&results([SOME; 5]), &right, 0.0);
+        assert_eq!((apart.paired, apart.changed.len(), apart.trained_apart), (2, 1, 2));
+        let trained = 4;
+        assert_eq!(apart.same, diff.same - trained);
+        let mut twice = results([SOME; 5]).measured;
+        for cell in &mut twice {
+            (cell.place.compress, cell.place.seed) = ("rtn:int8".into(), Some(1));
+        }
+        right.measured.extend(twice);
+        assert_eq!(Diff::of(&results([SOME; 5]), &right, 0.0).paired, 0, "which of them is not known");
     }
 }

@@ -56,6 +56,12 @@ fn text(diff: &Diff) -> String {
     for (session, [first, second]) in &diff.compressions {
         out.push(format!("{session}: {first} in the first is laid beside {second} in the second"));
     }
+    if diff.trained_apart > 0 {
+        let cells = diff.trained_apart;
+        out.push(format!(
+            "trained is left out in {cells} of them: one study has trained it, and the other was given one"
+        ));
+    }
     let mut last = String::new();
     for change in &diff.changed {
         let head = format!("{}: {}{}", place(&change.place), change.metric, seed(change));
