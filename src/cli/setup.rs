@@ -34,7 +34,10 @@ pub struct Viewed {
 /// The view's file is a session file too, which flags override as they do any other.
 pub fn viewed(file: Option<&Path>, mut settings: Settings) -> Result<Viewed> {
     let named = |e: Error| Error::invalid(format!("--view {e}"));
-    let view = file.map(views::read).transpose().map_err(named)?;
+    let mut view = file.map(views::read).transpose().map_err(named)?;
+    if let Some(view) = &mut view {
+        view.turn(&settings.session);
+    }
     let session = &mut settings.session.model.session;
     *session = session.take().or_else(|| file.map(Path::to_path_buf));
     Ok(Viewed { view, settings })

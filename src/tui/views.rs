@@ -117,6 +117,21 @@ mod tests {
     }
 
     #[test]
+    fn flags_turn_the_knob_of_a_view() {
+        let turned = |ratio: Option<f64>, knob: Option<&str>, criterion: Option<&str>| {
+            let mut flags = Settings::default().session;
+            (flags.ratio, flags.knob) = (ratio, knob.map(|knob| knob.parse().unwrap()));
+            flags.criterion = criterion.map(|criterion| criterion.parse().unwrap());
+            let mut view = view();
+            view.turn(&flags);
+            (view.knob, view.criterion)
+        };
+        assert_eq!(turned(None, None, None), ("ratio:0.3".into(), "wanda".into()));
+        assert_eq!(turned(Some(0.1), None, Some("random")), ("ratio:0.1".into(), "random".into()));
+        assert_eq!(turned(None, Some("bits:4"), None), ("bits:4".into(), "wanda".into()));
+    }
+
+    #[test]
     fn what_is_no_view_is_refused_with_words() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.toml");

@@ -153,3 +153,13 @@ fn the_librarys_example_is_the_one_that_is_compiled() {
         .collect();
     assert!(crate_page.contains(example), "docs/library.md has another example than the page of prunelens-core");
 }
+
+#[test]
+fn the_worked_figures_are_the_programs() {
+    let prompt = "The army and the navy of the United States are";
+    let json = Place::new().run(["inspect", prompt, "--json"]).done().json();
+    let figure = |name: &str| json["variants"]["transfer"][name].as_f64().unwrap();
+    let said = format!("gives {:.4} and {:.4}", figure("explained_variance"), figure("kl_div_with_sae"));
+    let page = read(root().join("docs/formulas.md"));
+    assert!(page.contains(prompt) && page.contains(&said), "docs/formulas.md: on the demo that {said}");
+}

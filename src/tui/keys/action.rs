@@ -251,7 +251,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     row(A::Newline, "newline", "New line", "Put a line break into the prompt", C::Prompt, &["ctrl-j", "alt-enter"], None),
     row(A::EarlierPrompt, "earlier-prompt", "Earlier prompt", "Take up an earlier prompt again; in a prompt of several lines, the line above first", C::Prompt, &["up"], None),
     row(A::LaterPrompt, "later-prompt", "Later prompt", "Come back to a later prompt, or the line below", C::Prompt, &["down"], None),
-    row(A::ClearPrompt, "clear-prompt", "Clear the prompt", "Empty the prompt and see its examples", C::Prompt, &["ctrl-l"], Some("clear")),
+    row(A::ClearPrompt, "clear-prompt", "Clear the prompt", "Empty the prompt and see its examples", C::Prompt, &["ctrl-l", "ctrl-u"], Some("clear")),
     row(A::TokenLeft, "token-left", "Token to the left", "Select the previous token", C::Explore, &["left", "h"], Some("token")),
     row(A::TokenRight, "token-right", "Token to the right", "Select the next token", C::Explore, &["right", "l"], Some("token")),
     row(A::FirstToken, "first-token", "First token", "Select the first token of the prompt", C::Explore, &["home"], None),

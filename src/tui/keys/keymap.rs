@@ -53,7 +53,6 @@ const NAMED: &[(&str, &str, KeyCode)] = &[
     ("pagedown", "PgDn", KeyCode::PageDown),
     ("backspace", "Backspace", KeyCode::Backspace),
     ("delete", "Del", KeyCode::Delete),
-    ("f1", "F1", KeyCode::F(1)),
     ("space", "Space", KeyCode::Char(' ')),
     ("lt", "<", KeyCode::Char('<')),
     ("gt", ">", KeyCode::Char('>')),
@@ -79,11 +78,14 @@ impl FromStr for Key {
         let code = match (NAMED.iter().find(|n| n.0 == name), characters.next(), characters.next()) {
             (Some(named), ..) => named.2,
             (None, Some(c), None) => KeyCode::Char(c),
-            _ => {
-                return Err(Error::Usage(format!(
-                    "key {text:?} is not understood; expected a character or a name such as enter, esc, left, pageup, ctrl-p"
-                )));
-            }
+            _ => match name.strip_prefix('f').and_then(|n| n.parse().ok()) {
+                Some(n @ 1..=12) => KeyCode::F(n),
+                _ => {
+                    return Err(Error::Usage(format!(
+                        "key {text:?} is not understood; expected a character or a name such as enter, esc, left, pageup, f5, ctrl-p"
+                    )));
+                }
+            },
         };
         Ok(Self { code, modifiers })
     }
@@ -136,7 +138,8 @@ impl Keymap {
         Self { keys, lookup }
     }
 
-    /// The defaults with the changes of a TOML text: `action-id = "key"` or `action-id = ["key", "key"]`.
+    /// The defaults with the changes of a TOML text: `action-id = "key"` or `action-id = ["key", "key"]`. A key that is given to one
+    /// action is taken from the one that has it by default.
     pub fn with_changes(text: &str, origin: &str) -> Result<Self> {
         #[derive(serde::Deserialize)]
         #[serde(untagged)]
@@ -147,6 +150,7 @@ impl Keymap {
         let changes: HashMap<String, Keys> =
             toml::from_str(text).map_err(|e| Error::invalid(format!("keys {origin}: {}", e.to_string().trim_end())))?;
         let mut keys = Self::default().keys;
+        let mut changed = vec![false; keys.len()];
         for (id, change) in changes {
             let at = ACTIONS.iter().position(|s| s.id == id).ok_or_else(|| {
                 Error::invalid(format!("keys {origin}: there is no action {id:?}; the help overlay lists them"))
@@ -155,11 +159,13 @@ impl Keymap {
                 Keys::One(name) => vec![name],
                 Keys::Many(names) => names,
             };
-            keys[at] = names.iter().map(|n| n.parse()).collect::<Result<_>>()?;
+            let named = |e: Error| Error::invalid(format!("keys {origin}: {id}: {e}"));
+            keys[at] = names.iter().map(|n| n.parse().map_err(named)).collect::<Result<_>>()?;
+            changed[at] = true;
         }
         let mut owner: HashMap<(Context, Key), &str> = HashMap::new();
-        for (spec, keys) in ACTIONS.iter().zip(&keys) {
-            for &key in keys {
+        for (at, spec) in ACTIONS.iter().enumerate().filter(|(at, _)| changed[*at]) {
+            for &key in &keys[at] {
                 if let Some(other) = owner.insert((spec.context, key), spec.id) {
                     return Err(Error::invalid(format!(
                         "keys {origin}: {key} is bound to both {other} and {}",
@@ -167,6 +173,9 @@ impl Keymap {
                     )));
                 }
             }
+        }
+        for (at, spec) in ACTIONS.iter().enumerate().filter(|(at, _)| !changed[*at]) {
+            keys[at].retain(|key| !owner.contains_key(&(spec.context, *key)));
         }
         Ok(Self::from_keys(keys))
     }
@@ -324,7 +333,15 @@ mod tests {
         assert_eq!((action("Q"), action("q")), (Some(Action::Quit), None));
         let error = |text| Keymap::with_changes(text, "k.toml").unwrap_err().to_string();
         assert!(error("qit = 'q'").contains("qit"));
-        assert!(error("quit = 'm'").contains("core"));
+        let taken = Keymap::with_changes("sort = 's'\nquit = 'f5'", "k.toml").unwrap();
+        let action = |context, key: &str| taken.action(&[context], key.parse().unwrap());
+        assert_eq!(action(Context::Explore, "s"), Some(Action::Sort));
+        assert_eq!(action(Context::Study, "s"), Some(Action::Edit), "elsewhere it is what it was");
+        assert_eq!(action(Context::Global, "f5"), Some(Action::Quit));
+        assert!(taken.rows().any(|(spec, keys)| spec.id == "edit" && keys.is_empty()), "it has gone to another");
+        assert!(error("quit = 'm'\nhelp = 'm'").contains("bound to both"));
+        let unknown = error("quit = 'f13'");
+        assert!(unknown.contains("k.toml: quit") && unknown.contains("\"f13\" is not understood"), "{unknown}");
         assert!(error("quit = 3").contains("line 1"));
     }
 

@@ -14,7 +14,7 @@ use prunelens_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{AtlasView, Screen, Shade, Sort, State};
-use crate::safe;
+use crate::{safe, settings::SessionSettings};
 
 /// A view: prompt, knob, and where one was. In a file it is the table `view`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,6 +149,19 @@ impl SavedView {
             error_term: state.study.edits.error.to_string(),
             digests: info.digests.iter().cloned().collect(),
         })
+    }
+
+    /// With the knob as flags have it.
+    pub fn turn(&mut self, flags: &SessionSettings) {
+        if let Some(ratio) = flags.ratio {
+            self.knob = format!("ratio:{ratio}");
+        }
+        if let Some(knob) = flags.knob {
+            self.knob = knob.to_string();
+        }
+        if let Some(criterion) = flags.criterion {
+            self.criterion = criterion.to_string();
+        }
     }
 
     pub fn screen(&self) -> Screen {
