@@ -7,7 +7,7 @@ use super::setup;
 use crate::{
     doctor::Report,
     output::{self, printable},
-    settings::{SessionSettings, Settings},
+    settings::SessionSettings,
 };
 
 #[derive(Args, Clone, Debug)]
@@ -25,9 +25,9 @@ pub struct DoctorArgs {
 pub fn run(args: &DoctorArgs) -> Result<()> {
     let report = if args.load {
         let session = setup::session(args.session.clone())?;
-        Report::find(Some(&session), &session.spec.libraries)
+        Report::find(Some(&session), &session.spec)
     } else {
-        Report::find(None, &setup::settings(Settings::default())?.spec.libraries)
+        Report::find(None, &setup::settings(args.session.clone())?.spec)
     };
     if args.json {
         return output::answer(&output::json(&report)?);

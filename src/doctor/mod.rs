@@ -5,8 +5,10 @@ mod machine;
 mod surroundings;
 mod terminal;
 
-use prunelens_core::{hub::HubSettings, session::Session};
-use prunelens_kernels::gpu;
+use prunelens_core::{
+    hub::HubSettings,
+    session::{Session, SessionSpec},
+};
 use serde::Serialize;
 
 use self::{advice::Found, surroundings::Surroundings};
@@ -94,11 +96,11 @@ struct Places {
 }
 
 impl Report {
-    /// With what uses memory, where a session is loaded.
-    pub fn find(session: Option<&Session>, libraries: &gpu::Places) -> Self {
+    /// As a session of `spec` would have it, with what uses memory where one is loaded.
+    pub fn find(session: Option<&Session>, spec: &SessionSpec) -> Self {
         let surroundings = Surroundings::find(&config::environment);
         let (memory, gpu, terminal) =
-            (machine::Memory::find(), machine::Gpu::find(libraries), terminal::Terminal::find());
+            (machine::Memory::find(), machine::Gpu::find(&spec.libraries), terminal::Terminal::find());
         let found = Found {
             surroundings,
             cuda: gpu.built_with_cuda,
@@ -122,7 +124,10 @@ impl Report {
                 config: folders.config.display().to_string(),
                 cache: folders.cache.display().to_string(),
                 state: folders.state.display().to_string(),
-                results: folders.results.display().to_string(),
+                results: std::path::absolute(&spec.results)
+                    .unwrap_or_else(|_| spec.results.clone())
+                    .display()
+                    .to_string(),
             }),
             hub: Hub::find(),
             session: session.map(Loaded::of),

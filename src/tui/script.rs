@@ -243,16 +243,20 @@ impl Player {
                     self.happen(meant);
                 }
                 Effect::Quit => self.left = true,
-                // A script leaves no other traces than its picture.
+                // A script leaves no other traces than its picture, and what is asked for by name is refused.
                 Effect::Copy(_)
                 | Effect::Export(_)
-                | Effect::RememberUse
+                | Effect::SaveView(_)
+                | Effect::Record(Some(_))
+                | Effect::Explain(_) => {
+                    let text = "render writes its picture and no other file; inspect --json and metrics write figures";
+                    self.happen(Message::Exported(Err(text.into())));
+                }
+                Effect::RememberUse
                 | Effect::RecallNames(_)
                 | Effect::KeepNames
                 | Effect::KeepPrompts
-                | Effect::Explain(_)
-                | Effect::SaveView(_)
-                | Effect::Record(_)
+                | Effect::Record(None)
                 | Effect::Clear
                 | Effect::Mouse(_)
                 | Effect::Suspend => {}

@@ -280,6 +280,10 @@ fn threads_are_limited() {
     let mut command = place.command();
     let output = command.args(["doctor", "--json"]).env("PRUNELENS_THREADS", "1").output().unwrap();
     assert_eq!(Ran::from(output).done().json()["cpu"]["threads"], 1);
+    let json = place.run(["doctor", "--json", "--threads", "1", "--results", "mine"]).done().json();
+    assert_eq!(json["cpu"]["threads"], 1);
+    assert_eq!(json["folders"]["results"].as_str(), place.path("mine").to_str(), "what flags say is in force");
+    place.run(["doctor", "--session", "nowhere.toml"]).refused(1, &["nowhere.toml"]);
 }
 
 #[test]

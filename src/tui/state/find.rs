@@ -88,7 +88,9 @@ impl Find {
         let named = names.iter().filter(|(_, name)| name.to_lowercase().contains(&query));
         found.extend(named.map(|(latent, name)| Found { latent: *latent, why: format!("named {name}") }));
         let told = explained.texts.iter().filter(|(latent, text)| {
-            !names.contains_key(*latent) && (**latent as usize) < d_sae && text.to_lowercase().contains(&query)
+            // Once is enough.
+            let named = names.get(*latent).is_some_and(|name| name.to_lowercase().contains(&query));
+            !named && (**latent as usize) < d_sae && text.to_lowercase().contains(&query)
         });
         let by =
             |(latent, text): (&u32, &String)| Found { latent: *latent, why: format!("{}: {text}", explained.from) };

@@ -160,7 +160,8 @@ fn points(layer: &LayerResult) -> Detail {
     let curves = layer.curves.iter().flat_map(|curve| {
         curve.points.iter().map(move |(ratio, figures)| row(Variant::Pruned, Some(curve), Some(*ratio), figures))
     });
-    let columns = ["variant", "criterion", axis(layer)].into_iter().chain(FIGURES.iter().map(|f| f.name)).chain([""]);
+    let columns =
+        ["variant", "criterion", axis(layer)].into_iter().chain(FIGURES.iter().map(|f| f.name)).chain(["mark"]);
     Detail::table(format!("points at {}", layer.hook), columns, fixed.chain(curves).collect())
 }
 

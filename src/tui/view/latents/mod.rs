@@ -31,10 +31,12 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let kept = if state.table.disordered { ", as it was" } else { "" };
     let foot = match state.table.rows.is_empty() {
         true => (String::new(), String::new()),
-        false => (
-            counts(state.table.active(), &state.setting().value(), area.width, dot),
-            format!("{sort} {} {}{kept}", state.table.sort.name(), theme.symbol("▾", "v")),
-        ),
+        false => {
+            let order = format!("{sort} {} {}{kept}", state.table.sort.name(), theme.symbol("▾", "v"));
+            // Both have a blank on either side, and a corner or a line beyond it.
+            let room = usize::from(area.width).saturating_sub(safe::width(&order) + 7);
+            (counts(state.table.active(), &state.setting().value(), room, dot), order)
+        }
     };
     let panel = widgets::Panel::new(title(state, theme), state.focus == Panel::Latents).foot(foot.0, foot.1);
     let Some(shown) = &state.shown else {
@@ -104,13 +106,14 @@ pub fn hit(area: Rect, state: &State, _: &Theme, at: Position) -> Option<Pointed
 }
 
 /// How many latents fire where: of what the pruned model has, the SAE leaves so many at the setting.
-fn counts([original, on_model, left]: [usize; 3], setting: &str, width: u16, dot: &str) -> String {
-    if width >= 96 {
-        format!(
-            "{original} latents active on the original {dot} {on_model} on the pruned model {dot} {left} of these left at {setting}"
-        )
-    } else {
-        format!("{original} original {dot} {on_model} pruned model {dot} {left} left")
+/// In full where there is room.
+fn counts([original, on_model, left]: [usize; 3], setting: &str, room: usize, dot: &str) -> String {
+    let whole = format!(
+        "{original} latents active on the original {dot} {on_model} on the pruned model {dot} {left} of these left at {setting}"
+    );
+    match safe::width(&whole) <= room {
+        true => whole,
+        false => format!("{original} original {dot} {on_model} pruned model {dot} {left} left"),
     }
 }
 
