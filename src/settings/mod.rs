@@ -96,7 +96,7 @@ impl Settings {
             settings: session.clone(),
             threads: match session.model.threads {
                 Some(threads) => usize::try_from(threads).ok(),
-                None => parsed(environment, "PRUNELENS_THREADS")?,
+                None => parsed::<std::num::NonZeroUsize>(environment, "PRUNELENS_THREADS")?.map(Into::into),
             },
             display: Display {
                 theme: display.theme.or_else(|| environment("PRUNELENS_THEME")),

@@ -112,6 +112,8 @@ fn the_environment_comes_last() {
     let bad = |name: &str| (name == "PRUNELENS_THREADS").then(|| "many".to_owned());
     let error = Settings::default().resolve(&bad).unwrap_err();
     assert!(error.to_string().contains("PRUNELENS_THREADS=many"), "{error}");
+    let none = |name: &str| (name == "PRUNELENS_THREADS").then(|| "0".to_owned());
+    assert!(Settings::default().resolve(&none).unwrap_err().to_string().contains("PRUNELENS_THREADS=0"));
     assert_eq!(error.exit_code(), 2);
 }
 

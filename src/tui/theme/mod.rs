@@ -137,7 +137,7 @@ impl Theme {
                 let path = Path::new(name);
                 if path.extension().is_none() {
                     return Err(Error::Usage(format!(
-                        "theme {name:?} does not exist; expected {} or the path of a .toml file",
+                        "theme {name:?} does not exist; expected {}, the path of a .toml file, or the name of one in the folder `themes` of the configuration folder",
                         BUILT_IN.join(", ")
                     )));
                 }

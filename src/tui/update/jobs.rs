@@ -12,9 +12,10 @@ use crate::{
     },
 };
 
-/// The form, with the family that was measured last.
+/// The form, with the family that was measured last. A training is asked for by a key of its own: again it would train another SAE.
 pub fn open_form(state: &mut State) {
-    let last = state.jobs.last().map(|job| job.spec.family.clone());
+    let measured = |job: &&Job| job.spec.family != TrainJob::NAME;
+    let last = state.jobs.iter().rfind(measured).map(|job| job.spec.family.clone());
     open_form_of(state, last.as_deref().unwrap_or_default());
 }
 
