@@ -7,12 +7,13 @@ use prunelens_core::{
     hub::{self, Kind},
     progress::Progress,
     sae::formats,
-    session::{SessionSpec, Source},
+    session::{Session, SessionSpec, Source},
 };
 
 use super::{
     Report,
     live::Live,
+    queue::Trained,
     quiet::{self, Background, yield_to},
     seat::Seat,
     strip::Strip,
@@ -79,7 +80,7 @@ impl Engine {
         let copies = from.is_copy_of(to);
         let (only_layer, anew) = (from.at_layer(0) == to.at_layer(0), from == to);
         let spec = Arc::new(seat.spec.clone());
-        if beside {
+        if beside || copies {
             // What was started goes on where it was started.
             self.queue.pin(&before.jobs);
         } else {
@@ -140,8 +141,8 @@ impl Engine {
 
     /// An SAE that a job has trained is the `trained` variant of its session from now on.
     pub fn take_up_trained(&mut self) {
-        let Some(folder) = self.queue.take_trained() else { return };
-        if let Err(error) = self.join(&folder) {
+        let Some(Trained { folder, at }) = self.queue.take_trained() else { return };
+        if let Err(error) = self.join(&folder, at.as_deref()) {
             let text = format!("{} is trained, but cannot join the session: {error}", folder.display());
             self.send(Report::Warning(text));
         }
@@ -159,17 +160,21 @@ impl Engine {
                 _ => Ok(()),
             }
         };
-        if let Err(error) = here().and_then(|()| self.join(folder)) {
+        if let Err(error) = here().and_then(|()| self.join(folder, None)) {
             self.send(Report::NotJoined(error.to_string()));
         }
     }
 
-    fn join(&mut self, folder: &std::path::Path) -> Result<()> {
+    /// In the session that is open, or in the one of another layer whose hook it reads, or of another copy on which it was trained.
+    fn join(&mut self, folder: &std::path::Path, at: Option<&Session>) -> Result<()> {
         let sae = Arc::new(formats::load(folder)?);
         let Some(live) = &mut self.live else { return Ok(()) };
         let (hook, own) = (sae.config.hook, live.seat.session.hook);
-        let elsewhere = hook != own && live.seat.session.spec.layers.iter().any(|layer| layer.number == hook.layer);
-        let seat = if elsewhere { self.kept.of_hook(hook) } else { Some(&mut live.seat) };
+        let on_its_copy = |seat: &Seat| at.is_none_or(|at| at.compression == seat.session.compression);
+        let of_a_layer = live.seat.session.spec.layers.iter().any(|layer| layer.number == hook.layer);
+        let elsewhere = (hook != own && of_a_layer) || (hook == own && !on_its_copy(&live.seat));
+        let is_its = |seat: &Seat| seat.session.hook == hook && on_its_copy(seat);
+        let seat = if elsewhere { self.kept.find(is_its) } else { Some(&mut live.seat) };
         let joined = match seat {
             Some(seat) => {
                 let session = seat.session.with_trained(sae.clone(), folder)?;
@@ -181,7 +186,15 @@ impl Engine {
             }
             None => None,
         };
-        let spec = if elsewhere { live.seat.spec.at_layer(hook.layer) } else { live.seat.spec.clone() };
+        let spec = match &joined {
+            Some(seat) => seat.spec.clone(),
+            // It is not in memory any more: this is what it will be asked for by.
+            None => {
+                let spec = live.seat.spec.clone();
+                let spec = if spec.is_layered() { spec.at_layer(hook.layer) } else { spec };
+                at.map_or(spec.clone(), |at| spec.at_copy(&at.spec.compress))
+            }
+        };
         let most = spec.kept_memory;
         self.trained.push((spec.clone(), folder.to_path_buf()));
         self.strip = Strip::default();
@@ -193,7 +206,8 @@ impl Engine {
             Some(seat) => return self.sit_joined(seat),
             None => {}
         }
-        let text = format!("the SAE that was trained is the variant `trained` at {hook} from now on");
+        let of = at.map(|at| format!(" ({})", at.compression)).unwrap_or_default();
+        let text = format!("the SAE that was trained is the variant `trained` at {hook}{of} from now on");
         self.send(Report::Warning(text));
         Ok(())
     }

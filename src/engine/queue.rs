@@ -66,8 +66,15 @@ pub struct Queue {
     entries: Vec<Entry>,
     /// The one that is under way goes on until it is over or paused, wherever it stands.
     current: Option<JobId>,
-    /// Folder of an SAE that a job has trained and the session has yet to take up.
-    trained: Option<PathBuf>,
+    /// What a job has trained and a session has yet to take up.
+    trained: Option<Trained>,
+}
+
+/// An SAE that a job has trained.
+pub struct Trained {
+    pub folder: PathBuf,
+    /// In which session, where another has taken its place since.
+    pub at: Option<Arc<Session>>,
 }
 
 impl Queue {
@@ -107,7 +114,7 @@ impl Queue {
     }
 
     /// The SAE that a job has trained since this was last asked.
-    pub fn take_trained(&mut self) -> Option<PathBuf> {
+    pub fn take_trained(&mut self) -> Option<Trained> {
         self.trained.take()
     }
 
@@ -264,8 +271,9 @@ impl Queue {
     }
 
     fn take_over(&mut self, id: JobId, run: &Run) {
+        let at = self.entry(id).and_then(|entry| entry.at.clone());
         self.entries.retain(|entry| entry.id != id);
-        self.trained = run.trained();
+        self.trained = run.trained().map(|folder| Trained { folder, at });
         self.send(Report::JobRemark { id, text: MEASURED.into() });
         let (table, details) = (Arc::new(run.table.clone()), Arc::new(run.details.clone()));
         self.send(Report::JobTable { id, table, details });
@@ -435,7 +443,7 @@ impl Queue {
             }
         };
         let key = entry.spec.family(self.families).map(|family| fingerprint::of_job(family, &entry.spec, session));
-        self.trained = job.trained().map(Path::to_path_buf);
+        self.trained = job.trained().map(|folder| Trained { folder: folder.to_path_buf(), at: entry.at.clone() });
         let run = Run::now(entry.spec.clone(), runs::label(session), seconds, job.table(), job.details())
             .written(files, key.unwrap_or_default());
         let forgotten = self.entries.remove(at).keeper.map_or(Ok(()), Keeper::forget);

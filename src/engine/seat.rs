@@ -187,8 +187,8 @@ impl Kept {
         self.seats.retain(keep);
     }
 
-    pub fn of_hook(&mut self, hook: prunelens_core::model::HookPoint) -> Option<&mut Seat> {
-        self.seats.iter_mut().find(|seat| seat.session.hook == hook)
+    pub fn find(&mut self, is_it: impl Fn(&Seat) -> bool) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| is_it(seat))
     }
 
     pub fn bytes(&self) -> u64 {

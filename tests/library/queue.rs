@@ -226,11 +226,16 @@ impl Engine {
 
     /// On the demo without compression and without a trained SAE, with jobs of these families.
     pub fn with(place: &Place, families: &'static [Family]) -> Self {
+        Self::of(spec(place), place, families)
+    }
+
+    /// On another session, in a place.
+    pub fn of(spec: SessionSpec, place: &Place, families: &'static [Family]) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let store = Store { every: Duration::ZERO, ..Store::new(place.path("state")) };
         let handle = engine::start_with(Options { families, store: Some(store) }).unwrap();
         let mut engine = Self { handle, runtime, unfinished: Vec::new(), runs: Vec::new() };
-        engine.handle.command(Command::Load(Box::new(spec(place))));
+        engine.handle.command(Command::Load(Box::new(spec)));
         engine.until(|report| match report {
             Report::Ready(_) => Some(()),
             Report::LoadFailed(why) => panic!("{why}"),

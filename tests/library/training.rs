@@ -6,6 +6,7 @@ use prunelens::engine::{Command, JobState, Report};
 use prunelens_core::{
     compare::Variant,
     sae::{Criterion, Knob, formats},
+    session::{Compress, SessionSpec},
     train::curve,
 };
 use prunelens_metrics::{JOBS, JobSpec, ParamValue};
@@ -89,6 +90,45 @@ fn what_is_trained_joins_the_session() {
 
 /// Long enough for a command to come in between.
 const LONG: f64 = 60_000.0;
+
+#[test]
+fn what_is_trained_on_one_copy_goes_on_beside_another_and_joins_its_own() {
+    let place = Place::new();
+    let copies: Vec<Compress> = ["none", "magnitude:0.5"].map(|copy| copy.parse().unwrap()).to_vec();
+    for kept_memory in [1 << 30, 0] {
+        let of = |at: usize| SessionSpec {
+            compressions: copies.clone(),
+            compress: copies[at].clone(),
+            kept_memory,
+            ..spec(&place)
+        };
+        let open = |engine: &mut Engine, at: usize| {
+            engine.handle.command(Command::Open(Box::new(of(at))));
+            engine.until(|report| match report {
+                Report::Opened { info, .. } => Some(info.variants.contains(&Variant::Trained)),
+                Report::OpenFailed(why) => panic!("{why}"),
+                _ => None,
+            })
+        };
+        let mut engine = Engine::of(of(0), &place, JOBS);
+        let id = 1 + kept_memory.min(1);
+        engine.handle.command(Command::StartJob { id, job: job(LONG), anew: true });
+        engine.until(|report| match report {
+            Report::Job { state: JobState::Running { done, .. }, .. } => (*done >= 2000).then_some(()),
+            _ => None,
+        });
+        assert!(!open(&mut engine, 1), "none was trained yet");
+        let told = engine.until(|report| match report {
+            Report::Joined(_) => panic!("it was trained on the other copy"),
+            Report::Job { state: JobState::Interrupted(_) | JobState::Failed(_), .. } => panic!("{report:?}"),
+            Report::Warning(text) => text.contains("that was trained").then(|| text.clone()),
+            _ => None,
+        });
+        assert!(told.contains("(not compressed) from now on"), "{told}");
+        assert!(open(&mut engine, 0), "there is its place");
+        assert!(!open(&mut engine, 1));
+    }
+}
 
 #[test]
 fn a_training_that_is_broken_off_ends_with_the_same_bits() {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use prunelens::{
-    engine::{Command, Report, SessionInfo},
+    engine::{Command, JobState, Report, SessionInfo},
     tui::state::Overlay,
 };
-use prunelens_core::session::{Compress, SessionSpec};
+use prunelens_core::session::{Compress, SessionSpec, Source};
 
 use crate::{
     session::{Part, Session, dark, info},
@@ -65,6 +65,24 @@ fn a_copy_is_chosen_in_the_table_and_the_prompt_goes_on() {
     // Of another prompt nothing is known yet.
     session.keys("1 and more").time(60_000);
     assert!(copies().iter().all(|copy| session.state.copy_figures(copy).is_none()));
+}
+
+#[test]
+fn what_runs_on_a_copy_goes_on_beside_another() {
+    let mut session = several();
+    session.keys("m<enter>").keys("<esc>");
+    session.job(1, JobState::Running { done: 1, total: 8, unit: "rows", seconds: 2.0, note: String::new() });
+    session.keys("P<down><enter>");
+    come(&mut session, &copies()[1]);
+    let [job] = &session.state.jobs[..] else { panic!("{:?}", session.state.jobs) };
+    assert!(!job.is_over() && job.session.as_deref().is_some_and(|label| label.contains("wanda")), "{job:?}");
+    // Another model is another session: what is left of its jobs is kept there.
+    session.job(1, JobState::Interrupted(0.1));
+    let other = SessionSpec { model: Source::Path("another".into()), ..spec() };
+    session.report(Report::Opened { info: Arc::new(info()), spec: Arc::new(other) });
+    assert!(session.state.jobs.is_empty());
+    let said = |text: &str| session.state.log.entries.iter().any(|entry| entry.text.contains(text));
+    assert!(said("1 unfinished in the session before"));
 }
 
 #[test]

@@ -256,8 +256,11 @@ fn compared(state: &mut State, generation: u64, comparison: Arc<Comparison>, com
 /// Jobs that can go on: rows of their own, above what is started from now on.
 fn unfinished(state: &mut State, all: Vec<Unfinished>) {
     let n = all.len();
+    let label = state.info.as_ref().map(|info| info.label());
     for Unfinished { spec, share } in all {
-        if state.jobs.iter().all(|job| job.spec != spec || job.is_over()) {
+        // The same job may be under way in another session.
+        let here = |job: &Job| job.session.is_none() || job.session == label;
+        if !state.jobs.iter().any(|job| job.spec == spec && !job.is_over() && here(job)) {
             let id = state.next_job();
             state.jobs.push(Job::new(id, spec, JobState::Interrupted(share)));
         }

@@ -160,6 +160,7 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
     let same_models = state.spec.shares_models(&spec);
     let same_sae = before.sae_digest == info.sae_digest;
     let only_layer = state.spec.at_layer(0) == spec.at_layer(0);
+    let copies = spec.is_copy_of(&state.spec);
     let anew = state.spec == spec && before.digests != info.digests;
     if state.spec != spec || anew {
         // An atlas is of these models, masks and SAEs.
@@ -190,7 +191,7 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
     for job in &mut state.jobs {
         job.session.get_or_insert_with(|| before.label());
     }
-    if !same_models {
+    if !same_models && !copies {
         // They are kept where they were started, and come up when that is opened again.
         // The engine has ended them already.
         let unfinished = |job: &&Job| !job.is_over() || matches!(job.state, JobState::Interrupted(_));
