@@ -179,7 +179,7 @@ made() {
     local room
     room=$(df --output=avail -B1G "$work" | tail -1)
     [ "$room" -ge 16 ] || { echo "$room GB of disk are too few for a model of 10.5"; return 77; }
-    "$python" "$root/benches/made_model.py" "$work/made"
+    "$python" "$root/benches/made_model.py" "$work/made.new" && mv "$work/made.new" "$work/made"
 }
 own() {
     if [ -z "${MODEL:-}" ] && [ -d "$work/made" ]; then

@@ -43,10 +43,7 @@ pub fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         layers: session.spec.layers.iter().map(|layer| layer.number).collect(),
         sae: session.sae.label(),
         sae_name: session.sae.config.name.clone(),
-        trained_sae: match &session.spec.trained_sae {
-            Some(Source::Path(folder)) => Some(folder.clone()),
-            _ => None,
-        },
+        joined: session.joined.clone(),
         d_sae: session.sae.d_sae(),
         d_in: session.sae.d_in(),
         digests: digests(session, &sae_digest),

@@ -35,7 +35,7 @@ fn ends(command: &Command, job: Option<JobId>) -> bool {
     match command {
         Command::Load(_) | Command::Quit => true,
         // The session at hand answers what it was asked; a job makes way.
-        Command::Open(_) => job.is_some(),
+        Command::Open(_) | Command::Join(_) => job.is_some(),
         Command::CancelJob(id) | Command::PauseJob(id) => Some(*id) == job,
         _ => false,
     }

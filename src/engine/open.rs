@@ -1,12 +1,12 @@
 //! Another session in place of the one on screen, which answers until the new one is ready; and the layers beside it.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use prunelens_core::{
     error::{Error, Result},
     hub::{self, Kind},
     progress::Progress,
-    sae::formats,
+    sae::{Sae, formats},
     session::{Session, SessionSpec, Source},
 };
 
@@ -142,32 +142,30 @@ impl Engine {
     /// An SAE that a job has trained is the `trained` variant of its session from now on.
     pub fn take_up_trained(&mut self) {
         let Some(Trained { folder, at }) = self.queue.take_trained() else { return };
-        if let Err(error) = self.join(&folder, at.as_deref()) {
+        let joined = formats::load(&folder).and_then(|sae| self.join(sae, &folder, at.as_deref()));
+        if let Err(error) = joined {
             let text = format!("{} is trained, but cannot join the session: {error}", folder.display());
             self.send(Report::Warning(text));
         }
     }
 
     /// Take up an SAE that was trained in a session like this one, of the same hook.
-    pub fn join_again(&mut self, folder: &std::path::Path) {
-        let here = || -> Result<()> {
-            let (found, own) =
-                (formats::load(folder)?.config.hook, self.live.as_ref().map(|live| live.seat.session.hook));
-            match own {
-                Some(own) if found != own => {
-                    Err(Error::file(folder, format!("expected an SAE of {own}, found one of {found}")))
-                }
-                _ => Ok(()),
+    pub fn join_again(&mut self, folder: &Path) {
+        let own = self.live.as_ref().map(|live| live.seat.session.hook);
+        let joined = formats::load(folder).and_then(|sae| match (own, sae.config.hook) {
+            (Some(own), found) if found != own => {
+                Err(Error::file(folder, format!("expected an SAE of {own}, found one of {found}")))
             }
-        };
-        if let Err(error) = here().and_then(|()| self.join(folder, None)) {
+            _ => self.join(sae, folder, None),
+        });
+        if let Err(error) = joined {
             self.send(Report::NotJoined(error.to_string()));
         }
     }
 
     /// In the session that is open, or in the one of another layer whose hook it reads, or of another copy on which it was trained.
-    fn join(&mut self, folder: &std::path::Path, at: Option<&Session>) -> Result<()> {
-        let sae = Arc::new(formats::load(folder)?);
+    fn join(&mut self, sae: Sae, folder: &Path, at: Option<&Session>) -> Result<()> {
+        let sae = Arc::new(sae);
         let Some(live) = &mut self.live else { return Ok(()) };
         let (hook, own) = (sae.config.hook, live.seat.session.hook);
         let on_its_copy = |seat: &Seat| at.is_none_or(|at| at.compression == seat.session.compression);
@@ -203,7 +201,11 @@ impl Engine {
                 self.kept.take(&spec);
                 self.kept.put(seat, most);
             }
-            Some(seat) => return self.sit_joined(seat),
+            Some(seat) => {
+                // What was started reads what it was started with.
+                self.queue.pin(&live.seat.jobs);
+                return self.sit_joined(seat);
+            }
             None => {}
         }
         let of = at.map(|at| format!(" ({})", at.compression)).unwrap_or_default();

@@ -224,8 +224,8 @@ pub struct SessionInfo {
     pub sae: String,
     /// As its files call it.
     pub sae_name: String,
-    /// Folder of the one that is `trained`, where it has one.
-    pub trained_sae: Option<PathBuf>,
+    /// Folder of the one that is `trained`, where it was trained after the session was loaded.
+    pub joined: Option<PathBuf>,
     pub d_sae: usize,
     /// Width of what it reads.
     pub d_in: usize,

@@ -115,8 +115,8 @@ impl SessionSettings {
         self.model.session.is_none() && self.model.model.is_none() && self.sae.is_none()
     }
 
-    /// The same at one layer of the demo, or of those that the SAE's name has a place for.
-    pub fn at_layer(&self, layer: usize) -> Result<Self> {
+    /// The same at one layer of the demo, or of those that the SAE's name has a place for; paths are meant from `folder`.
+    pub fn at_layer(&self, layer: usize, folder: &Path) -> Result<Self> {
         let put = |path: &Option<PathBuf>| path.as_ref().map(|path| layers::at(path, layer));
         if self.is_demo() {
             return Ok(Self { layer: Some(layer), ..self.clone() });
@@ -132,7 +132,7 @@ impl SessionSettings {
             trained_sae: self
                 .trained_sae
                 .as_deref()
-                .filter(|path| has_layer(path, layer))
+                .filter(|path| has_layer(&folder.join(path), layer))
                 .map(|path| layers::at(path, layer)),
             hook: self.hook.map(|hook| hook.at(layer).into()),
             layer: None,

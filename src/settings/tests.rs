@@ -207,7 +207,7 @@ fn the_demo_has_saes_of_two_layers() {
     // On another place there is the one SAE.
     let placed = spec(|args| args.hook = Some("blocks.2.hook_mlp_out".parse().unwrap()));
     assert_eq!((placed.layer, layers(&placed)), (None, vec![]));
-    let again = SessionSettings::default().at_layer(2).unwrap();
+    let again = SessionSettings::default().at_layer(2, Path::new("")).unwrap();
     assert_eq!(resolve(again).unwrap().spec.layer, Some(2));
 }
 
@@ -217,10 +217,11 @@ fn a_layer_may_lack_a_trained_sae() {
     for name in ["s1", "s2", "t1"] {
         std::fs::create_dir(folder.path().join(name)).unwrap();
     }
-    let pattern = |name: &str| Some(folder.path().join(name));
+    // As a study has them, which is meant from its file's folder.
+    let pattern = |name: &str| Some(PathBuf::from(name));
     let settings =
         SessionSettings { sae: pattern("s{layer}"), trained_sae: pattern("t{layer}"), ..SessionSettings::default() };
-    let trained = |settings: &SessionSettings, layer| settings.at_layer(layer).unwrap().trained_sae;
+    let trained = |settings: &SessionSettings, layer| settings.at_layer(layer, folder.path()).unwrap().trained_sae;
     assert_eq!((trained(&settings, 1), trained(&settings, 2)), (pattern("t1"), None));
     // A name that has nothing of any layer is a mistake, and is told where it is looked for.
     let wrong = SessionSettings { trained_sae: pattern("w{layer}"), ..settings };

@@ -92,7 +92,8 @@ impl Diff {
         let apart = !trained_alike(&left.place, &right.place);
         let counts = |point: &Point| !(apart && point.variant == Variant::Trained);
         let [points, others] = [left, right].map(|cell| cell.points().into_iter().filter(counts).collect::<Vec<_>>());
-        self.trained_apart += usize::from(apart);
+        let both = [left, right].iter().all(|cell| cell.table.variants.contains(&Variant::Trained));
+        self.trained_apart += usize::from(apart && both);
         let new = others.iter().filter(|other| !points.iter().any(|point| point.is_of(other)));
         let new = new.map(|other| (other, None, other.value));
         let both = points.iter().map(|point| {
@@ -174,11 +175,13 @@ pub fn partner(cell: &Measured, others: &Results, compressions: &[(String, [Stri
     let same = named().find(|(_, other)| other.place == place);
     let found = same.or_else(|| {
         let without_seed = |place: &Place| Place { seed: None, ..place.clone() };
+        // Later seeds measure `trained` alone, which has no counterpart there.
+        let has_more = |cell: &Measured| cell.table.variants.iter().any(|variant| *variant != Variant::Trained);
         let elsewhere = |other: &Measured| {
             !trained_alike(&other.place, &place) && without_seed(&other.place) == without_seed(&place)
         };
-        let mut all = named().filter(|(_, other)| elsewhere(other));
-        all.next().filter(|_| all.next().is_none())
+        let all = named().filter(|(_, other)| has_more(cell) && has_more(other) && elsewhere(other));
+        all.min_by_key(|(_, other)| other.place.seed)
     });
     found.map(|(at, _)| at)
 }
@@ -265,14 +268,22 @@ mod tests {
         // The trained SAE of the second was made in its study: it is another thing, and all else is not.
         right.measured.iter_mut().for_each(|cell| cell.place.seed = Some(0));
         let apart = Diff::of(&results([SOME; 5]), &right, 0.0);
-        assert_eq!((apart.paired, apart.changed.len(), apart.trained_apart), (2, 1, 2));
+        assert_eq!((apart.paired, apart.changed.len(), apart.trained_apart), (2, 1, 1));
         let trained = 4;
         assert_eq!(apart.same, diff.same - trained);
-        let mut twice = results([SOME; 5]).measured;
-        for cell in &mut twice {
+        // Another seed has figures of its trained SAE alone: it stays by itself, whichever study is the first.
+        let mut later = results([SOME; 5]).measured;
+        later.truncate(1);
+        for cell in &mut later {
             (cell.place.compress, cell.place.seed) = ("rtn:int8".into(), Some(1));
+            cell.table.variants.truncate(1);
+            cell.table.variants[0] = Variant::Trained;
+            cell.table.rows.iter_mut().for_each(|row| row.values.truncate(1));
         }
-        right.measured.extend(twice);
-        assert_eq!(Diff::of(&results([SOME; 5]), &right, 0.0).paired, 0, "which of them is not known");
+        later.append(&mut right.measured);
+        right.measured = later;
+        let (there, back) = (Diff::of(&results([SOME; 5]), &right, 0.0), Diff::of(&right, &results([SOME; 5]), 0.0));
+        assert_eq!((there.paired, there.changed.len(), there.only_right.len()), (2, 1, 1));
+        assert_eq!((back.paired, back.changed.len(), back.only_left.len()), (2, 1, 1));
     }
 }

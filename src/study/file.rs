@@ -273,7 +273,7 @@ impl Subject {
             let preset = settings::parse(Path::new(&name), &settings::session_file(&presets::find(&name)?))?;
             settings = settings.or(preset);
         } else if let Some(layer) = layer {
-            settings.session = settings.session.at_layer(layer)?;
+            settings.session = settings.session.at_layer(layer, folder)?;
         }
         let session: &mut SessionSettings = &mut settings.session;
         if let Some(compress) = compress.filter(|_| self.is_compressed_here()) {

@@ -180,6 +180,7 @@ impl Player {
             self.happen(Message::TimePassed(due.max(self.state.now)));
         }
         while self.state.coming.is_some()
+            || self.state.opening.is_some()
             || matches!(self.state.phase, Phase::Loading { .. })
             || self.state.comparing()
             || self.state.strip.waiting
@@ -244,15 +245,12 @@ impl Player {
                 }
                 Effect::Quit => self.left = true,
                 // A script leaves no other traces than its picture, and what is asked for by name is refused.
-                Effect::Copy(_)
-                | Effect::Export(_)
-                | Effect::SaveView(_)
-                | Effect::Record(Some(_))
-                | Effect::Explain(_) => {
+                Effect::Export(_) | Effect::SaveView(_) | Effect::Record(Some(_)) | Effect::Explain(_) => {
                     let text = "render writes its picture and no other file; inspect --json and metrics write figures";
                     self.happen(Message::Exported(Err(text.into())));
                 }
-                Effect::RememberUse
+                Effect::Copy(_)
+                | Effect::RememberUse
                 | Effect::RecallNames(_)
                 | Effect::KeepNames
                 | Effect::KeepPrompts

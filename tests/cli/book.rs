@@ -158,8 +158,14 @@ fn the_librarys_example_is_the_one_that_is_compiled() {
 fn the_worked_figures_are_the_programs() {
     let prompt = "The army and the navy of the United States are";
     let json = Place::new().run(["inspect", prompt, "--json"]).done().json();
-    let figure = |name: &str| json["variants"]["transfer"][name].as_f64().unwrap();
-    let said = format!("gives {:.4} and {:.4}", figure("explained_variance"), figure("kl_div_with_sae"));
+    let figures = ["explained_variance", "kl_div_with_sae"];
+    let figures = figures.map(|name| json["variants"]["transfer"][name].as_f64().unwrap());
     let page = read(root().join("docs/formulas.md"));
-    assert!(page.contains(prompt) && page.contains(&said), "docs/formulas.md: on the demo that {said}");
+    assert!(page.contains(prompt));
+    let said =
+        page.split("On the demo that gives ").nth(1).and_then(|rest| rest.split(", the figures").next()).unwrap();
+    let said: Vec<f64> = said.split(" and ").map(|number| number.parse().unwrap()).collect();
+    // Sums differ in their last digits from processor to processor.
+    let near = said.len() == 2 && said.iter().zip(figures).all(|(said, found)| (said - found).abs() < 2e-4);
+    assert!(near, "docs/formulas.md says {said:?}, the program {figures:?}");
 }

@@ -80,12 +80,27 @@ fn what_is_trained_joins_the_session() {
     assert!(why.contains("nowhere"), "{why}");
     engine.handle.command(Command::Join(place.path(FOLDER)));
     let info = engine.until(|report| if let Report::Joined(info) = report { Some(info.clone()) } else { None });
-    assert!(info.variants.contains(&Variant::Trained) && info.trained_sae == Some(place.path(FOLDER)));
+    assert!(info.variants.contains(&Variant::Trained) && info.joined == Some(place.path(FOLDER)));
     engine.handle.command(Command::Open(Box::new(spec(&place))));
     engine.until(|report| matches!(report, Report::Opened { .. }).then_some(()));
     engine.start_job(3, job(6000.0));
     assert!(joined(&mut engine).contains(&Variant::Trained));
     assert!(!place.path(&format!("{FOLDER}-3")).exists(), "it was not trained again");
+
+    // While a job runs, too, which goes on.
+    engine.handle.command(Command::Open(Box::new(spec(&place))));
+    engine.until(|report| matches!(report, Report::Opened { .. }).then_some(()));
+    engine.handle.command(Command::StartJob { id: 4, job: job(LONG), anew: true });
+    let running = |least: u64| {
+        move |report: &Report| match report {
+            Report::Job { state: JobState::Running { done, .. }, .. } => (*done >= least).then_some(()),
+            _ => None,
+        }
+    };
+    engine.until(running(2000));
+    engine.handle.command(Command::Join(place.path(FOLDER)));
+    assert!(joined(&mut engine).contains(&Variant::Trained));
+    engine.until(running(6000));
 }
 
 /// Long enough for a command to come in between.

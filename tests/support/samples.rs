@@ -31,7 +31,7 @@ pub fn info() -> SessionInfo {
         layers: Vec::new(),
         sae: "2k topk32".into(),
         sae_name: "blocks.1.hook_resid_post".into(),
-        trained_sae: None,
+        joined: None,
         d_sae: 2048,
         d_in: 128,
         sae_digest: "0123".into(),

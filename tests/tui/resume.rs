@@ -84,13 +84,13 @@ fn the_sae_that_was_trained_joins_before_the_view_is_taken_up() {
         session
     };
     let mut session = asked();
-    let info = SessionInfo { trained_sae: view.trained_sae.clone(), ..crate::session::info() };
+    let info = SessionInfo { joined: view.trained_sae.clone(), ..crate::session::info() };
     session.report(Report::Joined(Arc::new(info))).answer(Part::All);
     assert_eq!((session.state.prompt.text(), session.state.latent), (view.prompt.clone(), view.latent));
     assert_eq!(SavedView::of(&session.state).unwrap().trained_sae, view.trained_sae, "and is saved again");
     let mut session = asked();
     session.report(Report::NotJoined("/saes/mine: no such folder".into())).answer(Part::All);
-    assert!(session.state.log.entries.iter().any(|entry| entry.text.contains("of another: /saes/mine")));
+    assert!(session.state.log.entries.iter().any(|entry| entry.text.contains("or there are none: /saes/mine")));
     assert_eq!(session.state.prompt.text(), view.prompt);
 }
 

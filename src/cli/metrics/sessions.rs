@@ -1,6 +1,6 @@
 //! The sessions of `prunelens metrics`: one, or one a layer.
 
-use std::{cell::OnceCell, rc::Rc, time::Duration};
+use std::{cell::OnceCell, path::Path, rc::Rc, time::Duration};
 
 use prunelens_core::{
     error::{Error, Result},
@@ -44,7 +44,7 @@ pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
     }
     interrupt::watch()?;
     let specs = wanted.iter().map(|&layer| {
-        let session = args.session.at_layer(layer)?;
+        let session = args.session.at_layer(layer, Path::new(""))?;
         Ok((layer, settings(session)?.spec))
     });
     let specs = specs.collect::<Result<Vec<_>>>()?;

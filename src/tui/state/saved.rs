@@ -1,15 +1,11 @@
 //! What was looked at, as plain data that can be kept and opened again.
 
-use std::{
-    collections::BTreeMap,
-    path::{PathBuf, absolute},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use prunelens_core::{
     compare::Variant,
     edit::{Edit, Edits, ErrorTerm},
     sae::Criterion,
-    session::Source,
 };
 use serde::{Deserialize, Serialize};
 
@@ -126,14 +122,7 @@ impl SavedView {
             knob: format!("{}:{}", state.setting().knob.name(), state.setting().at),
             criterion: state.knobs.criterion().to_string(),
             layer: (!info.layers.is_empty()).then_some(info.layer),
-            trained_sae: info
-                .trained_sae
-                .clone()
-                .filter(|folder| {
-                    // What the session was asked for with is among its own lines.
-                    state.spec.trained_sae != Some(Source::Path(folder.clone()))
-                })
-                .map(|folder| absolute(&folder).unwrap_or(folder)),
+            trained_sae: info.joined.clone(),
             second_prompt: state.pair.as_ref().map(|pair| pair.text.to_string()),
             token: state.token,
             latent: state.latent,
@@ -151,8 +140,11 @@ impl SavedView {
         })
     }
 
-    /// With the knob as flags have it.
+    /// With the knob and the trained SAE as flags have them.
     pub fn turn(&mut self, flags: &SessionSettings) {
+        if flags.trained_sae.is_some() {
+            self.trained_sae = None;
+        }
         if let Some(ratio) = flags.ratio {
             self.knob = format!("ratio:{ratio}");
         }

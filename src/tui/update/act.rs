@@ -436,7 +436,11 @@ fn scroll(state: &mut State, by: isize) {
         }
         Some(Overlay::Edit { of, .. }) => {
             let (rows, row) = (state.study.edits.list.len(), of.map_or(0, |at| at + 1));
-            study::write_anew(state, moved(row).min(rows).checked_sub(1));
+            let to = moved(row).min(rows);
+            // What is written stays where there is nowhere to go.
+            if to != row {
+                study::write_anew(state, to.checked_sub(1));
+            }
         }
         Some(Overlay::Form(form)) => form.selected = moved(form.selected).min(form.fields.len()),
         Some(Overlay::Generation(form)) => form.selected = moved(form.selected).min(form.fields.len() - 1),

@@ -177,8 +177,9 @@ fn joined(state: &mut State, info: Arc<SessionInfo>, effects: &mut Vec<Effect>) 
     (state.follow.latent, state.follow.latent_waiting) = (None, false);
     state.strip = Strip::default();
     let key = state.keymap.key_of(Action::Open, &[Context::Global]);
+    let again = if state.opening.is_some() { " with this view" } else { "" };
     let text = format!(
-        "the SAE that was trained is the variant `trained` from now on; {key} and this session again: the one before"
+        "the SAE that was trained{again} is the variant `trained` from now on; {key} and this session again: the one before"
     );
     state.log.push(state.now, Level::Info, text);
     if let Some(view) = state.opening.take() {

@@ -95,6 +95,8 @@ pub(super) fn begin(state: &mut State, spec: SessionSpec, settings: Arc<SessionS
     let only_layer = spec.at_layer(0) == state.spec.at_layer(0);
     let layer = spec.layer.filter(|_| only_layer);
     effects.push(Effect::Command(Command::Open(Box::new(spec.clone()))));
+    // A view that was to be taken up here is of the session before.
+    state.opening = None;
     // An older message would hide how far it is.
     state.log.dismiss();
     state.coming = Some(Coming { spec: spec.into(), settings, layer, progress: None, since: state.now });

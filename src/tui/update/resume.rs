@@ -13,11 +13,15 @@ use crate::{
 
 /// Take up what was left last time.
 pub fn take_up(state: &mut State, effects: &mut Vec<Effect>) {
+    if state.coming.is_some() || state.opening.is_some() {
+        let text = "another session is on its way: it can be taken up when that is here";
+        return state.log.push(state.now, Level::Info, text);
+    }
     match state.offered.take() {
         Some(view) if super::ready(state) => match view.layer.filter(|layer| state.layers_here().contains(layer)) {
             Some(layer) if state.layer_wanted() != Some(layer) => {
-                state.opening = Some(view);
                 open::go(state, layer, effects);
+                state.opening = Some(view);
             }
             _ => begin(state, view, effects),
         },
@@ -30,7 +34,7 @@ pub fn take_up(state: &mut State, effects: &mut Vec<Effect>) {
 /// the session first.
 pub fn begin(state: &mut State, view: Arc<SavedView>, effects: &mut Vec<Effect>) {
     let Some(info) = state.info.clone() else { return };
-    if let Some(folder) = view.trained_sae.clone().filter(|folder| info.trained_sae.as_ref() != Some(folder)) {
+    if let Some(folder) = view.trained_sae.clone().filter(|folder| info.joined.as_ref() != Some(folder)) {
         state.opening = Some(view);
         return effects.push(Effect::Command(Command::Join(folder)));
     }
@@ -75,8 +79,10 @@ pub fn begin(state: &mut State, view: Arc<SavedView>, effects: &mut Vec<Effect>)
 
 /// The SAE of the view cannot be had: the rest of it can.
 pub fn without_trained(state: &mut State, why: &str, effects: &mut Vec<Effect>) {
-    let text =
-        format!("the view's trained SAE is not here, and the figures of `trained` are of another: {}", safe::line(why));
+    let text = format!(
+        "the view's trained SAE is not here, and the figures of `trained` are of another, or there are none: {}",
+        safe::line(why)
+    );
     state.log.push(state.now, Level::Warning, text);
     if let Some(view) = state.opening.take() {
         begin(state, Arc::new(SavedView { trained_sae: None, ..SavedView::clone(&view) }), effects);

@@ -146,10 +146,14 @@ fn put(list: &mut Vec<Edit>, edit: Edit, of: Option<usize>) {
 /// What a user may not expect of an edit.
 fn warn(state: &mut State, edit: &Edit) {
     let list = &state.study.edits.list;
-    let idle = list.iter().position(|other| other == edit).and_then(|at| idle(&list[..=at]));
+    // Itself, or one behind it that it leaves nothing to do to.
+    let from = list.iter().position(|other| other == edit).unwrap_or(list.len());
+    let idle = (from..list.len()).find_map(|at| idle(&list[..=at]).map(|before| (list[at], before)));
     let last = state.shown.as_ref().and_then(|shown| shown.comparison.tokens.len().checked_sub(1));
     let text = match (idle, edit.at, last) {
-        (Some(before), ..) => format!("#{edit} changes nothing: #{before} goes before it, and leaves nothing to scale"),
+        (Some((edit, before)), ..) => {
+            format!("#{edit} changes nothing: #{before} goes before it, and leaves nothing to scale")
+        }
         (None, Positions::At(at) | Positions::From(at), Some(last)) if at > last => {
             format!("#{edit} is behind the prompt, whose last token is {last}: only a text that goes on gets there")
         }

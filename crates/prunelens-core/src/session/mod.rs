@@ -10,7 +10,7 @@ mod opening;
 pub mod spec;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf, absolute},
     sync::{Arc, Mutex, OnceLock},
 };
 
@@ -56,6 +56,8 @@ pub struct Session {
     pub sae: Arc<dyn Dictionary>,
     /// The SAE that was trained on the pruned model.
     pub trained: Option<Arc<dyn Dictionary>>,
+    /// Its folder, where it took this place after the session was loaded.
+    pub joined: Option<PathBuf>,
     /// Where the SAEs read.
     pub hook: HookPoint,
     /// Which activations they were trained on.
@@ -158,6 +160,7 @@ impl Session {
             pruned,
             sae,
             trained,
+            joined: None,
             hook,
             space,
             calibration,
@@ -207,6 +210,7 @@ impl Session {
         let mut session = self.clone();
         session.trained = Some(place(trained, &*self.original.ops)?);
         session.spec.trained_sae = Some(Source::Path(folder.to_path_buf()));
+        session.joined = Some(absolute(folder).unwrap_or_else(|_| folder.to_path_buf()));
         session.unpruned(Variant::Trained)?;
         Ok(session)
     }
