@@ -12,7 +12,7 @@ use prunelens_core::{
     files::write_atomic,
     session::Session,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{JobSpec, checkpoint::millis};
 use crate::{Detail, Metric, MetricTable, train::TrainJob};
@@ -32,7 +32,8 @@ pub struct Run {
     pub table: MetricTable,
     /// What else there is to show.
     pub details: Vec<Detail>,
-    /// Result files written.
+    /// Result files written. Whoever looks for them later may be in another folder: they are kept with their whole paths.
+    #[serde(serialize_with = "whole_paths")]
     pub files: Vec<PathBuf>,
     /// Everything that the outcome depends on, as the name of its checkpoint has it.
     #[serde(default)]
@@ -140,9 +141,8 @@ impl Run {
         file.parent().map(Path::to_path_buf)
     }
 
-    /// With the files that were written for it, and what it depends on. Whoever looks for them later may be in another folder.
+    /// With the files that were written for it, and what it depends on.
     pub fn written(mut self, files: Vec<PathBuf>, key: String) -> Self {
-        let files: Vec<PathBuf> = files.into_iter().map(|file| absolute(&file).unwrap_or(file)).collect();
         self.sha256 = files.iter().map(|path| digest(path).unwrap_or_default()).collect();
         (self.files, self.key) = (files, key);
         self
@@ -151,6 +151,10 @@ impl Run {
 
 fn digest(path: &Path) -> Option<String> {
     fs::read(path).ok().map(|bytes| sha256(&bytes))
+}
+
+fn whole_paths<S: Serializer>(files: &[PathBuf], to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.collect_seq(files.iter().map(|file| absolute(file).unwrap_or_else(|_| file.clone())))
 }
 
 /// What a session works on, in a few words.
@@ -224,8 +228,8 @@ mod tests {
         assert!(runs.done("core-2", folder.path()).is_none(), "another job");
         let other = tempfile::tempdir().unwrap();
         assert!(runs.done("core-1", other.path()).is_none(), "another folder");
-        let relative = run(4).written(vec!["core.json".into()], String::new());
-        assert!(relative.files.iter().all(|file| file.is_absolute()), "it is found from any folder");
+        runs.remember(&run(4).written(vec!["core.json".into()], String::new())).unwrap();
+        assert!(runs.recall(1)[0].files.iter().all(|file| file.is_absolute()), "it is found from any folder");
         fs::write(&file, "half").unwrap();
         assert!(runs.done("core-1", folder.path()).is_none(), "a file that was changed");
     }
