@@ -153,12 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn explanations_are_found_where_no_own_name_stands() {
+    fn explanations_are_found_beside_names_of_ones_own() {
         let texts = BTreeMap::from([(3, "naval forces".to_owned()), (4, "Navy ships".to_owned())]);
         let explained = Explained { from: "np".into(), texts };
         let names = BTreeMap::from([(3, "mine".to_owned())]);
         let found = |query: &str| find(query).found(10, (&[], false), &names, &explained);
-        assert_eq!(found("nav"), [Found { latent: 4, why: "np: Navy ships".into() }]);
-        assert_eq!(found("mine").len(), 1);
+        let why = |latent, why: &str| Found { latent, why: why.into() };
+        assert_eq!(found("nav"), [why(3, "np: naval forces"), why(4, "np: Navy ships")]);
+        assert_eq!(found("mine"), [why(3, "named mine")]);
+        let names = BTreeMap::from([(3, "naval".to_owned())]);
+        let both = find("nava").found(10, (&[], false), &names, &explained);
+        assert_eq!(both, [why(3, "named naval")], "once is enough");
     }
 }
