@@ -76,6 +76,8 @@ fn what_runs_on_a_copy_goes_on_beside_another() {
     come(&mut session, &copies()[1]);
     let [job] = &session.state.jobs[..] else { panic!("{:?}", session.state.jobs) };
     assert!(!job.is_over() && job.session.as_deref().is_some_and(|label| label.contains("wanda")), "{job:?}");
+    session.keys("M");
+    assert!(screen(&session.state, 120, 36, &dark()).contains("on wanda 50%"), "it is not of what is on screen");
     // Another model is another session: what is left of its jobs is kept there.
     session.job(1, JobState::Interrupted(0.1));
     let other = SessionSpec { model: Source::Path("another".into()), ..spec() };

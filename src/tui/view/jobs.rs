@@ -85,8 +85,19 @@ pub fn subject(spec: &JobSpec) -> String {
     }
 }
 
-/// A row of the list of jobs.
-pub fn row(job: &Job, width: usize, frame: usize, theme: &Theme) -> Line<'static> {
+/// What of another session differs from the one that is open, by their labels.
+fn elsewhere(session: &str, here: &str) -> Option<String> {
+    let (all, own): (Vec<_>, Vec<_>) = (session.split(", ").collect(), here.split(", ").collect());
+    let differing: Vec<&str> = all.iter().zip(&own).filter(|(a, b)| a != b).map(|(a, _)| *a).collect();
+    match all.len() == own.len() {
+        true if differing.is_empty() => None,
+        true => Some(format!("on {}", safe::line(&differing.join(", ")))),
+        false => Some(format!("on {}", safe::line(session))),
+    }
+}
+
+/// A row of the list of jobs; `here` is the label of the session that is open.
+pub fn row(job: &Job, here: Option<&str>, width: usize, frame: usize, theme: &Theme) -> Line<'static> {
     let (sign, style) = sign(job, frame, theme);
     let muted = theme.style(Role::Muted);
     let mut spans = vec![Span::styled(format!("{sign} "), style), Span::raw(format!("{:<28} ", subject(&job.spec)))];
@@ -110,7 +121,8 @@ pub fn row(job: &Job, width: usize, frame: usize, theme: &Theme) -> Line<'static
     };
     // What happened to it comes first: it is said once.
     let remarks = job.remarks.iter().map(|text| safe::line(text));
-    let note: Vec<String> = remarks.chain(Some(note).filter(|note| !note.is_empty())).collect();
+    let on = job.session.as_deref().zip(here).and_then(|(session, here)| elsewhere(session, here));
+    let note: Vec<String> = on.into_iter().chain(remarks).chain(Some(note).filter(|note| !note.is_empty())).collect();
     if note.is_empty() {
         return Line::from(spans);
     }

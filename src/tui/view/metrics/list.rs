@@ -44,6 +44,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         ]);
         return put(buffer, inside, line);
     }
+    let here = state.info.as_ref().map(|info| info.label());
     let visible = usize::from(inside.height);
     let first = first(area, state);
     for row in (first..rows).take(visible) {
@@ -57,7 +58,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         }
         let room = usize::from(line.width).saturating_sub(2);
         let text = match chosen {
-            Chosen::Job(job) => jobs::row(job, room, state.spin(), theme),
+            Chosen::Job(job) => jobs::row(job, here.as_deref(), room, state.spin(), theme),
             Chosen::Run(run) => past(run, state.past.clock(state.now), room, theme),
         };
         put(buffer, skip(line, 2), text);
