@@ -228,7 +228,10 @@ impl Queue {
                 Ok(false) => JobState::Cancelled,
                 Err(error) => JobState::Failed(format!("stopped, and its state could not be saved: {error}")),
             };
-            self.state(entry.id, state);
+            // Its lock goes first: whoever hears that it is over may end the process.
+            let id = entry.id;
+            drop(entry);
+            self.state(id, state);
         }
         self.current = None;
     }
