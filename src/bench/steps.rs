@@ -54,6 +54,5 @@ mod tests {
         let steps = steps.end();
         let names: Vec<&str> = steps.iter().map(|step| step.what.as_str()).collect();
         assert_eq!(names, ["looking for files", "reading weights", "ranking"]);
-        assert!(steps.iter().all(|step| step.s >= 0.0));
     }
 }

@@ -26,8 +26,8 @@ impl Session {
     /// A digest of an SAE's weights, the same wherever its files lie.
     pub fn digest_of(&self, sae: &Sae) -> String {
         let mut all = blake3::Hasher::new();
-        for matrix in [&sae.w_enc, &sae.w_dec] {
-            all.update(&self.content(matrix).unwrap_or_default());
+        for content in self.contents(sae) {
+            all.update(&content.unwrap_or_default());
         }
         for value in sae.b_enc.iter().chain(&sae.b_dec) {
             all.update(&value.to_le_bytes());
@@ -35,7 +35,12 @@ impl Session {
         all.finalize().to_string()
     }
 
-    /// What [`digest::content`] gives of a matrix of the session's SAEs, read once.
+    /// What [`digest::content`] gives of encoder and decoder of one of the session's SAEs.
+    fn contents(&self, sae: &Sae) -> [Option<Vec<u8>>; 2] {
+        [&sae.w_enc, &sae.w_dec].map(|matrix| self.content(matrix))
+    }
+
+    /// Of a matrix, read once.
     fn content(&self, matrix: &Tensor) -> Option<Vec<u8>> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(content) = known().get(&matrix.id()) {
@@ -60,7 +65,7 @@ impl Session {
     /// The singular vectors of the SAE's matrices, encoder and decoder. They are of its weights alone.
     pub(super) fn basis(&self, tick: Tick) -> Result<[Vec<f32>; 2]> {
         let key = self.spec.cache.as_ref().and_then(|_| {
-            let [w_enc, w_dec] = [&self.sae.w_enc, &self.sae.w_dec].map(|matrix| self.content(matrix));
+            let [w_enc, w_dec] = self.contents(&self.sae);
             let made_of = (env!("CARGO_PKG_VERSION"), simd::level(), BASIS, w_enc?, w_dec?);
             serde_json::to_vec(&made_of).ok().map(|text| sha256(&text))
         });
@@ -135,7 +140,7 @@ impl Session {
         let original = self.digest.as_ref()?;
         let trained = match &self.trained {
             Some(sae) => {
-                let [w_enc, w_dec] = [&sae.w_enc, &sae.w_dec].map(|matrix| self.content(matrix));
+                let [w_enc, w_dec] = self.contents(sae);
                 Some((w_enc?, w_dec?, sae.b_enc.clone(), sae.b_dec.clone()))
             }
             None => None,
@@ -163,7 +168,7 @@ impl Session {
     /// on which tokens. `None` where nothing is kept.
     fn key(&self, kind: &str, of: &str, model: Option<String>) -> Option<String> {
         self.spec.cache.as_ref()?;
-        let [w_enc, w_dec] = [&self.sae.w_enc, &self.sae.w_dec].map(|matrix| self.content(matrix));
+        let [w_enc, w_dec] = self.contents(&self.sae);
         let made_of = (
             (env!("CARGO_PKG_VERSION"), gpu::arithmetic(&self.original.device), kind, of),
             model?,

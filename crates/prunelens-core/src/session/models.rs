@@ -62,7 +62,7 @@ impl Models {
     pub fn with_copy(&self, spec: &SessionSpec, progress: Listener) -> Result<Self> {
         let made_of = key(spec, &self.original, self.digest.as_deref(), &self.calibration);
         let (pruned, compression) = prune(spec, &self.original, &self.calibration, made_of.as_deref(), progress)?;
-        let made_of = made_of.map_or_else(|| digest(spec, &pruned, progress), |key| Ok(Some(key)))?;
+        let made_of = made_of.map_or_else(|| digest_of(spec, &pruned, progress), |key| Ok(Some(key)))?;
         Ok(Self { pruned, compression, made_of, ..self.clone() })
     }
 
@@ -94,10 +94,10 @@ impl Models {
             Some(path) => super::calibration::corpus(path, &original, &tokenizer)?,
             None => calibration.documents.concat(),
         };
-        let digest = digest(spec, &original, progress)?;
+        let digest = digest_of(spec, &original, progress)?;
         let made_of = key(spec, &original, digest.as_deref(), &calibration);
         let (pruned, compression) = prune(spec, &original, &calibration, made_of.as_deref(), progress)?;
-        let made_of = made_of.map_or_else(|| self::digest(spec, &pruned, progress), |key| Ok(Some(key)))?;
+        let made_of = made_of.map_or_else(|| digest_of(spec, &pruned, progress), |key| Ok(Some(key)))?;
         let own = |model: &Arc<Model>| {
             let of = |warning: &String| format!("{}: {warning}", model.name);
             model.warnings.iter().map(of).collect::<Vec<_>>()
@@ -156,7 +156,7 @@ fn fits(
 }
 
 /// Of all that a model computes with, where something is kept by it.
-fn digest(spec: &SessionSpec, model: &Model, progress: Listener) -> Result<Option<String>> {
+fn digest_of(spec: &SessionSpec, model: &Model, progress: Listener) -> Result<Option<String>> {
     match spec.cache {
         Some(_) => model.digest(&mut || progress(Progress::step("taking the weights' digest"))),
         None => Ok(None),
