@@ -82,10 +82,10 @@ settings! {
         #[serde(deserialize_with = "values::size_from")]
         cache_size: u64 = Some(r#""4GB""#),
         /// Keep nothing of what took long to make, and use nothing that is kept.
-        #[arg(long, num_args = 0, default_missing_value = "true")]
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true)]
         no_cache: bool = Some("false"),
         /// Never touch the network: take only what is on this machine.
-        #[arg(long, num_args = 0, default_missing_value = "true")]
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true)]
         offline: bool = Some("false"),
     }
 }
@@ -133,7 +133,7 @@ settings! {
         #[serde(deserialize_with = "values::factor_from")]
         norm_scaling_factor: f64 = Some("1.0"),
         /// Do not put a BOS token before the prompt.
-        #[arg(long = "no-bos", num_args = 0, default_missing_value = "false")]
+        #[arg(long = "no-bos", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true, value_parser = values::not)]
         bos: bool = Some("false"),
         /// Text or tokens for metric jobs: .txt, .jsonl ("text") or .safetensors ("tokens") [default: built in].
         #[arg(long, value_name = "FILE")]
@@ -166,10 +166,10 @@ settings! {
         #[arg(long, value_name = "DEPTH")]
         color: ColorChoice = Some(r#""auto""#),
         /// Draw with ASCII characters only, as the explorer does where the locale is of no UTF-8.
-        #[arg(long, num_args = 0, default_missing_value = "true")]
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true)]
         ascii: bool = Some("false"),
         /// Take the mouse, which selecting text then needs Shift for.
-        #[arg(long, num_args = 0, default_missing_value = "true")]
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true)]
         mouse: bool = Some("false"),
     }
 }

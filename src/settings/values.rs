@@ -61,6 +61,11 @@ pub fn ratio(text: &str) -> Result<f64, String> {
     }
 }
 
+/// The opposite of what is said, where a flag leaves out what its setting has.
+pub fn not(text: &str) -> Result<bool, String> {
+    text.parse::<bool>().map(|said| !said).map_err(|_| "expected true or false".into())
+}
+
 /// A knob, and perhaps where it stands.
 pub fn knob(text: &str) -> Result<Dial, String> {
     text.parse::<Dial>().map_err(|e| e.to_string())

@@ -183,6 +183,9 @@ fn a_session_file_says_the_same_as_flags() {
     );
     place.write("s.toml", file);
     assert_eq!(place.run(["inspect", "The river", "--json", "--session", "s.toml"]).done().out, by_flags);
+    let beside = ["inspect", "The river", "--json", "--session", "s.toml", "--no-bos=false", "--no-cache=false"];
+    let with_bos = on_fixture(&["inspect", "The river", "--json", "--ratio", "0.5", "--criterion", "magnitude"]);
+    assert_eq!(place.run(beside).done().out, place.run(with_bos).done().out, "a flag takes back what the file says");
 }
 
 /// What a rule decided is kept, and taken from there the second time.

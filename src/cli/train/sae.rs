@@ -107,7 +107,7 @@ pub struct SaeTuning {
     #[arg(long, value_name = "WIDTH")]
     pub bandwidth: Option<f64>,
     /// Let that estimate reach the encoder too, for jumprelu.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true)]
     pub ste_to_input: Option<bool>,
     /// Weight of the loss that pulls dead latents up to their thresholds, for jumprelu [default: 0].
     #[arg(long, value_name = "WEIGHT")]
@@ -132,7 +132,7 @@ pub struct SaeTuning {
     #[arg(long, value_name = "N")]
     pub dead_after: Option<u64>,
     /// Normalise each token's activation, at inference as well.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true)]
     pub layer_norm: Option<bool>,
     /// Seed of the weights' beginning [default: 0].
     #[arg(long, value_name = "N")]

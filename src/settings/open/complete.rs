@@ -21,7 +21,7 @@ pub fn complete(line: &str, environment: Environment) -> Vec<String> {
     let flags = || command.get_arguments().filter(|arg| arg.get_long().is_some());
     let flag = before.last().and_then(|word| word.strip_prefix("--"));
     let arg = flag.and_then(|name| flags().find(|arg| arg.get_long() == Some(name)));
-    let mut found = match arg.filter(|arg| arg.get_num_args().is_none_or(|n| n.takes_values())) {
+    let mut found = match arg.filter(|arg| !arg.is_require_equals_set()) {
         Some(arg) => values(arg, word, environment),
         None if word.starts_with('-') => flags().filter_map(|arg| Some(format!("--{}", arg.get_long()?))).collect(),
         None if before.is_empty() => {

@@ -63,6 +63,14 @@ impl Context {
         Self::Always,
     ];
 
+    /// This context and those of every screen that are looked up behind it.
+    pub fn wider(self) -> Vec<Self> {
+        match self {
+            Self::Prompt | Self::Form | Self::List | Self::Confirm => vec![self, Self::Always],
+            _ => vec![self, Self::Global, Self::Always],
+        }
+    }
+
     pub fn title(self) -> &'static str {
         match self {
             Self::Always => "Everywhere",

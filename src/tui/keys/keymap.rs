@@ -139,7 +139,7 @@ impl Keymap {
     }
 
     /// The defaults with the changes of a TOML text: `action-id = "key"` or `action-id = ["key", "key"]`. A key that is given to one
-    /// action is taken from the one that has it by default.
+    /// action is taken from those that have it by default: of the same screen, and of every screen where the action is to be had.
     pub fn with_changes(text: &str, origin: &str) -> Result<Self> {
         #[derive(serde::Deserialize)]
         #[serde(untagged)]
@@ -175,7 +175,9 @@ impl Keymap {
             }
         }
         for (at, spec) in ACTIONS.iter().enumerate().filter(|(at, _)| !changed[*at]) {
-            keys[at].retain(|key| !owner.contains_key(&(spec.context, *key)));
+            // A screen's own default would be found before what was given to an action of every screen.
+            let wider = spec.context.wider();
+            keys[at].retain(|&key| !wider.iter().any(|&context| owner.contains_key(&(context, key))));
         }
         Ok(Self::from_keys(keys))
     }
@@ -339,6 +341,11 @@ mod tests {
         assert_eq!(action(Context::Study, "s"), Some(Action::Edit), "elsewhere it is what it was");
         assert_eq!(action(Context::Global, "f5"), Some(Action::Quit));
         assert!(taken.rows().any(|(spec, keys)| spec.id == "edit" && keys.is_empty()), "it has gone to another");
+        let wide = Keymap::with_changes("quit = ['h', 'n']\nlog = 'o'\nsort = 'o'", "k.toml").unwrap();
+        let action = |context, key: &str| wide.action(&[context, Context::Global], key.parse().unwrap());
+        assert_eq!(action(Context::Explore, "h"), Some(Action::Quit), "no screen's default hides it");
+        assert_eq!(action(Context::Explore, "o"), Some(Action::Sort), "what a screen was given goes before it");
+        assert_eq!(action(Context::Confirm, "n"), Some(Action::KeepRunning), "there it would do nothing");
         assert!(error("quit = 'm'\nhelp = 'm'").contains("bound to both"));
         let unknown = error("quit = 'f13'");
         assert!(unknown.contains("k.toml: quit") && unknown.contains("\"f13\" is not understood"), "{unknown}");
