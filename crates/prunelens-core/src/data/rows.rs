@@ -7,8 +7,11 @@ use crate::{
     model::{Model, Tokenizer},
 };
 
-/// Characters tokenised first for each token wanted. Text needs fewer; where it does not, more is taken.
-const CHARS_PER_TOKEN: usize = 16;
+/// Bytes tokenised first for each token wanted. Text needs fewer; where it does not, more is taken.
+const BYTES_PER_TOKEN: usize = 16;
+
+/// Most bytes tokenised first, to see how many a token of this text has.
+const SAMPLE: usize = 1 << 16;
 
 /// All rows of `length` tokens that the documents fill: documents joined with BOS between them, cut, each row starting
 /// with BOS. What does not fill the last row is left out. Without `bos` (or without a BOS) documents follow each other
@@ -44,15 +47,18 @@ pub fn first_rows<'a>(
 /// text but for a few at its end, so a book is not tokenised for its first page.
 fn encode_start(text: &str, wanted: usize, encode: impl Fn(&str) -> Result<Vec<u32>>) -> Result<Vec<u32>> {
     const EDGE: usize = 64;
-    let mut size = wanted.saturating_add(EDGE).saturating_mul(CHARS_PER_TOKEN);
+    let enough = wanted.saturating_add(EDGE);
+    let mut size = enough.saturating_mul(BYTES_PER_TOKEN).min(SAMPLE);
     while size < text.len() {
         let end = (0..=size).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         let mut ids = encode(&text[..end])?;
-        if ids.len() >= wanted.saturating_add(EDGE) {
+        if ids.len() >= enough {
             ids.truncate(wanted);
             return Ok(ids);
         }
-        size = size.saturating_mul(2);
+        // As much as the same text takes for all of them, and a tenth more: it is not the same everywhere.
+        let all = size as f64 / ids.len().max(1) as f64 * enough as f64 * 1.1;
+        size = size.saturating_mul(2).max(all as usize);
     }
     encode(text)
 }
@@ -170,9 +176,12 @@ mod tests {
             Ok((0..(t.len() / 40) as u32).collect::<Vec<_>>())
         };
         let text = "ä".repeat(500_000);
-        let ids = encode_start(&text, 100, encode).unwrap();
-        assert_eq!(ids, (0..100).collect::<Vec<_>>());
-        assert!(seen.borrow().iter().all(|&n| n < 30_000), "{:?}", seen.borrow());
+        for (wanted, most) in [(100, 30_000), (5_000, 230_000)] {
+            let ids = encode_start(&text, wanted, encode).unwrap();
+            assert_eq!(ids, (0..wanted as u32).collect::<Vec<_>>());
+            assert!(seen.borrow().iter().all(|&n| n < most), "{:?}", seen.borrow());
+        }
+        assert_eq!(seen.borrow().len(), 4, "what was seen of the text says how much more it takes");
         assert_eq!(encode_start("abc", usize::MAX, |t| Ok(vec![t.len() as u32])).unwrap(), [3]);
     }
 
