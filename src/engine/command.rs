@@ -61,7 +61,7 @@ pub enum Request {
     ShowLatent { generation: u64, latent: u32, token: usize, knob: Knob },
     /// Everything that the corpus says of a latent of the shared dictionary, and of its match in `trained`; what it says of
     /// `pruned` is read again where it was of another setting.
-    Study { generation: u64, latent: u32, setting: Setting },
+    Page { generation: u64, latent: u32, setting: Setting },
     /// Latents that have to do with a word.
     Find { generation: u64, word: String },
     /// What the models say comes after a token, with these edits in force.

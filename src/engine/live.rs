@@ -150,7 +150,7 @@ impl Live {
             | Request::Turn { generation, .. }
             | Request::Beside { generation, .. }
             | Request::ShowLatent { generation, .. }
-            | Request::Study { generation, .. }
+            | Request::Page { generation, .. }
             | Request::Find { generation, .. }
             | Request::Predict { generation, .. }
             | Request::Atlas { generation, .. }
@@ -163,7 +163,7 @@ impl Live {
             Request::Turn { setting, .. } => self.turn(&request, generation, *setting),
             Request::Beside { text, setting, .. } => self.read_beside(&request, generation, text, *setting),
             Request::ShowLatent { latent, token, knob, .. } => self.show(&request, generation, *latent, *token, *knob),
-            Request::Study { latent, setting, .. } => {
+            Request::Page { latent, setting, .. } => {
                 self.studied = Some((generation, *latent));
                 self.studied_at = Some(*setting);
                 self.tell_page()

@@ -289,7 +289,7 @@ fn the_corpus_is_read_again_at_another_ratio() {
     engine.until(|report| matches!(report, Report::Indexed).then_some(()));
     let mut page = |generation: u64, ratio: f64| {
         let setting = KNOB.at(ratio);
-        engine.handle.request(Request::Study { generation, latent: 708, setting });
+        engine.handle.request(Request::Page { generation, latent: 708, setting });
         engine.until(|report| match report {
             Report::Page { page, .. } if page.setting == setting => Some(page),
             _ => None,

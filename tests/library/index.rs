@@ -84,7 +84,7 @@ fn an_index_goes_on_from_where_it_was_to_the_same_bits() {
 /// An engine that reads the corpus for a latent's page.
 fn reading(spec: &SessionSpec) -> Loaded {
     let reading = Loaded::load(spec.clone());
-    reading.handle.request(Request::Study { generation: 1, latent: 708, setting: spec.first_setting() });
+    reading.handle.request(Request::Page { generation: 1, latent: 708, setting: spec.first_setting() });
     reading
 }
 

@@ -109,10 +109,10 @@ impl Session {
 
     /// Pages, predictions and hits that were asked for.
     pub fn answer_study(&mut self) -> &mut Self {
-        if let Some((generation, key)) = self.state.study.asked {
+        if let Some((generation, key)) = self.state.latent_view.asked {
             self.report(Report::Page { generation, page: Arc::new(page(key.latent)) });
         }
-        if let Some((generation, key)) = self.state.study.predicting.clone() {
+        if let Some((generation, key)) = self.state.predictions.asked.clone() {
             let predictions = Arc::new(predictions(key.token, &key.edits));
             self.report(Report::Predictions { generation, predictions });
         }
@@ -242,7 +242,7 @@ impl EngineLink for FakeEngine {
             Request::Estimate { generation, .. } => {
                 return self.report(Report::Estimate { generation, estimate: Ok(estimate()) });
             }
-            Request::Study { generation, latent, .. } => {
+            Request::Page { generation, latent, .. } => {
                 return self.report(Report::Page { generation, page: Arc::new(page(latent)) });
             }
             Request::Predict { generation, token, edits } => {

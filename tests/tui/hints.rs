@@ -59,7 +59,7 @@ fn states() -> Vec<(&'static str, Session)> {
     }
     all.push(("a line to open", with(Session::explored(), "O")));
     for keys in ["", "<down><right>"] {
-        all.push(("a study", with(crate::grid::opened(keys), "")));
+        all.push(("a study", with(crate::study::opened(keys), "")));
     }
     let mut failed = Session::loading();
     failed.report(Report::LoadFailed("no such file".into()));
@@ -178,7 +178,7 @@ fn wheel_and_clicks_reach_every_screen() {
     assert_eq!((session.state.screen, session.state.token), (Screen::Predictions, token + 1));
     session.keys("<esc><enter>").answer_study();
     mouse(&mut session, MouseEventKind::ScrollDown, (60, 30));
-    assert_eq!(session.state.study.scroll, 1);
+    assert_eq!(session.state.latent_view.scroll, 1);
     session.keys("<esc>?");
     mouse(&mut session, MouseEventKind::ScrollDown, (60, 20));
     assert_eq!(session.state.overlay, Some(Overlay::Help { scroll: 1 }));

@@ -56,7 +56,7 @@ fn prompt_token_and_knob_go_on_at_another_layer_and_the_latent_waits_for_the_way
     session.answer(Part::All);
     session.keys("x");
     let (token, latent, setting) = (session.state.token, session.state.latent, session.state.setting());
-    assert_eq!(session.state.study.edits.list.len(), 1);
+    assert_eq!(session.state.edits.list.len(), 1);
     session.keys(".");
     assert_eq!(asked(&session), Some(spec().at_layer(2)));
     // What is there answers until the other one is.
@@ -69,7 +69,7 @@ fn prompt_token_and_knob_go_on_at_another_layer_and_the_latent_waits_for_the_way
     assert!(session.state.shown.is_none() && session.state.detail.is_none());
     assert!(session.requests().iter().any(|r| matches!(r, Request::Compare { setting: at, .. } if *at == setting)));
     assert!(session.effects.iter().any(|e| matches!(e, Effect::RecallNames(digest) if digest == "sae of 2")));
-    assert!(session.state.study.edits.list.is_empty());
+    assert!(session.state.edits.list.is_empty());
     session.answer(Part::All);
     assert_eq!((session.state.token, session.state.setting()), (token, setting));
     // And back.
@@ -77,7 +77,7 @@ fn prompt_token_and_knob_go_on_at_another_layer_and_the_latent_waits_for_the_way
     come(&mut session, 1);
     session.answer(Part::All);
     assert_eq!((session.state.latent, session.state.token, session.state.setting()), (latent, token, setting));
-    assert_eq!(session.state.study.edits.list.len(), 1);
+    assert_eq!(session.state.edits.list.len(), 1);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn sessions() -> Vec<Session> {
         sessions.push(crate::atlas::opened(keys));
     }
     for keys in ["", "<down><right><right>", "<pagedown>f"] {
-        sessions.push(crate::grid::opened(keys));
+        sessions.push(crate::study::opened(keys));
     }
     sessions.push(after("a"));
     let mut session = after("");

@@ -40,9 +40,9 @@ fn a_view_comes_back_as_it_was() {
     assert_eq!(session.state.restoring, None);
     // The pinned latent's page is asked for first, then the selected one's.
     session.answer_study();
-    assert_eq!(session.state.study.pinned.as_ref().map(|page| page.latent), view.pinned);
+    assert_eq!(session.state.latent_view.pinned.as_ref().map(|page| page.latent), view.pinned);
     session.answer_study();
-    assert_eq!(session.state.study.page.as_ref().map(|page| page.latent), view.latent);
+    assert_eq!(session.state.latent_view.page.as_ref().map(|page| page.latent), view.latent);
     assert_eq!(SavedView::of(&session.state), Some(view));
 }
 
@@ -69,7 +69,7 @@ fn what_does_not_fit_here_is_said_and_left_out() {
     assert!(said.iter().any(|text| text.contains("the view's knob") && text.contains("ratio:7")), "{said:?}");
     assert_eq!((state.token, state.setting().at), (tokens - 1, 0.25));
     assert!(state.latent.is_some_and(|latent| latent < 2048));
-    assert_eq!(state.study.edits.list.len(), 1);
+    assert_eq!(state.edits.list.len(), 1);
 }
 
 #[test]

@@ -1,272 +1,295 @@
-//! A latent in full: found, named, edited, and its corpus at the slider's setting.
+//! The screen of a study, on one that is made up, and on folders.
 
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use crossterm::event::{Event, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use prunelens::{
-    engine::{Hit, Report, Request, Why},
-    tui::{Effect, state::Overlay},
+    engine::Command,
+    study::{
+        Origin, Study, StudyFile,
+        squares::{Column, Overview, Pace, Row, Square},
+        watch::Seen,
+    },
+    tui::{
+        Effect, Message, message_of,
+        state::{Overlay, Phase, Screen, StudyView, Wanted},
+        studies::{Ask, Looker, Told, complete},
+    },
+};
+use prunelens_core::{compare::Variant, session::SessionSpec};
+use prunelens_metrics::{Detail, Run, details::Series};
+
+use crate::{
+    session::{NOW, Session, dark, run},
+    snapshots::screen,
 };
 
-use prunelens_core::compare::Match;
+const RATIOS: [f64; 4] = [0.25, 0.5, 0.75, 0.9];
 
-use crate::session::{Session, dark};
-
-#[test]
-fn find_name_ablate_and_see() {
-    let mut session = Session::explored();
-    session.keys("/navy").answer_study();
-    session.keys("<enter>");
-    assert_eq!(session.state.latent, Some(1204));
-    session.keys("nships of war<enter>");
-    assert_eq!(session.state.names.get(&1204).map(String::as_str), Some("ships of war"));
-    assert!(session.effects.iter().any(|effect| matches!(effect, Effect::KeepNames)));
-    session.keys("/of war<enter>");
-    assert_eq!(session.state.latent, Some(1204), "a name is found without the engine");
-    session.keys("p").answer_study();
-    let alone = session.state.wants_predictions().unwrap();
-    assert!(session.state.study.current(&alone).is_some());
-    session.keys("x");
-    let edited = session.state.wants_predictions().unwrap();
-    assert!(
-        session.state.study.current(&edited).is_none(),
-        "what was said without the edit is not what is said with it"
-    );
-    session.answer_study();
-    assert_eq!(session.state.study.current(&edited).unwrap().list.len(), 9);
-    // Once more takes it back, and the old answer is asked for anew.
-    session.keys("x");
-    assert_eq!(session.state.wants_predictions(), Some(alone));
-}
-
-#[test]
-fn edits_that_cannot_be_read_stay_to_be_mended() {
-    let mut session = Session::explored();
-    session.keys("sset:<enter>");
-    assert!(matches!(&session.state.overlay, Some(Overlay::Edit { spec, .. }) if spec.ends_with("=set:")));
-    session.keys("4.5@2..<enter>");
-    assert_eq!(session.state.overlay, None);
-    assert_eq!(
-        session.state.study.edits.list.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["1204=set:4.5@2.."]
-    );
-    session.keys("X");
-    assert!(session.state.study.edits.list.is_empty());
-}
-
-#[test]
-fn the_corpus_is_read_again_where_the_slider_rests() {
-    let studies = |session: &Session| -> Vec<(u32, f64)> {
-        let all = session.requests().into_iter();
-        all.filter_map(
-            |r| if let Request::Study { latent, setting, .. } = r { Some((latent, setting.at)) } else { None },
-        )
-        .collect()
+/// Layers under two compressions; the first are done, one is worked on, one cell has failed.
+fn overview() -> Overview {
+    let core = RATIOS.map(|ratio| ("core", format!("core wanda {ratio}"), ratio.to_string()));
+    let more = ["sweep", "absorption wanda 0.25 seed0", "scr"].map(|name| {
+        let metric = name.split(' ').next().unwrap();
+        (metric, name.to_owned(), String::new())
+    });
+    let columns = core.into_iter().chain(more);
+    let columns: Vec<Column> =
+        columns.map(|(metric, name, rest)| Column { name, metric: metric.into(), rest }).collect();
+    let places: Vec<(&str, usize)> =
+        ["wanda:0.5", "rtn:int4:g64"].iter().flat_map(|c| (0..6).map(move |l| (*c, l))).collect();
+    let n = columns.len();
+    let square = |group: usize, cell: usize| match group * n + cell {
+        9 => Square::Failed("text.txt: 3 rows of 128 tokens, 64 were asked for: give more text or fewer rows".into()),
+        at if at < 17 => Square::Done,
+        17 => Square::Working(Some(0.43)),
+        _ => Square::Waiting,
     };
-    let mut session = Session::explored();
-    session.keys("<enter>");
-    assert_eq!(studies(&session), [(1204, 0.25)]);
-    session.answer_study();
-    session.time(2000).keys("]]");
-    assert_eq!(studies(&session), []);
-    assert_eq!(studies(session.time(2999)), []);
-    assert_eq!(session.state.next_wake().map(|at| at.as_millis()), Some(3000));
-    assert_eq!(studies(session.time(3000)), [(1204, 0.35)]);
-    assert_eq!(studies(session.time(9000)), [], "once");
-    // Another latent does not wait for the slider, and no ratio is read that was only passed.
-    session.keys("]<right>");
-    assert_eq!(studies(&session).last().map(|(_, ratio)| *ratio), Some(0.4));
-    session.keys("]<esc>");
-    assert_eq!(studies(session.time(20_000)), []);
+    Overview {
+        folder: "/data/study".into(),
+        common: "smol".into(),
+        names: places.iter().map(|(c, l)| format!("smol · {c} · blocks.{l}.hook_resid_post")).collect(),
+        labels: places.iter().map(|(c, l)| format!("{c} · blocks.{l}.hook_resid_post")).collect(),
+        // The last compression measures no SCR.
+        places: (0..12).map(|group| (0..n).map(|at| (group < 6 || at < n - 1).then_some(at)).collect()).collect(),
+        rows: (0..12)
+            .map(|group| Row {
+                squares: (0..if group < 6 { n } else { n - 1 }).map(|cell| square(group, cell)).collect(),
+                worker: (group == 2).then(|| "node7 (4711, job 12_3)".into()),
+            })
+            .collect(),
+        columns,
+        pace: Some(Pace { an_hour: 36.4 }),
+    }
 }
 
-fn screen(session: &Session, width: u16, height: u16) -> String {
-    crate::snapshots::screen(&session.state, width, height, &dark())
+fn curves() -> Vec<Detail> {
+    let line = |name: &str, variant, of: &dyn Fn(f64) -> f64, ratios: &[f64]| Series {
+        name: name.into(),
+        variant: Some(variant),
+        points: ratios.iter().map(|ratio| (*ratio, of(*ratio))).collect(),
+        mark: None,
+    };
+    let all = [&[0.0], &RATIOS[..]].concat();
+    let chart = |figure: &str, by: f64| {
+        let series = vec![
+            line("pruned wanda", Variant::Pruned, &|r| 3.4 + by * r.powi(3), &all),
+            line("original", Variant::Original, &|_| 3.3, &[0.0, 0.9]),
+        ];
+        Detail::lines(format!("{figure} (core)"), "ratio", "nats", series)
+    };
+    vec![chart("ce_loss_with_sae", 1.0), chart("kl_div_with_sae", 0.4)]
 }
 
-/// With the first latent pinned and another one on the screen of latents.
-fn pinned() -> Session {
+/// What a look at a cell shows.
+fn seen(at: (usize, usize)) -> Seen {
+    let overview = overview();
+    let done = matches!(overview.rows[at.0].squares.get(at.1), Some(Square::Done));
+    let result =
+        || Run { files: vec![format!("cells/{at:?}/cell.json").into()], ..run(0.25, "blocks.1.hook_resid_post") };
+    let run = done.then(|| Ok(Arc::new(result())));
+    Seen { overview: overview.into(), at, run, curves: Arc::new(curves()), when: NOW, took: Duration::from_millis(3) }
+}
+
+fn look(session: &Session) -> Option<(PathBuf, (usize, usize), bool)> {
+    session.effects.iter().rev().find_map(|effect| match effect {
+        Effect::Study(Ask::Look { folder, at, anew }) => Some((folder.clone(), *at, *anew)),
+        _ => None,
+    })
+}
+
+fn tell(session: &mut Session, told: Told) {
+    session.send(Message::Study(Box::new(told)));
+}
+
+/// The study is open, every look was answered, and then these keys were pressed.
+pub fn opened(keys: &str) -> Session {
     let mut session = Session::explored();
-    session.keys("<enter>").answer_study();
-    session.keys("b");
+    session.keys(":study /data/study<enter>");
+    tell(&mut session, Told::Seen(seen((0, 0)).into()));
+    for step in prunelens::tui::script::parse(keys).unwrap() {
+        let prunelens::tui::script::Step::Key(key) = step else { continue };
+        session.send(Message::KeyPressed(key));
+        if let Some((_, at, _)) = look(&session) {
+            tell(&mut session, Told::Seen(seen(at).into()));
+        }
+    }
     session
 }
 
 #[test]
-fn a_pinned_latent_stays_beside_the_others_in_every_variant() {
-    let mut session = pinned();
-    let own = screen(&session, 120, 36);
-    assert!(own.contains("on original, pinned") && own.contains("on transfer, pinned"), "{own}");
-    session.keys("<right>").answer_latent().answer_study();
-    let other = session.state.latent.unwrap();
-    assert_ne!(other, 1204);
-    for variant in ["original", "transfer", "pruned", "trained", "original"] {
-        let beside = screen(&session, 120, 36);
-        for title in [format!("#{other} on {variant} "), format!("#1204 on {variant}, pinned ")] {
-            assert!(beside.contains(&title), "{title} is missing in\n{beside}");
-        }
-        session.keys("v");
+fn at_three_sizes() {
+    let session = opened("<down><right><right>");
+    for (width, height) in [(80, 24), (120, 36), (200, 60)] {
+        insta::assert_snapshot!(format!("study_{width}x{height}"), screen(&session.state, width, height, &dark()));
     }
-    assert!(session.state.study.pinned.is_some(), "it stays");
-    // Its figures stand below where there is room.
-    assert!(!screen(&session, 120, 36).contains("#1204, pinned"));
-    insta::assert_snapshot!("latent_pinned_200x60", screen(&session, 200, 60));
-    session.keys("<left>").answer_latent().answer_study();
-    assert!(screen(&session, 200, 60).contains("on original, pinned"));
-    session.keys("b");
-    assert!(session.state.study.pinned.is_none() && !screen(&session, 200, 60).contains(", pinned"));
+    let session = opened("");
+    insta::assert_snapshot!("study_done_120x36", screen(&session.state, 120, 36, &dark()));
+    let session = opened("<down><down><right><right><right>f");
+    insta::assert_snapshot!("study_working_80x24", screen(&session.state, 80, 24, &dark()));
 }
 
 #[test]
-fn a_pinned_page_says_of_what_it_is_where_the_other_is_of_more() {
-    let mut session = pinned();
-    session.keys("<right>").answer_latent().answer_study();
-    let page = session.state.study.page.as_ref().unwrap();
-    let longer = prunelens_core::index::LatentPage { tokens: page.tokens + 1000, ..(**page).clone() };
-    let generation = session.state.study.asked.unwrap().0;
-    session.report(Report::Page { generation, page: std::sync::Arc::new(longer) });
-    let seen = screen(&session, 200, 60);
-    assert!(seen.contains("pinned when 6120 tokens were read") && seen.contains("on 7120 tokens"), "{seen}");
+fn a_click_selects_a_cell() {
+    let mut session = opened("");
+    let shown = screen(&session.state, 120, 36, &dark());
+    let find = |(row, line): (usize, &str)| Some((line.chars().position(|c| c == '✗')? as u16, row as u16));
+    let (column, row) = shown.lines().enumerate().find_map(find).unwrap();
+    let mouse =
+        MouseEvent { kind: MouseEventKind::Down(MouseButton::Left), column, row, modifiers: KeyModifiers::NONE };
+    session.send(message_of(Event::Mouse(mouse), &session.state, &dark()).unwrap());
+    assert_eq!((session.state.study.row, session.state.study.column), (1, 2));
 }
 
 #[test]
-fn the_last_edit_of_a_latent_counts_and_one_that_changes_nothing_is_told() {
+fn a_folder_is_asked_for_and_looked_at_while_it_is_seen() {
     let mut session = Session::explored();
-    let edits = |session: &Session| session.state.study.edits.list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    session.keys("x").keys("sscale:0.5<enter>");
-    assert_eq!(edits(&session), ["1204=scale:0.5"], "of the same tokens the later one counts");
-    session.keys("X").keys("x").keys("sscale:0.5@3<enter>");
-    assert_eq!(edits(&session), ["1204=ablate", "1204=scale:0.5@3"]);
-    let said = &session.state.log.status().unwrap().text;
-    assert!(said.contains("#1204=scale:0.5@3 changes nothing: #1204=ablate"), "{said}");
-    for (first, then) in [("ablate@3..", "set:2@4"), ("ablate@4", "scale:2@3"), ("ablate@4..", "scale:2@3")] {
-        session.keys("X").keys(&format!("s{first}<enter>")).keys(&format!("s{then}<enter>"));
-        assert_eq!(edits(&session).len(), 2);
-        assert!(
-            !session.state.log.status().is_some_and(|entry| entry.text.contains("changes nothing")),
-            "{first} {then}"
-        );
-        session.keys("<esc>");
-    }
+    session.time(60_000).keys("S");
+    assert!(matches!(&session.state.overlay, Some(Overlay::Open(line)) if line.wanted == Wanted::Study));
+    assert!(matches!(&session.effects[..], [Effect::CompleteStudy(line)] if line.is_empty()));
+    session.keys("st");
+    session.send(Message::Completed { line: "st".into(), found: vec!["study one/".into(), "stones/".into()] });
+    insta::assert_snapshot!("study_asked_for", screen(&session.state, 80, 24, &dark()));
+    session.keys("<tab><enter>");
+    assert_eq!(look(&session), Some(("study one/".into(), (0, 0), true)), "a path is one word");
+    assert!(session.state.animating());
+    tell(&mut session, Told::Seen(seen((0, 0)).into()));
+    assert!(!session.state.animating());
+    let now = session.state.now;
+    let due = session.state.next_wake().unwrap();
+    assert_eq!(due, now + Duration::from_secs(2));
+    session.time((due.as_millis() - 1) as u64);
+    assert_eq!(look(&session), None);
+    session.time(due.as_millis() as u64);
+    assert_eq!(look(&session), Some(("study one/".into(), (0, 0), false)));
+    // The same again changes nothing on screen.
+    session.state.redraw = false;
+    let same = session.state.study.seen.clone().unwrap();
+    tell(&mut session, Told::Seen(Arc::new(Seen { took: Duration::from_secs(1), ..Seen::clone(&same) })));
+    assert!(!session.state.redraw);
+    assert_eq!(session.state.next_wake(), Some(session.state.now + Duration::from_secs(10)), "a slow folder is spared");
+    session.keys("<esc>");
+    assert_eq!((session.state.screen, session.state.next_wake()), (Screen::Explore, None));
+    session.time(1_000_000);
+    assert_eq!(look(&session), None, "what is not seen is not looked at");
+    session.keys("S");
+    assert_eq!((session.state.screen, look(&session).unwrap().2), (Screen::Study, true));
 }
 
 #[test]
-fn every_edit_in_force_can_be_changed_and_taken_back_by_itself() {
-    let mut session = Session::explored();
-    let edits = |session: &Session| session.state.study.edits.list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    for edit in ["ablate@1", "scale:2@2", "set:3@3"] {
-        session.keys(&format!("s{edit}<enter>"));
-    }
-    session.keys("s<down><down>");
-    let seen = screen(&session, 120, 36);
-    assert!(seen.contains("#1204=ablate@1") && seen.contains("#1204=set:3@3"), "all of them, whole:\n{seen}");
-    session.keys("<backspace>3<enter>");
-    assert_eq!(edits(&session), ["1204=ablate@1", "1204=scale:2@3"], "in its place, and the last word on those tokens");
-    session.keys("s<down><up>ablate@40<enter>");
-    assert_eq!(edits(&session), ["1204=ablate@1", "1204=scale:2@3", "1204=ablate@40"]);
-    let said = &session.state.log.status().unwrap().text;
-    assert!(said.contains("behind the prompt"), "{said}");
-    session.keys("s<down><ctrl-u><enter>");
-    assert_eq!(edits(&session), ["1204=scale:2@3", "1204=ablate@40"]);
-    session.keys("s<ctrl-u><enter>");
-    assert_eq!(edits(&session).len(), 2, "what was not there is not taken back");
-}
-
-#[test]
-fn edits_in_force_are_seen_on_explore() {
-    let mut session = Session::explored();
-    session.keys("x").keys("<down>").answer_latent();
-    let explored = screen(&session, 120, 36);
-    assert!(explored.contains("edits in force: #1204=ablate"), "{explored}");
-    session.keys("X").keys("<down>").answer_latent();
-    assert!(!screen(&session, 120, 36).contains("edits in force"));
-}
-
-#[test]
-fn a_match_that_the_prompt_does_not_show_is_told_all_the_same() {
-    let mut session = Session::explored();
-    session.keys("/3<enter>");
-    // It fires nowhere on the prompt, so the comparison has no match of it.
-    let shown = session.state.shown.as_ref().unwrap();
-    assert!(!shown.comparison.matches.contains_key(&3));
-    let (generation, key) = session.state.follow.latent.clone().unwrap();
-    let mut detail = crate::session::detail(3, key.token, key.knob);
-    session.report(Report::Latent { generation, detail: std::sync::Arc::new(detail.clone()) });
-    let unknown = screen(&session, 200, 60);
-    assert!(unknown.contains("no match in trained is known") && !unknown.contains("not matched"), "{unknown}");
-    detail.matched = Some(Match { latent: 77, cosine: 0.95, mutual: true });
-    session.report(Report::Latent { generation, detail: std::sync::Arc::new(detail) });
-    let known = screen(&session, 200, 60);
-    assert!(!known.contains("no match in trained"), "{known}");
-    assert!(known.lines().any(|line| line.contains("in trained") && line.contains("#77")), "{known}");
-}
-
-#[test]
-fn finding_says_what_it_looks_for_and_what_there_is_none_of() {
-    let mut session = Session::explored();
-    session.keys("/");
-    insta::assert_snapshot!("find_kinds", screen(&session, 80, 24));
-    session.keys("grew").answer_study();
-    assert!(screen(&session, 80, 24).contains("none grew on the selected token"), "{}", screen(&session, 80, 24));
+fn a_result_opens_in_metrics_and_esc_comes_back() {
+    let mut session = opened("<right>");
+    assert_eq!(session.state.study.cell(), Some((0, Some(1))));
     session.keys("<enter>");
-    assert!(session.state.log.status().unwrap().text.contains("none grew"));
-    session.keys("<esc>/99999");
-    assert!(screen(&session, 80, 24).contains("latents go to #2047"));
-    // The line is empty again at once, as in every field.
-    session.keys("<ctrl-u>~77");
-    assert!(matches!(&session.state.overlay, Some(Overlay::Find(find)) if find.query == "~77"));
-    let asked = session.requests().into_iter().rev().find_map(|request| match request {
-        Request::Find { generation, word } => Some((generation, word)),
-        _ => None,
-    });
-    let Some((generation, word)) = asked else { panic!("nothing was asked") };
-    assert_eq!(word, "~77");
-    let hits = vec![Hit { latent: 88, why: Why::Like { of: 77, cosine: 0.71 } }];
-    session.report(Report::Found { generation, hits });
-    assert!(screen(&session, 80, 24).contains("cosine 0.710 of its decoder row with that of #77"));
-    session.keys("<enter>");
-    assert_eq!(session.state.latent, Some(88));
-    session.keys("nabc<ctrl-u>d<enter>");
-    assert_eq!(session.state.names.get(&88).map(String::as_str), Some("d"));
+    assert_eq!(session.state.screen, Screen::Metrics);
+    assert_eq!(session.state.chosen().unwrap().session(), Some("demo, wanda 50%, 2k topk32, blocks.1.hook_resid_post"));
+    session.keys("<esc>");
+    assert_eq!(session.state.screen, Screen::Study);
+    // It is not there twice.
+    session.keys("<enter><esc><enter>");
+    assert_eq!(session.state.rows_of_metrics(), 1);
+    session.keys("<esc><esc>M<esc>");
+    assert_eq!(session.state.screen, Screen::Explore, "the study is left");
 }
 
 #[test]
-fn enter_before_anything_is_found_goes_there_when_it_is() {
-    let mut session = Session::explored();
-    let asked = |session: &Session| {
-        session.requests().into_iter().rev().find_map(|request| match request {
-            Request::Find { generation, .. } => Some(generation),
-            _ => None,
-        })
+fn what_is_not_done_says_why() {
+    let said = |keys: &str| {
+        let session = opened(keys);
+        assert_eq!(session.state.screen, Screen::Study);
+        session.state.log.entries.last().unwrap().text.clone()
     };
-    session.keys("/~77<enter>");
-    assert!(screen(&session, 80, 24).contains("output matrix, and then there"), "{}", screen(&session, 80, 24));
-    assert!(session.state.log.status().is_none(), "nothing is said of what is not known");
-    let generation = asked(&session).unwrap();
-    let hits = vec![Hit { latent: 88, why: Why::Like { of: 77, cosine: 0.71 } }];
-    session.report(Report::Found { generation, hits });
-    assert_eq!((session.state.latent, session.state.overlay.is_none()), (Some(88), true));
-    // Who goes on writing looks for something else.
-    session.keys("/~77<enter>8");
-    let generation = asked(&session).unwrap();
-    session.report(Report::Found { generation, hits: Vec::new() });
-    assert!(matches!(&session.state.overlay, Some(Overlay::Find(find)) if find.query == "~778" && !find.go));
-    // Nothing was found: it is said then.
+    assert!(said("<down><right><right><enter>").contains("3 rows of 128 tokens"));
+    assert!(said("n<enter>").contains("3 rows of 128 tokens"), "the next of note is the one that failed");
+    assert!(said("<down><down><right><right><right><enter>").contains("being measured"));
+    assert!(said("<pagedown><enter>").contains("study work"));
+    assert!(said("<pagedown><pagedown><right><right><right><right><right><right><enter>").contains("no such cell"));
+    let mut session = opened("");
+    let damaged = Seen { run: Some(Err("cell.json: not a cell of this study".into())), ..seen((0, 0)) };
+    tell(&mut session, Told::Seen(damaged.into()));
+    assert!(screen(&session.state, 120, 36, &dark()).contains("its result cannot be read"));
     session.keys("<enter>");
-    assert!(
-        session.state.log.status().unwrap().text.contains("no latent was found"),
-        "{:?}",
-        session.state.log.status()
-    );
+    assert!(session.state.log.entries.last().unwrap().text.contains("not a cell"));
 }
 
 #[test]
-fn variants_that_do_not_fit_are_a_key_away() {
-    let mut session = Session::explored();
-    session.keys("p").answer_study();
-    let first = screen(&session, 80, 24);
-    assert!(first.contains("1 and 2 of 4, v shows the others") && !first.contains("trained"), "{first}");
-    session.keys("v");
-    let second = screen(&session, 80, 24);
-    assert!(second.contains("3 and 4 of 4") && second.contains("trained"), "{second}");
-    session.keys("v");
-    assert_eq!(screen(&session, 80, 24), first);
-    assert!(!screen(&session, 120, 36).contains("shows the others"), "all are there");
+fn a_session_opens_in_explore() {
+    let mut session = opened("<down>o");
+    assert!(matches!(&session.effects[..], [Effect::Study(Ask::Session { group: 1, .. })]));
+    let spec = SessionSpec { layer: Some(1), ..SessionSpec::demo() };
+    let settings = session.state.settings.as_ref().clone();
+    tell(&mut session, Told::Session(Ok(Box::new((spec.clone(), settings)))));
+    assert!(matches!(&session.commands()[..], [Command::Open(asked)] if **asked == spec));
+    assert_eq!(session.state.screen, Screen::Explore);
+    let mut session = opened("");
+    tell(&mut session, Told::Session(Err("no such file".into())));
+    assert_eq!(session.state.log.entries.last().unwrap().text, "no such file");
+    session.state.phase = Phase::Loading { progress: None, since: Duration::ZERO };
+    session.keys("o");
+    assert!(session.effects.is_empty());
+}
+
+#[test]
+fn a_folder_that_goes_away_is_told_and_comes_back() {
+    let mut session = opened("");
+    tell(&mut session, Told::Wrong("/data/study/study.json: no such file".into()));
+    let shown = screen(&session.state, 120, 36, &dark());
+    assert!(shown.contains("no such file; this is what was there") && shown.contains("hook_resid_post"), "{shown}");
+    assert!(session.state.next_wake().is_some(), "it is looked for again");
+    tell(&mut session, Told::Seen(seen((0, 0)).into()));
+    assert!(!screen(&session.state, 120, 36, &dark()).contains("no such file"));
+    // One that never was there.
+    session.state.study = StudyView::default();
+    session.keys(":study nowhere<enter>");
+    tell(&mut session, Told::Wrong("nowhere/study.json: no such file: this folder holds no study".into()));
+    insta::assert_snapshot!("study_nowhere", screen(&session.state, 80, 24, &dark()));
+}
+
+/// A study of the demo's model with SAEs that are never loaded.
+fn begun() -> (tempfile::TempDir, Study) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("sae1")).unwrap();
+    std::fs::create_dir_all(folder.path().join("sae2")).unwrap();
+    let text = "[session]\nsae = \"sae{layer}\"\nlayers = \"1-2\"\n[grid]\nratios = [0.25, 0.5]\n[metrics.core]\n[metrics.sweep]\n";
+    let origin = Origin { file: folder.path().join("s.toml"), folder: folder.path().to_path_buf(), text: text.into() };
+    let study = Study::new(StudyFile::parse(origin).unwrap(), &folder.path().join("study"), &|_| None).unwrap();
+    (folder, study)
+}
+
+#[test]
+fn a_real_folder_empty_spoilt_and_gone() {
+    let (folder, study) = begun();
+    let mut looker = Looker::default();
+    let mut look = |at| looker.answer(Ask::Look { folder: study.folder.clone(), at, anew: false });
+    assert!(matches!(look((0, 0)), Told::Wrong(why) if why.contains("holds no study")));
+    study.keep().unwrap();
+    let Told::Seen(seen) = look((0, 0)) else { panic!("it is there") };
+    let overview = &seen.overview;
+    assert_eq!(overview.labels, ["layer 1", "layer 2"]);
+    let heads: Vec<_> = overview.columns.iter().map(|c| (c.metric.as_str(), c.rest.as_str())).collect();
+    assert_eq!(heads, [("core", "0.25"), ("core", "0.5"), ("sweep", "")]);
+    assert_eq!((overview.counts().done, overview.counts().cells), (0, 6));
+    // One cell fails, one is spoilt, one is there.
+    let cells = &study.groups[0].cells;
+    std::fs::create_dir_all(&cells[0].folder).unwrap();
+    std::fs::write(cells[0].folder.join("failed.json"), r#"{"error": "no room"}"#).unwrap();
+    std::fs::create_dir_all(&cells[1].folder).unwrap();
+    std::fs::write(cells[1].folder.join("cell.json"), "{").unwrap();
+    let Told::Seen(seen) = look((0, 1)) else { panic!("it is there") };
+    assert_eq!(seen.overview.rows[0].squares, [Square::Failed("no room".into()), Square::Done, Square::Waiting]);
+    assert!(matches!(&seen.run, Some(Err(why)) if why.contains("not a cell")), "{:?}", seen.run);
+    // Taken away again, it is to be done.
+    std::fs::remove_file(cells[1].folder.join("cell.json")).unwrap();
+    let Told::Seen(seen) = look((0, 1)) else { panic!("it is there") };
+    assert!(seen.run.is_none());
+    let Told::Seen(seen) = look((0, 1)) else { panic!("it is there") };
+    assert_eq!(seen.overview.rows[0].squares[1], Square::Waiting);
+    // The folder goes.
+    let aside = folder.path().join("aside");
+    std::fs::rename(&study.folder, &aside).unwrap();
+    assert!(matches!(look((0, 0)), Told::Wrong(_)));
+    std::fs::rename(&aside, &study.folder).unwrap();
+    assert!(matches!(look((0, 0)), Told::Seen(_)));
+    let parent = format!("{}/", folder.path().display());
+    assert_eq!(complete(&parent)[0], format!("{parent}study/"), "the one with a study comes first");
 }

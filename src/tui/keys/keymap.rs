@@ -292,13 +292,13 @@ mod tests {
         let deliberate = [Context::Detail, Context::Ratio];
         for chain in [
             [Context::Explore, Context::Global, Context::Always],
-            [Context::Latent, Context::Study, Context::Global],
-            [Context::Predictions, Context::Study, Context::Global],
-            [Context::Generation, Context::Study, Context::Global],
+            [Context::Latent, Context::OnLatent, Context::Global],
+            [Context::Predictions, Context::OnLatent, Context::Global],
+            [Context::Generation, Context::OnLatent, Context::Global],
             [Context::Metrics, Context::Global, Context::Always],
             [Context::Atlas, Context::Global, Context::Always],
             [Context::Layers, Context::Global, Context::Always],
-            [Context::Grid, Context::Global, Context::Always],
+            [Context::Study, Context::Global, Context::Always],
             [Context::Reader, Context::Global, Context::Always],
             [Context::Failed, Context::Global, Context::Always],
         ] {
@@ -338,7 +338,7 @@ mod tests {
         let taken = Keymap::with_changes("sort = 's'\nquit = 'f5'", "k.toml").unwrap();
         let action = |context, key: &str| taken.action(&[context], key.parse().unwrap());
         assert_eq!(action(Context::Explore, "s"), Some(Action::Sort));
-        assert_eq!(action(Context::Study, "s"), Some(Action::Edit), "elsewhere it is what it was");
+        assert_eq!(action(Context::OnLatent, "s"), Some(Action::Edit), "elsewhere it is what it was");
         assert_eq!(action(Context::Global, "f5"), Some(Action::Quit));
         assert!(taken.rows().any(|(spec, keys)| spec.id == "edit" && keys.is_empty()), "it has gone to another");
         let wide = Keymap::with_changes("quit = ['h', 'n']\nlog = 'o'\nsort = 'o'", "k.toml").unwrap();

@@ -27,8 +27,8 @@ impl State {
     /// Something of the latent shown is still on its way.
     pub fn latent_incomplete(&self) -> bool {
         let (latent, pages) = (self.latent, self.screen == Screen::Latent);
-        let page = pages && self.study.page.as_ref().map(|page| page.latent) != latent;
-        self.follow.latent_waiting || self.study.waiting || page
+        let page = pages && self.latent_view.page.as_ref().map(|page| page.latent) != latent;
+        self.follow.latent_waiting || self.predictions.waiting || page
     }
 
     /// What is on screen has texts of a corpus of which not all is read; it is read when no job runs.

@@ -11,17 +11,19 @@ mod find;
 mod follow;
 mod form;
 mod generation;
-mod grid;
 mod job;
 mod knobs;
+mod latent;
 mod log;
 mod metrics;
 mod offers;
 mod overlay;
 mod pair;
 mod panel;
+mod predictions;
 mod prompt;
 mod saved;
+mod shade;
 mod shown;
 mod strip;
 mod study;
@@ -39,25 +41,28 @@ pub use find::{Find, Found};
 pub use follow::{Follow, GRACE, LatentKey, Target};
 pub use form::Form;
 pub use generation::{Continued, FIELDS, Generation, GenerationForm, New};
-pub use grid::GridView;
 pub use job::{Chosen, Job, Past};
 pub use knobs::Knobs;
+pub use latent::{LatentView, PageKey};
 pub use log::{Entry, Level, Log};
 pub use metrics::{Layer, MetricsView, View};
 pub use overlay::{Ask, Overlay};
 pub use pair::Pair;
 pub use panel::Panel;
+pub use predictions::{PredictKey, PredictionsView};
 pub use prompt::{LONGEST, PROMPTS, Prompt};
 pub use saved::{SavedAtlas, SavedView};
+pub use shade::Shade;
 pub use shown::{Dated, Outgoing, Shown};
 pub use strip::Strip;
-pub use study::{PageKey, PredictKey, Shade, Study};
+pub use study::StudyView;
 pub use table::{Cause, Change, Row, Sort, Table};
 pub use tour::{STEPS, Tour};
 
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
 use prunelens_core::{
     compare::{LatentDetail, Paths},
+    edit::Edits,
     sae::Setting,
     session::SessionSpec,
 };
@@ -92,7 +97,7 @@ pub enum Screen {
     /// The prompt at every layer.
     Layers,
     /// A study's cells.
-    Grid,
+    Study,
     Session,
     Log,
 }
@@ -207,7 +212,10 @@ pub struct State {
     pub indexing: bool,
     pub read: Option<(usize, usize)>,
 
-    pub study: Study,
+    pub latent_view: LatentView,
+    pub predictions: PredictionsView,
+    /// In force.
+    pub edits: Edits,
     pub generation: Generation,
     /// Names that the user gave to latents of this SAE.
     pub names: BTreeMap<u32, String>,
@@ -233,7 +241,7 @@ pub struct State {
     pub metrics: MetricsView,
     pub atlas: AtlasView,
     pub strip: Strip,
-    pub grid: GridView,
+    pub study: StudyView,
 
     pub log: Log,
     pub scroll: usize,
@@ -268,6 +276,12 @@ impl State {
         (self.shown, self.detail, self.latent) = (None, None, None);
         self.table.rows.clear();
         self.choice = Choice::Strongest;
+    }
+
+    /// Nor of another session: pages, predictions and edits.
+    pub fn forget_session(&mut self) {
+        self.latent_view = LatentView { beside: self.latent_view.beside, ..LatentView::default() };
+        (self.predictions, self.edits) = Default::default();
     }
 
     /// What a latent is called, and by whom if it was not the person here.
@@ -317,7 +331,9 @@ impl State {
             latent: None,
             choice: Choice::Strongest,
             shade: Shade::default(),
-            study: Study::default(),
+            latent_view: LatentView::default(),
+            predictions: PredictionsView::default(),
+            edits: Edits::default(),
             generation: Generation::default(),
             names: BTreeMap::new(),
             explained: Arc::default(),
@@ -338,7 +354,7 @@ impl State {
             metrics: MetricsView::default(),
             atlas: AtlasView::default(),
             strip: Strip::default(),
-            grid: GridView::default(),
+            study: StudyView::default(),
             copies: Copies::default(),
             log: Log::default(),
             scroll: 0,
@@ -369,7 +385,7 @@ impl State {
         let wanted = beside || self.screen == Screen::Predictions || self.shade == Shade::Divergence;
         let (shown, target) = (self.shown.as_ref()?, self.target());
         let ready = wanted && shown.of == target && shown.complete;
-        ready.then(|| PredictKey { target, token: self.token, edits: self.study.edits.clone() })
+        ready.then(|| PredictKey { target, token: self.token, edits: self.edits.clone() })
     }
 
     /// What the screen should be showing.
@@ -407,8 +423,8 @@ impl State {
     /// Something on screen moves by itself.
     pub fn animating(&self) -> bool {
         let second = self.pair.as_ref().is_some_and(|pair| pair.waiting);
-        let read = self.study.waiting || self.atlas.waiting || self.strip.waiting || self.coming.is_some();
-        let looking = self.grid.is_opening() && self.screen == Screen::Grid;
+        let read = self.predictions.waiting || self.atlas.waiting || self.strip.waiting || self.coming.is_some();
+        let looking = self.study.is_opening() && self.screen == Screen::Study;
         let asked = looking || second || self.comparing() || self.finding() || read || self.generation.going;
         matches!(self.phase, Phase::Loading { .. }) || self.running_job().is_some() || asked
     }
@@ -425,7 +441,7 @@ impl State {
             period * (self.spin() as u32 + 1)
         });
         let ages = self.follow.ages().filter(|at| *at > self.now);
-        let resting = self.study.resting.as_ref().map(|(_, at)| *at);
+        let resting = self.latent_view.resting.as_ref().map(|(_, at)| *at);
         let read = [self.follow.deadline, self.count_due(), self.look_due()].into_iter().flatten();
         tick.into_iter().chain(read).chain(ages).chain(resting).min()
     }

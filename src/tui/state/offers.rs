@@ -14,7 +14,7 @@ impl State {
             return offered;
         }
         if self.overlay.is_none()
-            && self.screen == Screen::Grid
+            && self.screen == Screen::Study
             && let Some(offered) = self.grid_offers(action)
         {
             return offered;
@@ -24,7 +24,7 @@ impl State {
         match action {
             A::TokenLeft | A::TokenRight | A::FirstToken | A::LastToken => tokens > 1,
             A::LatentUp | A::LatentDown | A::LatentPageUp | A::LatentPageDown | A::LastLatent => rows > 1,
-            A::PreviousLatent | A::NextLatent if self.study.from_atlas => {
+            A::PreviousLatent | A::NextLatent if self.latent_view.from_atlas => {
                 self.atlas.drawn.as_ref().is_some_and(|drawn| drawn.list.len() > 1)
             }
             A::PreviousLatent | A::NextLatent => rows > 1,
@@ -36,7 +36,7 @@ impl State {
             A::TakeText => !self.generation.texts.is_empty(),
             A::PreviousText | A::NextText => self.generation.texts.len() > 1,
             A::OpenLatent | A::Ablate | A::Edit | A::Name => self.latent.is_some(),
-            A::DropEdits => !self.study.edits.list.is_empty(),
+            A::DropEdits => !self.edits.list.is_empty(),
             A::TextsBeside => self.info.as_ref().is_some_and(|info| info.variants.len() > 1),
             A::PreviousLayer => self.layer_beside(false).is_some(),
             A::NextLayer => self.layer_beside(true).is_some(),
@@ -47,7 +47,7 @@ impl State {
             A::ScrollUp | A::ScrollDown if self.overlay.is_none() && self.screen == Screen::Layers => {
                 self.strip_layers().len() > 1
             }
-            A::Pin => self.study.pinned.is_some() || self.study.page.is_some(),
+            A::Pin => self.latent_view.pinned.is_some() || self.latent_view.page.is_some(),
             A::RatioDown | A::RatioUp | A::RatioFineDown | A::RatioFineUp | A::RatioZero | A::Measure => {
                 self.phase == Phase::Ready
             }
@@ -110,12 +110,12 @@ impl State {
     /// The same on the screen of a study.
     fn grid_offers(&self, action: Action) -> Option<bool> {
         use Action as A;
-        let (rows, columns) = self.grid.overview().map_or((0, 0), |all| (all.rows.len(), all.columns.len()));
+        let (rows, columns) = self.study.overview().map_or((0, 0), |all| (all.rows.len(), all.columns.len()));
         Some(match action {
             A::ScrollUp | A::ScrollDown => rows > 1,
             A::SquareLeft | A::SquareRight => columns > 1,
             A::OpenCell | A::ExploreCell | A::NextNotable => rows * columns > 0,
-            A::NextCurve => self.grid.seen.as_ref().is_some_and(|seen| seen.curves.len() > 1),
+            A::NextCurve => self.study.seen.as_ref().is_some_and(|seen| seen.curves.len() > 1),
             _ => return None,
         })
     }

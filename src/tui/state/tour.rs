@@ -87,7 +87,7 @@ pub const STEPS: [Step; 10] = [
         key: Action::OpenLatent,
         then: "opens it, from Explore.",
         of_below: false,
-        done: |state| state.screen == Screen::Latent && state.study.page.is_some(),
+        done: |state| state.screen == Screen::Latent && state.latent_view.page.is_some(),
     },
     Step {
         title: "pushing it",
@@ -95,7 +95,7 @@ pub const STEPS: [Step; 10] = [
         key: Action::Ablate,
         then: "ablates it in every variant, while the models read on.",
         of_below: false,
-        done: |state| !state.study.edits.list.is_empty(),
+        done: |state| !state.edits.list.is_empty(),
     },
     Step {
         title: "what the models say",
@@ -103,7 +103,7 @@ pub const STEPS: [Step; 10] = [
         key: Action::Predictions,
         then: "shows them. That was the tour: ? has all keys, m measures, e writes files, q leaves.",
         of_below: false,
-        done: |state| state.screen == Screen::Predictions && !state.study.waiting,
+        done: |state| state.screen == Screen::Predictions && !state.predictions.waiting,
     },
 ];
 

@@ -8,8 +8,8 @@ use crate::{
         keys::{action::Action, palette},
         state::{Ask, Choice, Find, Level, Outgoing, Overlay, Panel, Phase, Pointed, Screen, State, Tour, Wanted},
         update::{
-            atlas, copies, effect::Effect, exports, find, generation, grid, jobs, open, pair, resume, strip, study,
-            typing,
+            atlas, copies, edits, effect::Effect, exports, find, generation, jobs, latent, open, pair, resume, strip,
+            study, typing,
         },
     },
 };
@@ -88,7 +88,7 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::Split => pair::split(state),
         A::Swap => pair::swap(state),
         A::OpenLatent if state.screen == Screen::Atlas => atlas::enter(state),
-        A::OpenLatent => study::open(state),
+        A::OpenLatent => latent::open(state),
         A::Atlas => atlas::open(state),
         A::AtlasLeft => atlas::step(state, -1, 0),
         A::AtlasRight => atlas::step(state, 1, 0),
@@ -103,22 +103,22 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::AtlasClear => atlas::clear(state),
         A::AtlasRegion => atlas::mark(state),
         A::AtlasFates => atlas::look(state),
-        A::PreviousLatent => study::walk(state, -1),
-        A::NextLatent => study::walk(state, 1),
-        A::TextsBeside => study::beside(state),
-        A::NextVariants => state.study.turned += 1,
-        A::Pin => study::pin(state),
-        A::Predictions => study::predictions(state),
+        A::PreviousLatent => latent::walk(state, -1),
+        A::NextLatent => latent::walk(state, 1),
+        A::TextsBeside => latent::beside(state),
+        A::NextVariants => state.predictions.turned += 1,
+        A::Pin => latent::pin(state),
+        A::Predictions => latent::predictions(state),
         A::Generate => generation::generate(state, effects),
         A::PreviousText => generation::select(state, -1),
         A::NextText => generation::select(state, 1),
         A::TakeText => generation::take(state, effects),
         A::GenerationSettings => generation::settings(state),
-        A::Ablate => study::ablate(state),
-        A::Edit => study::edit(state),
-        A::DropEdits => study::drop_edits(state),
-        A::ErrorTerm => study::error_term(state),
-        A::Name => study::name(state),
+        A::Ablate => edits::ablate(state),
+        A::Edit => edits::edit(state),
+        A::DropEdits => edits::drop_edits(state),
+        A::ErrorTerm => edits::error_term(state),
+        A::Name => latent::name(state),
         A::EarlierPrompt | A::LaterPrompt => typing::recall(state, action == A::EarlierPrompt),
         A::RatioDown => turn(state, -1, false, effects),
         A::RatioUp => turn(state, 1, false, effects),
@@ -195,13 +195,13 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         }
         A::TakeUp => resume::take_up(state, effects),
         A::Open => open::ask(state, Wanted::Session, "", effects),
-        A::Study => grid::open(state, effects),
-        A::SquareLeft => grid::step(state, 0, -1),
-        A::SquareRight => grid::step(state, 0, 1),
-        A::OpenCell => grid::enter(state),
-        A::ExploreCell => grid::explore(state, effects),
-        A::NextCurve => grid::next_figure(state),
-        A::NextNotable => grid::next_notable(state),
+        A::Study => study::open(state, effects),
+        A::SquareLeft => study::step(state, 0, -1),
+        A::SquareRight => study::step(state, 0, 1),
+        A::OpenCell => study::enter(state),
+        A::ExploreCell => study::explore(state, effects),
+        A::NextCurve => study::next_figure(state),
+        A::NextNotable => study::next_notable(state),
         A::PreviousLayer | A::NextLayer => open::step(state, action == A::NextLayer, effects),
         A::Layers => strip::open(state),
         A::Copies => copies::ask(state),
@@ -261,11 +261,11 @@ fn back(state: &mut State, effects: &mut Vec<Effect>) {
     }
     if state.screen == Screen::Generation && state.generation.going {
         generation::stop(state, effects);
-    } else if state.screen == Screen::Latent && state.study.from_atlas {
+    } else if state.screen == Screen::Latent && state.latent_view.from_atlas {
         state.screen = Screen::Atlas;
     } else if state.screen == Screen::Metrics && state.metrics.from_study {
         state.metrics.from_study = false;
-        state.screen = Screen::Grid;
+        state.screen = Screen::Study;
     } else if state.screen != Screen::Explore {
         state.screen = Screen::Explore;
     } else if state.focus == Panel::Prompt {
@@ -345,7 +345,7 @@ pub fn clicked(state: &mut State, at: Pointed, effects: &mut Vec<Effect>) {
             atlas::select(state, row);
         }
         Pointed::Layer(layer) => state.strip.selected = Some(layer),
-        Pointed::Square(row, column) => grid::select(state, (row, column)),
+        Pointed::Square(row, column) => study::select(state, (row, column)),
         Pointed::Job(row) => jobs::select(state, row),
         Pointed::View(view) => jobs::show_view(state, view),
         Pointed::Field(row) => jobs::select_field(state, row),
@@ -435,23 +435,23 @@ fn scroll(state: &mut State, by: isize) {
             *selected = moved(*selected).min(state.spec.compressions.len().saturating_sub(1));
         }
         Some(Overlay::Edit { of, .. }) => {
-            let (rows, row) = (state.study.edits.list.len(), of.map_or(0, |at| at + 1));
+            let (rows, row) = (state.edits.list.len(), of.map_or(0, |at| at + 1));
             let to = moved(row).min(rows);
             // What is written stays where there is nowhere to go.
             if to != row {
-                study::write_anew(state, to.checked_sub(1));
+                edits::write_anew(state, to.checked_sub(1));
             }
         }
         Some(Overlay::Form(form)) => form.selected = moved(form.selected).min(form.fields.len()),
         Some(Overlay::Generation(form)) => form.selected = moved(form.selected).min(form.fields.len() - 1),
         Some(_) => {}
         None => match state.screen {
-            Screen::Latent => state.study.scroll = moved(state.study.scroll),
+            Screen::Latent => state.latent_view.scroll = moved(state.latent_view.scroll),
             Screen::Predictions | Screen::Generation => {}
             Screen::Atlas if by.unsigned_abs() > 1 => atlas::walk(state, by),
             Screen::Atlas => atlas::step(state, 0, -by as i32),
             Screen::Layers => strip::walk(state, by),
-            Screen::Grid => grid::step(state, by, 0),
+            Screen::Study => study::step(state, by, 0),
             Screen::Explore => state.detail_scroll = moved(state.detail_scroll),
             Screen::Metrics if by.unsigned_abs() > 1 => state.metrics.scroll = moved(state.metrics.scroll),
             Screen::Metrics => jobs::select(state, moved(state.metrics.row)),
@@ -463,12 +463,12 @@ fn scroll(state: &mut State, by: isize) {
 fn accept(state: &mut State, effects: &mut Vec<Effect>) {
     match state.overlay.take() {
         Some(Overlay::Open(line)) if line.text.trim().is_empty() => state.overlay = Some(Overlay::Open(line)),
-        Some(Overlay::Open(line)) if line.wanted == Wanted::Study => grid::show(state, &line.text),
+        Some(Overlay::Open(line)) if line.wanted == Wanted::Study => study::show(state, &line.text),
         Some(Overlay::Open(line)) => open::written(state, &line.text, effects),
         Some(Overlay::Palette { query, selected }) => {
             match palette::with_argument(&query) {
                 Some((Action::Open, line)) => return open::written(state, line, effects),
-                Some((Action::Study, folder)) => return grid::show(state, folder),
+                Some((Action::Study, folder)) => return study::show(state, folder),
                 _ => {}
             }
             let asked = palette::with_argument(&query).and_then(|(action, argument)| {
@@ -488,8 +488,8 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
         }
         Some(Overlay::Find(sought)) => find::accept(state, sought),
         Some(Overlay::Copies { selected }) => copies::go(state, selected, effects),
-        Some(Overlay::Edit { spec, of }) => study::edited(state, spec, of),
-        Some(Overlay::Name { latent, name }) => study::named(state, latent, &name, effects),
+        Some(Overlay::Edit { spec, of }) => edits::edited(state, spec, of),
+        Some(Overlay::Name { latent, name }) => latent::named(state, latent, &name, effects),
         Some(Overlay::Ask { what, text }) => answered(state, what, &text, effects),
         Some(Overlay::Form(form)) => jobs::start(state, form, effects),
         Some(Overlay::Generation(form)) => generation::set(state, form, effects),

@@ -8,9 +8,7 @@ use crate::{
     engine::{JobId, JobState, Report, SessionInfo, Unfinished},
     tui::{
         keys::action::{Action, Context},
-        state::{
-            AtlasView, Choice, Generation, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Strip, Study,
-        },
+        state::{AtlasView, Choice, Generation, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Strip},
         update::{effect::Effect, generation, open, pair, strip},
     },
 };
@@ -77,18 +75,18 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
             }
         }
         Report::Page { generation, page } => {
-            if state.study.asked.is_some_and(|(asked, _)| asked == generation) {
-                if state.study.pinning.take_if(|latent| *latent == page.latent).is_some() {
-                    state.study.pinned = Some(page.clone());
+            if state.latent_view.asked.is_some_and(|(asked, _)| asked == generation) {
+                if state.latent_view.pinning.take_if(|latent| *latent == page.latent).is_some() {
+                    state.latent_view.pinned = Some(page.clone());
                 }
-                state.study.page = Some(page);
+                state.latent_view.page = Some(page);
             }
         }
         Report::Found { generation, hits } => super::find::arrived(state, generation, hits),
         Report::Predictions { generation, predictions } => {
-            if let Some((_, key)) = state.study.predicting.clone().filter(|(asked, _)| *asked == generation) {
-                state.study.waiting = false;
-                state.study.predicted = Some((key, predictions));
+            if let Some((_, key)) = state.predictions.asked.clone().filter(|(asked, _)| *asked == generation) {
+                state.predictions.waiting = false;
+                state.predictions.came = Some((key, predictions));
             }
         }
         Report::Atlas { generation, atlas } => super::atlas::arrived(state, generation, atlas),
@@ -153,7 +151,7 @@ fn ready(state: &mut State, info: Arc<SessionInfo>, effects: &mut Vec<Effect>) {
     (state.indexing, state.read) = (true, None);
     // Pages and predictions of an earlier session are of another one.
     state.atlas = AtlasView::default();
-    state.study = Study { beside: state.study.beside, ..Study::default() };
+    state.forget_session();
     state.pair = None;
     state.generation =
         Generation { choice: state.generation.choice, most: state.generation.most, ..Generation::default() };
@@ -169,7 +167,7 @@ fn joined(state: &mut State, info: Arc<SessionInfo>, effects: &mut Vec<Effect>) 
     state.memory = info.memory.clone();
     state.info = Some(info);
     (state.indexing, state.read) = (true, None);
-    state.study = Study { beside: state.study.beside, ..Study::default() };
+    state.forget_session();
     // Its columns of `trained` are of another SAE.
     state.atlas = AtlasView::default();
     // Everything is asked anew.
@@ -200,8 +198,8 @@ fn failed(state: &mut State, generation: u64, message: String) {
             Some(shown) if shown.of.prompt != wanted => state.forget_shown(),
             _ => {}
         }
-    } else if state.study.predicting.as_ref().is_some_and(|(asked, _)| *asked == generation) {
-        state.study.waiting = false;
+    } else if state.predictions.asked.as_ref().is_some_and(|(asked, _)| *asked == generation) {
+        state.predictions.waiting = false;
     } else if let Some(pair) = &mut state.pair
         && pair.asked.as_ref().is_some_and(|(asked, _)| *asked == generation)
     {

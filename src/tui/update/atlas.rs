@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prunelens_metrics::atlas::{Atlas, Fate};
 
-use super::{effect::Effect, jobs, study};
+use super::{effect::Effect, jobs, latent};
 use crate::{
     safe,
     tui::state::{
@@ -244,7 +244,7 @@ fn choose(state: &mut State, latent: u32) {
 /// The latent in full, or, without an atlas, the form that makes one.
 pub fn enter(state: &mut State) {
     if state.atlas.atlas.is_some() {
-        study::open(state);
+        latent::open(state);
     } else if !state.atlas.waiting {
         jobs::open_form_of(state, "atlas");
     }

@@ -74,14 +74,14 @@ fn figures(state: &State) -> Option<Figures> {
             state.jobs.iter().filter(here).filter_map(|j| j.table.clone()).collect()
         },
         pair: pair(state),
-        edits: state.study.edits.clone(),
-        predictions: state.study.current(&predicted(state)).cloned(),
+        edits: state.edits.clone(),
+        predictions: state.predictions.current(&predicted(state)).cloned(),
     })
 }
 
 /// What predictions must be of to belong to what is exported.
 fn predicted(state: &State) -> PredictKey {
-    PredictKey { target: state.target(), token: state.token, edits: state.study.edits.clone() }
+    PredictKey { target: state.target(), token: state.token, edits: state.edits.clone() }
 }
 
 /// The table of two prompts.
@@ -183,10 +183,10 @@ fn html(state: &State) -> Option<Document> {
     let comparison = &*shown.comparison;
     // Only what belongs to the selection, whatever else has come.
     let detail = state.detail.as_deref().filter(|_| state.detailed());
-    let page = state.study.page.as_deref().filter(|page| Some(page.latent) == state.latent);
+    let page = state.latent_view.page.as_deref().filter(|page| Some(page.latent) == state.latent);
     let texts: Vec<(String, &[Example])> = match (page, detail) {
         (Some(page), _) => {
-            let of = [Variant::Original, state.study.beside];
+            let of = [Variant::Original, state.latent_view.beside];
             let variants = page.variants.iter().filter(|(variant, _)| of.contains(variant));
             let title = |variant: Variant| match variant {
                 // The corpus is read anew where the knob rests: until then it is of where it stood before.
@@ -198,7 +198,7 @@ fn html(state: &State) -> Option<Document> {
         (None, Some(detail)) => vec![("Texts on the original model".to_owned(), detail.examples.as_slice())],
         (None, None) => Vec::new(),
     };
-    let edits: Vec<String> = state.study.edits.list.iter().map(|edit| format!("#{edit}")).collect();
+    let edits: Vec<String> = state.edits.list.iter().map(|edit| format!("#{edit}")).collect();
     let mut settings = vec![
         ("model", info.model.clone()),
         ("compression", info.compression.clone()),
@@ -236,7 +236,7 @@ fn html(state: &State) -> Option<Document> {
         pair: pair(state),
         detail,
         texts,
-        predictions: state.study.current(&predicted(state)),
+        predictions: state.predictions.current(&predicted(state)),
     };
     Some(Document { extension: "html".into(), text: view.html() })
 }

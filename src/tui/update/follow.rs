@@ -31,39 +31,39 @@ const REST: Duration = Duration::from_secs(1);
 /// The corpus page of the latent on its screen: at once where the latent is another, at another ratio once the slider rests.
 fn ask_page(state: &mut State, effects: &mut Vec<Effect>) {
     // One that is to stand beside the others comes first.
-    let wanted = state.study.pinning.or(state.latent);
+    let wanted = state.latent_view.pinning.or(state.latent);
     let Some(latent) = wanted.filter(|_| state.screen == Screen::Latent) else {
-        state.study.resting = None;
+        state.latent_view.resting = None;
         return;
     };
     let key = PageKey { latent, setting: state.setting() };
-    let study = &mut state.study;
-    match study.asked {
-        Some((_, asked)) if asked == key => return study.resting = None,
-        Some((_, asked)) if asked.latent == latent => match study.resting {
+    let view = &mut state.latent_view;
+    match view.asked {
+        Some((_, asked)) if asked == key => return view.resting = None,
+        Some((_, asked)) if asked.latent == latent => match view.resting {
             Some((resting, at)) if resting == key && at <= state.now => {}
             Some((resting, _)) if resting == key => return,
-            _ => return study.resting = Some((key, state.now + REST)),
+            _ => return view.resting = Some((key, state.now + REST)),
         },
         _ => {}
     }
-    study.resting = None;
+    view.resting = None;
     let generation = state.follow.advance();
     let PageKey { latent, setting } = key;
-    effects.push(Effect::Request(Request::Study { generation, latent, setting }));
-    state.study.asked = Some((generation, key));
+    effects.push(Effect::Request(Request::Page { generation, latent, setting }));
+    state.latent_view.asked = Some((generation, key));
 }
 
 /// What is said after the selected token, once the comparison that it is of is whole.
 fn ask_predictions(state: &mut State, effects: &mut Vec<Effect>) {
     let Some(key) = state.wants_predictions() else { return };
-    if state.study.predicting.as_ref().is_some_and(|(_, asked)| *asked == key) {
+    if state.predictions.asked.as_ref().is_some_and(|(_, asked)| *asked == key) {
         return;
     }
     let generation = state.follow.advance();
     let (token, edits) = (key.token, key.edits.clone());
     effects.push(Effect::Request(Request::Predict { generation, token, edits }));
-    (state.study.predicting, state.study.waiting) = (Some((generation, key)), true);
+    (state.predictions.asked, state.predictions.waiting) = (Some((generation, key)), true);
 }
 
 /// Latents that have to do with the word being looked for; a slower hand asks once, a faster one is overtaken.

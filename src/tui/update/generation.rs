@@ -49,7 +49,7 @@ fn task(state: &State) -> GenerateTask {
     let (target, generation) = (state.target(), &state.generation);
     GenerateTask {
         text: target.prompt.to_string(),
-        edits: state.study.edits.clone(),
+        edits: state.edits.clone(),
         setting: target.setting,
         choice: generation.choice,
         most: generation.most,

@@ -5,13 +5,14 @@ mod arrive;
 mod atlas;
 mod copies;
 mod count;
+mod edits;
 pub mod effect;
 mod exports;
 mod find;
 mod follow;
 mod generation;
-mod grid;
 mod jobs;
+mod latent;
 pub mod message;
 mod open;
 mod pair;
@@ -54,7 +55,7 @@ pub fn update(state: &mut State, message: Message) -> Vec<Effect> {
             }
         }
         // A study that is as it was is not drawn anew.
-        Message::Study(told) => state.redraw |= grid::told(state, *told, &mut effects),
+        Message::Study(told) => state.redraw |= study::told(state, *told, &mut effects),
         message => {
             state.redraw = true;
             happen(state, message, &mut effects);
@@ -62,7 +63,7 @@ pub fn update(state: &mut State, message: Message) -> Vec<Effect> {
     }
     state.walk_on();
     follow::ask(state, &mut effects);
-    grid::ask(state, &mut effects);
+    study::ask(state, &mut effects);
     exports::send_later(state, &mut effects);
     let (target, detailed) = (state.target(), state.detailed());
     state.follow.note(target, detailed, state.now);
@@ -71,7 +72,7 @@ pub fn update(state: &mut State, message: Message) -> Vec<Effect> {
 
 /// Begin with a study on screen.
 pub fn show_study(state: &mut State, folder: std::path::PathBuf) {
-    grid::go(state, folder);
+    study::go(state, folder);
 }
 
 /// The first effect of a session: load it.

@@ -10,8 +10,7 @@ use crate::{
     safe,
     settings::{SessionSettings, open::with},
     tui::state::{
-        AtlasView, Choice, Coming, Generation, Job, Level, OpenLine, Overlay, Pair, Phase, Place, State, Strip, Study,
-        Wanted,
+        AtlasView, Choice, Coming, Generation, Job, Level, OpenLine, Overlay, Pair, Phase, Place, State, Strip, Wanted,
     },
 };
 
@@ -178,12 +177,12 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
     state.memory = info.memory.clone();
     (state.indexing, state.read) = (true, None);
     state.knobs = state.knobs.on(info.d_in);
-    let place = Place { latent: state.latent, choice: state.choice, edits: state.study.edits.clone() };
+    let place = Place { latent: state.latent, choice: state.choice, edits: state.edits.clone() };
     forget_answers(state);
     state.places.insert(before.sae_digest.clone(), place.clone());
     let place = if same_sae { Some(place) } else { state.places.get(&info.sae_digest).cloned() };
     if let Some(place) = place {
-        (state.latent, state.choice, state.study.edits) = (place.latent, place.choice, place.edits);
+        (state.latent, state.choice, state.edits) = (place.latent, place.choice, place.edits);
     }
     if !same_sae {
         state.names.clear();
@@ -222,7 +221,7 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
 /// What the session before answered is not this one's.
 fn forget_answers(state: &mut State) {
     state.forget_shown();
-    state.study = Study { beside: state.study.beside, ..Study::default() };
+    state.forget_session();
     let follow = &mut state.follow;
     (follow.asked, follow.waiting, follow.failed) = (None, false, false);
     (follow.latent, follow.latent_waiting) = (None, false);

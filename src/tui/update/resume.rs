@@ -67,9 +67,9 @@ pub fn begin(state: &mut State, view: Arc<SavedView>, effects: &mut Vec<Effect>)
         let text = format!("edits of the view that cannot be made here: {}", safe::line(&refused.join(", ")));
         state.log.push(state.now, Level::Warning, text);
     }
-    state.study.edits = edits;
-    state.study.beside = view.beside().unwrap_or(state.study.beside);
-    state.study.both = view.pinned_on();
+    state.edits = edits;
+    state.latent_view.beside = view.beside().unwrap_or(state.latent_view.beside);
+    state.latent_view.both = view.pinned_on();
     state.shade = view.shade();
     (state.table.sort, state.table.whole) = (view.sort(), view.whole_prompt);
     state.focus = Panel::Latents;
@@ -105,8 +105,8 @@ pub fn compared(state: &mut State) {
     if latent.is_some() {
         (state.latent, state.choice) = (latent, Choice::Found);
     }
-    state.study.pinning = latent_here(state, "pinned latent", view.pinned);
-    state.study.from_atlas = false;
+    state.latent_view.pinning = latent_here(state, "pinned latent", view.pinned);
+    state.latent_view.from_atlas = false;
     state.fill(false);
     match view.screen() {
         Screen::Atlas => {

@@ -24,7 +24,7 @@ fn first(state: &State) -> &'static [&'static str] {
     match state.screen {
         _ if state.overlay.is_some() => return &[],
         Screen::Explore => {}
-        Screen::Grid => return &["session", "cell", "its figures", "explore it", "curve", "back"],
+        Screen::Study => return &["session", "cell", "its figures", "explore it", "curve", "back"],
         _ => return &[],
     }
     match state.focus {

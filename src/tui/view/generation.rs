@@ -40,7 +40,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         let text = if generation.going {
             format!("{} reading the prompt", widgets::spinner(state.spin(), theme.ascii))
         } else {
-            let key = state.keymap.key_of(Action::Generate, &[Context::Study]);
+            let key = state.keymap.key_of(Action::Generate, &[Context::OnLatent]);
             format!("{key} continues the prompt")
         };
         return put(buffer, line_at(rest, rest.height / 2), Line::styled(text, theme.style(Role::Muted)).centered());
@@ -92,8 +92,8 @@ fn prompt(area: Rect, buffer: &mut Buffer, state: &State, task: Option<&Generate
         }
     };
     let edits = match task {
-        Some(task) if task.edits != state.study.edits => {
-            let key = state.keymap.key_of(Action::Generate, &[Context::Study]);
+        Some(task) if task.edits != state.edits => {
+            let key = state.keymap.key_of(Action::Generate, &[Context::OnLatent]);
             format!("edits have changed: {key} continues with them")
         }
         Some(task) if !task.edits.list.is_empty() => {

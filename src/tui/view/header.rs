@@ -26,7 +26,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         Screen::Metrics => Some("metrics"),
         Screen::Atlas => Some("atlas"),
         Screen::Layers => Some("layers"),
-        Screen::Grid => Some("study"),
+        Screen::Study => Some("study"),
         Screen::Session => Some("session"),
         Screen::Log => Some("log"),
     };

@@ -6,9 +6,9 @@ use crate::tui::{
     state::{Overlay, Panel, Pointed, Screen, State},
     theme::Theme,
     view::{
-        atlas, form, grid, layers, metrics,
+        atlas, form, layers, metrics,
         panels::{self, Areas},
-        predictions,
+        predictions, study,
     },
 };
 
@@ -19,7 +19,7 @@ pub fn hit(state: &State, theme: &Theme, at: Position) -> Option<Pointed> {
     match (&state.overlay, state.screen) {
         (Some(Overlay::Form(form)), _) => form::row_at(area, form, at).map(Pointed::Field),
         (None, Screen::Atlas) => atlas::hit(area, state, at),
-        (None, Screen::Grid) => grid::hit(area, state, at).map(|(row, column)| Pointed::Square(row, column)),
+        (None, Screen::Study) => study::hit(area, state, at).map(|(row, column)| Pointed::Square(row, column)),
         (None, Screen::Layers) => layers::hit(area, state, at).map(Pointed::Layer),
         (Some(Overlay::Help { .. } | Overlay::Palette { .. } | Overlay::Find(_) | Overlay::Open(_)), _) => {
             Some(Pointed::Scrolled)

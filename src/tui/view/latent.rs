@@ -31,12 +31,12 @@ const WIDE: u16 = 58;
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let middle = frame(area, buffer, state, theme);
-    let beside = state.study.pinned_beside(state.latent);
+    let beside = state.latent_view.pinned_beside(state.latent);
     let further = beside.filter(|_| middle.height >= TALL).map_or(0, |pinned| pinned.variants.len() as u16 + 2);
     let height = UPPER.min(middle.height / 2) + further;
     let upper = Rect { height, ..middle };
     let lower = Rect { y: middle.y + height, height: middle.height - height, ..middle };
-    let page = state.study.page.as_deref().filter(|page| Some(page.latent) == state.latent);
+    let page = state.latent_view.page.as_deref().filter(|page| Some(page.latent) == state.latent);
     let side = PATH.min(upper.width / 2);
     path(Rect { width: side, ..upper }, buffer, state, theme);
     corpus(skip(upper, side), buffer, state, page, beside.filter(|_| further > 0), theme);
@@ -52,8 +52,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         );
     };
     let (own, other) = match beside {
-        Some(pinned) => ((page, state.study.both), (pinned, state.study.both)),
-        None => ((page, Variant::Original), (page, state.study.beside)),
+        Some(pinned) => ((page, state.latent_view.both), (pinned, state.latent_view.both)),
+        None => ((page, Variant::Original), (page, state.latent_view.beside)),
     };
     let lines = [(left, own), (right, other)].map(|(area, (page, variant))| {
         let width = usize::from(area.width).saturating_sub(4);
@@ -61,9 +61,9 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     });
     let longest = lines.iter().map(|(_, _, _, lines)| lines.len()).max().unwrap_or_default();
     let visible = usize::from(lower.height.saturating_sub(2));
-    let first = state.study.scroll.min(longest.saturating_sub(visible));
+    let first = state.latent_view.scroll.min(longest.saturating_sub(visible));
     for (area, page, variant, lines) in lines {
-        let name = match (state.study.is_pinned(page.latent), beside) {
+        let name = match (state.latent_view.is_pinned(page.latent), beside) {
             (true, Some(_)) => format!("#{} on {variant}, pinned{}", page.latent, seen(page, own.0)),
             (true, None) => format!("on {variant}, pinned"),
             (false, Some(_)) => format!("#{} on {variant}", page.latent),

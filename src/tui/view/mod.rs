@@ -10,7 +10,6 @@ mod find;
 mod footer;
 mod form;
 mod generation;
-mod grid;
 mod header;
 mod help;
 pub mod hit;
@@ -30,6 +29,7 @@ mod prompt;
 mod session;
 mod slider;
 mod status;
+mod study;
 mod texts;
 mod tokens;
 mod tour;
@@ -68,7 +68,7 @@ pub fn view(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> Op
         Screen::Metrics => metrics::render(area, buffer, state, theme),
         Screen::Atlas => atlas::render(area, buffer, state, theme),
         Screen::Layers => layers::render(area, buffer, state, theme),
-        Screen::Grid => grid::render(area, buffer, state, theme),
+        Screen::Study => study::render(area, buffer, state, theme),
         Screen::Session => session::render(area, buffer, state, theme),
         Screen::Log => log::render(area, buffer, state, theme),
     }

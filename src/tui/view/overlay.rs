@@ -45,7 +45,7 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) -> 
 
 /// What is written, and all edits that are in force.
 fn edit(area: Rect, buffer: &mut Buffer, state: &State, (spec, of): (&str, Option<usize>), theme: &Theme) -> Position {
-    let list = &state.study.edits.list;
+    let list = &state.edits.list;
     let rows = if list.is_empty() { 0 } else { list.len() as u16 + 1 };
     let at = popup(area, 64, rows.saturating_add(5), buffer);
     let inside = skip(widgets::Panel::new("steer a latent", true).render(at, buffer, theme), 1);

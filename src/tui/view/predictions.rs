@@ -35,16 +35,16 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         let piece = safe::cut(&safe::piece(&token.piece, theme.ascii), 24, theme.ascii);
         format!("after {} {piece}", state.token)
     });
-    let edits = &state.study.edits;
+    let edits = &state.edits;
     let in_force = match edits.list.len() {
         0 => "no edits in force".to_owned(),
         _ => format!("edits: {}", edits::in_force(edits, usize::from(area.width / 2))),
     };
     let key = state.wants_predictions();
-    let current = key.as_ref().and_then(|key| state.study.current(key));
+    let current = key.as_ref().and_then(|key| state.predictions.current(key));
     let fresh = current.is_some();
     // What was said last stays, dimmed, until the new is there.
-    let earlier = state.study.predicted.as_ref().map(|(_, predictions)| &**predictions);
+    let earlier = state.predictions.came.as_ref().map(|(_, predictions)| &**predictions);
     let note = if fresh { String::new() } else { widgets::spinner(state.spin(), theme.ascii).to_owned() };
     let panel = widgets::Panel::new(piece.unwrap_or_else(|| "predictions".into()), true).note(note);
     let panel = panel.foot(in_force, worst(current, state, theme));
@@ -63,11 +63,12 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
 /// A panel of its own beside the figures: both models, and the variants that edits are in force in.
 pub fn beside(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let key = state.wants_predictions();
-    let current = key.as_ref().and_then(|key| state.study.current(key));
-    let earlier = state.study.predicted.as_ref().map(|(_, predictions)| &**predictions);
+    let current = key.as_ref().and_then(|key| state.predictions.current(key));
+    let earlier = state.predictions.came.as_ref().map(|(_, predictions)| &**predictions);
     // What was said last stays a moment, and dimmed until the new is there.
     let fresh = current.is_some() || state.fresh(|now| earlier_holds(state, now));
-    let note = if current.is_some() || !state.study.waiting { "" } else { widgets::spinner(state.spin(), theme.ascii) };
+    let note =
+        if current.is_some() || !state.predictions.waiting { "" } else { widgets::spinner(state.spin(), theme.ascii) };
     let predictions = current.or(earlier);
     let edited = predictions.is_some_and(|all| all.list.iter().any(|p| matches!(p.of, Speaker::Edited(_))));
     let title = if edited { "what comes next: both models, then with the edits" } else { "what comes next" };
@@ -88,7 +89,7 @@ pub fn beside(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
 
 /// The predictions that came last are of this target and of what is selected otherwise.
 fn earlier_holds(state: &State, target: &Target) -> bool {
-    state.study.predicted.as_ref().is_some_and(|(of, _)| of.target == *target && of.token == state.token)
+    state.predictions.came.as_ref().is_some_and(|(of, _)| of.target == *target && of.token == state.token)
 }
 
 /// The token drawn at a point of the screen.
@@ -134,7 +135,7 @@ fn blocks(area: Rect, buffer: &mut Buffer, state: &State, predictions: &Predicti
         let mut head = vec![Span::styled(title, theme.style(Role::Title))];
         // Where not all fit, some after the others.
         let at_once = usize::from(columns);
-        let first = state.study.turned % list.len().div_ceil(at_once) * at_once;
+        let first = state.predictions.turned % list.len().div_ceil(at_once) * at_once;
         if list.len() > at_once {
             let key = state.keymap.key_of(Action::NextVariants, &[Context::Predictions]);
             let last = (first + at_once).min(list.len());

@@ -36,7 +36,7 @@ fn message(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
         if left.width() == 0 && explored {
             return put(buffer, area, idle(room, state, theme));
         }
-        if explored && !state.study.edits.list.is_empty() {
+        if explored && !state.edits.list.is_empty() {
             // What figures are of must not go for a job that is long done.
             let edits = in_force(room, state, theme);
             if edits.width() > room {
@@ -97,7 +97,7 @@ fn opening(coming: &Coming, state: &State, theme: &Theme) -> Line<'static> {
 fn in_force(room: usize, state: &State, theme: &Theme) -> Line<'static> {
     let key = state.keymap.key_of(Action::Predictions, &[crate::tui::keys::action::Context::Explore]);
     let shows = " shows what the models then say";
-    let edits = edits::in_force(&state.study.edits, room.saturating_sub(18));
+    let edits = edits::in_force(&state.edits, room.saturating_sub(18));
     let line = Line::raw(format!(" edits in force: {edits}"));
     match line.width() + 3 + key.len() + shows.len() <= room {
         true => {
@@ -110,7 +110,7 @@ fn in_force(room: usize, state: &State, theme: &Theme) -> Line<'static> {
 }
 
 fn idle(room: usize, state: &State, theme: &Theme) -> Line<'static> {
-    if !state.study.edits.list.is_empty() {
+    if !state.edits.list.is_empty() {
         return in_force(room, state, theme);
     }
     if state.follow.refusal.is_some() && !state.prompt.is_blank() {

@@ -90,7 +90,7 @@ fn strongest(state: &State, shown: &Shown, latent: u32) -> f32 {
 
 /// How far the models are apart, and where most.
 fn divergence_notes(state: &State, shown: &Shown) -> [String; 2] {
-    let second = match state.study.between(&shown.comparison.prompt) {
+    let second = match state.predictions.between(&shown.comparison.prompt) {
         Some(between) => format!("largest {:.2} nats ", between.iter().copied().fold(0.0, f32::max)),
         None if shown.comparison.view(Variant::Transfer).is_none() => "there is one model ".into(),
         None => "being read ".into(),
@@ -191,7 +191,7 @@ fn strip(
     let top = state.latent.map_or(0.0, |l| strongest(state, first, l));
     let by_difference = state.shade == Shade::Difference && variant == Variant::Pruned;
     // One strip says how far the models are apart: the pruned one, since it is the pruned model that went there.
-    let between = state.study.between(&shown.comparison.prompt).filter(|_| state.shade == Shade::Divergence);
+    let between = state.predictions.between(&shown.comparison.prompt).filter(|_| state.shade == Shade::Divergence);
     let worst = between.map_or(0.0, |between| between.iter().copied().fold(0.0, f32::max));
     let fresh = state.fresh(|target| match pair {
         Some(pair) => shown.is_fresh(variant, &pair.target(target)),

@@ -55,7 +55,7 @@ impl Layout {
         let all = widths(overview);
         let room = room.saturating_sub(label);
         // The selected column is seen, with as many before it as there is room for.
-        let selected = state.grid.column.min(all.len().saturating_sub(1));
+        let selected = state.study.column.min(all.len().saturating_sub(1));
         let total = |from: usize, to: usize| all[from..to].iter().sum::<usize>();
         let mut first = 0;
         while first < selected && total(first, selected + 1) > room {
@@ -68,7 +68,7 @@ impl Layout {
         };
         let widths = all.iter().skip(first).take_while(fits).copied().collect();
         let visible = usize::from(inside.height.saturating_sub(HEADS));
-        Self { label, first, widths, row: widgets::offset(state.grid.row, overview.rows.len(), visible), visible }
+        Self { label, first, widths, row: widgets::offset(state.study.row, overview.rows.len(), visible), visible }
     }
 
     /// Columns that are drawn, with where they begin.
@@ -109,7 +109,7 @@ pub fn hit(panel: Rect, state: &State, overview: &Overview, at: Position) -> Opt
     let row = Some(layout.row + usize::from(line)).filter(|row| *row < overview.rows.len())?;
     let x = at.x.checked_sub(inside.x).filter(|_| at.x < inside.right())?;
     let column = layout.columns().find(|(_, start, width)| (*start..*start + *width as u16).contains(&x));
-    Some((row, column.map_or(state.grid.column, |(column, ..)| column)))
+    Some((row, column.map_or(state.study.column, |(column, ..)| column)))
 }
 
 pub fn render(panel: Rect, buffer: &mut Buffer, state: &State, overview: &Overview, theme: &Theme) {
@@ -137,7 +137,7 @@ pub fn render(panel: Rect, buffer: &mut Buffer, state: &State, overview: &Overvi
     heads(inside, buffer, &layout, state, overview, theme);
     for (at, row) in overview.rows.iter().enumerate().skip(layout.row).take(layout.visible) {
         let line = line_at(inside, HEADS + (at - layout.row) as u16);
-        let selected = at == state.grid.row;
+        let selected = at == state.study.row;
         let mark = if selected { theme.symbol("▸", ">") } else { " " };
         put(buffer, line, Line::styled(mark, theme.style(Role::Accent)));
         let label = overview.labels.get(at).map(|label| safe::line(label)).unwrap_or_default();
@@ -150,7 +150,7 @@ pub fn render(panel: Rect, buffer: &mut Buffer, state: &State, overview: &Overvi
                 let (sign, style) = sign(square, theme);
                 put(buffer, place, Line::styled(sign, style));
             }
-            if selected && column == state.grid.column {
+            if selected && column == state.study.column {
                 widgets::select(buffer, Rect { width: place.width.min(2), ..place }, theme);
             }
         }
@@ -168,7 +168,7 @@ fn heads(inside: Rect, buffer: &mut Buffer, layout: &Layout, state: &State, over
             last = Some(&column.metric);
             put(buffer, skip(metrics, start), Line::styled(safe::line(&column.metric), theme.style(Role::Title)));
         }
-        let role = if at == state.grid.column { Role::Accent } else { Role::Muted };
+        let role = if at == state.study.column { Role::Accent } else { Role::Muted };
         let rest = Rect { x: rests.x + start, width: width as u16, ..rests };
         put(buffer, rest, Line::styled(safe::line(&column.rest), theme.style(role)));
     }

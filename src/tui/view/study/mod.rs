@@ -50,7 +50,7 @@ impl Areas {
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let middle = frame(area, buffer, state, theme);
-    let Some(overview) = state.grid.overview() else { return empty(middle, buffer, state, theme) };
+    let Some(overview) = state.study.overview() else { return empty(middle, buffer, state, theme) };
     let areas = Areas::new(middle, overview);
     squares::render(areas.grid, buffer, state, overview, theme);
     if areas.cell.height > 0 {
@@ -61,20 +61,20 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
 
 /// The row and the column at a point.
 pub fn hit(area: Rect, state: &State, at: Position) -> Option<(usize, usize)> {
-    let overview = state.grid.overview()?;
+    let overview = state.study.overview()?;
     squares::hit(Areas::new(middle(area), overview).grid, state, overview, at)
 }
 
 /// A figure of the selected session against the ratio.
 fn curves(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    let curves = state.grid.current().map(|seen| &seen.curves[..]).unwrap_or_default();
-    let Some(curve) = curves.get(state.grid.figure % curves.len().max(1)) else {
+    let curves = state.study.current().map(|seen| &seen.curves[..]).unwrap_or_default();
+    let Some(curve) = curves.get(state.study.figure % curves.len().max(1)) else {
         let inside = widgets::Panel::new("against the ratio", false).render(area, buffer, theme);
         let text = "curves come with the first cells of core or sweep at two ratios";
         words(inside, buffer, text, theme.style(Role::Muted));
         return;
     };
-    let key = state.keymap.key_of(Action::NextCurve, &[Context::Grid]);
+    let key = state.keymap.key_of(Action::NextCurve, &[Context::Study]);
     let note = if curves.len() > 1 { format!("{key}: {} more", curves.len() - 1) } else { String::new() };
     let inside = widgets::Panel::new(safe::line(&curve.title), false).note(note).render(area, buffer, theme);
     if detail::chart(curve, inside, buffer, theme) == 0 {
@@ -98,10 +98,10 @@ fn words(area: Rect, buffer: &mut Buffer, text: &str, style: ratatui::style::Sty
 
 /// Nothing was read yet, or it could not be.
 fn empty(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
-    let folder = state.grid.folder.as_ref().map(|folder| safe::line(&folder.display().to_string()));
+    let folder = state.study.folder.as_ref().map(|folder| safe::line(&folder.display().to_string()));
     let title = format!("study {}", folder.unwrap_or_default());
     let inside = widgets::Panel::new(title, true).render(area, buffer, theme);
-    let Some(wrong) = &state.grid.wrong else {
+    let Some(wrong) = &state.study.wrong else {
         let text = format!("{} reading the folder", spinner(state.spin(), theme.ascii));
         let line = Line::styled(text, theme.style(Role::Muted)).centered();
         return put(buffer, line_at(inside, inside.height / 2), line);
@@ -115,7 +115,7 @@ fn empty(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
 
 /// The study in a line: what is there, how fast it goes, how long it takes.
 fn summary(state: &State, overview: &Overview, theme: &Theme) -> Line<'static> {
-    if let Some(wrong) = &state.grid.wrong {
+    if let Some(wrong) = &state.study.wrong {
         return Line::styled(format!(" {}; this is what was there", safe::line(wrong)), theme.style(Role::Error));
     }
     let counts = overview.counts();

@@ -24,19 +24,19 @@ const VALUE: usize = 10;
 const NAME: usize = 22;
 
 pub fn render(area: Rect, buffer: &mut Buffer, state: &State, overview: &Overview, theme: &Theme) {
-    let grid = &state.grid;
-    let column = overview.columns.get(grid.column).map(|column| safe::line(&column.name)).unwrap_or_default();
+    let view = &state.study;
+    let column = overview.columns.get(view.column).map(|column| safe::line(&column.name)).unwrap_or_default();
     let inside = widgets::Panel::new(column, false).render(area, buffer, theme);
     let muted = theme.style(Role::Muted);
-    let name = overview.names.get(grid.row).map(String::as_str).unwrap_or_default();
+    let name = overview.names.get(view.row).map(String::as_str).unwrap_or_default();
     let mut used = words(Rect { height: inside.height.min(2), ..inside }, buffer, name, muted);
-    let Some(square) = grid.square() else {
+    let Some(square) = view.square() else {
         let rest = below(inside, used);
         words(rest, buffer, "this session has no such cell", muted);
         return;
     };
-    let worker = overview.rows.get(grid.row).and_then(|row| row.worker.as_deref());
-    let run = grid.run();
+    let worker = overview.rows.get(view.row).and_then(|row| row.worker.as_deref());
+    let run = view.run();
     let said = match (square, run) {
         (Square::Done, Some(Ok(run))) => format!("measured in {}", format::time(run.seconds)),
         (Square::Done, Some(Err(why))) => format!("its result cannot be read: {why}"),
