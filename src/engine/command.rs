@@ -1,6 +1,6 @@
 //! What the interface may ask of the engine. Plain data only.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use prunelens_core::{
     edit::Edits,
@@ -27,6 +27,8 @@ pub enum Command {
     StartJob {
         id: JobId,
         job: JobSpec,
+        /// Of the session on screen when it was asked for.
+        of: Arc<SessionSpec>,
         anew: bool,
     },
     /// Let others go first until it is resumed.
@@ -44,8 +46,11 @@ pub enum Command {
         id: JobId,
         folder: Option<PathBuf>,
     },
-    /// Throw away what an interrupted job left.
-    ForgetJob(JobSpec),
+    /// Throw away what an interrupted job of this session left.
+    ForgetJob {
+        job: JobSpec,
+        of: Arc<SessionSpec>,
+    },
     Quit,
 }
 

@@ -7,13 +7,13 @@ use prunelens_core::{
     hub::{self, Kind},
     progress::Progress,
     sae::{Sae, formats},
-    session::{Session, SessionSpec, Source},
+    session::{SessionSpec, Source},
 };
 
 use super::{
     Report,
     live::Live,
-    queue::Trained,
+    queue::TrainedSae,
     quiet::{self, Background, yield_to},
     seat::Seat,
     strip::Strip,
@@ -141,38 +141,32 @@ impl Engine {
 
     /// An SAE that a job has trained is the `trained` variant of its session from now on.
     pub fn take_up_trained(&mut self) {
-        let Some(Trained { folder, at }) = self.queue.take_trained() else { return };
-        let joined = formats::load(&folder).and_then(|sae| self.join(sae, &folder, at.as_deref()));
-        if let Err(error) = joined {
-            let text = format!("{} is trained, but cannot join the session: {error}", folder.display());
-            self.send(Report::Warning(text));
+        for TrainedSae { folder, of } in self.queue.take_trained() {
+            let joined = formats::load(&folder).and_then(|sae| self.join(sae, &folder, &of, false));
+            if let Err(error) = joined {
+                let text = format!("{} is trained, but cannot join the session: {error}", folder.display());
+                self.send(Report::Warning(text));
+            }
         }
     }
 
     /// Take up an SAE that was trained in a session like this one, of the same hook.
     pub fn join_again(&mut self, folder: &Path) {
-        let own = self.live.as_ref().map(|live| live.seat.session.hook);
-        let joined = formats::load(folder).and_then(|sae| match (own, sae.config.hook) {
-            (Some(own), found) if found != own => {
-                Err(Error::file(folder, format!("expected an SAE of {own}, found one of {found}")))
-            }
-            _ => self.join(sae, folder, None),
-        });
+        let Some(live) = &self.live else { return };
+        let of = live.seat.spec.clone();
+        let joined = formats::load(folder).and_then(|sae| self.join(sae, folder, &of, true));
         if let Err(error) = joined {
             self.send(Report::NotJoined(error.to_string()));
         }
     }
 
-    /// In the session that is open, or in the one of another layer whose hook it reads, or of another copy on which it was trained.
-    fn join(&mut self, sae: Sae, folder: &Path, at: Option<&Session>) -> Result<()> {
+    /// In the session in which it was trained: the one that is open, or one of another layer, copy or SAE.
+    fn join(&mut self, sae: Sae, folder: &Path, of: &SessionSpec, asked: bool) -> Result<()> {
         let sae = Arc::new(sae);
         let Some(live) = &mut self.live else { return Ok(()) };
-        let (hook, own) = (sae.config.hook, live.seat.session.hook);
-        let on_its_copy = |seat: &Seat| at.is_none_or(|at| at.compression == seat.session.compression);
-        let of_a_layer = live.seat.session.spec.layers.iter().any(|layer| layer.number == hook.layer);
-        let elsewhere = (hook != own && of_a_layer) || (hook == own && !on_its_copy(&live.seat));
-        let is_its = |seat: &Seat| seat.session.hook == hook && on_its_copy(seat);
-        let seat = if elsewhere { self.kept.find(is_its) } else { Some(&mut live.seat) };
+        let elsewhere = live.seat.spec != *of;
+        let hook = sae.config.hook;
+        let seat = if elsewhere { self.kept.get(of) } else { Some(&live.seat) };
         let joined = match seat {
             Some(seat) => {
                 let session = seat.session.with_trained(sae.clone(), folder)?;
@@ -184,38 +178,26 @@ impl Engine {
             }
             None => None,
         };
-        let spec = match &joined {
-            Some(seat) => seat.spec.clone(),
-            // It is not in memory any more: this is what it will be asked for by.
-            None => {
-                let spec = live.seat.spec.clone();
-                let spec = if spec.is_layered() { spec.at_layer(hook.layer) } else { spec };
-                at.map_or(spec.clone(), |at| spec.at_copy(&at.spec.compress))
-            }
-        };
-        let most = spec.kept_memory;
-        self.trained.push((spec.clone(), folder.to_path_buf()));
+        // Where it is not in memory any more, it joins when it is opened again.
+        self.trained.push((of.clone(), folder.to_path_buf()));
         self.strip = Strip::default();
         match joined {
             Some(seat) if elsewhere => {
-                self.kept.take(&spec);
-                self.kept.put(seat, most);
+                self.kept.take(of);
+                self.kept.put(seat, of.kept_memory);
             }
             Some(seat) => {
                 // What was started reads what it was started with.
                 self.queue.pin(&live.seat.jobs);
-                return self.sit_joined(seat);
+                self.sit(seat, |info| Report::Joined { info, asked });
+                return Ok(());
             }
             None => {}
         }
-        let of = at.map(|at| format!(" ({})", at.compression)).unwrap_or_default();
-        let text = format!("the SAE that was trained is the variant `trained` at {hook}{of} from now on");
-        self.send(Report::Warning(text));
-        Ok(())
-    }
-
-    fn sit_joined(&mut self, seat: Seat) -> Result<()> {
-        self.sit(seat, Report::Joined);
+        let copy = if of.compressions.len() > 1 { format!(" ({})", of.compress.label()) } else { String::new() };
+        self.send(Report::JoinedElsewhere(format!(
+            "the SAE that was trained is the variant `trained` at {hook}{copy} from now on"
+        )));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::{
 use prunelens_core::{
     error::{Error, Result},
     sae::Dial,
-    session::Session,
+    session::{Session, SessionSpec},
 };
 use prunelens_metrics::{
     Family, Job, JobSpec, Keeper, Run, Step, Store,
@@ -20,13 +20,15 @@ use prunelens_metrics::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Command, JobId, JobState, Report, live::Live, mailbox::Mailbox, report::Unfinished};
+use super::{Command, JobId, JobState, Report, live::Live, mailbox::Mailbox, report::Unfinished, seat::Seat};
 
 /// Between two reports of a job's progress, and of its figures: enough to watch it.
 const TELL: Duration = Duration::from_millis(100);
 const TELL_TABLE: Duration = Duration::from_millis(250);
 /// Of a job whose figures are there before it has begun.
 const MEASURED: &str = "measured already, with these settings on these files";
+/// Of a command that comes after another session was opened.
+const GONE: &str = "another session was opened meanwhile: open the one before, and it can be had there";
 /// Earlier runs told to the interface.
 const RECALLED: usize = 100;
 
@@ -46,7 +48,8 @@ struct Entry {
     phase: Phase,
     /// What was measured already is of no use.
     anew: bool,
-    /// Where it was started, if that is not on screen any more.
+    /// The session that it was started in, which is in memory for it where another is on screen.
+    of: Arc<SessionSpec>,
     at: Option<Arc<Session>>,
     /// Made when its turn comes; away while it is being worked on.
     job: Option<Box<dyn Job>>,
@@ -66,20 +69,20 @@ pub struct Queue {
     entries: Vec<Entry>,
     /// The one that is under way goes on until it is over or paused, wherever it stands.
     current: Option<JobId>,
-    /// What a job has trained and a session has yet to take up.
-    trained: Option<Trained>,
+    /// What jobs have trained and their sessions have yet to take up.
+    trained: Vec<TrainedSae>,
 }
 
 /// An SAE that a job has trained.
-pub struct Trained {
+pub struct TrainedSae {
     pub folder: PathBuf,
-    /// In which session, where another has taken its place since.
-    pub at: Option<Arc<Session>>,
+    /// In which session.
+    pub of: Arc<SessionSpec>,
 }
 
 impl Queue {
     pub fn new(families: &'static [Family], store: Option<Store>, reports: UnboundedSender<Report>) -> Self {
-        Self { families, store, reports, entries: Vec::new(), current: None, trained: None }
+        Self { families, store, reports, entries: Vec::new(), current: None, trained: Vec::new() }
     }
 
     fn send(&self, report: Report) {
@@ -113,9 +116,9 @@ impl Queue {
         self.next().is_some()
     }
 
-    /// The SAE that a job has trained since this was last asked.
-    pub fn take_trained(&mut self) -> Option<Trained> {
-        self.trained.take()
+    /// SAEs that jobs have trained since this was last asked.
+    pub fn take_trained(&mut self) -> Vec<TrainedSae> {
+        std::mem::take(&mut self.trained)
     }
 
     /// What is known of earlier: interrupted jobs of this session, and finished runs.
@@ -132,10 +135,14 @@ impl Queue {
         }
     }
 
-    /// A command about jobs; others are not for the queue.
-    pub fn obey(&mut self, command: Command, session: Option<&Session>) {
+    /// A command about jobs, with the session on screen; others are not for the queue.
+    pub fn obey(&mut self, command: Command, seat: Option<&Seat>) {
         match command {
-            Command::StartJob { id, job, anew } => {
+            Command::StartJob { id, job, of, anew } => {
+                // Never in another than the one that it was asked for in.
+                if seat.is_none_or(|seat| seat.spec != *of) {
+                    return self.state(id, JobState::Failed(GONE.into()));
+                }
                 self.state(id, JobState::Queued);
                 let entry = Entry {
                     id,
@@ -143,6 +150,7 @@ impl Queue {
                     spec: job,
                     phase: Phase::Ready,
                     anew,
+                    of,
                     at: None,
                     job: None,
                     keeper: None,
@@ -174,23 +182,24 @@ impl Queue {
                 }
             }
             Command::WriteJob { id, folder } => {
-                if let (Some(session), Some(at)) = (session, self.entries.iter().position(|e| e.id == id)) {
-                    let own = self.entries[at].at.clone();
-                    let session = own.as_deref().unwrap_or(session);
+                if let (Some(seat), Some(at)) = (seat, self.entries.iter().position(|e| e.id == id)) {
+                    let session = self.entries[at].at.clone().unwrap_or_else(|| seat.jobs.clone());
                     let folder = folder.unwrap_or_else(|| session.spec.results.clone());
                     if self.entries[at].phase == Phase::Unwritten {
-                        self.write(at, &folder, session);
+                        self.write(at, &folder, &session);
                     }
                 }
             }
-            Command::ForgetJob(job) => {
-                if let (Some(session), Some(store)) = (session, &self.store) {
-                    let forgotten = job
+            Command::ForgetJob { job, of } => {
+                let Some(store) = &self.store else { return };
+                let forgotten = match seat.filter(|seat| seat.spec == *of) {
+                    Some(seat) => job
                         .family(self.families)
-                        .and_then(|family| store.checkpoints().claim(family, &job, session))
-                        .and_then(|claim| claim.clear());
-                    self.warn(forgotten);
-                }
+                        .and_then(|family| store.checkpoints().claim(family, &job, &seat.jobs))
+                        .and_then(|claim| claim.clear()),
+                    None => Err(Error::invalid(GONE)),
+                };
+                self.warn(forgotten);
             }
             Command::Load(_) | Command::Open(_) | Command::StopOpening | Command::Join(_) | Command::Quit => {}
         }
@@ -274,9 +283,9 @@ impl Queue {
     }
 
     fn take_over(&mut self, id: JobId, run: &Run) {
-        let at = self.entry(id).and_then(|entry| entry.at.clone());
+        let of = self.entry(id).map(|entry| entry.of.clone());
         self.entries.retain(|entry| entry.id != id);
-        self.trained = run.trained().map(|folder| Trained { folder, at });
+        self.trained.extend(run.trained().zip(of).map(|(folder, of)| TrainedSae { folder, of }));
         self.send(Report::JobRemark { id, text: MEASURED.into() });
         let (table, details) = (Arc::new(run.table.clone()), Arc::new(run.details.clone()));
         self.send(Report::JobTable { id, table, details });
@@ -329,7 +338,7 @@ impl Queue {
             return Err(Error::Interrupted);
         }
         while let Some(command) = mailbox.next_beside(id) {
-            self.obey(command, Some(session));
+            self.obey(command, Some(&live.seat));
         }
         let before = Instant::now();
         live.serve();
@@ -424,8 +433,9 @@ impl Queue {
         let Some(job) = &entry.job else { return };
         entry.told_table = Some(Instant::now());
         let (table, details) = (Arc::new(job.table()), Arc::new(job.details()));
+        let on_screen = entry.at.is_none();
         self.send(Report::JobTable { id, table, details });
-        if !session.original.device.is_cpu() {
+        if on_screen && !session.original.device.is_cpu() {
             self.send(Report::Memory(super::memory(session)));
         }
     }
@@ -446,14 +456,16 @@ impl Queue {
             }
         };
         let key = entry.spec.family(self.families).map(|family| fingerprint::of_job(family, &entry.spec, session));
-        self.trained = job.trained().map(|folder| Trained { folder: folder.to_path_buf(), at: entry.at.clone() });
+        let trained = job.trained().map(|folder| TrainedSae { folder: folder.to_path_buf(), of: entry.of.clone() });
         let run = Run::now(entry.spec.clone(), runs::label(session), seconds, job.table(), job.details())
             .written(files, key.unwrap_or_default());
-        let forgotten = self.entries.remove(at).keeper.map_or(Ok(()), Keeper::forget);
-        self.warn(forgotten);
+        self.trained.extend(trained);
+        // In this order: what is broken off in between is measured again at worst, and not lost from the list.
         if let Some(store) = store {
             self.warn(store.runs().remember(&run));
         }
+        let forgotten = self.entries.remove(at).keeper.map_or(Ok(()), Keeper::forget);
+        self.warn(forgotten);
         self.state(id, JobState::Done { seconds, files: run.results().collect() });
     }
 }

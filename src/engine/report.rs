@@ -23,8 +23,14 @@ pub enum Report {
     Loading(Progress),
     /// The session is ready for requests.
     Ready(Arc<SessionInfo>),
-    /// The session has another `trained` variant from now on; what was asked of it before is void.
-    Joined(Arc<SessionInfo>),
+    /// The session has another `trained` variant from now on; what was asked of it before is void. It was `asked` for by
+    /// `Command::Join`, or a job has trained it.
+    Joined {
+        info: Arc<SessionInfo>,
+        asked: bool,
+    },
+    /// A session that is not on screen has another `trained` variant: in words.
+    JoinedElsewhere(String),
     /// The SAE that a view was saved with cannot be had: why.
     NotJoined(String),
     /// How far another session is that is being loaded; this one answers meanwhile.

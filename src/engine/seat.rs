@@ -21,7 +21,7 @@ use super::{
 
 /// A session, and what belongs to it alone.
 pub struct Seat {
-    /// As it was asked for.
+    /// As it was asked for; where there are several layers it says which.
     pub spec: SessionSpec,
     pub info: Arc<SessionInfo>,
     pub session: Arc<Session>,
@@ -52,7 +52,7 @@ impl Seat {
     pub fn load(
         spec: &SessionSpec,
         shared: Option<Shared>,
-        trained: &Trained,
+        trained: &TrainedSaes,
         families: &[Family],
         listener: Listener,
     ) -> Result<Self> {
@@ -65,6 +65,7 @@ impl Seat {
             Some(models) => Session::with_models(spec, models, listener)?,
             None => Session::load(spec, listener)?,
         };
+        let spec = &with_its_layer(spec, &session);
         if let Some((_, folder)) = trained.iter().rfind(|(of, _)| of == spec) {
             session = session.with_trained(Arc::new(formats::load(folder)?), folder)?;
         }
@@ -140,8 +141,13 @@ impl Seat {
     }
 }
 
+/// What was asked for, with the layer that it led to: by that the session is found again.
+fn with_its_layer(spec: &SessionSpec, session: &Session) -> SessionSpec {
+    if session.spec.layers.is_empty() { spec.clone() } else { spec.at_layer(session.hook.layer) }
+}
+
 /// Folders of SAEs that jobs have trained, and the sessions that they belong to.
-pub type Trained = Vec<(SessionSpec, std::path::PathBuf)>;
+pub type TrainedSaes = Vec<(SessionSpec, std::path::PathBuf)>;
 
 /// A copy of the session for metric jobs, if they are to run on another device.
 fn for_jobs(session: &Session) -> Result<Option<Session>> {
@@ -185,10 +191,6 @@ impl Kept {
     /// Those that others can still go to; the rest have other models.
     pub fn retain(&mut self, keep: impl Fn(&Seat) -> bool) {
         self.seats.retain(keep);
-    }
-
-    pub fn find(&mut self, is_it: impl Fn(&Seat) -> bool) -> Option<&mut Seat> {
-        self.seats.iter_mut().find(|seat| is_it(seat))
     }
 
     pub fn bytes(&self) -> u64 {

@@ -16,7 +16,7 @@ use super::{
     mailbox::Mailbox,
     queue::Queue,
     quiet::{self, Background},
-    seat::{Kept, Trained},
+    seat::{Kept, TrainedSaes},
     strip::Strip,
 };
 
@@ -48,7 +48,7 @@ pub fn start_with(options: Options) -> Result<EngineHandle> {
                     families: options.families,
                     reports: sender,
                     kept: Kept::default(),
-                    trained: Trained::default(),
+                    trained: TrainedSaes::default(),
                     strip: Strip::default(),
                     ahead: false,
                     upwards: true,
@@ -76,7 +76,7 @@ pub struct Engine {
     pub(super) families: &'static [Family],
     /// Sessions of layers that are not on screen.
     pub(super) kept: Kept,
-    pub(super) trained: Trained,
+    pub(super) trained: TrainedSaes,
     pub(super) strip: Strip,
     /// A layer is to be read ahead, and on which side.
     pub(super) ahead: bool,
@@ -140,7 +140,7 @@ impl Engine {
             Command::Open(spec) => self.open(*spec),
             Command::Join(folder) => self.join_again(&folder),
             command => {
-                self.queue.obey(command, self.live.as_ref().map(|live| &*live.seat.jobs));
+                self.queue.obey(command, self.live.as_ref().map(|live| &live.seat));
                 self.take_up_trained();
             }
         }

@@ -109,7 +109,12 @@ pub fn meant(state: &State, line: String) -> Message {
     // What stays as it is stays at the layer that is on screen.
     let layer = state.info.as_ref().filter(|info| !info.layers.is_empty()).map(|info| info.layer);
     let now = SessionSettings { layer: layer.or(state.settings.layer), ..(*state.settings).clone() };
-    let meant = open::open(&line, &now, &environment).map(|meant| Box::new((meant.spec, meant.settings)));
+    let meant = open::open(&line, &now, &environment).map(|meant| {
+        // And on the copy that is on screen, where that is still one of several.
+        let stays = meant.spec.compressions == state.spec.compressions;
+        let spec = if stays { meant.spec.at_copy(&state.spec.compress) } else { meant.spec };
+        Box::new((spec, meant.settings))
+    });
     Message::Meant { line, meant: meant.map_err(|e| e.to_string()) }
 }
 
@@ -124,7 +129,28 @@ pub fn first_state(session: &SessionSpec, prompt: Option<&str>, themes: &[Theme]
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::settings::ModelSettings;
+
+    #[test]
+    fn another_setting_stays_on_the_copy_that_is_on_screen() {
+        let copies = ["wanda:0.5", "rtn:int8"].map(|copy| copy.parse().unwrap());
+        let mut state = first_state(&SessionSpec::demo(), None, &[], (80, 24));
+        state.settings = Arc::new(SessionSettings {
+            model: ModelSettings { compress: Some(copies.to_vec()), ..ModelSettings::default() },
+            ..SessionSettings::default()
+        });
+        let first = SessionSpec { compressions: copies.to_vec(), ..SessionSpec::demo() };
+        state.spec = Arc::new(first.at_copy(&copies[1]));
+        let copy = |line: &str| match meant(&state, line.into()) {
+            Message::Meant { meant: Ok(meant), .. } => meant.0.compress.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(copy("--ratio 0.4"), "rtn:int8");
+        assert_eq!(copy("--compress wanda:0.3"), "wanda:0.3");
+    }
 
     #[test]
     fn the_locale_says_what_the_terminal_shows() {

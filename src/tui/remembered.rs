@@ -50,10 +50,15 @@ pub fn names(folder: &Path, digest: &str) -> Result<BTreeMap<u32, String>> {
     Ok(file.names)
 }
 
-/// Keep names of latents.
-pub fn keep_names(folder: &Path, digest: &str, sae: &str, names: &BTreeMap<u32, String>) -> Result<()> {
+/// Keep the name of a latent, or that it has none. Names that another program of this kind has given meanwhile stay.
+pub fn keep_name(folder: &Path, (digest, sae): (&str, &str), latent: u32, name: Option<&str>) -> Result<()> {
     let path = names_file(folder, digest);
-    let file = NamesFile { sae: sae.into(), names: names.clone() };
+    let mut names = names(folder, digest)?;
+    match name {
+        Some(name) => drop(names.insert(latent, name.into())),
+        None => drop(names.remove(&latent)),
+    }
+    let file = NamesFile { sae: sae.into(), names };
     let text = serde_json::to_string_pretty(&file).map_err(|e| Error::file(&path, e.to_string()))?;
     write_atomically(&path, text.as_bytes())
 }
@@ -132,11 +137,14 @@ pub fn prompts(folder: &Path) -> Result<Vec<String>> {
     Ok(String::from_utf8_lossy(&bytes).lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
-/// Keep prompts, the last one last.
-pub fn keep_prompts(folder: &Path, prompts: &[String]) -> Result<()> {
+/// Keep a prompt as the last one, behind those that are there; the oldest of many are forgotten.
+pub fn keep_prompt(folder: &Path, prompt: &str) -> Result<()> {
     let path = folder.join("prompts.jsonl");
+    let mut all = prompts(folder)?;
+    all.retain(|earlier| earlier != prompt);
+    all.push(prompt.into());
     let mut text = String::new();
-    for prompt in &prompts[prompts.len().saturating_sub(PROMPTS)..] {
+    for prompt in &all[all.len().saturating_sub(PROMPTS)..] {
         text += &serde_json::to_string(prompt).map_err(|e| Error::file(&path, e.to_string()))?;
         text.push('\n');
     }
@@ -162,12 +170,18 @@ mod tests {
     fn names_are_kept_by_the_contents_of_an_sae() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(names(folder.path(), "a").unwrap(), BTreeMap::new());
+        let keep = |latent, name| keep_name(folder.path(), ("a", "an SAE"), latent, name);
+        keep(7, Some("navy \"blue\"\n")).unwrap();
         let given = BTreeMap::from([(7, "navy \"blue\"\n".to_owned())]);
-        keep_names(folder.path(), "a", "an SAE", &given).unwrap();
         assert_eq!(names(folder.path(), "a").unwrap(), given);
+        keep(8, Some("ships")).unwrap();
+        keep(7, None).unwrap();
+        let both = BTreeMap::from([(8, "ships".to_owned())]);
+        assert_eq!(names(folder.path(), "a").unwrap(), both, "what is not spoken of stays");
         assert_eq!(names(folder.path(), "b").unwrap(), BTreeMap::new());
         fs::write(names_file(folder.path(), "a"), "{").unwrap();
         assert!(names(folder.path(), "a").unwrap_err().to_string().contains("move the file away"));
+        assert!(keep(9, Some("x")).is_err(), "a file that cannot be read is not written over");
     }
 
     #[test]
@@ -197,8 +211,11 @@ mod tests {
     fn the_last_prompts_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let all: Vec<String> = (0..PROMPTS + 5).map(|n| format!("prompt\n{n}")).collect();
-        keep_prompts(folder.path(), &all).unwrap();
+        all.iter().for_each(|prompt| keep_prompt(folder.path(), prompt).unwrap());
         let kept = prompts(folder.path()).unwrap();
         assert_eq!((kept.len(), kept.first(), kept.last()), (PROMPTS, all.get(5), all.last()));
+        keep_prompt(folder.path(), &all[7]).unwrap();
+        let kept = prompts(folder.path()).unwrap();
+        assert_eq!((kept.len(), kept.last()), (PROMPTS, Some(&all[7])), "each once");
     }
 }

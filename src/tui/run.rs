@@ -197,7 +197,9 @@ impl Explorer {
     /// Where the session is left is kept, and a recording ends.
     async fn leave(&mut self) {
         self.standing.settled().await;
-        if let (Some(folder), Some(view)) = (&self.options.state_folder, SavedView::of(&self.state))
+        // A view that is only half taken up is none.
+        let view = SavedView::of(&self.state).filter(|_| !self.state.takes_up_a_view());
+        if let (Some(folder), Some(view)) = (&self.options.state_folder, view)
             && let Err(error) = remembered::keep_left(folder, &self.state.spec, &view)
         {
             tracing::warn!("{error}");
@@ -319,11 +321,15 @@ impl Explorer {
                     self.perform(further)?;
                     written.map(|written| Message::Exported(written.map(|path| vec![path]).map_err(|e| e.to_string())))
                 }
-                Effect::KeepNames => self.keep(|folder, state| {
+                Effect::KeepName(latent) => self.keep(|folder, state| {
                     let Some(info) = &state.info else { return Ok(()) };
-                    remembered::keep_names(folder, &info.sae_digest, &info.sae, &state.names)
+                    let name = state.names.get(&latent).map(String::as_str);
+                    remembered::keep_name(folder, (&info.sae_digest, &info.sae), latent, name)
                 }),
-                Effect::KeepPrompts => self.keep(|folder, state| remembered::keep_prompts(folder, &state.history)),
+                Effect::KeepPrompt => self.keep(|folder, state| match state.history.last() {
+                    Some(prompt) => remembered::keep_prompt(folder, prompt),
+                    None => Ok(()),
+                }),
                 Effect::RememberUse => {
                     if let Some(folder) = &self.options.state_folder {
                         remember(folder);

@@ -252,8 +252,8 @@ impl Player {
                 Effect::Copy(_)
                 | Effect::RememberUse
                 | Effect::RecallNames(_)
-                | Effect::KeepNames
-                | Effect::KeepPrompts
+                | Effect::KeepName(_)
+                | Effect::KeepPrompt
                 | Effect::Record(None)
                 | Effect::Clear
                 | Effect::Mouse(_)

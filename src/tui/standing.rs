@@ -54,7 +54,7 @@ impl Standing {
         }
         // One write at a time: the last one is the one that stays. A view that is only half taken up is none.
         let busy = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
-        let later = busy || state.opening.is_some() || state.restoring.is_some();
+        let later = busy || state.takes_up_a_view();
         self.due = later.then_some(now + AFTER);
         let view = SavedView::of(state).filter(|_| !later).map(|view| (state.spec.clone(), view));
         if let Some((spec, view)) = view.filter(|view| self.last.as_ref() != Some(view)) {

@@ -39,13 +39,15 @@ pub fn session(spec: &SessionSpec) -> Table {
     };
     let path = |path: &Option<PathBuf>| path.as_ref().and_then(|path| source(&Source::Path(path.clone())));
     let text = |name: &str, value: Option<String>| value.map(|value| (name.to_owned(), Value::String(value)));
+    // It was trained on the first copy, and a view has the one on screen alone.
+    let trained_sae = spec.trained_sae.as_ref().filter(|_| spec.is_first_copy());
     let processing = Processing::NAMES.iter().find(|(_, processing)| *processing == spec.processing);
     let lines = [
         text("model", source(&spec.model)),
         text("pruned-model", spec.pruned_model.as_ref().and_then(source)),
         text("compress", spec.pruned_model.is_none().then(|| spec.compress.to_string())),
         text("sae", spec.sae.as_ref().and_then(source)),
-        text("trained-sae", spec.trained_sae.as_ref().and_then(source)),
+        text("trained-sae", trained_sae.and_then(source)),
         text("hook", spec.hook.map(|hook| hook_name(spec, hook))),
         text("calibration", path(&spec.calibration)),
         text("corpus", path(&spec.corpus)),
@@ -76,12 +78,17 @@ pub fn read(path: &Path) -> Result<SavedView> {
         let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         Error::file(path, format!("line {line}: {}", e.message()))
     })?;
-    lines.view.ok_or_else(|| {
+    let mut view = lines.view.ok_or_else(|| {
         Error::file(
             path,
             "there is no table `view` in it: --view opens what :save-view wrote, --session a session file",
         )
-    })
+    })?;
+    // From the file's folder, as the paths of its session are.
+    if let (Some(folder), Some(sae)) = (path.parent(), &mut view.trained_sae) {
+        *sae = absolute(folder.join(&sae)).map_err(|e| Error::io(&*sae, e))?;
+    }
+    Ok(view)
 }
 
 #[cfg(test)]
@@ -97,6 +104,24 @@ mod tests {
              second-prompt = \"the army\"\n[atlas]\nacross = \"importance\"\nup = \"a\"\nby = \"a\"\n[digests]\nsae = \"12\"\n",
         )
         .unwrap()
+    }
+
+    #[test]
+    fn what_was_trained_on_the_first_copy_is_not_of_a_view_of_another() {
+        let copies = ["wanda:0.5", "rtn:int8"].map(|copy| copy.parse().unwrap());
+        let trained_sae = Some(Source::Path("/saes/trained".into()));
+        let first = SessionSpec { compressions: copies.to_vec(), trained_sae, ..SessionSpec::demo() };
+        let trained = |spec: &SessionSpec| session(spec).contains_key("trained-sae");
+        assert!(trained(&first) && !trained(&first.at_copy(&copies[1])));
+    }
+
+    #[test]
+    fn a_trained_sae_is_looked_for_from_the_views_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v.toml");
+        let text = "[view]\nprompt = \"a\"\nknob = \"ratio:0.3\"\ncriterion = \"wanda\"\ntrained-sae = \"saes/mine\"\n";
+        fs::write(&path, text).unwrap();
+        assert_eq!(read(&path).unwrap().trained_sae, Some(folder.path().join("saes/mine")));
     }
 
     #[test]

@@ -126,7 +126,7 @@ fn a_job_lets_the_person_through_and_ends_when_cancelled() {
     let mut engine = Loaded::on_demo(results.path());
     engine.compare(1);
     let job = JobSpec::new("core");
-    engine.handle.command(Command::StartJob { id: 7, job, anew: false });
+    engine.handle.command(Command::StartJob { id: 7, job, of: engine.of.clone(), anew: false });
     engine.until(|report| matches!(report, Report::Job { id: 7, state: JobState::Running { .. } }).then_some(()));
     engine.set_ratio(2, 0.5);
     let mut done = false;

@@ -99,7 +99,7 @@ fn rows(reading: &mut Loaded) -> (usize, usize) {
 /// Leave it, and wait until it is gone.
 fn quit(mut reading: Loaded) {
     reading.handle.command(Command::Quit);
-    let Loaded { handle, runtime } = &mut reading;
+    let Loaded { handle, runtime, .. } = &mut reading;
     runtime.block_on(async {
         let mut report = async || tokio::time::timeout(DEADLINE, handle.reports.recv()).await;
         while report().await.expect("the engine does not end").is_some() {}

@@ -148,6 +148,29 @@ fn a_copy_shows_what_it_shows_alone_whatever_was_on_screen_before() {
 }
 
 #[test]
+fn a_layer_that_was_not_named_keeps_what_joined_it() {
+    let folder = tempfile::tempdir().unwrap();
+    layered::save(folder.path());
+    for kept_memory in [1 << 30, 0] {
+        let spec = SessionSpec { kept_memory, trained_sae: None, ..layered::spec(folder.path()) };
+        assert_eq!(spec.layer, None);
+        let mut engine = Engine::load(spec.clone());
+        let first = LAYERS[0];
+        engine.loaded.handle.command(Command::Join(folder.path().join(format!("l{first}"))));
+        engine.loaded.until(|report| match report {
+            Report::Joined { info, asked } => {
+                assert!(asked && info.variants.contains(&Variant::Trained));
+                Some(())
+            }
+            Report::NotJoined(why) => panic!("{why}"),
+            _ => None,
+        });
+        engine.open(spec.at_layer(LAYERS[1])).unwrap();
+        assert!(engine.open(spec.at_layer(first)).unwrap().variants.contains(&Variant::Trained), "{kept_memory}");
+    }
+}
+
+#[test]
 fn the_strip_has_what_each_layer_shows() {
     let folder = tempfile::tempdir().unwrap();
     layered::save(folder.path());
@@ -255,9 +278,13 @@ fn a_job_goes_on_where_it_was_started() {
     let mut job = JobSpec::new("core");
     job.params.set("rows", ParamValue::Number(4.0));
     let mut engine = Engine::load(spec.at_layer(1));
-    engine.loaded.handle.command(Command::StartJob { id: 1, job: job.clone(), anew: false });
+    let start = |engine: &Engine, id| {
+        let (job, of) = (job.clone(), engine.loaded.of.clone());
+        engine.loaded.handle.command(Command::StartJob { id, job, of, anew: false });
+    };
+    start(&engine, 1);
     let expected = measured(&mut engine);
-    engine.loaded.handle.command(Command::StartJob { id: 2, job, anew: false });
+    start(&engine, 2);
     engine.loaded.until(|report| matches!(report, Report::Job { state: JobState::Queued, .. }).then_some(()));
     engine.loaded.handle.command(Command::Open(Box::new(spec.at_layer(3))));
     let table = measured(&mut engine);

@@ -1,6 +1,6 @@
 //! The engine with a session loaded, and what it reports.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prunelens::engine::{self, Command, EngineHandle, Report};
 use prunelens_core::session::SessionSpec;
@@ -10,13 +10,15 @@ pub const DEADLINE: Duration = Duration::from_secs(300);
 
 pub struct Loaded {
     pub handle: EngineHandle,
+    /// What was loaded.
+    pub of: Arc<SessionSpec>,
     pub runtime: tokio::runtime::Runtime,
 }
 
 impl Loaded {
     pub fn load(spec: SessionSpec) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let mut engine = Self { handle: engine::start().unwrap(), runtime };
+        let mut engine = Self { handle: engine::start().unwrap(), of: Arc::new(spec.clone()), runtime };
         engine.handle.command(Command::Load(Box::new(spec)));
         engine.until(|report| match report {
             Report::Ready(_) => Some(()),

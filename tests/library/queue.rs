@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -203,6 +204,8 @@ fn result(place: &Place, name: &str) -> String {
 
 pub struct Engine {
     pub handle: EngineHandle,
+    /// What was opened last.
+    pub of: Arc<SessionSpec>,
     runtime: tokio::runtime::Runtime,
     unfinished: Vec<Unfinished>,
     runs: Vec<Run>,
@@ -220,7 +223,7 @@ pub fn spec(place: &Place) -> SessionSpec {
 }
 
 impl Engine {
-    fn start(place: &Place) -> Self {
+    fn on_demo(place: &Place) -> Self {
         Self::with(place, FAMILIES)
     }
 
@@ -234,7 +237,8 @@ impl Engine {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let store = Store { every: Duration::ZERO, ..Store::new(place.path("state")) };
         let handle = engine::start_with(Options { families, store: Some(store) }).unwrap();
-        let mut engine = Self { handle, runtime, unfinished: Vec::new(), runs: Vec::new() };
+        let of = Arc::new(spec.clone());
+        let mut engine = Self { handle, of, runtime, unfinished: Vec::new(), runs: Vec::new() };
         engine.handle.command(Command::Load(Box::new(spec)));
         engine.until(|report| match report {
             Report::Ready(_) => Some(()),
@@ -252,6 +256,7 @@ impl Engine {
             match &report {
                 Report::Unfinished(all) => self.unfinished = all.clone(),
                 Report::Runs { runs, .. } => self.runs = runs.to_vec(),
+                Report::Opened { spec, .. } => self.of = spec.clone(),
                 Report::Crashed(why) => panic!("{why}"),
                 _ => {}
             }
@@ -268,7 +273,16 @@ impl Engine {
     }
 
     pub fn start_job(&self, id: JobId, job: JobSpec) {
-        self.handle.command(Command::StartJob { id, job, anew: false });
+        self.start(id, job, false);
+    }
+
+    /// The same, measured though it was measured.
+    pub fn start_anew(&self, id: JobId, job: JobSpec) {
+        self.start(id, job, true);
+    }
+
+    fn start(&self, id: JobId, job: JobSpec, anew: bool) {
+        self.handle.command(Command::StartJob { id, job, of: self.of.clone(), anew });
     }
 
     #[track_caller]
@@ -301,7 +315,7 @@ fn runs(state: &JobState) -> bool {
 #[test]
 fn jobs_go_one_after_another_in_their_order() {
     let place = Place::new();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     for (id, to) in [(1, 60), (2, 5), (3, 6)] {
         engine.start_job(id, count(to));
     }
@@ -323,7 +337,7 @@ fn jobs_go_one_after_another_in_their_order() {
 #[test]
 fn a_paused_job_lets_others_go_first_and_goes_on() {
     let place = Place::new();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.start_job(1, count(3000));
     engine.state(1, runs);
     engine.start_job(2, count(5));
@@ -343,7 +357,7 @@ fn a_paused_job_lets_others_go_first_and_goes_on() {
 #[test]
 fn the_person_and_other_commands_are_served_within_a_step() {
     let place = Place::new();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.start_job(1, JobSpec::new("endless"));
     let (text, setting) = ("The army and the navy".into(), Knob::Ratio(Criterion::Magnitude).at(0.25));
     engine.handle.request(Request::Compare { generation: 1, text, setting });
@@ -371,7 +385,7 @@ fn the_person_and_other_commands_are_served_within_a_step() {
 #[test]
 fn a_failure_stays_with_its_job() {
     let place = Place::new();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.start_job(1, count(20).with("fails-at", ParamValue::Number(10.0)));
     engine.start_job(2, JobSpec::new("count").with("nonsense", ParamValue::Number(1.0)));
     engine.start_job(3, count(5));
@@ -385,7 +399,7 @@ fn a_failure_stays_with_its_job() {
 #[test]
 fn a_job_that_runs_out_of_memory_takes_less_at_a_time() {
     let place = Place::new();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     let remark = |engine: &mut Engine, id| {
         engine.until(|report| match report {
             Report::JobRemark { id: of, text } if *of == id => Some(text.clone()),
@@ -432,7 +446,7 @@ impl Rounded for ParamValue {
 #[test]
 fn what_quitting_interrupts_goes_on_to_the_same_end() {
     let place = Place::new();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.start_job(1, count(400));
     engine.start_job(2, count(30));
     engine.state(1, runs);
@@ -445,7 +459,7 @@ fn what_quitting_interrupts_goes_on_to_the_same_end() {
     };
     assert!(state(1).is_some_and(|share| share > 0.0 && share < 1.0) && state(2) == Some(0.0));
 
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.until(|report| matches!(report, Report::Unfinished(_)).then_some(()));
     let mut specs: Vec<_> =
         engine.unfinished.iter().map(|u| (u.spec.params.get::<usize>("to").unwrap().unwrap(), u.share)).collect();
@@ -461,11 +475,11 @@ fn what_quitting_interrupts_goes_on_to_the_same_end() {
     engine.done(5);
     assert_eq!(result(&place, "count-400-8.txt"), sum(400));
     // The other is thrown away.
-    engine.handle.command(Command::ForgetJob(count(30)));
+    engine.handle.command(Command::ForgetJob { job: count(30), of: engine.of.clone() });
     engine.quit();
     assert!(checkpoints(&place).is_empty(), "{:?}", checkpoints(&place));
 
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.until(|report| matches!(report, Report::Runs { .. }).then_some(()));
     assert_eq!(engine.runs.len(), 1);
     assert_eq!((&engine.runs[0].spec, engine.runs[0].table.progress), (&count(400), 1.0));
@@ -475,7 +489,7 @@ fn what_quitting_interrupts_goes_on_to_the_same_end() {
 #[test]
 fn checkpoints_of_a_crash_and_broken_ones() {
     let place = Place::new();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.start_job(1, count(2000));
     engine.state(1, runs);
     // As a crash leaves it: a copy of what is on disk in the middle of the work.
@@ -513,18 +527,18 @@ fn another_file_or_session_does_not_go_on() {
     let file = place.path("text.txt");
     fs::write(&file, "one").unwrap();
     let job = count(2000).with("file", ParamValue::Text(file.display().to_string()));
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.start_job(1, job.clone());
     engine.state(1, runs);
     engine.quit();
     fs::write(&file, "two").unwrap();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.start_job(2, count(5));
     engine.done(2);
     assert!(engine.unfinished.is_empty(), "the text is another one now");
     engine.quit();
     fs::write(&file, "one").unwrap();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.until(|report| matches!(report, Report::Unfinished(_)).then_some(()));
     assert_eq!(engine.unfinished[0].spec, job);
 }
@@ -532,10 +546,10 @@ fn another_file_or_session_does_not_go_on() {
 #[test]
 fn one_job_is_not_done_by_two_processes() {
     let place = Place::new();
-    let mut first = Engine::start(&place);
+    let mut first = Engine::on_demo(&place);
     first.start_job(1, count(3000));
     first.state(1, runs);
-    let mut second = Engine::start(&place);
+    let mut second = Engine::on_demo(&place);
     second.start_job(1, count(3000));
     second.start_job(2, count(5));
     let JobState::Failed(why) = second.state(1, |s| matches!(s, JobState::Failed(_))) else { panic!() };
@@ -545,11 +559,21 @@ fn one_job_is_not_done_by_two_processes() {
 }
 
 #[test]
+fn a_job_is_never_measured_in_another_session_than_its_own() {
+    let place = Place::new();
+    let mut engine = Engine::on_demo(&place);
+    let of = Arc::new(SessionSpec { compress: "magnitude:0.5".parse().unwrap(), ..spec(&place) });
+    engine.handle.command(Command::StartJob { id: 1, job: count(30), of, anew: false });
+    let JobState::Failed(why) = engine.state(1, |_| true) else { panic!("it was queued") };
+    assert!(why.contains("another session was opened meanwhile"), "{why}");
+}
+
+#[test]
 fn what_was_measured_is_not_measured_again() {
     let place = Place::new();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     let start = |engine: &Engine, id, anew| {
-        engine.handle.command(Command::StartJob { id, job: count(300), anew });
+        engine.start(id, count(300), anew);
     };
     // Whether it was worked on, and what was said of it.
     let end = |engine: &mut Engine, id: JobId| {
@@ -590,7 +614,7 @@ fn what_was_measured_is_not_measured_again() {
     start(&engine, 5, true);
     engine.state(5, runs);
     engine.quit();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     start(&engine, 6, false);
     let (worked, said, ..) = end(&mut engine, 6);
     assert!(worked && said.contains("goes on from"), "{said}");
@@ -601,7 +625,7 @@ fn what_was_measured_is_not_measured_again() {
 fn results_that_cannot_be_written_are_not_lost() {
     let place = Place::new();
     fs::write(place.path("results"), "a file where the folder should be").unwrap();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.start_job(1, count(20));
     engine.start_job(2, count(21));
     let unwritten = |s: &JobState| matches!(s, JobState::Unwritten(_));
@@ -618,7 +642,7 @@ fn results_that_cannot_be_written_are_not_lost() {
     // Quitting does not lose the other: it is written as soon as it can be.
     engine.quit();
     fs::remove_file(place.path("results")).unwrap();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.start_job(3, count(21));
     engine.done(3);
     assert_eq!(result(&place, "count-21-8.txt"), sum(21));
@@ -628,7 +652,7 @@ fn results_that_cannot_be_written_are_not_lost() {
 fn a_state_folder_that_cannot_be_written_stops_no_job() {
     let place = Place::new();
     fs::write(place.path("state"), "").unwrap();
-    let mut engine = Engine::start(&place);
+    let mut engine = Engine::on_demo(&place);
     engine.start_job(1, count(20));
     let text = engine.until(|report| match report {
         Report::JobRemark { id: 1, text } => Some(text.clone()),

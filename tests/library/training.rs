@@ -26,7 +26,7 @@ fn job(tokens: f64) -> JobSpec {
 /// Until the session has the SAE.
 fn joined(engine: &mut Engine) -> Vec<Variant> {
     engine.until(|report| match report {
-        Report::Joined(info) => Some(info.variants.clone()),
+        Report::Joined { info, .. } => Some(info.variants.clone()),
         Report::Job { state: JobState::Failed(why) | JobState::Unwritten(why), .. } => panic!("{why}"),
         _ => None,
     })
@@ -79,7 +79,7 @@ fn what_is_trained_joins_the_session() {
     let why = engine.until(|report| if let Report::NotJoined(why) = report { Some(why.clone()) } else { None });
     assert!(why.contains("nowhere"), "{why}");
     engine.handle.command(Command::Join(place.path(FOLDER)));
-    let info = engine.until(|report| if let Report::Joined(info) = report { Some(info.clone()) } else { None });
+    let info = engine.until(|report| if let Report::Joined { info, .. } = report { Some(info.clone()) } else { None });
     assert!(info.variants.contains(&Variant::Trained) && info.joined == Some(place.path(FOLDER)));
     engine.handle.command(Command::Open(Box::new(spec(&place))));
     engine.until(|report| matches!(report, Report::Opened { .. }).then_some(()));
@@ -90,7 +90,7 @@ fn what_is_trained_joins_the_session() {
     // While a job runs, too, which goes on.
     engine.handle.command(Command::Open(Box::new(spec(&place))));
     engine.until(|report| matches!(report, Report::Opened { .. }).then_some(()));
-    engine.handle.command(Command::StartJob { id: 4, job: job(LONG), anew: true });
+    engine.start_anew(4, job(LONG));
     let running = |least: u64| {
         move |report: &Report| match report {
             Report::Job { state: JobState::Running { done, .. }, .. } => (*done >= least).then_some(()),
@@ -127,16 +127,16 @@ fn what_is_trained_on_one_copy_goes_on_beside_another_and_joins_its_own() {
         };
         let mut engine = Engine::of(of(0), &place, JOBS);
         let id = 1 + kept_memory.min(1);
-        engine.handle.command(Command::StartJob { id, job: job(LONG), anew: true });
+        engine.start_anew(id, job(LONG));
         engine.until(|report| match report {
             Report::Job { state: JobState::Running { done, .. }, .. } => (*done >= 2000).then_some(()),
             _ => None,
         });
         assert!(!open(&mut engine, 1), "none was trained yet");
         let told = engine.until(|report| match report {
-            Report::Joined(_) => panic!("it was trained on the other copy"),
+            Report::Joined { .. } => panic!("it was trained on the other copy"),
             Report::Job { state: JobState::Interrupted(_) | JobState::Failed(_), .. } => panic!("{report:?}"),
-            Report::Warning(text) => text.contains("that was trained").then(|| text.clone()),
+            Report::JoinedElsewhere(text) => Some(text.clone()),
             _ => None,
         });
         assert!(told.contains("(not compressed) from now on"), "{told}");
@@ -160,7 +160,10 @@ fn a_training_that_is_broken_off_ends_with_the_same_bits() {
             Report::Job { state: JobState::Running { done, .. }, .. } => (*done >= least).then_some(()),
             _ => None,
         });
-        assert!(!engine.quit().iter().any(|report| matches!(report, Report::Joined(_))), "too fast to be broken off");
+        assert!(
+            !engine.quit().iter().any(|report| matches!(report, Report::Joined { .. })),
+            "too fast to be broken off"
+        );
     }
     let mut engine = Engine::with(&broken, JOBS);
     engine.start_job(1, job(LONG));

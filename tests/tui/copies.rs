@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prunelens::{
-    engine::{Command, JobState, Report, SessionInfo},
+    engine::{Command, JobState, Report, SessionInfo, Unfinished},
     tui::state::Overlay,
 };
 use prunelens_core::session::{Compress, SessionSpec, Source};
@@ -85,6 +85,71 @@ fn what_runs_on_a_copy_goes_on_beside_another() {
     assert!(session.state.jobs.is_empty());
     let said = |text: &str| session.state.log.entries.iter().any(|entry| entry.text.contains(text));
     assert!(said("1 unfinished in the session before"));
+}
+
+/// Figures, and what is kept of a job, are of the copy where it was started, whatever is on screen when it goes on.
+#[test]
+fn what_a_job_left_belongs_to_its_copy() {
+    let starts = |session: &Session| {
+        let commands = session.commands().into_iter();
+        commands.filter(|command| matches!(command, Command::StartJob { .. } | Command::ForgetJob { .. })).count()
+    };
+    let mut session = several();
+    session.keys("m<enter>").keys("<esc>");
+    let job = session.state.jobs[0].spec.clone();
+    session.job(1, JobState::Interrupted(0.5));
+    session.keys("P<down><enter>");
+    // While the other is on its way none is begun: it would be measured there.
+    for keys in ["m<enter>", "Mr", "x"] {
+        session.effects.clear();
+        session.keys(keys);
+        assert_eq!(starts(&session), 0, "{keys}");
+        let said = session.state.log.entries.last().unwrap().text.clone();
+        assert!(said.contains("on its way"), "{keys}: {said}");
+    }
+    come(&mut session, &copies()[1]);
+    for keys in ["r", "x"] {
+        session.effects.clear();
+        session.keys(keys);
+        assert_eq!(starts(&session), 0, "{keys}");
+        let said = session.state.log.entries.last().unwrap().text.clone();
+        assert!(said.contains("core is of another session: open ") && said.contains("wanda 50%"), "{keys}: {said}");
+    }
+    // The same job is another one here.
+    session.effects.clear();
+    session.keys("m<enter>");
+    let here = Arc::new(spec().at_copy(&copies()[1]));
+    assert!(
+        matches!(&session.commands()[..], [Command::StartJob { of, .. }] if *of == here),
+        "{:?}",
+        session.commands()
+    );
+    assert_eq!(session.state.jobs.len(), 2);
+    // Back on the first it can go on, and has one row, though the engine tells of it again.
+    session.keys("<esc>P<up><enter>");
+    come(&mut session, &copies()[0]);
+    session.report(Report::Unfinished(vec![Unfinished { spec: job, share: 0.5 }]));
+    let sessions: Vec<bool> = session.state.jobs.iter().map(|job| job.is_here()).collect();
+    assert_eq!(sessions, [true, false]);
+    session.effects.clear();
+    session.keys("M<up><up>r");
+    assert!(
+        matches!(&session.commands()[..], [Command::StartJob { of, .. }] if **of == spec()),
+        "{:?}",
+        session.commands()
+    );
+}
+
+#[test]
+fn figures_of_copies_are_of_what_all_are_made_from() {
+    let mut session = several();
+    assert!(session.state.copy_figures(&copies()[0]).is_some());
+    let other = SessionSpec { calibration: Some("b.txt".into()), ..spec() };
+    session.report(Report::Opened { info: Arc::new(info()), spec: Arc::new(other) });
+    assert!(
+        copies().iter().all(|copy| session.state.copy_figures(copy).is_none()),
+        "these were of another calibration"
+    );
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn the_form_says_the_job_and_asks_what_it_takes() {
     insta::assert_snapshot!("form_80x24", screen(&session, 80, 24));
     session.keys("<enter>");
     let started = session.commands();
-    assert!(matches!(&started[..], [Command::StartJob { id: 1, job, anew: false }] if *job == last), "{started:?}");
+    assert!(matches!(&started[..], [Command::StartJob { id: 1, job, anew: false, .. }] if *job == last), "{started:?}");
     assert_eq!(session.state.overlay, None);
 }
 
@@ -179,7 +179,7 @@ fn what_was_interrupted_is_offered_and_goes_on() {
     // Thrown away.
     let mut session = Session::explored();
     session.report(Report::Unfinished(vec![Unfinished { spec: spec(0.25), share: 0.43 }])).keys("Mx");
-    assert!(matches!(&session.commands()[..], [Command::ForgetJob(job)] if *job == spec(0.25)));
+    assert!(matches!(&session.commands()[..], [Command::ForgetJob { job, .. }] if *job == spec(0.25)));
     assert_eq!(session.state.jobs[0].state, JobState::Cancelled);
 }
 
@@ -237,7 +237,7 @@ fn a_failure_stays_in_its_row() {
     assert!(!text.contains('\u{1b}'));
     session.keys("r");
     assert!(
-        matches!(&session.commands()[..], [Command::StartJob { id: 3, job, anew: false }] if *job == spec(0.25)),
+        matches!(&session.commands()[..], [Command::StartJob { id: 3, job, anew: false, .. }] if *job == spec(0.25)),
         "tried again"
     );
     assert_eq!(session.state.jobs.iter().map(|j| j.id).collect::<Vec<_>>(), [2, 3]);
@@ -389,7 +389,7 @@ fn a_training_has_a_form_and_its_sae_joins_what_is_on_screen() {
     let (turned, token, latent) = (session.state.setting(), session.state.token, session.state.latent);
     session.requests();
     let info = prunelens::engine::SessionInfo { warnings: Vec::new(), ..crate::session::info() };
-    session.report(Report::Joined(Arc::new(info)));
+    session.report(Report::Joined { info: Arc::new(info), asked: false });
     let asked = session.requests();
     assert!(
         asked.iter().any(|request| matches!(request, Request::Compare { setting, .. } if *setting == turned)),
@@ -397,6 +397,29 @@ fn a_training_has_a_form_and_its_sae_joins_what_is_on_screen() {
     );
     session.answer(Part::All);
     assert_eq!((session.state.setting(), session.state.token, session.state.latent), (turned, token, latent));
+}
+
+#[test]
+fn what_a_person_made_outlives_an_sae_that_joins_and_what_the_one_before_gave_does_not() {
+    let mut session = Session::explored();
+    session.keys("x|").keys(" ready").time(400).answer(Part::All).keys("<esc>").answer_beside();
+    session.state.names.insert(7, "navy".into());
+    session.keys("g");
+    let (edits, names) = (session.state.edits.clone(), session.state.names.clone());
+    assert!(!edits.list.is_empty() && session.state.generation.going);
+    let second = |session: &Session| session.state.pair.as_ref().unwrap().shown.is_some();
+    assert!(second(&session));
+    session.report(Report::Joined { info: Arc::new(crate::session::info()), asked: false });
+    assert_eq!((&session.state.edits, &session.state.names), (&edits, &names));
+    // Of the SAE that was `trained` before nothing stands beside what comes of the new one.
+    assert!(!second(&session), "the second prompt's latents are those of the SAE before");
+    let beside = session.requests().into_iter().filter(|request| matches!(request, Request::Beside { .. })).count();
+    assert_eq!(beside, 1);
+    assert!(!session.state.generation.going, "nobody goes on with that text");
+    let shown = session.state.shown.as_ref().unwrap();
+    let trained = prunelens_core::compare::Variant::Trained as usize;
+    assert!(shown.reconstruction[trained].is_none() && shown.splice[trained].is_none());
+    assert!(shown.reconstruction[0].is_some());
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn find_name_ablate_and_see() {
     assert_eq!(session.state.latent, Some(1204));
     session.keys("nships of war<enter>");
     assert_eq!(session.state.names.get(&1204).map(String::as_str), Some("ships of war"));
-    assert!(session.effects.iter().any(|effect| matches!(effect, Effect::KeepNames)));
+    assert!(session.effects.iter().any(|effect| matches!(effect, Effect::KeepName(_))));
     session.keys("/of war<enter>");
     assert_eq!(session.state.latent, Some(1204), "a name is found without the engine");
     session.keys("p").answer_study();

@@ -114,7 +114,7 @@ fn what_cannot_be_opened_is_said_and_nothing_changes() {
     let said = session.state.log.status().unwrap().text.clone();
     assert!(said.contains("layer 2 could not be opened, this session stays: saes/2: no such file"), "{said}");
     assert!(session.state.coming.is_none() && SavedView::of(&session.state) == before);
-    assert_eq!(*session.state.spec, spec());
+    assert_eq!(*session.state.spec, spec().at_layer(1));
     session.keys(".<esc>");
     assert!(matches!(session.commands()[..], [.., Command::StopOpening]) && session.state.coming.is_none());
     // Of one layer there is no other.

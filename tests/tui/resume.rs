@@ -85,9 +85,19 @@ fn the_sae_that_was_trained_joins_before_the_view_is_taken_up() {
     };
     let mut session = asked();
     let info = SessionInfo { joined: view.trained_sae.clone(), ..crate::session::info() };
-    session.report(Report::Joined(Arc::new(info))).answer(Part::All);
+    session.report(Report::Joined { info: Arc::new(info), asked: true }).answer(Part::All);
     assert_eq!((session.state.prompt.text(), session.state.latent), (view.prompt.clone(), view.latent));
     assert_eq!(SavedView::of(&session.state).unwrap().trained_sae, view.trained_sae, "and is saved again");
+    // One that a job has trained comes first: the view waits for its own, and asks once. Its path need not be spelled as ours is.
+    let mut session = asked();
+    for asked in [false, true] {
+        assert!(session.state.prompt.is_blank());
+        let info = SessionInfo { joined: Some("/saes/../saes/other".into()), ..crate::session::info() };
+        session.effects.clear();
+        session.report(Report::Joined { info: Arc::new(info), asked });
+        assert!(!session.commands().iter().any(|command| matches!(command, Command::Join(_))));
+    }
+    assert_eq!(session.state.prompt.text(), view.prompt);
     let mut session = asked();
     session.report(Report::NotJoined("/saes/mine: no such folder".into())).answer(Part::All);
     assert!(session.state.log.entries.iter().any(|entry| entry.text.contains("or there are none: /saes/mine")));

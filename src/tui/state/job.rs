@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prunelens_core::session::SessionSpec;
 use prunelens_metrics::{Detail, MetricTable, Run};
 
 use crate::engine::{JobId, JobSpec, JobState};
@@ -16,13 +17,26 @@ pub struct Job {
     pub details: Arc<Vec<Detail>>,
     /// What its state does not say: a smaller batch, where it goes on from.
     pub remarks: Vec<String>,
-    /// Where it was started, if that is not the session on screen.
+    /// Of which session.
+    pub of: Arc<SessionSpec>,
+    /// What that is called, where another is on screen.
     pub session: Option<String>,
 }
 
 impl Job {
-    pub fn new(id: JobId, spec: JobSpec, state: JobState) -> Self {
-        Self { id, spec, state, table: None, details: Arc::default(), remarks: Vec::new(), session: None }
+    /// Of the session on screen.
+    pub fn new(id: JobId, spec: JobSpec, of: Arc<SessionSpec>, state: JobState) -> Self {
+        Self { id, spec, state, table: None, details: Arc::default(), remarks: Vec::new(), of, session: None }
+    }
+
+    /// Whether its session is the one on screen.
+    pub fn is_here(&self) -> bool {
+        self.session.is_none()
+    }
+
+    /// It goes on where it was left, when it is started again.
+    pub fn can_go_on(&self) -> bool {
+        !self.is_over() || matches!(self.state, JobState::Interrupted(_))
     }
 
     pub fn is_running(&self) -> bool {

@@ -255,6 +255,11 @@ impl State {
         self.screen = screen;
     }
 
+    /// A view is on its way, or what it was saved of is not all there yet.
+    pub fn takes_up_a_view(&self) -> bool {
+        self.opening.is_some() || self.restoring.is_some()
+    }
+
     /// Rows for what is selected now. With `keep` nothing moves under the user's eyes.
     pub fn fill(&mut self, keep: bool) {
         let Some(shown) = &self.shown else { return };
@@ -278,10 +283,15 @@ impl State {
         self.choice = Choice::Strongest;
     }
 
-    /// Nor of another session: pages, predictions and edits.
-    pub fn forget_session(&mut self) {
+    /// What was asked of a session and answered by it is void: all of it is asked anew. The prompts stay, and how texts are drawn.
+    pub fn forget_answers(&mut self) {
         self.latent_view = LatentView { beside: self.latent_view.beside, ..LatentView::default() };
-        (self.predictions, self.edits) = Default::default();
+        self.predictions = PredictionsView::default();
+        (self.follow.asked, self.follow.waiting, self.follow.failed) = (None, false, false);
+        (self.follow.latent, self.follow.latent_waiting) = (None, false);
+        self.pair = self.pair.take().map(|pair| Pair::new(pair.text));
+        let Generation { choice, most, .. } = self.generation;
+        self.generation = Generation { choice, most, ..Generation::default() };
     }
 
     /// What a latent is called, and by whom if it was not the person here.

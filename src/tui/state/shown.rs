@@ -67,6 +67,11 @@ impl Shown {
         Self { generation, comparison, of, complete, reconstruction, splice, paths, paths_of }
     }
 
+    /// Figures of a variant are of another SAE from now on.
+    pub fn forget(&mut self, variant: Variant) {
+        (self.reconstruction[variant as usize], self.splice[variant as usize]) = (None, None);
+    }
+
     /// Whether latents of a variant on screen belong to the target.
     pub fn is_fresh(&self, variant: Variant, target: &Target) -> bool {
         self.of.prompt == target.prompt && (variant != Variant::Pruned || self.of == *target)

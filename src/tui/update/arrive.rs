@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use prunelens_core::compare::Comparison;
+use prunelens_core::{
+    compare::{Comparison, Variant},
+    edit::Edits,
+};
 
 use crate::{
     engine::{JobId, JobState, Report, SessionInfo, Unfinished},
     tui::{
         keys::action::{Action, Context},
-        state::{AtlasView, Choice, Generation, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Strip},
+        state::{AtlasView, Choice, Job, Knobs, Level, Overlay, Panel, Past, Phase, Shown, State, Strip},
         update::{effect::Effect, generation, open, pair, strip},
     },
 };
@@ -39,10 +42,11 @@ pub fn reported(state: &mut State, report: Report, effects: &mut Vec<Effect>) {
         Report::OpenFailed(message) => open::failed(state, &message),
         Report::Layer { generation, layer, figures } => strip::arrived(state, generation, layer, figures),
         Report::Layers { generation } => strip::ended(state, generation),
-        Report::Joined(info) => {
-            state.names.clear();
-            effects.push(Effect::RecallNames(info.sae_digest.clone()));
-            joined(state, info, effects);
+        Report::Joined { info, asked } => joined(state, info, asked),
+        Report::JoinedElsewhere(text) => {
+            // What the strip has of that layer is of the SAE before.
+            state.strip = Strip::default();
+            state.log.push(state.now, Level::Info, text);
         }
         Report::NotJoined(why) => super::resume::without_trained(state, &why, effects),
         Report::LoadFailed(message) => {
@@ -147,14 +151,15 @@ fn ready(state: &mut State, info: Arc<SessionInfo>, effects: &mut Vec<Effect>) {
     for warning in &info.warnings {
         state.log.push(state.now, Level::Warning, warning.clone());
     }
+    if !info.layers.is_empty() {
+        // The one that was meant, where none was named.
+        state.spec = Arc::new(state.spec.at_layer(info.layer));
+    }
     state.info = Some(info);
     (state.indexing, state.read) = (true, None);
-    // Pages and predictions of an earlier session are of another one.
-    state.atlas = AtlasView::default();
-    state.forget_session();
-    state.pair = None;
-    state.generation =
-        Generation { choice: state.generation.choice, most: state.generation.most, ..Generation::default() };
+    state.forget_answers();
+    (state.atlas, state.pair, state.edits) = (AtlasView::default(), None, Edits::default());
+    state.copies.clear();
     // A prompt given on the command line, or a view.
     super::typing::submit(state);
     if let Some(view) = state.opening.take() {
@@ -162,26 +167,35 @@ fn ready(state: &mut State, info: Arc<SessionInfo>, effects: &mut Vec<Effect>) {
     }
 }
 
-/// The session has a new `trained` variant: what is on screen stays until its new answer comes, ratio and prompt too.
-fn joined(state: &mut State, info: Arc<SessionInfo>, effects: &mut Vec<Effect>) {
+/// The session has a new `trained` variant: what is on screen of the others stays until its new answer comes, ratio, prompt and edits
+/// too. An SAE that was `asked` for comes with a view.
+fn joined(state: &mut State, info: Arc<SessionInfo>, asked: bool) {
     state.memory = info.memory.clone();
     state.info = Some(info);
     (state.indexing, state.read) = (true, None);
-    state.forget_session();
+    let going = state.generation.going;
+    state.forget_answers();
+    if let Some(shown) = &mut state.shown {
+        shown.forget(Variant::Trained);
+    }
     // Its columns of `trained` are of another SAE.
     state.atlas = AtlasView::default();
-    // Everything is asked anew.
-    (state.follow.asked, state.follow.waiting) = (None, false);
-    (state.follow.latent, state.follow.latent_waiting) = (None, false);
     state.strip = Strip::default();
+    if going {
+        state.log.push(
+            state.now,
+            Level::Info,
+            "the text that was being continued is broken off: its variants are others",
+        );
+    }
     let key = state.keymap.key_of(Action::Open, &[Context::Global]);
-    let again = if state.opening.is_some() { " with this view" } else { "" };
+    let again = if asked { " with this view" } else { "" };
     let text = format!(
         "the SAE that was trained{again} is the variant `trained` from now on; {key} and this session again: the one before"
     );
     state.log.push(state.now, Level::Info, text);
-    if let Some(view) = state.opening.take() {
-        super::resume::begin(state, view, effects);
+    if let Some(view) = state.opening.take_if(|_| asked) {
+        super::resume::begin_joined(state, view);
     }
 }
 
@@ -255,13 +269,11 @@ fn compared(state: &mut State, generation: u64, comparison: Arc<Comparison>, com
 /// Jobs that can go on: rows of their own, above what is started from now on.
 fn unfinished(state: &mut State, all: Vec<Unfinished>) {
     let n = all.len();
-    let label = state.info.as_ref().map(|info| info.label());
     for Unfinished { spec, share } in all {
-        // The same job may be under way in another session.
-        let here = |job: &Job| job.session.is_none() || job.session == label;
-        if !state.jobs.iter().any(|job| job.spec == spec && !job.is_over() && here(job)) {
-            let id = state.next_job();
-            state.jobs.push(Job::new(id, spec, JobState::Interrupted(share)));
+        // The same job may be under way in another session, and a row of it be here from an earlier visit.
+        if !state.jobs.iter().any(|job| job.spec == spec && job.is_here() && job.can_go_on()) {
+            let (id, of) = (state.next_job(), state.spec.clone());
+            state.jobs.push(Job::new(id, spec, of, JobState::Interrupted(share)));
         }
     }
     let keys = [Action::Metrics, Action::ResumeJob]

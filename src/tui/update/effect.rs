@@ -49,10 +49,10 @@ pub enum Effect {
     SaveView(String),
     /// Record from now on, under a name or to a path; or stop, and write what was recorded.
     Record(Option<String>),
-    /// Keep the names of latents.
-    KeepNames,
-    /// Keep the prompts.
-    KeepPrompts,
+    /// Keep the name that a latent has now.
+    KeepName(u32),
+    /// Keep the last prompt.
+    KeepPrompt,
     /// The first steps were taken: do not explain them again.
     RememberUse,
     /// Clear and draw everything.

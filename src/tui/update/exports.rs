@@ -11,7 +11,7 @@ use crate::{
     },
     tui::{
         state::{
-            Job, Level, Outgoing, PredictKey, Row, Screen, State,
+            Level, Outgoing, PredictKey, Row, Screen, State,
             atlas::{BINS, Bin, FATES, axis::Axis},
         },
         update::effect::{Effect, Export, Picture},
@@ -69,10 +69,7 @@ fn figures(state: &State) -> Option<Figures> {
         sae: info.sae.clone(),
         sae_name: info.sae_name.clone(),
         comparison: shown.comparison.clone(),
-        tables: {
-            let here = |job: &&Job| job.session.is_none() || job.session == Some(info.label());
-            state.jobs.iter().filter(here).filter_map(|j| j.table.clone()).collect()
-        },
+        tables: state.jobs.iter().filter(|job| job.is_here()).filter_map(|job| job.table.clone()).collect(),
         pair: pair(state),
         edits: state.edits.clone(),
         predictions: state.predictions.current(&predicted(state)).cloned(),

@@ -6,6 +6,7 @@ use prunelens_metrics::{Metric, Run, train::TrainJob};
 
 use crate::{
     engine::{Command, JobId, JobSpec, JobState},
+    safe,
     tui::{
         state::{Chosen, Form, Job, Level, Overlay, Screen, State, View},
         update::effect::Effect,
@@ -82,8 +83,7 @@ pub fn start(state: &mut State, mut form: Form, effects: &mut Vec<Effect>) {
         state.overlay = Some(Overlay::Form(form));
         return;
     }
-    let again = |job: &Job| !job.is_over() || matches!(job.state, JobState::Interrupted(_));
-    if let Some(at) = state.jobs.iter().position(|job| job.spec == spec && again(job)) {
+    if let Some(at) = state.jobs.iter().position(|job| job.spec == spec && job.is_here() && job.can_go_on()) {
         select(state, at);
         if matches!(state.jobs[at].state, JobState::Interrupted(_) | JobState::Paused(_)) {
             resume(state, effects);
@@ -93,17 +93,28 @@ pub fn start(state: &mut State, mut form: Form, effects: &mut Vec<Effect>) {
     begin(state, spec, false, effects);
 }
 
+/// Whether a job can be started or forgotten: what is on screen is about to be another session's.
+fn settled(state: &mut State) -> bool {
+    if state.coming.is_some() {
+        say(state, "another session is on its way: when it is here, or Esc has stopped it");
+    }
+    state.coming.is_none()
+}
+
 /// A new job at the end of the queue.
 fn begin(state: &mut State, spec: JobSpec, anew: bool, effects: &mut Vec<Effect>) {
-    let id = state.next_job();
-    state.jobs.push(Job::new(id, spec.clone(), JobState::Queued));
+    if !settled(state) {
+        return;
+    }
+    let (id, of) = (state.next_job(), state.spec.clone());
+    state.jobs.push(Job::new(id, spec.clone(), of.clone(), JobState::Queued));
     // What was marked among the earlier runs has moved down by one.
     let last = state.jobs.len() - 1;
     if let Some(beside) = state.metrics.beside.as_mut().filter(|row| **row >= last) {
         *beside += 1;
     }
     select(state, last);
-    effects.push(Effect::Command(Command::StartJob { id, job: spec, anew }));
+    effects.push(Effect::Command(Command::StartJob { id, job: spec, of, anew }));
 }
 
 /// A result from elsewhere, as the first of the earlier runs.
@@ -198,20 +209,23 @@ pub fn resume(state: &mut State, effects: &mut Vec<Effect>) {
     let family = job.spec.family.clone();
     match job.state {
         JobState::Paused(_) => effects.push(Effect::Command(Command::ResumeJob(job.id))),
+        JobState::Interrupted(_) | JobState::Failed(_) if !job.is_here() => elsewhere(state),
         JobState::Interrupted(_) | JobState::Failed(_) => {
+            if !settled(state) {
+                return;
+            }
             // The engine knows nothing of it any more: a job of its own, at the end of the queue, which finds what this
             // one left.
             let mut job = state.jobs.remove(state.metrics.row);
             (job.id, job.state) = (id, JobState::Queued);
             job.remarks.clear();
-            effects.push(Effect::Command(Command::StartJob { id, job: job.spec.clone(), anew: false }));
+            let (spec, of) = (job.spec.clone(), job.of.clone());
+            effects.push(Effect::Command(Command::StartJob { id, job: spec, of, anew: false }));
             state.jobs.push(job);
             state.metrics.beside = None;
             state.metrics.row = state.jobs.len() - 1;
         }
-        JobState::Done { .. } if job.session.is_some() => {
-            say(state, &format!("{family} was measured in another session: open that, and measure it there"));
-        }
+        JobState::Done { .. } if !job.is_here() => elsewhere(state),
         // The figures that are there stay beside the new ones.
         JobState::Done { .. } => {
             let spec = job.spec.clone();
@@ -226,8 +240,13 @@ pub fn cancel(state: &mut State, effects: &mut Vec<Effect>) {
     let Some(job) = chosen_job(state) else { return };
     let (id, family) = (job.id, job.spec.family.clone());
     match job.state {
+        JobState::Interrupted(_) | JobState::Failed(_) if !job.is_here() => elsewhere(state),
         JobState::Interrupted(_) | JobState::Failed(_) => {
-            let forget = Command::ForgetJob(job.spec.clone());
+            if !settled(state) {
+                return;
+            }
+            let Some(job) = chosen_job(state) else { return };
+            let forget = Command::ForgetJob { job: job.spec.clone(), of: job.of.clone() };
             job.state = JobState::Cancelled;
             effects.push(Effect::Command(forget));
         }
@@ -281,6 +300,14 @@ pub fn write(state: &mut State, id: JobId, folder: &str, effects: &mut Vec<Effec
         return say(state, "results need a folder");
     }
     effects.push(Effect::Command(Command::WriteJob { id, folder: Some(PathBuf::from(folder)) }));
+}
+
+/// What the chosen job left belongs to its own session.
+fn elsewhere(state: &mut State) {
+    let Some(job) = chosen_job(state) else { return };
+    let session = safe::line(job.session.as_deref().unwrap_or_default());
+    let text = format!("{} is of another session: open {session}, and do it there", job.spec.family);
+    say(state, &text);
 }
 
 fn say(state: &mut State, text: &str) {

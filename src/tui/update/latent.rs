@@ -87,5 +87,5 @@ pub fn named(state: &mut State, latent: u32, name: &str, effects: &mut Vec<Effec
         "" => drop(state.names.remove(&latent)),
         name => drop(state.names.insert(latent, name.to_owned())),
     }
-    effects.push(Effect::KeepNames);
+    effects.push(Effect::KeepName(latent));
 }

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use prunelens_core::session::SessionSpec;
+use prunelens_core::{edit::Edits, session::SessionSpec};
 
 use super::{effect::Effect, resume};
 use crate::{
-    engine::{Command, JobState, SessionInfo},
+    engine::{Command, SessionInfo},
     safe,
     settings::{SessionSettings, open::with},
-    tui::state::{
-        AtlasView, Choice, Coming, Generation, Job, Level, OpenLine, Overlay, Pair, Phase, Place, State, Strip, Wanted,
-    },
+    tui::state::{AtlasView, Choice, Coming, Level, OpenLine, Overlay, Phase, Place, State, Strip, Wanted},
 };
 
 /// The line to write what to open in, begun with a text.
@@ -154,7 +152,7 @@ pub fn failed(state: &mut State, message: &str) {
 
 /// Another session answers from now on. Prompt, token, knobs and screen stay; what was of the SAE or of the models goes.
 pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>, effects: &mut Vec<Effect>) {
-    if let Some(coming) = state.coming.take_if(|coming| coming.spec == spec) {
+    if let Some(coming) = state.coming.take_if(|coming| coming.spec.is_met_by(&spec)) {
         state.settings = coming.settings;
     }
     let Some(before) = state.info.replace(info.clone()) else { return };
@@ -178,7 +176,7 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
     (state.indexing, state.read) = (true, None);
     state.knobs = state.knobs.on(info.d_in);
     let place = Place { latent: state.latent, choice: state.choice, edits: state.edits.clone() };
-    forget_answers(state);
+    forget_session(state);
     state.places.insert(before.sae_digest.clone(), place.clone());
     let place = if same_sae { Some(place) } else { state.places.get(&info.sae_digest).cloned() };
     if let Some(place) = place {
@@ -190,19 +188,22 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
         effects.push(Effect::RecallNames(info.sae_digest.clone()));
     }
     for job in &mut state.jobs {
-        job.session.get_or_insert_with(|| before.label());
+        job.session = (job.of != state.spec).then(|| job.session.take().unwrap_or_else(|| before.label()));
     }
     if !same_models && !copies {
         // They are kept where they were started, and come up when that is opened again.
         // The engine has ended them already.
-        let unfinished = |job: &&Job| !job.is_over() || matches!(job.state, JobState::Interrupted(_));
-        let left = state.jobs.iter().filter(unfinished).count();
+        let left = state.jobs.iter().filter(|job| job.can_go_on()).count();
         state.jobs.clear();
         state.metrics = Default::default();
         if left > 0 {
             let text = format!("{left} unfinished in the session before: what is done is kept, and goes on there");
             state.log.push(state.now, Level::Info, text);
         }
+    }
+    if !only_layer && !copies {
+        // Figures of copies are of what all of them were made from.
+        state.copies.clear();
     }
     if !only_layer {
         state.strip = Strip::default();
@@ -218,16 +219,11 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
     }
 }
 
-/// What the session before answered is not this one's.
-fn forget_answers(state: &mut State) {
+/// What the session before answered is not this one's, nor what is in force on its SAE.
+fn forget_session(state: &mut State) {
     state.forget_shown();
-    state.forget_session();
-    let follow = &mut state.follow;
-    (follow.asked, follow.waiting, follow.failed) = (None, false, false);
-    (follow.latent, follow.latent_waiting) = (None, false);
-    state.pair = state.pair.take().map(|pair| Pair::new(pair.text));
-    let Generation { choice, most, .. } = state.generation;
-    state.generation = Generation { choice, most, ..Generation::default() };
+    state.forget_answers();
+    state.edits = Edits::default();
     match &mut state.overlay {
         // What it offers is the other session's.
         Some(Overlay::Form(_) | Overlay::Name { .. } | Overlay::Edit { .. }) => state.overlay = None,

@@ -33,11 +33,19 @@ pub fn take_up(state: &mut State, effects: &mut Vec<Effect>) {
 /// Set what does not wait for an answer; the rest follows when the prompt has been compared. An SAE that was trained there joins
 /// the session first.
 pub fn begin(state: &mut State, view: Arc<SavedView>, effects: &mut Vec<Effect>) {
-    let Some(info) = state.info.clone() else { return };
-    if let Some(folder) = view.trained_sae.clone().filter(|folder| info.joined.as_ref() != Some(folder)) {
-        state.opening = Some(view);
-        return effects.push(Effect::Command(Command::Join(folder)));
+    let joined = state.info.as_ref().and_then(|info| info.joined.as_ref());
+    match view.trained_sae.clone().filter(|folder| joined != Some(folder)) {
+        Some(folder) => {
+            state.opening = Some(view);
+            effects.push(Effect::Command(Command::Join(folder)));
+        }
+        None => begin_joined(state, view),
     }
+}
+
+/// The same once that is so.
+pub fn begin_joined(state: &mut State, view: Arc<SavedView>) {
+    let Some(info) = state.info.clone() else { return };
     let differing = view.differing(&info.digests);
     if !differing.is_empty() {
         let text =

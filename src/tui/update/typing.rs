@@ -152,7 +152,7 @@ pub fn remember(state: &mut State, effects: &mut Vec<Effect>) {
     state.history.push(text);
     let old = state.history.len().saturating_sub(PROMPTS);
     state.history.drain(..old);
-    effects.push(Effect::KeepPrompts);
+    effects.push(Effect::KeepPrompt);
 }
 
 /// An earlier prompt in the place of this one, or a later one again. Within a prompt of several lines, lines come first.

@@ -86,13 +86,15 @@ pub fn subject(spec: &JobSpec) -> String {
 }
 
 /// What of another session differs from the one that is open, by their labels.
-fn elsewhere(session: &str, here: &str) -> Option<String> {
-    let (all, own): (Vec<_>, Vec<_>) = (session.split(", ").collect(), here.split(", ").collect());
-    let differing: Vec<&str> = all.iter().zip(&own).filter(|(a, b)| a != b).map(|(a, _)| *a).collect();
+fn elsewhere(session: &str, here: &str) -> String {
+    // Rules one after the other are one part: "wanda 50%, then rtn int8".
+    let parts = |label: &str| label.replace(", then ", " then ").split(", ").map(str::to_owned).collect::<Vec<_>>();
+    let (all, own) = (parts(session), parts(here));
+    let differing: Vec<&str> = all.iter().zip(&own).filter(|(a, b)| a != b).map(|(a, _)| a.as_str()).collect();
     match all.len() == own.len() {
-        true if differing.is_empty() => None,
-        true => Some(format!("on {}", safe::line(&differing.join(", ")))),
-        false => Some(format!("on {}", safe::line(session))),
+        true if differing.is_empty() => "in another session of this name".into(),
+        true => format!("on {}", safe::line(&differing.join(", "))),
+        false => format!("on {}", safe::line(session)),
     }
 }
 
@@ -121,7 +123,7 @@ pub fn row(job: &Job, here: Option<&str>, width: usize, frame: usize, theme: &Th
     };
     // What happened to it comes first: it is said once.
     let remarks = job.remarks.iter().map(|text| safe::line(text));
-    let on = job.session.as_deref().zip(here).and_then(|(session, here)| elsewhere(session, here));
+    let on = job.session.as_deref().zip(here).map(|(session, here)| elsewhere(session, here));
     let note: Vec<String> = on.into_iter().chain(remarks).chain(Some(note).filter(|note| !note.is_empty())).collect();
     if note.is_empty() {
         return Line::from(spans);

@@ -16,8 +16,12 @@ impl SessionSpec {
 
     /// Without the SAEs that were trained on the first copy, where this is not the first.
     pub(super) fn of_its_copy(self) -> Self {
-        let later = self.compressions.iter().skip(1).any(|copy| *copy == self.compress);
-        if later { Self { trained_sae: None, ..self } } else { self }
+        if self.is_first_copy() { self } else { Self { trained_sae: None, ..self } }
+    }
+
+    /// Whether it is the copy on which the SAEs were trained that are named as trained, the only one mostly.
+    pub fn is_first_copy(&self) -> bool {
+        self.compressions.iter().skip(1).all(|copy| *copy != self.compress)
     }
 }
 

@@ -153,6 +153,11 @@ impl SessionSpec {
         Self { layer: Some(layer), ..self.clone() }
     }
 
+    /// Whether an opened session is what this asks for, which may leave the layer open.
+    pub fn is_met_by(&self, opened: &Self) -> bool {
+        self == opened || self.layer.is_none() && Self { layer: opened.layer, ..self.clone() } == *opened
+    }
+
     /// The same with one SAE and no other, wherever it reads.
     pub fn with_sae(self, sae: Source) -> Self {
         Self { sae: Some(sae), trained_sae: None, layers: Vec::new(), layer: None, hook: None, ..self }

@@ -11,7 +11,7 @@ use prunelens_metrics::{
     atlas::{Atlas, Fate},
 };
 
-use super::{Job, JobState, SavedAtlas, State};
+use super::{JobState, SavedAtlas, State};
 use crate::export::table::short;
 
 /// Bins from one corner to the other, both included.
@@ -164,8 +164,7 @@ impl State {
     /// The first file of the newest atlas of this session: of a job that is done, else of an earlier run.
     pub fn newest_atlas(&self) -> Option<RunFile> {
         let label = self.info.as_ref().map(|info| info.label());
-        let here = |job: &&Job| job.session.is_none() || job.session == label;
-        let of_job = self.jobs.iter().rev().filter(here).find_map(|job| match &job.state {
+        let of_job = self.jobs.iter().rev().filter(|job| job.is_here()).find_map(|job| match &job.state {
             JobState::Done { files, .. } if job.spec.family == "atlas" => files.first().cloned(),
             _ => None,
         });
