@@ -8,7 +8,7 @@ use std::{
 
 use prunelens_core::{
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
     session::Session,
 };
 use prunelens_metrics::{

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use prunelens_core::{data::token_tensor, error::Result, index::Indexing, model::Tick};
+use prunelens_core::{data::token_tensor, error::Result, index::Indexing, progress::Tick};
 
 use super::{Report, Subject};
 

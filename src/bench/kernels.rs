@@ -14,6 +14,7 @@ use prunelens_kernels::{
         TextSums, attention, layers, ragged,
     },
     encode::STEPS,
+    layers::Norm,
     ragged::{Kv, Tokens},
 };
 use serde::Serialize;
@@ -332,7 +333,7 @@ fn between(bench: &mut Bench, d_in: usize, tokens: usize) -> Result<()> {
         Ok(random((rows, columns), 1.0, 7)?.to_dtype(dtype)?.to_device(backend.device())?)
     };
     let x = random_on_device(tokens, d_in, DType::BF16)?;
-    let norm = layers::Norm { centred: false, eps: 1e-6, weight: None, bias: None };
+    let norm = Norm { centred: false, eps: 1e-6, weight: None, bias: None };
     bench.time("norm", format!("{tokens} x {d_in}"), (4 * tokens * d_in, 0), || {
         layers::norm(backend, &x, norm).map(drop)
     })?;

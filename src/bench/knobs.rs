@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prunelens_core::{
     compare::Variant,
     error::Result,
-    model::Tick,
+    progress::Tick,
     prune::sae::order,
     sae::{Criterion, Knob, Pruning},
 };

@@ -19,7 +19,8 @@ use candle_core::Tensor;
 use prunelens_core::{
     compare::{Prompt, Reader, Token, Variant},
     error::{Error, Result},
-    model::{HookPoint, Model, Site, Space, Tick, ToDevice},
+    model::{HookPoint, Model, Site, Space, ToDevice},
+    progress::Tick,
     prune::{
         Sparsity,
         sae::{Norms, order},

@@ -4,7 +4,8 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use prunelens_core::{
     error::{Error, Result},
-    model::{HookPoint, Model, Tick},
+    model::{HookPoint, Model},
+    progress::Tick,
     train::{Budget, TrainSpec, Trainer, Training, activations::ModelActivations},
 };
 

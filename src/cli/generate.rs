@@ -7,7 +7,7 @@ use prunelens_core::{
     compare::{Variant, predict::Speaker},
     error::{Error, Result},
     generate::{Choice, Writer, Written, writers},
-    model::Tick,
+    progress::Tick,
     sae::Knob,
     session::Session,
 };

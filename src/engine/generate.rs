@@ -6,7 +6,7 @@ use prunelens_core::{
     edit::ErrorTerm,
     error::Result,
     generate::{Writer, writers},
-    model::Tick,
+    progress::Tick,
     session::Session,
 };
 

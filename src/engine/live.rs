@@ -7,7 +7,7 @@ use prunelens_core::{
     edit::Edits,
     error::{Error, Result},
     index::{self, Index},
-    model::Tick,
+    progress::Tick,
     sae::{Knob, Setting},
     session::Session,
 };

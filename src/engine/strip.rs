@@ -8,7 +8,7 @@ use std::{
 use prunelens_core::{
     compare::{LayerFigures, Passes, Prompt, Token, Variant, View},
     error::Result,
-    model::Tick,
+    progress::Tick,
     sae::Setting,
     session::Session,
 };

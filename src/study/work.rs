@@ -10,7 +10,7 @@ use std::{
 use prunelens_core::{
     error::{Error, Result},
     files::{create_folder, write_atomic},
-    model::Tick,
+    progress::Tick,
     sae::formats,
     session::{Models, Session, SessionSpec},
 };

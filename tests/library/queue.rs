@@ -10,7 +10,7 @@ use std::{
 use prunelens::engine::{self, Command, EngineHandle, JobId, JobState, Options, Report, Request, Unfinished};
 use prunelens_core::{
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
     sae::{Criterion, Knob},
     session::{Compress, DeviceSpec, SessionSpec},
 };

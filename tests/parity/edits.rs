@@ -76,7 +76,7 @@ fn edits_are_those_of_saelens() {
     let index: Value = serde_json::from_str(&index).unwrap();
     let tolerances = &index["tolerances"];
     let (mut compared, mut continued) = (0, 0);
-    let tick: prunelens_core::model::Tick = &mut || Ok(());
+    let tick: prunelens_core::progress::Tick = &mut || Ok(());
     for sae in index["saes"].as_array().unwrap() {
         let (id, session) = (text(sae, "id"), load(&root, sae));
         let expected = candle_core::safetensors::load(root.join(text(sae, "expected")), &Device::Cpu).unwrap();

@@ -9,7 +9,8 @@ use prunelens_core::model::{
 use prunelens_kernels::{
     Act,
     attention::Heads,
-    ops::{self, Norm, Ops},
+    layers::Norm,
+    ops::{self, Ops},
     ragged::Tokens,
 };
 

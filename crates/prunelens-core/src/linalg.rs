@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::{
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
 };
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -27,6 +27,9 @@ impl Progress {
     }
 }
 
+/// Called between layers and chunks of long work; an error ends the work. Metric jobs answer the user from here.
+pub type Tick<'a> = &'a mut dyn FnMut() -> Result<()>;
+
 /// Told how far the work is; an error ends it.
 pub type Listener<'a> = &'a mut dyn FnMut(Progress) -> Result<()>;
 

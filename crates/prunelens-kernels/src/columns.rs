@@ -7,7 +7,6 @@ use candle_core::{DType, Tensor};
 use crate::{
     device::{self, Backend, Buffer},
     error::Result,
-    ops::Ops,
     with_f32,
 };
 
@@ -27,9 +26,9 @@ enum Sums {
 }
 
 impl ColumnSquares {
-    /// Of no row yet.
-    pub fn new(ops: &dyn Ops, columns: usize) -> Result<Self> {
-        Ok(Self(match ops.backend() {
+    /// Of no row yet; where there is no backend, on the CPU.
+    pub fn new(backend: Option<&Arc<dyn Backend>>, columns: usize) -> Result<Self> {
+        Ok(Self(match backend {
             None => Sums::Here(vec![0.0; columns]),
             Some(backend) => Sums::OnDevice(backend.clone(), Buffer::zeros(&**backend, columns)?),
         }))

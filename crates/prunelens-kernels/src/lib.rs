@@ -18,6 +18,7 @@ pub mod gradient;
 pub mod kept;
 pub mod kv_cache;
 pub mod latents;
+pub mod layers;
 pub mod losses;
 pub mod matmul;
 pub mod nearest;

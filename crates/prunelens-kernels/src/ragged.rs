@@ -5,11 +5,10 @@ use candle_core::Tensor;
 
 use crate::{
     attention::{self, Heads},
-    device::ragged as on_device,
     error::{Error, Result},
     gradient,
     kv_cache::{Seen, Span, attend, attend_vjp, rotate},
-    ops::{Norm, Tables},
+    layers::{Norm, Tables},
     with_f32,
 };
 
@@ -84,15 +83,6 @@ pub struct Tokens<'a> {
     pub positions: &'a [usize],
     /// What each text began with before its own tokens.
     pub past: &'a [Option<&'a Kv>],
-}
-
-/// What attention leaves for its gradient.
-#[derive(Debug)]
-pub enum Traced {
-    /// On the CPU.
-    Here(Here),
-    /// On a GPU.
-    OnDevice(on_device::Traced),
 }
 
 /// What the CPU's attention leaves for its gradient.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use prunelens_core::{
     compare::{Reader, Variant},
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
     session::{Session, token_tensor},
 };
 

@@ -7,7 +7,7 @@ use std::{
 
 use prunelens_core::{
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
 };
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -4,7 +4,7 @@ use prunelens_core::{
     compare::{Prompt, Variant, edited::Edited, predict::Candidate, splice::mean},
     edit::Edits,
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
     session::Session,
 };
 use serde_json::{Value, json};

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use prunelens_core::{
     compare::{Comparison, Prompt, matching::Matching},
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
     session::Session,
 };
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use prunelens_core::{
     compare::{Prompt, Variant},
     error::{Error, Result},
     files::write_atomic,
-    model::Tick,
+    progress::Tick,
 };
 
 /// `tokens` I64 [T], `original.logits` and `pruned.logits` F32 [T, V], `original.acts` and `pruned.acts` F32 [T, d_in], and for

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prunelens_core::{
     error::{Error, Result},
     files::create_folder,
-    model::Tick,
+    progress::Tick,
 };
 use prunelens_metrics::{FAMILIES, JobSpec, Params, Run, Store};
 use serde_json::{Map, Value, json};

@@ -6,7 +6,7 @@ use clap::Args;
 use prunelens_core::{
     error::{Error, Result},
     files::{create_folder, write_atomic},
-    model::Tick,
+    progress::Tick,
     sae::{Criterion, Knob},
     session::{Compress, Models, Session, SessionSpec, Source},
     text::safe,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use prunelens_core::{
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
     prune::masks,
     sae::Knob,
     session::{Compress, Session, SessionSpec},

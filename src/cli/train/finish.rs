@@ -5,7 +5,8 @@ use std::{fs, path::Path, sync::Arc};
 use prunelens_core::{
     error::{Error, Result},
     files::write_atomic,
-    model::{Model, Tick, Tokenizer},
+    model::{Model, Tokenizer},
+    progress::Tick,
     sae::formats,
     text::safe,
     train::{State, TrainFigures, TrainSpec, finish::Trainee},

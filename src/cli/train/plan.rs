@@ -3,7 +3,7 @@
 use candle_core::Device;
 use prunelens_core::{
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
     train::{Budget, DeviceState, TrainSpec, Trainer, Training, activations::ModelActivations, stream::Activations},
 };
 use prunelens_kernels::gpu::{self, Opened};

@@ -5,8 +5,8 @@ use std::{collections::HashSet, time::Duration};
 use prunelens_core::{
     error::{Error, Result},
     files::create_folder,
-    model::{HookPoint, Model, Tick},
-    progress::Progress,
+    model::{HookPoint, Model},
+    progress::{Progress, Tick},
     session::{Models, SessionSpec},
     train::{
         Keeping, Run, TrainEvent, TrainFigures, TrainSpec, Trained, activations::ModelActivations,

@@ -3,14 +3,15 @@
 use prunelens_kernels::{
     attention::{self, Heads},
     device::{attention as there, layers},
+    layers::Norm,
 };
 
 use super::{layers::assert_near, *};
 
 const PLAIN: Heads = Heads { heads: 4, kv_heads: 2, width: 6, scale: 0.5, softcap: None, window: None };
 
-fn norm(weight: &Tensor) -> layers::Norm<'_> {
-    layers::Norm { centred: false, eps: 1e-3, weight: Some(weight), bias: None }
+fn norm(weight: &Tensor) -> Norm<'_> {
+    Norm { centred: false, eps: 1e-3, weight: Some(weight), bias: None }
 }
 
 #[test]

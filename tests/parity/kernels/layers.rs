@@ -1,7 +1,7 @@
 //! What stands between a transformer's matrix products.
 
 use prunelens_core::model::Act;
-use prunelens_kernels::{device::layers, pointwise};
+use prunelens_kernels::{device::layers, layers::Norm, pointwise};
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn norms_of_rows() {
             [(&x, width), (&weight, width), (&bias, width)].map(|(values, width)| tensor(backend, name, values, width));
         for weights in [true, false] {
             let (w, b) = (weights.then_some(&weight[..]), weights.then_some(&bias[..]));
-            let norm = |centred| layers::Norm {
+            let norm = |centred| Norm {
                 centred,
                 eps: 1e-3,
                 weight: weights.then_some(&weight_there),
@@ -54,7 +54,7 @@ fn norms_keep_the_digits_of_their_weights() {
     for name in ["bf16", "f16"] {
         let there = tensor(backend, name, &x, width);
         let weights = tensor(backend, "f32", &weight, width);
-        let norm = layers::Norm { centred: false, eps: 1e-6, weight: Some(&weights), bias: None };
+        let norm = Norm { centred: false, eps: 1e-6, weight: Some(&weights), bias: None };
         let got = floats(&layers::norm(backend, &there, norm).unwrap());
         let want = pointwise::rms_norm(&floats(&there), width, Some(&weight), 1e-6);
         let want = floats(&Tensor::new(want, &Device::Cpu).unwrap().to_dtype(there.dtype()).unwrap());
@@ -73,9 +73,9 @@ fn sums_with_norms() {
         let name = TYPES[at % 3];
         let [x, delta] = [3, 8].map(|salt| tensor(backend, name, &noise(rows * width, salt), width));
         let [weight, bias] = [4, 6].map(|salt| tensor(backend, name, &noise(width, salt), width));
-        let layer_norm = layers::Norm { centred: true, eps: 1e-3, weight: Some(&weight), bias: Some(&bias) };
-        let rms = layers::Norm { centred: false, eps: 1e-6, weight: Some(&weight), bias: None };
-        let bare = layers::Norm { centred: false, eps: 1e-5, weight: None, bias: None };
+        let layer_norm = Norm { centred: true, eps: 1e-3, weight: Some(&weight), bias: Some(&bias) };
+        let rms = Norm { centred: false, eps: 1e-6, weight: Some(&weight), bias: None };
+        let bare = Norm { centred: false, eps: 1e-5, weight: None, bias: None };
         for (post, next) in [
             (None, None),
             (Some(rms), None),

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     edit::Edits,
     error::{Error, Result},
-    model::{Model, Tick, Tokenizer},
+    model::{Model, Tokenizer},
+    progress::Tick,
 };
 
 /// One variant's model, read with edits in force.

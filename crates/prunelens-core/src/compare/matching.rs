@@ -2,7 +2,7 @@
 
 use prunelens_kernels::{nearest::Nearest, ops::Ops};
 
-use crate::{error::Result, model::Tick, sae::Dictionary};
+use crate::{error::Result, progress::Tick, sae::Dictionary};
 
 use super::Match;
 

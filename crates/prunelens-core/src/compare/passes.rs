@@ -7,7 +7,8 @@ use candle_core::Tensor;
 use super::{Reader, Variant, splice::CleanPass};
 use crate::{
     error::{Error, Result},
-    model::{Captured, HookPoint, Model, Tick},
+    model::{Captured, HookPoint, Model},
+    progress::Tick,
 };
 
 /// One model's pass: stopped at the hook, gone on to the end when first needed.

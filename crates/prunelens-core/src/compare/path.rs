@@ -13,7 +13,7 @@ use prunelens_kernels::{
 use super::{Curve, GRID, Paths};
 use crate::{
     error::Result,
-    model::Tick,
+    progress::Tick,
     sae::{Activation, Dictionary, Latents, Order, Plan, Pruning, Sae, Scale, Side, share},
 };
 

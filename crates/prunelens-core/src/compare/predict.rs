@@ -7,7 +7,8 @@ use super::{Prompt, Variant};
 use crate::{
     edit::Edits,
     error::{Error, Result},
-    model::{Model, Tick, Tokenizer},
+    model::{Model, Tokenizer},
+    progress::Tick,
 };
 
 /// Whose prediction it is.

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     data::rows::check_rows,
     error::{Error, Result},
-    model::{Captured, Tick},
+    model::Captured,
+    progress::Tick,
     sae::{Encoded, Pruning, Setting},
 };
 

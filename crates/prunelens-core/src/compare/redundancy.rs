@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use prunelens_kernels::{nearest::Nearest, ops::Ops};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Result, linalg::singular_values, model::Tick, sae::Dictionary};
+use crate::{error::Result, linalg::singular_values, progress::Tick, sae::Dictionary};
 
 /// Of decoder rows, each taken at length 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,8 @@ use prunelens_kernels::{losses::Compared, ops::Logits};
 
 use crate::{
     error::{Error, Result},
-    model::{Captured, Model, Tick, tokens_at_once},
+    model::{Captured, Model, tokens_at_once},
+    progress::Tick,
 };
 
 /// A pass's logits in memory at a time: bounds the chunk whatever the vocabulary. A GPU wants more at once: 512 positions of a

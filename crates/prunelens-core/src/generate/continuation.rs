@@ -11,9 +11,10 @@ use crate::{
     edit::Edits,
     error::{Error, Result},
     model::{
-        HookPoint, Model, Site, Tick,
+        HookPoint, Model, Site,
         ragged::{Text, reads_ragged},
     },
+    progress::Tick,
     sae::Latents,
 };
 

@@ -7,7 +7,8 @@ use crate::{
     compare::{Reader, Token, Variant, predict::Speaker},
     edit::Edits,
     error::Result,
-    model::{Tick, Tokenizer},
+    model::Tokenizer,
+    progress::Tick,
     sae::Setting,
     session::Session,
 };

@@ -14,7 +14,7 @@ use rayon::Yield;
 
 use crate::{
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
 };
 
 /// Time between two questions whether somebody else waits.

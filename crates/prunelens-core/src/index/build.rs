@@ -7,7 +7,7 @@ use crate::{
     compare::{Reader, Variant},
     data::token_tensor,
     error::Result,
-    model::Tick,
+    progress::Tick,
     sae::{Latents, Setting},
 };
 

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Opened, Tick};
+use super::Opened;
 use crate::error::Result;
+use crate::progress::Tick;
 
 /// One matrix.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -3,11 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
-use prunelens_kernels::{
-    matmul, on_cpu_f32,
-    ops::{self, Ops},
-    widen_into, with_f32,
-};
+use prunelens_kernels::{layers, matmul, on_cpu_f32, ops::Ops, widen_into, with_f32};
 
 use super::config::{NormKind, Rope};
 use crate::error::{Error, Result};
@@ -125,8 +121,8 @@ impl Norm {
     }
 
     /// As the operations take it.
-    pub(super) fn view(&self) -> ops::Norm<'_> {
-        ops::Norm {
+    pub(super) fn view(&self) -> layers::Norm<'_> {
+        layers::Norm {
             centred: self.kind == NormKind::LayerNorm,
             eps: self.eps,
             weight: self.weight.as_ref(),

@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Model, Part, Tick};
+use super::{Model, Part};
+use crate::progress::Tick;
 use crate::{
     digest::{content, sha256},
     error::Result,

@@ -46,9 +46,6 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Called between layers and chunks of long work; an error ends the work. Metric jobs answer the user from here.
-pub type Tick<'a> = &'a mut dyn FnMut() -> Result<()>;
-
 /// A transformer language model. Cloning shares the tensors.
 #[derive(Clone, Debug)]
 pub struct Model {

@@ -6,11 +6,12 @@ use candle_core::{DType, Tensor};
 use prunelens_kernels::ops::softcap;
 
 use super::{
-    Model, Norm, Tick,
+    Model, Norm,
     block::{Layer, Pass, Resid},
     hooks::{HookPoint, Site},
 };
 use crate::error::{Error, Result};
+use crate::progress::Tick;
 
 /// A pass stopped at a hook: the activation there, and what is needed to go on.
 #[derive(Clone, Debug)]

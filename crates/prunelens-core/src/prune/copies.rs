@@ -5,7 +5,8 @@ use half::{bf16, f16};
 
 use crate::{
     error::{Error, Result},
-    model::{Model, Part, Tick},
+    model::{Model, Part},
+    progress::Tick,
 };
 
 /// Bytes that [`of`] gives.

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 
 use crate::{
     error::{Error, Result},
-    model::{Model, Part, Tick},
+    model::{Model, Part},
+    progress::Tick,
 };
 
 /// Which weights and biases of all blocks are left as they were, block by block and part by part: bit 1 where one is, to the sign

@@ -64,7 +64,7 @@ impl Model {
         let sequences = streams.iter().map(|(_, rows)| rows).sum();
         for layer in 0..self.config.n_layers {
             let squares =
-                |part: &Part| ColumnSquares::new(&*self.ops, model.blocks[layer].linear(*part).weight.dim(1)?);
+                |part: &Part| ColumnSquares::new(self.ops.backend(), model.blocks[layer].linear(*part).weight.dim(1)?);
             let mut squares: Vec<ColumnSquares> = Part::ALL.iter().map(squares).collect::<Result<_>>()?;
             for (stream, batch) in &streams {
                 report(progress, what, layer, self)?;
@@ -146,7 +146,7 @@ fn by_head(weight: &Tensor, norm: &[f32], d_head: usize, ratio: f64, ops: &dyn O
 }
 
 fn column_norms(x: &Tensor, ops: &dyn Ops) -> Result<Vec<f32>> {
-    let mut squares = ColumnSquares::new(ops, x.dim(1)?)?;
+    let mut squares = ColumnSquares::new(ops.backend(), x.dim(1)?)?;
     squares.add(x)?;
     Ok(squares.to_vec()?.into_iter().map(|s| s.sqrt() as f32).collect())
 }

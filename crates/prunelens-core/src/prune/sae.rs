@@ -8,7 +8,7 @@ use prunelens_kernels::{Group, columns::add_squares, ranks};
 use super::norms::{InputNorm, OutputNorm};
 use crate::{
     error::Result,
-    model::Tick,
+    progress::Tick,
     sae::{Criterion, Dictionary, Encoded, Factors, Knob, Order, Plan, Ranked, Sae, Side},
 };
 

@@ -22,7 +22,7 @@ use super::{
     share,
     text_sums::{by_lists, groups},
 };
-use crate::{error::Result, model::Tick};
+use crate::{error::Result, progress::Tick};
 
 /// Dense latents that exist at a time, in values: 2,048 tokens of 131,072, whose weights are then masked once.
 const DENSE: usize = 1 << 28;

@@ -16,7 +16,7 @@ use prunelens_kernels::{
 };
 
 use super::{DeviceSae, Latents, Order, Pruning, Ranked, Sae, TextSum, normalize::Undo, text_sums::by_lists};
-use crate::{error::Result, model::Tick};
+use crate::{error::Result, progress::Tick};
 
 /// Latents of some tokens, with what is needed to undo the input's normalisation.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use prunelens_kernels::{
 use crate::{
     error::{Error, Result},
     linalg,
-    model::Tick,
+    progress::Tick,
 };
 
 /// `scores = W basis^T`; `W = scores basis`.

@@ -5,7 +5,8 @@ use candle_core::{DType, Tensor};
 use super::{Dictionary, Encoded, Latents, Pruning, normalize::Undo};
 use crate::{
     error::{Error, Result},
-    model::{Tick, tokens_at_once},
+    model::tokens_at_once,
+    progress::Tick,
 };
 
 /// How the latents of a text's tokens are added up.

@@ -11,8 +11,7 @@ use crate::{
     digest::{self, sha256},
     error::Result,
     index::{Index, Indexing},
-    model::Tick,
-    progress::aside,
+    progress::{Tick, aside},
     prune::sae::{Gather, Norms},
     sae::{Criterion, Factors, Sae, Setting},
 };

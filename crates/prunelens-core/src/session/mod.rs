@@ -35,8 +35,8 @@ use crate::{
     digest::Known,
     error::{Error, Result},
     hub::Kind,
-    model::{HookPoint, Model, Space, Tick, ToDevice, Tokenizer},
-    progress::{Listener, Progress, aside},
+    model::{HookPoint, Model, Space, ToDevice, Tokenizer},
+    progress::{Listener, Progress, Tick, aside},
     prune::sae::{Gather, order},
     sae::{self, Criterion, Dictionary, Knob, Order, Pruning, Sae, Setting, formats::Given, place},
 };

@@ -13,7 +13,8 @@ use crate::{
     data::token_tensor,
     digest::fnv1a,
     error::Result,
-    model::{HookPoint, Model, Tick},
+    model::{HookPoint, Model},
+    progress::Tick,
     rng::Rng,
 };
 

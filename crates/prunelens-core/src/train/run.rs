@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
 };
 
 /// What a running training tells.

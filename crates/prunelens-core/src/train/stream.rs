@@ -9,7 +9,7 @@ use prunelens_kernels::{device::Backend, with_f32};
 use super::{linalg::dot, spec::TrainSpec};
 use crate::{
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
     rng::Rng,
 };
 

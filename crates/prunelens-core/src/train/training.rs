@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
 };
 
 /// SAEs that share a reading.

@@ -2,13 +2,11 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{
-    Backend, Buffer, Kernel, Shape, Values, bits, launch, launch_of,
-    layers::{Norm, split_heads},
-};
+use super::{Backend, Buffer, Kernel, Shape, Values, bits, launch, launch_of, layers::split_heads};
 use crate::{
     attention::Heads,
     error::{Error, Result},
+    layers::Norm,
 };
 
 /// Weights of attention that exist at a time, in f32.

@@ -7,20 +7,8 @@ use crate::{
     Act,
     attention::Heads,
     error::{Error, Result},
+    layers::Norm,
 };
-
-/// What a row is divided by, and multiplied with afterwards.
-#[derive(Clone, Copy, Debug)]
-pub struct Norm<'a> {
-    /// LayerNorm; else RMS norm.
-    pub centred: bool,
-    /// Added to the mean square before the root is taken.
-    pub eps: f64,
-    /// Factor on each column, in f32; `None` where it was folded into the next matrix.
-    pub weight: Option<&'a Tensor>,
-    /// Added to each column, in f32.
-    pub bias: Option<&'a Tensor>,
-}
 
 impl Norm<'_> {
     /// The factors, for `width` columns.

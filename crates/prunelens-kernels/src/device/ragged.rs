@@ -3,14 +3,12 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::{
-    Backend, Buffer, Shape, Values, bits, launch,
-    layers::{Norm, number},
-};
+use super::{Backend, Buffer, Shape, Values, bits, launch, layers::number};
 use crate::{
     Act,
     attention::Heads,
     error::{Error, Result},
+    layers::Norm,
     ragged::{Kv, Tokens, elsewhere},
 };
 

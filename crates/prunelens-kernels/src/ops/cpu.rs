@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::{Later, Logits, Norm, Ops, Tables, softcap};
+use super::{Later, Logits, Ops, Traced, softcap};
 use crate::{
     Act, Sparsity, Spread, TokenErrors,
     attention::{self, Heads},
@@ -14,9 +14,10 @@ use crate::{
     device::Backend,
     error::{Error, Result},
     gradient::{self, Curve},
+    layers::{Norm, Tables},
     losses::{Compared, TokenLosses, kl_divergence, log_sum_exp},
     on_cpu_f32, pointwise,
-    ragged::{self, Kv, Tokens, Traced},
+    ragged::{self, Kv, Tokens},
     ranks, widened, with_f32,
 };
 

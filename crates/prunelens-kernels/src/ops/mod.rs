@@ -7,18 +7,15 @@ use std::{fmt, sync::Arc};
 
 use candle_core::{Device, Tensor};
 
-pub use crate::device::layers::Norm;
 use crate::{
     Act, Sparsity, Spread, TokenErrors,
     attention::Heads,
     device::{self, Backend},
     error::Result,
+    layers::{Norm, Tables},
     losses::Compared,
-    ragged::{Kv, Tokens, Traced},
+    ragged::{self, Kv, Tokens},
 };
-
-/// Cosines and sines of rotary positions, `[time, rotated / 2]` each, in f32.
-pub type Tables<'a> = (&'a Tensor, &'a Tensor);
 
 /// What is still being computed on a GPU; to ask for it is to wait.
 pub type Later<T> = Box<dyn FnOnce() -> Result<T> + Send>;
@@ -32,6 +29,15 @@ pub struct Logits {
     cap: Option<f64>,
     /// [`log_sum_exp`](crate::losses::log_sum_exp) of each row, where it is taken once and not in the comparison.
     lse: Vec<f32>,
+}
+
+/// What attention over texts of any lengths leaves for its gradient.
+#[derive(Debug)]
+pub enum Traced {
+    /// On the CPU.
+    Here(ragged::Here),
+    /// On a GPU.
+    OnDevice(device::ragged::Traced),
 }
 
 /// The operations behind a model that are more than one call of candle. Tensors lie where the implementation works.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::{Later, Logits, Norm, Ops, Tables, cpu::Cpu};
+use super::{Later, Logits, Ops, Traced, cpu::Cpu};
 use crate::{
     Act, Sparsity, Spread, TokenErrors,
     attention::Heads,
     device::{self, Backend, attention, layers, ragged},
     error::{Error, Result},
+    layers::{Norm, Tables},
     losses::Compared,
-    ragged::{Kv, Tokens, Traced},
+    ragged::{Kv, Tokens},
 };
 
 #[derive(Debug)]

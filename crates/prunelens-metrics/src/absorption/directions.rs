@@ -3,7 +3,8 @@
 use prunelens_core::{
     compare::Reader,
     error::Result,
-    model::{Tick, tokens_at_once},
+    model::tokens_at_once,
+    progress::Tick,
     sae::{Activation, Latents, Side},
 };
 use rayon::prelude::*;

@@ -3,11 +3,7 @@
 use super::directions::Directions;
 use candle_core::Tensor;
 use prunelens_core::{
-    compare::Reader,
-    data::encode_ids,
-    error::Result,
-    model::{Tick, tokens_at_once},
-    sae::Latents,
+    compare::Reader, data::encode_ids, error::Result, model::tokens_at_once, progress::Tick, sae::Latents,
 };
 use prunelens_kernels::with_f32;
 

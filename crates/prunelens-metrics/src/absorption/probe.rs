@@ -2,8 +2,8 @@
 
 use prunelens_core::{
     error::{Error, Result},
-    model::Tick,
     optim::adam,
+    progress::Tick,
     rng::Rng,
     sae::Latents,
 };

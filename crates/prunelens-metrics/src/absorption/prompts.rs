@@ -3,7 +3,8 @@
 use prunelens_core::{
     digest::fnv1a,
     error::{Error, Result},
-    model::{Tick, Tokenizer},
+    model::Tokenizer,
+    progress::Tick,
     rng::Rng,
     text::shorten,
 };

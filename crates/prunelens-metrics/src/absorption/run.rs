@@ -6,7 +6,8 @@ use prunelens_core::{
     compare::{Reader, Variant},
     digest::fnv1a,
     error::{Error, Result},
-    model::{HookPoint, Site, Tick, Tokenizer, tokens_at_once},
+    model::{HookPoint, Site, Tokenizer, tokens_at_once},
+    progress::Tick,
     rng::Rng,
     sae::Latents,
 };

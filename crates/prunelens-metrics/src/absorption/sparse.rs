@@ -1,6 +1,6 @@
 //! Probes on the few latents that predict a letter best.
 
-use prunelens_core::{error::Result, model::Tick, sae::Latents};
+use prunelens_core::{error::Result, progress::Tick, sae::Latents};
 use serde::{Deserialize, Serialize};
 
 use super::{

@@ -3,7 +3,8 @@
 use candle_core::{DType, Tensor};
 use prunelens_core::{
     error::Result,
-    model::{Captured, Model, Tick, ragged::Stopped},
+    model::{Captured, Model, ragged::Stopped},
+    progress::Tick,
 };
 
 /// The loss of some rows, and its gradient.

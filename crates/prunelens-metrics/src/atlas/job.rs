@@ -8,7 +8,8 @@ use std::{
 use prunelens_core::{
     digest::{fnv1a_of, sha256},
     error::{Error, Result},
-    model::{Tick, ragged::reads_ragged},
+    model::ragged::reads_ragged,
+    progress::Tick,
     sae::{Knob, Scale},
     session::Session,
 };

@@ -6,7 +6,8 @@ use candle_core::Tensor;
 use prunelens_core::{
     compare::Reader,
     error::Result,
-    model::{Tick, tokens_at_once},
+    model::tokens_at_once,
+    progress::Tick,
     sae::{Encoded, Latents},
     session::token_tensor,
 };

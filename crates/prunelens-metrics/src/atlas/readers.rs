@@ -5,7 +5,8 @@ use std::sync::Arc;
 use prunelens_core::{
     compare::{Reader, Variant, matching::Matching},
     error::{Error, Result},
-    model::{Model, Tick, ragged::readable},
+    model::{Model, ragged::readable},
+    progress::Tick,
     sae::{Knob, Pruning},
     session::Session,
 };

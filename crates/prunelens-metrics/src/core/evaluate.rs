@@ -5,7 +5,8 @@ use std::sync::Arc;
 use prunelens_core::{
     compare::{Reader, Variant},
     error::{Error, Result},
-    model::{Model, Tick, Tokenizer},
+    model::{Model, Tokenizer},
+    progress::Tick,
     sae::{Sae, place},
 };
 use serde::{Deserialize, Serialize};

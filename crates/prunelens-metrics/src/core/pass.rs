@@ -10,7 +10,8 @@ use prunelens_core::{
     },
     data::encode_ids,
     error::Result,
-    model::{Captured, Site, Tick, tokens_at_once},
+    model::{Captured, Site, tokens_at_once},
+    progress::Tick,
     sae::{Encoded, firing},
 };
 use prunelens_kernels::{Firing, TokenErrors};

@@ -19,7 +19,8 @@ use prunelens_core::{
     compare::{Reader, Variant},
     data::encode_ids,
     error::{Error, Result},
-    model::{Tick, tokens_at_once},
+    model::tokens_at_once,
+    progress::Tick,
     sae::Activation,
 };
 use serde::{Deserialize, Serialize};

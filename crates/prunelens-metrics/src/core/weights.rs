@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use prunelens_core::{error::Result, model::Tick};
+use prunelens_core::{error::Result, progress::Tick};
 use prunelens_kernels::{TokenErrors, nearest::Nearest, ops::Ops};
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use prunelens_core::{
     data::entities::{Attribute, EntityClass},
     error::{Error, Result},
-    model::{Model, Tick, Tokenizer},
+    model::{Model, Tokenizer},
+    progress::Tick,
     rng::Rng,
     text::shorten,
 };

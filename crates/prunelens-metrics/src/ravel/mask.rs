@@ -5,10 +5,11 @@ use prunelens_core::{
     compare::Reader,
     error::Result,
     model::{
-        Captured, HookPoint, Model, Tick,
+        Captured, HookPoint, Model,
         ragged::{Stopped, cross_entropy},
     },
     optim::adam::{BETAS, EPSILON},
+    progress::Tick,
     sae::{Encoded, Latents},
 };
 use prunelens_kernels::ops::Ops;

@@ -6,9 +6,10 @@ use prunelens_core::{
     data::entities::EntityClass,
     error::{Error, Result},
     model::{
-        Model, Tick, Tokenizer,
+        Model, Tokenizer,
         ragged::{Prefix, Text},
     },
+    progress::Tick,
     rng::Rng,
     text::shorten,
 };

@@ -9,7 +9,8 @@ use prunelens_core::{
     compare::{Reader, Variant},
     digest::{Fnv1a, fnv1a_of},
     error::{Error, Result},
-    model::{HookPoint, Model, Site, Tick, Tokenizer, ragged::cross_entropy},
+    model::{HookPoint, Model, Site, Tokenizer, ragged::cross_entropy},
+    progress::Tick,
     rng::Rng,
 };
 

@@ -1,6 +1,6 @@
 //! Effects of latents on probes, and logits with latents ablated.
 
-use prunelens_core::{compare::Reader, error::Result, model::Tick, sae::Side};
+use prunelens_core::{compare::Reader, error::Result, progress::Tick, sae::Side};
 use rayon::prelude::*;
 
 use crate::texts::{

@@ -1,6 +1,6 @@
 //! SCR on one pair of classes: three probes, one of them on texts in which the two labels go together.
 
-use prunelens_core::{compare::Reader, error::Result, model::Tick, rng::Rng, session::Session};
+use prunelens_core::{compare::Reader, error::Result, progress::Tick, rng::Rng, session::Session};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

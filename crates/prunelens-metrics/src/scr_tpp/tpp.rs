@@ -1,6 +1,6 @@
 //! TPP on one data set: a probe a class, and what becomes of all of them when the latents of one are ablated.
 
-use prunelens_core::{compare::Reader, error::Result, model::Tick, rng::Rng, session::Session};
+use prunelens_core::{compare::Reader, error::Result, progress::Tick, rng::Rng, session::Session};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -5,7 +5,7 @@
 
 pub mod top_k;
 
-use prunelens_core::{compare::Reader, error::Result, model::Tick, rng::Rng, session::Session};
+use prunelens_core::{compare::Reader, error::Result, progress::Tick, rng::Rng, session::Session};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 

@@ -3,7 +3,7 @@
 pub mod redundancy;
 pub mod rules;
 
-use prunelens_core::{compare::Variant, digest::sha256, error::Result, model::Tick, session::Session};
+use prunelens_core::{compare::Variant, digest::sha256, error::Result, progress::Tick, session::Session};
 
 use crate::{
     core::{CoreOptions, CoreSpec, job as core},

@@ -3,7 +3,7 @@
 use prunelens_core::{
     compare::{matching::Matching, redundancy::Redundancy},
     error::Result,
-    model::Tick,
+    progress::Tick,
     session::Session,
 };
 use serde::{Deserialize, Serialize};

@@ -10,7 +10,7 @@ use prunelens_core::{
     data::{Corpus, read_corpus},
     demo,
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
     sae::{
         Knob,
         formats::{self, Given},

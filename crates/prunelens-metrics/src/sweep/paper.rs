@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use prunelens_core::{
     compare::Reader,
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
 };
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use prunelens_core::{
     compare::{Reader, Variant},
     error::{Error, Result},
-    model::{HookPoint, Tick},
+    model::HookPoint,
+    progress::Tick,
     sae::{Knob, Pruning},
     session::Session,
 };

@@ -5,7 +5,7 @@
 //! `-1/tokens * sum_j sum_j(text) W_dec_j`, so no activation has to be kept, and no SAE run twice.
 
 use candle_core::{DType, Tensor};
-use prunelens_core::{compare::Reader, error::Result, model::Tick, sae::TextSum};
+use prunelens_core::{compare::Reader, error::Result, progress::Tick, sae::TextSum};
 
 use super::{SparseRows, unit::Unit};
 

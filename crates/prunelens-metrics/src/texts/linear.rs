@@ -1,6 +1,6 @@
 //! Linear probes trained by AdamW on minibatches, as torch does it, with the best epoch kept.
 
-use prunelens_core::{error::Result, model::Tick, optim::adam, rng::Rng};
+use prunelens_core::{error::Result, optim::adam, progress::Tick, rng::Rng};
 use serde::{Deserialize, Serialize};
 
 use super::draws::{Draw, Permutations};

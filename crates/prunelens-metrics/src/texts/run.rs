@@ -3,7 +3,8 @@
 use prunelens_core::{
     compare::{Reader, Variant},
     error::{Error, Result},
-    model::{Tick, tokens_at_once},
+    model::tokens_at_once,
+    progress::Tick,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 

@@ -13,7 +13,7 @@ use prunelens_core::{
     demo,
     error::{Error, Result},
     files::{create_folder, write_atomic},
-    model::Tick,
+    progress::Tick,
     sae::formats,
     session::Session,
     text::safe,

@@ -3,10 +3,7 @@
 use candle_core::Tensor;
 
 use super::text::Text;
-use crate::{
-    error::Result,
-    model::{Model, Tick},
-};
+use crate::{error::Result, model::Model, progress::Tick};
 
 impl Model {
     /// `count` tokens for each text, the likeliest every time, from the logits after what was read of it. A text ends

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{Block, Linear, Model, Norm, Site, Step, Tick},
+    model::{Block, Linear, Model, Norm, Site, Step},
+    progress::Tick,
 };
 
 /// A pass from a hook to the logits after each text's last token, ready to be gone back.

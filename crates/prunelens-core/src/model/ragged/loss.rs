@@ -6,7 +6,7 @@ use prunelens_kernels::{losses::log_sum_exp, with_f32};
 use super::{Trace, gradient::at_rows};
 use crate::{
     error::{Error, Result},
-    model::Tick,
+    progress::Tick,
 };
 
 /// Logits in memory at a time, in values: bounds the part whatever the vocabulary.

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{Captured, HookPoint, Model, Site, Tick},
+    model::{Captured, HookPoint, Model, Site},
+    progress::Tick,
 };
 
 /// A pass over the next tokens of some texts, stopped at a hook.

@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 
 use candle_core::Tensor;
-use prunelens_kernels::ragged::{self, Kv, Traced};
+use prunelens_kernels::{
+    ops::Traced,
+    ragged::{self, Kv},
+};
 
 use super::text::Text;
 use crate::{
     error::Result,
-    model::{Layer, Pass, Step, Tick},
+    model::{Layer, Pass, Step},
+    progress::Tick,
 };
 
 /// The tokens that are read now.

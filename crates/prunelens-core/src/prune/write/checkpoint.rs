@@ -17,10 +17,11 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::{
-        Model, Opened, Tick, Tokenizer,
+        Model, Opened, Tokenizer,
         load::CheckpointMatrix,
         weights::{Weights, parse_json},
     },
+    progress::Tick,
 };
 
 /// Where the checkpoint's files come from.

@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{Model, Opened, Tick, load::CheckpointMatrix, opened::Parameter},
+    model::{Model, Opened, load::CheckpointMatrix, opened::Parameter},
+    progress::Tick,
     prune::codes::{Coded, Codes, Number},
 };
 

@@ -21,7 +21,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{Opened, Tick, opened::Parameter},
+    model::{Opened, opened::Parameter},
+    progress::Tick,
 };
 
 /// Write the weights, changed by `edit`, and the config.

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    model::{Tick, weights::parse_json},
+    model::weights::parse_json,
+    progress::Tick,
     sae::{Pruning, Sae, Side, formats},
     text::shorten,
 };
