@@ -1,7 +1,7 @@
 //! What atlases say, as a page of Markdown with charts beside it.
 
-use prunelens_metrics::atlas::report::statistics::Interval;
 use prunelens_metrics::atlas::report::{Estimate, Figure, Findings, Kind, NULL, Outcome, PREDICTORS, Report};
+use prunelens_metrics::statistics::Interval;
 
 use super::{
     charts::{forest, lines},

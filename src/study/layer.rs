@@ -2,7 +2,9 @@
 
 use prunelens_core::compare::Variant;
 use prunelens_metrics::{
-    atlas::report::statistics::Interval, core::Blocks, study::redundancy::Spread, sweep::knee::knee,
+    core::Blocks,
+    statistics::{Interval, Spread},
+    sweep::knee::knee,
 };
 
 use super::{

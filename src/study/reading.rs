@@ -1,7 +1,7 @@
 //! What the figures of one SAE at one point say by the rules of a study.
 
 use prunelens_core::compare::Variant;
-use prunelens_metrics::{atlas::report::statistics::Interval, study::redundancy::Spread};
+use prunelens_metrics::statistics::{Interval, Spread};
 use serde::Serialize;
 
 use super::{decide::Rules, layer::LayerFigures, results::of_what};

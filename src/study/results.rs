@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use prunelens_core::{compare::Variant, error::Result, model::HookPoint};
-use prunelens_metrics::{Better, JobSpec, MetricTable, atlas::report::statistics::Interval, core::Blocks};
+use prunelens_metrics::{Better, JobSpec, MetricTable, core::Blocks, statistics::Interval};
 use serde::Serialize;
 use serde_json::Value;
 

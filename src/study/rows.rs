@@ -3,8 +3,8 @@
 
 use prunelens_core::rng::Rng;
 use prunelens_metrics::{
-    atlas::report::statistics::{Interval, Resampled, draw},
     core::{Blocks, blocks::FIGURES},
+    statistics::{Interval, Resampled, draw},
 };
 
 const RESAMPLES: usize = 1000;

@@ -10,7 +10,7 @@ use prunelens_core::compare::{
 };
 use prunelens_core::edit::Edits;
 use prunelens_core::generate::{End, Written};
-use prunelens_core::index::{Coactive, Corpus, Interval, LatentPage, Texts};
+use prunelens_core::index::{Band, Coactive, Corpus, LatentPage, Texts};
 use prunelens_core::sae::{Criterion, Knob, Latents, Setting};
 use prunelens_metrics::details::{Cell, Mark, Series};
 use prunelens_metrics::{Better, Detail, Estimate, JobSpec, Kind, MetricRow, MetricTable, ParamValue, Run};
@@ -312,7 +312,7 @@ pub fn page(latent: u32) -> LatentPage {
                 example("of the whole of the ", " navy", " and the army were", 11.3 * scale),
                 example("men of war, and the", " fleet", " lay at anchor in", 9.7 * scale),
             ],
-            intervals: vec![Interval {
+            intervals: vec![Band {
                 from: 0.0,
                 to: 2.3 * scale,
                 share: 0.0031,

@@ -24,6 +24,7 @@ pub mod results;
 pub mod runs;
 pub mod scr_tpp;
 pub mod sparse_probing;
+pub mod statistics;
 pub mod study;
 pub mod sweep;
 pub mod table;

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use prunelens_core::error::Result;
-use prunelens_metrics::study::redundancy::{FOUND, SaeFigures, Setting, Spread, noise};
+use prunelens_metrics::{
+    statistics::Spread,
+    study::redundancy::{FOUND, SaeFigures, Setting, noise},
+};
 use serde::Serialize;
 
 use super::{head, row};

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub use build::{Batch, Fired, Indexing};
 pub use find::{OnWord, on_word};
 pub use fires::Fires;
-pub use page::{Coactive, Corpus, Interval, LatentPage, Texts, example, near, page};
+pub use page::{Band, Coactive, Corpus, LatentPage, Texts, example, near, page};
 
 use crate::{compare::Variant, sae::Setting};
 

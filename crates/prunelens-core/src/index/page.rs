@@ -72,12 +72,12 @@ pub struct Texts {
     /// The strongest first, each row once.
     pub top: Vec<Example>,
     /// From the highest interval to the lowest.
-    pub intervals: Vec<Interval>,
+    pub intervals: Vec<Band>,
 }
 
 /// Activations from `from` to `to`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Interval {
+pub struct Band {
     /// Above this.
     pub from: f32,
     /// Up to this.
@@ -141,7 +141,7 @@ fn histogram(fired: &[(u32, f32)], most: f32) -> Vec<u32> {
     bars
 }
 
-fn intervals(index: &Index, fired: &[(u32, f32)], text: impl Fn(&Place) -> Option<Example>) -> Vec<Interval> {
+fn intervals(index: &Index, fired: &[(u32, f32)], text: impl Fn(&Place) -> Option<Example>) -> Vec<Band> {
     let max = fired.iter().map(|(_, value)| *value).fold(0.0, f32::max);
     let mut sorted = fired.to_vec();
     sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -155,7 +155,7 @@ fn intervals(index: &Index, fired: &[(u32, f32)], text: impl Fn(&Place) -> Optio
             index.place(*token, *value)
         });
         let share = if index.tokens == 0 { 0.0 } else { inside.len() as f64 / index.tokens as f64 };
-        Interval { from, to, share, examples: chosen.filter_map(|place| text(&place)).collect() }
+        Band { from, to, share, examples: chosen.filter_map(|place| text(&place)).collect() }
     };
     if fired.is_empty() { Vec::new() } else { (0..INTERVALS).rev().map(interval).collect() }
 }

@@ -9,7 +9,10 @@ use prunelens_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{Rows, curve};
-use crate::sweep::{LayerResult, PointFigures, SweepSpec};
+use crate::{
+    statistics::Spread,
+    sweep::{LayerResult, PointFigures, SweepSpec},
+};
 
 /// A latent has been found again from this cosine on.
 pub const FOUND: f32 = 0.9;
@@ -85,35 +88,6 @@ impl Likeness {
     }
 }
 
-/// Mean over seeds, with the least and the largest.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
-    /// Mean.
-    pub mean: f64,
-    /// Least.
-    pub low: f64,
-    /// Largest.
-    pub high: f64,
-}
-
-impl Spread {
-    /// Of some values.
-    pub fn of(values: impl Iterator<Item = f64>) -> Self {
-        let all: Vec<f64> = values.collect();
-        let fold = |first: f64, pick: fn(f64, f64) -> f64| all.iter().copied().fold(first, pick);
-        Self {
-            mean: all.iter().sum::<f64>() / all.len() as f64,
-            low: fold(f64::INFINITY, f64::min),
-            high: fold(f64::NEG_INFINITY, f64::max),
-        }
-    }
-
-    /// From the least to the largest.
-    pub fn width(&self) -> f64 {
-        self.high - self.low
-    }
-}
-
 /// SAEs that differ in their seed only.
 #[derive(Clone, Debug, Serialize)]
 pub struct Setting {
@@ -180,9 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_holds_its_values() {
-        let spread = Spread::of([3.0, 1.0, 2.0].into_iter());
-        assert_eq!((spread.mean, spread.low, spread.high, spread.width()), (2.0, 1.0, 3.0, 2.0));
+    fn a_setting_needs_an_sae() {
         assert!(Setting::of("none", &[], None).is_none());
     }
 }

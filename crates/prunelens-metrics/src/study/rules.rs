@@ -10,8 +10,8 @@ use crate::{
     atlas::{
         Atlas, Block,
         fate::{DEAD, WEAKENED},
-        report::statistics::{Interval, Resampled, draw},
     },
+    statistics::{Interval, Resampled, draw},
     sweep::LayerResult,
 };
 

@@ -1,7 +1,7 @@
 //! Figures against the ratio at which an SAE is pruned, with knees and the signs of failure.
 
 use prunelens_core::compare::Variant;
-use prunelens_metrics::study::redundancy::Spread;
+use prunelens_metrics::statistics::Spread;
 
 use super::{Report, parts::Parts};
 use crate::{

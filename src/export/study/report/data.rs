@@ -1,7 +1,7 @@
 //! Every figure of every cell as data.
 
 use prunelens_core::{data::frame::Frame, error::Result};
-use prunelens_metrics::atlas::report::statistics::Interval;
+use prunelens_metrics::statistics::Interval;
 use serde_json::json;
 
 use super::Report;

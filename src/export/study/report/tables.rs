@@ -1,7 +1,7 @@
 //! A session's figures side by side: only what rests on the same rows, masks and models stands in one table.
 
 use prunelens_core::compare::Variant;
-use prunelens_metrics::{atlas::report::statistics::Interval, study::redundancy::Spread};
+use prunelens_metrics::statistics::{Interval, Spread};
 
 use super::parts::Parts;
 use crate::study::{

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::{
     kinds::Kind,
     sample::{Column, Sample},
-    statistics::{correlation, regression},
 };
+use crate::statistics::{correlation, regression};
 
 /// What became of latents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

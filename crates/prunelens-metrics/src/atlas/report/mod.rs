@@ -8,7 +8,6 @@ mod figures;
 mod kinds;
 mod resamples;
 mod sample;
-pub mod statistics;
 
 use prunelens_core::error::{Error, Result};
 use serde::Serialize;

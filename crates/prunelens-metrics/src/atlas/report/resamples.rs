@@ -6,8 +6,8 @@ use super::{
     Options,
     figures::{Figure, Frame, figures},
     sample::{Base, Sample},
-    statistics::{Interval, Resampled, draw},
 };
+use crate::statistics::{Interval, Resampled, draw};
 
 /// A criterion's SAEs.
 pub struct Measured {
@@ -152,7 +152,7 @@ impl World<'_> {
             Draw::Whole | Draw::Saes(_) => found(&base.whole, &base.whole.there),
             Draw::Latents(at) => {
                 let mut rng = Rng::named(self.options.seed.wrapping_add(*at), &format!("latents of {sae}"));
-                found(&base.whole, &super::statistics::draw(base.latents.len(), &mut rng))
+                found(&base.whole, &crate::statistics::draw(base.latents.len(), &mut rng))
             }
             Draw::Rows(times) => {
                 let sample = base.redrawn(times, self.options);

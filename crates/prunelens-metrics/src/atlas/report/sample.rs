@@ -2,12 +2,9 @@
 
 use prunelens_core::error::{Error, Result};
 
-use super::{
-    Options,
-    kinds::Kind,
-    statistics::{Sorted, quantile},
-};
+use super::{Options, kinds::Kind};
 use crate::atlas::{Atlas, Block};
+use crate::statistics::{Sorted, quantile};
 
 /// What may go with a latent's death: names for people, and for files.
 pub const PREDICTORS: [(&str, &str); 6] = [

@@ -1,5 +1,5 @@
-//! Rank correlations, a small regression, and how sure one can be of either: intervals by bootstrap. Held to scipy and numpy by
-//! `tests/fixtures/statistics`.
+//! Rank correlations, a small regression, and how sure one can be of these and other figures: intervals by bootstrap, spreads of
+//! seeds. Held to scipy and numpy by `tests/fixtures/statistics`.
 
 use prunelens_core::rng::Rng;
 use rayon::prelude::*;
@@ -106,6 +106,35 @@ impl Interval {
     /// Zero is inside, or nothing is known.
     pub fn has_zero(&self) -> bool {
         !(self.low > 0.0 || self.high < 0.0)
+    }
+}
+
+/// Mean of values too few for an interval, such as those of seeds, with the least and the largest.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Mean.
+    pub mean: f64,
+    /// Least.
+    pub low: f64,
+    /// Largest.
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of some values.
+    pub fn of(values: impl Iterator<Item = f64>) -> Self {
+        let all: Vec<f64> = values.collect();
+        let fold = |first: f64, pick: fn(f64, f64) -> f64| all.iter().copied().fold(first, pick);
+        Self {
+            mean: all.iter().sum::<f64>() / all.len() as f64,
+            low: fold(f64::INFINITY, f64::min),
+            high: fold(f64::NEG_INFINITY, f64::max),
+        }
+    }
+
+    /// From the least to the largest.
+    pub fn width(&self) -> f64 {
+        self.high - self.low
     }
 }
 
@@ -220,6 +249,12 @@ mod tests {
             near(*found, expected, 1e-10);
         }
         near(explained, &case["r_squared"], 1e-10);
+    }
+
+    #[test]
+    fn a_spread_holds_its_values() {
+        let spread = Spread::of([3.0, 1.0, 2.0].into_iter());
+        assert_eq!((spread.mean, spread.low, spread.high, spread.width()), (2.0, 1.0, 3.0, 2.0));
     }
 
     #[test]
