@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use prunelens_core::{
-    error::Result,
-    files::{create_folder, write_atomic},
-};
+use prunelens_core::{error::Result, files::write_under};
 use prunelens_metrics::atlas::{
     Atlas,
     report::{Options, Report},
@@ -80,14 +77,9 @@ fn report(args: &ReportArgs) -> Result<()> {
     };
     let atlases = args.atlases.iter().map(|path| Atlas::open(path)).collect::<Result<Vec<_>>>()?;
     let report = Report::new(&atlases, options)?;
-    create_folder(&args.out)?;
     let json = output::json(&report)?;
     let files = atlas_report::files(&report).into_iter().chain([("report.json".into(), json.clone() + "\n")]);
-    let mut written = Vec::new();
-    for (name, text) in files {
-        let path = args.out.join(name);
-        write_atomic(&path, text.as_bytes())?;
-        written.push(format!("written: {}", path.display()));
-    }
+    let written = write_under(&args.out, files)?;
+    let written: Vec<String> = written.iter().map(|path| format!("written: {}", path.display())).collect();
     if args.json { output::answer(&json) } else { output::answer(&output::printable(&written.join("\n"))) }
 }

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use prunelens_core::error::{Error, Result};
+use prunelens_core::{
+    error::{Error, Result},
+    files::write_with_folders,
+};
 
 use crate::{
     cli::study::found,
-    export::{study::checked, write_atomically},
+    export::study::checked,
     output::{self, printable},
     settings,
     study::{
@@ -45,10 +48,10 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     let baseline = args.baseline.as_deref().map(found).transpose()?;
     let outcomes = check(&study, &results, baseline.as_ref())?;
     if let Some(path) = &args.junit {
-        write_atomically(path, checked::junit(&outcomes).as_bytes())?;
+        write_with_folders(path, checked::junit(&outcomes).as_bytes())?;
     }
     if let Some(path) = &args.page {
-        write_atomically(path, checked::markdown(&outcomes).as_bytes())?;
+        write_with_folders(path, checked::markdown(&outcomes).as_bytes())?;
     }
     match args.json {
         true => output::answer(&output::json(&outcomes)?)?,

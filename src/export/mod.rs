@@ -22,6 +22,6 @@ pub mod text;
 
 pub use atlas::AtlasFigures;
 pub use figures::{Document, Figures};
-pub use files::{free_stem, write_atomically};
+pub use files::free_stem;
 pub use runs::RunFigures;
 pub use strip::StripFigures;

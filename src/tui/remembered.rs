@@ -10,16 +10,14 @@ use std::{
 use prunelens_core::{
     digest::sha256,
     error::{Error, Result},
+    files::write_with_folders,
     session::SessionSpec,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    export::write_atomically,
-    tui::{
-        state::{Explained, PROMPTS, SavedView},
-        views,
-    },
+use crate::tui::{
+    state::{Explained, PROMPTS, SavedView},
+    views,
 };
 
 /// No file of ours is anywhere near this long.
@@ -60,7 +58,7 @@ pub fn keep_name(folder: &Path, (digest, sae): (&str, &str), latent: u32, name: 
     }
     let file = NamesFile { sae: sae.into(), names };
     let text = serde_json::to_string_pretty(&file).map_err(|e| Error::file(&path, e.to_string()))?;
-    write_atomically(&path, text.as_bytes())
+    write_with_folders(path, text.as_bytes())
 }
 
 fn explained_file(folder: &Path, digest: &str) -> PathBuf {
@@ -79,7 +77,7 @@ pub fn explained(folder: &Path, digest: &str) -> Result<Explained> {
 pub fn keep_explained(folder: &Path, digest: &str, explained: &Explained) -> Result<()> {
     let path = explained_file(folder, digest);
     let text = serde_json::to_vec(explained).map_err(|e| Error::file(&path, e.to_string()))?;
-    write_atomically(&path, &text)
+    write_with_folders(path, &text)
 }
 
 /// The file for where a session of these models was left.
@@ -103,7 +101,7 @@ pub fn left_elsewhere(folder: &Path, spec: &SessionSpec) -> Option<PathBuf> {
 /// Keep where a session is left; the oldest of many are forgotten.
 pub fn keep_left(folder: &Path, spec: &SessionSpec, view: &SavedView) -> Result<()> {
     let path = left_file(folder, spec);
-    write_atomically(&path, views::text(spec, view)?.as_bytes())?;
+    write_with_folders(&path, views::text(spec, view)?.as_bytes())?;
     let all = files_by_age(&folder.join("left"));
     for old in &all[..all.len().saturating_sub(LEFT)] {
         fs::remove_file(old).map_err(|e| Error::io(old, e))?;
@@ -127,7 +125,7 @@ pub fn tour(folder: &Path) -> usize {
 }
 
 pub fn keep_tour(folder: &Path, step: usize) -> Result<()> {
-    write_atomically(&folder.join("tour"), format!("{step}\n").as_bytes())
+    write_with_folders(folder.join("tour"), format!("{step}\n").as_bytes())
 }
 
 /// Prompts, the last one last.
@@ -148,7 +146,7 @@ pub fn keep_prompt(folder: &Path, prompt: &str) -> Result<()> {
         text += &serde_json::to_string(prompt).map_err(|e| Error::file(&path, e.to_string()))?;
         text.push('\n');
     }
-    write_atomically(&path, text.as_bytes())
+    write_with_folders(path, text.as_bytes())
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {

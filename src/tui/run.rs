@@ -9,7 +9,10 @@ use std::{
 
 use crossterm::event::{Event, EventStream};
 use futures::StreamExt;
-use prunelens_core::error::{Error, Result};
+use prunelens_core::{
+    error::{Error, Result},
+    files::write_with_folders,
+};
 
 use crate::{
     engine::{EngineHandle, Report},
@@ -375,7 +378,7 @@ impl Explorer {
     fn save_view(&self, name: &str) -> Result<Vec<PathBuf>> {
         let view = SavedView::of(&self.state).ok_or_else(|| Error::invalid("there is no view to save yet"))?;
         let path = self.named(name, "toml")?;
-        export::write_atomically(&path, views::text(&self.state.spec, &view)?.as_bytes())?;
+        write_with_folders(&path, views::text(&self.state.spec, &view)?.as_bytes())?;
         Ok(vec![path])
     }
 
@@ -433,7 +436,7 @@ impl Explorer {
         let mut written = Vec::new();
         for (extension, text) in all {
             let path = stem.with_extension(extension);
-            export::write_atomically(&path, text.as_bytes())?;
+            write_with_folders(&path, text.as_bytes())?;
             written.push(path);
         }
         Ok(written)
@@ -454,7 +457,7 @@ fn offer(state: &mut State, folder: &Path, options: &Options) {
 
 /// That this cannot be remembered only means that the first steps are shown again.
 fn remember(folder: &Path) {
-    if let Err(error) = export::write_atomically(&folder.join(STEPS_TAKEN), b"") {
+    if let Err(error) = write_with_folders(folder.join(STEPS_TAKEN), b"") {
         tracing::warn!("{error}");
     }
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crossterm::event::KeyEvent;
-use prunelens_core::error::{Error, Result};
+use prunelens_core::{
+    error::{Error, Result},
+    files::write_with_folders,
+};
 
 use crate::{
     engine::{Command, EngineHandle},
@@ -107,7 +110,7 @@ pub fn render(engine: EngineHandle, options: RenderOptions) -> Result<()> {
         (Format::Text, _) => export::text::text(&buffer).into_bytes(),
         _ => export::svg::svg(&buffer, cursor, player.theme().page, "prunelens").into_bytes(),
     };
-    export::write_atomically(&options.out, &text)
+    write_with_folders(&options.out, &text)
 }
 
 /// Time that passes in a recording at a key, and after the script has waited.

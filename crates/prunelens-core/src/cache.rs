@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     digest::sha256,
     error::{Error, Result},
-    files::write_atomic,
+    files::write_with_folders,
 };
 
 /// A folder of entries, bounded in size.
@@ -102,7 +102,6 @@ impl Cache {
         if bytes.len() as u64 > self.limit {
             return Ok(());
         }
-        fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
         let header = Header {
             kind: kind.into(),
             key: key.into(),
@@ -114,7 +113,7 @@ impl Cache {
         let mut out = serde_json::to_vec(&header).map_err(|e| Error::file(&path, e.to_string()))?;
         out.push(b'\n');
         out.extend_from_slice(bytes);
-        write_atomic(&path, &out)?;
+        write_with_folders(&path, &out)?;
         let mut entries = self.entries();
         let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
         while total > self.limit {

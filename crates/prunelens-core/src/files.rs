@@ -32,7 +32,31 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     Prepared::new(path, bytes)?.take_name(|temporary, path| temporary.persist(path))
 }
 
-/// The same for a file that must not be there yet: what somebody else put there in between stays.
+/// As [`write_atomic`], with the folders that the file needs.
+pub fn write_with_folders(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    let path = path.as_ref();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    write_atomic(path, bytes)
+}
+
+/// Write results below a folder, each by its name there, and give their paths.
+pub fn write_under(
+    folder: impl AsRef<Path>,
+    files: impl IntoIterator<Item = (impl AsRef<Path>, impl AsRef<[u8]>)>,
+) -> Result<Vec<PathBuf>> {
+    let folder = folder.as_ref();
+    create_folder(folder)?;
+    let mut written = Vec::new();
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        write_with_folders(&path, bytes.as_ref())?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+/// As [`write_atomic`] for a file that must not be there yet: what somebody else put there in between stays.
 pub fn write_new(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
     if fs::symlink_metadata(path).is_ok() {
@@ -217,6 +241,27 @@ mod tests {
         write_atomic(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn folders_are_made_where_a_file_needs_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sub/a.txt");
+        write_with_folders(&path, b"one").unwrap();
+        write_with_folders(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        let error = write_with_folders(path.join("b.txt"), b"x").unwrap_err();
+        assert!(error.to_string().contains("a.txt"), "{error}");
+    }
+
+    #[test]
+    fn results_go_below_their_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let written = write_under(&out, [("report.md", "text"), ("charts/one.svg", "chart")]).unwrap();
+        assert_eq!(written, [out.join("report.md"), out.join("charts/one.svg")]);
+        assert_eq!(fs::read(&written[1]).unwrap(), b"chart");
     }
 
     #[test]

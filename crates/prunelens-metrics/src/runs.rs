@@ -9,7 +9,7 @@ use std::{
 use prunelens_core::{
     digest::sha256,
     error::{Error, Result},
-    files::write_atomic,
+    files::write_with_folders,
     session::Session,
 };
 use serde::{Deserialize, Serialize, Serializer};
@@ -71,12 +71,11 @@ impl Runs {
 
     /// Keep a run.
     pub fn remember(&self, run: &Run) -> Result<()> {
-        fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
         let json =
             serde_json::to_vec(run).map_err(|e| Error::file(&self.folder, format!("a run cannot be kept: {e}")))?;
         let family: String = run.spec.family.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
         let name = format!("{:013}-{family}-{}.json", run.when, &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        write_atomic(self.folder.join(name), &json)?;
+        write_with_folders(self.folder.join(name), &json)?;
         for old in self.names().into_iter().skip(KEPT) {
             // One that cannot go stays; it does no harm.
             let _ = fs::remove_file(self.folder.join(old));

@@ -1,11 +1,9 @@
 //! `prunelens study redundancy`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use prunelens_core::{
     error::{Error, Result},
-    files::{create_folder, write_atomic},
+    files::write_under,
     progress::Tick,
     sae::{Criterion, Knob},
     session::{Compress, Models, Session, SessionSpec, Source},
@@ -172,7 +170,7 @@ fn measure(
         settings,
         saes: measured.into_iter().map(|(member, _, figures)| (member.name.clone(), figures)).collect(),
     };
-    write(out, &study.files()?)?;
+    write_under(out, study.files()?)?;
     match args.train.json {
         true => output::answer(&output::json(&study)?),
         false => output::answer(&printable(&study.text(&out.join("redundancy.md")))),
@@ -182,16 +180,6 @@ fn measure(
 fn session(spec: &SessionSpec, criterion: Criterion, models: &Models, member: &Member) -> Result<Session> {
     let spec = SessionSpec { criterion, ..spec.clone() }.with_sae(Source::Path(member.folder.clone()));
     Session::with_models(&spec, models.clone(), &mut output::listener())
-}
-
-/// Files of a study, by name.
-pub fn write(out: &std::path::Path, files: &[(String, String)]) -> Result<Vec<PathBuf>> {
-    create_folder(out)?;
-    let one = |(name, text): &(String, String)| {
-        let path = out.join(name);
-        write_atomic(&path, text.as_bytes()).map(|()| path)
-    };
-    files.iter().map(one).collect()
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use prunelens_core::error::Result;
+use prunelens_core::{error::Result, files::write_under};
 
 use crate::{
-    export::{study::report::Report, write_atomically},
+    export::study::report::Report,
     output::{self, printable},
     settings,
     study::{
@@ -45,13 +45,9 @@ pub fn run(args: &ReportArgs) -> Result<()> {
         let all = results.missing.len() + results.measured.len();
         said.push(format!("{} of {all} cells are not measured yet", results.missing.len()));
     }
-    for (name, bytes) in report.files()? {
-        let path = args.out.join(&name);
-        write_atomically(&path, &bytes)?;
-        if !name.contains('/') {
-            said.push(format!("written: {}", path.display()));
-        }
-    }
+    let written = write_under(&args.out, report.files()?)?;
+    let beside = written.iter().filter(|path| path.parent() == Some(args.out.as_path()));
+    said.extend(beside.map(|path| format!("written: {}", path.display())));
     match args.json {
         true => output::answer(&output::json(&report.decided)?),
         false => output::answer(&printable(&said.join("\n"))),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use prunelens_core::{
     error::{Error, Result},
+    files::write_under,
     progress::Tick,
     prune::masks,
     sae::Knob,
@@ -23,10 +24,7 @@ use prunelens_metrics::{
 };
 use serde_json::json;
 
-use super::{
-    redundancy::write,
-    status::{in_words, minutes},
-};
+use super::status::{in_words, minutes};
 use crate::{
     cli::setup,
     export::study::rules::{Rule, Study},
@@ -117,7 +115,7 @@ pub fn run(args: &RulesArgs) -> Result<()> {
             .map(|((rule, figures), survival)| Rule { rule, figures, survival })
             .collect(),
     };
-    write(&args.out, &study.files()?)?;
+    write_under(&args.out, study.files()?)?;
     match args.json {
         true => output::answer(&output::json(&study)?),
         false => output::answer(&printable(&study.text(&args.out.join("rules.md")))),

@@ -11,7 +11,7 @@ use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use super::HubId;
 use crate::{
     error::{Error, Result},
-    files::write_atomic,
+    files::write_with_folders,
 };
 
 /// One repository's part of the cache.
@@ -95,10 +95,7 @@ impl RepoCache {
         if self.revision == commit {
             return Ok(());
         }
-        let path = self.folder.join("refs").join(&self.revision);
-        let folder = path.parent().unwrap_or(&self.folder);
-        fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        write_atomic(&path, commit.as_bytes())
+        write_with_folders(self.folder.join("refs").join(&self.revision), commit.as_bytes())
     }
 }
 
