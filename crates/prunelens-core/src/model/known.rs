@@ -163,8 +163,16 @@ const MATTERS: &[&str] = &[
 ];
 
 /// What a key of a family's config is, if it is known.
-pub fn of(key: &str, family: Table) -> Option<Use> {
-    COMMON.iter().chain(family).find(|(name, _)| *name == key).map(|(_, known)| *known)
+pub fn of(key: &str, family: &[Table]) -> Option<Use> {
+    find(key, &with_common(family))
+}
+
+fn with_common<'a>(family: &[Table<'a>]) -> Vec<Table<'a>> {
+    [&[COMMON], family].concat()
+}
+
+fn find(key: &str, tables: &[Table]) -> Option<Use> {
+    tables.iter().copied().flatten().find(|(name, _)| *name == key).map(|(_, known)| *known)
 }
 
 /// Whether a key that is not known changes, by its name, what is computed.
@@ -189,8 +197,8 @@ fn is_off(value: &Value) -> bool {
 
 /// Look at every key of a config: an error for one that would change the computation, a warning for each that is not
 /// known. `family` are the keys of the family beyond the common ones.
-pub fn check(keys: Keys, family: Table) -> Result<Vec<String>> {
-    look(keys, "", &[COMMON, family], MATTERS)
+pub fn check(keys: Keys, family: &[Table]) -> Result<Vec<String>> {
+    look(keys, "", &with_common(family), MATTERS)
 }
 
 /// The same for an object of rotary settings.
@@ -205,7 +213,7 @@ pub fn look(keys: Keys, place: &str, tables: &[Table], matters: &[&str]) -> Resu
     let object = keys.value.as_object().unwrap_or(&none);
     let mut warnings = Vec::new();
     for (key, value) in object {
-        let known = tables.iter().flat_map(|table| table.iter()).find(|(name, _)| name == key).map(|(_, known)| *known);
+        let known = find(key, tables);
         let name = format!("{place}{}", shorten(key, 60));
         let shown = || format!("{name} = {}", shorten(&value.to_string(), 60));
         match known {

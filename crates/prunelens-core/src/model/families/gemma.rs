@@ -14,7 +14,7 @@ pub static GEMMA2: Family = Family {
         "max_position_embeddings": 8192, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "attention_bias": false,
         "query_pre_attn_scalar": 256, "sliding_window": 4096, "final_logit_softcapping": 30.0,
         "attn_logit_softcapping": 50.0, "tie_word_embeddings": true}"#,
-    keys: GEMMA2_KEYS,
+    keys: &[llama::DECODER, GEMMA2_KEYS],
 };
 pub static GEMMA3: Family = Family {
     names: Names {
@@ -29,50 +29,25 @@ pub static GEMMA3: Family = Family {
         "max_position_embeddings": 131072, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "attention_bias": false,
         "query_pre_attn_scalar": 256, "sliding_window": 4096, "rope_local_base_freq": 10000.0,
         "tie_word_embeddings": true}"#,
-    keys: GEMMA3_KEYS,
+    keys: &[llama::DECODER, GEMMA3_KEYS],
 };
 
 const GEMMA2_KEYS: Table<'static> = &[
-    ("hidden_size", Use::Read),
-    ("intermediate_size", Use::Read),
-    ("num_hidden_layers", Use::Read),
-    ("num_attention_heads", Use::Read),
-    ("num_key_value_heads", Use::Read),
-    ("head_dim", Use::Read),
+    // Instead of hidden_act, which gets a warning where it says something else; see `build`.
     ("hidden_activation", Use::Read),
-    // Not read, and a warning where it says something else; see `build`.
-    ("hidden_act", Use::Read),
-    ("max_position_embeddings", Use::Read),
-    ("rms_norm_eps", Use::Read),
-    ("rope_theta", Use::Read),
-    ("rope_scaling", Use::Read),
-    ("rope_parameters", Use::Read),
     ("attention_bias", Use::Read),
     ("query_pre_attn_scalar", Use::Read),
     ("sliding_window", Use::Read),
     ("layer_types", Use::Read),
     ("attn_logit_softcapping", Use::Read),
     ("final_logit_softcapping", Use::Read),
-    ("partial_rotary_factor", Use::Only(&["1", "1.0"])),
     ("use_bidirectional_attention", Use::Only(&["false"])),
     ("sliding_window_size", Use::Unread),
 ];
 
 const GEMMA3_KEYS: Table<'static> = &[
-    ("hidden_size", Use::Read),
-    ("intermediate_size", Use::Read),
-    ("num_hidden_layers", Use::Read),
-    ("num_attention_heads", Use::Read),
-    ("num_key_value_heads", Use::Read),
-    ("head_dim", Use::Read),
     ("hidden_activation", Use::Read),
-    ("hidden_act", Use::Read),
-    ("max_position_embeddings", Use::Read),
-    ("rms_norm_eps", Use::Read),
-    ("rope_theta", Use::Read),
-    ("rope_scaling", Use::Read),
     ("rope_local_base_freq", Use::Read),
-    ("rope_parameters", Use::Read),
     ("attention_bias", Use::Read),
     ("query_pre_attn_scalar", Use::Read),
     ("sliding_window", Use::Read),
@@ -83,7 +58,6 @@ const GEMMA3_KEYS: Table<'static> = &[
     // Attention of Gemma 3 has no cap in transformers, whatever the config says.
     ("attn_logit_softcapping", Use::Unread),
     ("final_logit_softcapping", Use::Read),
-    ("partial_rotary_factor", Use::Only(&["1", "1.0"])),
     ("use_bidirectional_attention", Use::Only(&["false"])),
 ];
 

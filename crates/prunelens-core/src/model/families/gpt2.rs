@@ -27,7 +27,7 @@ pub static FAMILY: Family = Family {
     defaults: r#"{"vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12,
         "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "scale_attn_weights": true,
         "scale_attn_by_inverse_layer_idx": false, "tie_word_embeddings": true}"#,
-    keys: KEYS,
+    keys: &[KEYS],
 };
 
 const KEYS: Table<'static> = &[

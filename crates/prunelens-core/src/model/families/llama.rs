@@ -12,7 +12,7 @@ pub static LLAMA: Family = Family {
     defaults: r#"{"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
         "num_attention_heads": 32, "hidden_act": "silu", "max_position_embeddings": 2048, "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0, "attention_bias": false, "mlp_bias": false, "tie_word_embeddings": false}"#,
-    keys: LLAMA_KEYS,
+    keys: &[DECODER, LLAMA_KEYS],
 };
 pub static MISTRAL: Family = Family {
     names: NAMES,
@@ -20,9 +20,10 @@ pub static MISTRAL: Family = Family {
     defaults: r#"{"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
         "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_act": "silu", "max_position_embeddings": 131072,
         "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "sliding_window": 4096, "tie_word_embeddings": false}"#,
-    keys: MISTRAL_KEYS,
+    keys: &[DECODER, MISTRAL_KEYS],
 };
-pub static QWEN2: Family = Family { names: NAMES, config: qwen2, defaults: QWEN2_DEFAULTS, keys: QWEN2_KEYS };
+pub static QWEN2: Family =
+    Family { names: NAMES, config: qwen2, defaults: QWEN2_DEFAULTS, keys: &[DECODER, QWEN2_KEYS] };
 pub static QWEN3: Family = Family {
     names: Names { qk_norms: Some(["self_attn.q_norm", "self_attn.k_norm"]), ..NAMES },
     config: qwen3,
@@ -30,7 +31,7 @@ pub static QWEN3: Family = Family {
         "num_attention_heads": 32, "num_key_value_heads": 32, "head_dim": 128, "hidden_act": "silu",
         "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "attention_bias": false,
         "use_sliding_window": false, "sliding_window": 4096, "max_window_layers": 28, "tie_word_embeddings": false}"#,
-    keys: QWEN3_KEYS,
+    keys: &[DECODER, QWEN3_KEYS],
 };
 
 const QWEN2_DEFAULTS: &str = r#"{"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016,
@@ -38,7 +39,8 @@ const QWEN2_DEFAULTS: &str = r#"{"vocab_size": 151936, "hidden_size": 4096, "int
     "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "use_sliding_window": false,
     "sliding_window": 4096, "max_window_layers": 28, "tie_word_embeddings": false}"#;
 
-const LLAMA_KEYS: Table<'static> = &[
+/// Of each family here and of Gemma's: what [`build`] reads.
+pub const DECODER: Table<'static> = &[
     ("hidden_size", Use::Read),
     ("intermediate_size", Use::Read),
     ("num_hidden_layers", Use::Read),
@@ -51,52 +53,25 @@ const LLAMA_KEYS: Table<'static> = &[
     ("rope_theta", Use::Read),
     ("rope_scaling", Use::Read),
     ("rope_parameters", Use::Read),
+    ("partial_rotary_factor", Use::Only(&["1", "1.0"])),
+];
+
+const LLAMA_KEYS: Table<'static> = &[
     ("attention_bias", Use::Read),
     ("mlp_bias", Use::Read),
-    ("partial_rotary_factor", Use::Only(&["1", "1.0"])),
     // How training was split over machines; it has no effect on what is computed.
     ("pretraining_tp", Use::Harmless),
     ("rope_interleaved", Use::Only(&["false"])),
 ];
 
-/// Llama's without biases, with a window.
-const MISTRAL_KEYS: Table<'static> = &[
-    ("hidden_size", Use::Read),
-    ("intermediate_size", Use::Read),
-    ("num_hidden_layers", Use::Read),
-    ("num_attention_heads", Use::Read),
-    ("num_key_value_heads", Use::Read),
-    ("head_dim", Use::Read),
-    ("hidden_act", Use::Read),
-    ("max_position_embeddings", Use::Read),
-    ("rms_norm_eps", Use::Read),
-    ("rope_theta", Use::Read),
-    ("rope_scaling", Use::Read),
-    ("rope_parameters", Use::Read),
-    ("sliding_window", Use::Read),
-    ("partial_rotary_factor", Use::Only(&["1", "1.0"])),
-    ("attention_bias", Use::Only(&["false"])),
-    ("mlp_bias", Use::Only(&["false"])),
-];
+const MISTRAL_KEYS: Table<'static> =
+    &[("sliding_window", Use::Read), ("attention_bias", Use::Only(&["false"])), ("mlp_bias", Use::Only(&["false"]))];
 
 const QWEN2_KEYS: Table<'static> = &[
-    ("hidden_size", Use::Read),
-    ("intermediate_size", Use::Read),
-    ("num_hidden_layers", Use::Read),
-    ("num_attention_heads", Use::Read),
-    ("num_key_value_heads", Use::Read),
-    ("head_dim", Use::Read),
-    ("hidden_act", Use::Read),
-    ("max_position_embeddings", Use::Read),
-    ("rms_norm_eps", Use::Read),
-    ("rope_theta", Use::Read),
-    ("rope_scaling", Use::Read),
-    ("rope_parameters", Use::Read),
     ("use_sliding_window", Use::Read),
     ("sliding_window", Use::Read),
     ("max_window_layers", Use::Read),
     ("layer_types", Use::Read),
-    ("partial_rotary_factor", Use::Only(&["1", "1.0"])),
     ("use_mrope", Use::Only(&["false"])),
     // Qwen2 has biases on queries, keys and values, whatever is said.
     ("attention_bias", Use::Unread),
@@ -104,24 +79,11 @@ const QWEN2_KEYS: Table<'static> = &[
 ];
 
 const QWEN3_KEYS: Table<'static> = &[
-    ("hidden_size", Use::Read),
-    ("intermediate_size", Use::Read),
-    ("num_hidden_layers", Use::Read),
-    ("num_attention_heads", Use::Read),
-    ("num_key_value_heads", Use::Read),
-    ("head_dim", Use::Read),
-    ("hidden_act", Use::Read),
-    ("max_position_embeddings", Use::Read),
-    ("rms_norm_eps", Use::Read),
-    ("rope_theta", Use::Read),
-    ("rope_scaling", Use::Read),
-    ("rope_parameters", Use::Read),
     ("attention_bias", Use::Read),
     ("use_sliding_window", Use::Read),
     ("sliding_window", Use::Read),
     ("max_window_layers", Use::Read),
     ("layer_types", Use::Read),
-    ("partial_rotary_factor", Use::Only(&["1", "1.0"])),
     ("mlp_bias", Use::Only(&["false"])),
 ];
 

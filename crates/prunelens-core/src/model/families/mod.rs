@@ -91,7 +91,7 @@ pub struct Family {
     /// What transformers' configuration class takes for keys that are left out, as JSON. Token ids are the tokenizer's.
     pub defaults: &'static str,
     /// Its keys beyond those of every family.
-    pub keys: Table<'static>,
+    pub keys: &'static [Table<'static>],
 }
 
 /// The family of a `config.json`.
@@ -117,7 +117,7 @@ pub fn config(keys: Keys) -> Result<Config> {
     let family = family(keys)?;
     let compressed = check_quantisation(keys)?;
     let (value, outer) = match keys.get("text_config") {
-        Some(text) if keys.str_or("model_type", "")? == "gemma3" => (text, known::check(keys, gemma::MULTIMODAL)?),
+        Some(text) if keys.str_or("model_type", "")? == "gemma3" => (text, known::check(keys, &[gemma::MULTIMODAL])?),
         _ => (keys.value, Vec::new()),
     };
     let filled = with_defaults(value, family.defaults);

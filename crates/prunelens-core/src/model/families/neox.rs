@@ -26,7 +26,7 @@ pub static FAMILY: Family = Family {
     defaults: r#"{"vocab_size": 50432, "hidden_size": 6144, "intermediate_size": 24576, "num_hidden_layers": 44,
         "num_attention_heads": 64, "hidden_act": "gelu", "max_position_embeddings": 2048, "layer_norm_eps": 1e-5,
         "attention_bias": true, "use_parallel_residual": true, "tie_word_embeddings": false}"#,
-    keys: KEYS,
+    keys: &[KEYS],
 };
 
 const KEYS: Table<'static> = &[
