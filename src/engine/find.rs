@@ -1,8 +1,7 @@
 //! Latents that have to do with a word: those that fire on it, and those that promote it; and those like another.
 
-use candle_core::{DType, Device, Tensor};
-use prunelens_core::{error::Result, index, index::Index, model::Site, session::Session};
-use prunelens_kernels::{matmul, select::by_value, with_f32};
+use prunelens_core::{compare::logit_lens, error::Result, index, index::Index, session::Session};
+use prunelens_kernels::select::by_value;
 
 use super::{Hit, Why};
 
@@ -30,25 +29,14 @@ pub fn find(session: &Session, index: Option<&Index>, word: &str) -> Result<Vec<
     Ok(hits)
 }
 
-/// Latents whose decoder rows raise the word's logit most, where it is one token: through the final norm's weight and the
-/// output matrix, scale and mean of the norm left out.
+/// Latents that raise the word's logit most, where it is one token, by the original model.
 fn promoting(session: &Session, word: &str) -> Result<Vec<Hit>> {
     let ids = session.tokenizer.encode(&format!(" {}", word.trim()), false)?;
     let ([id], model) = (&ids[..], &session.original) else { return Ok(Vec::new()) };
     if *id as usize >= model.config.d_vocab {
         return Ok(Vec::new());
     }
-    let own = model.unembed.weight.narrow(0, *id as usize, 1)?;
-    let mut direction = (own - model.unembed.weight.mean_keepdim(0)?)?;
-    direction = model.ln_final.scale(&direction)?;
-    if session.hook.site == Site::Z {
-        direction = direction.matmul(&model.blocks[session.hook.layer].o.weight)?;
-    }
-    let direction: Tensor = direction.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
-    let (d, d_sae) = (session.sae.d_in(), session.sae.d_sae());
-    let raised = with_f32(&session.sae.w_dec, |w| {
-        with_f32(&direction, |direction| matmul::linear(direction, w, None, d, d_sae))
-    })??;
+    let raised = logit_lens::of_token(model, session.hook, &session.sae, *id)?;
     let mut all: Vec<(u32, f32)> = (0..).zip(raised).collect();
     all.sort_by(by_value);
     all.truncate(MOST);

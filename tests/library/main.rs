@@ -15,6 +15,7 @@ mod jobs;
 mod joined;
 mod layers;
 mod loaded;
+mod logit_lens;
 mod properties;
 mod queue;
 mod ravel;

@@ -5,6 +5,7 @@ mod apply;
 pub mod edited;
 pub mod figures;
 mod layer;
+pub mod logit_lens;
 pub mod matching;
 mod passes;
 pub mod path;
