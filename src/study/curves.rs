@@ -14,8 +14,9 @@ use super::{
 
 /// A chart for each figure that has a curve: the pruned SAE by criterion, and the other variants as levels.
 pub fn of(results: &Results, place: &Place) -> Vec<Detail> {
-    let layers = LayerFigures::of(results, &place.session, &place.compress);
-    let Some(layer) = layers.into_iter().find(|layer| place.layer.is_none_or(|at| layer.layer == Some(at))) else {
+    let sessions = results.sessions();
+    let mut layers = sessions.iter().filter(|session| session.has(place)).flat_map(LayerFigures::of);
+    let Some(layer) = layers.find(|layer| place.layer.is_none_or(|at| layer.layer == Some(at))) else {
         return Vec::new();
     };
     AGAINST_RATIO.iter().filter_map(|(figure, unit)| chart(&layer, figure, unit)).collect()

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     layer::LayerFigures,
     reading::{Reading, between},
-    results::Results,
+    results::{Results, SessionResults},
 };
 
 /// When a variant still holds. Figures are those of the metric core, or of sweep.
@@ -65,15 +65,20 @@ pub struct Decided {
 /// Decisions on all layers of all sessions, in the order of the study.
 pub fn decide(results: &Results, rules: &Rules) -> Vec<Decided> {
     let mut all = Vec::new();
-    for (session, compress) in results.sessions() {
-        let layers = LayerFigures::of(results, &session, &compress);
-        all.extend(layers.iter().map(|layer| Decided::of(layer, &session, &compress, rules)));
+    for session in results.sessions() {
+        all.extend(LayerFigures::of(&session).iter().map(|layer| Decided::of(layer, &session, rules)));
     }
     all
 }
 
+/// The decisions of each session, which [`decide`] gives one after the other, with its name and compression.
+pub fn by_session(decided: &[Decided]) -> impl Iterator<Item = (String, &[Decided])> {
+    let sessions = decided.chunk_by(|a, b| (&a.session, &a.compress) == (&b.session, &b.compress));
+    sessions.map(|layers| (format!("{}, {}", layers[0].session, layers[0].compress), layers))
+}
+
 impl Decided {
-    fn of(layer: &LayerFigures, session: &str, compress: &str, rules: &Rules) -> Self {
+    fn of(layer: &LayerFigures, session: &SessionResults, rules: &Rules) -> Self {
         let by = layer.decisive();
         let reading =
             |variant, criterion: Option<&str>, ratio| Reading::of(layer, by, variant, criterion, ratio, rules);
@@ -84,8 +89,8 @@ impl Decided {
         pruned.retain(|reading| reading.ratio > Some(0.0));
         let trained = reading(Variant::Trained, None, None);
         let mut decided = Self {
-            session: session.to_owned(),
-            compress: compress.to_owned(),
+            session: session.name.to_owned(),
+            compress: session.compress.to_owned(),
             layer: layer.layer,
             decision: Decision::Train,
             by,
@@ -219,7 +224,7 @@ impl fmt::Display for Decision {
 }
 
 /// Layers of one session that share a decision, put together: "layers 4-9: keep the SAE as it is; 0-3: train anew".
-pub fn sentence(layers: &[&Decided]) -> String {
+pub fn sentence(layers: &[Decided]) -> String {
     let mut together: Vec<(String, Vec<usize>)> = Vec::new();
     for decided in layers {
         let said = decided.decision.to_string();
@@ -323,9 +328,6 @@ mod tests {
                 )
             })
             .collect();
-        assert_eq!(
-            sentence(&all.iter().collect::<Vec<_>>()),
-            "layers 0-3: train anew; 4-9: keep the SAE as it is; 10-12: prune at 0.25 by wanda"
-        );
+        assert_eq!(sentence(&all), "layers 0-3: train anew; 4-9: keep the SAE as it is; 10-12: prune at 0.25 by wanda");
     }
 }

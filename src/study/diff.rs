@@ -194,11 +194,11 @@ pub fn trained_alike(a: &Place, b: &Place) -> bool {
 /// Sessions that each study has under one compression, another one in each.
 pub fn compressions(left: &Results, right: &Results) -> Vec<(String, [String; 2])> {
     let only = |results: &Results, session: &str| {
-        let mut all = results.sessions().into_iter().filter(|(name, _)| name == session);
-        let first = all.next().map(|(_, compress)| compress);
+        let mut all = results.sessions().into_iter().filter(|of| of.name == session);
+        let first = all.next().map(|of| of.compress.to_owned());
         first.filter(|_| all.next().is_none())
     };
-    let mut sessions: Vec<String> = left.sessions().into_iter().map(|(session, _)| session).collect();
+    let mut sessions: Vec<String> = left.sessions().iter().map(|of| of.name.to_owned()).collect();
     sessions.dedup();
     let pair = |session: String| {
         let (a, b) = (only(left, &session)?, only(right, &session)?);

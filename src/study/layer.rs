@@ -9,7 +9,7 @@ use prunelens_metrics::{
 
 use super::{
     basis::Basis,
-    results::{Point, Results},
+    results::{Point, SessionResults},
     rows::interval,
 };
 
@@ -36,11 +36,10 @@ pub struct LayerFigures {
 
 impl LayerFigures {
     /// Those of a session's layers, in the order of the study.
-    pub fn of(results: &Results, session: &str, compress: &str) -> Vec<Self> {
+    pub fn of(session: &SessionResults) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         let mut bases: Vec<(Option<usize>, &'static str, &Basis)> = Vec::new();
-        let cells = results.measured.iter();
-        for cell in cells.filter(|cell| cell.place.session == session && cell.place.compress == compress) {
+        for cell in &session.measured {
             let Some(metric) = DECISIVE.into_iter().chain([ABSORPTION]).find(|metric| *metric == cell.table.metric)
             else {
                 continue;
@@ -70,12 +69,11 @@ impl LayerFigures {
                 all[at].blocks.extend(cell.blocks().into_iter().map(|blocks| (metric, blocks)));
             }
         }
-        for missing in &results.missing {
-            let place = &missing.place;
+        for missing in &session.missing {
             let counts = DECISIVE.contains(&missing.metric.as_str()) || missing.metric == ABSORPTION;
-            if place.session == session && place.compress == compress && (counts || missing.metric == "train") {
+            if counts || missing.metric == "train" {
                 // A session without layers has one, which only what is measured names.
-                let at = match (place.layer, all.len()) {
+                let at = match (missing.place.layer, all.len()) {
                     (None, 1) => 0,
                     (layer, _) => place_of(&mut all, layer),
                 };

@@ -51,6 +51,15 @@ pub struct Missing {
     pub why: String,
 }
 
+/// What a study has of one session under one compression.
+#[derive(Debug)]
+pub struct SessionResults<'a> {
+    pub name: &'a str,
+    pub compress: &'a str,
+    pub measured: Vec<&'a Measured>,
+    pub missing: Vec<&'a Missing>,
+}
+
 /// One figure of one variant.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Point {
@@ -122,16 +131,32 @@ impl Results {
         Ok(all)
     }
 
-    /// Sessions and compressions, in the order of the study.
-    pub fn sessions(&self) -> Vec<(String, String)> {
-        let mut all: Vec<(String, String)> = Vec::new();
-        let places = self.measured.iter().map(|cell| &cell.place).chain(self.missing.iter().map(|cell| &cell.place));
-        for place in places {
-            if !all.iter().any(|(session, compress)| *session == place.session && *compress == place.compress) {
-                all.push((place.session.clone(), place.compress.clone()));
-            }
+    /// Sessions under each of their compressions, in the order of the study.
+    pub fn sessions(&self) -> Vec<SessionResults<'_>> {
+        let mut all = Vec::new();
+        for cell in &self.measured {
+            SessionResults::of(&mut all, &cell.place).measured.push(cell);
+        }
+        for cell in &self.missing {
+            SessionResults::of(&mut all, &cell.place).missing.push(cell);
         }
         all
+    }
+}
+
+impl<'a> SessionResults<'a> {
+    /// The one that a place belongs to, a new one where there is none yet.
+    fn of<'s>(all: &'s mut Vec<Self>, place: &'a Place) -> &'s mut Self {
+        let at = all.iter().position(|session| session.has(place)).unwrap_or_else(|| {
+            let Place { session: name, compress, .. } = place;
+            all.push(Self { name, compress, measured: Vec::new(), missing: Vec::new() });
+            all.len() - 1
+        });
+        &mut all[at]
+    }
+
+    pub fn has(&self, place: &Place) -> bool {
+        (self.name, self.compress) == (place.session.as_str(), place.compress.as_str())
     }
 }
 

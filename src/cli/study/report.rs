@@ -11,7 +11,7 @@ use crate::{
     settings,
     study::{
         Study,
-        decide::{Decided, sentence},
+        decide::{by_session, sentence},
         results::Results,
     },
 };
@@ -33,14 +33,8 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     let study = Study::open(&args.study, &settings::environment)?;
     let results = Results::of(&study);
     let report = Report::of(&study, &results);
-    let mut said = Vec::new();
-    for (session, compress) in results.sessions() {
-        let layers: Vec<&Decided> =
-            report.decided.iter().filter(|d| d.session == session && d.compress == compress).collect();
-        if !layers.is_empty() {
-            said.push(format!("{session}, {compress}: {}", sentence(&layers)));
-        }
-    }
+    let sentences = by_session(&report.decided).map(|(session, layers)| format!("{session}: {}", sentence(layers)));
+    let mut said: Vec<String> = sentences.collect();
     if !results.missing.is_empty() {
         let all = results.missing.len() + results.measured.len();
         said.push(format!("{} of {all} cells are not measured yet", results.missing.len()));

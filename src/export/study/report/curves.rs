@@ -9,6 +9,7 @@ use crate::{
     study::{
         cells::plain,
         layer::{AGAINST_RATIO, LayerFigures},
+        results::SessionResults,
     },
 };
 
@@ -17,8 +18,8 @@ const FEWEST: usize = 3;
 /// Growth of the error over the unpruned SAE's that has gone with broken latents: the sweep warns of it.
 const GROWTH: f64 = 1.2;
 
-pub fn write(report: &Report, session: &str, compress: &str, out: &mut Parts) {
-    let layers = LayerFigures::of(report.results, session, compress);
+pub fn write(report: &Report, session: &SessionResults, out: &mut Parts) {
+    let layers = LayerFigures::of(session);
     let has_curve = |layer: &&LayerFigures| {
         layer.curves(layer.decisive(), AGAINST_RATIO[0].0).iter().any(|(_, points)| points.len() >= FEWEST)
     };
@@ -38,11 +39,11 @@ pub fn write(report: &Report, session: &str, compress: &str, out: &mut Parts) {
     ];
     out.table(columns.map(String::from).into(), layers.iter().flat_map(|layer| signs(report, layer)).collect());
     if layers.len() > 1 {
-        together(session, compress, &layers, out);
+        together(session, &layers, out);
     }
     for layer in layers {
         for (figure, unit) in AGAINST_RATIO {
-            chart(report, layer, (session, compress), (figure, unit), out);
+            chart(report, session, layer, (figure, unit), out);
         }
     }
 }
@@ -79,7 +80,8 @@ fn signs(report: &Report, layer: &LayerFigures) -> Vec<Vec<String>> {
 }
 
 /// What pruning costs at each layer, in one picture for each criterion.
-fn together(session: &str, compress: &str, layers: &[&LayerFigures], out: &mut Parts) {
+fn together(of: &SessionResults, layers: &[&LayerFigures], out: &mut Parts) {
+    let (session, compress) = (of.name, of.compress);
     let mut criteria: Vec<String> = Vec::new();
     for (criterion, _) in layers.iter().flat_map(|layer| layer.curves(layer.decisive(), AGAINST_RATIO[0].0)) {
         if !criteria.contains(&criterion) {
@@ -103,13 +105,8 @@ fn together(session: &str, compress: &str, layers: &[&LayerFigures], out: &mut P
     }
 }
 
-fn chart(
-    report: &Report,
-    layer: &LayerFigures,
-    (session, compress): (&str, &str),
-    (figure, unit): (&str, &str),
-    out: &mut Parts,
-) {
+fn chart(report: &Report, of: &SessionResults, layer: &LayerFigures, (figure, unit): (&str, &str), out: &mut Parts) {
+    let (session, compress) = (of.name, of.compress);
     let metric = layer.decisive();
     let curves = layer.curves(metric, figure);
     let ends = curves.iter().flat_map(|(_, points)| points.iter().map(|(ratio, _)| *ratio));

@@ -60,11 +60,11 @@ impl<'a> Report<'a> {
             ));
         }
         parts::decisions(self, out);
-        for (session, compress) in self.results.sessions() {
-            out.heading(2, format!("{session}, compressed by {compress}"));
-            tables::write(self.results, &session, &compress, out);
-            curves::write(self, &session, &compress, out);
-            paper::write(self.results, &session, &compress, out);
+        for session in self.results.sessions() {
+            out.heading(2, format!("{}, compressed by {}", session.name, session.compress));
+            tables::write(&session, out);
+            curves::write(self, &session, out);
+            paper::write(&session, out);
         }
         parts::missing(self.results, out);
         parts::method(self, out);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use prunelens_core::{compare::Variant, model::HookPoint};
 
 use super::{parts::Parts, tables::spread};
-use crate::study::results::{Measured, Point, Results, of_what};
+use crate::study::results::{Measured, Point, SessionResults, of_what};
 
 const PUBLISHED: &str = include_str!("paper.csv");
 const MODELS: [&str; 3] = ["gpt2", "openai-community/gpt2", "gpt2-small"];
@@ -30,16 +30,15 @@ fn published() -> Vec<Published> {
     PUBLISHED.lines().filter(|line| !line.starts_with('#')).skip(1).filter_map(line).collect()
 }
 
-pub fn write(results: &Results, session: &str, compress: &str, out: &mut Parts) {
-    let cells = results.measured.iter().filter(|cell| {
+pub fn write(session: &SessionResults, out: &mut Parts) {
+    if session.compress != COMPRESSION {
+        return;
+    }
+    let cells = session.measured.iter().filter(|cell| {
         let model = cell.basis.get("original on").unwrap_or_default();
-        cell.place.session == session
-            && cell.place.compress == compress
-            && compress == COMPRESSION
-            && cell.table.metric == "core"
-            && MODELS.contains(&model)
+        cell.table.metric == "core" && MODELS.contains(&model)
     });
-    let points: Vec<(&'static str, Point)> = cells.flat_map(points).collect();
+    let points: Vec<(&'static str, Point)> = cells.flat_map(|cell| points(cell)).collect();
     for site in ["hook_resid_post", "hook_mlp_out", "attn.hook_z"] {
         let here = points.iter().filter(|(of, _)| *of == site).map(|(_, point)| point).collect::<Vec<_>>();
         let mut layers: Vec<usize> = here.iter().filter_map(|point| point.layer).collect();
@@ -89,7 +88,10 @@ mod tests {
     use super::*;
     use crate::{
         export::study::report::parts::markdown,
-        study::made::{core, place},
+        study::{
+            made::{core, place},
+            results::Results,
+        },
     };
 
     fn page(model: &str, compress: &str) -> String {
@@ -100,7 +102,7 @@ mod tests {
             cell.basis = crate::study::Basis::of(&cell.table, &serde_json::json!({}));
         }
         let mut out = Parts::default();
-        write(&Results { measured, missing: Vec::new() }, "demo", compress, &mut out);
+        write(&Results { measured, missing: Vec::new() }.sessions()[0], &mut out);
         markdown("t", &out)
     }
 

@@ -10,7 +10,7 @@ use crate::{
     safe,
     study::{
         Place,
-        decide::{Decided, sentence},
+        decide::{Decided, by_session, sentence},
         results::Results,
     },
 };
@@ -64,19 +64,14 @@ impl Parts {
 pub fn decisions(report: &Report, out: &mut Parts) {
     out.heading(2, "What to do with the SAEs");
     let rules = &report.rules;
-    for (session, compress) in report.results.sessions() {
-        let layers: Vec<&Decided> =
-            report.decided.iter().filter(|d| d.session == session && d.compress == compress).collect();
-        if layers.is_empty() {
-            continue;
-        }
-        out.text(format!("{session}, {compress}: {}.", sentence(&layers)));
+    for (session, layers) in by_session(&report.decided) {
+        out.text(format!("{session}: {}.", sentence(layers)));
         let columns = ["layer", "decision", "by", "holds pruned up to", "knee", "numbers"].map(String::from);
         let many = |all: &[(String, f64)]| match all.is_empty() {
             true => "-".to_owned(),
             false => all.iter().map(|(criterion, at)| format!("{at} ({criterion})")).collect::<Vec<_>>().join(", "),
         };
-        let row = |d: &&Decided| {
+        let row = |d: &Decided| {
             let mut said = d.numbers(rules);
             if let crate::study::decide::Decision::Open(missing) = &d.decision {
                 said.extend(missing.iter().map(|what| format!("missing: {what}")));

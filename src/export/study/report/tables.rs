@@ -7,7 +7,7 @@ use super::parts::Parts;
 use crate::study::{
     Basis,
     reading::between,
-    results::{Measured, Point, Results, of_what},
+    results::{Measured, Point, SessionResults, of_what},
 };
 
 /// Figures in the tables of families that have many; of the others the first of a category.
@@ -53,10 +53,9 @@ struct Together<'a> {
     cells: Vec<&'a Measured>,
 }
 
-pub fn write(results: &Results, session: &str, compress: &str, out: &mut Parts) {
-    let cells = results.measured.iter().filter(|c| c.place.session == session && c.place.compress == compress);
+pub fn write(session: &SessionResults, out: &mut Parts) {
     let mut all: Vec<Together> = Vec::new();
-    for cell in cells {
+    for &cell in &session.measured {
         match all.iter_mut().find(|t| t.metric == cell.table.metric && *t.basis == cell.basis) {
             Some(together) => together.cells.push(cell),
             None => all.push(Together { metric: &cell.table.metric, basis: &cell.basis, cells: vec![cell] }),
@@ -212,7 +211,10 @@ pub fn spread(values: &[f64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::study::made::{cell, place};
+    use crate::study::{
+        made::{cell, place},
+        results::Results,
+    };
 
     #[test]
     fn a_figure_of_all_data_sets_is_not_mixed_with_its_namesake_in_each() {
@@ -224,9 +226,8 @@ mod tests {
             (row.category, row.values) = (category.into(), vec![Some(value)]);
             probing.table.rows.push(row);
         }
-        let (session, compress) = (probing.place.session.clone(), probing.place.compress.clone());
         let mut parts = Parts::default();
-        write(&Results { measured: vec![probing], missing: Vec::new() }, &session, &compress, &mut parts);
+        write(&Results { measured: vec![probing], missing: Vec::new() }.sessions()[0], &mut parts);
         let page = super::super::parts::markdown("made", &parts);
         assert!(page.contains("0.7500") && !page.contains("n = ") && !page.contains("1.0000"), "{page}");
     }
