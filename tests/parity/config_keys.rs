@@ -77,6 +77,12 @@ fn what_would_change_the_numbers_is_refused_by_name() {
             assert!(refusal.contains(key), "{family} {key}: {refusal}");
             assert_eq!(with(key, Value::Null), Ok(Vec::new()), "{family} {key} null");
         }
+        for key in ["layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps", "rope_theta"] {
+            if keys.contains_key(key) {
+                let refusal = with(key, json!(-1.0)).unwrap_err();
+                assert!(refusal.contains("found -1") || refusal.contains(key), "{family} {key}: {refusal}");
+            }
+        }
         let warnings = with("favourite_colour", json!("blue")).unwrap();
         assert!(warnings.len() == 1 && warnings[0].contains("favourite_colour"), "{family}: {warnings:?}");
         let method = with("quantization_config", json!({ "quant_method": "aqlm" })).unwrap_err();

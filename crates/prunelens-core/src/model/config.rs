@@ -320,7 +320,13 @@ impl Config {
         if widest > WIDEST {
             return wrong(format!("a width of {widest} is more than any model has"));
         }
+        if !(self.eps >= 0.0 && self.eps.is_finite()) {
+            return wrong(format!("the norms' epsilon must be a number from 0, found {}", self.eps));
+        }
         for rope in self.rope.iter().chain(&self.rope_local) {
+            if !(rope.theta > 0.0 && rope.theta.is_finite()) {
+                return wrong(format!("the base of rotary positions must be above 0, found {}", rope.theta));
+            }
             if !rope.dim.is_multiple_of(2) || rope.dim == 0 || rope.dim > self.d_head {
                 let (found, most) = (rope.dim, self.d_head);
                 return wrong(format!("rotary positions need an even width of at most {most}, found {found}"));

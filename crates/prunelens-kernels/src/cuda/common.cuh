@@ -104,6 +104,13 @@ __device__ __forceinline__ T warp_sum(T value) {
     return value;
 }
 
+// The same in every lane, to the bit: what two lanes exchange they add in either order.
+template <class T>
+__device__ __forceinline__ T warp_total(T value) {
+    for (u32 step = WARP / 2; step > 0; step /= 2) value += __shfl_xor_sync(ALL_LANES, value, step);
+    return value;
+}
+
 // The sum over a block of whole warps, in every thread; the order of additions is always the same.
 template <class T>
 __device__ T block_sum(T value) {

@@ -77,9 +77,15 @@ __device__ __forceinline__ void all_products(const float* x, u32 count, const W*
         turn.template add_products<COUNT>(x + i, count, d_in, cut, sums);
         next.template add_products<COUNT>(x + i + WIDTH, count, d_in, cut, sums);
     }
-    if (i >= d_in) return;
-    turn.fetch(weight, ranks, cut, rows, i);
-    turn.template add_products<COUNT>(x + i, count, d_in, cut, sums);
+    if (i < d_in) {
+        turn.fetch(weight, ranks, cut, rows, i);
+        turn.template add_products<COUNT>(x + i, count, d_in, cut, sums);
+    }
+    // Side by side, and no more of them than there are tokens: one after the other they would keep the warp from its next weights.
+#pragma unroll
+    for (u32 r = 0; r < ROWS; r++)
+#pragma unroll
+        for (u32 t = 0; t < COUNT; t++) sums[r][t] = warp_total(sums[r][t]);
 }
 
 // Groups of tokens that read the same weights follow each other, so that all but the first find them in the cache.
@@ -105,14 +111,17 @@ __device__ void encode_few(const float* x, const W* weight, const R* ranks, u32 
         all_products<4, FEW / 2>(x, count, weight, ranks, cut, rows, d_in, sums);
     else
         all_products<4, FEW>(x, count, weight, ranks, cut, rows, d_in, sums);
+    // A lane a sum. Chosen by comparing, for an index that is not known beforehand would put them into memory.
+    u32 lane = threadIdx.x % WARP;
+    float sum = 0.0f;
 #pragma unroll
     for (u32 r = 0; r < ROWS; r++)
 #pragma unroll
-        for (u32 t = 0; t < FEW; t++) {
-            float sum = warp_sum(sums[r][t]);
-            if (threadIdx.x % WARP == 0 && t < count && latent + r < d_sae)
-                out[(u64)(first + t) * d_sae + latent + r] = fired(sum, latent + r, bias, scale, floors);
-        }
+        for (u32 t = 0; t < FEW; t++) sum = lane == r * FEW + t ? sums[r][t] : sum;
+    latent += lane / FEW;
+    u32 token = lane % FEW;
+    if (lane < ROWS * FEW && token < count && latent < d_sae)
+        out[(u64)(first + token) * d_sae + latent] = fired(sum, latent, bias, scale, floors);
 }
 
 template <class W, class R>

@@ -329,7 +329,8 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-// Gradients of both rows of a latent and of its bias; those by the length of its decoder row, of an L1 penalty.
+// Gradients of both rows of a latent and of its bias; those by the length of its decoder row, of an L1 penalty. Columns have blocks
+// of their own: a latent that fires on most tokens would keep one block busy with all of them after the others are done.
 extern "C" __global__ void __launch_bounds__(256)
     add_entries(const u64* latent_starts, const u32* rows, const float* values, const float* gradients,
                 const float* planes, const float* centred, u32 tokens, u32 d_in, u32 sets, u32 l1_bits, float* by_enc,
@@ -337,7 +338,8 @@ extern "C" __global__ void __launch_bounds__(256)
     u64 latent = blockIdx.x;
     u64 start = latent_starts[latent];
     u64 end = latent_starts[latent + 1];
-    for (u32 column = threadIdx.x; column < d_in; column += blockDim.x) {
+    u32 column = blockIdx.y * blockDim.x + threadIdx.x;
+    if (column < d_in) {
         float encoder = 0, decoder = 0;
         for (u64 at = start; at < end; at++) {
             decoder = fmaf(values[at], planes[(u64)rows[at] * d_in + column], decoder);
@@ -346,6 +348,7 @@ extern "C" __global__ void __launch_bounds__(256)
         by_enc[latent * d_in + column] = encoder;
         by_dec[latent * d_in + column] = decoder;
     }
+    if (blockIdx.y != 0) return;
     float bias = 0, length = 0;
     u64 alive = 0;
     for (u64 at = start + threadIdx.x; at < end; at += blockDim.x) {

@@ -5,7 +5,7 @@ mod gguf;
 use std::{path::Path, sync::Arc};
 
 use serde_json::Value;
-use tokenizers::Tokenizer as Inner;
+use tokenizers::{Encoding, Tokenizer as Inner};
 
 use super::{
     config::{Config, Keys},
@@ -76,7 +76,7 @@ impl Tokenizer {
         // Saved by a training run, perhaps; the Python stack does neither unless it is asked to, and no prompt is cut.
         let _ = inner.with_truncation(None);
         inner.with_padding(None);
-        let warnings = disagreements(settings, &inner);
+        let mut warnings = disagreements(settings, &inner);
         let byte_level = inner.get_vocab_size(true) > 0 && inner.token_to_id("Ġ").is_some();
         let keys = Keys { value: settings, path };
         let special = |key: &str, fallback: Option<u32>| {
@@ -89,6 +89,12 @@ impl Tokenizer {
             (special("bos_token", None).or(config.bos_token_id), special("eos_token", None).or(config.eos_token_id));
         let pad = special("pad_token", None).or(config.pad_token_id);
         let known = |id: &u32| (*id as usize) < config.d_vocab;
+        if let Some(bos) = bos.filter(|id| !known(id)) {
+            let vocabulary = config.d_vocab;
+            warnings.push(format!(
+                "BOS is token {bos}, beyond the model's vocabulary of {vocabulary}: texts are read without one"
+            ));
+        }
         Self {
             alphabet: if byte_level { Alphabet::ByteLevel } else { Alphabet::SentencePiece },
             bos: bos.filter(known),
@@ -102,10 +108,7 @@ impl Tokenizer {
 
     /// Token ids of a text; with `bos`, BOS once in front as TransformerLens does, whatever the tokenizer itself would add.
     pub fn encode(&self, text: &str, bos: bool) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|e| Error::invalid(format!("the text cannot be tokenized: {}", shorten(&e.to_string(), 200))))?;
+        let encoding = self.run(text, false)?;
         let mut ids = Vec::with_capacity(encoding.len() + 1);
         ids.extend(self.bos.filter(|_| bos));
         ids.extend_from_slice(encoding.get_ids());
@@ -114,11 +117,15 @@ impl Tokenizer {
 
     /// Token ids with the special tokens that the tokenizer itself adds: a BOS for some models, none for others.
     pub fn encode_with_own_specials(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, true)
-            .map_err(|e| Error::invalid(format!("the text cannot be tokenized: {}", shorten(&e.to_string(), 200))))?;
-        Ok(encoding.get_ids().to_vec())
+        Ok(self.run(text, true)?.get_ids().to_vec())
+    }
+
+    /// The library panics where a pattern of the tokenizer takes longer on a text than it may.
+    fn run(&self, text: &str, specials: bool) -> Result<Encoding> {
+        let wrong = |e: &dyn std::fmt::Display| {
+            Error::invalid(format!("the text cannot be tokenized by this tokenizer: {}", shorten(&e.to_string(), 200)))
+        };
+        catch_panic(|| self.inner.encode_fast(text, specials)).map_err(|e| wrong(&e))?.map_err(|e| wrong(&e))
     }
 
     /// As `tokenizer.json` and `tokenizer_config.json`.
@@ -227,7 +234,28 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::byte_of;
+    use super::*;
+    use crate::demo;
+
+    fn with(change: impl Fn(&mut Value)) -> Tokenizer {
+        let model = demo::model(&candle_core::Device::Cpu, candle_core::DType::F32, &mut |_| Ok(())).unwrap();
+        let (json, settings) = demo::tokenizer(&model).unwrap().to_json().unwrap();
+        let (mut json, settings) = (serde_json::from_str(&json).unwrap(), serde_json::from_str(&settings).unwrap());
+        change(&mut json);
+        Tokenizer::from_bytes(Path::new("t"), json.to_string().as_bytes(), &settings, &model.config).unwrap()
+    }
+
+    /// Its pattern is tried in more ways than there is time for, which the library answers with a panic.
+    #[test]
+    fn a_pattern_without_an_end_is_refused() {
+        let split = serde_json::json!({
+            "type": "Split", "pattern": { "Regex": "(x+x+)+y" }, "behavior": "Isolated", "invert": false,
+        });
+        let tokenizer = with(|json| json["pre_tokenizer"] = split.clone());
+        let error = tokenizer.encode(&"x".repeat(40), false).unwrap_err().to_string();
+        assert!(error.contains("cannot be tokenized by this tokenizer: "), "{error}");
+        assert!(tokenizer.encode("navy", false).is_ok());
+    }
 
     #[test]
     fn the_byte_alphabet() {

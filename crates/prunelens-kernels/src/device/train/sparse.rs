@@ -219,7 +219,9 @@ fn by_latent(
         by_length.address(),
         fired.address(),
     ];
-    launch(backend, "train", "add_entries", Shape::many_rows(d_sae, d_in)?, &arguments)?;
+    let whole = Shape::many_rows(d_sae, d_in)?;
+    let shape = Shape::grid(d_sae as u64, d_in.div_ceil(whole.threads as usize) as u64, whole.threads)?;
+    launch(backend, "train", "add_entries", shape, &arguments)?;
     Ok(ByLatent {
         w_enc: w_enc.into_tensor(backend, &[d_sae, d_in])?,
         b_enc: b_enc.into_tensor(backend, &[d_sae])?,
