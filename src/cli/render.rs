@@ -9,6 +9,7 @@ use super::setup::{self, Viewed};
 use crate::{
     engine,
     folders::Folders,
+    output,
     settings::{self as config, ColorChoice, Resolved, Settings, values},
     tui::{self, RenderOptions},
 };
@@ -56,5 +57,6 @@ pub fn run(args: &RenderArgs) -> Result<()> {
         keys: args.keys.clone(),
         out: args.out.clone(),
     };
-    tui::render(engine::start()?, options)
+    output::warn(&tui::render(engine::start()?, options)?);
+    Ok(())
 }

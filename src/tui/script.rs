@@ -15,7 +15,7 @@ use crate::{
     tui::{
         keys::keymap::Key,
         options::{self, RenderOptions, first_state},
-        state::{Overlay, Phase, State},
+        state::{Level, Overlay, Phase, State},
         studies::{self, Looker},
         theme::Theme,
         update::{self, effect::Effect, message::Message},
@@ -68,8 +68,8 @@ enum Format {
     Cast,
 }
 
-/// Load the session, press the keys, write the screen or the recording.
-pub fn render(engine: EngineHandle, options: RenderOptions) -> Result<()> {
+/// Load the session, press the keys, write the screen or the recording. What the explorer warned of comes back.
+pub fn render(engine: EngineHandle, options: RenderOptions) -> Result<Vec<String>> {
     let format = match options.out.extension().and_then(|e| e.to_str()) {
         Some("svg") => Format::Svg,
         Some("txt") => Format::Text,
@@ -110,7 +110,9 @@ pub fn render(engine: EngineHandle, options: RenderOptions) -> Result<()> {
         (Format::Text, _) => export::text::text(&buffer).into_bytes(),
         _ => export::svg::svg(&buffer, cursor, player.theme().page, "prunelens").into_bytes(),
     };
-    write_with_folders(&options.out, &text)
+    write_with_folders(&options.out, &text)?;
+    let warned = player.state.log.entries.iter().filter(|entry| entry.level != Level::Info);
+    Ok(warned.map(|entry| entry.text.clone()).collect())
 }
 
 /// Time that passes in a recording at a key, and after the script has waited.

@@ -60,12 +60,7 @@ pub use table::{Cause, Change, Row, Sort, Table};
 pub use tour::{STEPS, Tour};
 
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
-use prunelens_core::{
-    compare::{LatentDetail, Paths},
-    edit::Edits,
-    sae::Setting,
-    session::SessionSpec,
-};
+use prunelens_core::{compare::LatentDetail, edit::Edits, sae::Setting, session::SessionSpec};
 
 use crate::{
     engine::{GPU, PROCESS},
@@ -478,17 +473,5 @@ impl State {
     /// What the slider turns, and where it stands.
     pub fn setting(&self) -> Setting {
         self.knobs.setting()
-    }
-
-    /// Pairs of the prompt that are active in the untouched SAE, and how many of them are at the setting now.
-    pub fn alive(&self) -> Option<(usize, usize)> {
-        // What is known of another knob says nothing of this one.
-        let same = |paths: &&Arc<Paths>| paths.knob.name() == self.setting().knob.name();
-        let paths = self.shown.as_ref()?.paths.as_ref().filter(same)?;
-        let at = self.knobs.position() * paths.survival.len() as f64;
-        let low = *paths.survival.get(at as usize).or(paths.survival.last())?;
-        let high = paths.survival.get(at as usize + 1).copied().unwrap_or(0.0);
-        let share = low + (high - low) * at.fract();
-        Some(((share * paths.active as f64).round() as usize, paths.active))
     }
 }

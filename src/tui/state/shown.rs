@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use prunelens_core::compare::{Comparison, Paths, ReconstructionFigures, SpliceFigures, Variant};
+use prunelens_core::compare::{Comparison, Fates, Paths, ReconstructionFigures, SpliceFigures, Variant};
 
 use crate::tui::state::Target;
 
@@ -33,6 +33,8 @@ pub struct Shown {
     pub generation: u64,
     pub comparison: Arc<Comparison>,
     pub of: Target,
+    /// What became of the pairs of token and latent that fire.
+    pub fates: Option<Fates>,
     /// Nothing follows.
     pub complete: bool,
     /// In the order of [`Variant::ALL`].
@@ -64,7 +66,8 @@ impl Shown {
             paths = Some(new.clone());
             paths_of = of.clone();
         }
-        Self { generation, comparison, of, complete, reconstruction, splice, paths, paths_of }
+        let fates = comparison.fates();
+        Self { generation, comparison, of, fates, complete, reconstruction, splice, paths, paths_of }
     }
 
     /// Figures of a variant are of another SAE from now on.

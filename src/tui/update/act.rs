@@ -230,7 +230,10 @@ fn ask(state: &mut State, what: Ask) {
 fn answered(state: &mut State, what: Ask, text: &str, effects: &mut Vec<Effect>) {
     let text = text.trim();
     match what {
-        _ if text.is_empty() => state.overlay = Some(Overlay::Ask { what, text: String::new() }),
+        _ if text.is_empty() => {
+            state.log.push(state.now, Level::Info, "a name is needed, or the path of a file; Esc leaves it");
+            state.overlay = Some(Overlay::Ask { what, text: String::new() });
+        }
         Ask::SaveView if state.shown.is_none() => exports::nothing_yet(state),
         Ask::SaveView => effects.push(Effect::SaveView(text.to_owned())),
         Ask::Explanations => effects.push(Effect::Explain(text.into())),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prunelens_core::{
-    compare::Paths,
+    compare::{Paths, Variant},
     sae::{Knob, Setting},
 };
 use ratatui::{
@@ -147,12 +147,19 @@ fn kept(state: &State, theme: &Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-/// Active pairs of token and latent that are left at the setting now.
+/// Pairs of token and latent that the pruned SAE leaves of those that fire with the untouched one, and whether they are of the
+/// setting now.
+fn left(state: &State) -> Option<(usize, usize, bool)> {
+    let shown = state.shown.as_ref()?;
+    let fates = shown.fates?;
+    let fresh = state.fresh(|target| shown.is_fresh(Variant::Pruned, target));
+    Some((fates.transfer - fates.lost_to_sae, fates.transfer, fresh))
+}
+
 fn alive(state: &State, width: u16, theme: &Theme) -> Line<'static> {
     let muted = theme.style(Role::Muted);
-    let Some((alive, all)) = state.alive() else { return Line::default() };
+    let Some((alive, all, fresh)) = left(state) else { return Line::default() };
     let share = if all > 0 { format!(" ({})", format::percent(alive as f64 / all as f64)) } else { String::new() };
-    let fresh = state.shown.as_ref().is_some_and(|s| state.fresh(|target| s.paths_fresh(target)));
     let style = theme.style(if fresh { Role::Text } else { Role::Old });
     let text = format!("{alive} of {all}{share}");
     let what = match usize::from(width).saturating_sub(text.len() + 7) {
@@ -166,11 +173,13 @@ fn alive(state: &State, width: u16, theme: &Theme) -> Line<'static> {
 /// For low screens: number, slider and survivors.
 fn one_line(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let name = format!(" {}  ", name(state.setting()).replace("  ", " "));
-    let alive = state.alive().map(|(alive, all)| format!("  {alive} of {all} pairs ")).unwrap_or_default();
+    let left = left(state);
+    let alive = left.map(|(alive, all, _)| format!("  {alive} of {all} pairs ")).unwrap_or_default();
     let track = skip(area, name.len() as u16);
     let track = Rect { width: track.width.saturating_sub(alive.len() as u16), ..track };
+    let role = if left.is_some_and(|(.., fresh)| fresh) { Role::Muted } else { Role::Old };
     let focused = state.focus == Panel::Ratio;
     put(buffer, area, Line::styled(name, theme.style(if focused { Role::TitleFocus } else { Role::Text })));
     slider(track, buffer, state, theme);
-    put(buffer, skip(area, track.right().saturating_sub(area.x)), Line::styled(alive, theme.style(Role::Muted)));
+    put(buffer, skip(area, track.right().saturating_sub(area.x)), Line::styled(alive, theme.style(role)));
 }

@@ -93,7 +93,9 @@ impl Comparison {
         let mut fates = Fates::default();
         for (at, _) in self.tokens.iter().enumerate().filter(|(_, token)| !token.special) {
             let [before, on_model, after] = [original, transfer, pruned].map(|view| view.latents.row(at).0);
-            let lost = |from: &[u32], to: &[u32]| from.iter().filter(|latent| !to.contains(latent)).count();
+            // Rows ascend.
+            let lost =
+                |from: &[u32], to: &[u32]| from.iter().filter(|latent| to.binary_search(latent).is_err()).count();
             fates.original += before.len();
             fates.transfer += on_model.len();
             fates.pruned += after.len();

@@ -146,6 +146,12 @@ impl Session {
                 "the pruned model's weights are processed as TransformerLens does, so its activations are in tl space; the SAE was trained on raw ones".into(),
             );
         }
+        if hook != sae.config.hook {
+            warnings.push(format!(
+                "the SAE was trained at {} and reads {hook}, as it was told: its latents mean something else there",
+                sae.config.hook
+            ));
+        }
         for sae in std::iter::once(&sae).chain(&trained) {
             warnings.extend(sae.config.warnings.iter().cloned());
         }

@@ -93,6 +93,9 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
     let release = Release::of(&Place::of(from.folder), hook);
     let (normalize, scaled) = normalize(keys)?;
     let factor = from.given.norm_scaling_factor.or(release.norm_scaling_factor).filter(|_| scaled);
+    if from.given.norm_scaling_factor.is_some() && !scaled {
+        warnings.push(format!("{}: it takes activations as they are; --norm-scaling-factor is not for it", from.name));
+    }
     if scaled && factor.is_none() {
         warnings.push(format!(
             "{}: its weights are for activations scaled to an average norm, but the factor is not in the file; they are \
