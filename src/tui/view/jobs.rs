@@ -1,7 +1,7 @@
 //! Background jobs: one line for all of them, and one row each.
 
 use prunelens_metrics::{
-    ParamValue, RunFile,
+    MetricTable, ParamValue, RunFile,
     params::{CRITERION, KNOB, RATIO},
 };
 use ratatui::{
@@ -69,8 +69,8 @@ pub fn line(state: &State, theme: &Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-/// What a job works on.
-pub fn subject(spec: &JobSpec) -> String {
+/// What a job works on. Where it was given no setting of its own, its figures say which they are of.
+pub fn subject(spec: &JobSpec, table: Option<&MetricTable>) -> String {
     let value = |name| spec.params.0.get(name);
     let family = safe::line(&spec.family);
     let knob = value(KNOB.name).map(|knob| safe::line(&knob.to_string())).filter(|knob| knob != "ratio");
@@ -81,7 +81,10 @@ pub fn subject(spec: &JobSpec) -> String {
         (Some(ParamValue::Number(ratio)), Some(criterion)) => {
             format!("{family} at {ratio:.2} {}", safe::line(&criterion.to_string()))
         }
-        _ => family,
+        _ => {
+            let of = table.and_then(|table| table.settings.iter().find(|(name, _)| name == "sae pruning"));
+            of.map_or(family.clone(), |(_, setting)| format!("{family}, {}", safe::line(setting)))
+        }
     }
 }
 
@@ -102,7 +105,10 @@ fn elsewhere(session: &str, here: &str) -> String {
 pub fn row(job: &Job, here: Option<&str>, width: usize, frame: usize, theme: &Theme) -> Line<'static> {
     let (sign, style) = sign(job, frame, theme);
     let muted = theme.style(Role::Muted);
-    let mut spans = vec![Span::styled(format!("{sign} "), style), Span::raw(format!("{:<28} ", subject(&job.spec)))];
+    let mut spans = vec![
+        Span::styled(format!("{sign} "), style),
+        Span::raw(format!("{:<28} ", subject(&job.spec, job.table.as_deref()))),
+    ];
     if let Some(share) = job.share() {
         spans.push(Span::styled(bars::meter(share, 20, theme.ascii), theme.style(Role::Accent)));
         spans.push(Span::raw(" "));

@@ -76,7 +76,7 @@ const SUBJECT: usize = 29;
 fn past(run: &Run, now: u64, width: usize, theme: &Theme) -> Line<'static> {
     let muted = theme.style(Role::Muted);
     let age = format::age(now, run.when);
-    let subject = safe::cut(&safe::line(&jobs::subject(&run.spec)), SUBJECT - 1, theme.ascii);
+    let subject = safe::cut(&safe::line(&jobs::subject(&run.spec, Some(&run.table))), SUBJECT - 1, theme.ascii);
     let subject = format!("{subject}{}", " ".repeat(SUBJECT.saturating_sub(safe::width(&subject))));
     let start = format!("{age:<12} in {}   ", format::time(run.seconds));
     let room = width.saturating_sub(SUBJECT + 4 + safe::width(&start));

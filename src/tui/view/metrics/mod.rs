@@ -182,7 +182,7 @@ fn tabs(state: &State, width: u16, theme: &Theme) -> Vec<Tab> {
     let views = state.views();
     let chosen = state.metrics.view.min(views.len().saturating_sub(1));
     let name = |view: &View, room: usize| match view {
-        View::Figures => state.chosen().map_or("figures".to_owned(), |c| jobs::subject(c.spec())),
+        View::Figures => state.chosen().map_or("figures".to_owned(), |c| jobs::subject(c.spec(), c.table())),
         View::Compare => "compared".into(),
         View::Layers => "layers".into(),
         View::Detail(at) => {
