@@ -55,6 +55,11 @@ impl Tokenizer {
             let (inner, settings) = gguf::read(&weights.metadata).map_err(|what| Error::file(&file, what))?;
             return Ok(Self::new(&file, inner, &settings, config));
         }
+        if dir.is_dir() && !path.exists() {
+            let what = "it is missing, and prompts cannot be read without it: it is in the model's repository, and \
+                        `AutoTokenizer.from_pretrained(...).save_pretrained(folder)` writes it";
+            return Err(Error::file(&path, what));
+        }
         let bytes = read_at_most(&path, 256 << 20)?;
         let bytes = bytes.ok_or_else(|| Error::file(&path, "more than 256 MB are too many for a tokenizer"))?;
         let settings = dir.join("tokenizer_config.json");

@@ -397,6 +397,12 @@ pub(crate) fn what_else(bytes: &[u8]) -> &'static str {
     if is("<!doctype html") || is("<html") {
         return "; it is a web page and not the file itself: download the raw file";
     }
+    if bytes.starts_with(b"\xef\xbb\xbf") || bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return "; it begins with a byte order mark: save it as UTF-8 without one";
+    }
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x1f\x8b") {
+        return "; it is an archive (a PyTorch file is one): rename it by what it is, or unpack it";
+    }
     ""
 }
 
@@ -439,6 +445,7 @@ mod tests {
         assert_eq!(found, expected);
         assert!(parse("{nan}").is_err());
         assert!(parse("version https://git-lfs.github.com/spec/v1\noid").unwrap_err().to_string().contains("LFS"));
+        assert!(parse("\u{feff}{}").unwrap_err().to_string().contains("byte order mark"));
         assert!(parse("<!DOCTYPE html><html>").unwrap_err().to_string().contains("web page"));
     }
 }

@@ -15,8 +15,13 @@ impl Weights {
         let read = |bytes: &[u8]| {
             SafeTensors::read_metadata(bytes).map_err(|e| {
                 let why = shorten(&e.to_string(), 200);
-                let what = super::what_else(&bytes[..bytes.len().min(64)]);
-                let advice = if what.is_empty() { "; fetch it again" } else { what };
+                let start = &bytes[..bytes.len().min(64)];
+                let text = start.first() != Some(&b'{') && start.iter().all(|b| matches!(b, b'\t'..=b'\r' | b' '..=b'~'));
+                let advice = match super::what_else(start) {
+                    "" if text && !start.is_empty() => "; it is a text file",
+                    "" => "; fetch it again",
+                    what => what,
+                };
                 Error::file(path, format!("not a whole safetensors file ({why}){advice}"))
             })
         };
