@@ -1,11 +1,12 @@
 //! What was read of a corpus is kept, whole or not: the next session goes on from there, to the same bits.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use prunelens::engine::{Command, Report, Request};
 use prunelens_core::{
     cache::{Cache, Entry},
     index::Indexing,
+    sae::{Activation, Sae},
     session::{Session, SessionSpec},
 };
 
@@ -79,6 +80,27 @@ fn an_index_goes_on_from_where_it_was_to_the_same_bits() {
         assert!(third.index.to_bytes() == through.index.to_bytes());
         assert_eq!(through.index.read < whole.index.read, memory < spec.memory);
     }
+}
+
+#[test]
+fn examples_of_another_trained_sae_are_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = load(&spec(folder.path(), 100));
+    let trained = session.trained.as_ref().expect("the demo has one").sae().clone();
+    let with = |trained: &Sae| begin(&session.with_trained(Arc::new(trained.clone()), folder.path()).unwrap());
+    let mut first = with(&trained);
+    read(&mut first, 1);
+    session.keep_index(&first).unwrap()().unwrap();
+    assert!(with(&trained).index.read > 0);
+    // The same weights with another line in their config.
+    let Activation::TopK { k, rescale_by_decoder_norm } = trained.activation else {
+        panic!("{:?}", trained.activation)
+    };
+    let activation = Activation::TopK { k: k / 2, rescale_by_decoder_norm };
+    assert_eq!(with(&Sae { activation, ..trained.clone() }).index.read, 0);
+    let mut shifted = trained;
+    shifted.config.apply_b_dec_to_input ^= true;
+    assert_eq!(with(&shifted).index.read, 0);
 }
 
 /// An engine that reads the corpus for a latent's page.

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use candle_core::Tensor;
 use prunelens_kernels::{gpu, simd};
+use serde::Serialize;
 
 use super::Session;
 use crate::{
@@ -138,14 +139,21 @@ impl Session {
     fn index_key(&self, setting: Setting) -> Option<String> {
         let original = self.digest.as_ref()?;
         let trained = match &self.trained {
-            Some(sae) => {
-                let [w_enc, w_dec] = self.contents(sae);
-                Some((w_enc?, w_dec?, sae.b_enc.clone(), sae.b_dec.clone()))
-            }
+            // It may read in a space of its own.
+            Some(sae) => Some((self.all_of(sae)?, sae.config.space.name())),
             None => None,
         };
         let with = serde_json::to_vec(&(original, setting.at, self.spec.memory, trained, &*self.corpus)).ok()?;
         self.key(EXAMPLES, &format!("{} {}", setting.knob, sha256(&with)), self.made_of.clone())
+    }
+
+    /// Everything that decides what an SAE makes of an activation.
+    fn all_of<'a>(&self, sae: &'a Sae) -> Option<impl Serialize + use<'a>> {
+        let [w_enc, w_dec] = self.contents(sae);
+        Some((
+            (sha256(&w_enc?), sha256(&w_dec?), &sae.b_enc, &sae.b_dec, &sae.decode_scale),
+            (format!("{:?} {:?}", sae.activation, sae.config.normalize), sae.config.apply_b_dec_to_input),
+        ))
     }
 
     fn keep<T>(
@@ -167,15 +175,10 @@ impl Session {
     /// on which tokens. `None` where nothing is kept.
     fn key(&self, kind: &str, of: &str, model: Option<String>) -> Option<String> {
         self.spec.cache.as_ref()?;
-        let [w_enc, w_dec] = self.contents(&self.sae);
         let made_of = (
             (env!("CARGO_PKG_VERSION"), gpu::arithmetic(&self.original.device), kind, of),
             model?,
-            (sha256(&w_enc?), sha256(&w_dec?), &self.sae.b_enc, &self.sae.b_dec, &self.sae.decode_scale),
-            (
-                format!("{:?} {:?}", self.sae.activation, self.sae.config.normalize),
-                self.sae.config.apply_b_dec_to_input,
-            ),
+            self.all_of(&self.sae)?,
             (self.hook.to_string(), self.space.name(), self.original.dtype.as_str()),
             (&self.calibration.windows, &self.calibration.documents),
         );
