@@ -1,7 +1,8 @@
 //! Result files in the shape SAEBench writes and its plotting code reads.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -9,7 +10,7 @@ use std::{
 use candle_core::DType;
 use prunelens_core::{
     error::{Error, Result},
-    files::{create_folder, write_atomic},
+    files::{create_folder, temporary_in, write_atomic},
     model::{HookPoint, Site},
     sae::{Activation, Sae, SaeConfig},
 };
@@ -126,11 +127,7 @@ pub fn write_results<'a>(
         let mut json = serde_json::to_vec_pretty(&file)
             .map_err(|e| Error::file(&path, format!("the results cannot be put in JSON: {e}")))?;
         json.push(b'\n');
-        // As it will be read: numbers then compare equal if they are.
-        let said = said(&json);
-        set_aside(&path, said.as_ref())?;
-        write_atomic(&path, &json)?;
-        remove_copies(&path, said.as_ref());
+        put(&path, &json)?;
         written.push(path);
     }
     Ok(written)
@@ -141,22 +138,100 @@ const LONGEST: u64 = 256 << 20;
 /// Earlier results kept beside a new one.
 const KEPT: usize = 1000;
 
-/// Names do not tell the rows, seeds and sizes of a run: rename an earlier result that says something else, to
-/// `..._eval_results.1.json` and so on, which readers of results, SAEBench's too, pass over.
-fn set_aside(path: &Path, new: Option<&Said>) -> Result<()> {
-    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
-    if !metadata.is_file() || (new.is_some() && said_by(path).as_ref() == new) {
-        return Ok(());
+/// Names do not tell the rows, seeds and sizes of a run, so one name may be several runs', and of several processes at once.
+/// Whatever is at the name is moved away and never written over, until the new result finds it free; then those go that say
+/// what the new one says.
+fn put(path: &Path, json: &[u8]) -> Result<()> {
+    // A link is followed, and what is no plain file is written through to.
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        return match fs::canonicalize(path) {
+            Ok(target) if target.is_file() => put(&target, json),
+            _ => write_atomic(path, json),
+        };
     }
-    let free = (1..=KEPT).map(|n| numbered(path, n)).find(|at| !at.exists()).ok_or_else(|| {
+    let unsaved = |error: io::Error| {
+        let why = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!(
+                "the disk is full and {} bytes are needed; an older file of this name is unchanged. Free some space or choose another folder",
+                json.len()
+            ),
+            _ => format!("{error}; earlier results of this name are kept"),
+        };
+        Error::file(path, format!("not saved: {why}"))
+    };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let prepare = || {
+        let mut temporary = temporary_in(folder)?;
+        temporary.write_all(json)?;
+        temporary.as_file().sync_all()?;
+        Ok(temporary)
+    };
+    let mut new = prepare().map_err(unsaved)?;
+    // As it will be read: numbers then compare equal if they are.
+    let said = said(json);
+    let mut aside = Vec::new();
+    let again = loop {
+        // Before it has the name: what others move away afterwards may be this very result.
+        let again = copies(path, said.as_ref());
+        match new.persist_noclobber(path) {
+            Ok(_) => break again,
+            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
+                aside.extend(set_aside(path)?);
+                new = refused.file;
+            }
+            // Not every file system can tell whether a name is free while it gives it.
+            Err(refused) => {
+                aside.extend(set_aside(path)?);
+                let again = copies(path, said.as_ref());
+                refused.file.persist(path).map_err(|refused| unsaved(refused.error))?;
+                break again;
+            }
+        }
+    };
+    if cfg!(unix) {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(unsaved)?;
+    }
+    for (copy, bytes) in again {
+        // One that cannot go stays; it does no harm.
+        if fs::read(&copy).is_ok_and(|now| now == bytes) {
+            let _ = fs::remove_file(copy);
+        }
+    }
+    for kept in aside.iter().filter(|kept| kept.exists()) {
+        tracing::info!("an earlier result with other settings is kept as {}", kept.display());
+    }
+    Ok(())
+}
+
+/// Rename what is at a name to `..._eval_results.1.json` and so on, which readers of results, SAEBench's too, pass over; `None`
+/// where somebody else did.
+fn set_aside(path: &Path) -> Result<Option<PathBuf>> {
+    // Taken before it is renamed to: another process then takes another number.
+    let take = |at: PathBuf| match File::create_new(&at) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => None,
+        taken => Some(taken.map(|_| at.clone()).map_err(|e| Error::io(at, e))),
+    };
+    let free = (1..=KEPT).map(|n| numbered(path, n)).find_map(take).ok_or_else(|| {
         Error::file(
             path,
             format!("not written: {KEPT} earlier results of this name are beside it; choose another folder"),
         )
-    })?;
-    fs::rename(path, &free).map_err(|e| Error::io(path, e))?;
-    tracing::info!("an earlier result with other settings is kept as {}", free.display());
-    Ok(())
+    })??;
+    match fs::rename(path, &free) {
+        Ok(()) => Ok(Some(free)),
+        Err(error) => {
+            let _ = fs::remove_file(&free);
+            if error.kind() == io::ErrorKind::NotFound { Ok(None) } else { Err(Error::io(path, error)) }
+        }
+    }
+}
+
+/// Earlier results that say the same as the new one, which need not be kept.
+fn copies(path: &Path, new: Option<&Said>) -> Vec<(PathBuf, Vec<u8>)> {
+    let small = |at: &PathBuf| fs::metadata(at).is_ok_and(|found| found.is_file() && found.len() <= LONGEST);
+    let kept = (1..=KEPT).map(|n| numbered(path, n)).filter(small).filter_map(|at| Some((fs::read(&at).ok()?, at)));
+    let same = kept.filter(|(bytes, _)| new.is_some() && said(bytes).as_ref() == new);
+    same.map(|(bytes, at)| (at, bytes)).collect()
 }
 
 /// Settings and figures of a result file.
@@ -172,21 +247,8 @@ fn said(json: &[u8]) -> Option<Said> {
     Some(Said { config: take("eval_config")?, figures: take("eval_result_metrics")? })
 }
 
-fn said_by(path: &Path) -> Option<Said> {
-    let small = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= LONGEST);
-    said(&fs::read(path).ok().filter(|_| small)?)
-}
-
 fn numbered(path: &Path, n: usize) -> PathBuf {
     path.with_extension(format!("{n}.json"))
-}
-
-/// The same figures are not kept twice. One that cannot go stays; it does no harm.
-fn remove_copies(path: &Path, new: Option<&Said>) {
-    let kept = (1..=KEPT).map(|n| numbered(path, n)).filter(|at| at.exists());
-    for copy in kept.filter(|at| new.is_some() && said_by(at).as_ref() == new) {
-        let _ = fs::remove_file(copy);
-    }
 }
 
 /// The SAE's config as SAELens 6 writes it, from whatever layout it was read, with the hook at which it is used. `model`
@@ -288,18 +350,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn file_names() {
-        assert_eq!(identity("tiny").file_name(), "tiny_custom_sae_eval_results.json");
-        assert_eq!(identity("a/b c:0.5\u{1b}[").file_name(), "a_b_c_0.5___custom_sae_eval_results.json");
-        let long = identity(&"ü".repeat(400)).file_name();
-        assert!(long.len() <= 255 && long.ends_with("ü_custom_sae_eval_results.json"));
-    }
-
-    #[test]
-    fn an_earlier_result_is_kept_if_it_says_something_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |rows: usize| ResultFile {
+    fn file(rows: usize) -> ResultFile {
+        ResultFile {
             eval_type_id: "core",
             eval_config: json!({ "rows": rows }),
             eval_id: String::new(),
@@ -312,7 +364,20 @@ mod tests {
             sae_lens_version: None,
             sae_cfg_dict: Value::Null,
             eval_result_unstructured: Value::Null,
-        };
+        }
+    }
+
+    #[test]
+    fn file_names() {
+        assert_eq!(identity("tiny").file_name(), "tiny_custom_sae_eval_results.json");
+        assert_eq!(identity("a/b c:0.5\u{1b}[").file_name(), "a_b_c_0.5___custom_sae_eval_results.json");
+        let long = identity(&"ü".repeat(400)).file_name();
+        assert!(long.len() <= 255 && long.ends_with("ü_custom_sae_eval_results.json"));
+    }
+
+    #[test]
+    fn an_earlier_result_is_kept_if_it_says_something_else() {
+        let folder = tempfile::tempdir().unwrap();
         let identity = identity("m");
         for rows in [8, 8, 16, 8] {
             write_results(folder.path(), [(&identity, file(rows))]).unwrap();
@@ -331,6 +396,54 @@ mod tests {
         };
         assert_eq!(rows(&name)["eval_config"]["rows"], 8);
         assert_eq!(rows(&names[0])["eval_config"]["rows"], 16);
+    }
+
+    /// Threads stand for processes: each has its files opened by itself.
+    #[test]
+    fn results_that_are_written_at_once_are_all_kept() {
+        const WRITERS: usize = 8;
+        const EACH: usize = 6;
+        let folder = tempfile::tempdir().unwrap();
+        let identity = identity("m");
+        let start = std::sync::Barrier::new(WRITERS);
+        let write = &|writer: usize| {
+            start.wait();
+            for at in 0..EACH {
+                // Two of them say the same, of runs of their own.
+                let file = ResultFile { eval_id: format!("{writer} {at}"), ..file(writer / 2 * EACH + at) };
+                write_results(folder.path(), [(&identity, file)]).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                scope.spawn(move || write(writer));
+            }
+        });
+        let entries = fs::read_dir(folder.path().join("core")).unwrap();
+        let rows: std::collections::BTreeSet<u64> = entries
+            .map(|entry| {
+                let found: Value = serde_json::from_slice(&fs::read(entry.unwrap().path()).unwrap()).unwrap();
+                found["eval_config"]["rows"].as_u64().unwrap()
+            })
+            .collect();
+        assert_eq!(rows.into_iter().collect::<Vec<_>>(), (0..(WRITERS / 2 * EACH) as u64).collect::<Vec<_>>());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = identity("m");
+        let (core, target) = (folder.path().join("core"), folder.path().join("elsewhere.json"));
+        fs::create_dir(&core).unwrap();
+        let link = core.join(identity.file_name());
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        for rows in [8, 16] {
+            write_results(folder.path(), [(&identity, file(rows))]).unwrap();
+        }
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link is still one");
+        let rows = |path: &Path| said(&fs::read(path).unwrap()).unwrap().config["rows"].as_u64();
+        assert_eq!((rows(&target), rows(&numbered(&target, 1))), (Some(16), Some(8)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod options;
 
 use std::{
     borrow::Cow,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -142,15 +143,25 @@ impl TrainJob {
         self.training.trainers().first().and_then(Trainer::figures)
     }
 
-    /// A folder of its own: another SAE of the same name stays as it is.
-    fn folder(&self, results: &Path) -> PathBuf {
+    /// Make a folder of its own: another SAE of the same name stays as it is.
+    fn folder(&self, results: &Path) -> Result<PathBuf> {
         let name = format!("{}-{}-{}", self.session.hook, self.spec.architecture, self.spec.d_sae);
         let results = results.join("saes");
-        let free = |at: u32| match at {
-            1 => results.join(&name),
-            at => results.join(format!("{name}-{at}")),
-        };
-        (1..).map(free).find(|folder| !folder.exists()).unwrap_or_else(|| results.join(name))
+        create_folder(&results)?;
+        free_folder(&results, &name)
+    }
+}
+
+/// A new folder of this name, or of the first number after it that is free. It is made while it is looked for, so that two that
+/// look at once have one each.
+fn free_folder(parent: &Path, name: &str) -> Result<PathBuf> {
+    let mut at = 1_u32;
+    loop {
+        let folder = parent.join(if at == 1 { name.to_owned() } else { format!("{name}-{at}") });
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => at += 1,
+            made => return made.map(|()| folder.clone()).map_err(|error| Error::io(folder, error)),
+        }
     }
 }
 
@@ -246,8 +257,7 @@ impl Job for TrainJob {
         let state = trainer.map_or(Ok(None), Trainer::state)?.map(Cow::into_owned);
         let state = state.ok_or_else(|| Error::invalid("nothing was trained"))?;
         let report = json!({"settings": self.spec, "data": self.about, "training": self.figures()});
-        let folder = self.folder(results);
-        create_folder(&folder)?;
+        let folder = self.folder(results)?;
         let trainee = Trainee {
             name: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             model: &self.session.pruned,
@@ -256,13 +266,17 @@ impl Job for TrainJob {
             context: self.context,
             text: self.text.clone(),
         };
-        let sae = std::sync::Arc::new(trainee.sae(&self.spec, state)?);
-        let written = formats::save(&sae, &folder, candle_core::DType::F32, trainee.metadata(&self.spec, &report))
+        let written = trainee
+            .sae(&self.spec, state)
+            .and_then(|sae| {
+                let metadata = trainee.metadata(&self.spec, &report);
+                formats::save(&sae, &folder, candle_core::DType::F32, metadata)
+            })
             .and_then(|_| write_atomic(folder.join("training.json"), format!("{report:#}\n").as_bytes()))
             .and_then(|()| write_atomic(folder.join(curve::FILE), curve::text(&self.curve)?.as_bytes()));
         if let Err(error) = written {
             // Half an SAE is none; the job still has all of it.
-            let _ = std::fs::remove_dir_all(&folder);
+            let _ = fs::remove_dir_all(&folder);
             return Err(error);
         }
         self.trained = Some(folder.clone());
@@ -290,4 +304,28 @@ pub fn curves(reports: &[TrainFigures]) -> Vec<Detail> {
         line("curve: L0", "L0", |f| f.l0),
         line("curve: share of dead latents", "dead", |f| f.dead),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trainings_that_end_at_once_have_a_folder_each() {
+        const ENDED: usize = 16;
+        let parent = tempfile::tempdir().unwrap();
+        let start = std::sync::Barrier::new(ENDED);
+        let end = || {
+            start.wait();
+            free_folder(parent.path(), "sae").unwrap()
+        };
+        let mut folders: Vec<PathBuf> = std::thread::scope(|scope| {
+            let ended: Vec<_> = (0..ENDED).map(|_| scope.spawn(end)).collect();
+            ended.into_iter().map(|ended| ended.join().unwrap()).collect()
+        });
+        folders.sort();
+        folders.dedup();
+        assert_eq!(folders.len(), ENDED);
+        assert!(folders.contains(&parent.path().join("sae")) && folders.contains(&parent.path().join("sae-16")));
+    }
 }
