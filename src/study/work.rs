@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf, absolute},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -185,16 +185,17 @@ impl<'a> Worker<'a> {
                     Err(error) => {
                         self.failed(group, cell, &error, tick)?;
                         if cell.is_training() {
-                            // Without what it trains the others would be of something else.
-                            let rest = group.cells.iter().filter(|other| !other.is_training() && !other.is_done());
-                            return rest.into_iter().try_for_each(|cell| self.failed(group, cell, &error, tick));
+                            return self.rest_failed(group, &error, tick);
                         }
                     }
                 }
             }
             if cell.is_training() {
-                let folder = cell.trained()?;
-                session = session.with_trained(Arc::new(formats::load(&folder)?), &folder)?;
+                session = match cell.joined(&session) {
+                    Ok(session) => session,
+                    // Other groups have theirs.
+                    Err(error) => return self.rest_failed(group, &error, tick),
+                };
             }
         }
         if group.cells.iter().all(Cell::is_done) {
@@ -260,6 +261,12 @@ impl<'a> Worker<'a> {
         Ok(measured.run.seconds)
     }
 
+    /// Without what the group trains its other cells would be of something else.
+    fn rest_failed(&mut self, group: &Group, error: &Error, tick: Tick) -> Result<()> {
+        let mut rest = group.cells.iter().filter(|cell| !cell.is_training() && !cell.is_done());
+        rest.try_for_each(|cell| self.failed(group, cell, error, tick))
+    }
+
     fn failed(&mut self, group: &Group, cell: &Cell, error: &Error, tick: Tick) -> Result<()> {
         let failed = json!({ "error": error.to_string(), "of": cell.of });
         patiently(self.patience, tick, || {
@@ -287,7 +294,7 @@ fn publish(group: &Group, cell: &Cell, session: &Session, measured: &Measured, c
         "device": gpu::name(&session.original.device),
         "remarks": measured.remarks,
         "rates": run.table.rows.iter().filter(|row| OF_THE_MACHINE.contains(&row.name.as_str())).collect::<Vec<_>>(),
-        "files": run.files.iter().filter_map(|path| path.strip_prefix(&cell.folder).ok()).collect::<Vec<_>>(),
+        "files": inside(&cell.folder, &run.files),
     });
     write_atomic(cell.folder.join(RUN), (output::json(&about)? + "\n").as_bytes())?;
     let mut table: MetricTable = run.table.clone();
@@ -300,6 +307,14 @@ fn publish(group: &Group, cell: &Cell, session: &Session, measured: &Measured, c
         details: run.details.clone(),
     };
     cells::write(&cell.folder.join(CELL), &cell.of, &figures)
+}
+
+/// Files of a folder by their names in it. A run that was measured before has whole paths, and a study's folder may be given from
+/// where one stands.
+fn inside(folder: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
+    let whole = |path: &Path| absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let folder = whole(folder);
+    files.iter().filter_map(|path| Some(whole(path).strip_prefix(&folder).ok()?.to_path_buf())).collect()
 }
 
 impl Group {
@@ -318,6 +333,12 @@ impl Study {
 }
 
 impl Cell {
+    /// A session with the SAE that it trained.
+    fn joined(&self, session: &Session) -> Result<Session> {
+        let folder = self.trained()?;
+        session.with_trained(Arc::new(formats::load(&folder)?), &folder)
+    }
+
     /// The SAE that it trained.
     pub(super) fn trained(&self) -> Result<PathBuf> {
         let saes = self.folder.join(SAES);
@@ -331,5 +352,21 @@ impl Cell {
                 format!("expected one trained SAE, found {}; remove the cell's folder", folders.len()),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_a_cell_go_by_their_names_in_it() {
+        let folder = Path::new("study/cells/core");
+        let own = ["study/cells/core/core/a.json".into(), absolute("study/cells/core/core/b.json").unwrap()];
+        let names = |folder: &Path| inside(folder, &own);
+        let expected = ["core/a.json", "core/b.json"].map(PathBuf::from);
+        assert_eq!(names(folder), expected);
+        assert_eq!(names(&absolute(folder).unwrap()), expected);
+        assert!(inside(folder, &["elsewhere/a.json".into()]).is_empty());
     }
 }

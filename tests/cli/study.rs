@@ -104,6 +104,33 @@ fn other_settings_are_other_cells() {
 }
 
 #[test]
+fn one_trained_sae_that_is_gone_stops_no_other_group() {
+    let place = Place::new();
+    place.write(
+        "study.toml",
+        "[grid]\ncompress = [\"magnitude:0.5\", \"magnitude:0.25\"]\n[metrics.core]\nrows = 4\nbatch = 4\ncontext = 16\n\
+         [train]\ntokens = 2048\nd_sae = 64\nactive = 4\nbatch = 256\ncontext = 32\n",
+    );
+    let run = || place.run(["study", "run", "study.toml", "--out", "study", "--patience", "0"]);
+    assert!(run().done().out.contains("4 cells measured"));
+    let mut groups: Vec<_> = fs::read_dir(place.path("study/cells")).unwrap().map(|e| e.unwrap().path()).collect();
+    groups.sort_by_key(|group| !group.to_string_lossy().contains("0.5"));
+    for (at, group) in groups.iter().enumerate() {
+        for cell in fs::read_dir(group).unwrap().flatten() {
+            match cell.file_name().to_string_lossy().starts_with("train") {
+                false => fs::remove_file(cell.path().join("cell.json")).unwrap(),
+                true if at == 0 => fs::remove_dir_all(cell.path().join("saes")).unwrap(),
+                true => {}
+            }
+        }
+    }
+    let ran = run();
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.out.contains("1 cells measured"), "the second group's: {ran:?}");
+    assert!(ran.err.contains("1 cells could not be measured") && ran.err.contains("train"), "{ran:?}");
+}
+
+#[test]
 fn what_fails_stops_nothing_else_and_is_said() {
     let place = Place::new();
     study(&place, true);
