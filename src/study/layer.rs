@@ -1,6 +1,9 @@
 //! The figures of one layer, over all its cells: the ground of a decision, of curves and of tables.
 
-use prunelens_core::compare::Variant;
+use prunelens_core::{
+    compare::Variant,
+    sae::{Criterion, Knob},
+};
 use prunelens_metrics::{
     core::Blocks,
     statistics::{Interval, Spread},
@@ -27,8 +30,10 @@ pub struct LayerFigures {
     pub layer: Option<usize>,
     /// (metric, point), one a seed.
     points: Vec<(&'static str, Point)>,
-    /// (metric, what the rows of one SAE add up to), one a seed.
-    blocks: Vec<(&'static str, Blocks)>,
+    /// (metric, build that measured it, what the rows of one SAE add up to), one a seed.
+    blocks: Vec<(&'static str, String, Blocks)>,
+    /// (metric, build) of all points.
+    builds: Vec<(&'static str, String)>,
     /// Cells that a decision waits for.
     pub missing: Vec<String>,
     pub notes: Vec<String>,
@@ -47,16 +52,19 @@ impl LayerFigures {
             let mut taken = None;
             for point in cell.points() {
                 let (layer, at) = (point.layer, place_of(&mut all, point.layer));
+                if let Some(knob) = other_scale(point.criterion.as_deref()) {
+                    all[at].note(format!(
+                        "{metric} at settings of {knob} stands in tables alone: charts and decisions are by ratios"
+                    ));
+                    continue;
+                }
                 let known = bases.iter().find(|(l, m, _)| *l == layer && *m == metric);
                 match known {
                     Some((.., basis)) if **basis != cell.basis => {
-                        let note = format!(
+                        all[at].note(format!(
                             "{metric} was measured on other grounds too, which are left out here: {}",
                             basis.differences(&cell.basis).join(", ")
-                        );
-                        if !all[at].notes.contains(&note) {
-                            all[at].notes.push(note);
-                        }
+                        ));
                         continue;
                     }
                     Some(_) => {}
@@ -66,9 +74,16 @@ impl LayerFigures {
                 taken = Some(at);
             }
             if let Some(at) = taken {
-                all[at].blocks.extend(cell.blocks().into_iter().map(|blocks| (metric, blocks)));
+                let built = (metric, cell.build());
+                let of_ratios = |blocks: &Blocks| other_scale(blocks.at.as_ref().map(|(c, _)| c.as_str())).is_none();
+                let blocks = cell.blocks().into_iter().filter(of_ratios);
+                all[at].blocks.extend(blocks.map(|blocks| (metric, built.1.clone(), blocks)));
+                if !all[at].builds.contains(&built) {
+                    all[at].builds.push(built);
+                }
             }
         }
+        all.iter_mut().for_each(Self::note_builds);
         for missing in &session.missing {
             let counts = DECISIVE.contains(&missing.metric.as_str()) || missing.metric == ABSORPTION;
             if counts || missing.metric == "train" {
@@ -115,10 +130,37 @@ impl LayerFigures {
                 (Some((c, r)), Variant::Pruned) => Some(c.as_str()) == *criterion && Some(*r) == *ratio,
                 (_, variant) => variant != Variant::Pruned,
             };
-            let is_it = |(m, blocks): &&(&str, Blocks)| *m == metric && blocks.variant == *variant && at(blocks);
-            self.blocks.iter().filter(is_it).map(|(_, blocks)| blocks).collect::<Vec<_>>()
+            let is_it =
+                |(m, _, blocks): &&(&str, String, Blocks)| *m == metric && blocks.variant == *variant && at(blocks);
+            self.blocks.iter().filter(is_it).collect::<Vec<_>>()
         };
-        interval(&each.iter().map(blocks).collect::<Vec<_>>(), figure, of)
+        let each: Vec<_> = each.iter().map(blocks).collect();
+        // What two builds make of the same rows differs by more than the rows.
+        let mut builds = each.iter().flatten().map(|(_, build, _)| build);
+        let first = builds.next()?;
+        let alike = builds.all(|build| build == first);
+        let each: Vec<Vec<&Blocks>> =
+            each.into_iter().map(|of| of.into_iter().map(|(.., blocks)| blocks).collect()).collect();
+        if alike { interval(&each, figure, of) } else { None }
+    }
+
+    fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    fn note_builds(&mut self) {
+        for metric in DECISIVE {
+            let of = self.builds.iter().filter(|(m, _)| *m == metric);
+            let builds: Vec<&str> = of.map(|(_, build)| build.as_str()).collect();
+            if builds.len() > 1 {
+                let builds = builds.join(", ");
+                self.note(format!(
+                    "{metric} was measured by several builds ({builds}): no interval over rows is given between two of them"
+                ));
+            }
+        }
     }
 
     /// Criteria and ratios of the pruned variant, ratios ascending.
@@ -209,15 +251,110 @@ impl LayerFigures {
     }
 }
 
+/// The knob of a point that is at bits or at a rank, where more is nearer to the untouched SAE: no ratio.
+fn other_scale(criterion: Option<&str>) -> Option<&str> {
+    // Only a knob's name counts here: the criterion goes into those that are of ratios.
+    criterion.filter(|name| Knob::named(name, Criterion::Wanda).is_some_and(Knob::is_whole))
+}
+
 fn place_of(all: &mut Vec<LayerFigures>, layer: Option<usize>) -> usize {
     all.iter().position(|figures| figures.layer == layer).unwrap_or_else(|| {
         all.push(LayerFigures {
             layer,
             points: Vec::new(),
             blocks: Vec::new(),
+            builds: Vec::new(),
             missing: Vec::new(),
             notes: Vec::new(),
         });
         all.len() - 1
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use prunelens_metrics::core::Block;
+
+    use super::*;
+    use crate::study::{
+        decide::{Decision, Rules, decide},
+        made::{self, cell, place},
+        results::Measured,
+    };
+
+    const GOOD: (f64, f64, f64) = (1.0, 0.1, 3.0);
+
+    fn layer(measured: Vec<Measured>) -> LayerFigures {
+        LayerFigures::of(&Results { measured, missing: Vec::new() }, "demo", "wanda:0.5").pop().unwrap()
+    }
+
+    /// A sweep of a knob, whose rows begin with the untouched SAE.
+    fn sweep(knob: &str, settings: &[f64]) -> Measured {
+        let name = |figure: &str, at: &f64| format!("{figure} {knob} {at}");
+        let figures = [("mse_per_element", 1.0), ("kl_div_with_sae", 0.1), ("ce_loss_with_sae", 3.0)];
+        let rows: Vec<(String, Vec<Option<f64>>)> = figures
+            .iter()
+            .flat_map(|(figure, value)| {
+                settings.iter().enumerate().map(move |(n, at)| {
+                    let pruned = value + 0.01 * (n * n) as f64;
+                    (name(figure, at), vec![Some(*value), Some(1.1 * value), Some(pruned)])
+                })
+            })
+            .collect();
+        let rows: Vec<_> = rows.iter().map(|(name, values)| (name.as_str(), values.clone())).collect();
+        cell(place(3), "sweep", None, None, &[Variant::Original, Variant::Transfer, Variant::Pruned], &rows)
+    }
+
+    #[test]
+    fn bits_and_ranks_are_no_ratios() {
+        let by_ratio = layer(vec![sweep("latents wanda", &[0.0, 0.25, 0.5, 0.75])]);
+        assert_eq!(by_ratio.curves("sweep", "ce_loss_with_sae")[0].1.len(), 4);
+        for (knob, settings) in [("bits", [32.0, 8.0, 4.0, 2.0]), ("rank", [192.0, 96.0, 48.0, 24.0])] {
+            let of = layer(vec![sweep(knob, &settings)]);
+            assert!(of.curves("sweep", "ce_loss_with_sae").is_empty() && of.knees().is_empty(), "{knob}");
+            assert_eq!(of.notes.len(), 1, "{:?}", of.notes);
+            assert!(of.notes[0].starts_with(&format!("sweep at settings of {knob}")), "{:?}", of.notes);
+            let results = Results { measured: vec![sweep(knob, &settings)], missing: Vec::new() };
+            let decided = decide(&results, &Rules::default()).pop().unwrap();
+            assert!(decided.pruned.is_empty() && decided.holds_up_to().is_empty() && decided.knees.is_empty());
+            assert_eq!(decided.decision, Decision::Keep, "the variants without a setting decide");
+            // A metric that has ratios is not put aside by one with more settings.
+            let mut both = made::core(place(3), [GOOD; 5]);
+            both.push(sweep(knob, &settings));
+            assert_eq!(layer(both).decisive(), "core");
+        }
+    }
+
+    #[test]
+    fn what_two_builds_measured_has_no_interval_between_them() {
+        let blocks = |variant, at, loss: f64| {
+            let block = |n: usize| Block { predicted: 4.0, ce_sae: 4.0 * (loss + (n % 5) as f64), ..Block::default() };
+            Blocks { variant, at, d_in: 2, sums: (0..16).map(block).collect() }
+        };
+        let measured = || {
+            let mut measured = made::core(place(3), [GOOD; 5]);
+            measured[0].table.blocks = vec![blocks(Variant::Transfer, None, 3.0), blocks(Variant::Original, None, 2.9)];
+            measured[1].table.blocks = vec![blocks(Variant::Pruned, None, 3.1)];
+            measured
+        };
+        let transfer = (Variant::Transfer, None, None);
+        let pruned = (Variant::Pruned, Some("wanda"), Some(0.5));
+        let rows = |layer: &LayerFigures, each: &[_]| {
+            layer.rows("core", "ce_loss_with_sae", each, |of| of[0] - of.get(1).unwrap_or(&0.0)).is_some()
+        };
+        let one = layer(measured());
+        assert!(rows(&one, &[transfer, pruned]) && one.notes.is_empty());
+        let changes: [fn(&mut Measured); 2] =
+            [|cell| cell.version = "1.1.0".into(), |cell| cell.device = "cuda".into()];
+        for change in changes {
+            let mut measured = measured();
+            change(&mut measured[1]);
+            let two = layer(measured);
+            assert!(!rows(&two, &[transfer, pruned]));
+            let original = (Variant::Original, None, None);
+            assert!(rows(&two, &[transfer, original]) && rows(&two, &[pruned]), "each build by itself");
+            assert_eq!(two.notes.len(), 1, "{:?}", two.notes);
+            assert!(two.notes[0].contains("1.0.0 on cpu, "), "{:?}", two.notes);
+        }
+    }
 }

@@ -167,6 +167,11 @@ impl Measured {
         Self { basis: Basis::of(&table, &of), place, name: plain(&name), device, job, table, version, elsewhere }
     }
 
+    /// What measured it: "1.9.0 on cpu".
+    pub fn build(&self) -> String {
+        format!("{} on {}", self.version, self.device)
+    }
+
     /// Criterion and ratio of its `pruned`, where the job has one.
     fn own(&self) -> (Option<String>, Option<f64>) {
         (self.job.params.get("criterion").ok().flatten(), self.job.params.get("ratio").ok().flatten())
