@@ -141,7 +141,8 @@ impl SessionSettings {
     }
 }
 
-/// Whether a pattern has something of a layer, as far as this machine can tell: what has nothing of any is told by its name.
+/// Whether a pattern has something of a layer, as far as this machine can tell: what has nothing of any is told by its name. The
+/// hub is not asked, for a study is planned without it: all of a hub's layers are taken to be there.
 fn has_layer(pattern: &Path, layer: usize) -> bool {
     !layers::is_pattern(pattern) || layers::on_disk(pattern).map_or(true, |found| found.contains(&layer))
 }

@@ -1,19 +1,15 @@
 //! The sessions of `prunelens metrics`: one, or one a layer.
 
-use std::{cell::OnceCell, path::Path, rc::Rc, time::Duration};
+use std::{cell::OnceCell, rc::Rc, time::Duration};
 
 use prunelens_core::{
     error::{Error, Result},
-    session::{Models, Session, SessionSpec, layers},
+    session::{Models, Session, SessionSpec, Source, layers},
 };
 use prunelens_metrics::{Store, keeper::EVERY};
 
 use super::{Layers, MetricsArgs};
-use crate::{
-    cli::setup::{headless, settings},
-    folders::Folders,
-    interrupt, output,
-};
+use crate::{cli::setup::headless, folders::Folders, output};
 
 /// They differ in their layer where there are several; without `--layers` there is one, with no layer.
 pub type Sessions<'a> = Vec<(Option<usize>, Box<dyn FnOnce() -> Result<Session> + 'a>)>;
@@ -26,28 +22,27 @@ pub fn store(args: &MetricsArgs) -> Option<Store> {
 
 /// The sessions of `prunelens metrics`: one, or one a layer with the models shared.
 pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
+    let spec = headless(args.session.clone())?.spec;
     let Some(Layers(wanted)) = &args.layers else {
-        let spec = headless(args.session.clone())?.spec;
         return Ok(vec![(None, Box::new(move || Session::load(&spec, &mut output::listener())))]);
     };
-    // In a folder of this machine it is known at once, and nobody is asked who has it elsewhere.
-    let pattern = args.session.sae.as_deref().filter(|sae| layers::is_pattern(sae));
-    let found = pattern.map(|pattern| layers::on_disk(pattern).unwrap_or_default()).unwrap_or_default();
-    if let (Some(pattern), Some(layer)) = (pattern, wanted.iter().find(|layer| !found.contains(layer)))
-        && !found.is_empty()
-    {
+    if !spec.is_layered() {
         return Err(Error::Usage(format!(
-            "--layers {layer}: there is no SAE of that layer; {} has the layers {}",
-            pattern.display(),
+            "--layers needs an SAE for each layer: put {} where its number stands in --sae",
+            layers::PLACE
+        )));
+    }
+    let words = spec.sae.as_ref().map(Source::words).unwrap_or_default();
+    // What there is of each layer is looked up once, on this machine or on the hub. A layer may lack a trained SAE.
+    let all = SessionSpec { layer: None, ..spec }.of_one_layer(&mut output::listener())?;
+    let found: Vec<usize> = all.layers.iter().map(|layer| layer.number).collect();
+    if let Some(layer) = wanted.iter().find(|layer| !found.contains(layer)) {
+        return Err(Error::Usage(format!(
+            "--layers {layer}: there is no SAE of that layer; {words} has the layers {}",
             layers::ranges(&found)
         )));
     }
-    interrupt::watch()?;
-    let specs = wanted.iter().map(|&layer| {
-        let session = args.session.at_layer(layer, Path::new(""))?;
-        Ok((layer, settings(session)?.spec))
-    });
-    let specs = specs.collect::<Result<Vec<_>>>()?;
+    let specs = wanted.iter().map(|&layer| (layer, all.at_layer(layer)));
     let models: Rc<OnceCell<Models>> = Rc::default();
     let session = |(layer, spec): (usize, SessionSpec)| {
         let models = models.clone();
@@ -63,5 +58,5 @@ pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
         });
         (Some(layer), load)
     };
-    Ok(specs.into_iter().map(session).collect())
+    Ok(specs.map(session).collect())
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     MODEL, Place, SAES,
-    server::{Fault, Gate, TOKEN},
+    server::{Fault, Gate, Repo, TOKEN},
 };
 use crate::support::{self, GPT2, Ran, SAE, fixture, screen::Screen};
 
@@ -56,6 +56,22 @@ fn ids_give_the_figures_of_folders() {
     // Named by the repository, not by a commit.
     assert!(remote["models"].to_string().contains("gpt2"), "{}", remote["models"]);
     assert!(!remote.to_string().contains(super::COMMIT), "{remote}");
+}
+
+#[test]
+fn a_layer_without_a_trained_sae_on_the_hub_is_measured_without_it() {
+    const TRAINED: &str = "someone/trained";
+    let program = Program::new();
+    program.hub.server.put(TRAINED, Repo::of(&[(&fixture(SAE), "layer_2")]));
+    let (sae, trained) = (format!("{SAES}/v5_32k_layer_{{layer}}.pt"), format!("{TRAINED}/layer_{{layer}}"));
+    let metrics = |layers: &str| {
+        let rows = ["metrics", "core", "--rows", "2", "--context", "8", "--batch", "2", "--json", "--results", "out"];
+        let own = ["--model", MODEL, "--sae", &sae, "--trained-sae", &trained, "--layers", layers];
+        program.run(&[&rows[..], &own].concat())
+    };
+    let json = metrics("1").done().json();
+    assert_eq!(json["layers"]["1"]["core"]["variants"].as_array().unwrap().len(), 3, "{json}");
+    metrics("1,7").refused(2, &["--layers 7", "has the layers 1-2"]);
 }
 
 #[test]
