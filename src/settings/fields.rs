@@ -134,7 +134,7 @@ settings! {
         norm_scaling_factor: f64 = Some("1.0"),
         /// Do not put a BOS token before the prompt.
         #[arg(long = "no-bos", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true, value_parser = values::not)]
-        bos: bool = Some("false"),
+        bos: bool = Some("true"),
         /// Text or tokens for metric jobs: .txt, .jsonl ("text") or .safetensors ("tokens") [default: built in].
         #[arg(long, value_name = "FILE")]
         text: PathBuf = Some(r#""held-out.txt""#),
@@ -219,12 +219,19 @@ pub struct Key {
     pub example: &'static str,
 }
 
+/// The key whose flag is `--no-bos`.
+const BOS: &str = "bos";
+
 /// All of them, in the order of the flags.
 pub fn keys() -> Vec<Key> {
     let command = Settings::augment_args(Command::new("prunelens"));
     let key = |(field, example): (&str, Option<&'static str>)| {
         let arg = command.get_arguments().find(|arg| arg.get_id() == field)?;
-        let help = arg.get_help().map(|help| help.to_string().replace("--", "")).unwrap_or_default();
+        let help = match field {
+            // The flag says the contrary of the key.
+            BOS => "Put a BOS token before the prompt [default: true]".to_owned(),
+            _ => arg.get_help().map(|help| help.to_string().replace("--", "")).unwrap_or_default(),
+        };
         let values: Vec<String> = arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
         let values = if values.is_empty() { String::new() } else { format!(" One of {}.", values.join(", ")) };
         Some(Key { name: field.replace('_', "-"), about: format!("{help}.{values}"), example: example? })

@@ -65,6 +65,8 @@ impl SessionFile {
 
 /// The flag's name of `pruned-model`.
 const COMPRESSED: &str = "compressed-model";
+/// A flag whose key says the contrary.
+const NO_BOS: &str = "no-bos";
 
 /// The text of the file at `path`.
 ///
@@ -80,7 +82,10 @@ pub fn parse(path: &Path, text: &str) -> Result<Settings> {
         let name: &str = key.get_ref();
         // A view is a session file with a table more, of what was looked at.
         if ![VIEW, COMPRESSED].contains(&name) && !known.iter().any(|known| known == name) {
-            let message = format!("unknown field `{name}`, expected one of `{}`", known.join("`, `"));
+            let message = match name {
+                NO_BOS => "`no-bos` is a flag; in a session file it is `bos = false`".to_owned(),
+                _ => format!("unknown field `{name}`, expected one of `{}`", known.join("`, `")),
+            };
             return Err(wrong(Some(key.span()), &message));
         }
     }

@@ -77,6 +77,14 @@ mod tests {
         assert_eq!(settings("gemma-2-2b/attn/11".as_ref()).trained_sae, None);
     }
 
+    #[test]
+    fn a_key_says_what_it_does_and_not_what_its_flag_does() {
+        let text = session_file(&find("demo").unwrap());
+        assert!(text.contains("# Put a BOS token before the prompt [default: true].\n# bos = true\n"), "{text}");
+        let bos = |text: &str| parse(Path::new("x.toml"), text).unwrap().session.bos;
+        assert_eq!((bos("bos = true"), bos("bos = false")), (Some(true), Some(false)));
+    }
+
     /// With every line in force the file still parses, and no key is left out.
     #[test]
     fn every_key_is_there_and_right() {

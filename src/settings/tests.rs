@@ -151,6 +151,7 @@ fn mistakes_in_the_file_name_the_line() {
         ("criterion = 3", "line 1: invalid type"),
         ("ratio = 0.5\nratio = 0.6", "line 2: duplicate key"),
         ("model = ", "line 1:"),
+        ("ratio = 0.5\nno-bos = true", "line 2: `no-bos` is a flag; in a session file it is `bos = false`"),
     ] {
         let error = from_file(text, |_| ()).unwrap_err().to_string();
         assert!(error.contains(expected), "{text:?} gave {error:?}");
