@@ -159,13 +159,13 @@ impl GenerationForm {
         let temperature = temperature
             .parse()
             .ok()
-            .filter(|t: &f64| t.is_finite() && *t >= 0.0)
-            .ok_or_else(|| wrong(1, temperature, "a number from 0"))?;
+            .filter(|t| Choice::is_temperature(*t))
+            .ok_or_else(|| wrong(1, temperature, Choice::TEMPERATURES))?;
         let top_p = match top_p {
             "" => None,
             text => {
-                let p = text.parse().ok().filter(|p: &f64| *p > 0.0 && *p <= 1.0);
-                Some(p.ok_or_else(|| wrong(2, text, "a number above 0, at most 1, or nothing"))?)
+                let p = text.parse().ok().filter(|p| Choice::is_top_p(*p));
+                Some(p.ok_or_else(|| wrong(2, text, &format!("{}, or nothing", Choice::TOP_PS)))?)
             }
         };
         let seed = seed.parse().map_err(|_| wrong(3, seed, "a whole number from 0"))?;
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(form.read(), Ok((LENGTH, Choice::GREEDY)));
         form.fields = ["12", "0.8", "0.9", "7"].map(str::to_owned);
         assert_eq!(form.read(), Ok((12, Choice { temperature: 0.8, top_p: Some(0.9), seed: 7 })));
-        for (at, text) in [(0, "0"), (1, "-1"), (2, "1.5"), (3, "x")] {
+        for (at, text) in [(0, "0"), (1, "-1"), (1, "1e-40"), (1, "200"), (2, "1.5"), (3, "x")] {
             let mut wrong = form.clone();
             wrong.fields[at] = text.into();
             let (field, why) = wrong.read().unwrap_err();

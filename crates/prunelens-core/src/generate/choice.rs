@@ -21,15 +21,28 @@ impl Choice {
     /// The likeliest token every time.
     pub const GREEDY: Self = Self { temperature: 0.0, top_p: None, seed: 0 };
 
+    /// What a temperature may be, in words.
+    pub const TEMPERATURES: &str = "0, or a number from 0.01 to 100";
+    /// What a top-p may be, in words.
+    pub const TOP_PS: &str = "a number above 0, at most 1";
+
+    /// Logits are divided by it in f32: by much less they are no numbers any more, by much more all tokens are alike.
+    pub fn is_temperature(temperature: f64) -> bool {
+        temperature == 0.0 || (0.01..=100.0).contains(&temperature)
+    }
+
+    /// Whether tokens can be drawn among those with this probability together.
+    pub fn is_top_p(p: f64) -> bool {
+        p > 0.0 && p <= 1.0
+    }
+
     /// Refuse what cannot be drawn by.
     pub fn check(&self) -> Result<()> {
-        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return Err(Error::Usage(format!("temperature {}: expected a number from 0", self.temperature)));
+        if !Self::is_temperature(self.temperature) {
+            return Err(Error::Usage(format!("temperature {}: expected {}", self.temperature, Self::TEMPERATURES)));
         }
         match self.top_p {
-            Some(p) if !(p > 0.0 && p <= 1.0) => {
-                Err(Error::Usage(format!("top-p {p}: expected a number above 0, at most 1")))
-            }
+            Some(p) if !Self::is_top_p(p) => Err(Error::Usage(format!("top-p {p}: expected {}", Self::TOP_PS))),
             _ => Ok(()),
         }
     }
@@ -70,8 +83,26 @@ mod tests {
 
     #[test]
     fn what_cannot_be_drawn_by_is_refused() {
-        for (temperature, top_p) in [(-1.0, None), (f64::NAN, None), (1.0, Some(0.0)), (1.0, Some(1.5))] {
-            assert!(Choice { temperature, top_p, seed: 0 }.check().is_err());
+        let check = |temperature, top_p| Choice { temperature, top_p, seed: 0 }.check();
+        for temperature in [-1.0, f64::NAN, f64::INFINITY, 1e-300, 1e-38, 0.009, 100.1] {
+            let message = check(temperature, None).unwrap_err().to_string();
+            assert!(message.contains("expected 0, or a number from 0.01 to 100"), "{message}");
+        }
+        for p in [0.0, 1.5, f64::NAN] {
+            assert!(check(1.0, Some(p)).is_err());
+        }
+        for temperature in [0.0, 0.01, 100.0] {
+            check(temperature, Some(0.5)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_least_temperature_draws_the_likeliest() {
+        let logits = Tensor::from_slice(&[-80.0_f32, 12.0, 60.0, 59.0], (1, 4), &candle_core::Device::Cpu).unwrap();
+        let ops = prunelens_kernels::ops::of(&candle_core::Device::Cpu).unwrap();
+        for top_p in [None, Some(0.9)] {
+            let mut chooser = Chooser::new(&Choice { temperature: 0.01, top_p, seed: 7 }).unwrap();
+            assert_eq!(chooser.choose(&*ops, &logits).unwrap(), 2);
         }
     }
 }
