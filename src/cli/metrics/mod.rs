@@ -101,35 +101,50 @@ fn names() -> PossibleValuesParser {
 #[derive(Clone, Debug, Default)]
 pub struct ParamArgs(pub Params);
 
-/// Parameters that have a flag, each once, with the names of the families that have it.
-fn flags() -> Vec<(&'static Param, Vec<&'static str>)> {
-    let mut flags: Vec<(&Param, Vec<&str>)> = Vec::new();
+/// What some families mean by a flag, in words.
+struct Meaning {
+    help: &'static str,
+    families: Vec<&'static str>,
+}
+
+/// Parameters that have a flag, each once, with what the families that have it mean by it.
+fn flags() -> Vec<(&'static Param, Vec<Meaning>)> {
+    let mut flags: Vec<(&Param, Vec<Meaning>)> = Vec::new();
     for family in FAMILIES {
         for param in family.params.iter().filter(|p| !p.of_session) {
-            match flags.iter_mut().find(|(p, _)| p.name == param.name) {
-                Some((_, families)) => families.push(family.name),
-                None => flags.push((param, vec![family.name])),
+            let at = flags.iter().position(|(p, _)| p.name == param.name).unwrap_or_else(|| {
+                flags.push((param, Vec::new()));
+                flags.len() - 1
+            });
+            let meanings = &mut flags[at].1;
+            match meanings.iter_mut().find(|meaning| meaning.help == param.help) {
+                Some(meaning) => meaning.families.push(family.name),
+                None => meanings.push(Meaning { help: param.help, families: vec![family.name] }),
             }
         }
     }
     flags
 }
 
+/// Each meaning with the families that have it, unless it is that of all.
+fn help(meanings: &[Meaning]) -> String {
+    let said = meanings.iter().map(|Meaning { help, families }| match families.len() < FAMILIES.len() {
+        true => format!("{help} ({})", families.join(", ")),
+        false => (*help).to_owned(),
+    });
+    said.collect::<Vec<_>>().join(". ")
+}
+
 impl Args for ParamArgs {
     fn augment_args(command: Command) -> Command {
-        flags().into_iter().fold(command, |command, (param, families)| {
+        flags().into_iter().fold(command, |command, (param, meanings)| {
             let kind = param.kind;
-            let of = if FAMILIES.len() > 1 && families.len() < FAMILIES.len() {
-                format!(" ({})", families.join(", "))
-            } else {
-                String::new()
-            };
             let arg = Arg::new(param.name)
                 .long(param.name)
                 .value_name(kind.value_name())
                 .value_parser(move |text: &str| kind.parse(text))
                 .help_heading("Parameters")
-                .help(format!("{}{of}", param.help));
+                .help(help(&meanings));
             command.arg(arg)
         })
     }
@@ -153,5 +168,22 @@ impl FromArgMatches for ParamArgs {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         self.0.0.extend(Self::from_arg_matches(matches)?.0.0);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_says_what_each_family_means_by_it() {
+        let command = ParamArgs::augment_args(Command::new("metrics"));
+        for family in FAMILIES {
+            for param in family.params.iter().filter(|param| !param.of_session) {
+                let arg = command.get_arguments().find(|arg| arg.get_id() == param.name).unwrap();
+                let help = arg.get_help().unwrap().to_string();
+                assert!(help.contains(param.help), "--{} of {}: {help}", param.name, family.name);
+            }
+        }
     }
 }

@@ -77,7 +77,7 @@ pub const PARAMS: &[Param] = &[
 
 const RATIOS_SWEPT: Param = Param {
     name: "ratios",
-    help: "Ratios, or bits or ranks of another knob, with commas between [default: 0.1 to 0.95 in nine steps; atlas: 0 to 0.9 in ten]",
+    help: "Ratios, or bits or ranks of another knob, with commas between [default: 0.1 to 0.95 in nine steps]",
     kind: Kind::Ratios,
     default: |session| match session.setting.knob {
         Knob::Ratio(_) | Knob::Latents(_) => RATIOS.map(|ratio| ratio.to_string()).join(","),
