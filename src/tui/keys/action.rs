@@ -67,6 +67,9 @@ impl Context {
     pub fn wider(self) -> Vec<Self> {
         match self {
             Self::Prompt | Self::Form | Self::List | Self::Confirm => vec![self, Self::Always],
+            Self::Latent | Self::Predictions | Self::Generation => {
+                vec![self, Self::OnLatent, Self::Global, Self::Always]
+            }
             _ => vec![self, Self::Global, Self::Always],
         }
     }
@@ -437,6 +440,20 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::tui::keys::keymap::Keymap;
+
+    #[test]
+    fn a_key_given_wherever_a_latent_is_looked_at_is_hidden_by_no_screen() {
+        let keymap = Keymap::with_changes("edit-here = 'o'", "k.toml").unwrap();
+        for screen in [Context::Latent, Context::Predictions, Context::Generation] {
+            let chain = [screen, Context::OnLatent, Context::Global, Context::Always];
+            assert_eq!(keymap.action(&chain, "o".parse().unwrap()), Some(Action::Edit), "{screen:?}");
+        }
+        // What a screen was given itself goes before it.
+        let both = Keymap::with_changes("edit-here = 'o'\ngeneration-settings = 'o'", "k.toml").unwrap();
+        let chain = [Context::Generation, Context::OnLatent];
+        assert_eq!(both.action(&chain, "o".parse().unwrap()), Some(Action::GenerationSettings));
+    }
 
     #[test]
     fn ids_are_unique_and_rows_say_something() {
