@@ -109,7 +109,7 @@ impl Diff {
                 self.same += 1;
                 continue;
             }
-            self.changed.push(Change {
+            let change = Change {
                 place: left.place.clone(),
                 metric: left.table.metric.clone(),
                 category: point.category.clone(),
@@ -122,7 +122,11 @@ impl Diff {
                 better: point.better,
                 left: a,
                 right: b,
-            });
+            };
+            // Cells of several settings have what is of none of them, each: once is enough.
+            if !self.changed.contains(&change) {
+                self.changed.push(change);
+            }
         }
     }
 
@@ -236,6 +240,11 @@ mod tests {
             ]
         );
         assert_eq!((diff.paired, diff.same), (2, 18));
+        let twice = |values| Results {
+            measured: [(); 2].into_iter().flat_map(|()| core(place(3), values)).collect(),
+            missing: Vec::new(),
+        };
+        assert_eq!(Diff::of(&twice([SOME; 5]), &twice(other), 1e-6).changed, diff.changed, "each is told once");
         assert!(Diff::of(&results([SOME; 5]), &results([SOME; 5]), 0.0).changed.is_empty());
         let near = [(1.0 + 1e-9, 0.1, 3.0), SOME, SOME, SOME, SOME];
         assert!(Diff::of(&results([SOME; 5]), &results(near), 1e-6).changed.is_empty());

@@ -279,13 +279,14 @@ mod tests {
     use crate::study::{
         decide::{Decision, Rules, decide},
         made::{self, cell, place},
-        results::Measured,
+        results::{Measured, Results},
     };
 
     const GOOD: (f64, f64, f64) = (1.0, 0.1, 3.0);
 
     fn layer(measured: Vec<Measured>) -> LayerFigures {
-        LayerFigures::of(&Results { measured, missing: Vec::new() }, "demo", "wanda:0.5").pop().unwrap()
+        let results = Results { measured, missing: Vec::new() };
+        results.sessions().iter().flat_map(LayerFigures::of).next_back().unwrap()
     }
 
     /// A sweep of a knob, whose rows begin with the untouched SAE.

@@ -16,7 +16,8 @@ impl Weights {
             SafeTensors::read_metadata(bytes).map_err(|e| {
                 let why = shorten(&e.to_string(), 200);
                 let start = &bytes[..bytes.len().min(64)];
-                let text = start.first() != Some(&b'{') && start.iter().all(|b| matches!(b, b'\t'..=b'\r' | b' '..=b'~'));
+                let text =
+                    start.first() != Some(&b'{') && start.iter().all(|b| matches!(b, b'\t'..=b'\r' | b' '..=b'~'));
                 let advice = match super::what_else(start) {
                     "" if text && !start.is_empty() => "; it is a text file",
                     "" => "; fetch it again",
