@@ -131,7 +131,9 @@ pub fn check(study: &Study, results: &Results, baseline: Option<&Results>) -> Re
     let wrong = |message: String| Err(Error::file(file, message));
     let bounds = &study.file.bounds;
     if bounds.is_empty() {
-        return wrong("it has no [[bounds]]: nothing to check".into());
+        let what = "it has no [[bounds]], as the study was begun: nothing to check. Bounds that were written since count \
+                    where the file is given: `prunelens check FILE --out DIR`";
+        return wrong(what.into());
     }
     if let Some(bound) = bounds.iter().find(|bound| bound.worse.is_some() && baseline.is_none()) {
         let what = format!("{} of {} is bounded by a baseline (worse)", bound.figure, bound.metric);
