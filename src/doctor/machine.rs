@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use prunelens_core::memory;
 use prunelens_kernels::gpu::{Places, libraries, nvml};
 use serde::Serialize;
 
@@ -58,26 +59,30 @@ fn features() -> Vec<&'static str> {
 #[derive(Debug, Serialize)]
 pub struct Memory {
     total_bytes: Option<u64>,
+    /// Within the machine's and the limit, as jobs count it.
     pub available_bytes: Option<u64>,
+    /// What a container is allowed; null where it is all.
+    limit_bytes: Option<u64>,
 }
 
 impl Memory {
     pub fn find() -> Self {
-        Self { total_bytes: meminfo("MemTotal"), available_bytes: meminfo("MemAvailable") }
+        memory::Memory::read().into()
     }
 
     pub fn lines(&self) -> [(&'static str, String); 1] {
         let gib = |bytes: Option<u64>| {
             bytes.map_or("unknown".into(), |b| format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64))
         };
-        [("memory", format!("{} total, {} available", gib(self.total_bytes), gib(self.available_bytes)))]
+        let limit = self.limit_bytes.map_or(String::new(), |limit| format!(", {} allowed here", gib(Some(limit))));
+        [("memory", format!("{} total{limit}, {} available", gib(self.total_bytes), gib(self.available_bytes)))]
     }
 }
 
-/// A line of /proc/meminfo, in bytes.
-fn meminfo(key: &str) -> Option<u64> {
-    let kib: u64 = proc_value("/proc/meminfo", key)?.strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+impl From<memory::Memory> for Memory {
+    fn from(memory: memory::Memory) -> Self {
+        Self { total_bytes: memory.total, available_bytes: memory.free, limit_bytes: memory.limit }
+    }
 }
 
 /// What follows `key:` in a file of /proc; `None` on systems without it.
@@ -170,6 +175,14 @@ fn devices() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_is_told_what_it_is_allowed() {
+        let [total, free] = [16, 3].map(|gib| Some(gib << 30));
+        let line = |limit| Memory::from(memory::Memory { total, free, limit }).lines()[0].1.clone();
+        assert_eq!(line(None), "16.0 GiB total, 3.0 GiB available");
+        assert_eq!(line(Some(4 << 30)), "16.0 GiB total, 4.0 GiB allowed here, 3.0 GiB available");
+    }
 
     #[test]
     fn driver_versions_are_found_in_both_wordings() {

@@ -10,13 +10,13 @@ use std::{
 use prunelens::engine::{self, Command, EngineHandle, JobId, JobState, Options, Report, Request, Unfinished};
 use prunelens_core::{
     error::{Error, Result},
+    memory,
     progress::Tick,
     sae::{Criterion, Knob},
     session::{Compress, DeviceSpec, SessionSpec},
 };
 use prunelens_metrics::{
     Cost, Family, Job, JobProgress, JobSpec, Kind, MetricRow, MetricTable, Param, ParamValue, Params, Run, Step, Store,
-    fit,
     job::{from_bytes, to_bytes},
 };
 
@@ -417,7 +417,7 @@ fn a_job_that_runs_out_of_memory_takes_less_at_a_time() {
         return;
     }
     // Known before the start: what is free holds one and a half of eight parts.
-    let part = fit::free_memory().unwrap() / 8 * 5 / (1 << 20);
+    let part = memory::free().unwrap() / 8 * 5 / (1 << 20);
     engine.start_job(2, count(20).with("mebibytes", ParamValue::Number(part as f64 / 2.0).clone().rounded()));
     let text = remark(&mut engine, 2);
     assert!(text.starts_with("batch halved to ") && text.contains("free"), "{text}");

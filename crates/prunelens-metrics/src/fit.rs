@@ -4,10 +4,9 @@
 //! needs is held against what is free before it starts. On a GPU a failed allocation is an error of the step it happens
 //! in, and the job begins anew with half the batch.
 
-use std::fs;
-
 use prunelens_core::{
     error::{Error, Result},
+    memory,
     session::Session,
 };
 
@@ -78,18 +77,7 @@ pub fn is_out_of_memory(error: &Error) -> bool {
 
 /// What a job of this session has to fit into. On a GPU that is not known before it is tried.
 pub fn free_for(session: &Session) -> Option<u64> {
-    if session.original.device.is_cpu() { free_memory() } else { None }
-}
-
-/// Memory that can be had without anybody suffering, in bytes, where the system tells.
-pub fn free_memory() -> Option<u64> {
-    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
-    let kib = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?.trim().strip_suffix("kB")?;
-    let system = kib.trim().parse::<u64>().ok()?.saturating_mul(1024);
-    // A container may be allowed less.
-    let number = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok();
-    let allowed = number("memory.max").zip(number("memory.current")).map(|(max, used)| max.saturating_sub(used));
-    Some(allowed.map_or(system, |allowed| allowed.min(system)))
+    if session.original.device.is_cpu() { memory::free() } else { None }
 }
 
 fn batch(family: &Family, spec: &JobSpec, session: &Session) -> Option<usize> {
@@ -119,10 +107,5 @@ mod tests {
         assert!(is_out_of_memory(&tensor("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")")));
         assert!(!is_out_of_memory(&tensor("shape mismatch in matmul")));
         assert!(!is_out_of_memory(&Error::invalid("out of memory")));
-    }
-
-    #[test]
-    fn free_memory_is_known_on_linux() {
-        assert_eq!(free_memory().is_some_and(|bytes| bytes > 1 << 20), cfg!(target_os = "linux"));
     }
 }

@@ -3,11 +3,11 @@
 use candle_core::Device;
 use prunelens_core::{
     error::{Error, Result},
+    memory,
     progress::Tick,
     train::{Budget, DeviceState, TrainSpec, Trainer, Training, activations::ModelActivations, stream::Activations},
 };
 use prunelens_kernels::gpu::{self, Opened};
-use prunelens_metrics::fit;
 use serde_json::{Value, json};
 
 /// Bytes, by what takes them: of the machine's memory, and of that of the GPU that steps are taken on.
@@ -50,7 +50,7 @@ impl Memory {
                 gib(card.free_bytes)
             )));
         }
-        match fit::free_memory() {
+        match memory::free() {
             Some(free) if total(&self.here) > free => Err(Error::Usage(format!(
                 "the run needs about {} of memory, {} are free: fewer SAEs at a time, a smaller --d-sae, --buffer or --cache",
                 gib(total(&self.here)),
@@ -62,7 +62,7 @@ impl Memory {
 
     fn lines(&self) -> Vec<String> {
         let part = |(of, bytes): &(&str, u64)| format!("         {:>9} {of}", gib(*bytes));
-        let free = fit::free_memory().map_or(String::new(), |free| format!("; {} free", gib(free)));
+        let free = memory::free().map_or(String::new(), |free| format!("; {} free", gib(free)));
         let mut lines = vec![format!("memory   {:>9} beyond the model{free}", gib(total(&self.here)))];
         lines.extend(self.here.iter().map(part));
         if let Some((card, parts)) = &self.on_gpu {
@@ -112,7 +112,7 @@ pub fn plan(
         };
         let mut out = json!({
             "saes": specs.len(), "text_tokens": epoch, "bytes": bytes(&memory.here), "bytes_in_all": total(&memory.here),
-            "bytes_free": fit::free_memory(), "reading_tokens_per_second": speed.reading, "step_seconds": speed.step,
+            "bytes_free": memory::free(), "reading_tokens_per_second": speed.reading, "step_seconds": speed.step,
             "seconds": seconds,
         });
         if let Some((card, parts)) = &memory.on_gpu {
