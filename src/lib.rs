@@ -18,3 +18,4 @@ pub mod safe;
 pub mod settings;
 pub mod study;
 pub mod tui;
+pub mod words;

@@ -15,7 +15,10 @@ use prunelens_metrics::{
     JOBS, Job, JobSpec, Keeper, Known, Run, SessionCheckpoints, Step, Store, fingerprint, fit, keeper::Earlier, runs,
 };
 
-use crate::output::{ProgressLine, printable};
+use crate::{
+    output::{ProgressLine, printable},
+    words::time,
+};
 
 /// One job to be run to its end.
 pub struct Measurement<'a> {
@@ -305,12 +308,7 @@ fn drive(job: &mut dyn Job, mut keeper: Option<&mut Keeper>, clock: &Clock, tick
 fn describe(job: &dyn Job, seconds: f64) -> String {
     let progress = job.progress();
     let share = progress.share();
-    let left = if share > 0.0 {
-        let left = seconds * (1.0 - share) / share;
-        format!("{:.0}:{:02.0} left", (left / 60.0).floor(), left % 60.0)
-    } else {
-        String::new()
-    };
+    let left = if share > 0.0 { format!("{} left", time(seconds * (1.0 - share) / share)) } else { String::new() };
     format!("{} {:3.0} %  {}  {left}", job.name(), 100.0 * share, progress.note)
 }
 

@@ -1,10 +1,13 @@
 //! `prunelens cache`.
 
 use clap::{Args, Subcommand};
-use prunelens_core::error::{Error, Result};
+use prunelens_core::{
+    error::{Error, Result},
+    text::bytes,
+};
 use serde_json::json;
 
-use crate::{folders::Folders, output};
+use crate::{folders::Folders, output, words::ago};
 
 #[derive(Args, Clone, Debug)]
 pub struct CacheArgs {
@@ -29,7 +32,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
         let freed = cache.clear()?;
         return match args.json {
             true => output::answer(&output::json(&json!({ "freed_bytes": freed }))?),
-            false => output::answer(&format!("removed {}", megabytes(freed))),
+            false => output::answer(&format!("removed {}", bytes(freed))),
         };
     }
     let entries = cache.entries();
@@ -38,29 +41,15 @@ pub fn run(args: &CacheArgs) -> Result<()> {
         return output::answer(&output::json(&object)?);
     }
     let total: u64 = entries.iter().map(|entry| entry.bytes).sum();
-    let mut text = format!("{}: {} in {} entries\n", cache.folder().display(), megabytes(total), entries.len());
+    let mut text = format!("{}: {} in {} entries\n", cache.folder().display(), bytes(total), entries.len());
     for entry in &entries {
         text += &format!(
             "{:>10}  {:<6}  {:>9}  {}\n",
-            megabytes(entry.bytes),
+            bytes(entry.bytes),
             entry.kind,
-            age(entry.unused_seconds),
+            ago(entry.unused_seconds),
             entry.about
         );
     }
     output::answer(&output::printable(&text))
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / f64::from(1 << 20))
-}
-
-/// How long ago, roughly.
-fn age(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s ago"),
-        120..7200 => format!("{} min ago", seconds / 60),
-        7200..172_800 => format!("{} h ago", seconds / 3600),
-        _ => format!("{} d ago", seconds / 86_400),
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use prunelens_core::memory;
+use prunelens_core::{memory, text};
 use prunelens_kernels::gpu::{Places, libraries, nvml};
 use serde::Serialize;
 
@@ -71,11 +71,9 @@ impl Memory {
     }
 
     pub fn lines(&self) -> [(&'static str, String); 1] {
-        let gib = |bytes: Option<u64>| {
-            bytes.map_or("unknown".into(), |b| format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64))
-        };
-        let limit = self.limit_bytes.map_or(String::new(), |limit| format!(", {} allowed here", gib(Some(limit))));
-        [("memory", format!("{} total{limit}, {} available", gib(self.total_bytes), gib(self.available_bytes)))]
+        let [total, free] = [self.total_bytes, self.available_bytes].map(|b| b.map_or("unknown".into(), text::bytes));
+        let limit = self.limit_bytes.map_or(String::new(), |limit| format!(", {} allowed here", text::bytes(limit)));
+        [("memory", format!("{total} total{limit}, {free} available"))]
     }
 }
 

@@ -116,6 +116,11 @@ pub fn short(value: f64) -> String {
     }
 }
 
+/// Four decimals, or a power of ten where they would say too little: alike for whole numbers and others, as in one column.
+pub fn number(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e6).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.2e}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prunelens_core::{error::Result, progress::Progress};
+use prunelens_core::{error::Result, progress::Progress, text::bytes};
 use unicode_width::UnicodeWidthChar;
 
 use crate::{interrupt, output::printable};
@@ -83,8 +83,7 @@ pub fn listener() -> impl FnMut(Progress) -> Result<()> {
 
 fn describe(progress: &Progress) -> String {
     let Progress { what, done, total, unit } = progress;
-    let amount =
-        |n: u64| if *unit == "bytes" { format!("{:.1} MiB", n as f64 / 1048576.0) } else { format!("{n} {unit}") };
+    let amount = |n: u64| if *unit == "bytes" { bytes(n) } else { format!("{n} {unit}") };
     match total {
         0 if *done == 0 => what.clone(),
         0 => format!("{what}  {}", amount(*done)),
@@ -114,7 +113,7 @@ mod tests {
     fn words_follow_what_is_known() {
         let progress = |done, total, unit| describe(&Progress { what: "loading".into(), done, total, unit });
         assert_eq!(progress(0, 0, "bytes"), "loading");
-        assert_eq!(progress(3 << 20, 6 << 20, "bytes"), "loading   50 %  3.0 MiB of 6.0 MiB");
+        assert_eq!(progress(3 << 20, 6 << 20, "bytes"), "loading   50 %  3 MiB of 6 MiB");
         assert_eq!(progress(1, 4, "layers"), "loading   25 %  1 layers of 4 layers");
     }
 

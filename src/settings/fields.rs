@@ -77,10 +77,10 @@ settings! {
         #[arg(long, value_name = "N", value_parser = values::threads())]
         #[serde(deserialize_with = "values::threads_from")]
         threads: u64 = Some("4"),
-        /// Most that is kept on disk of what took long to make, such as 500MB or 4GB [default: 4GB].
+        /// Most that is kept on disk of what took long to make, such as 500MiB or 4GiB [default: 4GiB].
         #[arg(long, value_name = "SIZE", value_parser = values::size_in_bytes)]
         #[serde(deserialize_with = "values::size_from")]
-        cache_size: u64 = Some(r#""4GB""#),
+        cache_size: u64 = Some(r#""4GiB""#),
         /// Keep nothing of what took long to make, and use nothing that is kept.
         #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_possible_values = true)]
         no_cache: bool = Some("false"),
@@ -108,10 +108,10 @@ settings! {
         /// Layer to begin with, of the demo or where --sae has {layer} in it [default: the first].
         #[arg(long, value_name = "N")]
         layer: usize = Some("8"),
-        /// Memory for what is not on screen and can be at once, SAEs of other layers and other compressed copies, such as 500MB or 4GB [default: 2GB].
+        /// Memory for what is not on screen and can be at once, SAEs of other layers and other compressed copies, such as 500MiB or 4GiB [default: 2GiB].
         #[arg(long, value_name = "SIZE", value_parser = values::size_in_bytes)]
         #[serde(deserialize_with = "values::size_from")]
-        kept_memory: u64 = Some(r#""2GB""#),
+        kept_memory: u64 = Some(r#""2GiB""#),
         /// What is turned on the SAE that is compressed as the model was: ratio, bits[:2-8], rank[:N] or latents[:SHARE] [default: ratio].
         #[arg(long, value_name = "KNOB", value_parser = values::knob)]
         #[serde(deserialize_with = "values::from_text")]
@@ -141,10 +141,10 @@ settings! {
         /// Text or tokens in which examples of latents are looked for [default: the calibration's].
         #[arg(long, value_name = "FILE")]
         corpus: PathBuf = Some(r#""corpus.jsonl""#),
-        /// Memory for what is known of that text, such as 500MB or 4GB [default: 1GB].
+        /// Memory for what is known of that text, such as 500MiB or 4GiB [default: 1GiB].
         #[arg(long, value_name = "SIZE", value_parser = values::size_in_bytes)]
         #[serde(deserialize_with = "values::size_from")]
-        corpus_memory: u64 = Some(r#""1GB""#),
+        corpus_memory: u64 = Some(r#""1GiB""#),
         /// Folder for result files [default: see `prunelens doctor`].
         #[arg(long, value_name = "DIR")]
         results: PathBuf = Some(r#""results""#),

@@ -79,14 +79,23 @@ pub fn factor(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Bytes, `500MB` or `4GB`.
+/// Bytes, `500MiB` or `4GiB`; in powers of ten `500MB` or `4GB`.
 pub fn size_in_bytes(text: &str) -> Result<u64, String> {
-    let units = [("KB", 1_u64 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("TB", 1 << 40)];
+    let units = [
+        ("KiB", 1_u64 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+    ];
     let parsed = units.iter().find_map(|(unit, bytes)| {
         let number: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
         (0.0..1e6).contains(&number).then_some((number * *bytes as f64) as u64)
     });
-    parsed.ok_or_else(|| "expected a size such as 500MB or 4GB".into())
+    parsed.ok_or_else(|| "expected a size such as 500MiB or 4GiB".into())
 }
 
 /// The same in a session file.
@@ -192,6 +201,14 @@ mod tests {
         }
         for bad in ["-0.1", "0.991", "1", "NaN", "inf", "", "50%"] {
             assert!(ratio(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn units_of_bytes_are_what_they_say() {
+        assert_eq!(["1.5GiB", "500 MB", "2KiB"].map(size_in_bytes), [Ok(3 << 29), Ok(500_000_000), Ok(2048)]);
+        for bad in ["4", "GiB", "-1MB", "4gib", "4G"] {
+            assert!(size_in_bytes(bad).is_err(), "{bad}");
         }
     }
 

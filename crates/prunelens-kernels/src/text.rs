@@ -1,4 +1,4 @@
-//! Text from strangers, made fit to show.
+//! Text from strangers, made fit to show, and bytes in words.
 
 /// Whether a character could change what a terminal shows beyond its own cell: control characters, and the marks that
 /// reorder or hide text.
@@ -23,4 +23,24 @@ pub fn shorten(text: &str, limit: usize) -> String {
         out.push('…');
     }
     safe(&out)
+}
+
+/// Bytes in GiB with one decimal, in whole MiB or KiB below.
+pub fn bytes(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    match mib {
+        m if m >= 1023.5 => format!("{:.1} GiB", m / 1024.0),
+        m if m >= 1.0 => format!("{m:.0} MiB"),
+        _ => format!("{:.0} KiB", mib * 1024.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_said_in_binary_units() {
+        assert_eq!([0, 100 << 10, 61 << 20, 3 << 29].map(bytes), ["0 KiB", "100 KiB", "61 MiB", "1.5 GiB"]);
+    }
 }

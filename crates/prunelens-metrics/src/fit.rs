@@ -8,6 +8,7 @@ use prunelens_core::{
     error::{Error, Result},
     memory,
     session::Session,
+    text::bytes,
 };
 
 use super::{Family, JobSpec, ParamValue};
@@ -33,14 +34,14 @@ pub fn fit(family: &Family, spec: &JobSpec, session: &Session, free: Option<u64>
                 return Err(Error::invalid(format!(
                     "{} needs about {} of memory, {} are free, and its batch cannot be halved any more: choose less at a time, or free some memory",
                     family.name,
-                    gib(*before),
-                    gib(free)
+                    bytes(*before),
+                    bytes(free)
                 )));
             }
         }
     }
     let remark = (fitted != *spec).then(|| {
-        let [needed, free] = [needed, free].map(|b| gib(b.unwrap_or(0)));
+        let [needed, free] = [needed, free].map(|b| bytes(b.unwrap_or(0)));
         format!(
             "batch halved to {}: {needed} of memory needed, {free} free",
             batch(family, &fitted, session).unwrap_or(0)
@@ -91,10 +92,6 @@ fn batch(family: &Family, spec: &JobSpec, session: &Session) -> Option<usize> {
 fn halved(family: &Family, spec: &JobSpec, session: &Session) -> Option<JobSpec> {
     let batch = batch(family, spec, session).filter(|batch| *batch > 1)?;
     Some(spec.clone().with(BATCH, ParamValue::Number((batch / 2) as f64)))
-}
-
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use clap::Args;
 use prunelens_core::error::{Error, Result};
 
 use crate::{
+    export::table,
     output::{self, printable},
     study::{
         Place,
@@ -110,7 +111,5 @@ fn seed(change: &Change) -> String {
 }
 
 fn number(value: Option<f64>) -> String {
-    value.map_or("-".into(), |value| {
-        if value == 0.0 || (1e-3..1e6).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.3e}") }
-    })
+    value.map_or("-".into(), table::number)
 }

@@ -24,7 +24,7 @@ use prunelens_metrics::{
 };
 use serde_json::json;
 
-use super::status::{in_words, minutes};
+use super::status::in_words;
 use crate::{
     cli::setup,
     export::study::rules::{Rule, Study},
@@ -32,6 +32,7 @@ use crate::{
     output::{self, ProgressLine, printable},
     settings::SessionSettings,
     study::cells::{cell, of, plain},
+    words::time,
 };
 
 #[derive(Args, Clone, Debug)]
@@ -169,7 +170,7 @@ fn plan(args: &RulesArgs, spec: &SessionSpec) -> Result<()> {
         "{}What is left takes about {} here, and the copies' making: each reads the calibration text, an iterative one in every \
          pass. What is there is looked at once more when it is run, and measured again if it is of other settings.",
         rules.iter().map(of).collect::<String>(),
-        minutes(left)
+        time(left)
     )))
 }
 

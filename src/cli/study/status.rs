@@ -6,6 +6,7 @@ use clap::Args;
 use prunelens_core::{
     error::{Error, Result},
     session::Session,
+    text::bytes,
 };
 use prunelens_metrics::{Estimate, Probe};
 use serde_json::json;
@@ -20,6 +21,7 @@ use crate::{
         sharing::{self, Passes},
         status::{CellStatus, Counts, GroupStatus, Working},
     },
+    words::time,
 };
 
 #[derive(Args, Clone, Debug)]
@@ -136,27 +138,16 @@ pub fn plan(args: &PlanArgs) -> Result<()> {
         let mut passes = Passes::default();
         estimates.iter().flatten().for_each(|(_, shared)| passes.add(*shared));
         text += &format!("\nAll of it: {passes}.");
-        text += &format!("\nWhat is left takes about {} here, one cell after the other.", minutes(left));
+        text += &format!("\nWhat is left takes about {} here, one cell after the other.", time(left));
     }
     output::answer(&output::printable(&text))
 }
 
-/// "   N tokens, 3 passes of a model each, about 5 s, 0.1 GB".
+/// "   N tokens, 3 passes of a model each, about 0:05, 120 MiB".
 pub fn in_words(estimate: &Estimate) -> String {
-    let seconds =
-        estimate.seconds.map_or_else(|| "time unknown".into(), |seconds| format!("about {}", minutes(seconds)));
-    let memory = format!("{:.1} GB", estimate.bytes as f64 / 1e9);
+    let seconds = estimate.seconds.map_or_else(|| "time unknown".into(), |seconds| format!("about {}", time(seconds)));
     let passes = format!("{:.3} passes", estimate.passes);
-    format!("   {} tokens, {passes} of a model each, {seconds}, {memory}", estimate.tokens)
-}
-
-/// Seconds as people say them.
-pub fn minutes(seconds: f64) -> String {
-    match seconds {
-        s if s < 90.0 => format!("{s:.0} s"),
-        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
+    format!("   {} tokens, {passes} of a model each, {seconds}, {}", estimate.tokens, bytes(estimate.bytes))
 }
 
 /// Of every group's cells; a model is loaded and probed once.

@@ -5,10 +5,13 @@ use prunelens_core::{
     error::{Error, Result},
     memory,
     progress::Tick,
+    text,
     train::{Budget, DeviceState, TrainSpec, Trainer, Training, activations::ModelActivations, stream::Activations},
 };
 use prunelens_kernels::gpu::{self, Opened};
 use serde_json::{Value, json};
+
+use crate::words::time;
 
 /// Bytes, by what takes them: of the machine's memory, and of that of the GPU that steps are taken on.
 pub struct Memory {
@@ -45,29 +48,33 @@ impl Memory {
         {
             return Err(Error::Usage(format!(
                 "the run needs about {} on {}, {} are free: fewer SAEs at a time, a smaller --d-sae, --batch, --buffer or --cache",
-                gib(total(parts)),
+                text::bytes(total(parts)),
                 card.name,
-                gib(card.free_bytes)
+                text::bytes(card.free_bytes)
             )));
         }
         match memory::free() {
             Some(free) if total(&self.here) > free => Err(Error::Usage(format!(
                 "the run needs about {} of memory, {} are free: fewer SAEs at a time, a smaller --d-sae, --buffer or --cache",
-                gib(total(&self.here)),
-                gib(free)
+                text::bytes(total(&self.here)),
+                text::bytes(free)
             ))),
             _ => Ok(()),
         }
     }
 
     fn lines(&self) -> Vec<String> {
-        let part = |(of, bytes): &(&str, u64)| format!("         {:>9} {of}", gib(*bytes));
-        let free = memory::free().map_or(String::new(), |free| format!("; {} free", gib(free)));
-        let mut lines = vec![format!("memory   {:>9} beyond the model{free}", gib(total(&self.here)))];
+        let part = |(of, bytes): &(&str, u64)| format!("         {:>9} {of}", text::bytes(*bytes));
+        let free = memory::free().map_or(String::new(), |free| format!("; {} free", text::bytes(free)));
+        let mut lines = vec![format!("memory   {:>9} beyond the model{free}", text::bytes(total(&self.here)))];
         lines.extend(self.here.iter().map(part));
         if let Some((card, parts)) = &self.on_gpu {
-            let free = gib(card.free_bytes);
-            lines.push(format!("on GPU   {:>9} beyond the model; {free} free on {}", gib(total(parts)), card.name));
+            let free = text::bytes(card.free_bytes);
+            lines.push(format!(
+                "on GPU   {:>9} beyond the model; {free} free on {}",
+                text::bytes(total(parts)),
+                card.name
+            ));
             lines.extend(parts.iter().map(part));
         }
         lines
@@ -138,7 +145,7 @@ pub fn plan(
         first.batch,
         if specs.len() == 1 { "it" } else { "all of them" }
     ));
-    lines.push(format!("in all   {:>9} and the measuring on held-out text", clock(seconds)));
+    lines.push(format!("in all   {:>9} and the measuring on held-out text", time(seconds)));
     Ok(lines.join("\n"))
 }
 
@@ -161,20 +168,4 @@ fn measure(specs: &[(TrainSpec, usize)], source: ModelActivations, tick: Tick) -
     errors.map_or(Ok(()), Err)?;
     let (reading, stepping) = (seconds.0 - before.0.0, seconds.1 - before.0.1);
     Ok(Speed { reading: tokens as f64 / reading.max(1e-9), step: stepping / steps as f64 })
-}
-
-fn gib(bytes: u64) -> String {
-    match bytes {
-        0..0x1000_0000 => format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)),
-        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
-    }
-}
-
-/// Minutes and seconds, or hours and minutes.
-pub fn clock(seconds: f64) -> String {
-    match seconds {
-        s if !s.is_finite() => "?".into(),
-        s if s < 3600.0 => format!("{:.0}:{:02.0}", (s / 60.0).floor(), (s % 60.0).floor()),
-        s => format!("{:.0} h {:02.0}", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor()),
-    }
 }

@@ -17,12 +17,15 @@ use serde_json::{Value, json};
 
 use super::{
     TrainArgs, finish,
-    plan::{Memory, clock, plan},
+    plan::{Memory, plan},
     spec::train_spec,
     text,
     vary::{Member, hooks, is_finished, members},
 };
-use crate::output::{self, ProgressLine, printable};
+use crate::{
+    output::{self, ProgressLine, printable},
+    words::time,
+};
 
 /// One SAE of the run with its settings, and what else its outcome depends on.
 struct Ready {
@@ -327,6 +330,6 @@ fn describe(event: &TrainEvent) -> String {
         span(|f| f.explained_variance, 4),
         span(|f| f.l0, 1),
         span(|f| 100.0 * f.dead, 1),
-        clock(f.seconds_left),
+        time(f.seconds_left),
     )
 }

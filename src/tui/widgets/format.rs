@@ -1,4 +1,9 @@
-//! Numbers as people read them: one format a kind.
+//! Numbers as people read them, in few cells: one format a kind.
+
+pub use prunelens_core::text::bytes;
+
+use crate::words::ago;
+pub use crate::words::time;
 
 /// An activation: two decimals below 100, else one.
 pub fn activation(value: f32) -> String {
@@ -54,35 +59,9 @@ pub fn pace(rate: f64) -> (String, &'static str) {
     if rate > 0.0 && rate < 1.0 { (format!("{:.0}", 60.0 * rate), "min") } else { (format!("{rate:.0}"), "s") }
 }
 
-/// A duration: `0:12`, `3 min`, `2 h 05`.
-pub fn time(seconds: f64) -> String {
-    let s = seconds.clamp(0.0, 1e9).round() as u64;
-    match s {
-        0..100 => format!("{}:{:02}", s / 60, s % 60),
-        100..3600 => format!("{} min", (s + 30) / 60),
-        _ => format!("{} h {:02}", s / 3600, s % 3600 / 60),
-    }
-}
-
-/// How long ago, in words, of two times in milliseconds; a clock that went back makes it "just now".
+/// How long ago, of two times in milliseconds; a clock that went back makes it "just now".
 pub fn age(now: u64, then: u64) -> String {
-    let minutes = now.saturating_sub(then) / 60_000;
-    match minutes {
-        0 => "just now".into(),
-        1..60 => format!("{minutes} min ago"),
-        60..2880 => format!("{} h ago", minutes / 60),
-        _ => format!("{} days ago", minutes / 1440),
-    }
-}
-
-/// Bytes in GiB with one decimal, in whole MiB below.
-pub fn bytes(bytes: u64) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    match mib {
-        m if m >= 1023.5 => format!("{:.1} GiB", m / 1024.0),
-        m if m >= 1.0 => format!("{m:.0} MiB"),
-        _ => format!("{:.0} KiB", mib * 1024.0),
-    }
+    ago(now.saturating_sub(then) / 1000)
 }
 
 /// A count: `2.6M`, `124M`, `24k`.
@@ -111,12 +90,10 @@ mod tests {
             [0.0, 3.4567, 32.0, 1234.5, 1e-5, f64::NAN].map(figure),
             ["0", "3.457", "32.00", "1234", "1e-5", "-"]
         );
-        assert_eq!([12.0, 75.0, 180.0, 7500.0].map(time), ["0:12", "1:15", "3 min", "2 h 05"]);
         assert_eq!(
             [0.0, 0.05, 0.99, 3.4].map(pace),
             [("0", "s"), ("3", "min"), ("59", "min"), ("3", "s")].map(|(n, by)| (n.into(), by))
         );
-        assert_eq!([100 << 10, 61 << 20, 3 << 29].map(bytes), ["100 KiB", "61 MiB", "1.5 GiB"]);
         assert_eq!(
             [512, 24_576, 2_600_000, 135_000_000, 1_500_000_000].map(count),
             ["512", "25k", "2.6M", "135M", "1.5B"]

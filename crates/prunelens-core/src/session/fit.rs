@@ -3,7 +3,10 @@
 use candle_core::DType;
 use prunelens_kernels::gpu::Opened;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    text::bytes,
+};
 
 /// Left for what is there for a while, of which no two are at a time: activations of 4,096 tokens on their way through a block (0.4 GiB
 /// for Gemma 2 2B in bf16, twice that in f32), logits of five passes (1.3 GiB), an SAE's masked rows and dense latents (1.5 GiB),
@@ -39,7 +42,7 @@ impl Estimate {
 
     /// "13.5 GiB of the 137.0 GiB that are free on NVIDIA H200".
     pub fn line(&self, gpu: &Opened) -> String {
-        format!("{} of the {} that are free on {}", gib(self.bytes(self.dtype)), gib(gpu.free_bytes), gpu.name)
+        format!("{} of the {} that are free on {}", bytes(self.bytes(self.dtype)), bytes(gpu.free_bytes), gpu.name)
     }
 
     /// An error with the figures, and what would fit instead.
@@ -48,31 +51,27 @@ impl Estimate {
         if needed <= gpu.free_bytes {
             return Ok(());
         }
-        let [original, pruned] = self.weights(self.dtype).map(gib);
+        let [original, pruned] = self.weights(self.dtype).map(bytes);
         let half = self.bytes(DType::BF16);
         let without_saes = self.bytes(self.dtype) - self.saes <= gpu.free_bytes;
         let smaller = if without_saes { "a smaller SAE" } else { "a smaller model" };
         let instead = match self.dtype.size_in_bytes() > 2 {
             true if half <= gpu.free_bytes => {
-                format!("use --dtype bf16, which needs {}, {smaller}, or --device cpu", gib(half))
+                format!("use --dtype bf16, which needs {}, {smaller}, or --device cpu", bytes(half))
             }
-            true => format!("use {smaller}, or --device cpu (--dtype bf16 would need {})", gib(half)),
+            true => format!("use {smaller}, or --device cpu (--dtype bf16 would need {})", bytes(half)),
             false => format!("use {smaller}, or --device cpu"),
         };
         Err(Error::invalid(format!(
             "models and SAEs need {} on the GPU (original {original}, pruned copy {pruned}, SAEs and ranks {}, work {}), but {} has {} free of {}; {instead}",
-            gib(needed),
-            gib(self.saes),
-            gib(self.work(self.dtype)),
+            bytes(needed),
+            bytes(self.saes),
+            bytes(self.work(self.dtype)),
             gpu.name,
-            gib(gpu.free_bytes),
-            gib(gpu.total_bytes)
+            bytes(gpu.free_bytes),
+            bytes(gpu.total_bytes)
         )))
     }
-}
-
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use serde::Serialize;
 
 use super::{libraries::driver_folders, library::Library};
+use crate::text::bytes;
 
 /// What the library says of this machine.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -29,10 +30,9 @@ pub struct Card {
 }
 
 impl Card {
-    /// "NVIDIA H200, 3.1 of 139.8 GiB used".
+    /// "NVIDIA H200, 3.1 GiB of 139.8 GiB used".
     pub fn line(&self) -> String {
-        let gib = |bytes: u64| bytes as f64 / (1_u64 << 30) as f64;
-        format!("{}, {:.1} of {:.1} GiB used", self.name, gib(self.used_bytes), gib(self.total_bytes))
+        format!("{}, {} of {} used", self.name, bytes(self.used_bytes), bytes(self.total_bytes))
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
         let gib = 1_u64 << 30;
         let card =
             Card { name: "NVIDIA H200".into(), total_bytes: 140 * gib, free_bytes: 137 * gib, used_bytes: 3 * gib };
-        assert_eq!(card.line(), "NVIDIA H200, 3.0 of 140.0 GiB used");
+        assert_eq!(card.line(), "NVIDIA H200, 3.0 GiB of 140.0 GiB used");
     }
 
     #[test]

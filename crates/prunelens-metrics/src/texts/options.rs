@@ -86,7 +86,7 @@ const CONTEXT: Param = Param {
 
 const MEMORY_MB: Param = Param {
     name: "memory",
-    help: "Memory for texts read, in MB; what does not fit goes to a temporary file [default: 512]",
+    help: "Memory for texts read, in MiB; what does not fit goes to a temporary file [default: 512]",
     kind: Kind::Count { least: 0, most: 1 << 30 },
     default: |_| MEMORY.to_string(),
     of_session: false,

@@ -4,10 +4,13 @@ use prunelens_core::compare::Variant;
 use prunelens_metrics::statistics::{Interval, Spread};
 
 use super::parts::Parts;
-use crate::study::{
-    Basis,
-    reading::between,
-    results::{Measured, Point, SessionResults, of_what},
+use crate::{
+    export::table::number,
+    study::{
+        Basis,
+        reading::between,
+        results::{Measured, Point, SessionResults, of_what},
+    },
 };
 
 /// Figures in the tables of families that have many; of the others the first of a category.
@@ -195,9 +198,6 @@ impl Column {
 
 /// A mean with its range where there are several.
 pub fn spread(values: &[f64]) -> String {
-    let number = |value: f64| {
-        if value == 0.0 || (1e-3..1e6).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.2e}") }
-    };
     match values {
         [] => "-".into(),
         [one] => number(*one),

@@ -367,10 +367,10 @@ fn in_order(values: &[f32], shape: &[usize], strides: &[usize]) -> Vec<f32> {
     out
 }
 
-/// A JSON file of at most 64 MB.
+/// A JSON file of at most 64 MiB.
 pub fn read_json(path: &Path) -> Result<serde_json::Value> {
     let bytes = read_at_most(path, 64 << 20)?;
-    let bytes = bytes.ok_or_else(|| Error::file(path, "more than 64 MB are too many for a JSON file of this kind"))?;
+    let bytes = bytes.ok_or_else(|| Error::file(path, "more than 64 MiB are too many for a JSON file of this kind"))?;
     parse_json(path, &bytes)
 }
 
