@@ -57,30 +57,37 @@ pub enum Command {
 /// Interactive lane: one slot a kind; a newer request replaces the one not yet begun and makes the running one stale.
 /// Every answer carries the generation of the request it answers.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Request {
+pub struct Request {
+    pub generation: u64,
+    pub query: Query,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Query {
     /// A new prompt, with the setting to show it at.
-    Compare { generation: u64, text: String, setting: Setting },
+    Compare { text: String, setting: Setting },
     /// The same prompt at another setting of the knob, or of another knob.
-    Turn { generation: u64, setting: Setting },
+    Turn { setting: Setting },
     /// Details of one latent of the shared dictionary at one token.
-    ShowLatent { generation: u64, latent: u32, token: usize, knob: Knob },
+    ShowLatent { latent: u32, token: usize, knob: Knob },
     /// Everything that the corpus says of a latent of the shared dictionary, and of its match in `trained`; what it says of
     /// `pruned` is read again where it was of another setting.
-    Page { generation: u64, latent: u32, setting: Setting },
+    Page { latent: u32, setting: Setting },
     /// Latents that have to do with a word.
-    Find { generation: u64, word: String },
+    Find { word: String },
     /// What the models say comes after a token, with these edits in force.
-    Predict { generation: u64, token: usize, edits: Edits },
+    Predict { token: usize, edits: Edits },
     /// The atlas that a run wrote this file of.
-    Atlas { generation: u64, file: RunFile },
+    Atlas { file: RunFile },
     /// The latents of another prompt, at the setting of the first.
-    Beside { generation: u64, text: String, setting: Setting },
+    Beside { text: String, setting: Setting },
     /// A prompt at every layer that there are SAEs of; `None`: it is not wanted any more.
-    Layers { generation: u64, prompt: Option<(String, Setting)> },
+    Layers { prompt: Option<(String, Setting)> },
     /// A text to be continued, or `None` to stop continuing the one under way.
-    Generate { generation: u64, task: Option<GenerateTask> },
+    Generate { task: Option<GenerateTask> },
     /// What a job will take.
-    Estimate { generation: u64, job: JobSpec },
+    Estimate { job: JobSpec },
 }
 
 /// A text to be continued by both models, and by each variant where edits are in force.

@@ -15,7 +15,11 @@ use prunelens_metrics::{Estimate, Family, JobSpec, Probe, atlas::Atlas, fingerpr
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    GenerateTask, Report, Request, detail, find, generate::Generating, mailbox::Mailbox, seat::Seat, strip::Task,
+    GenerateTask, Query, Report, Request, detail, find,
+    generate::Generating,
+    mailbox::{Kind, Mailbox},
+    seat::Seat,
+    strip::Task,
 };
 
 /// What is still due for the current prompt and setting, in this order.
@@ -132,12 +136,11 @@ impl Live {
         }
     }
 
-    fn generate(&mut self, request: &Request, generation: u64, task: Option<&GenerateTask>) -> Result<()> {
+    fn generate(&mut self, generation: u64, task: Option<&GenerateTask>) -> Result<()> {
         self.writing = None;
         let Some(task) = task else { return Ok(()) };
         let mailbox = self.mailbox.clone();
-        let tick =
-            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let tick = &mut || mailbox.still_wanted(Kind::Generate);
         let writing = Generating::new(&self.seat.session, generation, task.clone(), tick)?;
         self.send(writing.begun());
         self.writing = Some(writing);
@@ -145,38 +148,26 @@ impl Live {
     }
 
     fn answer(&mut self, request: Request) {
-        let generation = match &request {
-            Request::Compare { generation, .. }
-            | Request::Turn { generation, .. }
-            | Request::Beside { generation, .. }
-            | Request::ShowLatent { generation, .. }
-            | Request::Page { generation, .. }
-            | Request::Find { generation, .. }
-            | Request::Predict { generation, .. }
-            | Request::Atlas { generation, .. }
-            | Request::Layers { generation, .. }
-            | Request::Generate { generation, .. }
-            | Request::Estimate { generation, .. } => *generation,
-        };
-        let answered = match &request {
-            Request::Compare { text, setting, .. } => self.read(&request, generation, text, *setting),
-            Request::Turn { setting, .. } => self.turn(&request, generation, *setting),
-            Request::Beside { text, setting, .. } => self.read_beside(&request, generation, text, *setting),
-            Request::ShowLatent { latent, token, knob, .. } => self.show(&request, generation, *latent, *token, *knob),
-            Request::Page { latent, setting, .. } => {
+        let generation = request.generation;
+        let answered = match &request.query {
+            Query::Compare { text, setting } => self.read(generation, text, *setting),
+            Query::Turn { setting } => self.turn(generation, *setting),
+            Query::Beside { text, setting } => self.read_beside(&request, text, *setting),
+            Query::ShowLatent { latent, token, knob } => self.show(generation, *latent, *token, *knob),
+            Query::Page { latent, setting } => {
                 self.studied = Some((generation, *latent));
                 self.studied_at = Some(*setting);
                 self.tell_page()
             }
-            Request::Find { word, .. } => find::find(&self.seat.session, self.index(), word)
+            Query::Find { word } => find::find(&self.seat.session, self.index(), word)
                 .map(|hits| self.send(Report::Found { generation, hits })),
-            Request::Predict { token, edits, .. } => self.predict(&request, generation, *token, edits),
-            Request::Atlas { file, .. } => Atlas::of_run(file).and_then(|atlas| {
+            Query::Predict { token, edits } => self.predict(generation, *token, edits),
+            Query::Atlas { file } => Atlas::of_run(file).and_then(|atlas| {
                 atlas.check_session(&fingerprint::of_session(&self.seat.session))?;
                 self.send(Report::Atlas { generation, atlas: Arc::new(atlas) });
                 Ok(())
             }),
-            Request::Layers { prompt, .. } => {
+            Query::Layers { prompt } => {
                 self.strip = prompt.clone().map(|(text, setting)| {
                     let layers = &self.seat.session.spec.layers;
                     let all = layers.iter().map(|layer| layer.number);
@@ -185,8 +176,8 @@ impl Live {
                 });
                 Ok(())
             }
-            Request::Generate { task, .. } => self.generate(&request, generation, task.as_ref()),
-            Request::Estimate { job, .. } => self.estimate(&request, generation, job),
+            Query::Generate { task } => self.generate(generation, task.as_ref()),
+            Query::Estimate { job } => self.estimate(&request, job),
         };
         match answered {
             // A newer request waits: it will be answered instead.
@@ -195,15 +186,14 @@ impl Live {
         }
     }
 
-    fn read(&mut self, request: &Request, generation: u64, text: &str, setting: Setting) -> Result<()> {
+    fn read(&mut self, generation: u64, text: &str, setting: Setting) -> Result<()> {
         // Until the new prompt is read nothing more is said about the old one.
         self.due = Due::Nothing;
         // What was read of it in this session, before another was looked at, need not be read again.
         let read = self.prompt.take().filter(|prompt| prompt.text == text);
         self.shown = None;
         let mailbox = self.mailbox.clone();
-        let tick =
-            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let tick = &mut || mailbox.still_wanted(Kind::Compare);
         let session = self.seat.session.clone();
         let tokens = session.tokens(text)?;
         self.rank(setting.knob, tick)?;
@@ -219,10 +209,9 @@ impl Live {
         Ok(())
     }
 
-    fn turn(&mut self, request: &Request, generation: u64, setting: Setting) -> Result<()> {
+    fn turn(&mut self, generation: u64, setting: Setting) -> Result<()> {
         let mailbox = self.mailbox.clone();
-        let tick =
-            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let tick = &mut || mailbox.still_wanted(Kind::Turn);
         self.rank(setting.knob, tick)?;
         let pruning = self.seat.session.pruning(setting, tick)?;
         let Some(prompt) = &mut self.prompt else { return Ok(()) };
@@ -234,10 +223,9 @@ impl Live {
 
     /// The second prompt is read once, and then follows the knob as the first does. Overtaken by a new first prompt it is
     /// read after that.
-    fn read_beside(&mut self, request: &Request, generation: u64, text: &str, setting: Setting) -> Result<()> {
+    fn read_beside(&mut self, request: &Request, text: &str, setting: Setting) -> Result<()> {
         let mailbox = self.mailbox.clone();
-        let tick =
-            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let tick = &mut || mailbox.still_wanted(Kind::Beside);
         let read = self.beside_at(text, setting, tick);
         if matches!(read, Err(Error::Interrupted)) {
             self.mailbox.again(request.clone());
@@ -245,7 +233,7 @@ impl Live {
         read?;
         if let Some(prompt) = &self.beside {
             let comparison = Arc::new(prompt.comparison(self.seat.matching.as_ref()));
-            self.send(Report::Beside { generation, comparison });
+            self.send(Report::Beside { generation: request.generation, comparison });
         }
         Ok(())
     }
@@ -272,23 +260,20 @@ impl Live {
         Ok(())
     }
 
-    fn show(&mut self, request: &Request, generation: u64, latent: u32, token: usize, knob: Knob) -> Result<()> {
+    fn show(&mut self, generation: u64, latent: u32, token: usize, knob: Knob) -> Result<()> {
         let Some(prompt) = &mut self.prompt else { return Ok(()) };
         if prompt.setting().knob != knob {
             return Ok(());
         }
         prompt.find_paths()?;
-        if self.mailbox.outdates(request) {
-            return Err(Error::Interrupted);
-        }
+        self.mailbox.still_wanted(Kind::ShowLatent)?;
         self.shown = Some((generation, latent, token));
         self.tell_latent()
     }
 
-    fn estimate(&mut self, request: &Request, generation: u64, job: &JobSpec) -> Result<()> {
+    fn estimate(&mut self, request: &Request, job: &JobSpec) -> Result<()> {
         let mailbox = self.mailbox.clone();
-        let tick =
-            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let tick = &mut || mailbox.still_wanted(Kind::Estimate);
         let session = self.seat.jobs.clone();
         let estimated = self.work_of(&session, job, tick);
         if matches!(estimated, Err(Error::Interrupted)) {
@@ -296,7 +281,8 @@ impl Live {
             self.mailbox.again(request.clone());
             return Ok(());
         }
-        self.send(Report::Estimate { generation, estimate: estimated.map_err(|e| e.to_string()) });
+        let (generation, estimate) = (request.generation, estimated.map_err(|e| e.to_string()));
+        self.send(Report::Estimate { generation, estimate });
         Ok(())
     }
 
@@ -342,10 +328,9 @@ impl Live {
         Ok(())
     }
 
-    fn predict(&mut self, request: &Request, generation: u64, token: usize, edits: &Edits) -> Result<()> {
+    fn predict(&mut self, generation: u64, token: usize, edits: &Edits) -> Result<()> {
         let mailbox = self.mailbox.clone();
-        let tick =
-            &mut || if mailbox.outdates(request) || mailbox.ends(None) { Err(Error::Interrupted) } else { Ok(()) };
+        let tick = &mut || mailbox.still_wanted(Kind::Predict);
         edits.check(self.seat.session.sae.d_sae())?;
         let Some(prompt) = &mut self.prompt else { return Ok(()) };
         let predictions = prompt.predict(token, edits, &self.seat.session.tokenizer, tick)?;

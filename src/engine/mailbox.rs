@@ -1,34 +1,68 @@
 //! Where requests wait: a queue for control, one latest-wins slot for each kind of interactive request.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Command, EngineLink, JobId, Request};
+use prunelens_core::error::{Error, Result};
+
+use super::{Command, EngineLink, JobId, Query, Request};
+
+/// Kinds of requests, in the order in which they are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Compare,
+    Turn,
+    Beside,
+    ShowLatent,
+    Page,
+    Find,
+    Predict,
+    Generate,
+    Atlas,
+    Layers,
+    Estimate,
+}
+
+impl Kind {
+    fn of(query: &Query) -> Self {
+        match query {
+            Query::Compare { .. } => Self::Compare,
+            Query::Turn { .. } => Self::Turn,
+            Query::Beside { .. } => Self::Beside,
+            Query::ShowLatent { .. } => Self::ShowLatent,
+            Query::Page { .. } => Self::Page,
+            Query::Find { .. } => Self::Find,
+            Query::Predict { .. } => Self::Predict,
+            Query::Generate { .. } => Self::Generate,
+            Query::Atlas { .. } => Self::Atlas,
+            Query::Layers { .. } => Self::Layers,
+            Query::Estimate { .. } => Self::Estimate,
+        }
+    }
+
+    /// Whether the answer to this is given up once a `newer` one waits.
+    fn gives_way(self, newer: Self) -> bool {
+        match self {
+            Self::Turn | Self::Beside | Self::ShowLatent => newer == Self::Compare || newer == self,
+            Self::Predict => matches!(newer, Self::Compare | Self::Turn | Self::Predict),
+            // Everything is more urgent.
+            Self::Estimate => true,
+            Self::Compare | Self::Page | Self::Find | Self::Generate | Self::Atlas | Self::Layers => newer == self,
+        }
+    }
+
+    /// Whether it is asked of the prompt on screen, and void with it.
+    fn is_of_prompt(self) -> bool {
+        matches!(self, Self::Turn | Self::ShowLatent | Self::Predict)
+    }
+}
 
 #[derive(Default)]
 struct Slots {
     control: VecDeque<Command>,
-    compare: Option<Request>,
-    turn: Option<Request>,
-    beside: Option<Request>,
-    latent: Option<Request>,
-    page: Option<Request>,
-    find: Option<Request>,
-    predict: Option<Request>,
-    atlas: Option<Request>,
-    layers: Option<Request>,
-    generate: Option<Request>,
-    estimate: Option<Request>,
-}
-
-impl Slots {
-    fn has_request(&self) -> bool {
-        let first = [&self.compare, &self.turn, &self.beside, &self.latent, &self.page];
-        let then = [&self.find, &self.predict, &self.generate, &self.atlas, &self.layers, &self.estimate];
-        first.into_iter().chain(then).any(Option::is_some)
-    }
+    requests: BTreeMap<Kind, Request>,
 }
 
 fn ends(command: &Command, job: Option<JobId>) -> bool {
@@ -57,7 +91,7 @@ impl Mailbox {
     /// Sleep until something waits.
     pub fn wait(&self) {
         let mut slots = self.slots();
-        while slots.control.is_empty() && !slots.has_request() {
+        while slots.control.is_empty() && slots.requests.is_empty() {
             slots = self.filled.wait(slots).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -68,58 +102,23 @@ impl Mailbox {
 
     /// The interactive request to serve next.
     pub fn next_request(&self) -> Option<Request> {
-        let mut slots = self.slots();
-        let slots = &mut *slots;
-        let all = [
-            &mut slots.compare,
-            &mut slots.turn,
-            &mut slots.beside,
-            &mut slots.latent,
-            &mut slots.page,
-            &mut slots.find,
-            &mut slots.predict,
-            &mut slots.generate,
-            &mut slots.atlas,
-            &mut slots.layers,
-            &mut slots.estimate,
-        ];
-        all.into_iter().find_map(Option::take)
+        self.slots().requests.pop_first().map(|(_, request)| request)
     }
 
     /// Whether any interactive request waits.
     pub fn has_request(&self) -> bool {
-        self.slots().has_request()
+        !self.slots().requests.is_empty()
     }
 
-    /// Whether a waiting request makes the answer to this one pointless.
-    pub fn outdates(&self, request: &Request) -> bool {
-        let slots = self.slots();
-        match request {
-            Request::Compare { .. } => slots.compare.is_some(),
-            Request::Turn { .. } => slots.compare.is_some() || slots.turn.is_some(),
-            Request::Beside { .. } => slots.compare.is_some() || slots.beside.is_some(),
-            Request::ShowLatent { .. } => slots.compare.is_some() || slots.latent.is_some(),
-            Request::Page { .. } => slots.page.is_some(),
-            Request::Find { .. } => slots.find.is_some(),
-            Request::Predict { .. } => slots.compare.is_some() || slots.turn.is_some() || slots.predict.is_some(),
-            Request::Generate { .. } => slots.generate.is_some(),
-            Request::Atlas { .. } => slots.atlas.is_some(),
-            Request::Layers { .. } => slots.layers.is_some(),
-            Request::Estimate { .. } => slots.has_request(),
-        }
+    /// An error ends the answer to a request of this kind: what waits makes it pointless.
+    pub fn still_wanted(&self, kind: Kind) -> Result<()> {
+        let overtaken = self.slots().requests.keys().any(|newer| kind.gives_way(*newer));
+        if overtaken || self.ends(None) { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     /// Put a request back that had to wait, unless a newer one of its kind is asked for.
     pub fn again(&self, request: Request) {
-        let mut slots = self.slots();
-        match request {
-            Request::Beside { .. } => {
-                slots.beside.get_or_insert(request);
-            }
-            _ => {
-                slots.estimate.get_or_insert(request);
-            }
-        }
+        self.slots().requests.entry(Kind::of(&request.query)).or_insert(request);
     }
 
     pub fn has_command(&self) -> bool {
@@ -158,25 +157,12 @@ impl EngineLink for std::sync::Arc<Mailbox> {
     }
 
     fn request(&self, request: Request) {
-        let mut slots = self.slots();
-        match &request {
-            Request::Compare { .. } => {
-                // Whatever was asked of the old prompt is void.
-                (slots.turn, slots.latent, slots.predict) = (None, None, None);
-                slots.compare = Some(request);
-            }
-            Request::Turn { .. } => slots.turn = Some(request),
-            Request::Beside { .. } => slots.beside = Some(request),
-            Request::ShowLatent { .. } => slots.latent = Some(request),
-            Request::Page { .. } => slots.page = Some(request),
-            Request::Find { .. } => slots.find = Some(request),
-            Request::Predict { .. } => slots.predict = Some(request),
-            Request::Generate { .. } => slots.generate = Some(request),
-            Request::Atlas { .. } => slots.atlas = Some(request),
-            Request::Layers { .. } => slots.layers = Some(request),
-            Request::Estimate { .. } => slots.estimate = Some(request),
+        let kind = Kind::of(&request.query);
+        let requests = &mut self.slots().requests;
+        if kind == Kind::Compare {
+            requests.retain(|asked, _| !asked.is_of_prompt());
         }
-        drop(slots);
+        requests.insert(kind, request);
         self.filled.notify_one();
     }
 }
@@ -189,11 +175,11 @@ mod tests {
     use prunelens_core::sae::Knob;
 
     fn turn(generation: u64) -> Request {
-        Request::Turn { generation, setting: Knob::Bits.at(4.0) }
+        Request { generation, query: Query::Turn { setting: Knob::Bits.at(4.0) } }
     }
 
     fn compare(generation: u64) -> Request {
-        Request::Compare { generation, text: "a".into(), setting: Knob::Bits.at(4.0) }
+        Request { generation, query: Query::Compare { text: "a".into(), setting: Knob::Bits.at(4.0) } }
     }
 
     #[test]
@@ -201,7 +187,7 @@ mod tests {
         let mailbox = Arc::new(Mailbox::default());
         mailbox.request(turn(1));
         mailbox.request(turn(2));
-        assert!(mailbox.outdates(&turn(0)) && !mailbox.outdates(&compare(0)));
+        assert!(mailbox.still_wanted(Kind::Turn).is_err() && mailbox.still_wanted(Kind::Compare).is_ok());
         assert_eq!(mailbox.next_request(), Some(turn(2)));
         assert_eq!(mailbox.next_request(), None);
     }
@@ -217,24 +203,40 @@ mod tests {
     }
 
     #[test]
+    fn what_had_to_wait_keeps_its_place_and_gives_way_to_a_newer_one() {
+        let mailbox = Arc::new(Mailbox::default());
+        let find = |generation, word: &str| Request { generation, query: Query::Find { word: word.into() } };
+        mailbox.again(find(1, "navy"));
+        mailbox.again(turn(2));
+        mailbox.again(find(3, "army"));
+        assert_eq!([mailbox.next_request(), mailbox.next_request()], [Some(turn(2)), Some(find(1, "navy"))]);
+        assert!(!mailbox.has_request());
+    }
+
+    #[test]
     fn every_kind_that_waits_is_served() {
         let mailbox = Arc::new(Mailbox::default());
         let job = prunelens_metrics::JobSpec::new("core");
         for request in [
             compare(1),
             turn(2),
-            Request::ShowLatent { generation: 3, latent: 0, token: 0, knob: Knob::Bits },
-            Request::Page { generation: 4, latent: 0, setting: Knob::Bits.at(4.0) },
-            Request::Find { generation: 5, word: "navy".into() },
-            Request::Predict { generation: 6, token: 0, edits: prunelens_core::edit::Edits::default() },
-            Request::Generate { generation: 7, task: None },
-            Request::Beside { generation: 8, text: "b".into(), setting: Knob::Bits.at(4.0) },
-            Request::Atlas {
-                generation: 9,
-                file: prunelens_metrics::RunFile { path: "atlas".into(), sha256: String::new() },
+            Request { generation: 3, query: Query::ShowLatent { latent: 0, token: 0, knob: Knob::Bits } },
+            Request { generation: 4, query: Query::Page { latent: 0, setting: Knob::Bits.at(4.0) } },
+            Request { generation: 5, query: Query::Find { word: "navy".into() } },
+            Request {
+                generation: 6,
+                query: Query::Predict { token: 0, edits: prunelens_core::edit::Edits::default() },
             },
-            Request::Layers { generation: 10, prompt: None },
-            Request::Estimate { generation: 11, job },
+            Request { generation: 7, query: Query::Generate { task: None } },
+            Request { generation: 8, query: Query::Beside { text: "b".into(), setting: Knob::Bits.at(4.0) } },
+            Request {
+                generation: 9,
+                query: Query::Atlas {
+                    file: prunelens_metrics::RunFile { path: "atlas".into(), sha256: String::new() },
+                },
+            },
+            Request { generation: 10, query: Query::Layers { prompt: None } },
+            Request { generation: 11, query: Query::Estimate { job } },
         ] {
             mailbox.request(request.clone());
             assert!(mailbox.has_request());

@@ -17,7 +17,7 @@ mod seat;
 mod strip;
 mod thread;
 
-pub use command::{Command, GenerateTask, JobId, Request};
+pub use command::{Command, GenerateTask, JobId, Query, Request};
 pub use find::like;
 pub use handle::{EngineHandle, EngineLink};
 pub use report::{FamilyInfo, Hit, JobState, ParamInfo, Report, SessionInfo, Unfinished, Why};

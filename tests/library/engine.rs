@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use prunelens::engine::{Command, GenerateTask, JobSpec, JobState, Report, Request};
+use prunelens::engine::{Command, GenerateTask, JobSpec, JobState, Query, Report, Request};
 use prunelens_core::{
     compare::{Comparison, Variant},
     edit::Edits,
@@ -24,12 +24,12 @@ impl Loaded {
 
     fn compare(&mut self, generation: u64) -> Arc<Comparison> {
         let setting = KNOB.at(0.25);
-        self.handle.request(Request::Compare { generation, text: PROMPT.into(), setting });
+        self.handle.request(Request { generation, query: Query::Compare { text: PROMPT.into(), setting } });
         self.complete(generation)
     }
 
     fn set_ratio(&self, generation: u64, ratio: f64) {
-        self.handle.request(Request::Turn { generation, setting: KNOB.at(ratio) });
+        self.handle.request(Request { generation, query: Query::Turn { setting: KNOB.at(ratio) } });
     }
 
     /// The complete answer to a request.
@@ -72,7 +72,7 @@ fn every_knob_is_answered_and_reversible() {
     let mut generation = 1;
     let mut turned = |engine: &mut Loaded, setting: Setting| {
         generation += 1;
-        engine.handle.request(Request::Turn { generation, setting });
+        engine.handle.request(Request { generation, query: Query::Turn { setting } });
         engine.complete(generation)
     };
     for knob in [Knob::Bits, Knob::Rank, Knob::Latents(Criterion::Wanda)] {
@@ -109,7 +109,7 @@ fn a_latent_is_shown_with_its_curve() {
     let mut engine = Loaded::on_demo(results.path());
     let comparison = engine.compare(1);
     let (latent, token) = (comparison.view(Variant::Transfer).unwrap().latents.row(4).0[0], 4);
-    engine.handle.request(Request::ShowLatent { generation: 2, latent, token, knob: KNOB });
+    engine.handle.request(Request { generation: 2, query: Query::ShowLatent { latent, token, knob: KNOB } });
     let detail = engine.until(|report| match report {
         Report::Latent { generation: 2, detail } => Some(detail),
         _ => None,
@@ -153,7 +153,7 @@ fn what_cannot_be_read_is_said() {
     let results = tempfile::tempdir().unwrap();
     let mut engine = Loaded::on_demo(results.path());
     let text = "word ".repeat(1000);
-    engine.handle.request(Request::Compare { generation: 1, text, setting: KNOB.at(0.25) });
+    engine.handle.request(Request { generation: 1, query: Query::Compare { text, setting: KNOB.at(0.25) } });
     let message = engine.until(|report| match report {
         Report::RequestFailed { generation: 1, message } => Some(message),
         _ => None,
@@ -183,7 +183,9 @@ fn a_prompt_is_continued_by_both_models_and_with_edits() {
     let results = tempfile::tempdir().unwrap();
     let mut engine = Loaded::on_demo(results.path());
     let most = 8;
-    engine.handle.request(Request::Generate { generation: 1, task: Some(task(most, &["708=set:20@3.."])) });
+    engine
+        .handle
+        .request(Request { generation: 1, query: Query::Generate { task: Some(task(most, &["708=set:20@3.."])) } });
     let by = engine.until(|report| match report {
         Report::Generating { generation: 1, by } => Some(by),
         _ => None,
@@ -222,7 +224,7 @@ fn the_person_is_served_between_two_tokens_and_can_stop() {
     let results = tempfile::tempdir().unwrap();
     let mut engine = Loaded::on_demo(results.path());
     engine.compare(1);
-    engine.handle.request(Request::Generate { generation: 2, task: Some(task(usize::MAX, &[])) });
+    engine.handle.request(Request { generation: 2, query: Query::Generate { task: Some(task(usize::MAX, &[])) } });
     let token = |report: Report| match report {
         Report::Generated { generation: 2, written: Written::Token(..), .. } => Some(()),
         Report::Generated { generation: 2, .. } => panic!("it has ended"),
@@ -233,7 +235,7 @@ fn the_person_is_served_between_two_tokens_and_can_stop() {
     // Answered whole, and the text then goes on.
     engine.complete(3);
     engine.until(token);
-    engine.handle.request(Request::Generate { generation: 4, task: None });
+    engine.handle.request(Request { generation: 4, query: Query::Generate { task: None } });
     engine.set_ratio(5, 0.6);
     engine.complete(5);
     // Nothing of it is under way any more: what was sent before the stop is all there is.
@@ -244,7 +246,7 @@ fn the_person_is_served_between_two_tokens_and_can_stop() {
         edits: Edits { list: vec!["99999=ablate".parse().unwrap()], ..Edits::default() },
         ..task(4, &[])
     };
-    engine.handle.request(Request::Generate { generation: 6, task: Some(refused) });
+    engine.handle.request(Request { generation: 6, query: Query::Generate { task: Some(refused) } });
     let why = engine.until(|report| match report {
         Report::RequestFailed { generation: 6, message } => Some(message),
         _ => None,
@@ -259,7 +261,7 @@ fn a_second_prompt_follows_the_ratio() {
     let first = engine.compare(1);
     let beside = |engine: &mut Loaded, wanted: u64, text: &str, ratio: f64| {
         let (text, setting) = (text.to_owned(), KNOB.at(ratio));
-        engine.handle.request(Request::Beside { generation: wanted, text, setting });
+        engine.handle.request(Request { generation: wanted, query: Query::Beside { text, setting } });
         engine.until(|report| match report {
             Report::Beside { generation, comparison } if generation == wanted => Some(comparison),
             Report::RequestFailed { message, .. } => panic!("{message}"),
@@ -289,7 +291,7 @@ fn the_corpus_is_read_again_at_another_ratio() {
     engine.until(|report| matches!(report, Report::Indexed).then_some(()));
     let mut page = |generation: u64, ratio: f64| {
         let setting = KNOB.at(ratio);
-        engine.handle.request(Request::Page { generation, latent: 708, setting });
+        engine.handle.request(Request { generation, query: Query::Page { latent: 708, setting } });
         engine.until(|report| match report {
             Report::Page { page, .. } if page.setting == setting => Some(page),
             _ => None,

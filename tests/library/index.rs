@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use prunelens::engine::{Command, Report, Request};
+use prunelens::engine::{Command, Query, Report, Request};
 use prunelens_core::{
     cache::{Cache, Entry},
     index::Indexing,
@@ -106,7 +106,9 @@ fn examples_of_another_trained_sae_are_not_taken() {
 /// An engine that reads the corpus for a latent's page.
 fn reading(spec: &SessionSpec) -> Loaded {
     let reading = Loaded::load(spec.clone());
-    reading.handle.request(Request::Page { generation: 1, latent: 708, setting: spec.first_setting() });
+    reading
+        .handle
+        .request(Request { generation: 1, query: Query::Page { latent: 708, setting: spec.first_setting() } });
     reading
 }
 

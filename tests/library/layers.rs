@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use prunelens::engine::{Command, JobSpec, JobState, Report, Request, SessionInfo};
+use prunelens::engine::{Command, JobSpec, JobState, Query, Report, Request, SessionInfo};
 use prunelens_core::{
     compare::{Comparison, LayerFigures, Prompt, Variant},
     demo,
@@ -47,7 +47,9 @@ impl Engine {
     fn compare(&mut self) -> Arc<Comparison> {
         self.generation += 1;
         let wanted = self.generation;
-        self.loaded.handle.request(Request::Compare { generation: wanted, text: PROMPT.into(), setting: SETTING });
+        self.loaded
+            .handle
+            .request(Request { generation: wanted, query: Query::Compare { text: PROMPT.into(), setting: SETTING } });
         self.loaded.until(|report| match report {
             Report::Comparison { generation, comparison, complete: true } if generation == wanted => Some(comparison),
             Report::RequestFailed { message, .. } => panic!("{message}"),
@@ -60,7 +62,7 @@ impl Engine {
         self.generation += 1;
         let (wanted, mut rows) = (self.generation, Vec::new());
         let prompt = Some((PROMPT.to_owned(), setting));
-        self.loaded.handle.request(Request::Layers { generation: wanted, prompt });
+        self.loaded.handle.request(Request { generation: wanted, query: Query::Layers { prompt } });
         self.loaded.until(|report| match report {
             Report::Layer { generation, layer, figures } if generation == wanted => {
                 rows.push((layer, figures));
@@ -245,7 +247,10 @@ fn what_is_opened_answers_while_another_session_is_on_its_way() {
     engine.loaded.until(|report| matches!(report, Report::Opening(_)).then_some(()));
     engine.generation += 1;
     let wanted = engine.generation;
-    engine.loaded.handle.request(Request::Compare { generation: wanted, text: PROMPT.into(), setting: SETTING });
+    engine
+        .loaded
+        .handle
+        .request(Request { generation: wanted, query: Query::Compare { text: PROMPT.into(), setting: SETTING } });
     engine.loaded.until(|report| match report {
         Report::Comparison { generation, .. } if generation == wanted => Some(()),
         Report::Opened { .. } => panic!("it was opened before the prompt was answered"),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use prunelens::engine::{self, Command, EngineHandle, JobId, JobState, Options, Report, Request, Unfinished};
+use prunelens::engine::{self, Command, EngineHandle, JobId, JobState, Options, Query, Report, Request, Unfinished};
 use prunelens_core::{
     error::{Error, Result},
     memory,
@@ -360,11 +360,11 @@ fn the_person_and_other_commands_are_served_within_a_step() {
     let mut engine = Engine::on_demo(&place);
     engine.start_job(1, JobSpec::new("endless"));
     let (text, setting) = ("The army and the navy".into(), Knob::Ratio(Criterion::Magnitude).at(0.25));
-    engine.handle.request(Request::Compare { generation: 1, text, setting });
+    engine.handle.request(Request { generation: 1, query: Query::Compare { text, setting } });
     engine.until(|report| matches!(report, Report::Comparison { generation: 1, .. }).then_some(()));
     engine.start_job(2, count(5));
     engine.state(2, |s| *s == JobState::Queued);
-    engine.handle.request(Request::Estimate { generation: 2, job: count(5) });
+    engine.handle.request(Request { generation: 2, query: Query::Estimate { job: count(5) } });
     let estimate = engine.until(|report| match report {
         Report::Estimate { generation: 2, estimate } => Some(estimate.clone()),
         _ => None,
@@ -372,7 +372,7 @@ fn the_person_and_other_commands_are_served_within_a_step() {
     let estimate = estimate.unwrap();
     assert_eq!((estimate.tokens, estimate.passes), (40, 2.0));
     assert!(estimate.seconds.is_some_and(|s| s > 0.0 && s < 60.0), "{estimate:?}");
-    engine.handle.request(Request::Estimate { generation: 3, job: JobSpec::new("cuont") });
+    engine.handle.request(Request { generation: 3, query: Query::Estimate { job: JobSpec::new("cuont") } });
     let why = engine.until(|report| match report {
         Report::Estimate { generation: 3, estimate: Err(why) } => Some(why.clone()),
         _ => None,

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use prunelens::engine::{Command, JobState, Report};
+use prunelens::engine::{Command, JobState, Query, Report};
 use prunelens_core::{
     compare::Variant,
     sae::{Criterion, Knob, formats},
@@ -44,10 +44,9 @@ fn what_is_trained_joins_the_session() {
     assert!(reports.len() > 10 && reports.last().unwrap().explained_variance > 0.1, "{reports:?}");
 
     // It answers from now on.
-    let ask = prunelens::engine::Request::Compare {
+    let ask = prunelens::engine::Request {
         generation: 1,
-        text: "The army".into(),
-        setting: Knob::Ratio(Criterion::Magnitude).at(0.25),
+        query: Query::Compare { text: "The army".into(), setting: Knob::Ratio(Criterion::Magnitude).at(0.25) },
     };
     engine.handle.request(ask);
     let variants: Vec<Variant> = engine.until(|report| match report {

@@ -5,7 +5,7 @@ mod samples;
 use std::sync::{Arc, Mutex};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use prunelens::engine::{Command, EngineHandle, EngineLink, JobId, JobState, Report, Request};
+use prunelens::engine::{Command, EngineHandle, EngineLink, JobId, JobState, Query, Report, Request};
 use prunelens::tui::{
     Effect, Message, State, script, start,
     state::Overlay,
@@ -234,26 +234,26 @@ impl EngineLink for FakeEngine {
     fn request(&self, request: Request) {
         let mut prompt = self.prompt.lock().unwrap();
         let (generation, setting) = match request {
-            Request::Compare { generation, text, setting } => {
+            Request { generation, query: Query::Compare { text, setting } } => {
                 *prompt = text;
                 (generation, setting)
             }
-            Request::Turn { generation, setting } => (generation, setting),
-            Request::Estimate { generation, .. } => {
+            Request { generation, query: Query::Turn { setting } } => (generation, setting),
+            Request { generation, query: Query::Estimate { .. } } => {
                 return self.report(Report::Estimate { generation, estimate: Ok(estimate()) });
             }
-            Request::Page { generation, latent, .. } => {
+            Request { generation, query: Query::Page { latent, .. } } => {
                 return self.report(Report::Page { generation, page: Arc::new(page(latent)) });
             }
-            Request::Predict { generation, token, edits } => {
+            Request { generation, query: Query::Predict { token, edits } } => {
                 let predictions = Arc::new(predictions(token, &edits));
                 return self.report(Report::Predictions { generation, predictions });
             }
-            Request::Atlas { generation, .. } => {
+            Request { generation, query: Query::Atlas { .. } } => {
                 let message = "no atlas is read here".to_owned();
                 return self.report(Report::RequestFailed { generation, message });
             }
-            Request::Layers { generation, prompt } => {
+            Request { generation, query: Query::Layers { prompt } } => {
                 if let Some((_, setting)) = prompt {
                     for layer in 0..4 {
                         let figures = Ok(Arc::new(layer_figures(layer, setting)));
@@ -263,20 +263,20 @@ impl EngineLink for FakeEngine {
                 }
                 return;
             }
-            Request::Generate { generation, task } => {
+            Request { generation, query: Query::Generate { task } } => {
                 if let Some(task) = task {
                     generated(generation, &task, usize::MAX).into_iter().for_each(|report| self.report(report));
                 }
                 return;
             }
-            Request::Beside { generation, text, setting } => {
+            Request { generation, query: Query::Beside { text, setting } } => {
                 let comparison = Arc::new(comparison(&text, setting, Part::Latents));
                 return self.report(Report::Beside { generation, comparison });
             }
-            Request::Find { generation, word } => {
+            Request { generation, query: Query::Find { word } } => {
                 return self.report(Report::Found { generation, hits: hits(&word) });
             }
-            Request::ShowLatent { generation, latent, token, knob } => {
+            Request { generation, query: Query::ShowLatent { latent, token, knob } } => {
                 return self.report(Report::Latent { generation, detail: Arc::new(detail(latent, token, knob)) });
             }
         };

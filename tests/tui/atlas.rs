@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use prunelens::{
-    engine::{JobState, Report, Request},
+    engine::{JobState, Query, Report, Request},
     export,
     tui::{
         Effect, Message,
@@ -88,7 +88,9 @@ fn asked() -> (Session, u64) {
     let mut session = Session::explored();
     session.report(Report::Runs { runs: Arc::new(vec![past("another"), past(&info().label())]), now: NOW });
     session.keys("a");
-    let Some(Request::Atlas { generation, file }) = session.requests().last().cloned() else { panic!("not asked") };
+    let Some(Request { generation, query: Query::Atlas { file } }) = session.requests().last().cloned() else {
+        panic!("not asked")
+    };
     assert_eq!(file.path.to_str(), Some("results/atlas.parquet"));
     (session, generation)
 }
@@ -104,7 +106,7 @@ fn one_that_is_finished_meanwhile_is_opened() {
     let file = RunFile { path: "results/atlas.parquet".into(), sha256: "ab".into() };
     session.job(job, JobState::Done { seconds: 3.0, files: vec![file.clone()] });
     let asked = session.requests().last().cloned();
-    assert!(matches!(asked, Some(Request::Atlas { file: asked, .. }) if asked == file));
+    assert!(matches!(asked, Some(Request { query: Query::Atlas { file: asked }, .. }) if asked == file));
 }
 
 /// Open, with these keys pressed.

@@ -1,7 +1,7 @@
 //! The prompt, continued by the models.
 
 use prunelens::{
-    engine::{GenerateTask, Report, Request},
+    engine::{GenerateTask, Query, Report},
     tui::state::{Overlay, Panel, Screen},
 };
 use prunelens_core::{
@@ -18,7 +18,7 @@ fn generations(session: &Session) -> Vec<Option<GenerateTask>> {
     session
         .requests()
         .into_iter()
-        .filter_map(|r| if let Request::Generate { task, .. } = r { Some(task) } else { None })
+        .filter_map(|r| if let Query::Generate { task, .. } = r.query { Some(task) } else { None })
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prunelens::{
-    engine::{Command, JobState, Report, Request, Unfinished},
+    engine::{Command, JobState, Query, Report, Request, Unfinished},
     export,
     tui::{
         Effect, Message,
@@ -30,7 +30,7 @@ fn running(done: u64) -> JobState {
 }
 
 fn estimates(session: &Session) -> Vec<JobSpec> {
-    let job = |request| if let Request::Estimate { job, .. } = request { Some(job) } else { None };
+    let job = |request: Request| if let Query::Estimate { job, .. } = request.query { Some(job) } else { None };
     session.requests().into_iter().filter_map(job).collect()
 }
 
@@ -392,7 +392,7 @@ fn a_training_has_a_form_and_its_sae_joins_what_is_on_screen() {
     session.report(Report::Joined { info: Arc::new(info), asked: false });
     let asked = session.requests();
     assert!(
-        asked.iter().any(|request| matches!(request, Request::Compare { setting, .. } if *setting == turned)),
+        asked.iter().any(|request| matches!(request.query, Query::Compare { setting, .. } if setting == turned)),
         "the comparison is asked anew: {asked:?}"
     );
     session.answer(Part::All);
@@ -413,7 +413,7 @@ fn what_a_person_made_outlives_an_sae_that_joins_and_what_the_one_before_gave_do
     assert_eq!((&session.state.edits, &session.state.names), (&edits, &names));
     // Of the SAE that was `trained` before nothing stands beside what comes of the new one.
     assert!(!second(&session), "the second prompt's latents are those of the SAE before");
-    let beside = session.requests().into_iter().filter(|request| matches!(request, Request::Beside { .. })).count();
+    let beside = session.requests().into_iter().filter(|request| matches!(request.query, Query::Beside { .. })).count();
     assert_eq!(beside, 1);
     assert!(!session.state.generation.going, "nobody goes on with that text");
     let shown = session.state.shown.as_ref().unwrap();

@@ -1,7 +1,7 @@
 //! A latent in full: found, named, edited, and its corpus at the slider's setting.
 
 use prunelens::{
-    engine::{Hit, Report, Request, Why},
+    engine::{Hit, Query, Report, Request, Why},
     tui::{Effect, state::Overlay},
 };
 
@@ -52,9 +52,9 @@ fn edits_that_cannot_be_read_stay_to_be_mended() {
 fn the_corpus_is_read_again_where_the_slider_rests() {
     let studies = |session: &Session| -> Vec<(u32, f64)> {
         let all = session.requests().into_iter();
-        all.filter_map(
-            |r| if let Request::Page { latent, setting, .. } = r { Some((latent, setting.at)) } else { None },
-        )
+        all.filter_map(|r| {
+            if let Query::Page { latent, setting, .. } = r.query { Some((latent, setting.at)) } else { None }
+        })
         .collect()
     };
     let mut session = Session::explored();
@@ -210,7 +210,7 @@ fn finding_says_what_it_looks_for_and_what_there_is_none_of() {
     session.keys("<ctrl-u>~77");
     assert!(matches!(&session.state.overlay, Some(Overlay::Find(find)) if find.query == "~77"));
     let asked = session.requests().into_iter().rev().find_map(|request| match request {
-        Request::Find { generation, word } => Some((generation, word)),
+        Request { generation, query: Query::Find { word } } => Some((generation, word)),
         _ => None,
     });
     let Some((generation, word)) = asked else { panic!("nothing was asked") };
@@ -229,7 +229,7 @@ fn enter_before_anything_is_found_goes_there_when_it_is() {
     let mut session = Session::explored();
     let asked = |session: &Session| {
         session.requests().into_iter().rev().find_map(|request| match request {
-            Request::Find { generation, .. } => Some(generation),
+            Request { generation, query: Query::Find { .. } } => Some(generation),
             _ => None,
         })
     };

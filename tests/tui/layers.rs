@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use prunelens::{
-    engine::{Command, JobState, Progress, Report, Request},
+    engine::{Command, JobState, Progress, Query, Report},
     settings::SessionSettings,
     tui::{
         Effect, Message,
@@ -67,7 +67,7 @@ fn prompt_token_and_knob_go_on_at_another_layer_and_the_latent_waits_for_the_way
     come(&mut session, 2);
     // Nothing of the layer before stands under the new one's name, and everything is asked anew.
     assert!(session.state.shown.is_none() && session.state.detail.is_none());
-    assert!(session.requests().iter().any(|r| matches!(r, Request::Compare { setting: at, .. } if *at == setting)));
+    assert!(session.requests().iter().any(|r| matches!(r.query, Query::Compare { setting: at, .. } if at == setting)));
     assert!(session.effects.iter().any(|e| matches!(e, Effect::RecallNames(digest) if digest == "sae of 2")));
     assert!(session.state.edits.list.is_empty());
     session.answer(Part::All);
@@ -147,8 +147,8 @@ fn the_strip_fills_and_leads_to_a_layer() {
     session.keys(";");
     assert_eq!(session.state.screen, Screen::Layers);
     let setting = session.state.setting();
-    let wanted = session.requests().into_iter().find_map(|request| match request {
-        Request::Layers { prompt, .. } => prompt,
+    let wanted = session.requests().into_iter().find_map(|request| match request.query {
+        Query::Layers { prompt, .. } => prompt,
         _ => None,
     });
     assert_eq!(wanted.map(|(_, at)| at), Some(setting));

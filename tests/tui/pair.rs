@@ -1,7 +1,7 @@
 //! A second prompt beside the first.
 
 use prunelens::{
-    engine::Request,
+    engine::Query,
     tui::{Effect, state::Panel},
 };
 use prunelens_core::compare::Variant;
@@ -15,7 +15,7 @@ fn second_prompts(session: &Session) -> Vec<(String, f64)> {
     session
         .requests()
         .into_iter()
-        .filter_map(|r| if let Request::Beside { text, setting, .. } = r { Some((text, setting.at)) } else { None })
+        .filter_map(|r| if let Query::Beside { text, setting, .. } = r.query { Some((text, setting.at)) } else { None })
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prunelens::{
-    engine::{Command, Report, Request, SessionInfo},
+    engine::{Command, Query, Report, SessionInfo},
     tui::{
         Effect, Message,
         state::{Ask, Explained, Overlay, SavedView, Screen, Shade, Sort},
@@ -151,7 +151,7 @@ fn the_last_session_is_offered_with_the_examples() {
     }
     // From anywhere, later too.
     session.keys("hello<ctrl-o>");
-    let asked = session.requests().into_iter().any(|request| matches!(request, Request::Compare { .. }));
+    let asked = session.requests().into_iter().any(|request| matches!(request.query, Query::Compare { .. }));
     assert!(asked && session.state.offered.is_none());
     session.keys("<ctrl-o>");
     assert!(session.state.log.status().unwrap().text.contains("no earlier session"));

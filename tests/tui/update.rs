@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use prunelens::{
-    engine::{Command, Report, Request},
+    engine::{Command, Query, Report},
     tui::{
         Effect, Message,
         state::{Choice, Overlay, Panel, Phase, Screen, Sort},
@@ -15,14 +15,17 @@ use prunelens_core::{compare::Variant, sae::Criterion};
 use crate::session::{PROMPT, Part, Session, info, key};
 
 pub fn compare(session: &Session) -> Option<String> {
-    session.requests().into_iter().find_map(|r| if let Request::Compare { text, .. } = r { Some(text) } else { None })
+    session
+        .requests()
+        .into_iter()
+        .find_map(|r| if let Query::Compare { text, .. } = r.query { Some(text) } else { None })
 }
 
 pub fn ratios(session: &Session) -> Vec<f64> {
     session
         .requests()
         .into_iter()
-        .filter_map(|r| if let Request::Turn { setting, .. } = r { Some(setting.at) } else { None })
+        .filter_map(|r| if let Query::Turn { setting, .. } = r.query { Some(setting.at) } else { None })
         .collect()
 }
 
@@ -196,8 +199,9 @@ fn a_failed_request_is_told_once_and_not_repeated() {
 #[test]
 fn the_latent_is_asked_for_when_the_selection_changes() {
     let mut session = Session::explored();
-    let show =
-        |session: &Session| session.requests().into_iter().filter(|r| matches!(r, Request::ShowLatent { .. })).count();
+    let show = |session: &Session| {
+        session.requests().into_iter().filter(|r| matches!(r.query, Query::ShowLatent { .. })).count()
+    };
     session.effects.clear();
     session.keys("<down>");
     assert_eq!(show(&session), 1);

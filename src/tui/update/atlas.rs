@@ -6,6 +6,7 @@ use prunelens_metrics::atlas::{Atlas, Fate};
 
 use super::{effect::Effect, jobs, latent};
 use crate::{
+    engine::{Query, Request},
     safe,
     tui::state::{
         Choice, Find, Level, SavedAtlas, Screen, State,
@@ -283,6 +284,6 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
         return;
     }
     let generation = state.follow.advance();
-    effects.push(Effect::Request(crate::engine::Request::Atlas { generation, file: file.clone() }));
+    effects.push(Effect::Request(Request { generation, query: Query::Atlas { file: file.clone() } }));
     (state.atlas.asked, state.atlas.waiting) = (Some((generation, file)), true);
 }

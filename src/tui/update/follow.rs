@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    engine::Request,
+    engine::{Query, Request},
     tui::{
         state::{LatentKey, Overlay, PageKey, Screen, State},
         update::{atlas, effect::Effect, strip},
@@ -50,7 +50,7 @@ fn ask_page(state: &mut State, effects: &mut Vec<Effect>) {
     view.resting = None;
     let generation = state.follow.advance();
     let PageKey { latent, setting } = key;
-    effects.push(Effect::Request(Request::Page { generation, latent, setting }));
+    effects.push(Effect::Request(Request { generation, query: Query::Page { latent, setting } }));
     state.latent_view.asked = Some((generation, key));
 }
 
@@ -62,7 +62,7 @@ fn ask_predictions(state: &mut State, effects: &mut Vec<Effect>) {
     }
     let generation = state.follow.advance();
     let (token, edits) = (key.token, key.edits.clone());
-    effects.push(Effect::Request(Request::Predict { generation, token, edits }));
+    effects.push(Effect::Request(Request { generation, query: Query::Predict { token, edits } }));
     (state.predictions.asked, state.predictions.waiting) = (Some((generation, key)), true);
 }
 
@@ -74,7 +74,7 @@ fn ask_hits(state: &mut State, effects: &mut Vec<Effect>) {
         return;
     }
     let generation = state.follow.advance();
-    effects.push(Effect::Request(Request::Find { generation, word: word.clone() }));
+    effects.push(Effect::Request(Request { generation, query: Query::Find { word: word.clone() } }));
     (find.asked, find.waiting) = (Some((generation, word)), true);
 }
 
@@ -86,7 +86,7 @@ fn ask_estimate(state: &mut State, effects: &mut Vec<Effect>) {
         return;
     }
     let generation = state.follow.advance();
-    effects.push(Effect::Request(Request::Estimate { generation, job: job.clone() }));
+    effects.push(Effect::Request(Request { generation, query: Query::Estimate { job: job.clone() } }));
     (form.asked, form.waiting) = (Some((generation, job)), true);
 }
 
@@ -109,12 +109,12 @@ fn ask_comparison(state: &mut State, effects: &mut Vec<Effect>) {
     let generation = follow.advance();
     let setting = target.setting;
     effects.push(Effect::Request(if same_prompt {
-        Request::Turn { generation, setting }
+        Request { generation, query: Query::Turn { setting } }
     } else {
         // The engine reads another prompt now: what was asked about the old one will not be answered.
         follow.latent = None;
         follow.latent_waiting = false;
-        Request::Compare { generation, text: target.prompt.to_string(), setting }
+        Request { generation, query: Query::Compare { text: target.prompt.to_string(), setting } }
     }));
     follow.waiting = true;
     follow.failed = false;
@@ -132,7 +132,7 @@ fn ask_beside(state: &mut State, effects: &mut Vec<Effect>) {
     }
     let generation = state.follow.advance();
     let (text, setting) = (target.prompt.to_string(), target.setting);
-    effects.push(Effect::Request(Request::Beside { generation, text, setting }));
+    effects.push(Effect::Request(Request { generation, query: Query::Beside { text, setting } }));
     (pair.asked, pair.waiting) = (Some((generation, target)), true);
 }
 
@@ -150,7 +150,7 @@ fn ask_latent(state: &mut State, effects: &mut Vec<Effect>) {
     }
     let generation = state.follow.advance();
     let (token, knob) = (state.token, target.setting.knob);
-    effects.push(Effect::Request(Request::ShowLatent { generation, latent, token, knob }));
+    effects.push(Effect::Request(Request { generation, query: Query::ShowLatent { latent, token, knob } }));
     state.follow.latent = Some((generation, key));
     state.follow.latent_waiting = true;
 }

@@ -4,7 +4,7 @@ use prunelens_core::{compare::predict::Speaker, generate::Written};
 
 use super::{effect::Effect, typing};
 use crate::{
-    engine::{GenerateTask, Request},
+    engine::{GenerateTask, Query, Request},
     safe,
     tui::{
         keys::action::{Action, Context},
@@ -39,7 +39,7 @@ fn go(state: &mut State, effects: &mut Vec<Effect>) {
         return;
     }
     let (task, generation) = (task(state), state.follow.advance());
-    effects.push(Effect::Request(Request::Generate { generation, task: Some(task.clone()) }));
+    effects.push(Effect::Request(Request { generation, query: Query::Generate { task: Some(task.clone()) } }));
     let before = &mut state.generation;
     (before.asked, before.going, before.selected) = (Some((generation, task)), true, 0);
     before.texts.clear();
@@ -68,7 +68,7 @@ fn has_task(state: &State) -> bool {
 pub fn stop(state: &mut State, effects: &mut Vec<Effect>) {
     if std::mem::take(&mut state.generation.going) {
         let generation = state.follow.advance();
-        effects.push(Effect::Request(Request::Generate { generation, task: None }));
+        effects.push(Effect::Request(Request { generation, query: Query::Generate { task: None } }));
     }
 }
 

@@ -6,7 +6,7 @@ use prunelens_core::compare::LayerFigures;
 
 use super::{effect::Effect, open};
 use crate::{
-    engine::Request,
+    engine::{Query, Request},
     tui::state::{Screen, State},
 };
 
@@ -25,7 +25,7 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
         if std::mem::take(&mut state.strip.waiting) {
             state.strip.asked = None;
             let generation = state.follow.advance();
-            effects.push(Effect::Request(Request::Layers { generation, prompt: None }));
+            effects.push(Effect::Request(Request { generation, query: Query::Layers { prompt: None } }));
         }
         return;
     }
@@ -39,7 +39,7 @@ pub fn ask(state: &mut State, effects: &mut Vec<Effect>) {
     }
     let generation = state.follow.advance();
     let prompt = Some((target.prompt.to_string(), target.setting));
-    effects.push(Effect::Request(Request::Layers { generation, prompt }));
+    effects.push(Effect::Request(Request { generation, query: Query::Layers { prompt } }));
     (state.strip.asked, state.strip.waiting) = (Some((generation, target)), true);
 }
 
