@@ -12,7 +12,7 @@ use prunelens_core::{
 use prunelens_kernels::gpu;
 use prunelens_metrics::{Family, Param};
 
-use super::{FamilyInfo, ParamInfo, SessionInfo};
+use super::{FamilyInfo, MemoryUse, ParamInfo, SessionInfo};
 
 /// What the header and the status line say, with the time that a short prompt takes.
 pub fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
@@ -57,7 +57,7 @@ pub fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         device: device_label(session),
         dtype: session.original.dtype.as_str().into(),
         space: session.space.name().into(),
-        memory: super::memory(session),
+        memory: MemoryUse::of(session),
         examples,
         families: families.iter().map(|family| family_info(family, session)).collect(),
         probe_ms,

@@ -15,7 +15,7 @@ use prunelens_metrics::{Estimate, Family, JobSpec, Probe, atlas::Atlas, fingerpr
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    GenerateTask, Query, Report, Request, detail, find,
+    GenerateTask, MemoryUse, Query, Report, Request, detail, find,
     generate::Generating,
     mailbox::{Kind, Mailbox},
     seat::Seat,
@@ -255,7 +255,7 @@ impl Live {
     fn rank(&self, knob: Knob, tick: Tick) -> Result<()> {
         if !self.seat.session.is_ranked(knob) {
             self.seat.session.order(knob, tick)?;
-            self.send(Report::Memory(super::memory(&self.seat.session)));
+            self.send(Report::Memory(MemoryUse::of(&self.seat.session)));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use prunelens_core::{
 };
 
 use super::{
-    Report,
+    MemoryUse, Report,
     live::Live,
     queue::TrainedSae,
     quiet::{self, Background, yield_to},
@@ -133,9 +133,9 @@ impl Engine {
     fn tell_memory(&self) {
         let (Some(live), kept) = (&self.live, self.kept.bytes()) else { return };
         if kept > 0 {
-            let mut all = super::memory(&live.seat.session);
-            all.insert(all.len().min(4), ("other layers and copies".into(), kept));
-            self.send(Report::Memory(all));
+            let mut memory = MemoryUse::of(&live.seat.session);
+            memory.parts.push(("other layers and copies".into(), kept));
+            self.send(Report::Memory(memory));
         }
     }
 

@@ -20,7 +20,9 @@ use prunelens_metrics::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Command, JobId, JobState, Report, live::Live, mailbox::Mailbox, report::Unfinished, seat::Seat};
+use super::{
+    Command, JobId, JobState, MemoryUse, Report, live::Live, mailbox::Mailbox, report::Unfinished, seat::Seat,
+};
 
 /// Between two reports of a job's progress, and of its figures: enough to watch it.
 const TELL: Duration = Duration::from_millis(100);
@@ -436,7 +438,7 @@ impl Queue {
         let on_screen = entry.at.is_none();
         self.send(Report::JobTable { id, table, details });
         if on_screen && !session.original.device.is_cpu() {
-            self.send(Report::Memory(super::memory(session)));
+            self.send(Report::Memory(MemoryUse::of(session)));
         }
     }
 

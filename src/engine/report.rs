@@ -15,7 +15,7 @@ use prunelens_core::{
 };
 use prunelens_metrics::{Detail, Estimate, JobSpec, Kind, MetricTable, Run, RunFile, atlas::Atlas};
 
-use super::command::JobId;
+use super::{command::JobId, memory::MemoryUse};
 
 #[derive(Clone, Debug)]
 pub enum Report {
@@ -143,7 +143,7 @@ pub enum Report {
     /// Something went wrong that stops nothing.
     Warning(String),
     /// What uses how much memory, after it changed.
-    Memory(Vec<(String, u64)>),
+    Memory(MemoryUse),
     /// The engine thread panicked; nothing more will come.
     Crashed(String),
 }
@@ -252,7 +252,7 @@ pub struct SessionInfo {
     pub dtype: String,
     /// "raw", "centered" or "tl".
     pub space: String,
-    pub memory: Vec<(String, u64)>,
+    pub memory: MemoryUse,
     /// Three prompts worth trying.
     pub examples: Vec<String>,
     /// What can be measured.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use prunelens::engine::{FamilyInfo, GenerateTask, Hit, ParamInfo, Report, SessionInfo, Why};
+use prunelens::engine::{FamilyInfo, GenerateTask, Hit, MemoryUse, ParamInfo, Report, SessionInfo, Why};
 use prunelens_core::compare::predict::{Candidate, Prediction, Predictions, Speaker};
 use prunelens_core::compare::{
     Comparison, Example, GRID, LatentDetail, LayerFigures, Match, Paths, ReconstructionFigures, SpliceFigures, Token,
@@ -123,10 +123,9 @@ pub fn estimate() -> Estimate {
     Estimate { tokens: 8192, passes: 4.5, seconds: Some(38.0), bytes: 120 << 20, free: Some(3 << 30), remark: None }
 }
 
-fn memory() -> Vec<(String, u64)> {
-    [("original model", 10u64), ("pruned copy", 6), ("SAE and ranks", 12), ("caches", 33)]
-        .map(|(name, mib)| (name.to_owned(), mib << 20))
-        .to_vec()
+fn memory() -> MemoryUse {
+    let parts = [("original model", 10u64), ("pruned copy", 6), ("SAE and ranks", 12), ("caches", 33)];
+    MemoryUse { parts: parts.map(|(name, mib)| (name.to_owned(), mib << 20)).to_vec(), ..MemoryUse::default() }
 }
 
 /// The ratio at which a latent stops firing; the last ones never do.

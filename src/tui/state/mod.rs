@@ -62,11 +62,7 @@ pub use tour::{STEPS, Tour};
 pub use crate::engine::{JobId, JobState, Progress, SessionInfo};
 use prunelens_core::{compare::LatentDetail, edit::Edits, sae::Setting, session::SessionSpec};
 
-use crate::{
-    engine::{GPU, PROCESS},
-    settings::SessionSettings,
-    tui::keys::keymap::Keymap,
-};
+use crate::{engine::MemoryUse, settings::SessionSettings, tui::keys::keymap::Keymap};
 
 /// Beyond this many milliseconds a comparison waits for Enter.
 pub const SLOW_MS: f64 = 500.0;
@@ -180,7 +176,7 @@ pub struct State {
     pub phase: Phase,
     pub info: Option<Arc<SessionInfo>>,
     /// What uses how much memory now.
-    pub memory: Vec<(String, u64)>,
+    pub memory: MemoryUse,
 
     pub screen: Screen,
     pub overlay: Option<Overlay>,
@@ -321,7 +317,7 @@ impl State {
             places: BTreeMap::new(),
             phase: Phase::Loading { progress: None, since: Duration::ZERO },
             info: None,
-            memory: Vec::new(),
+            memory: MemoryUse::default(),
             screen: Screen::Explore,
             overlay: None,
             focus: Panel::Prompt,
@@ -454,20 +450,6 @@ impl State {
     /// When a digit does what it does by itself.
     pub fn count_due(&self) -> Option<Duration> {
         self.count?.alone.map(|(_, due)| due)
-    }
-
-    /// Memory of the whole process where the system tells it, else of what is known.
-    pub fn memory_in_use(&self) -> u64 {
-        self.memory_of(PROCESS).unwrap_or_else(|| self.memory.iter().map(|(_, bytes)| bytes).sum())
-    }
-
-    /// Of the GPU that models are on, by every program.
-    pub fn gpu_in_use(&self) -> Option<u64> {
-        self.memory_of(GPU)
-    }
-
-    fn memory_of(&self, whole: &str) -> Option<u64> {
-        self.memory.iter().find(|(name, _)| name == whole).map(|(_, bytes)| *bytes)
     }
 
     /// What the slider turns, and where it stands.

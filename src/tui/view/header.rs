@@ -55,8 +55,8 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
                 left.extend(part);
             }
         }
-        let used = format::bytes(state.memory_in_use());
-        let gpu = state.gpu_in_use().map(|bytes| format!("  gpu {}", format::bytes(bytes))).unwrap_or_default();
+        let used = format::bytes(state.memory.in_use());
+        let gpu = state.memory.gpu.map(|bytes| format!("  gpu {}", format::bytes(bytes))).unwrap_or_default();
         let memory = Span::raw(format!("{gpu}  {used} "));
         let dtype = if info.dtype == "f32" { String::new() } else { format!(", {}", info.dtype) };
         let name = info.device.split(' ').next().unwrap_or_default();

@@ -7,7 +7,6 @@ use ratatui::{
 };
 
 use crate::{
-    engine::{GPU, PROCESS},
     safe,
     tui::{
         state::State,
@@ -65,9 +64,9 @@ fn lines(state: &State, theme: &Theme, width: usize) -> Vec<Line<'static>> {
         lines.push(Line::default());
     }
     lines.push(Line::styled(" memory", theme.style(Role::Title)));
-    let parts = || state.memory.iter().filter(|(name, _)| ![PROCESS, GPU].contains(&name.as_str()));
-    let most = parts().map(|(_, bytes)| *bytes).max().unwrap_or(0).max(1);
-    for (name, bytes) in parts() {
+    let parts = &state.memory.parts;
+    let most = parts.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0).max(1);
+    for (name, bytes) in parts {
         let name = safe::cut(&safe::line(name), 28, theme.ascii);
         let pad = " ".repeat(30usize.saturating_sub(safe::width(&name)));
         lines.push(Line::from(vec![
@@ -76,7 +75,7 @@ fn lines(state: &State, theme: &Theme, width: usize) -> Vec<Line<'static>> {
             Span::styled(bars::meter(*bytes as f64 / most as f64, 24, theme.ascii), theme.style(Role::Accent)),
         ]));
     }
-    let wholes = [("whole process", Some(state.memory_in_use())), ("whole GPU, all programs", state.gpu_in_use())];
+    let wholes = [("whole process", Some(state.memory.in_use())), ("whole GPU, all programs", state.memory.gpu)];
     for (name, bytes) in wholes.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
         lines.push(Line::from(vec![
             Span::styled(format!(" {name:<30}"), muted),
