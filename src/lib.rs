@@ -17,5 +17,6 @@ pub mod process;
 pub mod safe;
 pub mod settings;
 pub mod study;
+pub mod threads;
 pub mod tui;
 pub mod words;

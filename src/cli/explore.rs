@@ -12,6 +12,7 @@ use crate::{
     folders::Folders,
     output,
     settings::{self as config, Resolved, Settings},
+    threads,
     tui::{self, Keymap, Options, options::takes_utf8},
 };
 
@@ -44,7 +45,7 @@ pub fn open(args: &ExploreArgs, tour: Option<bool>) -> Result<()> {
     let unasked = args.view.is_none() && setup::asks_for_nothing(&settings);
     let Resolved { spec, settings, mut display, threads } = setup::settings(settings)?;
     display.ascii.get_or_insert_with(|| !takes_utf8(config::environment));
-    config::start_threads(threads, true)?;
+    threads::start(threads, true)?;
     let folders = Folders::find();
     let options = Options {
         session: setup::at_view(spec, &settings, view.as_ref()),

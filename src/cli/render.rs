@@ -10,7 +10,8 @@ use crate::{
     engine,
     folders::Folders,
     output,
-    settings::{self as config, ColorChoice, Resolved, Settings, values},
+    settings::{ColorChoice, Resolved, Settings, values},
+    threads,
     tui::{self, RenderOptions},
 };
 
@@ -42,7 +43,7 @@ pub struct RenderArgs {
 pub fn run(args: &RenderArgs) -> Result<()> {
     let Viewed { view, settings } = setup::viewed(args.view.as_deref(), args.settings.clone())?;
     let Resolved { spec, settings, mut display, threads } = setup::settings(settings)?;
-    config::start_threads(threads, true)?;
+    threads::start(threads, true)?;
     if display.color == ColorChoice::Auto {
         // A picture is not a terminal: it has all colours.
         display.color = ColorChoice::Truecolor;

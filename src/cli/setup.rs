@@ -11,6 +11,7 @@ use crate::{
     folders::Folders,
     interrupt, output, settings as config,
     settings::{ColorChoice, Display, Resolved, SessionSettings, Settings},
+    threads,
     tui::{Look, state::SavedView, theme::ColorDepth, views},
 };
 
@@ -19,7 +20,7 @@ pub fn settings(flags: impl Into<Settings>) -> Result<Resolved> {
     let settings = flags.into().resolve(&config::environment)?;
     if let Some(threads) = settings.threads {
         // SAFETY: no thread has been started yet.
-        unsafe { config::limit_threads(threads) };
+        unsafe { threads::limit(threads) };
     }
     tracing::info!(?settings);
     Ok(settings)
@@ -66,7 +67,7 @@ pub fn headless(flags: impl Into<Settings>) -> Result<Resolved> {
             "--compress {second}: this command works on one compressed copy; give --compress once (the explorer takes several)"
         )));
     }
-    config::start_threads(settings.threads, false)?;
+    threads::start(settings.threads, false)?;
     Ok(settings)
 }
 

@@ -14,7 +14,7 @@ use super::{
     MemoryUse, Report,
     live::Live,
     queue::TrainedSae,
-    quiet::{self, Background, yield_to},
+    quiet::{self, Background},
     seat::Seat,
     strip::Strip,
     thread::Engine,
@@ -236,72 +236,6 @@ impl Engine {
         let known = self.kept.get(&spec).is_some();
         let fits = seat.session.sae_bytes() <= spec.kept_memory;
         (!known && fits && here(&next.sae) && next.trained_sae.iter().all(here)).then_some(spec)
-    }
-
-    /// Read the prompt whose layers are wanted at the next of them.
-    pub fn strip_on(&mut self) {
-        let Some(live) = &mut self.live else { return };
-        let Some(task) = &mut live.strip else { return };
-        // What is known already is told at once.
-        let strip = &self.strip;
-        let known: Vec<_> = task.left.iter().filter_map(|layer| strip.known(*layer, task)).collect();
-        task.left.retain(|layer| known.iter().all(|figures| figures.layer != *layer));
-        let generation = task.generation;
-        let Some(layer) = task.left.front().copied() else {
-            live.strip = None;
-            self.strip.rewind();
-            for figures in known {
-                self.send(Report::Layer { generation, layer: figures.layer, figures: Ok(figures) });
-            }
-            return self.send(Report::Layers { generation });
-        };
-        let task = task.clone();
-        for figures in known {
-            self.send(Report::Layer { generation, layer: figures.layer, figures: Ok(figures) });
-        }
-        let found = self.strip_at(layer, &task);
-        let figures = match found {
-            Err(Error::Interrupted) => return,
-            Ok(None) => Err("it has no figures".to_owned()),
-            Ok(Some(figures)) => Ok(figures),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Some(task) = self.live.as_mut().and_then(|live| live.strip.as_mut())
-            && task.generation == generation
-        {
-            task.left.retain(|left| *left != layer);
-        }
-        self.send(Report::Layer { generation, layer, figures });
-    }
-
-    fn strip_at(
-        &mut self,
-        layer: usize,
-        task: &super::strip::Task,
-    ) -> Result<Option<Arc<prunelens_core::compare::LayerFigures>>> {
-        let Some(live) = &mut self.live else { return Ok(None) };
-        let mailbox = self.mailbox.clone();
-        let own = live.seat.session.hook.layer == layer;
-        let spec = live.seat.spec.at_layer(layer);
-        let mut session = if own { Some(live.seat.session.clone()) } else { None };
-        session = session.or_else(|| self.kept.get(&spec).map(|seat| seat.session.clone()));
-        // A newer request takes the place of this one.
-        let tick = &mut |live: &mut Live| {
-            yield_to(live, &mailbox)?;
-            let same = live.strip.as_ref().is_some_and(|now| now.generation == task.generation);
-            if same { Ok(()) } else { Err(Error::Interrupted) }
-        };
-        let session = match session {
-            Some(session) => session,
-            None => {
-                let shared = live.seat.shared(&spec);
-                let seat = Seat::load(&spec, shared, &self.trained, self.families, &mut |_| tick(live))?;
-                let session = seat.session.clone();
-                self.kept.put(seat, spec.kept_memory);
-                session
-            }
-        };
-        self.strip.read(layer, &session, (&task.text, task.setting), &mut || tick(live))
     }
 }
 
