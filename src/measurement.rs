@@ -12,7 +12,8 @@ use prunelens_core::{
     session::Session,
 };
 use prunelens_metrics::{
-    JOBS, Job, JobSpec, Keeper, Known, Run, SessionCheckpoints, Step, Store, fingerprint, fit, keeper::Earlier, runs,
+    JOBS, Job, JobSpec, Keeper, Run, SavedProgress, SessionCheckpoints, Step, Store, fingerprint, fit, keeper::Earlier,
+    runs,
 };
 
 use crate::{
@@ -32,7 +33,7 @@ pub struct Measurement<'a> {
 }
 
 /// A job about to go on.
-struct Begun {
+struct StartedJob {
     job: Box<dyn Job>,
     /// In earlier processes, and the share done there.
     worked: Duration,
@@ -62,7 +63,7 @@ impl Measurement<'_> {
         }
         let mut remarks = Vec::new();
         let mut keeper = self.claim()?;
-        let Begun { mut job, worked, resumed, mut finished } = self.make(keeper.as_mut(), &mut remarks)?;
+        let StartedJob { mut job, worked, resumed, mut finished } = self.make(keeper.as_mut(), &mut remarks)?;
         remarks.iter().for_each(|remark| say(&format!("{}: {remark}", self.spec.family)));
         let mut clock = Clock { before: worked, started: Instant::now() };
         while !finished {
@@ -107,7 +108,7 @@ impl Measurement<'_> {
     }
 
     /// The job, from where an earlier process left it if one did.
-    fn make(&self, keeper: Option<&mut Keeper>, remarks: &mut Vec<String>) -> Result<Begun> {
+    fn make(&self, keeper: Option<&mut Keeper>, remarks: &mut Vec<String>) -> Result<StartedJob> {
         let mut keeper = keeper;
         if let Some(keeper) = &mut keeper {
             match keeper.take_up(JOBS, self.session) {
@@ -117,7 +118,7 @@ impl Measurement<'_> {
                         let percent = (100.0 * share).floor();
                         remarks.push(format!("goes on from {percent} % of an earlier run; --restart begins anew"));
                     }
-                    return Ok(Begun { job, worked, resumed: Some(share), finished });
+                    return Ok(StartedJob { job, worked, resumed: Some(share), finished });
                 }
                 Ok(None) => {}
                 Err(error) => remarks.push(format!("begun anew, the saved state is of no use: {error}")),
@@ -130,7 +131,7 @@ impl Measurement<'_> {
         if let Some(keeper) = keeper {
             keeper.refit(fitted)?;
         }
-        Ok(Begun { job, worked: Duration::ZERO, resumed: None, finished: false })
+        Ok(StartedJob { job, worked: Duration::ZERO, resumed: None, finished: false })
     }
 
     /// A job that ran out of memory begins anew with less at a time; what else ended it ends the command.
@@ -235,7 +236,7 @@ impl Joined<'_> {
             }
             Err(error) => return Err(error),
         }
-        let known = Known { share: 1.0, seconds: clock.seconds() / self.specs.len() as f64, finished: true };
+        let known = SavedProgress { share: 1.0, seconds: clock.seconds() / self.specs.len() as f64, finished: true };
         for (spec, state) in self.specs.iter().zip(job.states()?) {
             let own = self.checkpoints.claim(family, spec)?;
             patiently(self.patience, tick, || own.save(spec, known, &state))?;

@@ -22,9 +22,9 @@ use super::{
 
 /// Progress is told ten times a second at most: enough to watch.
 #[derive(Default)]
-pub struct Told(Option<(String, Instant)>);
+pub struct ProgressThrottle(Option<(String, Instant)>);
 
-impl Told {
+impl ProgressThrottle {
     pub fn is_news(&mut self, progress: &Progress) -> bool {
         let news = self.0.as_ref().is_none_or(|(what, at)| *what != progress.what || at.elapsed().as_millis() >= 100);
         if news {
@@ -50,7 +50,8 @@ impl Engine {
         let loaded = match self.kept.take(&spec) {
             Some(seat) => Ok(seat),
             None => {
-                let (mailbox, reports, mut told) = (self.mailbox.clone(), self.reports.clone(), Told::default());
+                let (mailbox, reports, mut told) =
+                    (self.mailbox.clone(), self.reports.clone(), ProgressThrottle::default());
                 Seat::load(&spec, live.seat.shared(&spec), &self.trained, self.families, &mut |progress| {
                     if mailbox.ends_opening() {
                         return Err(Error::Interrupted);
@@ -253,7 +254,7 @@ impl Engine {
             drop(seat);
             devices.iter().for_each(prunelens_kernels::gpu::release);
         }
-        let (mailbox, reports, mut told) = (self.mailbox.clone(), self.reports.clone(), Told::default());
+        let (mailbox, reports, mut told) = (self.mailbox.clone(), self.reports.clone(), ProgressThrottle::default());
         let loaded = Seat::load(spec, None, &self.trained, self.families, &mut |progress| {
             if mailbox.ends(None) {
                 return Err(Error::Interrupted);

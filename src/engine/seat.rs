@@ -161,11 +161,11 @@ fn for_jobs(session: &Session) -> Result<Option<Session>> {
 
 /// Sessions that are not on screen and can be at once, the one longest unseen first.
 #[derive(Default)]
-pub struct Kept {
+pub struct KeptSeats {
     seats: Vec<Seat>,
 }
 
-impl Kept {
+impl KeptSeats {
     pub fn get(&self, spec: &SessionSpec) -> Option<&Seat> {
         self.seats.iter().find(|seat| seat.spec == *spec)
     }

@@ -16,7 +16,7 @@ use super::{
     mailbox::Mailbox,
     queue::Queue,
     quiet::{self, Background},
-    seat::{Kept, TrainedSaes},
+    seat::{KeptSeats, TrainedSaes},
     strip::Strip,
 };
 
@@ -47,7 +47,7 @@ pub fn start_with(options: Options) -> Result<EngineHandle> {
                     queue: Queue::new(options.families, options.store, sender.clone()),
                     families: options.families,
                     reports: sender,
-                    kept: Kept::default(),
+                    kept: KeptSeats::default(),
                     trained: TrainedSaes::default(),
                     strip: Strip::default(),
                     ahead: false,
@@ -75,7 +75,7 @@ pub struct Engine {
     pub(super) queue: Queue,
     pub(super) families: &'static [Family],
     /// Sessions of layers that are not on screen.
-    pub(super) kept: Kept,
+    pub(super) kept: KeptSeats,
     pub(super) trained: TrainedSaes,
     pub(super) strip: Strip,
     /// A layer is to be read ahead, and on which side.

@@ -16,7 +16,7 @@ use prunelens_core::{
 use prunelens_metrics::{
     FAMILIES, JobSpec, MetricTable, ParamValue,
     details::Detail,
-    fingerprint::{self, Seen},
+    fingerprint::{self, PathDigests},
     params::KNOB,
 };
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ impl Study {
     /// The cells of a study's file, to be kept in `folder`.
     pub fn new(file: StudyFile, folder: &Path, environment: Environment) -> Result<Self> {
         let mut groups: Vec<Group> = Vec::new();
-        let mut seen = Seen::new();
+        let mut seen = PathDigests::new();
         for subject in &file.subjects {
             let layers =
                 if subject.layers.is_empty() { vec![None] } else { subject.layers.iter().copied().map(Some).collect() };
@@ -180,7 +180,7 @@ impl Group {
         layer: Option<usize>,
         Resolved { spec, settings, .. }: &Resolved,
         folder: &Path,
-        seen: &mut Seen,
+        seen: &mut PathDigests,
     ) -> Result<Vec<Self>> {
         let train = file.train.as_ref().filter(|_| spec.trained_sae.is_none());
         let seeds: Vec<Option<u64>> = match train {

@@ -15,7 +15,7 @@ use prunelens_core::{
     session::{Models, Session, SessionSpec},
 };
 use prunelens_kernels::gpu;
-use prunelens_metrics::{JOBS, Known, MetricTable, Store};
+use prunelens_metrics::{JOBS, MetricTable, SavedProgress, Store};
 use serde_json::json;
 
 use super::{
@@ -221,8 +221,8 @@ impl<'a> Worker<'a> {
         let checkpoints = self.study.unfinished(group, self.every).checkpoints();
         let checkpoints = &checkpoints.of(session);
         let family = first.job.family(JOBS)?;
-        let known: Vec<Option<Known>> = alike.iter().map(|cell| checkpoints.known(family, &cell.job)).collect();
-        let those = |wanted: fn(&Option<Known>) -> bool| {
+        let known: Vec<Option<SavedProgress>> = alike.iter().map(|cell| checkpoints.known(family, &cell.job)).collect();
+        let those = |wanted: fn(&Option<SavedProgress>) -> bool| {
             let wanted = alike.iter().zip(&known).filter(|(_, known)| wanted(known));
             wanted.map(|(cell, _)| *cell).collect::<Vec<&'g Cell>>()
         };

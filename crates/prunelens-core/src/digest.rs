@@ -49,7 +49,7 @@ pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {
 }
 
 /// What [`content`] gives of some tensors, which are known by their ids: no other ever has one of these.
-pub type Known = HashMap<TensorId, Vec<u8>>;
+pub type TensorDigests = HashMap<TensorId, Vec<u8>>;
 
 /// Two hexadecimal digits a byte.
 pub fn hex(bytes: &[u8]) -> String {

@@ -37,12 +37,12 @@ pub type Listener<'a> = &'a mut dyn FnMut(Progress) -> Result<()>;
 const EVERY: Duration = Duration::from_millis(40);
 
 /// Work that was begun on a thread of its own and cannot be interrupted.
-pub struct Begun<T> {
+pub struct Pending<T> {
     name: &'static str,
     done: mpsc::Receiver<Result<T>>,
 }
 
-impl<T: Send + 'static> Begun<T> {
+impl<T: Send + 'static> Pending<T> {
     /// Without a thread to be had it is done here, in one go.
     pub fn new(name: &'static str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
         let work = Arc::new(Mutex::new(Some(work)));
@@ -88,7 +88,7 @@ pub fn aside<T: Send + 'static>(
     mut tick: impl FnMut() -> Result<()>,
 ) -> Result<T> {
     tick()?;
-    let done = Begun::new(name, work).wait(&mut tick)?;
+    let done = Pending::new(name, work).wait(&mut tick)?;
     // How it ended is heard, too.
     tick()?;
     Ok(done)
@@ -124,7 +124,7 @@ mod tests {
         assert!(matches!(left, Err(Error::Interrupted)));
         let failed = aside::<()>("failing", || Err(Error::invalid("no")), || Ok(()));
         assert!(failed.unwrap_err().to_string().contains("no"));
-        let gone = Begun::<()>::new("gone", || panic!("for the test")).wait(|| Ok(()));
+        let gone = Pending::<()>::new("gone", || panic!("for the test")).wait(|| Ok(()));
         assert!(gone.unwrap_err().to_string().contains("gone: its thread stopped"));
     }
 }

@@ -11,7 +11,7 @@ use super::{
 
 /// Keys and values, `[tokens, kv_heads * width]` each.
 #[derive(Clone, Copy, Default)]
-pub struct Seen<'a> {
+pub struct KvView<'a> {
     /// Keys, `[tokens, kv_heads * width]`.
     pub k: &'a [f32],
     /// Values, `[tokens, kv_heads * width]`.
@@ -22,9 +22,9 @@ pub struct Seen<'a> {
 #[derive(Clone, Copy)]
 pub struct Span<'a> {
     /// What came first.
-    pub past: Seen<'a>,
+    pub past: KvView<'a>,
     /// What came then, with the tokens read now at its end.
-    pub own: Seen<'a>,
+    pub own: KvView<'a>,
     /// Queries of the tokens read now, `[new, heads * width]`.
     pub q: &'a [f32],
 }
@@ -60,7 +60,7 @@ impl<'a> Head<'a> {
     }
 
     /// Keys or values of this head: the past ones, if there are any, and where they stand; then the own ones.
-    fn parts(&self, of: impl Fn(Seen<'a>) -> &'a [f32]) -> impl Iterator<Item = (usize, View<'a>)> {
+    fn parts(&self, of: impl Fn(KvView<'a>) -> &'a [f32]) -> impl Iterator<Item = (usize, View<'a>)> {
         let Heads { kv_heads, width, .. } = self.heads;
         let at = self.kv() * width;
         let view = move |data: &'a [f32], n| View::rows(&data[at..], n, width, kv_heads * width);
@@ -268,8 +268,8 @@ mod tests {
         let span = |([q, k, v], &(past, own, new)): (&'a [Vec<f32>; 3], &(usize, usize, usize))| {
             let at = past * kv_row;
             Span {
-                past: Seen { k: &k[..at], v: &v[..at] },
-                own: Seen { k: &k[at..], v: &v[at..] },
+                past: KvView { k: &k[..at], v: &v[..at] },
+                own: KvView { k: &k[at..], v: &v[at..] },
                 q: &q[(past + own - new) * q_row..],
             }
         };

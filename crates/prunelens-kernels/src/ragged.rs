@@ -7,7 +7,7 @@ use crate::{
     attention::{self, Heads},
     error::{Error, Result},
     gradient,
-    kv_cache::{Seen, Span, attend, attend_vjp, rotate},
+    kv_cache::{KvView, Span, attend, attend_vjp, rotate},
     layers::{Norm, Tables},
     with_f32,
 };
@@ -45,10 +45,10 @@ impl Kv {
         numbers * size_of::<f32>()
     }
 
-    fn seen(&self) -> Result<Seen<'_>> {
+    fn seen(&self) -> Result<KvView<'_>> {
         match self {
-            Self::Empty => Ok(Seen::default()),
-            Self::Here { k, v } => Ok(Seen { k, v }),
+            Self::Empty => Ok(KvView::default()),
+            Self::Here { k, v } => Ok(KvView { k, v }),
             Self::OnDevice { .. } => Err(elsewhere()),
         }
     }
@@ -87,7 +87,7 @@ pub struct Tokens<'a> {
 
 /// What the CPU's attention leaves for its gradient.
 #[derive(Debug)]
-pub struct Here {
+pub struct CpuTrace {
     /// Rows before their norms, if they have norms.
     raw: Option<Vec<f32>>,
     /// `[tokens, heads * width]`, rotated.
@@ -115,7 +115,7 @@ impl Tokens<'_> {
         let span = |((past, own), new): ((&Option<&'s Kv>, &'s Kv), &usize)| -> Result<Span<'s>> {
             let (q, after) = rest.split_at(new * queries);
             rest = after;
-            Ok(Span { past: past.map_or(Ok(Seen::default()), Kv::seen)?, own: own.seen()?, q })
+            Ok(Span { past: past.map_or(Ok(KvView::default()), Kv::seen)?, own: own.seen()?, q })
         };
         self.past.iter().zip(own).zip(self.new).map(span).collect()
     }
@@ -150,17 +150,17 @@ pub fn read(tokens: &Tokens, qkv: &Tensor, own: &mut [Kv]) -> Result<Tensor> {
 }
 
 /// The same of the first tokens after what texts share, with what the gradient needs.
-pub fn trace(tokens: &Tokens, qkv: &Tensor) -> Result<(Tensor, Here)> {
+pub fn trace(tokens: &Tokens, qkv: &Tensor) -> Result<(Tensor, CpuTrace)> {
     let mut own = vec![Kv::default(); tokens.new.len()];
     let rows = with_f32(qkv, <[f32]>::to_vec)?;
     let raw = tokens.norms.map(|_| rows.clone());
     let (z, q) = tokens.attend(rows, &mut own)?;
     let z = Tensor::from_vec(z, (tokens.positions.len(), tokens.heads.queries()), qkv.device())?;
-    Ok((z, Here { raw, q, own }))
+    Ok((z, CpuTrace { raw, q, own }))
 }
 
 /// The gradient by `qkv` from the one by `z`.
-pub fn vjp(tokens: &Tokens, traced: &Here, g: &Tensor) -> Result<Tensor> {
+pub fn vjp(tokens: &Tokens, traced: &CpuTrace, g: &Tensor) -> Result<Tensor> {
     let heads = tokens.heads;
     let spans = tokens.spans(&traced.q, &traced.own)?;
     let mut rows = with_f32(&g.contiguous()?, |g| attend_vjp(&spans, heads, g))?;

@@ -32,7 +32,7 @@ pub struct Header {
     pub files: Value,
     /// How far it was.
     #[serde(flatten)]
-    pub known: Known,
+    pub known: SavedProgress,
     /// When it was written, in milliseconds since 1970; for people only.
     pub saved: u64,
     /// Of the state.
@@ -42,7 +42,7 @@ pub struct Header {
 
 /// How far a saved job was.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Known {
+pub struct SavedProgress {
     /// 0 to 1.
     pub share: f64,
     /// Of work until then.
@@ -134,7 +134,7 @@ impl SessionCheckpoints<'_> {
     }
 
     /// How far a job is that was begun by itself.
-    pub fn known(&self, family: &Family, spec: &JobSpec) -> Option<Known> {
+    pub fn known(&self, family: &Family, spec: &JobSpec) -> Option<SavedProgress> {
         let claim = self.claim(family, spec).ok()?;
         let header = read_header(&mut BufReader::new(File::open(&claim.path).ok()?)).ok()?;
         (header.spec == *spec).then_some(header.known)
@@ -186,7 +186,7 @@ impl Claim {
     }
 
     /// Save a state; the file is the old one or the new one, whatever happens in between.
-    pub fn save(&self, fitted: &JobSpec, known: Known, state: &[u8]) -> Result<()> {
+    pub fn save(&self, fitted: &JobSpec, known: SavedProgress, state: &[u8]) -> Result<()> {
         let header = Header {
             spec: self.spec.clone(),
             fitted: fitted.clone(),
@@ -299,7 +299,7 @@ mod tests {
         assert!(claim.load().unwrap().is_none());
         let state: Vec<u8> = (0..=255).chain(*b"\n\n").collect();
         let fitted = claim.spec.clone().with("batch", ParamValue::Number(2.0));
-        let known = Known { share: 0.43, seconds: 12.5, finished: true };
+        let known = SavedProgress { share: 0.43, seconds: 12.5, finished: true };
         claim.save(&fitted, known, &state).unwrap();
         let saved = claim.load().unwrap().unwrap();
         assert_eq!((saved.state, saved.header.known), (state, known));
@@ -329,7 +329,7 @@ mod tests {
     fn damaged_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let claim = claim(folder.path()).unwrap();
-        let known = Known { share: 0.5, seconds: 1.0, finished: false };
+        let known = SavedProgress { share: 0.5, seconds: 1.0, finished: false };
         claim.save(&claim.spec.clone(), known, &[7; 100]).unwrap();
         let whole = fs::read(claim.path()).unwrap();
         let mut flipped = whole.clone();

@@ -26,7 +26,7 @@ const DEEPEST: usize = 3;
 
 /// The session's part, as an object that can be compared and read.
 pub fn of_session(session: &Session) -> Value {
-    let mut said = of_spec(&session.spec, &mut Seen::new());
+    let mut said = of_spec(&session.spec, &mut PathDigests::new());
     said["hook"] = json!(session.hook.to_string());
     said["space"] = json!(session.space.name());
     said["device"] = json!(format!("{:?}", session.original.device.location()));
@@ -39,10 +39,10 @@ pub fn of_session(session: &Session) -> Value {
 }
 
 /// Files and folders that were looked at, so that those of many sessions are read once.
-pub type Seen = HashMap<PathBuf, Value>;
+pub type PathDigests = HashMap<PathBuf, Value>;
 
 /// The same of a session that is not loaded, as far as its settings tell it: not the device, nor what an SAE's config says.
-pub fn of_spec(spec: &SessionSpec, seen: &mut Seen) -> Value {
+pub fn of_spec(spec: &SessionSpec, seen: &mut PathDigests) -> Value {
     // What the hub gave is in its cache by now, in a folder named by its commit.
     let hub = spec.hub.clone().map(|settings| HubSettings { offline: true, ..settings });
     let mut known = |path: &Path| seen.entry(path.to_path_buf()).or_insert_with(|| of_path(path)).clone();

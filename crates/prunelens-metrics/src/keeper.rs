@@ -12,7 +12,7 @@ use prunelens_core::{
     session::Session,
 };
 
-use super::{Claim, Family, Job, JobSpec, Run, checkpoint::Known, fingerprint};
+use super::{Claim, Family, Job, JobSpec, Run, checkpoint::SavedProgress, fingerprint};
 
 /// One part of so many, of the time, may go into putting states together.
 pub const SHARE: u32 = 20;
@@ -92,7 +92,7 @@ impl Keeper {
         let (started, state) = (Instant::now(), job.state()?);
         self.next = Instant::now() + self.every.max(started.elapsed() * SHARE);
         let (claim, fitted) = (self.claim.clone(), self.fitted.clone());
-        let known = Known { share: job.progress().share(), seconds, finished: false };
+        let known = SavedProgress { share: job.progress().share(), seconds, finished: false };
         let write = move || claim.save(&fitted, known, &state);
         let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(write);
         self.writing = Some(thread.map_err(|e| Error::invalid(format!("cannot start a thread: {e}")))?);
@@ -106,11 +106,11 @@ impl Keeper {
         let _ = self.wait();
         match job {
             Some(job) => {
-                let known = Known { share: job.progress().share(), seconds, finished };
+                let known = SavedProgress { share: job.progress().share(), seconds, finished };
                 self.claim.save(&self.fitted, known, &job.state()?)
             }
             None if self.claim.load().is_ok_and(|saved| saved.is_some()) => Ok(()),
-            None => self.claim.save(&self.fitted, Known { share: 0.0, seconds, finished: false }, &[]),
+            None => self.claim.save(&self.fitted, SavedProgress { share: 0.0, seconds, finished: false }, &[]),
         }
     }
 
@@ -126,7 +126,7 @@ impl Keeper {
         job.restore(&saved.state)?;
         self.fitted = saved.header.fitted;
         let worked = Duration::try_from_secs_f64(saved.header.known.seconds).unwrap_or_default();
-        let Known { share, finished, .. } = saved.header.known;
+        let SavedProgress { share, finished, .. } = saved.header.known;
         Ok(Some(Earlier { job, share, worked, finished }))
     }
 

@@ -31,7 +31,7 @@ pub mod table;
 pub mod texts;
 pub mod train;
 
-pub use checkpoint::{Checkpoints, Claim, Header, Known, SessionCheckpoints};
+pub use checkpoint::{Checkpoints, Claim, Header, SavedProgress, SessionCheckpoints};
 pub use details::Detail;
 pub use estimate::{Estimate, Extent, Probe};
 pub use job::{Job, JobProgress, Measure, SessionJob, Step};

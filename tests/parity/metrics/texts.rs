@@ -19,7 +19,7 @@ use prunelens_metrics::{
     },
     sparse_probing::{K_VALUES, SparseProbing, top_k},
     texts::{
-        Draw, Family, LinearProbe, Permutations, SparseRows, TextSet, TextsRun, Unit,
+        Draw, LinearProbe, Permutations, SparseRows, TextMetric, TextSet, TextsRun, Unit,
         choice::{SCR_SETS, Sizes},
         collect::{Rows, Summary, batches, collect, summarise},
         linear::{Dense, Examples, Training},
@@ -399,7 +399,7 @@ pub fn schema(case: &Case) -> Outcome {
     Ok(())
 }
 
-fn compare<F: Family + Layout>(case: &Case, family: F, unit: Unit, expected: &Value) -> Outcome {
+fn compare<F: TextMetric + Layout>(case: &Case, family: F, unit: Unit, expected: &Value) -> Outcome {
     let reader = reader(case.folder, &case.folder.join("saes/standard_resid"));
     let mut run = TextsRun::new(family, vec![reader.clone()], vec![unit], 8, 0).expect("run");
     while run.step(&mut || Ok(())).expect("step") {}

@@ -14,7 +14,7 @@ use super::{
     weights::{Read, Weights, read_json},
 };
 use crate::{
-    digest::Known,
+    digest::TensorDigests,
     error::Result,
     progress::{Listener, Progress},
 };
@@ -42,7 +42,7 @@ struct Loader<'a> {
     device: &'a Device,
     dtype: DType,
     gguf: bool,
-    known: Known,
+    known: TensorDigests,
     done: u64,
     progress: Listener<'a>,
 }
@@ -259,7 +259,7 @@ impl Model {
             device,
             dtype,
             gguf,
-            known: Known::default(),
+            known: TensorDigests::default(),
             done: 0,
             progress,
         };

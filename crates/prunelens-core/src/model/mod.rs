@@ -42,7 +42,7 @@ pub use to_device::ToDevice;
 pub use tokenizer::Tokenizer;
 
 use crate::{
-    digest::Known,
+    digest::TensorDigests,
     error::{Error, Result},
 };
 
@@ -76,7 +76,7 @@ pub struct Model {
     /// TransformerLens' default weight processing has been applied to the weights themselves.
     pub processed: bool,
     /// Of tensors that went to a GPU by way of the processor: they need not come back for a digest.
-    pub known: Arc<Known>,
+    pub known: Arc<TensorDigests>,
     /// What of its files was not read, in words.
     pub warnings: Vec<String>,
 }

@@ -15,7 +15,7 @@ const DEVICE_BATCH_TOKENS: usize = 4096;
 
 /// What is measured of the inputs of one part's matrices, over all tokens alike.
 #[derive(Default)]
-pub struct Seen {
+pub struct InputMoments {
     /// Sum of `x x^T`, `[inputs, inputs]` in f64, row by row; only where it is asked for.
     pub second: Vec<f64>,
     /// Sum of `|x|`.
@@ -23,7 +23,7 @@ pub struct Seen {
     tokens: usize,
 }
 
-impl Seen {
+impl InputMoments {
     /// Mean of `|x|` for each input.
     pub fn mean_abs(&self) -> Vec<f32> {
         self.absolute.iter().map(|sum| (sum / self.tokens.max(1) as f64) as f32).collect()
@@ -64,7 +64,7 @@ pub enum Before {
 /// A pass that measures, and keeps what it meets.
 struct Measure<'a> {
     rows: Rows<'a>,
-    seen: &'a mut [Seen],
+    seen: &'a mut [InputMoments],
     second: bool,
 }
 
@@ -100,14 +100,14 @@ impl Model {
         batches: &[Vec<Vec<u32>>],
         work: Work,
         progress: Listener,
-        mut change: impl FnMut(&mut Model, usize, &[Seen], &Streams) -> Result<()>,
+        mut change: impl FnMut(&mut Model, usize, &[InputMoments], &Streams) -> Result<()>,
     ) -> Result<Self> {
         let mut model = self.clone();
         let mut streams = self.streams(batches)?;
         let total = self.config.n_layers as u64;
         for layer in 0..self.config.n_layers {
             let mut tell = || progress(Progress { what: work.what.into(), done: layer as u64, total, unit: "layers" });
-            let mut seen: Vec<Seen> = Part::ALL.iter().map(|_| Seen::default()).collect();
+            let mut seen: Vec<InputMoments> = Part::ALL.iter().map(|_| InputMoments::default()).collect();
             for (stream, batch) in &streams.0 {
                 tell()?;
                 let rows = Rows { batch: *batch, time: stream.dim(0)? / batch, tick: &mut || Ok(()) };

@@ -2,7 +2,7 @@
 //! arXiv 2403.07378, truncation alone).
 
 use super::{
-    calibrate::{Before, Seen, Work},
+    calibrate::{Before, InputMoments, Work},
     matrices::Matrix,
 };
 use crate::{
@@ -92,7 +92,7 @@ enum Measure {
 }
 
 impl Measure {
-    fn new(rule: LowRank, seen: &Seen) -> Result<Self> {
+    fn new(rule: LowRank, seen: &InputMoments) -> Result<Self> {
         if rule == LowRank::Asvd {
             let size = |mean: &f32| f64::from(*mean).powf(ALPHA) + 1e-6;
             return Ok(Self::Sizes(seen.mean_abs().iter().map(size).collect()));

@@ -5,7 +5,7 @@ use prunelens_kernels::Sparsity;
 use rayon::prelude::*;
 
 use super::{
-    calibrate::{Before, Seen, Work},
+    calibrate::{Before, InputMoments, Work},
     codes::{Codes, Number, Scales},
     grid::{Grid, extremes},
     matrices::Matrix,
@@ -106,8 +106,8 @@ impl Model {
 struct Factors(Vec<(Vec<usize>, Factor)>);
 
 impl Factors {
-    fn new(seen: &[Seen], ordered: bool) -> Result<Self> {
-        let of = |seen: &Seen| {
+    fn new(seen: &[InputMoments], ordered: bool) -> Result<Self> {
+        let of = |seen: &InputMoments| {
             let n = seen.second.len().isqrt();
             let mut order: Vec<usize> = (0..n).collect();
             if ordered {

@@ -32,7 +32,7 @@ pub use spec::{DTYPES, DeviceSpec, Processing, SessionSpec, Source, dtype_by_nam
 use crate::{
     compare::{Reader, Token, Variant},
     demo,
-    digest::Known,
+    digest::TensorDigests,
     error::{Error, Result},
     hub::Kind,
     model::{HookPoint, Model, Space, ToDevice, Tokenizer},
@@ -78,7 +78,7 @@ pub struct Session {
     pub digest: Option<String>,
     orders: [OnceLock<Arc<Order>>; Knob::SLOTS],
     /// Of the SAEs' matrices: what is kept is known by them, and so is a view that is saved.
-    known: Arc<Mutex<Known>>,
+    known: Arc<Mutex<TensorDigests>>,
 }
 
 /// Positions that go through a model at a time when calibrating.

@@ -9,7 +9,7 @@ use super::{DeviceSpec, SessionSpec};
 use crate::{
     error::{Error, Result},
     model::{Config, Model, Tokenizer},
-    progress::{Begun, Listener, Progress},
+    progress::{Listener, Pending, Progress},
 };
 
 /// A device, and what a user should know of it.
@@ -17,7 +17,7 @@ type Found = (Device, Option<String>);
 
 /// The device with its libraries, and the tokenizer.
 pub(super) struct Opening {
-    device: Begun<Found>,
+    device: Pending<Found>,
     text: Option<Text>,
 }
 
@@ -32,14 +32,14 @@ pub(super) struct Opened {
 /// What reads texts for a model of this folder or file.
 pub(super) struct Text {
     pub path: PathBuf,
-    tokenizer: Begun<(Config, Tokenizer)>,
+    tokenizer: Pending<(Config, Tokenizer)>,
 }
 
 impl Opening {
     /// For a model that is on this machine; `None` is the demo.
     pub fn begin(spec: &SessionSpec, model: Option<PathBuf>) -> Self {
         let (device, libraries) = (spec.device, spec.libraries.clone());
-        Self { device: Begun::new("device", move || device.open(&libraries)), text: model.map(Text::begin) }
+        Self { device: Pending::new("device", move || device.open(&libraries)), text: model.map(Text::begin) }
     }
 
     /// Waited for to its end, whatever the listener says: the program must not end while another thread starts the driver.
@@ -65,7 +65,7 @@ impl Text {
             Ok((config, tokenizer))
         };
         let at = path.clone();
-        Self { path, tokenizer: Begun::new("tokenizer", move || read(&at)) }
+        Self { path, tokenizer: Pending::new("tokenizer", move || read(&at)) }
     }
 
     /// Before the weights come: what parsing takes is free again then.

@@ -35,7 +35,7 @@ pub struct Logits {
 #[derive(Debug)]
 pub enum Traced {
     /// On the CPU.
-    Here(ragged::Here),
+    Here(ragged::CpuTrace),
     /// On a GPU.
     OnDevice(device::ragged::Traced),
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Better, Cost, Metric, Param,
     texts::{
-        Draw, Family, LinearProbe, TextJob, TextOptions, TextSet, Unit, UnitResult,
+        Draw, LinearProbe, TextJob, TextMetric, TextOptions, TextSet, Unit, UnitResult,
         choice::SCR_SETS,
         collect::{Rows, Summary},
         linear::Dense,
@@ -168,7 +168,7 @@ impl Metric for TextJob<Scr> {
     }
 }
 
-impl Family for Scr {
+impl TextMetric for Scr {
     type Work = Work;
 
     fn name(&self) -> &'static str {

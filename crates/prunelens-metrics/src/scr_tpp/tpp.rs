@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Better, Cost, Metric, Param,
     texts::{
-        Draw, Family, LinearProbe, Permutations, TextJob, TextOptions, Unit, UnitResult,
+        Draw, LinearProbe, Permutations, TextJob, TextMetric, TextOptions, Unit, UnitResult,
         collect::{Rows, Summary},
         linear::Dense,
         plan::{Plan, chosen, cost},
@@ -160,7 +160,7 @@ impl Metric for TextJob<Tpp> {
     }
 }
 
-impl Family for Tpp {
+impl TextMetric for Tpp {
     type Work = Work;
 
     fn name(&self) -> &'static str {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::texts::{
-    Draw, Family, LinearProbe, TextJob, TextOptions, Unit, UnitResult,
+    Draw, LinearProbe, TextJob, TextMetric, TextOptions, Unit, UnitResult,
     choice::Sizes,
     collect::{Rows, Summary},
     linear::{Dense, Examples, Training},
@@ -69,7 +69,7 @@ impl Metric for TextJob<SparseProbing> {
     }
 }
 
-impl Family for SparseProbing {
+impl TextMetric for SparseProbing {
     type Work = Work;
 
     fn name(&self) -> &'static str {

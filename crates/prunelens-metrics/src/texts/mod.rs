@@ -20,6 +20,6 @@ pub use draws::{Draw, Permutations};
 pub use linear::LinearProbe;
 pub use options::TextOptions;
 pub use plan::TextJob;
-pub use run::{Family, TextsRun, UnitResult};
+pub use run::{TextMetric, TextsRun, UnitResult};
 pub use sparse_rows::SparseRows;
 pub use unit::{TextSet, Unit};

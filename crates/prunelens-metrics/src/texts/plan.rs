@@ -11,7 +11,7 @@ use super::{
     choice::{Choice, Sizes},
     options::{MEMORY, TextOptions, default_context, default_sizes},
     report::Layout,
-    run::{Family, TextsRun},
+    run::{TextMetric, TextsRun},
     unit::Unit,
 };
 use crate::{
@@ -114,7 +114,7 @@ impl Plan {
     }
 
     /// The job of a family over these units.
-    pub fn job<F: Family + Layout>(
+    pub fn job<F: TextMetric + Layout>(
         self,
         session: &Session,
         options: &TextOptions,

@@ -3,7 +3,7 @@
 use prunelens_core::{compare::Reader, text::safe};
 use serde_json::{Map, Value, json};
 
-use super::run::{Column, Family, TextsRun, UnitResult, mean_over_units};
+use super::run::{Column, TextMetric, TextsRun, UnitResult, mean_over_units};
 use crate::{
     Detail, Measure, MetricRow, MetricTable,
     details::Cell,
@@ -26,7 +26,7 @@ pub trait Layout {
 }
 
 /// The file of one variant, the `reader`-th.
-pub fn result_file<F: Family + Layout>(
+pub fn result_file<F: TextMetric + Layout>(
     run: &TextsRun<F>,
     reader: usize,
     results: &[Vec<UnitResult>],
@@ -74,7 +74,7 @@ pub fn by_class(result: &UnitResult) -> Map<String, Value> {
 }
 
 /// Figures so far: the means, then unit by unit.
-pub fn table<F: Family + Layout>(run: &TextsRun<F>) -> MetricTable {
+pub fn table<F: TextMetric + Layout>(run: &TextsRun<F>) -> MetricTable {
     let (done, total) = run.progress();
     let results = run.results();
     let readers = run.readers();
@@ -111,7 +111,7 @@ pub fn table<F: Family + Layout>(run: &TextsRun<F>) -> MetricTable {
 }
 
 /// The figures of single classes: a table a unit.
-pub fn details<F: Family + Layout>(run: &TextsRun<F>) -> Vec<Detail> {
+pub fn details<F: TextMetric + Layout>(run: &TextsRun<F>) -> Vec<Detail> {
     let variants = run.readers().iter().map(|reader| reader.variant.to_string());
     let columns: Vec<String> = ["class".to_owned(), "figure".into()].into_iter().chain(variants).collect();
     let mut details = Vec::new();
@@ -137,7 +137,7 @@ pub fn details<F: Family + Layout>(run: &TextsRun<F>) -> Vec<Detail> {
 /// Fewer test texts than this make steps of more than a percent.
 const STEADY: usize = 100;
 
-fn warnings<F: Family>(run: &TextsRun<F>) -> Vec<String> {
+fn warnings<F: TextMetric>(run: &TextsRun<F>) -> Vec<String> {
     let mut warnings = Vec::new();
     let fewest = run.units().iter().min_by_key(|unit| unit.test_size);
     if let Some(unit) = fewest.filter(|unit| unit.test_size < STEADY) {

@@ -33,7 +33,7 @@ pub struct Column {
 }
 
 /// A family of metrics on labelled texts.
-pub trait Family {
+pub trait TextMetric {
     /// Where the computation on one unit and model is; floats keep their bits.
     type Work: Default + Serialize + DeserializeOwned;
 
@@ -81,7 +81,7 @@ impl UnitResult {
 }
 
 /// A run that can be stopped and gone on with after every few texts.
-pub struct TextsRun<F: Family> {
+pub struct TextsRun<F: TextMetric> {
     family: F,
     units: Vec<Unit>,
     readers: Vec<Reader>,
@@ -125,7 +125,7 @@ struct SavedTexts {
 /// Latents of the unit under way are part of a state up to this size; beyond it that unit's texts are read again.
 const STATE_BYTES: usize = 64 << 20;
 
-impl<F: Family> TextsRun<F> {
+impl<F: TextMetric> TextsRun<F> {
     /// Measure `readers` on `units`, whose texts have at most `context` tokens.
     pub fn new(family: F, readers: Vec<Reader>, units: Vec<Unit>, context: usize, budget: usize) -> Result<Self> {
         let Some(first) = readers.first() else {
@@ -191,7 +191,7 @@ impl<F: Family> TextsRun<F> {
     }
 }
 
-impl<F: Family + Layout> Measure for TextsRun<F> {
+impl<F: TextMetric + Layout> Measure for TextsRun<F> {
     const UNIT: &'static str = "tokens";
 
     /// Read the next texts, or compute the next figures from them. False when all is done. An error from `tick` loses at
