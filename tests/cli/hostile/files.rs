@@ -13,11 +13,15 @@ fn missing_files() {
         .refused(1, &["openai-community/gpt2", "cannot be reached", "local folder"]);
     load(&place, &fixture(GPT2), &place.path("nowhere"), &[]).refused(1, &["--sae", "nowhere: no such file or folder"]);
     load(&place, &fixture(GPT2), &sae, &["--pruned-model", "nowhere"]).refused(1, &["--compressed-model nowhere"]);
-    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+    for (name, what) in [
+        ("config.json", "No such file"),
+        ("model.safetensors", "No such file"),
+        ("tokenizer.json", "it is in the model's repository"),
+    ] {
         let place = Place::new();
         let model = place.copy(GPT2, "model");
         fs::remove_file(model.join(name)).unwrap();
-        load(&place, &model, &sae, &[]).refused(1, &[name, "No such file"]);
+        load(&place, &model, &sae, &[]).refused(1, &[name, what]);
     }
     for name in ["cfg.json", "sae_weights.safetensors"] {
         let place = Place::new();
