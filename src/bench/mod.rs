@@ -227,17 +227,17 @@ const TRAIN_CONTEXT: usize = 256;
 
 /// An SAE as wide as the session's, trained where that reads.
 fn train_session(session: &Session, report: &mut Report, tick: Tick) -> Result<()> {
-    let (model, hook, d_sae) = (&session.pruned, session.hook, session.sae.d_sae());
-    describe_training(&format!("{} ({})", model.name, session.compression), model, hook, d_sae, report)?;
+    let (model, hook, d_sae) = (&session.models.pruned, session.hook, session.sae.d_sae());
+    describe_training(&format!("{} ({})", model.name, session.models.compression), model, hook, d_sae, report)?;
     let context = TRAIN_CONTEXT.min(model.config.n_ctx);
     let rows = held_out(session, context)?;
-    train::measure(model, hook, &session.tokenizer.specials(), &rows, d_sae, report, tick)
+    train::measure(model, hook, &session.models.tokenizer.specials(), &rows, d_sae, report, tick)
 }
 
 /// The demo's held-out texts, in rows of so many tokens.
 fn held_out(session: &Session, context: usize) -> Result<Vec<Vec<u32>>> {
     let texts = prunelens_core::demo::held_out()?;
-    prunelens_core::data::rows(&session.tokenizer, texts.iter().map(String::as_str), context, session.spec.bos)
+    prunelens_core::data::rows(&session.models.tokenizer, texts.iter().map(String::as_str), context, session.spec.bos)
 }
 
 fn describe_training(on: &str, model: &Model, hook: HookPoint, d_sae: usize, report: &mut Report) -> Result<()> {
@@ -254,18 +254,21 @@ fn from_session(session: &Session, n_tokens: usize) -> Result<Subject> {
     let spec = &session.spec;
     let text = prunelens_core::demo::held_out()?.join("\n");
     let text: String = text.chars().take(16 * n_tokens).collect();
-    let ids = session.tokenizer.encode(&text, spec.bos)?;
-    let n_tokens = n_tokens.min(session.original.config.n_ctx).min(ids.len());
-    let tokens =
-        ids[..n_tokens].iter().map(|id| Token { id: *id, piece: Vec::new(), special: session.tokenizer.special(*id) });
+    let ids = session.models.tokenizer.encode(&text, spec.bos)?;
+    let n_tokens = n_tokens.min(session.models.original.config.n_ctx).min(ids.len());
+    let tokens = ids[..n_tokens].iter().map(|id| Token {
+        id: *id,
+        piece: Vec::new(),
+        special: session.models.tokenizer.special(*id),
+    });
     Ok(Subject {
-        on: format!("{} ({})", session.original.name, session.compression),
+        on: format!("{} ({})", session.models.original.name, session.models.compression),
         readers: session.readers(session.setting)?,
         tokens: tokens.collect(),
         norms: None,
         setting: session.setting,
-        special: session.tokenizer.specials(),
-        corpus: held_out(session, CORE.1.min(session.original.config.n_ctx))?,
+        special: session.models.tokenizer.specials(),
+        corpus: held_out(session, CORE.1.min(session.models.original.config.n_ctx))?,
     })
 }
 

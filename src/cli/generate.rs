@@ -89,14 +89,14 @@ fn answer(
 ) -> Result<Answer> {
     writer.begin(ids, &choice, tick)?;
     let (mut tokens, started) = (Vec::new(), Instant::now());
-    while let Written::Token(token, _) = writer.step(most, &session.tokenizer, tick)? {
+    while let Written::Token(token, _) = writer.step(most, &session.models.tokenizer, tick)? {
         tokens.push(token.id);
     }
     Ok(Answer { of: writer.of, tokens, seconds: started.elapsed().as_secs_f64() })
 }
 
 fn words(session: &Session, tokens: &[u32]) -> String {
-    let bytes: Vec<u8> = tokens.iter().flat_map(|id| session.tokenizer.piece(*id)).collect();
+    let bytes: Vec<u8> = tokens.iter().flat_map(|id| session.models.tokenizer.piece(*id)).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

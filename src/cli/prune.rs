@@ -180,9 +180,9 @@ fn write_sae(spec: &SessionSpec, output: &PruneOutput) -> Result<()> {
     settings.insert("sae".into(), json!(session.sae.config.name));
     settings.extend(session.setting.entries().into_iter().map(|(name, value)| (name.to_owned(), value)));
     settings.insert("hook".into(), json!(session.hook.to_string()));
-    settings.insert("model".into(), json!(session.original.name));
-    settings.insert("compression".into(), json!(session.compression));
-    settings.insert("calibration".into(), json!(session.calibration.label));
+    settings.insert("model".into(), json!(session.models.original.name));
+    settings.insert("compression".into(), json!(session.models.compression));
+    settings.insert("calibration".into(), json!(session.models.calibration.label));
     finish(staged, settings, matrices, output, sae::is_sae_file)
 }
 

@@ -23,7 +23,7 @@ pub fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         let readers = session.readers(session.setting)?;
         Prompt::read(&examples[0], session.tokens(&examples[0])?, readers, session.setting, &mut || Ok(()))
     };
-    if !session.original.device.is_cpu() {
+    if !session.models.original.device.is_cpu() {
         // The driver fits the kernels to its GPU when they are first used.
         read()?;
     }
@@ -34,10 +34,10 @@ pub fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
     Ok(SessionInfo {
         model: match &spec.model {
             Source::Demo => "demo".into(),
-            Source::Path(_) | Source::Hub(_) => session.original.name.clone(),
+            Source::Path(_) | Source::Hub(_) => session.models.original.name.clone(),
         },
-        parameters: session.original.parameters(),
-        compression: session.compression.clone(),
+        parameters: session.models.original.parameters(),
+        compression: session.models.compression.clone(),
         hook: session.hook.to_string(),
         layer: session.hook.layer,
         layers: session.spec.layers.iter().map(|layer| layer.number).collect(),
@@ -48,14 +48,14 @@ pub fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
         d_in: session.sae.d_in(),
         digests: digests(session, &sae_digest),
         sae_digest,
-        n_layers: session.original.config.n_layers,
+        n_layers: session.models.original.config.n_layers,
         variants,
         setting: session.setting,
         criterion: spec.criterion,
         criteria: Criterion::ALL.to_vec(),
-        context: session.original.config.n_ctx,
+        context: session.models.original.config.n_ctx,
         device: device_label(session),
-        dtype: session.original.dtype.as_str().into(),
+        dtype: session.models.original.dtype.as_str().into(),
         space: session.space.name().into(),
         memory: MemoryUse::of(session),
         examples,
@@ -68,7 +68,7 @@ pub fn describe(session: &Session, families: &[Family]) -> Result<SessionInfo> {
 /// By what they are of.
 fn digests(session: &Session, sae: &str) -> Vec<(String, String)> {
     let trained = session.trained.as_ref().map(|sae| session.digest_of(sae));
-    [("model", session.digest.clone()), ("sae", Some(sae.to_owned())), ("trained-sae", trained)]
+    [("model", session.models.digest.clone()), ("sae", Some(sae.to_owned())), ("trained-sae", trained)]
         .into_iter()
         .filter_map(|(name, digest)| Some((name.to_owned(), digest?)))
         .collect()
@@ -81,7 +81,7 @@ fn family_info(family: &Family, session: &Session) -> FamilyInfo {
 }
 
 fn device_label(session: &Session) -> String {
-    let device = &session.original.device;
+    let device = &session.models.original.device;
     let name = gpu::name(device);
     match gpu::opened(device) {
         Some(gpu) => format!("{name} {}", gpu.label()),

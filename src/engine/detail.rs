@@ -38,7 +38,7 @@ pub fn detail(
         density: index.and_then(|index| index.density(Variant::Original, latent)),
         max_activation: places.first().map(|p| p.activation),
         examples: index.map_or_else(Vec::new, |index| {
-            places.iter().filter_map(|place| example(index, &session.tokenizer, place, AROUND)).collect()
+            places.iter().filter_map(|place| example(index, &session.models.tokenizer, place, AROUND)).collect()
         }),
     })
 }
@@ -47,10 +47,10 @@ type Effects = Vec<(Vec<u8>, f32)>;
 
 /// Tokens whose logits the latent raises and lowers most, by the original model.
 fn logit_effects(session: &Session, latent: u32) -> Result<(Effects, Effects)> {
-    let raised = logit_lens::of_latent(&session.original, session.hook, &session.sae, latent)?;
+    let raised = logit_lens::of_latent(&session.models.original, session.hook, &session.sae, latent)?;
     let mut all: Vec<(u32, f32)> = (0..).zip(raised).collect();
     let n = LISTED.min(all.len().saturating_sub(1));
-    let name = |(id, value): &(u32, f32)| (session.tokenizer.piece(*id), *value);
+    let name = |(id, value): &(u32, f32)| (session.models.tokenizer.piece(*id), *value);
     all.select_nth_unstable_by(n, by_value);
     let mut top = all[..n].to_vec();
     top.sort_by(by_value);

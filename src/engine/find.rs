@@ -20,7 +20,7 @@ pub fn find(session: &Session, index: Option<&Index>, word: &str) -> Result<Vec<
         let near = index::near(&session.sae, of, MOST)?;
         return Ok(near.into_iter().map(|(latent, cosine)| Hit { latent, why: Why::Like { of, cosine } }).collect());
     }
-    let on_word = index.map(|index| index::on_word(index, &session.tokenizer, word, MOST)).unwrap_or_default();
+    let on_word = index.map(|index| index::on_word(index, &session.models.tokenizer, word, MOST)).unwrap_or_default();
     let fires = on_word
         .into_iter()
         .map(|found| Hit { latent: found.latent, why: Why::Fires { places: found.places, share: found.share } });
@@ -31,8 +31,8 @@ pub fn find(session: &Session, index: Option<&Index>, word: &str) -> Result<Vec<
 
 /// Latents that raise the word's logit most, where it is one token, by the original model.
 fn promoting(session: &Session, word: &str) -> Result<Vec<Hit>> {
-    let ids = session.tokenizer.encode(&format!(" {}", word.trim()), false)?;
-    let ([id], model) = (&ids[..], &session.original) else { return Ok(Vec::new()) };
+    let ids = session.models.tokenizer.encode(&format!(" {}", word.trim()), false)?;
+    let ([id], model) = (&ids[..], &session.models.original) else { return Ok(Vec::new()) };
     if *id as usize >= model.config.d_vocab {
         return Ok(Vec::new());
     }

@@ -51,7 +51,7 @@ impl Generating {
         let writer = &mut self.writers[at];
         writer.begin(&self.ids, &self.task.choice, tick)?;
         let started = Instant::now();
-        let written = writer.step(self.task.most, &session.tokenizer, parting)?;
+        let written = writer.step(self.task.most, &session.models.tokenizer, parting)?;
         let seconds = started.elapsed().as_secs_f64();
         // Side by side as they grow.
         self.turn = (at + 1) % n;

@@ -323,7 +323,7 @@ impl Live {
     fn tell_page(&self) -> Result<()> {
         let (Some(index), Some((generation, latent))) = (self.index(), self.studied) else { return Ok(()) };
         let matched = self.seat.matching.as_ref().and_then(|matching| matching.get(latent)).map(|found| found.latent);
-        let page = index::page(index, &self.seat.session.sae, &self.seat.session.tokenizer, latent, matched)?;
+        let page = index::page(index, &self.seat.session.sae, &self.seat.session.models.tokenizer, latent, matched)?;
         self.send(Report::Page { generation, page: Arc::new(page) });
         Ok(())
     }
@@ -333,7 +333,7 @@ impl Live {
         let tick = &mut || mailbox.still_wanted(Kind::Predict);
         edits.check(self.seat.session.sae.d_sae())?;
         let Some(prompt) = &mut self.prompt else { return Ok(()) };
-        let predictions = prompt.predict(token, edits, &self.seat.session.tokenizer, tick)?;
+        let predictions = prompt.predict(token, edits, &self.seat.session.models.tokenizer, tick)?;
         self.send(Report::Predictions { generation, predictions: Arc::new(predictions) });
         Ok(())
     }

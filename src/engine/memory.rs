@@ -18,7 +18,7 @@ pub struct MemoryUse {
 
 impl MemoryUse {
     pub fn of(session: &Session) -> Self {
-        let gpu = gpu::opened(&session.original.device);
+        let gpu = gpu::opened(&session.models.original.device);
         Self {
             parts: session.memory(),
             process: process::resident_bytes(),

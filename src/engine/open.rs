@@ -101,7 +101,7 @@ impl Engine {
         match beside || copies {
             true if !anew && (copies || seat.session.spec.layers.len() > 1) => self.kept.put(before, most),
             _ => {
-                let devices = [&before.session, &before.jobs].map(|session| session.original.device.clone());
+                let devices = [&before.session, &before.jobs].map(|session| session.models.original.device.clone());
                 drop(before);
                 devices.iter().for_each(prunelens_kernels::gpu::release);
             }
@@ -250,7 +250,7 @@ impl Engine {
         // What is loaded goes before the new is read: both might not fit.
         if let Some(live) = self.live.take() {
             let seat = live.leave();
-            let devices = [&seat.session, &seat.jobs].map(|session| session.original.device.clone());
+            let devices = [&seat.session, &seat.jobs].map(|session| session.models.original.device.clone());
             drop(seat);
             devices.iter().for_each(prunelens_kernels::gpu::release);
         }

@@ -437,7 +437,7 @@ impl Queue {
         let (table, details) = (Arc::new(job.table()), Arc::new(job.details()));
         let on_screen = entry.at.is_none();
         self.send(Report::JobTable { id, table, details });
-        if on_screen && !session.original.device.is_cpu() {
+        if on_screen && !session.models.original.device.is_cpu() {
             self.send(Report::Memory(MemoryUse::of(session)));
         }
     }

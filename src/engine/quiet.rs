@@ -44,7 +44,7 @@ fn match_all(live: &mut Live, mailbox: &Mailbox) -> Result<()> {
     let session = live.seat.session.clone();
     let Some(trained) = &session.trained else { return Ok(()) };
     let tick = &mut || give_way(live, mailbox);
-    let found = Matching::new(&*session.sae, &**trained, &*session.original.ops, tick)?;
+    let found = Matching::new(&*session.sae, &**trained, &*session.models.original.ops, tick)?;
     live.seat.matching = Some(found);
     live.tell();
     Ok(())

@@ -96,11 +96,11 @@ impl Seat {
     /// Models for another session, where both would load the same, or the same original.
     pub fn shared(&self, with: &SessionSpec) -> Option<Shared> {
         let apart = !Arc::ptr_eq(&self.session, &self.jobs);
-        let jobs = |jobs: &Session| if apart { Some(jobs.models()) } else { None };
+        let jobs = |jobs: &Session| if apart { Some(jobs.models.clone()) } else { None };
         if self.spec.jobs_device != with.jobs_device {
             return None;
         }
-        let models = || self.session.models();
+        let models = || self.session.models.clone();
         match (self.spec.shares_models(with), self.spec.shares_original(with)) {
             (true, _) => Some(Shared { models: models(), jobs: jobs(&self.jobs), other_copy: false }),
             (false, true) => Some(Shared { models: models(), jobs: None, other_copy: true }),
@@ -119,7 +119,7 @@ impl Seat {
         let copy = match self.spec.compressions.len() {
             0 | 1 => 0,
             _ => {
-                let model = &self.session.original;
+                let model = &self.session.models.original;
                 self.spec.compress.own_weights(&model.config) * model.dtype.size_in_bytes() as u64
             }
         };
@@ -153,7 +153,7 @@ pub type TrainedSaes = Vec<(SessionSpec, std::path::PathBuf)>;
 fn for_jobs(session: &Session) -> Result<Option<Session>> {
     let Some(spec) = session.spec.jobs_device else { return Ok(None) };
     let (device, _) = spec.open(&session.spec.libraries)?;
-    if device.location() == session.original.device.location() {
+    if device.location() == session.models.original.device.location() {
         return Ok(None);
     }
     session.on(&device).map(Some)
@@ -177,7 +177,7 @@ impl KeptSeats {
 
     /// Keep one more; those longest unseen make room.
     pub fn put(&mut self, seat: Seat, most: u64) {
-        let device = seat.session.original.device.clone();
+        let device = seat.session.models.original.device.clone();
         self.seats.push(seat);
         let before = self.seats.len();
         while self.bytes() > most && !self.seats.is_empty() {

@@ -291,7 +291,7 @@ fn publish(group: &Group, cell: &Cell, session: &Session, measured: &Measured, c
         "seconds": run.seconds,
         "finished": run.when,
         "threads": rayon::current_num_threads(),
-        "device": gpu::name(&session.original.device),
+        "device": gpu::name(&session.models.original.device),
         "remarks": measured.remarks,
         "rates": run.table.rows.iter().filter(|row| OF_THE_MACHINE.contains(&row.name.as_str())).collect::<Vec<_>>(),
         "files": inside(&cell.folder, &run.files),
@@ -301,7 +301,7 @@ fn publish(group: &Group, cell: &Cell, session: &Session, measured: &Measured, c
     table.rows.retain(|row| !OF_THE_MACHINE.contains(&row.name.as_str()));
     let figures = Figures {
         place: group.place.clone(),
-        device: if session.original.device.is_cpu() { "cpu" } else { "cuda" }.into(),
+        device: if session.models.original.device.is_cpu() { "cpu" } else { "cuda" }.into(),
         job: cell.job.clone(),
         table,
         details: run.details.clone(),

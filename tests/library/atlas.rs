@@ -199,7 +199,7 @@ fn what_cannot_be_is_refused_by_name() {
 
     // Rows of nothing but special tokens.
     let place = Place::new();
-    let special = session.tokenizer.bos.or(session.tokenizer.eos).unwrap();
+    let special = session.models.tokenizer.bos.or(session.models.tokenizer.eos).unwrap();
     let ids: Vec<u8> = [i64::from(special); 24].iter().flat_map(|id| id.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::I64, vec![2, 12], &ids).unwrap();
     let text = place.write("tokens.safetensors", safetensors::serialize([("tokens", view)], None).unwrap());

@@ -210,7 +210,7 @@ fn a_prompt_is_continued_by_both_models_and_with_edits() {
     // The same as without an engine, token for token.
     let session = Session::load(&demo_spec(), &mut |_| Ok(())).unwrap();
     let ids: Vec<u32> = session.tokens(PROMPT).unwrap().iter().map(|token| token.id).collect();
-    for (model, text) in [&session.original, &session.pruned].into_iter().zip(&texts) {
+    for (model, text) in [&session.models.original, &session.models.pruned].into_iter().zip(&texts) {
         let mut alone = Continuation::new(model, None, &ids, &Choice::GREEDY, &mut || Ok(())).unwrap();
         let want: Vec<u32> = text.iter().map(|_| alone.next(&mut || Ok(())).unwrap()).collect();
         assert_eq!(*text, want);

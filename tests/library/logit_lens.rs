@@ -11,7 +11,7 @@ use crate::support::{demo_spec, session};
 #[test]
 fn both_ways_give_the_same_numbers() {
     let session = session(demo_spec());
-    let (model, sae) = (&session.original, &session.sae);
+    let (model, sae) = (&session.models.original, &session.sae);
     let within = if model.dtype == DType::F32 { 1e-3 } else { 0.05 };
     // The demo's heads are together as wide as its stream: its SAE can stand at either hook.
     for hook in [session.hook, HookPoint { site: Site::Z, ..session.hook }] {

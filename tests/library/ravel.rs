@@ -24,13 +24,13 @@ fn class(session: &Session) -> EntityClass {
         "son", "navy", "treaty",
     ];
     let templates = [("Next", ["The %s", "of the %s"]), ("After", ["and a great %s", "with his %s"])];
-    let model = readable(&session.original).unwrap();
+    let model = readable(&session.models.original).unwrap();
     let says = |template: &str, name: &str| {
-        let ids = session.tokenizer.encode_with_own_specials(&template.replace("%s", name)).unwrap();
+        let ids = session.models.tokenizer.encode_with_own_specials(&template.replace("%s", name)).unwrap();
         let (texts, last) = model.read(vec![Text::default()], &[&ids], &mut || Ok(())).unwrap();
         let logits = model.last_logits(&last, &[ids.len()]).unwrap();
         let said = model.continue_texts(texts, &logits, 6, None, &mut || Ok(())).unwrap().remove(0);
-        let bytes: Vec<u8> = said.iter().flat_map(|id| session.tokenizer.piece(*id)).collect();
+        let bytes: Vec<u8> = said.iter().flat_map(|id| session.models.tokenizer.piece(*id)).collect();
         String::from_utf8_lossy(&bytes).split('"').next().unwrap().trim().to_owned()
     };
     let entities = names.iter().map(|name| {

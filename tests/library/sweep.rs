@@ -179,10 +179,10 @@ fn papers_loss_counts_every_position_of_padded_documents() {
     );
 
     // The same by hand: two batches, each padded with id 0, the mean of their means.
-    let model = &session.pruned;
+    let model = &session.models.pruned;
     let mut means = Vec::new();
     for batch in lines.chunks(2) {
-        let mut rows: Vec<Vec<u32>> = batch.iter().map(|l| session.tokenizer.encode(l, true).unwrap()).collect();
+        let mut rows: Vec<Vec<u32>> = batch.iter().map(|l| session.models.tokenizer.encode(l, true).unwrap()).collect();
         rows.iter_mut().for_each(|row| row.truncate(12));
         let longest = rows.iter().map(Vec::len).max().unwrap();
         rows.iter_mut().for_each(|row| row.resize(longest, 0));

@@ -103,7 +103,7 @@ fn edits_are_those_of_saelens() {
         for case in sae["generate"].as_array().unwrap() {
             let ids: Vec<u32> = session.tokens(text(case, "prompt")).unwrap().iter().map(|t| t.id).collect();
             assert_eq!(serde_json::json!(ids), case["prompt_tokens"], "{id}");
-            let models = [("original", &session.original), ("pruned", &session.pruned)];
+            let models = [("original", &session.models.original), ("pruned", &session.models.pruned)];
             let mut check = |name: &str, mut going: Continuation, want: &Value| {
                 let n = want.as_array().unwrap().len();
                 let got: Vec<u32> = (0..n).map(|_| going.next(tick).unwrap()).collect();

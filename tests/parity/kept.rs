@@ -55,7 +55,7 @@ fn a_second_session_makes_nothing_anew() {
     assert_eq!(kinds, ["examples", "masks", "norms"]);
     let (second, done) = load();
     assert!(!done.iter().any(|what| what.contains("pruning")), "{done:?}");
-    let [before, after] = [&first, &second].map(|session| session.pruned.digest(&mut || Ok(())).unwrap());
+    let [before, after] = [&first, &second].map(|session| session.models.pruned.digest(&mut || Ok(())).unwrap());
     assert_eq!(after, before);
     let again = begin(&second);
     assert!(again.index.read > 0);

@@ -31,7 +31,7 @@ impl Extent {
         let measured = |v: &Variant| (asked.is_empty() || asked.contains(v)) && there(v);
         let variants: Vec<Variant> = Variant::ALL.into_iter().filter(measured).collect();
         let on = |pruned: bool| variants.iter().any(|v| v.on_pruned_model() == pruned);
-        let (layer, n_layers) = (session.hook.layer as f64, session.original.config.n_layers.max(1) as f64);
+        let (layer, n_layers) = (session.hook.layer as f64, session.models.original.config.n_layers.max(1) as f64);
         Self {
             variants: variants.len() as f64,
             models: f64::from(u8::from(on(false)) + u8::from(on(true))),
@@ -94,7 +94,7 @@ impl Probe {
 
     /// By one pass of so many tokens, with the time that the pass took.
     fn over(reader: &Reader, session: &Session, tokens: usize, tick: Tick) -> Result<(Self, Duration)> {
-        let config = &session.original.config;
+        let config = &session.models.original.config;
         let length = tokens.min(config.n_ctx);
         let row: Vec<u32> = (0..length).map(|i| (1 + i as u32 * 7) % config.d_vocab as u32).collect();
         let rows = vec![row; tokens / length];

@@ -29,7 +29,7 @@ pub fn of_session(session: &Session) -> Value {
     let mut said = of_spec(&session.spec, &mut PathDigests::new());
     said["hook"] = json!(session.hook.to_string());
     said["space"] = json!(session.space.name());
-    said["device"] = json!(format!("{:?}", session.original.device.location()));
+    said["device"] = json!(format!("{:?}", session.models.original.device.location()));
     // Sessions without another knob keep their names.
     match session.setting.knob {
         Knob::Ratio(_) => drop(said.as_object_mut().and_then(|said| said.shift_remove("knob"))),

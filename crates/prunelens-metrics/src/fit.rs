@@ -78,7 +78,7 @@ pub fn is_out_of_memory(error: &Error) -> bool {
 
 /// What a job of this session has to fit into. On a GPU that is not known before it is tried.
 pub fn free_for(session: &Session) -> Option<u64> {
-    if session.original.device.is_cpu() { memory::free() } else { None }
+    if session.models.original.device.is_cpu() { memory::free() } else { None }
 }
 
 fn batch(family: &Family, spec: &JobSpec, session: &Session) -> Option<usize> {

@@ -405,7 +405,7 @@ pub const CONTEXT_SIZE: Param = Param {
 
 /// Tokens of a text that are read, unless others are asked for.
 pub fn default_context(session: &Session) -> usize {
-    CONTEXT.min(session.original.config.n_ctx)
+    CONTEXT.min(session.models.original.config.n_ctx)
 }
 
 #[cfg(test)]

@@ -64,9 +64,9 @@ pub struct Names {
 impl Names {
     /// What the session's models and SAEs are called.
     pub fn of(session: &Session) -> Self {
-        let original = session.original.name.clone();
+        let original = session.models.original.name.clone();
         let how = match &session.spec.pruned_model {
-            Some(_) => session.pruned.name.clone(),
+            Some(_) => session.models.pruned.name.clone(),
             None => session.spec.compress.to_string(),
         };
         Self { pruned: format!("{original} ({how})"), original }

@@ -158,7 +158,8 @@ fn whole_paths<S: Serializer>(files: &[PathBuf], to: S) -> std::result::Result<S
 
 /// What a session works on, in a few words.
 pub fn label(session: &Session) -> String {
-    let parts = [&session.original.name, &session.compression, &session.sae.label(), &session.hook.to_string()];
+    let parts =
+        [&session.models.original.name, &session.models.compression, &session.sae.label(), &session.hook.to_string()];
     parts.map(String::as_str).join(", ")
 }
 

@@ -58,7 +58,7 @@ pub fn add_json(object: &mut Value, read: &Read, session: &Session, top: usize) 
         object["variants"][variant.name()]["edited"] = json!({
             "ce_loss": finite(mean(&edited.losses.ce)),
             "kl_div": finite(mean(&edited.losses.kl)),
-            "top": edited.top(end, top, &session.tokenizer)?.into_iter().map(next).collect::<Vec<_>>(),
+            "top": edited.top(end, top, &session.models.tokenizer)?.into_iter().map(next).collect::<Vec<_>>(),
         });
     }
     Ok(())
@@ -75,7 +75,7 @@ pub fn table(session: &Session, read: &Read) -> Result<String> {
     text += &format!("{:<10} {:>8} {:>8}  next token, probability after (before)\n", "", "CE", "KL");
     for (variant, edited) in &read.variants {
         let end = edited.losses.kl.len().saturating_sub(1);
-        let top = edited.top(end, LISTED, &session.tokenizer)?.into_iter().map(|next| {
+        let top = edited.top(end, LISTED, &session.models.tokenizer)?.into_iter().map(|next| {
             let piece = safe::piece(&next.piece, false);
             format!("{piece} {:.3} ({:.3})", next.probability, next.alone)
         });

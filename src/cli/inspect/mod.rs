@@ -89,7 +89,7 @@ pub fn inspect(session: &Session, args: &InspectArgs, out: &mut dyn Write, tick:
         save::save(&prompt, edited.as_ref(), path, args.force, tick)?;
     }
     let matching = (session.trained.as_ref())
-        .map(|trained| Matching::new(&*session.sae, &**trained, &*session.original.ops, tick))
+        .map(|trained| Matching::new(&*session.sae, &**trained, &*session.models.original.ops, tick))
         .transpose()?;
     let comparison = prompt.comparison(matching.as_ref());
     let text = if args.json {
@@ -114,13 +114,13 @@ pub fn json(session: &Session, comparison: &Comparison, top: usize) -> Value {
         (
             "models",
             json!({
-                "original": { "name": session.original.name, "parameters": session.original.parameters() },
+                "original": { "name": session.models.original.name, "parameters": session.models.original.parameters() },
                 "pruned": {
-                    "name": session.pruned.name,
-                    "compression": session.compression,
-                    "calibration": session.calibration.label,
+                    "name": session.models.pruned.name,
+                    "compression": session.models.compression,
+                    "calibration": session.models.calibration.label,
                 },
-                "dtype": session.original.dtype.as_str(),
+                "dtype": session.models.original.dtype.as_str(),
             }),
         ),
         (

@@ -54,8 +54,8 @@ fn write_table(out: &mut String, session: &Session, comparison: &Comparison) -> 
     writeln!(
         out,
         "{} · {} · {} · {} · {}\n",
-        session.original.name,
-        session.compression,
+        session.models.original.name,
+        session.models.compression,
         comparison.hook,
         session.sae.label(),
         turned(comparison.setting)

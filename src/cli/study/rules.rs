@@ -90,7 +90,7 @@ pub fn run(args: &RulesArgs) -> Result<()> {
         };
         let measured = measure(args, rule, &session, tick)?;
         about.get_or_insert_with(|| {
-            let names = (safe(&session.original.name), safe(&session.sae.config.name), session.hook.to_string());
+            let names = (safe(&session.models.original.name), safe(&session.sae.config.name), session.hook.to_string());
             (names, criterion.name(), session.setting.at)
         });
         figures.push((rule.to_string(), measured.0));
@@ -229,7 +229,7 @@ fn figures(
     let mut listen =
         |done, total| line.line(|| format!("measuring  {rule}  {:3.0} %", 100.0 * done as f64 / total as f64));
     Ok(RuleFigures {
-        zeros: masks::zeros(&session.pruned)?,
+        zeros: masks::zeros(&session.models.pruned)?,
         curves: study::curve(session, &sweep, rows, &mut listen, tick)?,
     })
 }

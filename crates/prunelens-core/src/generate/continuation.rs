@@ -215,7 +215,7 @@ mod tests {
             let pairs = kept.row(0).1.iter().zip(anew.row(0).1);
             assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-3), "the same to rounding");
         }
-        let alone = Continuation::new(&session.original, None, &ids, &Choice::GREEDY, tick).unwrap();
+        let alone = Continuation::new(&session.models.original, None, &ids, &Choice::GREEDY, tick).unwrap();
         assert!(alone.latents().unwrap().is_none());
     }
 }

@@ -58,7 +58,7 @@ pub fn writers(
         edits.check(session.sae.d_sae())?;
         session.order(setting.knob, tick)?;
     }
-    let one_model = Arc::ptr_eq(&session.original, &session.pruned);
+    let one_model = Arc::ptr_eq(&session.models.original, &session.models.pruned);
     let new = |of, reader, edits| Writer { of, reader, edits, follows: follow, text: None, tokens: 0, end: None };
     let mut all = Vec::new();
     for variant in [Variant::Original, Variant::Transfer] {

@@ -53,8 +53,8 @@ impl Session {
 
     /// The norms that a criterion needs, of the model that the pruned SAE reads.
     pub(super) fn norms(&self, criterion: Criterion, mut gather: Gather, tick: Tick) -> Result<Norms> {
-        let key = self.key(NORMS, criterion.name(), self.made_of.clone());
-        let about = format!("{}, {}, {criterion}", self.sae.config.name, self.compression);
+        let key = self.key(NORMS, criterion.name(), self.models.made_of.clone());
+        let about = format!("{}, {}, {criterion}", self.sae.config.name, self.models.compression);
         let read = |bytes: &[u8]| Norms::from_bytes(bytes).filter(|norms| norms.fit(criterion, &self.sae));
         self.keep(NORMS, key, &about, read, Norms::to_bytes, || {
             self.calibrate(criterion, &mut gather, tick)?;
@@ -93,7 +93,7 @@ impl Session {
         let kept = match key.clone().zip(self.spec.cache.clone()) {
             Some((key, cache)) => {
                 // As much as the corpus has memory: whoever waits for something else is let through meanwhile.
-                let corpus = self.corpus.clone();
+                let corpus = self.models.corpus.clone();
                 let read = move || {
                     let bytes = cache.get(EXAMPLES, &key);
                     Ok(bytes.and_then(|bytes| Index::from_bytes(&bytes, corpus, setting, sizes)))
@@ -102,7 +102,7 @@ impl Session {
             }
             None => None,
         };
-        let (corpus, special) = (self.corpus.clone(), self.tokenizer.specials());
+        let (corpus, special) = (self.models.corpus.clone(), self.models.tokenizer.specials());
         let mut new = Indexing::new(self.readers(setting)?, corpus, setting, special, self.spec.memory);
         new.key = key;
         Ok(match kept {
@@ -119,7 +119,7 @@ impl Session {
             return Ok(whole.finished());
         }
         let readers = self.reader(Variant::Pruned, setting)?.into_iter().collect();
-        let special = self.tokenizer.specials();
+        let special = self.models.tokenizer.specials();
         let mut new = Indexing::new(readers, Arc::new(rows.to_vec()), setting, special, self.spec.memory);
         new.key = whole.key;
         Ok(new)
@@ -131,20 +131,20 @@ impl Session {
         let (key, cache) = indexing.key.clone().zip(self.spec.cache.clone())?;
         let (index, all) = (&indexing.index, indexing.index.rows.len());
         let rows = if index.read < all { format!("{} of {all}", index.read) } else { all.to_string() };
-        let about = format!("{}, {}, {rows} rows", self.sae.config.name, self.original.name);
+        let about = format!("{}, {}, {rows} rows", self.sae.config.name, self.models.original.name);
         let bytes = index.to_bytes();
         Some(move || cache.put(EXAMPLES, &key, &about, &bytes))
     }
 
     fn index_key(&self, setting: Setting) -> Option<String> {
-        let original = self.digest.as_ref()?;
+        let original = self.models.digest.as_ref()?;
         let trained = match &self.trained {
             // It may read in a space of its own.
             Some(sae) => Some((self.all_of(sae)?, sae.config.space.name())),
             None => None,
         };
-        let with = serde_json::to_vec(&(original, setting.at, self.spec.memory, trained, &*self.corpus)).ok()?;
-        self.key(EXAMPLES, &format!("{} {}", setting.knob, sha256(&with)), self.made_of.clone())
+        let with = serde_json::to_vec(&(original, setting.at, self.spec.memory, trained, &*self.models.corpus)).ok()?;
+        self.key(EXAMPLES, &format!("{} {}", setting.knob, sha256(&with)), self.models.made_of.clone())
     }
 
     /// Everything that decides what an SAE makes of an activation.
@@ -176,11 +176,11 @@ impl Session {
     fn key(&self, kind: &str, of: &str, model: Option<String>) -> Option<String> {
         self.spec.cache.as_ref()?;
         let made_of = (
-            (env!("CARGO_PKG_VERSION"), gpu::arithmetic(&self.original.device), kind, of),
+            (env!("CARGO_PKG_VERSION"), gpu::arithmetic(&self.models.original.device), kind, of),
             model?,
             self.all_of(&self.sae)?,
-            (self.hook.to_string(), self.space.name(), self.original.dtype.as_str()),
-            (&self.calibration.windows, &self.calibration.documents),
+            (self.hook.to_string(), self.space.name(), self.models.original.dtype.as_str()),
+            (&self.models.calibration.windows, &self.models.calibration.documents),
         );
         serde_json::to_vec(&made_of).ok().map(|text| sha256(&text))
     }

@@ -35,7 +35,7 @@ use crate::{
     digest::TensorDigests,
     error::{Error, Result},
     hub::Kind,
-    model::{HookPoint, Model, Space, ToDevice, Tokenizer},
+    model::{HookPoint, Space, ToDevice},
     progress::{Listener, Progress, Tick, aside},
     prune::sae::{Gather, order},
     sae::{self, Criterion, Dictionary, Knob, Order, Pruning, Sae, Setting, formats::Given, place},
@@ -46,12 +46,8 @@ use crate::{
 pub struct Session {
     /// What was asked for, with the hook filled in.
     pub spec: SessionSpec,
-    /// Of the original model; the pruned one shares it.
-    pub tokenizer: Tokenizer,
-    /// The model as it was published.
-    pub original: Arc<Model>,
-    /// Its compressed copy, or the original where there is none.
-    pub pruned: Arc<Model>,
+    /// What sessions of other SAEs can share. Its warnings are among those of the session that was the first to have it.
+    pub models: Models,
     /// The pretrained SAE.
     pub sae: Arc<dyn Dictionary>,
     /// The SAE that was trained on the pruned model.
@@ -62,20 +58,10 @@ pub struct Session {
     pub hook: HookPoint,
     /// Which activations they were trained on.
     pub space: Space,
-    /// Tokens that pruning was calibrated on.
-    pub calibration: Calibration,
-    /// Token rows in which examples of latents are looked for.
-    pub corpus: Arc<Vec<Vec<u32>>>,
-    /// How the pruned copy was made, in words.
-    pub compression: String,
     /// What a user should know before trusting the figures.
     pub warnings: Vec<String>,
-    /// A digest of what the pruned copy is made from, where something is kept by it.
-    made_of: Option<String>,
     /// What the slider turns, and where it stands at first.
     pub setting: Setting,
-    /// A digest of the original's weights, where something is kept by it.
-    pub digest: Option<String>,
     orders: [OnceLock<Arc<Order>>; Knob::SLOTS],
     /// Of the SAEs' matrices: what is kept is known by them, and so is a view that is saved.
     known: Arc<Mutex<TensorDigests>>,
@@ -122,7 +108,7 @@ impl Session {
     }
 
     /// From parts that are already in memory.
-    pub fn new(spec: &SessionSpec, models: Models, sae: Arc<Sae>, trained: Option<Arc<Sae>>) -> Result<Self> {
+    pub fn new(spec: &SessionSpec, mut models: Models, sae: Arc<Sae>, trained: Option<Arc<Sae>>) -> Result<Self> {
         let hook = spec.hook.unwrap_or(sae.config.hook);
         let space = match spec.processing {
             Processing::Auto => sae.config.space,
@@ -130,8 +116,8 @@ impl Session {
             Processing::Off => Space::Raw,
             Processing::Centered => Space::Centered,
         };
-        let Models { tokenizer, original, pruned, calibration, corpus, compression, mut warnings, made_of, digest } =
-            models;
+        let mut warnings = std::mem::take(&mut models.warnings);
+        let (original, pruned) = (&models.original, &models.pruned);
         if let Some(trained) = &trained
             && trained.config.hook != hook
         {
@@ -157,25 +143,18 @@ impl Session {
         }
         let setting = spec.knob.setting(spec.ratio, spec.criterion, sae.d_in())?;
         let ratio = if matches!(setting.knob, Knob::Ratio(_)) { setting.at } else { spec.ratio };
-        let ops = &*original.ops;
+        let (dtype, ops) = (original.dtype, &*original.ops);
         let (sae, trained) = (place(sae, ops)?, trained.map(|sae| place(sae, ops)).transpose()?);
         let session = Self {
-            spec: SessionSpec { hook: Some(hook), ratio, dtype: Some(original.dtype), ..spec.clone() },
-            tokenizer,
-            original,
-            pruned,
+            spec: SessionSpec { hook: Some(hook), ratio, dtype: Some(dtype), ..spec.clone() },
+            models,
             sae,
             trained,
             joined: None,
             hook,
             space,
-            calibration,
-            corpus,
-            compression,
             warnings,
-            made_of,
             setting,
-            digest,
             orders: Default::default(),
             known: Arc::default(),
         };
@@ -187,22 +166,7 @@ impl Session {
 
     /// The same models with other SAEs, where those read.
     pub fn with_saes(&self, sae: Arc<Sae>, trained: Option<Arc<Sae>>) -> Result<Self> {
-        Self::new(&SessionSpec { hook: None, ..self.spec.clone() }, self.models(), sae, trained)
-    }
-
-    /// What sessions of other SAEs can share. What was to be said of it has been.
-    pub fn models(&self) -> Models {
-        Models {
-            tokenizer: self.tokenizer.clone(),
-            original: self.original.clone(),
-            pruned: self.pruned.clone(),
-            calibration: self.calibration.clone(),
-            corpus: self.corpus.clone(),
-            compression: self.compression.clone(),
-            warnings: Vec::new(),
-            made_of: self.made_of.clone(),
-            digest: self.digest.clone(),
-        }
+        Self::new(&SessionSpec { hook: None, ..self.spec.clone() }, self.models.clone(), sae, trained)
     }
 
     /// The same with another SAE trained on the pruned model, which lies in `folder`. Ranks stay.
@@ -214,7 +178,7 @@ impl Session {
             )));
         }
         let mut session = self.clone();
-        session.trained = Some(place(trained, &*self.original.ops)?);
+        session.trained = Some(place(trained, &*self.models.original.ops)?);
         session.spec.trained_sae = Some(Source::Path(folder.to_path_buf()));
         session.joined = Some(absolute(folder).unwrap_or_else(|_| folder.to_path_buf()));
         session.unpruned(Variant::Trained)?;
@@ -234,23 +198,23 @@ impl Session {
 
     /// As [`Session::on`], with the operations of that device.
     pub fn on_ops(&self, device: &Device, ops: Arc<dyn Ops>) -> Result<Self> {
-        let mut mover = ToDevice::new(device, self.original.dtype, ops);
-        let original = Arc::new(mover.model(&self.original)?);
-        let pruned = match Arc::ptr_eq(&self.original, &self.pruned) {
+        let mut mover = ToDevice::new(device, self.models.original.dtype, ops);
+        let original = Arc::new(mover.model(&self.models.original)?);
+        let pruned = match Arc::ptr_eq(&self.models.original, &self.models.pruned) {
             true => original.clone(),
-            false => Arc::new(mover.model(&self.pruned)?),
+            false => Arc::new(mover.model(&self.models.pruned)?),
         };
-        let models = Models { original, pruned, ..self.models() };
+        let models = Models { original, pruned, ..self.models.clone() };
         self.on_models(models)
     }
 
     /// What a copy of it takes.
     fn estimate(&self) -> Estimate {
-        let dtype = self.original.dtype;
+        let dtype = self.models.original.dtype;
         let numbers = |bytes: u64| bytes / dtype.size_in_bytes() as u64;
         Estimate {
-            original: numbers(self.original.bytes_beside(None)),
-            pruned: numbers(self.pruned.bytes_beside(Some(&self.original))),
+            original: numbers(self.models.original.bytes_beside(None)),
+            pruned: numbers(self.models.pruned.bytes_beside(Some(&self.models.original))),
             dtype,
             streams: 0,
             saes: std::iter::once(&self.sae).chain(&self.trained).map(|sae| sae.sae().device_bytes()).sum(),
@@ -265,15 +229,15 @@ impl Session {
 
     /// Called between parts of long work: a GPU takes on more at once than a user wants to wait for.
     pub fn await_previous(&self) -> Result<()> {
-        self.original.ops.await_previous()
+        self.models.original.ops.await_previous()
     }
 
     /// A variant without pruning of the SAE; `None` if it is not part of this session.
     fn unpruned(&self, variant: Variant) -> Result<Option<Reader>> {
         let (model, sae) = match variant {
-            Variant::Original => (&self.original, Some(&self.sae)),
-            Variant::Transfer | Variant::Pruned => (&self.pruned, Some(&self.sae)),
-            Variant::Trained => (&self.pruned, self.trained.as_ref()),
+            Variant::Original => (&self.models.original, Some(&self.sae)),
+            Variant::Transfer | Variant::Pruned => (&self.models.pruned, Some(&self.sae)),
+            Variant::Trained => (&self.models.pruned, self.trained.as_ref()),
         };
         // An SAE of its own may have been trained on other activations than the pretrained one.
         let space = match (variant, self.spec.processing) {
@@ -332,8 +296,8 @@ impl Session {
         };
         match criterion {
             // The mean over batches makes each batch a unit.
-            Criterion::Paper => self.calibration.documents.iter().try_for_each(|batch| read(batch, gather)),
-            _ => self.calibration.windows.iter().try_for_each(|batch| {
+            Criterion::Paper => self.models.calibration.documents.iter().try_for_each(|batch| read(batch, gather)),
+            _ => self.models.calibration.windows.iter().try_for_each(|batch| {
                 let rows = (BATCH_TOKENS / batch.first().map_or(1, Vec::len)).max(1);
                 batch.chunks(rows).try_for_each(|rows| read(rows, gather))
             }),
@@ -342,23 +306,26 @@ impl Session {
 
     /// Tokens of a prompt, BOS first unless switched off; refuses what the model cannot read.
     pub fn tokens(&self, text: &str) -> Result<Vec<Token>> {
-        let ids = self.tokenizer.encode(text, self.spec.bos)?;
-        let n_ctx = self.original.config.n_ctx;
+        let ids = self.models.tokenizer.encode(text, self.spec.bos)?;
+        let n_ctx = self.models.original.config.n_ctx;
         if ids.len() > n_ctx {
             return Err(Error::invalid(format!(
                 "the prompt has {} tokens, more than the {n_ctx} that {} can read; shorten it",
                 ids.len(),
-                self.original.name
+                self.models.original.name
             )));
         }
-        if let Some(id) = ids.iter().find(|id| **id as usize >= self.original.config.d_vocab) {
+        if let Some(id) = ids.iter().find(|id| **id as usize >= self.models.original.config.d_vocab) {
             return Err(Error::invalid(format!(
                 "the tokenizer gives token {id}, which {} does not have; they do not belong together",
-                self.original.name
+                self.models.original.name
             )));
         }
-        let token =
-            |id: &u32| Token { id: *id, piece: self.tokenizer.piece(*id), special: self.tokenizer.special(*id) };
+        let token = |id: &u32| Token {
+            id: *id,
+            piece: self.models.tokenizer.piece(*id),
+            special: self.models.tokenizer.special(*id),
+        };
         Ok(ids.iter().map(token).collect())
     }
 
@@ -373,8 +340,8 @@ impl Session {
     pub fn memory(&self) -> Vec<(String, u64)> {
         let orders: u64 = self.orders.iter().filter_map(OnceLock::get).map(|o| o.bytes()).sum();
         let mut all = vec![
-            ("original model".into(), self.original.bytes_beside(None)),
-            ("pruned copy, beyond what it shares".into(), self.pruned.bytes_beside(Some(&self.original))),
+            ("original model".into(), self.models.original.bytes_beside(None)),
+            ("pruned copy, beyond what it shares".into(), self.models.pruned.bytes_beside(Some(&self.models.original))),
             ("SAE".into(), self.sae.bytes()),
         ];
         if let Some(trained) = &self.trained {

@@ -32,7 +32,7 @@ impl Metric for AbsorptionJob {
         let readers =
             readers(session, &options.variants, setting(session, options.knob, options.ratio, options.criterion)?)?;
         let names = Names::of(session);
-        let words = options.words.unwrap_or_else(|| default_words(&session.original));
+        let words = options.words.unwrap_or_else(|| default_words(&session.models.original));
         let spec = AbsorptionSpec { max_words: Some(words).filter(|&n| n > 0), ..AbsorptionSpec::default() };
         let min_feats_for_eval = options.min_letters.unwrap_or(spec.min_feats_for_eval);
         if !(1..=LETTERS).contains(&min_feats_for_eval) {
@@ -40,7 +40,7 @@ impl Metric for AbsorptionJob {
         }
         let spec = AbsorptionSpec { min_feats_for_eval, ..spec };
         let identities = names.identities(&readers);
-        let run = AbsorptionRun::new(spec, readers, session.tokenizer.clone(), session.spec.bos)?;
+        let run = AbsorptionRun::new(spec, readers, session.models.tokenizer.clone(), session.spec.bos)?;
         Ok(Self::new(run, identities, names.settings()))
     }
 }

@@ -39,7 +39,7 @@ const WORDS: Param = Param {
     name: "words",
     help: "Most words taken from the vocabulary, 0 for all [default: by the size of the model; SAEBench: all]",
     kind: Kind::Count { least: 0, most: 10_000_000 },
-    default: |session| default_words(&session.original).to_string(),
+    default: |session| default_words(&session.models.original).to_string(),
     of_session: false,
 };
 
@@ -67,8 +67,8 @@ const MANY: u64 = 100_000;
 
 /// The work ahead.
 pub fn cost(session: &Session, o: &AbsorptionOptions) -> Cost {
-    let words = match o.words.unwrap_or_else(|| default_words(&session.original)) {
-        0 => MANY.min(session.original.config.d_vocab as u64),
+    let words = match o.words.unwrap_or_else(|| default_words(&session.models.original)) {
+        0 => MANY.min(session.models.original.config.d_vocab as u64),
         words => words as u64,
     };
     let Extent { variants, models, before, .. } = Extent::of(session, &o.variants);

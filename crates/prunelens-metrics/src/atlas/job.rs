@@ -80,7 +80,7 @@ impl Metric for AtlasJob {
             ..CoreOptions::default()
         };
         let (core, rows) = core::rows(session, &wanted)?;
-        let special = session.tokenizer.specials();
+        let special = session.models.tokenizer.specials();
         let tokens = rows.len().saturating_mul(core.context_size);
         if u32::try_from(tokens).is_err() {
             return Err(Error::Usage(format!(
@@ -221,7 +221,7 @@ impl AtlasJob {
 
     fn warnings(&self) -> Vec<String> {
         let moved = "importance is computed in f32 whatever the session runs in";
-        if reads_ragged(&self.session.original) { Vec::new() } else { vec![moved.into()] }
+        if reads_ragged(&self.session.models.original) { Vec::new() } else { vec![moved.into()] }
     }
 
     /// Tokens done and in all.

@@ -77,8 +77,8 @@ const SUMS: u64 = 64;
 
 /// The work ahead.
 pub fn cost(session: &Session, o: &AtlasOptions) -> Cost {
-    let config = &session.original.config;
-    let rows = o.rows.unwrap_or_else(|| default_rows(&session.original));
+    let config = &session.models.original.config;
+    let rows = o.rows.unwrap_or_else(|| default_rows(&session.models.original));
     let (context, batch) = (o.context.unwrap_or(default_context(session)), o.batch.unwrap_or(BATCH).min(rows));
     let traced = o.importance_rows.unwrap_or(default_traced(context)).min(rows) as f64 / rows.max(1) as f64;
     let Extent { variants, models, before, after } = Extent::of(session, &[]);

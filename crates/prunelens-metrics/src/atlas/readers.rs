@@ -41,13 +41,13 @@ impl Readers {
         let pruned = reader(Variant::Pruned)?;
         let trained = session.reader(Variant::Trained, spec.setting)?;
         let matching = (trained.as_ref())
-            .map(|trained| Matching::new(&*pruned.sae, &*trained.sae, &*session.original.ops, tick))
+            .map(|trained| Matching::new(&*pruned.sae, &*trained.sae, &*session.models.original.ops, tick))
             .transpose()?;
         tick()?;
         Ok(Self {
             original: reader(Variant::Original)?,
             transfer: reader(Variant::Transfer)?,
-            traced: readable(&session.original)?,
+            traced: readable(&session.models.original)?,
             weights: Weights::new(pruned.sae.sae(), &pruning)?,
             matching,
             pruning,

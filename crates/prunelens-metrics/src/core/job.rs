@@ -37,7 +37,7 @@ impl Metric for CoreJob {
         let readers =
             readers(session, &options.variants, setting(session, options.knob, options.ratio, options.criterion)?)?;
         let (spec, rows) = rows(session, options)?;
-        let tokenizer = &session.tokenizer;
+        let tokenizer = &session.models.tokenizer;
         let special: HashSet<u32> = [tokenizer.bos, tokenizer.eos, tokenizer.pad].into_iter().flatten().collect();
         let names = Names::of(session);
         let (identities, warnings) = (names.identities(&readers), fewer(options.rows, &spec).into_iter().collect());
@@ -60,7 +60,7 @@ pub fn fewer(asked: Option<usize>, spec: &CoreSpec) -> Option<String> {
 
 /// The text to measure on, as whole batches of rows.
 pub fn rows(session: &Session, options: &CoreOptions) -> Result<(CoreSpec, Vec<Vec<u32>>)> {
-    let config = &session.original.config;
+    let config = &session.models.original.config;
     let context = options.context.unwrap_or(default_context(session));
     if context < 2 || context > config.n_ctx {
         return Err(Error::Usage(format!(
@@ -68,7 +68,7 @@ pub fn rows(session: &Session, options: &CoreOptions) -> Result<(CoreSpec, Vec<V
             config.n_ctx
         )));
     }
-    let wanted = options.rows.unwrap_or_else(|| default_rows(&session.original));
+    let wanted = options.rows.unwrap_or_else(|| default_rows(&session.models.original));
     let batch = options.batch.unwrap_or(BATCH);
     if wanted == 0 || batch == 0 {
         return Err(Error::Usage("rows and batch must be at least 1".into()));
@@ -80,7 +80,7 @@ pub fn rows(session: &Session, options: &CoreOptions) -> Result<(CoreSpec, Vec<V
     // Whole batches only: a part of one would give `mse` another meaning.
     let batch = batch.min(wanted);
     let mut rows =
-        corpus.rows(&session.tokenizer, config.d_vocab, context, session.spec.bos, wanted / batch * batch)?;
+        corpus.rows(&session.models.tokenizer, config.d_vocab, context, session.spec.bos, wanted / batch * batch)?;
     if rows.is_empty() {
         return Err(Error::invalid(format!(
             "{dataset} does not fill one row of {context} tokens; give more text or a smaller context"

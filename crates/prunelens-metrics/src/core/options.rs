@@ -45,7 +45,7 @@ pub const ROWS: Param = Param {
     name: "rows",
     help: "Token rows to measure on [default: by the size of the model]",
     kind: Kind::Count { least: 1, most: 10_000_000 },
-    default: |session| default_rows(&session.original).to_string(),
+    default: |session| default_rows(&session.models.original).to_string(),
     of_session: false,
 };
 
@@ -72,8 +72,8 @@ pub fn default_rows(model: &Model) -> usize {
 
 /// The work ahead.
 pub fn cost(session: &Session, o: &CoreOptions) -> Cost {
-    let d_vocab = session.original.config.d_vocab;
-    let rows = o.rows.unwrap_or_else(|| default_rows(&session.original));
+    let d_vocab = session.models.original.config.d_vocab;
+    let rows = o.rows.unwrap_or_else(|| default_rows(&session.models.original));
     let (context, batch) = (o.context.unwrap_or(default_context(session)), o.batch.unwrap_or(BATCH).min(rows));
     let Extent { variants, models, after, .. } = Extent::of(session, &o.variants);
     let (d_in, d_sae) = (session.sae.d_in() as u64, session.sae.d_sae() as u64);
@@ -98,6 +98,6 @@ pub fn cost(session: &Session, o: &CoreOptions) -> Cost {
 
 /// Positions whose logits are in memory together, at most.
 pub fn logits_at_once(session: &Session, context: usize) -> u64 {
-    let model = &session.original;
+    let model = &session.models.original;
     (if model.device.is_cpu() { context } else { positions_at_once(model) }) as u64
 }

@@ -56,13 +56,13 @@ impl Metric for RavelJob {
             spec.entity_attribute_selection.push((class.name.clone(), attributes));
             made.push(class);
         }
-        if !reads_ragged(&session.original) {
+        if !reads_ragged(&session.models.original) {
             warnings.push("RAVEL runs in f32 whatever the session runs in".into());
         }
         let mut settings = names.settings();
         settings.push(("data".into(), data.words()));
-        settings.push(("known to".into(), session.original.name.clone()));
-        let run = RavelRun::new(spec, made, session.tokenizer.clone(), asked, readers, session.hook)?;
+        settings.push(("known to".into(), session.models.original.name.clone()));
+        let run = RavelRun::new(spec, made, session.models.tokenizer.clone(), asked, readers, session.hook)?;
         Ok(Self { warnings, ..Self::new(run, names.identities(&found), settings) })
     }
 }
@@ -94,12 +94,12 @@ fn block_readers(session: &Session, found: &[Reader]) -> Result<(std::sync::Arc<
         let hook = HookPoint { layer: r.hook.layer, site: Site::ResidPost };
         readers.push(Reader::new(r.variant, copy(&r.model)?, r.sae.clone(), r.pruning.clone(), hook, r.space)?);
     }
-    Ok((copy(&session.original)?, readers))
+    Ok((copy(&session.models.original)?, readers))
 }
 
 fn spec(session: &Session, options: &RavelOptions) -> RavelSpec {
     let default = RavelSpec::default();
-    let (prompts, pairs) = amounts(&session.original);
+    let (prompts, pairs) = amounts(&session.models.original);
     RavelSpec {
         top_n_entities: options.entities.unwrap_or(default.top_n_entities),
         full_dataset_downsample: Some(options.prompts.unwrap_or(prompts)),
@@ -128,7 +128,7 @@ fn choose(
             format!("class {name}: {} attributes have templates and labels; RAVEL needs at least two", chosen.len()),
         ));
     }
-    let (prompts, moved) = prompts(class, &chosen, &session.tokenizer, limit, rng)?;
+    let (prompts, moved) = prompts(class, &chosen, &session.models.tokenizer, limit, rng)?;
     if prompts.is_empty() {
         return Err(Error::file(
             dir,

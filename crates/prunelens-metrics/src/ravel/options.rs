@@ -62,7 +62,7 @@ const PROMPTS: Param = Param {
     name: "prompts",
     help: "Prompts asked of each entity class, drawn from all [default: by the size of the model]",
     kind: Kind::Count { least: 1, most: 4_000_000 },
-    default: |session| amounts(&session.original).0.to_string(),
+    default: |session| amounts(&session.models.original).0.to_string(),
     of_session: false,
 };
 
@@ -70,7 +70,7 @@ const PAIRS: Param = Param {
     name: "pairs",
     help: "Pairs of prompts that must change for each attribute, and as many that must not [default: by the size of the model; SAEBench has 5000]",
     kind: Kind::Count { least: 1, most: 1_000_000 },
-    default: |session| amounts(&session.original).1.to_string(),
+    default: |session| amounts(&session.models.original).1.to_string(),
     of_session: false,
 };
 
@@ -113,7 +113,7 @@ const OWN_TOKENS: u64 = 12;
 /// The work ahead.
 pub fn cost(session: &Session, o: &RavelOptions, classes: &[EntityClass]) -> Cost {
     let spec = RavelSpec::default();
-    let (most_prompts, most_pairs) = amounts(&session.original);
+    let (most_prompts, most_pairs) = amounts(&session.models.original);
     let (most_prompts, most_pairs) = (o.prompts.unwrap_or(most_prompts), o.pairs.unwrap_or(most_pairs));
     let (mut prompts, mut pairs) = (0, 0);
     for class in classes {
@@ -125,7 +125,7 @@ pub fn cost(session: &Session, o: &RavelOptions, classes: &[EntityClass]) -> Cos
     }
     let epochs = o.epochs.unwrap_or(spec.num_epochs) as f64;
     let Extent { variants, after, .. } = Extent::of(session, &o.variants);
-    let config = &session.original.config;
+    let config = &session.models.original.config;
     let tokens = prompts * (OWN_TOKENS + spec.n_generated_tokens as u64);
     // Of each variant, attribute and pair of both kinds: training with gradients behind the hook, then one answer.
     let train = spec.train_test_split * epochs * (1.0 + 2.0 * after);

@@ -54,7 +54,7 @@ pub fn curve(
     let rows = SweepRows {
         core: CoreSpec::over(rows.rows.len(), rows.context, BATCH, rows.text.clone()),
         batches: vec![rows.rows.clone()],
-        special: session.tokenizer.specials(),
+        special: session.models.tokenizer.specials(),
     };
     let mut run = LayerRun::new(session, spec, &VARIANTS, &rows, tick)?;
     while run.step(tick)? {

@@ -42,7 +42,7 @@ impl SaeFigures {
         Ok(Self {
             d_sae: session.sae.d_sae(),
             d_in: session.sae.d_in(),
-            redundancy: Redundancy::of(&*session.sae, &*session.original.ops, tick)?,
+            redundancy: Redundancy::of(&*session.sae, &*session.models.original.ops, tick)?,
             curves: curve(session, spec, rows, listen, tick)?,
         })
     }
@@ -74,7 +74,7 @@ pub struct Likeness {
 impl Likeness {
     /// Of two sessions' SAEs.
     pub fn of(first: &Session, second: &Session, tick: Tick) -> Result<Self> {
-        let matching = Matching::new(&*first.sae, &*second.sae, &*first.original.ops, tick)?;
+        let matching = Matching::new(&*first.sae, &*second.sae, &*first.models.original.ops, tick)?;
         let found: Vec<_> = (0..first.sae.d_sae() as u32).filter_map(|latent| matching.get(latent)).collect();
         let n = found.len() as f64;
         let share = |of: &dyn Fn(&prunelens_core::compare::Match) -> bool| {

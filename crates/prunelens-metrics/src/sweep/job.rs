@@ -265,7 +265,7 @@ impl Job for SweepJob {
             spec: &self.spec,
             rows: &self.rows.core,
             documents: self.rows.batches.iter().map(Vec::len).sum(),
-            dtype: self.session.original.dtype,
+            dtype: self.session.models.original.dtype,
             stamp: &stamp,
         };
         let mut files = Vec::new();
@@ -317,9 +317,9 @@ fn check_layers(session: &Session, options: &SweepOptions) -> Result<Vec<Option<
         };
     }
     let wanted = options.layers();
-    if let Some(layer) = wanted.iter().find(|l| **l >= session.original.config.n_layers) {
-        let last = session.original.config.n_layers - 1;
-        return usage(format!("layer {layer} does not exist: {} has layers 0 to {last}", session.original.name));
+    if let Some(layer) = wanted.iter().find(|l| **l >= session.models.original.config.n_layers) {
+        let last = session.models.original.config.n_layers - 1;
+        return usage(format!("layer {layer} does not exist: {} has layers 0 to {last}", session.models.original.name));
     }
     let Some(pattern) = &options.sae else {
         if wanted == [session.hook.layer] {
@@ -369,14 +369,14 @@ fn rows(session: &Session, options: &SweepOptions) -> Result<SweepRows> {
         ..CoreOptions::default()
     };
     let (core, rows) = core::rows(session, &options)?;
-    Ok(SweepRows { core, batches: vec![rows], special: session.tokenizer.specials() })
+    Ok(SweepRows { core, batches: vec![rows], special: session.models.tokenizer.specials() })
 }
 
 /// Documents one by one, cut at the context and padded to the longest of their batch.
 fn documents(session: &Session, options: &SweepOptions) -> Result<SweepRows> {
-    let config = &session.original.config;
+    let config = &session.models.original.config;
     let context = options.context.unwrap_or(default_context(session));
-    let wanted = options.rows.unwrap_or_else(|| default_rows(&session.original));
+    let wanted = options.rows.unwrap_or_else(|| default_rows(&session.models.original));
     let batch = options.batch.unwrap_or(PAPER_BATCH);
     if context < 2 || context > config.n_ctx || wanted == 0 || batch == 0 {
         return Err(Error::Usage(format!(
@@ -394,7 +394,7 @@ fn documents(session: &Session, options: &SweepOptions) -> Result<SweepRows> {
         Corpus::Texts(texts) => {
             let mut documents = Vec::new();
             for text in &texts {
-                let mut ids = session.tokenizer.encode(text, session.spec.bos)?;
+                let mut ids = session.models.tokenizer.encode(text, session.spec.bos)?;
                 ids.truncate(context);
                 documents.extend(Some(ids).filter(|ids| ids.len() > 1));
                 if documents.len() == wanted {

@@ -129,8 +129,8 @@ const LAYER_TRAINED: Param = Param {
 
 /// The work ahead.
 pub fn cost(session: &Session, o: &SweepOptions) -> Cost {
-    let config = &session.original.config;
-    let rows = o.rows.unwrap_or_else(|| default_rows(&session.original));
+    let config = &session.models.original.config;
+    let rows = o.rows.unwrap_or_else(|| default_rows(&session.models.original));
     let (context, batch) = (o.context.unwrap_or(default_context(session)), o.batch.unwrap_or(BATCH).min(rows));
     let criteria = o.criteria.len().max(1);
     let wanted = |v: Variant| o.variants.is_empty() || o.variants.contains(&v);

@@ -66,7 +66,7 @@ const TRAIN_SIZE: Param = Param {
     name: "train-size",
     help: "Texts to train a probe on, half of its class [default: by the size of the model; SAEBench: 4000]",
     kind: Kind::Count { least: 8, most: 10_000_000 },
-    default: |session| default_sizes(&session.original).0.to_string(),
+    default: |session| default_sizes(&session.models.original).0.to_string(),
     of_session: false,
 };
 
@@ -74,7 +74,7 @@ const TEST_SIZE: Param = Param {
     name: "test-size",
     help: "Texts to test a probe with, half of its class [default: by the size of the model; SAEBench: 1000]",
     kind: Kind::Count { least: 8, most: 10_000_000 },
-    default: |session| default_sizes(&session.original).1.to_string(),
+    default: |session| default_sizes(&session.models.original).1.to_string(),
     of_session: false,
 };
 

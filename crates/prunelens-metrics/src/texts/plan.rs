@@ -38,12 +38,12 @@ impl Plan {
     /// Reads the data sets that were asked for.
     pub fn new(session: &Session, options: &TextOptions) -> Result<Self> {
         let data = Data::chosen(&options.data, session, "labelled texts", "prunelens data labels")?;
-        let n_ctx = session.original.config.n_ctx;
+        let n_ctx = session.models.original.config.n_ctx;
         let context = options.context.unwrap_or(default_context(session));
         if context == 0 || context > n_ctx {
             return Err(Error::Usage(format!("a context of {context} tokens does not fit; expected 1 to {n_ctx}")));
         }
-        let (train, test) = default_sizes(&session.original);
+        let (train, test) = default_sizes(&session.models.original);
         let size = |asked: Option<usize>, default: usize, flag: &str| match asked.unwrap_or(default) {
             size @ 8..=MAX_SIZE => Ok(size),
             size => Err(Error::Usage(format!(
@@ -92,8 +92,8 @@ impl Plan {
 
     fn read(&self, session: &Session, choices: Vec<Choice>) -> Result<Vec<Unit>> {
         let read = |choice| {
-            let unit = Unit::read(choice, &session.tokenizer, self.asked.context)?;
-            prunelens_core::data::rows::check_rows(&unit.texts, session.original.config.d_vocab)?;
+            let unit = Unit::read(choice, &session.models.tokenizer, self.asked.context)?;
+            prunelens_core::data::rows::check_rows(&unit.texts, session.models.original.config.d_vocab)?;
             Ok(unit)
         };
         choices.into_iter().map(read).collect()
@@ -152,7 +152,7 @@ pub fn cost(session: &Session, options: &TextOptions, scr: bool) -> Result<Cost>
     let plan = Plan::new(session, options)?;
     let (mut texts, mut tokens) = (0, 0.0);
     for choice in if scr { plan.choose_pairs()? } else { plan.choose_classes()? } {
-        let (more, of_them) = choice.size(&session.tokenizer, plan.asked.context)?;
+        let (more, of_them) = choice.size(&session.models.tokenizer, plan.asked.context)?;
         (texts, tokens) = (texts + more, tokens + of_them);
     }
     let Extent { variants, models, before, .. } = Extent::of(session, &options.variants);

@@ -77,7 +77,7 @@ impl Metric for TrainJob {
             other: tokens as f64 * weights * steps,
             bytes: 4 * (spec.buffer * d_in) as u64
                 + CACHE
-                + match session.pruned.device.is_cpu() {
+                + match session.models.pruned.device.is_cpu() {
                     true => Trainer::bytes(&spec, d_in),
                     false => DeviceState::bytes(&spec, d_in),
                 },
@@ -86,7 +86,7 @@ impl Metric for TrainJob {
 
     fn new(session: &Session, options: &TrainOptions) -> Result<Self> {
         let (spec, context) = (options.spec(session)?, context(options.context, session));
-        let n_ctx = session.original.config.n_ctx;
+        let n_ctx = session.models.original.config.n_ctx;
         if context < 2 || context > n_ctx {
             return Err(Error::Usage(format!("a context of {context} tokens does not fit; expected 2 to {n_ctx}")));
         }
@@ -95,23 +95,23 @@ impl Metric for TrainJob {
             Some(path) => (read_corpus(path)?, safe(&path.display().to_string())),
             None => (Corpus::Texts(demo::calibration()?), "built-in calibration text".to_owned()),
         };
-        let d_vocab = session.original.config.d_vocab;
-        let rows = corpus.rows(&session.tokenizer, d_vocab, context, session.spec.bos, usize::MAX)?;
+        let d_vocab = session.models.original.config.d_vocab;
+        let rows = corpus.rows(&session.models.tokenizer, d_vocab, context, session.spec.bos, usize::MAX)?;
         if rows.is_empty() {
             return Err(Error::invalid(format!(
                 "{text} does not fill one row of {context} tokens; give more text or a smaller context"
             )));
         }
-        let specials = session.tokenizer.specials();
-        let (model, seed) = (session.pruned.clone(), spec.data_seed);
+        let specials = session.models.tokenizer.specials();
+        let (model, seed) = (session.models.pruned.clone(), spec.data_seed);
         let source = ModelActivations::new(model, vec![session.hook], specials, rows, None, seed, CACHE);
         let about = json!({
-            "model": session.pruned.name,
-            "weights": session.original.mark()?,
-            "compression": session.compression,
-            "calibration": session.calibration.label,
+            "model": session.models.pruned.name,
+            "weights": session.models.original.mark()?,
+            "compression": session.models.compression,
+            "calibration": session.models.calibration.label,
             "hook": session.hook.to_string(),
-            "model_dtype": session.pruned.dtype.as_str(),
+            "model_dtype": session.models.pruned.dtype.as_str(),
             "context": context,
             "bos": session.spec.bos,
             "exclude_bos": true,
@@ -260,7 +260,7 @@ impl Job for TrainJob {
         let folder = self.folder(results)?;
         let trainee = Trainee {
             name: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-            model: &self.session.pruned,
+            model: &self.session.models.pruned,
             hook: self.session.hook,
             bos: self.session.spec.bos,
             context: self.context,

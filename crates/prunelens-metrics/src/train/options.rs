@@ -120,7 +120,7 @@ pub const PARAMS: &[Param] = &[
 
 /// Tokens in a row of text.
 pub fn context(asked: Option<usize>, session: &Session) -> usize {
-    asked.unwrap_or((CONTEXT as usize).min(session.original.config.n_ctx))
+    asked.unwrap_or((CONTEXT as usize).min(session.models.original.config.n_ctx))
 }
 
 impl TrainOptions {
