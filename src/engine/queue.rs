@@ -126,7 +126,8 @@ impl Queue {
     /// What is known of earlier: interrupted jobs of this session, and finished runs.
     pub fn recall(&self, session: &Session) {
         let Some(store) = &self.store else { return };
-        let unfinished = store.checkpoints().unfinished(self.families, session);
+        let (unfinished, spoilt) = store.checkpoints().unfinished(self.families, session);
+        spoilt.into_iter().for_each(|error| self.warn(Err(error)));
         if !unfinished.is_empty() {
             let all = unfinished.into_iter().map(|h| Unfinished { spec: h.spec, share: h.known.share });
             self.send(Report::Unfinished(all.collect()));

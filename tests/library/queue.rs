@@ -519,6 +519,13 @@ fn checkpoints_of_a_crash_and_broken_ones() {
     engine.start_job(3, count(2000));
     engine.done(3);
     assert_eq!(result(&place, "count-2000-8.txt"), sum(2000));
+    engine.quit();
+
+    // One that does not even say of what it is has no row, and is not passed over.
+    fs::write(&path, &crashed[..30]).unwrap();
+    let mut engine = Engine::on_demo(&place);
+    let told = engine.until(|report| if let Report::Warning(text) = report { Some(text.clone()) } else { None });
+    assert!(told.contains(&path.display().to_string()) && told.contains("saved state cannot be read"), "{told}");
 }
 
 #[test]

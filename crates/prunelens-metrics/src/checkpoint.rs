@@ -97,20 +97,31 @@ impl Checkpoints {
         of_it.max_by_key(|header| header.saved).map(|header| header.known.share.clamp(0.0, 1.0))
     }
 
-    /// Unfinished jobs of a session that nobody works on now, the one saved last first.
-    pub fn unfinished(&self, families: &[Family], session: &Session) -> Vec<Header> {
+    /// Unfinished jobs of a session that nobody works on now, the one saved last first; and what cannot be read, of whatever job.
+    pub fn unfinished(&self, families: &[Family], session: &Session) -> (Vec<Header>, Vec<Error>) {
         let session = fingerprint::of_session(session);
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let paths = entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == EXTENSION));
-        let fits = |path: &Path| -> Option<Header> {
-            let header = read_header(&mut BufReader::new(File::open(path).ok()?)).ok()?;
+        let mut spoilt = Vec::new();
+        let mut fits = |path: &Path| -> Option<Header> {
+            let header = match read_header(&mut BufReader::new(File::open(path).ok()?)) {
+                Ok(header) => header,
+                // While it is locked it is being written, or about to be.
+                Err(why) if !is_locked(&path.with_extension("lock")) => {
+                    let what =
+                        format!("a job's saved state cannot be read ({why}); start the job anew, or remove the file");
+                    spoilt.push(Error::file(path, what));
+                    return None;
+                }
+                Err(_) => return None,
+            };
             let family = header.spec.family(families).ok()?;
             let same = header.session == session && header.files == fingerprint::of_files(family, &header.spec);
             (same && !is_locked(&path.with_extension("lock"))).then_some(header)
         };
         let mut all: Vec<Header> = paths.take(MOST).filter_map(|path| fits(&path)).collect();
         all.sort_by_key(|header| std::cmp::Reverse(header.saved));
-        all
+        (all, spoilt)
     }
 }
 
