@@ -172,6 +172,10 @@ fn two_prompts() {
     snapshot!("pair_120x36", session, 120 x 36);
     snapshot!("pair_200x60", session, 200 x 60);
     snapshot!("pair_60x16", session, 60 x 16);
+    // By a variant that there is no column for.
+    let hidden =
+        (0..5).filter(|_| screen(&session.keys("o").state, 80, 24, &dark()).contains(" variants, by ")).count();
+    assert!((1..5).contains(&hidden), "{hidden}");
     session.keys("]");
     insta::assert_snapshot!("pair_styles_old", styled(&draw(120, 36, &session.state, &dark()).0));
 }

@@ -53,7 +53,16 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     };
     let told = columns.iter().filter(|column| matches!(column, Column::Value(_) | Column::Pair(_))).count();
     let left_out = told < variants.len();
-    let note = if left_out { format!("{told} of {} variants", variants.len()) } else { String::new() };
+    // An order by a column that there is no room for has to be said.
+    let by = match state.table.sort {
+        Sort::By(variant)
+            if !columns.iter().any(|c| matches!(c, Column::Value(v) | Column::Pair(v) if *v == variant)) =>
+        {
+            format!(", by {variant}")
+        }
+        _ => String::new(),
+    };
+    let note = if left_out { format!("{told} of {} variants{by}", variants.len()) } else { String::new() };
     let inside = panel.note(note).render(area, buffer, theme);
     let target = state.target();
     let fresh = Variant::ALL.map(|variant| state.fresh(|target| shown.is_fresh(variant, target)));
