@@ -44,7 +44,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let mut text = format!("{}: {} in {} entries\n", cache.folder().display(), bytes(total), entries.len());
     for entry in &entries {
         text += &format!(
-            "{:>10}  {:<6}  {:>9}  {}\n",
+            "{:>10}  {:<6}  {:>11}  {}\n",
             bytes(entry.bytes),
             entry.kind,
             ago(entry.unused_seconds),

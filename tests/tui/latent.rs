@@ -7,7 +7,23 @@ use prunelens::{
 
 use prunelens_core::compare::Match;
 
-use crate::session::{Session, dark};
+use crate::session::{Part, Session, dark};
+
+#[test]
+fn predictions_are_asked_for_again_where_a_turn_of_the_knob_has_ended_them() {
+    let predicts = |session: &Session| {
+        let requests = session.requests().into_iter();
+        requests.filter(|request| matches!(request.query, Query::Predict { .. })).count()
+    };
+    let mut session = Session::explored();
+    session.keys("p");
+    assert_eq!(predicts(&session), 1);
+    // There and back before all of it has come.
+    session.keys("]").answer(Part::Latents).keys("[");
+    session.effects.clear();
+    session.answer(Part::All);
+    assert_eq!(predicts(&session), 1, "nobody works on the first any more");
+}
 
 #[test]
 fn find_name_ablate_and_see() {

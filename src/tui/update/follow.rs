@@ -119,6 +119,10 @@ fn ask_comparison(state: &mut State, effects: &mut Vec<Effect>) {
     follow.waiting = true;
     follow.failed = false;
     follow.asked = Some((generation, target));
+    // The engine gives up what it was asked to predict, and is asked again when the comparison is whole.
+    if state.predictions.waiting {
+        (state.predictions.asked, state.predictions.waiting) = (None, false);
+    }
 }
 
 /// The second prompt follows the ratio as the first does.
