@@ -73,6 +73,25 @@ fn what_does_not_fit_here_is_said_and_left_out() {
 }
 
 #[test]
+fn a_view_that_cannot_be_taken_up_whole_does_not_stand_in_the_way() {
+    let view = somewhere();
+    let asked = || {
+        let mut session = Session::ready();
+        session.state.offered = Some(Arc::new(view.clone()));
+        session.keys("0");
+        assert!(session.state.takes_up_a_view());
+        session
+    };
+    let mut session = asked();
+    let (generation, _) = session.state.follow.asked.clone().unwrap();
+    session.report(Report::RequestFailed { generation, message: "too long".into() });
+    assert!(!session.state.takes_up_a_view(), "where one is from now on is kept again");
+    let mut session = asked();
+    session.keys("1 and more").time(60_000);
+    assert!(!session.state.takes_up_a_view());
+}
+
+#[test]
 fn the_sae_that_was_trained_joins_before_the_view_is_taken_up() {
     let view = SavedView { trained_sae: Some("/saes/mine".into()), ..somewhere() };
     let asked = || {

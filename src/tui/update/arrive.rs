@@ -173,20 +173,20 @@ fn joined(state: &mut State, info: Arc<SessionInfo>, asked: bool) {
     state.memory = info.memory.clone();
     state.info = Some(info);
     (state.indexing, state.read) = (true, None);
-    let going = state.generation.going;
+    let continued = state.generation.asked.is_some();
+    let pinned = state.latent_view.pinned.as_ref().map(|page| page.latent);
     state.forget_answers();
+    state.latent_view.pinning = pinned;
     if let Some(shown) = &mut state.shown {
         shown.forget(Variant::Trained);
     }
     // Its columns of `trained` are of another SAE.
     state.atlas = AtlasView::default();
     state.strip = Strip::default();
-    if going {
-        state.log.push(
-            state.now,
-            Level::Info,
-            "the text that was being continued is broken off: its variants are others",
-        );
+    if continued {
+        let key = state.keymap.key_of(Action::Generate, &[Context::OnLatent]);
+        let text = format!("continued texts were of the variants before: {key} draws them again");
+        state.log.push(state.now, Level::Info, text);
     }
     let key = state.keymap.key_of(Action::Open, &[Context::Global]);
     let again = if asked { " with this view" } else { "" };
@@ -204,6 +204,7 @@ fn failed(state: &mut State, generation: u64, message: String) {
         state.follow.waiting = false;
         state.follow.failed = true;
         state.follow.refusal = Some(message.clone());
+        state.restoring = None;
         // What has come of it is all there will be.
         let wanted = state.target().prompt;
         match &mut state.shown {

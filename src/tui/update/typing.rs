@@ -190,6 +190,8 @@ pub fn submit(state: &mut State) {
     state.follow.deadline = None;
     let text = state.prompt.text();
     if *state.prompt.wanted != *text {
+        // Somebody has gone on with another prompt: the rest of a view is not for it.
+        state.restoring.take_if(|view| *safe::input(&view.prompt) != *text);
         state.prompt.wanted = text.into();
         state.follow.failed = false;
     }
