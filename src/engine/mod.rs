@@ -3,6 +3,7 @@
 pub mod command;
 mod describe;
 mod detail;
+mod entry;
 mod find;
 mod generate;
 pub mod handle;

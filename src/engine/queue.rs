@@ -1,6 +1,7 @@
 //! The engine's jobs: one at a time in their order, the others waiting, paused, or finished with nowhere to put results.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use prunelens_core::{
     session::{Session, SessionSpec},
 };
 use prunelens_metrics::{
-    Family, Job, JobSpec, Keeper, Run, Step, Store,
+    Family, Job, Keeper, Run, Step, Store,
     checkpoint::millis,
     fingerprint, fit,
     params::{CRITERION, KNOB},
@@ -21,7 +22,12 @@ use prunelens_metrics::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Command, JobId, JobState, MemoryUse, Report, live::Live, mailbox::Mailbox, report::Unfinished, seat::Seat,
+    Command, JobId, JobState, MemoryUse, Report,
+    entry::{Entry, Phase},
+    live::Live,
+    mailbox::Mailbox,
+    report::Unfinished,
+    seat::Seat,
 };
 
 /// Between two reports of a job's progress, and of its figures: enough to watch it.
@@ -34,36 +40,6 @@ const GONE: &str = "another session was opened meanwhile: open the one before, a
 /// Earlier runs told to the interface.
 const RECALLED: usize = 100;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Ready,
-    Paused,
-    /// All is measured; the results could not be written.
-    Unwritten,
-}
-
-struct Entry {
-    id: JobId,
-    spec: JobSpec,
-    /// With what was changed to make it fit into memory.
-    fitted: JobSpec,
-    phase: Phase,
-    /// What was measured already is of no use.
-    anew: bool,
-    /// The session that it was started in, which is in memory for it where another is on screen.
-    of: Arc<SessionSpec>,
-    at: Option<Arc<Session>>,
-    /// Made when its turn comes; away while it is being worked on.
-    job: Option<Box<dyn Job>>,
-    keeper: Option<Keeper>,
-    /// Time of work, that of earlier processes too; the user's own requests in between are not counted.
-    worked: Duration,
-    /// Nothing is left to do but to write the results.
-    finished: bool,
-    told: Option<Instant>,
-    told_table: Option<Instant>,
-}
-
 pub struct Queue {
     families: &'static [Family],
     store: Option<Store>,
@@ -73,6 +49,8 @@ pub struct Queue {
     current: Option<JobId>,
     /// What jobs have trained and their sessions have yet to take up.
     trained: Vec<TrainedSae>,
+    /// What was said of saved jobs that cannot be read.
+    spoilt: HashSet<String>,
 }
 
 /// An SAE that a job has trained.
@@ -84,7 +62,15 @@ pub struct TrainedSae {
 
 impl Queue {
     pub fn new(families: &'static [Family], store: Option<Store>, reports: UnboundedSender<Report>) -> Self {
-        Self { families, store, reports, entries: Vec::new(), current: None, trained: Vec::new() }
+        Self {
+            families,
+            store,
+            reports,
+            entries: Vec::new(),
+            current: None,
+            trained: Vec::new(),
+            spoilt: HashSet::new(),
+        }
     }
 
     fn send(&self, report: Report) {
@@ -124,10 +110,15 @@ impl Queue {
     }
 
     /// What is known of earlier: interrupted jobs of this session, and finished runs.
-    pub fn recall(&self, session: &Session) {
-        let Some(store) = &self.store else { return };
+    pub fn recall(&mut self, session: &Session) {
+        let Some(store) = self.store.clone() else { return };
         let (unfinished, spoilt) = store.checkpoints().unfinished(self.families, session);
-        spoilt.into_iter().for_each(|error| self.warn(Err(error)));
+        for error in spoilt {
+            // Once a run, however many sessions are opened.
+            if self.spoilt.insert(error.to_string()) {
+                self.warn(Err(error));
+            }
+        }
         if !unfinished.is_empty() {
             let all = unfinished.into_iter().map(|h| Unfinished { spec: h.spec, share: h.known.share });
             self.send(Report::Unfinished(all.collect()));
@@ -147,21 +138,7 @@ impl Queue {
                     return self.state(id, JobState::Failed(GONE.into()));
                 }
                 self.state(id, JobState::Queued);
-                let entry = Entry {
-                    id,
-                    fitted: job.clone(),
-                    spec: job,
-                    phase: Phase::Ready,
-                    anew,
-                    of,
-                    at: None,
-                    job: None,
-                    keeper: None,
-                    worked: Duration::ZERO,
-                    finished: false,
-                    told: None,
-                    told_table: None,
-                };
+                let entry = Entry::new(id, job, of, anew);
                 self.entries.push(entry);
             }
             Command::PauseJob(id) => self.pause(id),
@@ -470,27 +447,5 @@ impl Queue {
         let forgotten = self.entries.remove(at).keeper.map_or(Ok(()), Keeper::forget);
         self.warn(forgotten);
         self.state(id, JobState::Done { seconds, files: run.results().collect() });
-    }
-}
-
-impl Entry {
-    /// Take the job's checkpoint for this process, once.
-    fn claim(&mut self, families: &[Family], store: &Store, session: &Session) -> Result<()> {
-        if self.keeper.is_none() {
-            let claim = store.checkpoints().claim(self.spec.family(families)?, &self.spec, session)?;
-            self.keeper = Some(Keeper::new(claim, self.fitted.clone(), store.every));
-        }
-        Ok(())
-    }
-
-    fn keep_now(&mut self) -> Result<()> {
-        let seconds = self.worked.as_secs_f64();
-        self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.keep_now(self.job.as_deref(), seconds, self.finished))
-    }
-
-    /// Begin anew with other parameters.
-    fn refit(&mut self, fitted: JobSpec) -> Result<()> {
-        self.fitted = fitted.clone();
-        self.keeper.as_mut().map_or(Ok(()), |keeper| keeper.refit(fitted))
     }
 }

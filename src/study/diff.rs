@@ -124,7 +124,8 @@ impl Diff {
                 right: b,
             };
             // Cells of several settings have what is of none of them, each: once is enough.
-            if !self.changed.contains(&change) {
+            let beside = self.changed.iter().rev().take_while(|c| c.place == change.place && c.metric == change.metric);
+            if !beside.into_iter().any(|known| *known == change) {
                 self.changed.push(change);
             }
         }

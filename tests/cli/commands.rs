@@ -297,6 +297,10 @@ fn layers_without_an_sae_are_refused_before_any_is_measured() {
     let args = ["metrics", "core", "--rows", "2", "--context", "8", "--layers", "0-1", "--results", "out"];
     let own = ["--model", model.to_str().unwrap(), "--sae", saes.to_str().unwrap()];
     place.run(args.iter().chain(&own)).refused(2, &["--layers 0", "has the layers 1"]);
+    // One that is trained is of one layer, and which is not said.
+    let trained = fixture(SAE);
+    let on_the_demo = ["metrics", "core", "--layers", "2", "--trained-sae", trained.to_str().unwrap()];
+    place.run(on_the_demo).refused(2, &["--trained-sae", "is of one layer", "{layer}"]);
     assert!(!place.path("out").exists());
 }
 

@@ -32,6 +32,13 @@ pub fn sessions(args: &MetricsArgs) -> Result<Sessions<'_>> {
             layers::PLACE
         )));
     }
+    if let Some(trained) = spec.trained_sae.as_ref().filter(|sae| **sae != Source::Demo && !sae.is_pattern()) {
+        return Err(Error::Usage(format!(
+            "--trained-sae {} is of one layer: put {} where its number stands, or leave --layers out",
+            trained.words(),
+            layers::PLACE
+        )));
+    }
     let words = spec.sae.as_ref().map(Source::words).unwrap_or_default();
     // What there is of each layer is looked up once, on this machine or on the hub. A layer may lack a trained SAE.
     let all = SessionSpec { layer: None, ..spec }.of_one_layer(&mut output::listener())?;
