@@ -75,7 +75,7 @@ fn signs(theme: &Theme) -> Vec<(Vec<Span<'static>>, &'static str)> {
     let more = vec![
         Span::styled(format!("   {} ", theme.symbol("▲", "+")), theme.style(Role::Gain)),
         Span::styled(format!("{} ", theme.symbol("▼", "-")), theme.style(Role::Loss)),
-        Span::styled(format!("{}    ", theme.symbol("✗", "x")), theme.style(Role::Loss)),
+        Span::styled(format!("{}     ", theme.symbol("✗", "x")), theme.style(Role::Loss)),
     ];
     let spark = bars::spark(&[1.0, 0.9, 0.7, 0.5, 0.3, 0.1], 1.0, 6, theme.ascii).concat();
     let others = [
