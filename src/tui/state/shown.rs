@@ -49,6 +49,8 @@ impl Shown {
     /// A newly arrived comparison, with what it lacks taken from the one before.
     pub fn new(generation: u64, comparison: Arc<Comparison>, complete: bool, before: Option<Self>) -> Self {
         let of = Target { prompt: comparison.prompt.as_str().into(), setting: comparison.setting };
+        // Parts of one answer have the same latents.
+        let known = before.as_ref().filter(|before| before.of == of).and_then(|before| before.fates);
         let (mut reconstruction, mut splice, mut paths, mut paths_of) = match before {
             Some(b) => (b.reconstruction, b.splice, b.paths, b.paths_of),
             None => ([None, None, None, None], [None, None, None, None], None, of.clone()),
@@ -66,7 +68,7 @@ impl Shown {
             paths = Some(new.clone());
             paths_of = of.clone();
         }
-        let fates = comparison.fates();
+        let fates = known.or_else(|| comparison.fates());
         Self { generation, comparison, of, fates, complete, reconstruction, splice, paths, paths_of }
     }
 

@@ -14,6 +14,7 @@ mod generation;
 mod jobs;
 mod latent;
 pub mod message;
+mod mouse;
 mod open;
 mod pair;
 mod resume;
@@ -89,9 +90,9 @@ fn happen(state: &mut State, message: Message, effects: &mut Vec<Effect>) {
             open::changed(state, effects);
         }
         Message::Resized(width, height) => state.size = (width, height),
-        Message::Clicked(at) => act::clicked(state, at, effects),
-        Message::Dragged(at) => act::dragged(state, at, effects),
-        Message::Turned { over, down } => act::turned(state, over, down, effects),
+        Message::Clicked(at) => mouse::clicked(state, at, effects),
+        Message::Dragged(at) => mouse::dragged(state, at, effects),
+        Message::Turned { over, down } => mouse::turned(state, over, down, effects),
         Message::Reported(report) => arrive::reported(state, *report, effects),
         Message::Copied(bytes) => {
             state.log.push(
