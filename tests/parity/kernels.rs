@@ -4,6 +4,7 @@
 //! Numbers are small fractions of two unless said otherwise, so that sums are exact in any order and results must be equal.
 
 mod attention;
+mod bits;
 mod latents;
 mod layers;
 mod real_sizes;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use prunelens_core::error::Result;
-use prunelens_kernels::device::{Backend, Kernel, Memory, Shape};
+use prunelens_kernels::device::{Backend, Kernel, Memory, Shape, Staging};
 
 /// In every byte: no number made of it looks like a zero, a small index or an activation.
 pub const POISON: u8 = 0xab;
@@ -18,7 +18,7 @@ pub fn poisoned(backend: Arc<dyn Backend>) -> Arc<dyn Backend> {
 impl Backend for Poisoned {
     fn allocate(&self, bytes: usize) -> Result<Memory> {
         let mut memory = self.0.allocate(bytes)?;
-        self.0.write(&mut memory, &vec![POISON; bytes])?;
+        self.0.write(&mut memory, 0, &vec![POISON; bytes])?;
         Ok(memory)
     }
 
@@ -26,8 +26,12 @@ impl Backend for Poisoned {
         self.0.device()
     }
 
-    fn write(&self, to: &mut Memory, from: &[u8]) -> Result<()> {
-        self.0.write(to, from)
+    fn write(&self, to: &mut Memory, start: usize, from: &[u8]) -> Result<()> {
+        self.0.write(to, start, from)
+    }
+
+    fn staging(&self, bytes: usize) -> Result<Staging> {
+        self.0.staging(bytes)
     }
 
     fn read(&self, from: &Memory, start: usize, to: &mut [u8]) -> Result<()> {

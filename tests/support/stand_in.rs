@@ -214,11 +214,11 @@ impl Backend for StandIn {
         Ok(Memory { address: owner.address(), bytes, owner: Box::new(owner) })
     }
 
-    fn write(&self, to: &mut Memory, from: &[u8]) -> Result<()> {
-        assert_eq!(to.bytes, from.len());
+    fn write(&self, to: &mut Memory, start: usize, from: &[u8]) -> Result<()> {
+        assert!(start + from.len() <= to.bytes);
         self.expect_own(to.address);
         // SAFETY: the memory is as long, and its own.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.address as *mut u8, from.len()) };
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), (to.address as *mut u8).add(start), from.len()) };
         Ok(())
     }
 

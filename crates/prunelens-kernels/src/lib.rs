@@ -8,6 +8,7 @@
 
 pub mod act;
 pub mod attention;
+pub mod bits;
 pub mod columns;
 pub mod device;
 pub mod encode;

@@ -11,6 +11,9 @@
 namespace attention_file {
 #include "../../../crates/prunelens-kernels/src/cuda/attention.cu"
 }
+namespace bits_file {
+#include "../../../crates/prunelens-kernels/src/cuda/bits.cu"
+}
 namespace decode_file {
 #include "../../../crates/prunelens-kernels/src/cuda/decode.cu"
 }

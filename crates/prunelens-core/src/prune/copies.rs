@@ -1,7 +1,7 @@
 //! All that a rule made of a model's blocks, as bytes, for rules that change numbers rather than choose among them.
 
-use candle_core::{DType, Device, Tensor};
-use half::{bf16, f16};
+use candle_core::{CpuStorage, Device, Storage, Tensor};
+use rayon::prelude::*;
 
 use crate::{
     error::{Error, Result},
@@ -21,16 +21,27 @@ pub fn of(model: &Model) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(size(model)).unwrap_or(0));
     for block in &model.blocks {
         for tensor in Part::ALL.into_iter().flat_map(|part| block.linear(part).tensors()) {
-            let flat = tensor.to_device(&Device::Cpu)?.flatten_all()?;
-            match tensor.dtype() {
-                DType::F32 => bytes.extend(flat.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes)),
-                DType::BF16 => bytes.extend(flat.to_vec1::<bf16>()?.into_iter().flat_map(bf16::to_le_bytes)),
-                DType::F16 => bytes.extend(flat.to_vec1::<f16>()?.into_iter().flat_map(f16::to_le_bytes)),
-                other => return Err(Error::invalid(format!("weights in {other:?} are not kept"))),
+            let here = tensor.to_device(&Device::Cpu)?.contiguous()?;
+            let (storage, layout) = here.storage_and_layout();
+            let (start, end) = layout.contiguous_offsets().unwrap_or_default();
+            match &*storage {
+                Storage::Cpu(CpuStorage::F32(v)) => push(&v[start..end], |v| v.to_le_bytes(), &mut bytes),
+                Storage::Cpu(CpuStorage::BF16(v)) => push(&v[start..end], |v| v.to_le_bytes(), &mut bytes),
+                Storage::Cpu(CpuStorage::F16(v)) => push(&v[start..end], |v| v.to_le_bytes(), &mut bytes),
+                _ => return Err(Error::invalid(format!("weights in {:?} are not kept", tensor.dtype()))),
             }
         }
     }
     Ok(bytes)
+}
+
+fn push<T: Sync, const N: usize>(values: &[T], of: impl Fn(&T) -> [u8; N] + Sync, bytes: &mut Vec<u8>) {
+    const PART: usize = 1 << 16;
+    let start = bytes.len();
+    bytes.resize(start + N * values.len(), 0);
+    bytes[start..].par_chunks_mut(N * PART).zip(values.par_chunks(PART)).for_each(|(bytes, values)| {
+        bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(bytes, value)| *bytes = of(value));
+    });
 }
 
 /// The model with these matrices and biases, as [`of`] gave them.
@@ -54,6 +65,8 @@ pub fn apply(original: &Model, bytes: &[u8], tick: Tick) -> Result<Model> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::*;
     use crate::{demo, prune::rtn::Rtn};
 

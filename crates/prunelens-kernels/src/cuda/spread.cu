@@ -2,17 +2,20 @@
 
 #include "common.cuh"
 
-// Sum of each column of `x [tokens, width]` over the tokens that count, in their order.
-extern "C" __global__ void sums_of_kept(const float* x, const u8* kept, u64 tokens, u64 width, double* sums) {
+// Sum of each column of `x [tokens, width]` over the tokens that count, in their order: `part` tokens for each row of blocks, to be
+// added up. `parts [rows of blocks, width]`.
+extern "C" __global__ void sums_of_kept(const float* x, const u8* kept, u64 tokens, u64 part, u64 width, double* parts) {
+    u64 first = blockIdx.y * part;
+    u64 end = first + part < tokens ? first + part : tokens;
     for (u64 column = first_index(); column < width; column += index_step()) {
         double sum = 0.0;
         // Read of all, so that no load waits for whether a token counts.
 #pragma unroll 8
-        for (u64 token = 0; token < tokens; token++) {
+        for (u64 token = first; token < end; token++) {
             double value = x[token * width + column];
             sum += kept[token] ? value : 0.0;
         }
-        sums[column] = sum;
+        parts[blockIdx.y * width + column] = sum;
     }
 }
 

@@ -19,19 +19,21 @@ use cudarc::{
         },
     },
     driver::{
-        CudaEvent, CudaFunction, CudaModule, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg,
+        CudaEvent, CudaFunction, CudaModule, CudaSlice, DevicePtr, DeviceRepr, LaunchConfig, PinnedHostSlice,
+        PushKernelArg,
         sys::{CUevent_flags, CUfunction_attribute_enum},
     },
     nvrtc::Ptx,
 };
 use half::{bf16, f16};
 
-use super::{Backend, Buffer, Float, Kernel, Memory, Shape};
+use super::{Backend, Buffer, Float, Kernel, Memory, Shape, Staging};
 use crate::error::{Error, Result};
 
 /// Code of each file, for the GPUs that the build names and, as PTX, for those that it does not.
-const FILES: [(&str, &[u8]); 15] = [
+const FILES: [(&str, &[u8]); 16] = [
     ("attention", include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin"))),
+    ("bits", include_bytes!(concat!(env!("OUT_DIR"), "/bits.fatbin"))),
     ("decode", include_bytes!(concat!(env!("OUT_DIR"), "/decode.fatbin"))),
     ("encode", include_bytes!(concat!(env!("OUT_DIR"), "/encode.fatbin"))),
     ("layers", include_bytes!(concat!(env!("OUT_DIR"), "/layers.fatbin"))),
@@ -139,6 +141,49 @@ impl Cuda {
     }
 }
 
+/// Memory of the processor that the GPU reads by itself.
+pub struct PageLocked {
+    memory: PinnedHostSlice<u8>,
+    device: CudaDevice,
+    /// After the last copy from it.
+    sent: Option<CudaEvent>,
+}
+
+impl PageLocked {
+    fn new(device: &CudaDevice, bytes: usize) -> Result<Self> {
+        // SAFETY: it is filled with zeros before anybody reads it.
+        let mut memory = unsafe { device.cuda_stream().context().alloc_pinned_with_flags(bytes, 0).w()? };
+        memory.as_mut_slice().w()?.fill(0);
+        Ok(Self { memory, device: device.clone(), sent: None })
+    }
+
+    /// To be filled, once the GPU has read what it was sent.
+    pub fn bytes(&mut self) -> Result<&mut [u8]> {
+        self.sent.take().map_or(Ok(()), |sent| sent.synchronize()).w()?;
+        Ok(self.memory.as_mut_slice().w()?)
+    }
+
+    /// Its first bytes to memory, from a byte on.
+    pub fn send(&mut self, bytes: usize, to: &mut Memory, start: usize) -> Result<()> {
+        let from = self.memory.as_slice().w()?.get(..bytes).ok_or_else(foreign)?;
+        let to = slice_mut(to)?;
+        if to.context() != self.memory.context() {
+            return Err(foreign());
+        }
+        let mut to = to.try_slice_mut(start..start + bytes).ok_or_else(foreign)?;
+        self.device.memcpy_htod(from, &mut to)?;
+        self.sent = Some(self.device.cuda_stream().record_event(None).w()?);
+        Ok(())
+    }
+}
+
+impl Drop for PageLocked {
+    fn drop(&mut self) {
+        // Whoever gave it up does not read what was sent; memory in use must not go.
+        let _ = self.sent.take().map(|sent| sent.synchronize());
+    }
+}
+
 fn foreign() -> Error {
     Error::invalid("memory of another device was given to a GPU")
 }
@@ -164,8 +209,14 @@ impl Backend for Cuda {
         Ok(Memory { address, bytes, owner: Box::new(owner) })
     }
 
-    fn write(&self, to: &mut Memory, from: &[u8]) -> Result<()> {
-        Ok(self.cuda.memcpy_htod(from, slice_mut(to)?)?)
+    fn write(&self, to: &mut Memory, start: usize, from: &[u8]) -> Result<()> {
+        let mut to = slice_mut(to)?.try_slice_mut(start..start + from.len()).ok_or_else(foreign)?;
+        Ok(self.cuda.memcpy_htod(from, &mut to)?)
+    }
+
+    /// Without memory to lock, what is written is copied once more on its way.
+    fn staging(&self, bytes: usize) -> Result<Staging> {
+        Ok(PageLocked::new(&self.cuda, bytes).map_or_else(|_| Staging::plain(bytes), Staging::Locked))
     }
 
     fn read(&self, from: &Memory, start: usize, to: &mut [u8]) -> Result<()> {

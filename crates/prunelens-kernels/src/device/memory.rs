@@ -5,7 +5,7 @@ use std::{any::Any, marker::PhantomData, ops::Range};
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
-use super::Backend;
+use super::{Backend, Staging};
 use crate::{
     Ranks,
     error::{Error, Result},
@@ -73,12 +73,32 @@ impl<T: Element> Buffer<T> {
     /// Values of the CPU, uploaded.
     pub fn from_slice(backend: &dyn Backend, values: &[T]) -> Result<Self> {
         let mut buffer = Self::new(backend, values.len())?;
-        if !values.is_empty() {
-            // SAFETY: an element is plain bits without padding.
-            let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };
-            backend.write(&mut buffer.memory, bytes)?;
-        }
+        buffer.write(backend, 0, values)?;
         Ok(buffer)
+    }
+
+    /// Values of the CPU in place of those from `at` on.
+    pub fn write(&mut self, backend: &dyn Backend, at: usize, values: &[T]) -> Result<()> {
+        self.expect_room(at, values.len())?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: an element is plain bits without padding.
+        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };
+        backend.write(&mut self.memory, at * size_of::<T>(), bytes)
+    }
+
+    /// The first `len` numbers of what was filled, in place of those from `at` on.
+    pub fn send(&mut self, backend: &dyn Backend, at: usize, from: &mut Staging, len: usize) -> Result<()> {
+        self.expect_room(at, len)?;
+        from.send(backend, len * size_of::<T>(), &mut self.memory, at * size_of::<T>())
+    }
+
+    fn expect_room(&self, at: usize, len: usize) -> Result<()> {
+        if at.checked_add(len).is_some_and(|end| end <= self.len) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!("{len} numbers cannot stand from {at} on among {} on the GPU", self.len)))
     }
 
     /// The values, read back.

@@ -5,6 +5,7 @@
 //! documentation, whose results it gives.
 
 pub mod attention;
+mod bits;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod decode;
@@ -19,6 +20,7 @@ mod paths;
 mod prune;
 pub mod ragged;
 mod spread;
+mod staging;
 mod texts;
 pub mod train;
 
@@ -26,6 +28,7 @@ use std::{fmt, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 
+pub use bits::{keep_bits, same_bits};
 pub use decode::{decode, decode_vjp, token_errors};
 pub use encode::{Encoder, Route, encode, magnitudes, normalize, squash};
 pub use lists::{Lists, active, keep_top_k, kth, largest_place, top_k};
@@ -36,6 +39,7 @@ pub use nearest::{Largest, raise_largest};
 pub use paths::{Pairs, Steps, last_of_steps, paths, survivors};
 pub use prune::{add_column_squares, column_squares, prune, ranks};
 pub use spread::spread;
+pub use staging::Staging;
 pub use texts::{FiringCounts, TextSums, text_means, text_sums};
 
 use crate::error::{Error, Result};
@@ -114,8 +118,12 @@ pub trait Backend: Send + Sync {
 
     /// Memory with anything in it.
     fn allocate(&self, bytes: usize) -> Result<Memory>;
-    /// `to` is as long as `from`.
-    fn write(&self, to: &mut Memory, from: &[u8]) -> Result<()>;
+    /// From a byte on.
+    fn write(&self, to: &mut Memory, start: usize, from: &[u8]) -> Result<()>;
+    /// Memory of the processor to write from many times.
+    fn staging(&self, bytes: usize) -> Result<Staging> {
+        Ok(Staging::plain(bytes))
+    }
     /// From a byte on.
     fn read(&self, from: &Memory, start: usize, to: &mut [u8]) -> Result<()>;
     /// Fill with zeros.

@@ -92,6 +92,13 @@ pub fn add_column_squares(backend: &dyn Backend, x: &Tensor, sums: &Buffer<f64>)
     let shape = Shape::grid(across as u64, down as u64, (SIDE * LINES) as u32)?;
     // One number a column and row of blocks.
     launch_of(backend, kernel, shape, &arguments)?;
+    add_parts(backend, &parts, down, sums)
+}
+
+/// Add up parts of the sums of columns, `[down, columns]`, one after the other.
+pub(super) fn add_parts(backend: &dyn Backend, parts: &Buffer<f64>, down: usize, sums: &Buffer<f64>) -> Result<()> {
+    let columns = sums.len();
+    parts.expect(down * columns, "parts of sums")?;
     let arguments = [parts.address(), down as u64, columns as u64, sums.address()];
     launch(backend, "prune", "add_parts", Shape::over(columns as u64)?, &arguments)
 }

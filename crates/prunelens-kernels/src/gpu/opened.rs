@@ -32,13 +32,18 @@ pub fn name(device: &Device) -> String {
     }
 }
 
-/// What decides how sums round: instructions of the processor, which has a part in most of them, and the kind of GPU.
+/// What decides how sums round: instructions of the processor, which has a part in most of them, the kind of GPU, and the library
+/// that chooses its products' kernels.
 pub fn arithmetic(device: &Device) -> String {
     let level = crate::simd::level();
-    match device.is_cpu() {
-        true => format!("cpu {level}"),
-        false => format!("cpu {level}, {}", opened(device).map_or_else(|| name(device), |gpu| gpu.name)),
+    if device.is_cpu() {
+        return format!("cpu {level}");
     }
+    let gpu = opened(device).map_or_else(|| name(device), |gpu| gpu.name);
+    format!(
+        "cpu {level}, {gpu}, cuBLAS {}",
+        cublas(device).map_or_else(|| "unknown".into(), |version| version.to_string())
+    )
 }
 
 /// Open GPU `n`, or say why it cannot be. Its libraries are loaded first, from wherever they are: the bindings look on the
@@ -70,6 +75,17 @@ pub fn opened(_: &Device) -> Option<Opened> {
     None
 }
 
+/// The version of cuBLAS as the library gives it, 130100 for 13.1.
+#[cfg(feature = "cuda")]
+fn cublas(device: &Device) -> Option<i32> {
+    cuda::cublas(device)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cublas(_: &Device) -> Option<i32> {
+    None
+}
+
 /// Give back what the program holds of a GPU's memory and does not use.
 pub fn release(device: &Device) {
     #[cfg(feature = "cuda")]
@@ -93,10 +109,13 @@ mod cuda {
     };
 
     use candle_core::{Device, Result, bail, cuda_backend::WrapErr};
-    use cudarc::driver::{
-        CudaContext,
-        result::{device::get_default_mem_pool, mem_pool},
-        sys::{CUmemPool_attribute as Attribute, CUmemoryPool},
+    use cudarc::{
+        cublas::sys::cublasGetVersion_v2,
+        driver::{
+            CudaContext,
+            result::{device::get_default_mem_pool, mem_pool},
+            sys::{CUmemPool_attribute as Attribute, CUmemoryPool},
+        },
     };
 
     use super::{Opened, catch_panic};
@@ -158,6 +177,15 @@ mod cuda {
             unsafe { mem_pool::trim_to(pool(&context)?, 0).w() }
         };
         let _ = catch_panic(trim);
+    }
+
+    pub fn cublas(device: &Device) -> Option<i32> {
+        let blas = device.as_cuda_device().ok()?.cublas_handle();
+        let mut version = 0;
+        // SAFETY: candle's own handle, which lives as long as its device; the version is one whole number.
+        let ask = || unsafe { cublasGetVersion_v2(*blas.handle(), &raw mut version) }.result().ok();
+        catch_panic(ask).ok()??;
+        Some(version)
     }
 
     /// Bytes that the pool holds and nothing uses.

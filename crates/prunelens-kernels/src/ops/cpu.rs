@@ -10,6 +10,7 @@ use super::{Later, Logits, Ops, Traced, softcap};
 use crate::{
     Act, Sparsity, Spread, TokenErrors,
     attention::{self, Heads},
+    bits,
     columns::text_means,
     device::Backend,
     error::{Error, Result},
@@ -174,6 +175,14 @@ impl Ops for Cpu {
         let wide = widened(weight)?.contiguous()?;
         let values = with_f32(&wide, |w| ranks::prune_rows(w, norms, columns, sparsity))?;
         Ok(Tensor::from_vec(values, weight.shape(), weight.device())?.to_dtype(dtype)?)
+    }
+
+    fn same_bits(&self, before: &Tensor, after: &Tensor) -> Result<Vec<u8>> {
+        bits::same(before, after)
+    }
+
+    fn keep_bits(&self, values: &Tensor, bits: &[u8]) -> Result<Tensor> {
+        bits::keep(values, bits)
     }
 
     fn logits(&self, values: Tensor, cap: Option<f64>) -> Result<Logits> {

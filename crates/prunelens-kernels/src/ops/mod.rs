@@ -98,6 +98,12 @@ pub trait Ops: Send + Sync + fmt::Debug {
     /// A copy of weights `[rows, columns]` without those of lowest score: `|w|` times the norm of its column, or `|w|` alone.
     fn prune(&self, weight: &Tensor, norms: Option<&[f32]>, sparsity: Sparsity) -> Result<Tensor>;
 
+    /// Which numbers of two tensors are the same bits: [`bits::same`](crate::bits::same).
+    fn same_bits(&self, before: &Tensor, after: &Tensor) -> Result<Vec<u8>>;
+
+    /// The numbers that such bits keep: [`bits::keep`](crate::bits::keep).
+    fn keep_bits(&self, values: &Tensor, bits: &[u8]) -> Result<Tensor>;
+
     /// Rows `[rows, vocab]` made ready, with a model's cap if it has one.
     fn logits(&self, values: Tensor, cap: Option<f64>) -> Result<Logits>;
 

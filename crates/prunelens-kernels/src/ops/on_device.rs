@@ -91,6 +91,14 @@ impl Ops for OnDevice {
         device::prune(&*self.0, weight, norms, sparsity)
     }
 
+    fn same_bits(&self, before: &Tensor, after: &Tensor) -> Result<Vec<u8>> {
+        device::same_bits(&*self.0, before, after)
+    }
+
+    fn keep_bits(&self, values: &Tensor, bits: &[u8]) -> Result<Tensor> {
+        device::keep_bits(&*self.0, values, bits)
+    }
+
     /// The kernel caps and sums while it compares.
     fn logits(&self, values: Tensor, cap: Option<f64>) -> Result<Logits> {
         let values = if has_kernels(&values) { values } else { values.to_dtype(DType::F32)? };

@@ -22,6 +22,7 @@ pub use bytes::Bytes;
 pub(crate) use bytes::read_at;
 use candle_core::{DType, Device, Tensor};
 pub use kind::Kind;
+use prunelens_kernels::device::Staging;
 pub use quantised::{Quantised, check_quantisation};
 pub use read::Read;
 use serde_json::{Map, Value};
@@ -77,6 +78,8 @@ pub struct Weights {
     pub notes: Vec<String>,
     /// Tensors that somebody took.
     taken: Mutex<HashSet<String>>,
+    /// Memory that tensors go through on their way to a GPU.
+    staging: Mutex<Vec<Staging>>,
     /// What a pickle holds beside tensors: numbers, texts, dictionaries of them.
     pub extras: Map<String, Value>,
     /// What a GGUF file says beside its tensors.
@@ -94,6 +97,7 @@ impl Weights {
             parts: BTreeMap::new(),
             notes: Vec::new(),
             taken: Mutex::default(),
+            staging: Mutex::default(),
             extras: Map::new(),
             metadata: gguf::Metadata::default(),
         }

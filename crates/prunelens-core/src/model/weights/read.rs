@@ -1,10 +1,17 @@
 //! A tensor's numbers on their way from the file to the device, part by part: nothing else of their size is made.
 
-use std::{path::Path, sync::mpsc, thread};
+use std::{
+    path::Path,
+    sync::{PoisonError, mpsc},
+    thread,
+};
 
 use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
-use prunelens_kernels::pointwise::all_finite;
+use prunelens_kernels::{
+    device::{self, Backend, Buffer, Float, Staging},
+    pointwise::all_finite,
+};
 use rayon::prelude::*;
 
 use super::{Kind, Weights};
@@ -28,7 +35,7 @@ pub struct Read {
 }
 
 /// What tensors are made of.
-pub(super) trait Number: WithDType + Default {
+pub(super) trait Number: WithDType + Float {
     fn narrow(from: &[f32], to: &mut [Self]);
     fn all_finite(values: &[Self]) -> bool;
     fn content(values: &[Self]) -> Vec<u8>;
@@ -107,38 +114,54 @@ impl Weights {
     }
 
     fn read_to<T: Number>(&self, parts: &[(String, Vec<usize>)], shape: &[usize], device: &Device) -> Result<Read> {
-        if !device.is_cpu() {
-            return self.by_slabs::<T>(parts, shape, device, SLAB);
+        if let Some(gpu) = device::of(device)? {
+            return self.read_to_gpu::<T>(parts, shape, &*gpu);
         }
         let mut values = vec![T::default(); shape.iter().product()];
         self.fill_stack(parts, 0, &mut values)?;
         Ok(Read { tensor: Tensor::from_vec(values, shape, device)?, content: None })
     }
 
-    /// One slab is read, and its digest taken, while the one before is on its way.
-    fn by_slabs<T: Number>(
+    /// Straight to their place in the GPU's memory, from memory that this file's tensors share.
+    fn read_to_gpu<T: Number>(
         &self,
         parts: &[(String, Vec<usize>)],
         shape: &[usize],
-        device: &Device,
-        slab: usize,
+        gpu: &dyn Backend,
     ) -> Result<Read> {
+        let mut staging = std::mem::take(&mut *self.staging.lock().unwrap_or_else(PoisonError::into_inner));
+        while staging.len() < 2 {
+            staging.push(gpu.staging(SLAB * size_of::<f32>())?);
+        }
         let total = shape.iter().product();
-        let out = Tensor::zeros(total, T::DTYPE, device)?;
+        let mut out = Buffer::<T>::new(gpu, total)?;
         let mut content = Vec::new();
-        let read = |start: usize| {
-            let mut values = vec![T::default(); slab.min(total - start)];
-            self.fill_stack(parts, start, &mut values)?;
-            let content = T::content(&values);
-            Ok((values, content))
-        };
-        in_turn((0..total).step_by(slab), read, |start, (values, of_it)| {
-            let n = values.len();
-            out.slice_set(&Tensor::from_vec(values, n, device)?, 0, start)?;
+        let staging = self.by_slabs::<T>(parts, total, SLAB, staging, |start, len, slab, of_it| {
             content.extend(of_it);
-            Ok(())
+            out.send(gpu, start, slab, len)
         })?;
-        Ok(Read { tensor: out.reshape(shape)?, content: Some(content) })
+        *self.staging.lock().unwrap_or_else(PoisonError::into_inner) = staging;
+        Ok(Read { tensor: out.into_tensor(gpu, shape)?, content: Some(content) })
+    }
+
+    /// One slab is read, and its digest taken, while the one before is `put`: where it begins, its length, the memory that it lies
+    /// in, and the digest.
+    fn by_slabs<T: Number>(
+        &self,
+        parts: &[(String, Vec<usize>)],
+        total: usize,
+        slab: usize,
+        memory: Vec<Staging>,
+        mut put: impl FnMut(usize, usize, &mut Staging, Vec<u8>) -> Result<()>,
+    ) -> Result<Vec<Staging>> {
+        let len = |start: usize| slab.min(total - start);
+        let read = |start: usize, memory: &mut Staging| {
+            let values = memory.numbers::<T>(len(start))?;
+            self.fill_stack(parts, start, values)?;
+            Ok(T::content(values))
+        };
+        let starts = (0..total).step_by(slab);
+        in_turn(starts, memory, read, |start, memory, content| put(start, len(start), memory, content))
     }
 
     /// Numbers of the stack from `from` on.
@@ -188,27 +211,52 @@ pub(super) fn not_finite(path: &Path, name: &str) -> Error {
     Error::file(path, format!("tensor {name:?} holds NaN or infinite values"))
 }
 
-/// `put` what `read` gives of each of `starts`, in their order, while the next is read. Without a thread to be had one goes after
-/// the other.
-fn in_turn<T: Send>(
+/// `put` what `read` gives of each of `starts`, in their order, while the next is read into another of `places`, which are given
+/// back. Without a thread to be had one goes after the other.
+fn in_turn<P: Send, T: Send>(
     starts: impl Iterator<Item = usize> + Clone + Send,
-    read: impl Fn(usize) -> Result<T> + Sync,
-    mut put: impl FnMut(usize, T) -> Result<()>,
-) -> Result<()> {
+    mut places: Vec<P>,
+    read: impl Fn(usize, &mut P) -> Result<T> + Sync,
+    mut put: impl FnMut(usize, &mut P, T) -> Result<()>,
+) -> Result<Vec<P>> {
     let read = &read;
     thread::scope(|scope| {
-        let (send, receive) = mpsc::sync_channel(0);
+        let (free, empty) = mpsc::channel::<P>();
+        let (send, full) = mpsc::channel();
         let ahead = starts.clone();
+        // Nobody sends or listens any more if the other end failed.
         let reading = move || {
-            // Nobody listens any more if the other end failed.
-            ahead.map(read).try_for_each(|part| send.send(part))
+            for start in ahead {
+                let Ok(mut place) = empty.recv() else { break };
+                let done = read(start, &mut place);
+                let failed = done.is_err();
+                if send.send((place, done)).is_err() || failed {
+                    break;
+                }
+            }
+            empty
         };
-        let started = thread::Builder::new().name("weights".into()).spawn_scoped(scope, reading);
-        let next = |start| match (&started, receive.recv()) {
-            (Ok(_), Ok(part)) => part,
-            _ => read(start),
+        let Ok(reader) = thread::Builder::new().name("weights".into()).spawn_scoped(scope, reading) else {
+            let place = places.first_mut().ok_or_else(|| Error::invalid("no memory to read into"))?;
+            for start in starts {
+                let done = read(start, place)?;
+                put(start, place, done)?;
+            }
+            return Ok(places);
         };
-        starts.into_iter().try_for_each(|start| put(start, next(start)?))
+        for place in places {
+            let _ = free.send(place);
+        }
+        for start in starts {
+            let Ok((mut place, done)) = full.recv() else { break };
+            put(start, &mut place, done?)?;
+            let _ = free.send(place);
+        }
+        drop(free);
+        match reader.join() {
+            Ok(empty) => Ok(empty.into_iter().collect()),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     })
 }
 
@@ -239,39 +287,57 @@ mod tests {
                 let whole = weights.stacked(&parts, dtype, &Device::Cpu).unwrap().tensor;
                 assert_eq!(digest::content(&whole), digest::content(&want), "{stored:?} as {dtype:?}");
                 for slab in [7, 11, SLAB] {
-                    let read = match dtype {
-                        DType::F32 => weights.by_slabs::<f32>(&parts, &[8, 5], &Device::Cpu, slab),
-                        DType::BF16 => weights.by_slabs::<bf16>(&parts, &[8, 5], &Device::Cpu, slab),
-                        _ => weights.by_slabs::<f16>(&parts, &[8, 5], &Device::Cpu, slab),
+                    let content = match dtype {
+                        DType::F32 => put_together::<f32>(&weights, &parts, slab, &want),
+                        DType::BF16 => put_together::<bf16>(&weights, &parts, slab, &want),
+                        _ => put_together::<f16>(&weights, &parts, slab, &want),
                     };
-                    let read = read.unwrap();
-                    assert_eq!(read.tensor.dims(), [8, 5]);
-                    assert_eq!(
-                        digest::content(&read.tensor),
-                        digest::content(&want),
-                        "{stored:?} as {dtype:?}, {slab}"
-                    );
-                    assert!(slab < SLAB || read.content == digest::content(&want), "{stored:?} as {dtype:?}");
+                    assert!(slab < SLAB || Some(content) == digest::content(&want), "{stored:?} as {dtype:?}");
                 }
             }
         }
     }
 
+    /// The digests of slabs that make the tensor together.
+    fn put_together<T: Number>(
+        weights: &Weights,
+        parts: &[(String, Vec<usize>)],
+        slab: usize,
+        want: &Tensor,
+    ) -> Vec<u8> {
+        let (mut all, mut content) = (Vec::<T>::new(), Vec::new());
+        let memory = vec![Staging::plain(slab.min(40) * 4), Staging::plain(slab.min(40) * 4)];
+        let memory = weights.by_slabs::<T>(parts, 40, slab, memory, |start, len, slab, of_it| {
+            assert_eq!(start, all.len());
+            all.extend_from_slice(slab.numbers(len)?);
+            content.extend(of_it);
+            Ok(())
+        });
+        assert_eq!(memory.unwrap().len(), 2);
+        let all = Tensor::from_vec(all, (8, 5), &Device::Cpu).unwrap();
+        assert_eq!(digest::content(&all), digest::content(want), "slabs of {slab}");
+        content
+    }
+
     #[test]
     fn one_is_read_while_the_last_is_put() {
         let mut put = Vec::new();
-        let all = in_turn(
+        let places = in_turn(
             (0..10).step_by(3),
-            |start| Ok(start * 2),
-            |start, twice| {
-                put.push((start, twice));
+            vec![0, 0],
+            |start, place| {
+                *place = start;
+                Ok(start * 2)
+            },
+            |start, place, twice| {
+                put.push((start, *place, twice));
                 Ok(())
             },
         );
-        assert!(all.is_ok());
-        assert_eq!(put, [(0, 0), (3, 6), (6, 12), (9, 18)]);
+        assert_eq!(places.unwrap().len(), 2);
+        assert_eq!(put, [(0, 0, 0), (3, 3, 6), (6, 6, 12), (9, 9, 18)]);
         let fails_at = |n: usize| move |start: usize| if start == n { Err(Error::invalid("no")) } else { Ok(start) };
-        assert!(in_turn(0..5, fails_at(3), |_, _| Ok(())).is_err());
-        assert!(in_turn(0..500, Ok, |start, _| fails_at(2)(start).map(drop)).is_err());
+        assert!(in_turn(0..5, vec![(); 2], |start, ()| fails_at(3)(start), |_, (), _| Ok(())).is_err());
+        assert!(in_turn(0..500, vec![(); 2], |n, ()| Ok(n), |start, (), _| fails_at(2)(start).map(drop)).is_err());
     }
 }
