@@ -4,17 +4,19 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Seek},
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    digest::sha256,
+    digest::of_bytes,
     error::{Error, Result},
-    files::write_with_folders,
+    files::write_parts,
+    model::weights::read_at,
 };
 
 /// A folder of entries, bounded in size.
@@ -32,7 +34,8 @@ struct Header {
     key: String,
     about: String,
     bytes: u64,
-    sha256: String,
+    /// [`of_bytes`].
+    digest: String,
 }
 
 /// An entry as users see it.
@@ -81,7 +84,7 @@ impl Cache {
             header.kind == kind
                 && header.key == key
                 && header.bytes == bytes.len() as u64
-                && header.sha256 == sha256(bytes)
+                && header.digest == of_bytes(bytes)
         });
         match found {
             Some((_, bytes)) => {
@@ -107,13 +110,11 @@ impl Cache {
             key: key.into(),
             about: about.into(),
             bytes: bytes.len() as u64,
-            sha256: sha256(bytes),
+            digest: of_bytes(bytes),
         };
         let path = self.path(kind, key);
-        let mut out = serde_json::to_vec(&header).map_err(|e| Error::file(&path, e.to_string()))?;
-        out.push(b'\n');
-        out.extend_from_slice(bytes);
-        write_with_folders(&path, &out)?;
+        let header = serde_json::to_vec(&header).map_err(|e| Error::file(&path, e.to_string()))?;
+        write_parts(&path, &[&header, b"\n", bytes])?;
         let mut entries = self.entries();
         let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
         while total > self.limit {
@@ -185,10 +186,20 @@ fn header(reader: &mut impl BufRead) -> Option<Header> {
 }
 
 fn read(path: &Path, limit: u64) -> Option<(Header, Vec<u8>)> {
+    /// Bytes that a thread reads at a time.
+    const PART: usize = 1 << 22;
     let mut reader = BufReader::new(File::open(path).ok()?);
     let header = header(&mut reader)?;
-    let mut bytes = Vec::new();
-    reader.take(header.bytes.min(limit).saturating_add(1)).read_to_end(&mut bytes).ok()?;
+    let start = reader.stream_position().ok()?;
+    let file = reader.into_inner();
+    // No more than is there: the header may say anything.
+    let left = file.metadata().ok()?.len().checked_sub(start)?;
+    if left != header.bytes || left > limit {
+        return None;
+    }
+    let mut bytes = vec![0; usize::try_from(left).ok()?];
+    let parts = bytes.par_chunks_mut(PART).enumerate();
+    parts.try_for_each(|(at, part)| read_at(&file, part, start + (at * PART) as u64)).ok()?;
     Some((header, bytes))
 }
 

@@ -31,6 +31,11 @@ pub(crate) fn stretches<T: Sync, const N: usize>(values: &[T], bytes: impl Fn(&T
     values.par_chunks(STRETCH).flat_map_iter(stretch).collect()
 }
 
+/// Of bytes of any length, by several threads.
+pub(crate) fn of_bytes(bytes: &[u8]) -> String {
+    hex(blake3::hash(&stretches(bytes, |byte| [*byte])).as_bytes())
+}
+
 /// Digests of stretches of a tensor's values, wherever it lies. `None` for types that are not kept, and for a GPU that does not
 /// give its memory back.
 pub fn content(tensor: &Tensor) -> Option<Vec<u8>> {

@@ -29,15 +29,25 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         let through = File::options().write(true).open(path).and_then(|mut file| file.write_all(bytes));
         return through.map_err(|e| Error::io(path, e));
     }
-    Prepared::new(path, bytes)?.take_name(|temporary, path| temporary.persist(path))
+    Prepared::new(path, &[bytes])?.take_name(|temporary, path| temporary.persist(path))
 }
 
 /// As [`write_atomic`], with the folders that the file needs.
 pub fn write_with_folders(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
-    let folder = path.parent().unwrap_or(Path::new(""));
-    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    create_folder_of(path)?;
     write_atomic(path, bytes)
+}
+
+/// The same of a plain file in parts, which need not be put together in memory.
+pub(crate) fn write_parts(path: &Path, parts: &[&[u8]]) -> Result<()> {
+    create_folder_of(path)?;
+    Prepared::new(path, parts)?.take_name(|temporary, path| temporary.persist(path))
+}
+
+fn create_folder_of(path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))
 }
 
 /// Write results below a folder, each by its name there, and give their paths.
@@ -62,14 +72,14 @@ pub fn write_new(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(Error::file(path, "not saved: there is such a file"));
     }
-    Prepared::new(path, bytes)?.take_name(|temporary, path| temporary.persist_noclobber(path))
+    Prepared::new(path, &[bytes])?.take_name(|temporary, path| temporary.persist_noclobber(path))
 }
 
 /// Write files that are one thing, the last of which is what readers look for: a config, a summary. All of them reach the
 /// disk before the first takes its name, and the last is away meanwhile. So there is all of the old, all of the new, or
 /// nothing that would be read.
 pub fn write_together(files: &[(&Path, &[u8])]) -> Result<()> {
-    let prepared = files.iter().map(|(path, bytes)| Prepared::new(path, bytes)).collect::<Result<Vec<_>>>()?;
+    let prepared = files.iter().map(|(path, bytes)| Prepared::new(path, &[bytes])).collect::<Result<Vec<_>>>()?;
     if let [_, .., (last, _)] = files {
         match fs::remove_file(last) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io(*last, e)),
@@ -88,13 +98,14 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(path: &Path, bytes: &[u8]) -> Result<Self> {
+    fn new(path: &Path, parts: &[&[u8]]) -> Result<Self> {
         let path = behind_links(path)?;
         let folder = folder_of(&path);
         sweep(&folder);
-        match write_beside(&folder, bytes) {
-            Ok(temporary) => Ok(Self { path, folder, bytes: bytes.len(), temporary }),
-            Err(error) => Err(unsaved(&path, &folder, bytes.len(), &error)),
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        match write_beside(&folder, parts) {
+            Ok(temporary) => Ok(Self { path, folder, bytes, temporary }),
+            Err(error) => Err(unsaved(&path, &folder, bytes, &error)),
         }
     }
 
@@ -217,9 +228,9 @@ pub fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     Ok(temporary)
 }
 
-fn write_beside(folder: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+fn write_beside(folder: &Path, parts: &[&[u8]]) -> io::Result<NamedTempFile> {
     let mut temporary = temporary_in(folder)?;
-    temporary.write_all(bytes)?;
+    parts.iter().try_for_each(|part| temporary.write_all(part))?;
     temporary.as_file().sync_all()?;
     Ok(temporary)
 }

@@ -93,6 +93,10 @@ pub(crate) fn read_at(file: &File, bytes: &mut [u8], start: u64) -> io::Result<(
 
 #[cfg(not(unix))]
 pub(crate) fn read_at(mut file: &File, bytes: &mut [u8], start: u64) -> io::Result<()> {
+    use std::sync::{Mutex, PoisonError};
+    // A file has one place that it is read from, and several threads read.
+    static PLACE: Mutex<()> = Mutex::new(());
+    let _place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
     file.seek(SeekFrom::Start(start))?;
     file.read_exact(bytes)
 }
