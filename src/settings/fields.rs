@@ -65,6 +65,14 @@ settings! {
         /// Calibration text or tokens: .txt, .jsonl ("text") or .safetensors ("tokens") [default: built in].
         #[arg(long, value_name = "FILE")]
         calibration: PathBuf = Some(r#""text.txt""#),
+        /// Rows of a calibration text that are read, from its beginning [default: 32; Wanda's and GPTQ's papers: 128].
+        #[arg(long, value_name = "N", value_parser = values::rows())]
+        #[serde(deserialize_with = "values::rows_from")]
+        calibration_rows: u64 = Some("128"),
+        /// Tokens in each of these rows [default: 256; Wanda's and GPTQ's papers: 2048].
+        #[arg(long, value_name = "N", value_parser = values::rows())]
+        #[serde(deserialize_with = "values::rows_from")]
+        calibration_length: u64 = Some("2048"),
         /// auto, cpu, cuda or cuda:N [default: auto].
         #[arg(long, value_name = "DEVICE")]
         #[serde(deserialize_with = "values::from_text")]

@@ -189,6 +189,8 @@ fn spec(settings: SessionSettings, sources: Sources, environment: Environment) -
         compress,
         compressions,
         calibration: settings.model.calibration,
+        calibration_rows: settings.model.calibration_rows.map(|rows| rows as usize),
+        calibration_length: settings.model.calibration_length.map(|length| length as usize),
         hook: settings.hook.map(HookName::hook),
         knob: settings.knob.unwrap_or(defaults.knob),
         ratio: settings.ratio.unwrap_or(defaults.ratio),

@@ -130,6 +130,19 @@ pub fn threads() -> RangedU64ValueParser<u64> {
     RangedU64ValueParser::new().range(THREADS)
 }
 
+/// Rows of calibration, and tokens in each.
+const ROWS: RangeInclusive<u64> = 1..=100_000;
+
+pub fn rows() -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(ROWS)
+}
+
+pub fn rows_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let n = u64::deserialize(deserializer)?;
+    let wrong = || D::Error::custom(format!("{n}: expected a number from 1 to 100000"));
+    if ROWS.contains(&n) { Ok(Some(n)) } else { Err(wrong()) }
+}
+
 /// A text in a session file, parsed as the flag is.
 pub fn from_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where

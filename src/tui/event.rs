@@ -26,27 +26,43 @@ pub fn message(event: Event, state: &State, theme: &Theme) -> Option<Message> {
     }
 }
 
-/// The signals that end the program: a closed connection, a polite kill, an interrupt from elsewhere.
+/// What a signal asks for.
+pub enum Asked {
+    /// To end, by the signal of this number: a closed connection, a polite kill, an interrupt from elsewhere.
+    End(i32),
+    /// To go on after a stop, which another may have brought about.
+    GoOn,
+}
+
+/// The signals that the explorer hears.
 #[cfg(unix)]
-pub struct Signals([tokio::signal::unix::Signal; 3]);
+pub struct Signals([tokio::signal::unix::Signal; 4]);
 
 #[cfg(unix)]
 impl Signals {
     pub fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?]))
+        let heard = [
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+            SignalKind::interrupt(),
+            SignalKind::from_raw(libc::SIGCONT),
+        ];
+        let [terminate, hangup, interrupt, go_on] = heard.map(signal);
+        Ok(Self([terminate?, hangup?, interrupt?, go_on?]))
     }
 
-    /// The number of the one that comes.
-    pub async fn recv(&mut self) -> i32 {
+    /// The next that comes.
+    pub async fn recv(&mut self) -> Asked {
         use tokio::signal::unix::SignalKind;
-        let [terminate, hangup, interrupt] = &mut self.0;
+        let [terminate, hangup, interrupt, go_on] = &mut self.0;
         let kind = tokio::select! {
             _ = terminate.recv() => SignalKind::terminate(),
             _ = hangup.recv() => SignalKind::hangup(),
             _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = go_on.recv() => return Asked::GoOn,
         };
-        kind.as_raw_value()
+        Asked::End(kind.as_raw_value())
     }
 }
 
@@ -59,12 +75,12 @@ impl Signals {
         Ok(Self)
     }
 
-    pub async fn recv(&mut self) -> i32 {
+    pub async fn recv(&mut self) -> Asked {
         // Without a handler there is nothing to wait for.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
         // Of an interrupt, as everywhere.
-        2
+        Asked::End(2)
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     export,
     settings::{environment, open},
     tui::{
-        event::{self, Signals},
+        event::{self, Asked, Signals},
         explanations,
         options::{self, Options, first_state},
         pace::Pace,
@@ -163,10 +163,13 @@ impl Explorer {
                 },
                 report = self.engine.reports.recv(), if listen => messages.push(self.reported(report)),
                 Some(told) = self.studies.told.recv() => messages.push(Message::Study(Box::new(told))),
-                signal = signals.recv() => {
-                    self.signal = Some(signal);
-                    messages.push(Message::Terminated);
-                }
+                asked = signals.recv() => match asked {
+                    Asked::End(signal) => {
+                        self.signal = Some(signal);
+                        messages.push(Message::Terminated);
+                    }
+                    Asked::GoOn => self.take_up_terminal(Terminal::go_on)?,
+                },
                 () = sleep_until(wake), if wake.is_some() => {}
             }
             // Everything else that is there already belongs to the same frame.
@@ -348,9 +351,7 @@ impl Explorer {
                     None
                 }
                 Effect::Suspend => {
-                    self.terminal.suspend()?;
-                    self.terminal.mouse(self.state.mouse)?;
-                    self.state.redraw = true;
+                    self.take_up_terminal(Terminal::suspend)?;
                     None
                 }
                 Effect::Quit => return Ok(Next::Leave),
@@ -373,6 +374,14 @@ impl Explorer {
             remembered::keep_explained(folder, &info.sae_digest, &explained)?;
         }
         Ok(explained)
+    }
+
+    /// The terminal is ours again, as it was.
+    fn take_up_terminal(&mut self, by: impl FnOnce(&mut Terminal) -> Result<()>) -> Result<()> {
+        by(&mut self.terminal)?;
+        self.terminal.mouse(self.state.mouse)?;
+        self.state.redraw = true;
+        Ok(())
     }
 
     fn save_view(&self, name: &str) -> Result<Vec<PathBuf>> {

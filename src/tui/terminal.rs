@@ -114,6 +114,15 @@ impl Terminal {
     pub fn suspend(&mut self) -> Result<()> {
         Ok(())
     }
+
+    /// After a stop that somebody else brought about, who gave nothing back: the shell has put its own modes in place of ours, and
+    /// written over the screen.
+    pub fn go_on(&mut self) -> Result<()> {
+        // Else the modes are thought to be ours still.
+        disable_raw_mode().and_then(|()| enter()).map_err(io)?;
+        self.clear();
+        Ok(())
+    }
 }
 
 impl Drop for Terminal {

@@ -39,6 +39,7 @@ pub fn session(spec: &SessionSpec) -> Table {
     };
     let path = |path: &Option<PathBuf>| path.as_ref().and_then(|path| source(&Source::Path(path.clone())));
     let text = |name: &str, value: Option<String>| value.map(|value| (name.to_owned(), Value::String(value)));
+    let number = |name: &str, value: Option<usize>| value.map(|n| (name.to_owned(), Value::Integer(n as i64)));
     // It was trained on the first copy, and a view has the one on screen alone.
     let trained_sae = spec.trained_sae.as_ref().filter(|_| spec.is_first_copy());
     let processing = Processing::NAMES.iter().find(|(_, processing)| *processing == spec.processing);
@@ -50,6 +51,8 @@ pub fn session(spec: &SessionSpec) -> Table {
         text("trained-sae", trained_sae.and_then(source)),
         text("hook", spec.hook.map(|hook| hook_name(spec, hook))),
         text("calibration", path(&spec.calibration)),
+        number("calibration-rows", spec.calibration_rows),
+        number("calibration-length", spec.calibration_length),
         text("corpus", path(&spec.corpus)),
         text("dtype", spec.dtype.map(|dtype| dtype.as_str().to_owned())),
         text("tl-processing", processing.map(|(name, _)| (*name).to_owned())),

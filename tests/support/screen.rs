@@ -105,6 +105,26 @@ impl Screen {
         screen
     }
 
+    /// Stopped by somebody else, as a batch system does; a shell takes the terminal meanwhile, and brings the program back.
+    pub fn stopped_from_outside(&mut self) {
+        self.signal(libc::SIGSTOP);
+        let id = libc::pid_t::try_from(self.id()).unwrap();
+        let mut status = 0;
+        // SAFETY: the place is one of the call's type; the child is ours.
+        assert_eq!(unsafe { libc::waitpid(id, &raw mut status, libc::WUNTRACED) }, id);
+        let fd = self.master.as_raw_fd().expect("a pseudo-terminal has a descriptor");
+        // SAFETY: all zeros is a valid value.
+        let mut found: libc::termios = unsafe { std::mem::zeroed() };
+        // SAFETY: the descriptor is open, and the place is one of the call's type.
+        assert_eq!(unsafe { libc::tcgetattr(fd, &raw mut found) }, 0);
+        (found.c_iflag, found.c_oflag, found.c_lflag) = (self.modes.0, self.modes.1, self.modes.2);
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::tcsetattr(fd, libc::TCSANOW, &raw const found) }, 0);
+        let (rows, columns) = self.screen().size();
+        self.parser = vt100::Parser::new(rows, columns, 0);
+        self.signal(libc::SIGCONT);
+    }
+
     /// The next bytes, if any come in this time.
     fn take(&mut self, time: Duration) -> Result<(), RecvTimeoutError> {
         let bytes = self.bytes.recv_timeout(time)?;

@@ -197,6 +197,23 @@ fn signals_give_the_terminal_back() {
     }
 }
 
+/// Who stops the program from outside gives nothing back: it takes up the terminal when it goes on, whole.
+#[test]
+fn a_stop_from_outside_leaves_no_trace() {
+    let mut screen = Screen::compared();
+    screen.settle();
+    let before = screen.text();
+    screen.stopped_from_outside();
+    screen.wait("the same screen", |text| text == before);
+    screen.keys("\t?");
+    screen.wait_for("How to read the screen");
+    screen.keys("q");
+    screen.wait_without("How to read the screen");
+    screen.keys("q");
+    assert!(screen.ended().success());
+    assert_left(&screen);
+}
+
 /// Nothing answers SIGKILL: what was done is kept while it is done.
 #[test]
 fn a_killed_session_is_offered_again() {

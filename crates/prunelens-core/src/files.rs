@@ -124,7 +124,7 @@ fn unsaved(path: &Path, folder: &Path, bytes: usize, source: &io::Error) -> Erro
                 "not saved: the disk is full and {bytes} bytes are needed; an older file of this name is unchanged. Free some space or choose another folder"
             ),
         ),
-        io::ErrorKind::NotFound => {
+        io::ErrorKind::NotFound if !folder.exists() => {
             Error::file(path, format!("not saved: the folder {} does not exist", folder.display()))
         }
         _ => Error::file(path, format!("not saved: {source}; an older file of this name is unchanged")),

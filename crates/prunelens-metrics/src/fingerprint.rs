@@ -56,7 +56,7 @@ pub fn of_spec(spec: &SessionSpec, seen: &mut PathDigests) -> Value {
     let sae = spec.sae.as_ref().map(|s| source(s, Kind::Sae));
     let trained_sae = spec.trained_sae.as_ref().map(|s| source(s, Kind::Sae));
     let mut file = |path: &Option<PathBuf>| path.as_deref().map(&mut known);
-    json!({
+    let mut of = json!({
         // Another version may compute or save otherwise.
         "program": env!("CARGO_PKG_VERSION"),
         "model": model,
@@ -76,7 +76,13 @@ pub fn of_spec(spec: &SessionSpec, seen: &mut PathDigests) -> Value {
         "bos": spec.bos,
         "text": file(&spec.text),
         "knob": spec.knob.to_string(),
-    })
+    });
+    // Only where they are asked for: jobs that rest on the usual ones have been measured before these could be chosen.
+    let sizes = [("calibration_rows", spec.calibration_rows), ("calibration_length", spec.calibration_length)];
+    for (name, size) in sizes.into_iter().filter_map(|(name, size)| Some((name, size?))) {
+        of[name] = size.into();
+    }
+    of
 }
 
 /// The part of the files that a job's own parameters name, and of the data that are built in.

@@ -2,7 +2,7 @@
 
 use nucleo_matcher::{
     Config, Matcher, Utf32Str,
-    pattern::{CaseMatching, Normalization, Pattern},
+    pattern::{AtomKind, CaseMatching, Normalization, Pattern},
 };
 
 use crate::tui::keys::{
@@ -52,6 +52,7 @@ pub fn find(keymap: &Keymap, query: &str) -> Vec<Entry> {
         return entries;
     }
     let pattern = Pattern::parse(query, CaseMatching::Ignore, Normalization::Smart);
+    let words = Pattern::new(query, CaseMatching::Ignore, Normalization::Smart, AtomKind::Substring);
     let mut matcher = Matcher::new(Config::DEFAULT);
     let mut buffer = Vec::new();
     let mut scored: Vec<_> = entries
@@ -64,10 +65,12 @@ pub fn find(keymap: &Keymap, query: &str) -> Vec<Entry> {
             let title = score(entry.spec.title, &mut buffer, &mut matcher)
                 .or_else(|| score(entry.spec.id, &mut buffer, &mut matcher));
             let text = format!("{} {}", entry.spec.title, entry.spec.description);
-            // A match in the title counts for more than one in the description.
+            // A command that is spelled out comes first; a match in the title counts for more than one in the description,
+            // where letters that lie apart say nothing.
             let score = match title {
+                _ if entry.spec.id == query.trim() => u32::MAX,
                 Some(score) => score + 1000,
-                None => pattern.score(Utf32Str::new(&text, &mut buffer), &mut matcher)?,
+                None => words.score(Utf32Str::new(&text, &mut buffer), &mut matcher)?,
             };
             Some((score, entry))
         })
@@ -85,7 +88,10 @@ mod tests {
         let keymap = Keymap::default();
         assert_eq!(find(&keymap, "crit")[0].action, Action::Criterion);
         assert_eq!(find(&keymap, "export")[0].action, Action::Export);
+        assert_eq!(find(&keymap, "open")[0].action, Action::Open);
+        assert!(find(&keymap, "asciinema").iter().any(|entry| entry.action == Action::Record));
         assert!(find(&keymap, "zzzzqqq").is_empty());
+        assert!(find(&keymap, "nonsense").is_empty(), "letters here and there are no match");
         assert!(find(&keymap, "").len() > 20);
     }
 

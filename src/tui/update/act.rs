@@ -237,7 +237,14 @@ fn answered(state: &mut State, what: Ask, text: &str, effects: &mut Vec<Effect>)
         Ask::SaveView if state.shown.is_none() => exports::nothing_yet(state),
         Ask::SaveView => effects.push(Effect::SaveView(text.to_owned())),
         Ask::Explanations => effects.push(Effect::Explain(text.into())),
-        Ask::Record => effects.push(Effect::Record(Some(text.to_owned()))),
+        Ask::Record => match &state.recording {
+            // Without a name it would end: one is not ended by beginning another.
+            Some(file) => {
+                let text = format!("{file} is being recorded: end that first, then begin another");
+                state.log.push(state.now, Level::Info, text);
+            }
+            None => effects.push(Effect::Record(Some(text.to_owned()))),
+        },
     }
 }
 
@@ -422,7 +429,7 @@ fn accept(state: &mut State, effects: &mut Vec<Effect>) {
                 let what = match action {
                     Action::SaveView => Ask::SaveView,
                     Action::Explanations => Ask::Explanations,
-                    Action::Record if state.recording.is_none() => Ask::Record,
+                    Action::Record => Ask::Record,
                     _ => return None,
                 };
                 Some((what, argument))

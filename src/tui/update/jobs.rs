@@ -188,9 +188,16 @@ pub fn next_figure(state: &mut State) {
     }
 }
 
-/// The job of the chosen row.
+/// The job of the chosen row; of an earlier run it is said that it is none any more.
 fn chosen_job(state: &mut State) -> Option<&mut Job> {
-    state.jobs.get_mut(state.metrics.row)
+    let row = state.metrics.row;
+    if row >= state.jobs.len()
+        && let Some(run) = state.past.get(row - state.jobs.len())
+    {
+        let text = format!("{} is an earlier run: its figures can be read; m measures anew", run.spec.family);
+        say(state, &text);
+    }
+    state.jobs.get_mut(row)
 }
 
 pub fn pause(state: &mut State, effects: &mut Vec<Effect>) {
@@ -263,7 +270,11 @@ pub fn cancel_all(state: &State) -> Vec<Effect> {
 /// Move a waiting job in the queue; the selection goes with it.
 pub fn shift(state: &mut State, earlier: bool, effects: &mut Vec<Effect>) {
     let at = state.metrics.row;
-    let Some(job) = state.jobs.get(at).filter(|job| !job.is_over()) else { return };
+    let Some(job) = chosen_job(state) else { return };
+    if job.is_over() {
+        let text = format!("{} is over: it waits in no queue", job.spec.family);
+        return say(state, &text);
+    }
     let id = job.id;
     // Jobs that are over have no place in the queue: they are passed by.
     let mut others = state.jobs.iter().enumerate().filter(|(_, other)| !other.is_over()).map(|(at, _)| at);
@@ -286,7 +297,7 @@ pub fn shift(state: &mut State, earlier: bool, effects: &mut Vec<Effect>) {
 /// Ask for the folder to write results to that could not be written.
 pub fn write_to(state: &mut State) {
     let folder = state.spec.results.display().to_string();
-    match chosen_job(state).map(|job| (job.id, &job.state)) {
+    match state.jobs.get(state.metrics.row).map(|job| (job.id, &job.state)) {
         Some((id, JobState::Unwritten(_))) => state.overlay = Some(Overlay::WriteTo { id, folder }),
         Some((_, JobState::Done { .. })) => say(state, "the results are written; e exports what is shown"),
         Some(_) => say(state, "there are no finished results to write"),

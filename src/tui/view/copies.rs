@@ -76,6 +76,6 @@ pub fn render(area: Rect, buffer: &mut Buffer, state: &State, selected: usize, t
     put(
         buffer,
         line_at(inside, foot),
-        Line::styled(" this prompt, where it was read; dimmed: at another setting; Enter goes there", muted),
+        Line::styled(" this prompt, where read; dimmed: at another setting; Enter goes there", muted),
     );
 }

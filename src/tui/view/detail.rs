@@ -252,7 +252,7 @@ impl<'a> Look<'a> {
                 ])
             }
             None if self.shown.comparison.view(Variant::Trained).is_none() => {
-                Line::styled("no trained SAE: prunelens train makes one", muted)
+                Line::styled("no trained SAE to match it with", muted)
             }
             None => Line::styled("no match in trained is known", muted),
         });

@@ -82,7 +82,9 @@ pub fn subject(spec: &JobSpec, table: Option<&MetricTable>) -> String {
             format!("{family} at {ratio:.2} {}", safe::line(&criterion.to_string()))
         }
         _ => {
-            let of = table.and_then(|table| table.settings.iter().find(|(name, _)| name == "sae pruning"));
+            // As the metrics of variants call it, and as the atlas does.
+            let says = |(name, _): &&(String, String)| ["sae pruning", "pruned"].contains(&name.as_str());
+            let of = table.and_then(|table| table.settings.iter().find(says));
             of.map_or(family.clone(), |(_, setting)| format!("{family}, {}", safe::line(setting)))
         }
     }

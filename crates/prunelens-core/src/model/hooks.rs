@@ -81,7 +81,11 @@ impl HookPoint {
     /// in `.output` or `.input` to say which side is meant.
     pub fn from_module(path: &str) -> Option<Self> {
         let prefixes = ["language_model.", "model.", "transformer.", "gpt_neox."];
-        let path = prefixes.iter().fold(path, |path, prefix| path.strip_prefix(prefix).unwrap_or(path));
+        let mut path = path;
+        // In any order: models that see images have had two.
+        while let Some(rest) = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix)) {
+            path = rest;
+        }
         let (path, side) = match path.rsplit_once('.') {
             Some((rest, side @ ("output" | "input"))) => (rest, side),
             _ => (path, "output"),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::SessionSpec;
 use crate::{
     data::{Corpus, first_rows, read_corpus, rows::check_rows},
     demo,
@@ -24,7 +25,8 @@ pub struct Calibration {
     pub label: String,
 }
 
-/// Rows of a text, and tokens in each if the model's context allows: enough for steady norms in seconds on a laptop.
+/// Rows of a text, and tokens in each if the model's context allows, unless others are asked for: enough for steady norms in
+/// seconds on a laptop.
 const ROWS: usize = 32;
 const LENGTH: usize = 256;
 /// Rows in a batch of the paper's.
@@ -37,19 +39,27 @@ impl Calibration {
     }
 
     /// Tokens that there may be, known before anything is read: those of a text, or as many as a file of token rows has room for.
-    pub fn most_tokens(path: Option<&Path>) -> u64 {
+    pub fn most_tokens(spec: &SessionSpec) -> u64 {
+        let path = spec.calibration.as_deref();
         let rows = path.filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
         let bytes = rows.and_then(|path| path.metadata().ok()).map(|file| file.len());
-        bytes.map_or((ROWS * LENGTH) as u64, |bytes| bytes / size_of::<u32>() as u64)
+        bytes.map_or((rows_of(spec) * spec.calibration_length.unwrap_or(LENGTH)) as u64, |bytes| {
+            bytes / size_of::<u32>() as u64
+        })
     }
 
     /// From a file (text, or token rows: each tensor one batch), or from the built-in text.
-    pub fn load(path: Option<&Path>, model: &Model, tokenizer: &Tokenizer) -> Result<Self> {
-        let (texts, name) = match path {
+    pub fn load(spec: &SessionSpec, model: &Model, tokenizer: &Tokenizer) -> Result<Self> {
+        let (texts, name) = match spec.calibration.as_deref() {
             None => (demo::calibration()?, "built-in text".to_owned()),
             Some(path) => match read_corpus(path)? {
                 Corpus::Texts(texts) => (texts, file_name(path)),
                 Corpus::Tokens(batches) => {
+                    if spec.calibration_rows.is_some() || spec.calibration_length.is_some() {
+                        let what = "has rows of tokens, all of which are read: --calibration-rows and --calibration-length are for \
+                                    texts";
+                        return Err(Error::file(path, what));
+                    }
                     let batches: Vec<Batch> = batches.into_iter().map(|b| b.rows).collect();
                     check(path, &batches, model)?;
                     let rows: usize = batches.iter().map(Vec::len).sum();
@@ -58,15 +68,26 @@ impl Calibration {
                 }
             },
         };
-        let length = LENGTH.min(model.config.n_ctx);
+        let most = model.config.n_ctx;
+        let length = match spec.calibration_length {
+            Some(length) if length > most => {
+                let name = &model.name;
+                return Err(Error::Usage(format!(
+                    "--calibration-length {length} is longer than the {most} tokens that {name} can read"
+                )));
+            }
+            Some(length) => length,
+            None => LENGTH.min(most),
+        };
+        let rows = rows_of(spec);
         let texts = || texts.iter().map(String::as_str);
-        let windows = first_rows(tokenizer, texts(), length, false, ROWS)?;
+        let windows = first_rows(tokenizer, texts(), length, false, rows)?;
         if windows.is_empty() {
             return Err(Error::invalid(format!(
                 "{name} does not fill one calibration row of {length} tokens; give more text"
             )));
         }
-        let documents = first_rows(tokenizer, texts(), length, true, ROWS)?;
+        let documents = first_rows(tokenizer, texts(), length, true, rows)?;
         [&windows, &documents].into_iter().try_for_each(|rows| check_rows(rows, model.config.d_vocab))?;
         let label = format!("{name}, {} x {length} tokens", windows.len());
         Ok(Self {
@@ -75,6 +96,10 @@ impl Calibration {
             label,
         })
     }
+}
+
+fn rows_of(spec: &SessionSpec) -> usize {
+    spec.calibration_rows.unwrap_or(ROWS)
 }
 
 /// Most rows of a corpus in which examples are looked for.

@@ -89,7 +89,7 @@ impl Models {
         };
         let original = Arc::new(original);
         progress(Progress::step("reading the texts"))?;
-        let calibration = Calibration::load(spec.calibration.as_deref(), &original, &tokenizer)?;
+        let calibration = Calibration::load(spec, &original, &tokenizer)?;
         let corpus = match &spec.corpus {
             Some(path) => super::calibration::corpus(path, &original, &tokenizer)?,
             None => calibration.documents.concat(),
@@ -147,7 +147,7 @@ fn fits(
     let pruned = if spec.pruned_model.is_some() { all } else { spec.compress.own_weights(config) };
     let mut made = std::iter::once(&spec.compress).chain(&spec.compressions);
     let streams = match spec.pruned_model.is_none() && made.any(Compress::reads_text) {
-        true => config.d_model as u64 * Calibration::most_tokens(spec.calibration.as_deref()),
+        true => config.d_model as u64 * Calibration::most_tokens(spec),
         false => 0,
     };
     let estimate = Estimate { original: all, pruned, dtype: spec.dtype_on(device), saes, streams };

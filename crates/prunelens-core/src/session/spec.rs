@@ -139,6 +139,10 @@ pub struct SessionSpec {
     pub compressions: Vec<Compress>,
     /// Text or tokens; default: the built-in text.
     pub calibration: Option<PathBuf>,
+    /// Rows of a calibration text that are read.
+    pub calibration_rows: Option<usize>,
+    /// Tokens in each of these rows.
+    pub calibration_length: Option<usize>,
     /// Default: the SAE's own.
     pub hook: Option<HookPoint>,
     /// Trained on the original.
@@ -222,6 +226,8 @@ impl SessionSpec {
             compress: Compress::Wanda(0.5),
             compressions: vec![Compress::Wanda(0.5)],
             calibration: None,
+            calibration_rows: None,
+            calibration_length: None,
             hook: None,
             sae: Some(Source::Demo),
             trained_sae: Some(Source::Demo),

@@ -43,7 +43,7 @@ pub const PARAMS: &[Param] = &[VARIANTS, ROWS, CONTEXT_SIZE, BATCH_SIZE, KNOB, R
 /// How many rows of tokens are measured on.
 pub const ROWS: Param = Param {
     name: "rows",
-    help: "Token rows to measure on [default: by the size of the model]",
+    help: "Token rows to measure on [default: by the size of the model; SAEBench: 160 for losses, 16 for the rest]",
     kind: Kind::Count { least: 1, most: 10_000_000 },
     default: |session| default_rows(&session.models.original).to_string(),
     of_session: false,
@@ -52,7 +52,7 @@ pub const ROWS: Param = Param {
 /// How many rows are read together.
 pub const BATCH_SIZE: Param = Param {
     name: "batch",
-    help: "Rows in a batch; SAEBench's mse depends on it [default: 8]",
+    help: "Rows in a batch; SAEBench's mse depends on it [default: 8; SAEBench: 16]",
     kind: Kind::Count { least: 1, most: 100_000 },
     default: |_| BATCH.to_string(),
     of_session: false,

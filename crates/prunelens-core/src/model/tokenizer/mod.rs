@@ -90,8 +90,19 @@ impl Tokenizer {
             let text = value.as_str().or_else(|| value.get("content")?.as_str());
             text.and_then(|t| inner.token_to_id(t)).or(fallback)
         };
-        let (bos, eos) =
-            (special("bos_token", None).or(config.bos_token_id), special("eos_token", None).or(config.eos_token_id));
+        let own_eos = special("eos_token", None);
+        // As TransformerLens, which never asks the model's config: where a tokenizer has no BOS, its EOS stands in.
+        let bos = special("bos_token", None).or(own_eos).or(config.bos_token_id);
+        let eos = own_eos.or(config.eos_token_id);
+        if keys.get("bos_token").is_none()
+            && let (Some(eos), Some(stated)) = (own_eos, config.bos_token_id)
+            && eos != stated
+        {
+            warnings.push(format!(
+                "the tokenizer has no BOS: texts begin with its EOS, token {eos}, as in TransformerLens, not with {stated}, which the \
+                 model's config says; --no-bos leaves it out"
+            ));
+        }
         let pad = special("pad_token", None).or(config.pad_token_id);
         let known = |id: &u32| (*id as usize) < config.d_vocab;
         if let Some(bos) = bos.filter(|id| !known(id)) {

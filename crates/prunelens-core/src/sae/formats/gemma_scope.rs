@@ -33,6 +33,9 @@ fn load(path: &Path, given: &Given) -> Result<Sae> {
     let (enc, dec) = (name("W_enc", "w_enc"), name("W_dec", "w_dec"));
     let parts = Parts::of_columns(&weights, enc)?;
     let place = Place::of(path.parent().unwrap_or(path));
+    if place.find("gemma-scope-").is_some_and(|repository| repository.contains("transcoders")) {
+        return Err(Error::file(path, "a transcoder reads one hook and writes another: it is not an autoencoder"));
+    }
     let embedding = place.find_map(|name| (name == "embedding").then_some(())).is_some();
     let hook = hook(&place, embedding).or(given.hook).ok_or_else(|| {
         Error::file(
@@ -58,9 +61,6 @@ fn load(path: &Path, given: &Given) -> Result<Sae> {
 fn hook(place: &Place, embedding: bool) -> Option<HookPoint> {
     let repository = place.find("gemma-scope-")?;
     let kind = repository.split_once("gemma-scope-")?.1;
-    if kind.contains("transcoders") {
-        return None;
-    }
     if embedding && kind.contains("res") {
         return Some(HookPoint { layer: 0, site: Site::ResidPre });
     }

@@ -38,6 +38,10 @@ fn load(dir: &Path, given: &Given) -> Result<Sae> {
             .refuse("hf_hook_point_out", "a transcoder reads one hook and writes another: it is not an autoencoder"));
     }
     let place = Place::of(dir);
+    let other = place.find_map(|name| ["transcoder", "crosscoder", "clt"].into_iter().find(|kind| of_kind(name, kind)));
+    if let Some(kind) = other {
+        return Err(Error::file(dir, format!("a {kind} reads one hook and writes others: it is not an autoencoder")));
+    }
     let stated = HookPoint::from_module(from);
     let hook = stated.or_else(|| by_folder(&place)).or(given.hook).ok_or_else(|| {
         Error::file(dir, "its hook is not known: expected hf_hook_point_in of config.json, or folders such as resid_post/layer_12_...; give --hook")
@@ -50,6 +54,11 @@ fn load(dir: &Path, given: &Given) -> Result<Sae> {
     parts.refuse_others(&[])?;
     config.source = json;
     Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
+}
+
+/// `transcoder`, `transcoder_all`.
+fn of_kind(name: &str, kind: &str) -> bool {
+    name.strip_suffix("_all").unwrap_or(name) == kind
 }
 
 /// `attn_out` is the input of the output projection, whatever the folder is called.

@@ -90,7 +90,8 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
         _ => return Err(keys.refuse("architecture", "expected standard, topk, jumprelu or gated")),
     };
     let (w_enc, w_dec) = (parts.columns("W_enc")?, parts.rows("W_dec")?);
-    let release = Release::of(&Place::of(from.folder), hook);
+    let place = Place::of(from.folder);
+    let release = Release::of(&place, hook);
     let (normalize, scaled) = normalize(keys)?;
     let factor = from.given.norm_scaling_factor.or(release.norm_scaling_factor).filter(|_| scaled);
     if from.given.norm_scaling_factor.is_some() && !scaled {
@@ -108,7 +109,7 @@ pub fn from_weights(from: FromConfig, weights: &Weights) -> Result<Sae> {
         normalize: release.normalize.unwrap_or(normalize),
         apply_b_dec_to_input: keys.bool_or("apply_b_dec_to_input", true)?,
         prepend_bos: keys.bool_or("prepend_bos", metadata.bool_or("prepend_bos", true)?)?,
-        space: if of_the_paper(from.folder) { Space::Tl } else { space(keys, metadata) },
+        space: if of_the_paper(&place) { Space::Tl } else { space(keys, metadata) },
         source: from.json.clone(),
         warnings,
         ..parts.config(from.name, architecture, hook)
@@ -257,8 +258,8 @@ fn say(config: &mut Map<String, Value>, key: &str, value: &str) {
 }
 
 /// The SAEs of arXiv 2507.15977, which were trained on the processed model whatever their config says.
-fn of_the_paper(folder: &Path) -> bool {
-    folder.components().any(|c| c.as_os_str().to_string_lossy().contains("sae-compression-"))
+fn of_the_paper(place: &Place) -> bool {
+    ["sae-compression-gpt-2", "sae-compression-gemma-2"].iter().any(|release| place.find(release).is_some())
 }
 
 /// Which activations it was trained on by its config: before 3.19.2 the default-processed model, then the untouched one, each as

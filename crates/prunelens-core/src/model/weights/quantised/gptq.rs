@@ -19,7 +19,9 @@ pub(super) const SCHEME: Scheme =
 
 const KEYS: Table = &[
     ("bits", Read),
+    ("w_bit", Read),
     ("group_size", Read),
+    ("q_group_size", Read),
     ("sym", Read),
     ("desc_act", Read),
     ("static_groups", Read),
@@ -36,7 +38,8 @@ const KEYS: Table = &[
     ("data_type", Only(&[r#""int""#])),
     ("scale_dtype", Harmless),
 ];
-const FORMATS: &[&str] = &[r#""gptq""#, r#""gptq_v2""#];
+/// `gemm` is what some say of the first version's layout; AWQ's of this name has other shapes.
+const FORMATS: &[&str] = &[r#""gptq""#, r#""gptq_v2""#, r#""gemm""#];
 
 fn check(config: Keys, place: &str) -> Result<Vec<String>> {
     keys::check(config, place, &[KEYS, SEARCH])

@@ -108,7 +108,7 @@ impl<'a> Source<'a> {
 
 /// `bits`, one of those that a layout can hold.
 pub(super) fn bits(keys: Keys, allowed: &[u64]) -> Result<u32> {
-    let key = if keys.get("bits").is_some() { "bits" } else { "w_bit" };
+    let key = one_of(keys, "bits", "w_bit")?;
     let found = keys.get(key).and_then(Value::as_u64).filter(|bits| allowed.contains(bits));
     let expected = || {
         let found = keys.get(key).map_or("nothing".into(), |v| shorten(&v.to_string(), 40));
@@ -117,9 +117,22 @@ pub(super) fn bits(keys: Keys, allowed: &[u64]) -> Result<u32> {
     found.map(|bits| bits as u32).ok_or_else(expected)
 }
 
+/// Whichever of two names for one thing a config has; both only where they say the same.
+fn one_of<'a>(keys: Keys, name: &'a str, other: &'a str) -> Result<&'a str> {
+    match (keys.get(name), keys.get(other)) {
+        (Some(a), Some(b)) if a != b => {
+            let found = shorten(&b.to_string(), 40);
+            Err(keys
+                .refuse(other, &format!("expected what {name} says, {}, found {found}", shorten(&a.to_string(), 40))))
+        }
+        (Some(_), _) => Ok(name),
+        _ => Ok(other),
+    }
+}
+
 /// `group_size`: how many inputs share a scale; `None` for all of a row.
 pub(super) fn group_size(keys: Keys) -> Result<Option<usize>> {
-    let key = if keys.get("group_size").is_some() { "group_size" } else { "q_group_size" };
+    let key = one_of(keys, "group_size", "q_group_size")?;
     match super::signed(keys, key) {
         Some(-1) => Ok(None),
         Some(n) if (1..=1 << 24).contains(&n) => Ok(Some(n as usize)),
