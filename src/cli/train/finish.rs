@@ -1,37 +1,19 @@
 //! What is left of a run: the SAE in its folder, figures on held-out text, and a table for people.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use prunelens_core::{
-    error::{Error, Result},
-    files::write_atomic,
+    error::Result,
     model::{Model, Tokenizer},
     progress::Tick,
     sae::formats,
     text::safe,
-    train::{State, TrainFigures, TrainSpec, finish::Trainee},
+    train::{TrainFigures, finish::Trainee, report},
 };
 use prunelens_metrics::core::evaluate::{Evaluation, evaluate};
 use serde_json::{Value, json};
 
 use super::{TrainArgs, vary::Member};
-
-/// The file of a run's settings and figures, beside its SAE.
-const REPORT: &str = "training.json";
-
-/// Write a trained SAE and its report into its folder.
-pub fn save(
-    args: &TrainArgs,
-    member: &Member,
-    trainee: &Trainee,
-    spec: &TrainSpec,
-    state: State,
-    report: &Value,
-) -> Result<()> {
-    let sae = Arc::new(trainee.sae(spec, state)?);
-    formats::save(&sae, &member.folder, args.tuning.save_dtype, trainee.metadata(spec, report))?;
-    write_report(&member.folder, report)
-}
 
 /// What an SAE is called and where it comes from.
 pub fn trainee<'a>(
@@ -52,17 +34,6 @@ pub fn trainee<'a>(
     }
 }
 
-/// The report in a folder.
-pub fn report(folder: &Path) -> Result<Value> {
-    let path = folder.join(REPORT);
-    let text = fs::read(&path).map_err(|e| Error::io(&path, e))?;
-    serde_json::from_slice(&text).map_err(|e| Error::file(&path, format!("not the report of a training: {e}")))
-}
-
-fn write_report(folder: &Path, report: &Value) -> Result<()> {
-    write_atomic(folder.join(REPORT), format!("{report:#}\n").as_bytes())
-}
-
 /// Measure an SAE on rows that it was not trained on, unless its report has that already. What is measured is what was saved,
 /// rounded to 16 bits or not.
 pub fn measure(
@@ -73,11 +44,11 @@ pub fn measure(
     listen: &mut dyn FnMut(usize, usize),
     tick: Tick,
 ) -> Result<Value> {
-    let mut report = report(folder)?;
+    let mut report = report::read(folder)?;
     if report.get("held_out").is_none() && !rows.is_empty() {
         let sae = Arc::new(formats::load(folder)?);
         report["held_out"] = json!(evaluate(model, tokenizer, sae, rows.to_vec(), listen, tick)?);
-        write_report(folder, &report)?;
+        report::write(folder, &report)?;
     }
     Ok(report)
 }

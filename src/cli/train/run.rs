@@ -9,8 +9,13 @@ use prunelens_core::{
     progress::{Progress, Tick},
     session::{Models, SessionSpec},
     train::{
-        Keeping, Run, TrainEvent, TrainFigures, TrainSpec, Trained, activations::ModelActivations,
-        checkpoint::Checkpoint, run::check_resume, spec::first_difference, train,
+        Keeping, Report, Run, TrainEvent, TrainFigures, TrainSpec, Trained,
+        activations::ModelActivations,
+        checkpoint::Checkpoint,
+        report::{self, Rows},
+        run::check_resume,
+        spec::first_difference,
+        train,
     },
 };
 use serde_json::{Value, json};
@@ -31,12 +36,12 @@ use crate::{
 struct Ready {
     member: Member,
     spec: TrainSpec,
-    about: Value,
+    data: Value,
 }
 
 impl Ready {
     fn checkpoint(&self) -> Checkpoint {
-        Checkpoint::new(&self.member.folder, json!({"train": self.spec, "data": self.about}))
+        Checkpoint::new(&self.member.folder, json!({"train": self.spec, "data": self.data}))
     }
 }
 
@@ -129,26 +134,22 @@ pub fn work(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<Outco
     }
     memory.check()?;
 
-    let weights = models.original.mark()?;
-    let about = |hook: HookPoint| {
-        json!({
-            "model": model.name,
-            "weights": weights,
-            "compression": models.compression,
-            "calibration": models.calibration.label,
-            "hook": hook.to_string(),
-            "model_dtype": model.dtype.as_str(),
-            "context": text.context,
-            "bos": !args.tuning.no_bos,
-            "exclude_bos": args.tuning.exclude_bos,
-            "text": source.fingerprint(),
-            "held_out": text.measured,
-        })
+    let rows = Rows {
+        context: text.context,
+        bos: !args.tuning.no_bos,
+        exclude_bos: args.tuning.exclude_bos,
+        fingerprint: source.fingerprint(),
     };
+    let data = |hook: &HookPoint| -> Result<Value> {
+        let mut data = report::data(&models, *hook, &rows)?;
+        data["held_out"] = json!(text.measured);
+        Ok(data)
+    };
+    let data = hooks.iter().map(data).collect::<Result<Vec<_>>>()?;
     let all: Vec<Ready> = members
         .into_iter()
         .zip(specs)
-        .map(|(member, spec)| Ready { about: about(hooks[member.hook]), member, spec })
+        .map(|(member, spec)| Ready { data: data[member.hook].clone(), member, spec })
         .collect();
     let (done, open): (Vec<_>, Vec<_>) = all.iter().partition(|ready| is_finished(&ready.member.folder));
     done.into_iter().try_for_each(same_run)?;
@@ -164,10 +165,10 @@ pub fn work(args: &TrainArgs, session: &SessionSpec, tick: Tick) -> Result<Outco
         for (ready, trained) in open.iter().zip(trained) {
             match trained {
                 Ok((state, figures)) => {
-                    let Ready { member, spec, about } = ready;
-                    let report = json!({"settings": spec, "data": about, "text_tokens": epoch, "training": figures});
+                    let Ready { member, spec, data } = ready;
+                    let report = Report { settings: spec, data, text_tokens: Some(epoch), training: Some(figures) };
                     let trainee = finish::trainee(args, member, hooks[member.hook], model, text.context);
-                    finish::save(args, member, &trainee, spec, state, &report)?;
+                    trainee.save(state, &report, &member.folder, args.tuning.save_dtype)?;
                     ready.checkpoint().remove()?;
                 }
                 Err(error) if all.len() == 1 => return Err(error),
@@ -232,10 +233,10 @@ fn split(args: &TrainArgs, models: &Models, [training, held_out]: &[Vec<String>;
 
 /// Refuse to count a finished SAE of another run as one of this.
 fn same_run(ready: &Ready) -> Result<()> {
-    let report = finish::report(&ready.member.folder)?;
+    let report = report::read(&ready.member.folder)?;
     let stored = json!({"train": report["settings"], "data": report["data"]});
     // Numbers go through text as those stored did.
-    let asked = json!({"train": ready.spec, "data": ready.about}).to_string();
+    let asked = json!({"train": ready.spec, "data": ready.data}).to_string();
     let asked: Value = serde_json::from_str(&asked).map_err(|e| Error::invalid(e.to_string()))?;
     match first_difference(&stored, &asked) {
         None => Ok(()),

@@ -1,13 +1,19 @@
 //! From a trained state to an SAE as others read it: for activations as the model gives them.
 
-use candle_core::{Device, Tensor};
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
 use serde_json::{Map, Value};
 
-use super::{spec::TrainSpec, state::State};
+use super::{
+    report::{self, Report},
+    spec::TrainSpec,
+    state::State,
+};
 use crate::{
     error::Result,
     model::{HookPoint, Model, Space},
-    sae::{Normalize, Sae, SaeConfig},
+    sae::{Normalize, Sae, SaeConfig, formats},
 };
 
 /// Where an SAE was trained, and what it is called.
@@ -27,8 +33,15 @@ pub struct Trainee<'a> {
 }
 
 impl Trainee<'_> {
-    /// The SAE that a state has come to.
-    pub fn sae(&self, spec: &TrainSpec, state: State) -> Result<Sae> {
+    /// Write the SAE that a state has come to, and its report, into a folder that is there.
+    pub fn save(&self, state: State, report: &Report, folder: &Path, dtype: DType) -> Result<()> {
+        let sae = self.sae(report.settings, state)?;
+        let (spec, report) = (report.settings, report.to_json()?);
+        formats::save(&sae, folder, dtype, self.metadata(spec, &report))?;
+        report::write(folder, &report)
+    }
+
+    fn sae(&self, spec: &TrainSpec, state: State) -> Result<Sae> {
         let (weights, activation) = state.finish(spec);
         let (d_in, d_sae) = (weights.d_in, weights.d_sae);
         let matrix = |values: Vec<f32>| Tensor::from_vec(values, (d_sae, d_in), &Device::Cpu);
@@ -59,7 +72,7 @@ impl Trainee<'_> {
     }
 
     /// What its `cfg.json` says of the training, beside the `report` of it.
-    pub fn metadata(&self, spec: &TrainSpec, report: &Value) -> Map<String, Value> {
+    fn metadata(&self, spec: &TrainSpec, report: &Value) -> Map<String, Value> {
         let mut out = Map::new();
         out.insert("model_name".into(), self.model.name.clone().into());
         out.insert("context_size".into(), self.context.into());

@@ -15,14 +15,16 @@ use prunelens_core::{
     error::{Error, Result},
     files::{create_folder, write_atomic},
     progress::Tick,
-    sae::formats,
     session::Session,
     text::safe,
     train::{
-        DeviceState, TrainFigures, TrainSpec, Trainer, Training, activations::ModelActivations, curve, finish::Trainee,
+        DeviceState, Report, TrainFigures, TrainSpec, Trainer, Training,
+        activations::ModelActivations,
+        curve,
+        finish::Trainee,
+        report::{self, Rows},
     },
 };
-use serde_json::json;
 
 use self::options::{PARAMS, TrainOptions, context};
 use crate::{
@@ -41,7 +43,7 @@ pub struct TrainJob {
     context: usize,
     text: String,
     /// What decides the outcome beside the settings, for the report.
-    about: serde_json::Value,
+    data: serde_json::Value,
     settings: Vec<(String, String)>,
     curve: Vec<TrainFigures>,
     /// Tokens of a buffer that is being read.
@@ -105,18 +107,8 @@ impl Metric for TrainJob {
         let specials = session.models.tokenizer.specials();
         let (model, seed) = (session.models.pruned.clone(), spec.data_seed);
         let source = ModelActivations::new(model, vec![session.hook], specials, rows, None, seed, CACHE);
-        let about = json!({
-            "model": session.models.pruned.name,
-            "weights": session.models.original.mark()?,
-            "compression": session.models.compression,
-            "calibration": session.models.calibration.label,
-            "hook": session.hook.to_string(),
-            "model_dtype": session.models.pruned.dtype.as_str(),
-            "context": context,
-            "bos": session.spec.bos,
-            "exclude_bos": true,
-            "text": source.fingerprint(),
-        });
+        let rows = Rows { context, bos: session.spec.bos, exclude_bos: true, fingerprint: source.fingerprint() };
+        let data = report::data(&session.models, session.hook, &rows)?;
         let mut settings = Names::of(session).settings();
         let tokens = source.tokens();
         settings.push(("kind".into(), format!("{} of {} latents", spec.architecture, spec.d_sae)));
@@ -129,7 +121,7 @@ impl Metric for TrainJob {
             session: session.clone(),
             context,
             text,
-            about,
+            data,
             settings,
             curve: Vec::new(),
             filling: None,
@@ -256,7 +248,7 @@ impl Job for TrainJob {
         let trainer = self.training.trainers().first();
         let state = trainer.map_or(Ok(None), Trainer::state)?.map(Cow::into_owned);
         let state = state.ok_or_else(|| Error::invalid("nothing was trained"))?;
-        let report = json!({"settings": self.spec, "data": self.about, "training": self.figures()});
+        let report = Report { settings: &self.spec, data: &self.data, text_tokens: None, training: self.figures() };
         let folder = self.folder(results)?;
         let trainee = Trainee {
             name: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -267,12 +259,7 @@ impl Job for TrainJob {
             text: self.text.clone(),
         };
         let written = trainee
-            .sae(&self.spec, state)
-            .and_then(|sae| {
-                let metadata = trainee.metadata(&self.spec, &report);
-                formats::save(&sae, &folder, candle_core::DType::F32, metadata)
-            })
-            .and_then(|_| write_atomic(folder.join("training.json"), format!("{report:#}\n").as_bytes()))
+            .save(state, &report, &folder, candle_core::DType::F32)
             .and_then(|()| write_atomic(folder.join(curve::FILE), curve::text(&self.curve)?.as_bytes()));
         if let Err(error) = written {
             // Half an SAE is none; the job still has all of it.
@@ -280,7 +267,7 @@ impl Job for TrainJob {
             return Err(error);
         }
         self.trained = Some(folder.clone());
-        Ok(["cfg.json", "sae_weights.safetensors", "training.json", curve::FILE].map(|name| folder.join(name)).to_vec())
+        Ok(["cfg.json", "sae_weights.safetensors", report::FILE, curve::FILE].map(|name| folder.join(name)).to_vec())
     }
 
     fn trained(&self) -> Option<&Path> {
