@@ -18,5 +18,6 @@ pub mod safe;
 pub mod settings;
 pub mod study;
 pub mod threads;
+pub mod training;
 pub mod tui;
 pub mod words;

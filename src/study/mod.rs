@@ -17,8 +17,10 @@ pub mod layer;
 pub(crate) mod made;
 mod plan;
 pub mod reading;
+pub mod redundancy;
 pub mod results;
 mod rows;
+pub mod rules;
 pub mod sharing;
 #[cfg(test)]
 mod simulation;

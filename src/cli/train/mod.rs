@@ -1,29 +1,28 @@
 //! `prunelens train`.
 
-mod finish;
-mod plan;
-mod run;
 mod sae;
 mod spec;
-mod text;
+mod table;
 mod vary;
 
-pub use self::{
-    run::{Finished, Outcome, begun, held_out, work},
-    vary::Member,
-};
-
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use candle_core::DType;
 use clap::Args;
 use prunelens_core::error::Result;
-use sae::SaeArgs;
+use serde_json::json;
 
+use self::{
+    sae::SaeArgs,
+    spec::{budget, train_spec},
+    vary::{Variation, hooks, variations},
+};
 use super::setup;
 use crate::{
     interrupt,
+    output::{self, printable},
     settings::{ModelSettings, values},
+    training::{self, Finished, FinishedSae, Member, Outcome, RunSpec},
 };
 
 #[derive(Args, Clone, Debug)]
@@ -103,7 +102,64 @@ pub struct TuningArgs {
     pub save_dtype: DType,
 }
 
+impl TrainArgs {
+    /// The run that is asked for.
+    pub fn run_spec(&self) -> Result<RunSpec<'_>> {
+        let hooks = hooks(&self.hook)?;
+        let member = |Variation { name, folder, hook, sae }| Member {
+            name,
+            folder,
+            hook,
+            settings: Box::new(move |d_in| train_spec(self, &sae, d_in)),
+        };
+        let tuning = &self.tuning;
+        Ok(RunSpec {
+            text: self.text.clone(),
+            eval_text: self.eval_text.clone(),
+            members: variations(self, &hooks)?.into_iter().map(member).collect(),
+            hooks,
+            out: self.out.clone(),
+            plan: self.plan,
+            resume: self.resume,
+            budget: budget(self),
+            context: tuning.context,
+            text_tokens: tuning.text_tokens,
+            bos: !tuning.no_bos,
+            exclude_bos: tuning.exclude_bos,
+            cache: (tuning.cache.max(0.0) * f64::from(1 << 30)) as u64,
+            checkpoint_every: Duration::from_secs_f64((tuning.checkpoint_every * 60.0).clamp(1.0, 1e6)),
+            data_seed: tuning.data_seed,
+            save_dtype: tuning.save_dtype,
+        })
+    }
+}
+
 pub fn run(args: &TrainArgs) -> Result<()> {
-    let spec = setup::headless(args.model.clone())?.spec;
-    run::run(args, &spec, &mut interrupt::tick)
+    let session = setup::headless(args.model.clone())?.spec;
+    match training::run(&args.run_spec()?, &session, &mut interrupt::tick)? {
+        Outcome::Planned(plan) if args.json => output::answer(&output::json(&plan.to_json())?),
+        Outcome::Planned(plan) => output::answer(&printable(&plan.text())),
+        Outcome::Trained(finished) => {
+            answer(args, &finished)?;
+            finished.check()
+        }
+    }
+}
+
+fn answer(args: &TrainArgs, finished: &Finished) -> Result<()> {
+    match &finished.saes[..] {
+        [] => Ok(()),
+        [sae] if finished.asked == 1 && args.json => output::answer(&output::json(&sae.report)?),
+        [sae] if finished.asked == 1 => output::answer(&printable(&table::table(args, &sae.folder, &sae.report))),
+        all if args.json => {
+            let one = |FinishedSae { name, folder, report }: &FinishedSae| {
+                let mut out = json!({"name": name, "folder": folder});
+                let parts = report.as_object().into_iter().flatten();
+                parts.for_each(|(key, value)| out[key] = value.clone());
+                out
+            };
+            output::answer(&output::json(&json!({"saes": all.iter().map(one).collect::<Vec<_>>()}))?)
+        }
+        all => output::answer(&printable(&table::tables(args, all))),
+    }
 }

@@ -20,11 +20,7 @@ pub fn train_spec(args: &TrainArgs, sae: &SaeArgs, d_in: usize) -> Result<TrainS
     refuse_foreign(sae)?;
     let tuning = &sae.tuning;
     let d_sae = sae.d_sae.unwrap_or(8 * d_in);
-    let budget = match (args.tokens, args.minutes) {
-        (Some(tokens), _) => Budget::Tokens(tokens),
-        (None, minutes) => Budget::Minutes(minutes.unwrap_or_default()),
-    };
-    let spec = TrainSpec::new(architecture(sae, d_sae)?, d_sae, budget);
+    let spec = TrainSpec::new(architecture(sae, d_sae)?, d_sae, budget(args));
     Ok(TrainSpec {
         layer_norm: tuning.layer_norm.unwrap_or(spec.layer_norm),
         batch: args.tuning.batch,
@@ -45,6 +41,14 @@ pub fn train_spec(args: &TrainArgs, sae: &SaeArgs, d_in: usize) -> Result<TrainS
         data_seed: args.tuning.data_seed,
         ..spec
     })
+}
+
+/// What all SAEs of a run have to train in.
+pub fn budget(args: &TrainArgs) -> Budget {
+    match (args.tokens, args.minutes) {
+        (Some(tokens), _) => Budget::Tokens(tokens),
+        (None, minutes) => Budget::Minutes(minutes.unwrap_or_default()),
+    }
 }
 
 fn architecture(args: &SaeArgs, d_sae: usize) -> Result<Architecture> {

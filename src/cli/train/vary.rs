@@ -1,6 +1,6 @@
 //! One run, several SAEs: every combination of hooks and of what `--vary` lists, each with a folder of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Command, FromArgMatches};
 use prunelens_core::{
@@ -10,16 +10,15 @@ use prunelens_core::{
 
 use super::{TrainArgs, sae::SaeArgs};
 
-/// One SAE of a run.
+/// One SAE of a run, as its flags have it.
 #[derive(Clone, Debug)]
-pub struct Member {
+pub struct Variation {
     /// What tells it from the others: "k16-seed0"; empty if there are no others.
     pub name: String,
     /// Where it goes.
     pub folder: PathBuf,
     /// Number of its hook among the hooks.
     pub hook: usize,
-    /// Its flags.
     pub sae: SaeArgs,
 }
 
@@ -52,7 +51,7 @@ fn expanded(word: &str) -> Vec<String> {
 }
 
 /// All SAEs of a run on these hooks, hook by hook, the last `--vary` fastest.
-pub fn members(args: &TrainArgs, hooks: &[HookPoint]) -> Result<Vec<Member>> {
+pub fn variations(args: &TrainArgs, hooks: &[HookPoint]) -> Result<Vec<Variation>> {
     let mut choices = vec![(String::new(), args.sae.clone())];
     let mut seen = Vec::new();
     for vary in &args.vary {
@@ -76,11 +75,11 @@ pub fn members(args: &TrainArgs, hooks: &[HookPoint]) -> Result<Vec<Member>> {
     }
     let below =
         |parts: &[&str]| parts.iter().filter(|part| !part.is_empty()).fold(args.out.clone(), |at, part| at.join(part));
-    let mut members = Vec::new();
+    let mut all = Vec::new();
     for (at, hook) in hooks.iter().enumerate() {
         let of_hook = if hooks.len() > 1 { hook.to_string() } else { String::new() };
         for (name, sae) in &choices {
-            members.push(Member {
+            all.push(Variation {
                 name: [of_hook.as_str(), name.as_str()]
                     .into_iter()
                     .filter(|part| !part.is_empty())
@@ -92,10 +91,10 @@ pub fn members(args: &TrainArgs, hooks: &[HookPoint]) -> Result<Vec<Member>> {
             });
         }
     }
-    let twice = |member: &&Member| members.iter().filter(|other| other.folder == member.folder).count() > 1;
-    match members.iter().find(twice) {
-        Some(member) => Err(Error::Usage(format!("--vary lists {} twice", member.name))),
-        None => Ok(members),
+    let twice = |one: &&Variation| all.iter().filter(|other| other.folder == one.folder).count() > 1;
+    match all.iter().find(twice) {
+        Some(one) => Err(Error::Usage(format!("--vary lists {} twice", one.name))),
+        None => Ok(all),
     }
 }
 
@@ -138,11 +137,6 @@ fn with(sae: &SaeArgs, key: &str, value: &str) -> Result<SaeArgs> {
     Ok(sae)
 }
 
-/// Whether a folder holds a finished SAE.
-pub fn is_finished(folder: &Path) -> bool {
-    folder.join("cfg.json").exists()
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -155,10 +149,10 @@ mod tests {
         train: TrainArgs,
     }
 
-    fn all(flags: &[&str]) -> Result<Vec<Member>> {
+    fn all(flags: &[&str]) -> Result<Vec<Variation>> {
         let fixed = ["train", "--text", "t", "--out", "saes", "--tokens", "9", "--hook"];
         let args = Line::parse_from(fixed.iter().chain(flags)).train;
-        members(&args, &hooks(&args.hook)?)
+        variations(&args, &hooks(&args.hook)?)
     }
 
     #[test]

@@ -5,9 +5,8 @@ use std::path::Path;
 use prunelens_core::error::Result;
 use prunelens_metrics::{
     statistics::Spread,
-    study::redundancy::{FOUND, SaeFigures, Setting, noise},
+    study::redundancy::{FOUND, Setting, noise},
 };
-use serde::Serialize;
 
 use super::{head, row};
 use crate::{
@@ -16,27 +15,8 @@ use crate::{
         table::{csv_line, escape},
     },
     output,
+    study::redundancy::RedundancyReport,
 };
-
-/// How long one was trained.
-#[derive(Clone, Debug, Serialize)]
-pub struct Trained {
-    pub name: String,
-    pub tokens: u64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct Study {
-    pub model: String,
-    pub compression: String,
-    pub hook: String,
-    pub criterion: String,
-    pub rows: usize,
-    pub context: usize,
-    pub trained: Vec<Trained>,
-    pub settings: Vec<Setting>,
-    pub saes: Vec<(String, SaeFigures)>,
-}
 
 /// A figure of a setting.
 type Measure = fn(&Setting) -> f64;
@@ -44,7 +24,7 @@ type Measure = fn(&Setting) -> f64;
 /// Ratios in the table: those nearest to these.
 const SHOWN: [f64; 3] = [0.25, 0.5, 0.8];
 
-impl Study {
+impl RedundancyReport {
     /// All files, by name.
     pub fn files(&self) -> Result<Vec<(String, String)>> {
         Ok(vec![

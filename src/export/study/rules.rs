@@ -4,10 +4,9 @@ use std::path::Path;
 
 use prunelens_core::{compare::Variant, error::Result};
 use prunelens_metrics::{
-    study::rules::{EQUAL, FIRINGS, RuleFigures, Share, Survival},
+    study::rules::{EQUAL, FIRINGS, Share},
     sweep::PointFigures,
 };
-use serde::Serialize;
 
 use super::{head, row};
 use crate::{
@@ -16,14 +15,8 @@ use crate::{
         table::{csv_line, escape},
     },
     output,
+    study::rules::{Rule, RulesReport},
 };
-
-#[derive(Clone, Debug, Serialize)]
-pub struct Rule {
-    pub rule: String,
-    pub figures: RuleFigures,
-    pub survival: Survival,
-}
 
 impl Rule {
     /// The untouched SAE on the compressed model.
@@ -39,21 +32,7 @@ impl Rule {
     }
 }
 
-#[derive(Clone, Debug, Serialize)]
-pub struct Study {
-    pub model: String,
-    pub sae: String,
-    pub hook: String,
-    pub criterion: String,
-    /// At which the SAE is pruned.
-    pub ratio: f64,
-    pub rows: usize,
-    pub positions: u64,
-    pub text: String,
-    pub rules: Vec<Rule>,
-}
-
-impl Study {
+impl RulesReport {
     /// All files, by name.
     pub fn files(&self) -> Result<Vec<(String, String)>> {
         Ok(vec![

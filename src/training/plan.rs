@@ -11,6 +11,7 @@ use prunelens_core::{
 use prunelens_kernels::gpu::{self, Opened};
 use serde_json::{Value, json};
 
+use super::RunSpec;
 use crate::words::time;
 
 /// Bytes, by what takes them: of the machine's memory, and of that of the GPU that steps are taken on.
@@ -91,62 +92,83 @@ struct Speed {
     step: f64,
 }
 
-/// Say what it will take.
-pub fn plan(
-    specs: &[(TrainSpec, usize)],
-    source: ModelActivations,
-    memory: &Memory,
-    cache: u64,
-    json: bool,
-    tick: Tick,
-) -> Result<String> {
-    let (epoch, row) = (source.tokens(), 4 * source.widths().iter().sum::<usize>() as u64);
-    let Some((first, _)) = specs.first().cloned() else { return Ok(String::new()) };
-    let speed = measure(specs, source, tick)?;
-    let seconds = match first.budget {
-        Budget::Minutes(minutes) => minutes * 60.0,
-        Budget::Tokens(tokens) => {
-            // What does not fit into the cache is read in every pass through the text.
-            let again = tokens.saturating_sub(epoch as u64) as f64;
-            let missing = 1.0 - (cache as f64 / (row * epoch.max(1) as u64) as f64).min(1.0);
-            let read = tokens.min(epoch as u64) as f64 + again * missing;
-            read / speed.reading + speed.step * tokens as f64 / first.batch as f64
-        }
-    };
-    if json {
+/// What a run will take.
+pub struct Plan {
+    saes: usize,
+    budget: Budget,
+    /// Tokens a step.
+    batch: usize,
+    /// Tokens of the text.
+    epoch: usize,
+    memory: Memory,
+    speed: Speed,
+    /// Without the measuring on held-out text.
+    seconds: f64,
+}
+
+impl Plan {
+    /// Take a few steps to say it.
+    pub fn of(
+        run: &RunSpec,
+        specs: &[(TrainSpec, usize)],
+        source: ModelActivations,
+        memory: Memory,
+        tick: Tick,
+    ) -> Result<Self> {
+        let (epoch, row) = (source.tokens(), 4 * source.widths().iter().sum::<usize>() as u64);
+        let batch = specs.first().map_or(0, |(spec, _)| spec.batch);
+        let speed = measure(specs, source, tick)?;
+        let seconds = match run.budget {
+            Budget::Minutes(minutes) => minutes * 60.0,
+            Budget::Tokens(tokens) => {
+                // What does not fit into the cache is read in every pass through the text.
+                let again = tokens.saturating_sub(epoch as u64) as f64;
+                let missing = 1.0 - (run.cache as f64 / (row * epoch.max(1) as u64) as f64).min(1.0);
+                let read = tokens.min(epoch as u64) as f64 + again * missing;
+                read / speed.reading + speed.step * tokens as f64 / batch as f64
+            }
+        };
+        Ok(Self { saes: specs.len(), budget: run.budget, batch, epoch, memory, speed, seconds })
+    }
+
+    pub fn to_json(&self) -> Value {
         let bytes = |parts: &[(&str, u64)]| -> serde_json::Map<String, Value> {
             parts.iter().map(|(of, bytes)| ((*of).into(), json!(bytes))).collect()
         };
+        let Memory { here, on_gpu } = &self.memory;
         let mut out = json!({
-            "saes": specs.len(), "text_tokens": epoch, "bytes": bytes(&memory.here), "bytes_in_all": total(&memory.here),
-            "bytes_free": memory::free(), "reading_tokens_per_second": speed.reading, "step_seconds": speed.step,
-            "seconds": seconds,
+            "saes": self.saes, "text_tokens": self.epoch, "bytes": bytes(here), "bytes_in_all": total(here),
+            "bytes_free": memory::free(), "reading_tokens_per_second": self.speed.reading, "step_seconds": self.speed.step,
+            "seconds": self.seconds,
         });
-        if let Some((card, parts)) = &memory.on_gpu {
+        if let Some((card, parts)) = on_gpu {
             out["gpu"] = json!({
                 "name": card.name, "bytes": bytes(parts), "bytes_in_all": total(parts), "bytes_free": card.free_bytes,
             });
         }
-        return crate::output::json(&out);
+        out
     }
-    let budget = match first.budget {
-        Budget::Tokens(tokens) => format!("{tokens} tokens each, of a text of {epoch}"),
-        Budget::Minutes(minutes) => format!("{minutes} minutes, on a text of {epoch} tokens"),
-    };
-    let mut lines = vec![format!(
-        "{} on one reading: {budget}",
-        if specs.len() == 1 { "1 SAE".into() } else { format!("{} SAEs", specs.len()) }
-    )];
-    lines.extend(memory.lines());
-    lines.push(format!("reading  {:>9.0} tokens/s", speed.reading));
-    lines.push(format!(
-        "a step   {:>9.3} s for {} tokens on {}",
-        speed.step,
-        first.batch,
-        if specs.len() == 1 { "it" } else { "all of them" }
-    ));
-    lines.push(format!("in all   {:>9} and the measuring on held-out text", time(seconds)));
-    Ok(lines.join("\n"))
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let budget = match self.budget {
+            Budget::Tokens(tokens) => format!("{tokens} tokens each, of a text of {}", self.epoch),
+            Budget::Minutes(minutes) => format!("{minutes} minutes, on a text of {} tokens", self.epoch),
+        };
+        let one = self.saes == 1;
+        let saes = if one { "1 SAE".into() } else { format!("{} SAEs", self.saes) };
+        let mut lines = vec![format!("{saes} on one reading: {budget}")];
+        lines.extend(self.memory.lines());
+        lines.push(format!("reading  {:>9.0} tokens/s", self.speed.reading));
+        lines.push(format!(
+            "a step   {:>9.3} s for {} tokens on {}",
+            self.speed.step,
+            self.batch,
+            if one { "it" } else { "all of them" }
+        ));
+        lines.push(format!("in all   {:>9} and the measuring on held-out text", time(self.seconds)));
+        lines.join("\n")
+    }
 }
 
 /// A few steps, of which the first warms up; enough for something to be read meanwhile.

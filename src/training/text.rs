@@ -10,13 +10,47 @@ use prunelens_core::{
     error::{Error, Result},
     model::Model,
     session::Models,
+    train::Budget,
 };
+
+use super::RunSpec;
 
 /// Tokens in a row unless the user or the model says otherwise.
 const CONTEXT: usize = 256;
 
+/// The text of a run: rows to train on, rows to measure on, and what these are, in words.
+pub struct Text {
+    pub context: usize,
+    pub training: Vec<Vec<u32>>,
+    pub held_out: Vec<Vec<u32>>,
+    pub measured: Option<String>,
+}
+
+impl Text {
+    /// Of documents to train on and to measure on.
+    pub fn of(run: &RunSpec, models: &Models, [training, held_out]: &[Vec<String>; 2]) -> Result<Self> {
+        let context = context(run.context, &models.pruned)?;
+        let mut training = rows(models, training, "--text", context, run.bos)?;
+        let (held_out, of) = match held_out.is_empty() {
+            true => (hold_out(&mut training, context, run.budget), "the end of --text, which was not trained on"),
+            false => (rows(models, held_out, "--eval-text", context, run.bos)?, "--eval-text"),
+        };
+        let measured = (!held_out.is_empty()).then(|| format!("{} rows of {context} tokens, {of}", held_out.len()));
+        Ok(Self { context, training, held_out, measured })
+    }
+}
+
+/// Rows that no SAE of a run is trained on, with their context.
+pub fn held_out(run: &RunSpec, models: &Models) -> Result<(usize, Vec<Vec<u32>>)> {
+    let text = Text::of(run, models, &[read_all(&run.text)?, read_all(&run.eval_text)?])?;
+    match text.held_out.is_empty() {
+        false => Ok((text.context, text.held_out)),
+        true => Err(Error::Usage("the text of --text is too short to hold any of it out: give --eval-text".into())),
+    }
+}
+
 /// Tokens in a row of text.
-pub fn context(asked: Option<usize>, model: &Model) -> Result<usize> {
+fn context(asked: Option<usize>, model: &Model) -> Result<usize> {
     let n_ctx = model.config.n_ctx;
     match asked {
         Some(context) if context < 2 || context > n_ctx => {
@@ -61,7 +95,7 @@ fn read_folder(folder: &Path, texts: &mut Vec<String>) -> Result<()> {
 }
 
 /// Rows of `context` tokens; refuses a text that does not fill one.
-pub fn rows(models: &Models, texts: &[String], flag: &str, context: usize, bos: bool) -> Result<Vec<Vec<u32>>> {
+fn rows(models: &Models, texts: &[String], flag: &str, context: usize, bos: bool) -> Result<Vec<Vec<u32>>> {
     let rows = data::rows(&models.tokenizer, texts.iter().map(String::as_str), context, bos)?;
     if rows.is_empty() {
         return Err(Error::Usage(format!(
@@ -74,11 +108,14 @@ pub fn rows(models: &Models, texts: &[String], flag: &str, context: usize, bos: 
 
 /// Rows to measure on, taken from the end of the text so that none of them is trained on; none of a text of a few rows.
 /// Measuring a token costs as much as training on several: a short run measures a tenth of its tokens.
-pub fn hold_out(training: &mut Vec<Vec<u32>>, context: usize, tokens: Option<u64>) -> Vec<Vec<u32>> {
+fn hold_out(training: &mut Vec<Vec<u32>>, context: usize, budget: Budget) -> Vec<Vec<u32>> {
     const SHARE: usize = 20;
     const MOST_TOKENS: usize = 20_000;
     const FEWEST_ROWS: usize = 16;
-    let budget = tokens.map_or(MOST_TOKENS, |tokens| usize::try_from(tokens / 10).unwrap_or(MOST_TOKENS));
+    let budget = match budget {
+        Budget::Tokens(tokens) => usize::try_from(tokens / 10).unwrap_or(MOST_TOKENS),
+        Budget::Minutes(_) => MOST_TOKENS,
+    };
     let most = (MOST_TOKENS.min(budget) / context).max(FEWEST_ROWS);
     let n = (training.len() / SHARE).min(most);
     training.split_off(training.len() - n)

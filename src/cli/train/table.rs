@@ -1,57 +1,13 @@
-//! What is left of a run: the SAE in its folder, figures on held-out text, and a table for people.
+//! Figures of trained SAEs, as tables for people.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
-use prunelens_core::{
-    error::Result,
-    model::{Model, Tokenizer},
-    progress::Tick,
-    sae::formats,
-    text::safe,
-    train::{TrainFigures, finish::Trainee, report},
-};
-use prunelens_metrics::core::evaluate::{Evaluation, evaluate};
-use serde_json::{Value, json};
+use prunelens_core::train::TrainFigures;
+use prunelens_metrics::core::evaluate::Evaluation;
+use serde_json::Value;
 
-use super::{TrainArgs, vary::Member};
-
-/// What an SAE is called and where it comes from.
-pub fn trainee<'a>(
-    args: &TrainArgs,
-    member: &Member,
-    hook: prunelens_core::model::HookPoint,
-    model: &'a Model,
-    context: usize,
-) -> Trainee<'a> {
-    let names: Vec<_> = args.text.iter().filter_map(|p| p.file_name()).map(|n| safe(&n.to_string_lossy())).collect();
-    Trainee {
-        name: member.folder.file_name().map_or_else(|| "sae".into(), |n| safe(&n.to_string_lossy())),
-        model,
-        hook,
-        bos: !args.tuning.no_bos,
-        context,
-        text: names.join(", "),
-    }
-}
-
-/// Measure an SAE on rows that it was not trained on, unless its report has that already. What is measured is what was saved,
-/// rounded to 16 bits or not.
-pub fn measure(
-    model: &Arc<Model>,
-    tokenizer: &Tokenizer,
-    folder: &Path,
-    rows: &[Vec<u32>],
-    listen: &mut dyn FnMut(usize, usize),
-    tick: Tick,
-) -> Result<Value> {
-    let mut report = report::read(folder)?;
-    if report.get("held_out").is_none() && !rows.is_empty() {
-        let sae = Arc::new(formats::load(folder)?);
-        report["held_out"] = json!(evaluate(model, tokenizer, sae, rows.to_vec(), listen, tick)?);
-        report::write(folder, &report)?;
-    }
-    Ok(report)
-}
+use super::TrainArgs;
+use crate::training::FinishedSae;
 
 /// One SAE's figures.
 pub fn table(args: &TrainArgs, folder: &Path, report: &Value) -> String {
@@ -99,8 +55,8 @@ fn note(args: &TrainArgs, report: &Value) -> String {
 }
 
 /// Several SAEs, a line each.
-pub fn tables(args: &TrainArgs, all: &[(&Member, Value)]) -> String {
-    let width = all.iter().map(|(member, _)| member.name.chars().count()).max().unwrap_or(0).max(4);
+pub fn tables(args: &TrainArgs, all: &[FinishedSae]) -> String {
+    let width = all.iter().map(|sae| sae.name.chars().count()).max().unwrap_or(0).max(4);
     let mut lines = vec![
         format!("written: {} SAEs in {}", all.len(), args.out.display()),
         format!(
@@ -109,11 +65,11 @@ pub fn tables(args: &TrainArgs, all: &[(&Member, Value)]) -> String {
         ),
     ];
     let number = |report: &Value, of: &str, name: &str| report[of][name].as_f64();
-    for (member, report) in all {
+    for FinishedSae { name, report, .. } in all {
         let cell = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v:.4}"));
         lines.push(format!(
             "{:width$} {:>19} {:>19} {:>8} {:>8} {:>14}",
-            member.name,
+            name,
             cell(number(report, "training", "explained_variance")),
             cell(number(report, "held_out", "explained_variance")),
             number(report, "training", "l0").map_or_else(|| "-".into(), |v| format!("{v:.1}")),
@@ -121,7 +77,7 @@ pub fn tables(args: &TrainArgs, all: &[(&Member, Value)]) -> String {
             cell(number(report, "held_out", "ce_loss_score")),
         ));
     }
-    if let Some((_, report)) = all.first() {
+    if let Some(FinishedSae { report, .. }) = all.first() {
         let rate = number(report, "training", "tokens_per_second").unwrap_or(0.0) * all.len() as f64;
         lines.push(format!("{rate:.0} tokens/s summed over all of them"));
         lines.push(note(args, report));
