@@ -90,8 +90,8 @@ impl Bound {
     fn matches(&self, point: &Point) -> bool {
         point.figure == self.figure
             && self.category.as_ref().is_none_or(|category| *category == point.category)
-            && self.variant.is_none_or(|variant| variant == point.variant)
-            && (self.ratio.is_none() || self.ratio == point.ratio)
+            && self.variant.is_none_or(|variant| variant == point.of.variant)
+            && (self.ratio.is_none() || self.ratio == point.of.ratio)
     }
 
     fn judge(&self, point: &Point, baseline: Option<Result<f64, String>>) -> Verdict {
@@ -207,7 +207,7 @@ fn outcome(bound: &Bound, cell: &Measured, point: &Point, baseline: Option<Basel
         place: cell.place.clone(),
         metric: cell.table.metric.clone(),
         figure: point.figure.clone(),
-        of: point.of_what(),
+        of: point.of.to_string(),
         seed: cell.seed(),
         bound: bound.words(),
         found: point.value,
@@ -219,7 +219,7 @@ fn outcome(bound: &Bound, cell: &Measured, point: &Point, baseline: Option<Basel
 fn of_baseline(cell: &Measured, point: &Point, baseline: Baseline) -> Result<f64, String> {
     let at = partner(cell, baseline.0, baseline.1).ok_or("the baseline has no such cell")?;
     let other = &baseline.0.measured[at];
-    if point.variant == Variant::Trained && !trained_alike(&cell.place, &other.place) {
+    if point.of.variant == Variant::Trained && !trained_alike(&cell.place, &other.place) {
         return Err("one study has trained it, and the other was given one".into());
     }
     let differs = cell.basis.differences(&other.basis);
@@ -305,7 +305,7 @@ mod tests {
         let pruned = Bound { ratio: Some(0.5), most: Some(1.0), ..bound(Variant::Pruned) };
         let found: Vec<_> = some.measured.iter().flat_map(Measured::points).filter(|p| pruned.matches(p)).collect();
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].of_what(), "pruned wanda 0.5");
+        assert_eq!(found[0].of.to_string(), "pruned wanda 0.5");
         let of = |category: &str| Bound { category: Some(category.into()), ..pruned.clone() };
         assert!(of(&found[0].category).matches(&found[0]) && !of("nowhere").matches(&found[0]));
     }

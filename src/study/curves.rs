@@ -39,7 +39,7 @@ fn chart(layer: &LayerFigures, figure: &str, unit: &str) -> Option<Detail> {
         return None;
     }
     for variant in [Variant::Original, Variant::Transfer, Variant::Trained] {
-        if let Some(value) = layer.value(metric, figure, variant, None, None) {
+        if let Some(value) = layer.value(metric, figure, &variant.into()) {
             let points = vec![(0.0, value.mean), (end, value.mean)];
             series.push(Series { name: variant.name().into(), variant: Some(variant), points, mark: None });
         }

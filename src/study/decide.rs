@@ -6,6 +6,7 @@ use prunelens_core::{compare::Variant, session::layers::ranges};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    VariantAt,
     layer::LayerFigures,
     reading::{Reading, between},
     results::{Results, SessionResults},
@@ -80,14 +81,12 @@ pub fn by_session(decided: &[Decided]) -> impl Iterator<Item = (String, &[Decide
 impl Decided {
     fn of(layer: &LayerFigures, session: &SessionResults, rules: &Rules) -> Self {
         let by = layer.decisive();
-        let reading =
-            |variant, criterion: Option<&str>, ratio| Reading::of(layer, by, variant, criterion, ratio, rules);
-        let transfer = reading(Variant::Transfer, None, None);
-        let mut pruned: Vec<Reading> =
-            layer.pruned(by).into_iter().filter_map(|(c, r)| reading(Variant::Pruned, Some(&c), Some(r))).collect();
+        let reading = |of: VariantAt| Reading::new(layer, by, of, rules);
+        let transfer = reading(Variant::Transfer.into());
         // A sweep's first point is the untouched SAE.
-        pruned.retain(|reading| reading.ratio > Some(0.0));
-        let trained = reading(Variant::Trained, None, None);
+        let pruned = layer.pruned(by).into_iter().filter(|(_, ratio)| *ratio > 0.0);
+        let pruned = pruned.filter_map(|(criterion, ratio)| reading(VariantAt::pruned(&criterion, ratio))).collect();
+        let trained = reading(Variant::Trained.into());
         let mut decided = Self {
             session: session.name.to_owned(),
             compress: session.compress.to_owned(),
@@ -120,8 +119,8 @@ impl Decided {
         let holds = self.pruned.iter().filter(|reading| reading.holds());
         let best = holds.min_by(|a, b| a.loss.total_cmp(&b.loss));
         let prune = |reading: &Reading| Decision::Prune {
-            criterion: reading.criterion.clone().unwrap_or_default(),
-            ratio: reading.ratio.unwrap_or_default(),
+            criterion: reading.of.criterion.clone().unwrap_or_default(),
+            ratio: reading.of.ratio.unwrap_or_default(),
         };
         match best {
             Some(best) if !transfer.holds() || best.loss <= transfer.loss - rules.gain => prune(best),
@@ -133,19 +132,18 @@ impl Decided {
     /// What else the numbers say.
     fn note(&mut self, layer: &LayerFigures, rules: &Rules) {
         let all = self.transfer.iter().chain(&self.pruned).chain(&self.trained);
-        let unsure: Vec<String> = all.filter(|reading| reading.unsure).map(Reading::name).collect();
+        let unsure: Vec<String> = all.filter(|reading| reading.unsure).map(|reading| reading.of.to_string()).collect();
         if !unsure.is_empty() {
             self.notes.push(format!("seeds disagree on {}", unsure.join(", ")));
         }
         let all = self.transfer.iter().chain(&self.pruned).chain(&self.trained);
         let open = all.filter(|reading| !reading.open.is_empty());
-        let open: Vec<String> = open.map(|r| format!("{} ({})", r.name(), r.open.join(", "))).collect();
+        let open: Vec<String> = open.map(|r| format!("{} ({})", r.of, r.open.join(", "))).collect();
         if !open.is_empty() {
             self.notes.push(format!("other rows could decide otherwise on {}", open.join(", ")));
         }
         let less_than = |a: &Reading, b: &Reading| {
-            let each = [a.at(), b.at()];
-            let rows = layer.rows(self.by, "ce_loss_with_sae", &each, |of| of[0] - of[1]);
+            let rows = layer.rows(self.by, "ce_loss_with_sae", &[&a.of, &b.of], |of| of[0] - of[1]);
             format!("{:.3}{} nats less", a.loss - b.loss, between(rows, 3))
         };
         match (&self.decision, &self.trained) {
@@ -156,15 +154,15 @@ impl Decided {
             _ => {}
         }
         let chosen = match &self.decision {
-            Decision::Prune { criterion, ratio } => self
-                .pruned
-                .iter()
-                .find(|reading| reading.criterion.as_ref() == Some(criterion) && reading.ratio == Some(*ratio)),
+            Decision::Prune { criterion, ratio } => {
+                let of = VariantAt::pruned(criterion, *ratio);
+                self.pruned.iter().find(|reading| reading.of == of)
+            }
             Decision::Keep => self.transfer.as_ref(),
             _ => None,
         };
         if let Some(chosen) = chosen {
-            let untouched = self.transfer.iter().filter(|r| r.holds() && r.variant != chosen.variant);
+            let untouched = self.transfer.iter().filter(|r| r.holds() && r.of.variant != chosen.of.variant);
             let gains: Vec<String> = untouched
                 .map(|untouched| {
                     format!("it has {} cross-entropy than the untouched one", less_than(untouched, chosen))
@@ -187,7 +185,7 @@ impl Decided {
     pub fn holds_up_to(&self) -> Vec<(String, f64)> {
         let mut all: Vec<(String, f64)> = Vec::new();
         for reading in self.pruned.iter().filter(|reading| reading.holds()) {
-            let (Some(criterion), Some(ratio)) = (&reading.criterion, reading.ratio) else { continue };
+            let (Some(criterion), Some(ratio)) = (&reading.of.criterion, reading.of.ratio) else { continue };
             match all.iter_mut().find(|(c, _)| c == criterion) {
                 Some((_, most)) => *most = most.max(ratio),
                 None => all.push((criterion.clone(), ratio)),
@@ -199,16 +197,14 @@ impl Decided {
     /// The variant that the decision is for or against first: its numbers say why.
     pub fn numbers(&self, rules: &Rules) -> Vec<String> {
         let chosen = |reading: &&Reading| match &self.decision {
-            Decision::Prune { criterion, ratio } => {
-                reading.criterion.as_ref() == Some(criterion) && reading.ratio == Some(*ratio)
-            }
+            Decision::Prune { criterion, ratio } => reading.of == VariantAt::pruned(criterion, *ratio),
             // The one with the lowest loss, where none holds.
             Decision::Train => self.pruned.iter().all(|other| reading.loss <= other.loss),
             _ => false,
         };
         let trained = self.trained.iter().filter(|_| self.decision == Decision::Train);
         let readings = self.transfer.iter().chain(self.pruned.iter().find(chosen)).chain(trained);
-        readings.map(|reading| format!("{}: {}", reading.name(), reading.words(rules))).collect()
+        readings.map(|reading| format!("{}: {}", reading.of, reading.words(rules))).collect()
     }
 }
 

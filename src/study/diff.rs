@@ -5,8 +5,8 @@ use prunelens_metrics::Better;
 use serde::Serialize;
 
 use super::{
-    Place,
-    results::{Measured, Missing, Point, Results, of_what},
+    Place, VariantAt,
+    results::{Measured, Missing, Point, Results},
 };
 
 /// What tells two studies apart.
@@ -38,9 +38,8 @@ pub struct Change {
     pub figure: String,
     /// Of the hook.
     pub layer: Option<usize>,
-    pub variant: Variant,
-    pub criterion: Option<String>,
-    pub ratio: Option<f64>,
+    #[serde(flatten)]
+    pub of: VariantAt,
     pub seed: Option<u64>,
     pub better: Better,
     pub left: Option<f64>,
@@ -90,7 +89,7 @@ impl Diff {
 
     fn figures(&mut self, left: &Measured, right: &Measured, beyond: f64) {
         let apart = !trained_alike(&left.place, &right.place);
-        let counts = |point: &Point| !(apart && point.variant == Variant::Trained);
+        let counts = |point: &Point| !(apart && point.of.variant == Variant::Trained);
         let [points, others] = [left, right].map(|cell| cell.points().into_iter().filter(counts).collect::<Vec<_>>());
         let both = [left, right].iter().all(|cell| cell.table.variants.contains(&Variant::Trained));
         self.trained_apart += usize::from(apart && both);
@@ -115,9 +114,7 @@ impl Diff {
                 category: point.category.clone(),
                 figure: point.figure.clone(),
                 layer: point.layer,
-                variant: point.variant,
-                criterion: point.criterion.clone(),
-                ratio: point.ratio,
+                of: point.of.clone(),
                 seed: left.seed(),
                 better: point.better,
                 left: a,
@@ -147,11 +144,6 @@ impl Diff {
 }
 
 impl Change {
-    /// "pruned wanda 0.25".
-    pub fn of_what(&self) -> String {
-        of_what(self.variant, self.criterion.as_deref(), self.ratio)
-    }
-
     /// Better, worse, or neither.
     pub fn way(&self) -> &'static str {
         let (Some(left), Some(right)) = (self.left, self.right) else { return "" };
@@ -232,7 +224,7 @@ mod tests {
         let other = [SOME, SOME, (1.0, 0.1, 3.25), SOME, (f64::NAN, 0.1, 3.0)];
         let diff = Diff::of(&results([SOME; 5]), &results(other), 1e-6);
         let said: Vec<_> =
-            diff.changed.iter().map(|c| (c.figure.as_str(), c.of_what(), c.left, c.right, c.way())).collect();
+            diff.changed.iter().map(|c| (c.figure.as_str(), c.of.to_string(), c.left, c.right, c.way())).collect();
         assert_eq!(
             said,
             [

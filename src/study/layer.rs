@@ -11,6 +11,7 @@ use prunelens_metrics::{
 };
 
 use super::{
+    VariantAt,
     basis::Basis,
     results::{Point, SessionResults},
     rows::interval,
@@ -52,7 +53,7 @@ impl LayerFigures {
             let mut taken = None;
             for point in cell.points() {
                 let (layer, at) = (point.layer, place_of(&mut all, point.layer));
-                if let Some(knob) = other_scale(point.criterion.as_deref()) {
+                if let Some(knob) = other_scale(point.of.criterion.as_deref()) {
                     all[at].note(format!(
                         "{metric} at settings of {knob} stands in tables alone: charts and decisions are by ratios"
                     ));
@@ -99,21 +100,10 @@ impl LayerFigures {
     }
 
     /// Over seeds; `None` where no seed has it.
-    pub fn value(
-        &self,
-        metric: &str,
-        figure: &str,
-        variant: Variant,
-        criterion: Option<&str>,
-        ratio: Option<f64>,
-    ) -> Option<Spread> {
-        let is_it = |point: &&Point| {
-            point.figure == figure
-                && point.variant == variant
-                && (variant != Variant::Pruned || (point.criterion.as_deref() == criterion && point.ratio == ratio))
-        };
-        let of = self.points.iter().filter(|(m, _)| *m == metric).map(|(_, point)| point);
-        let values: Vec<f64> = of.filter(is_it).filter_map(|point| point.value).collect();
+    pub fn value(&self, metric: &str, figure: &str, of: &VariantAt) -> Option<Spread> {
+        let is_it = |point: &&Point| point.figure == figure && point.of == *of;
+        let points = self.points.iter().filter(|(m, _)| *m == metric).map(|(_, point)| point);
+        let values: Vec<f64> = points.filter(is_it).filter_map(|point| point.value).collect();
         (!values.is_empty()).then(|| Spread::of(values.into_iter()))
     }
 
@@ -122,16 +112,11 @@ impl LayerFigures {
         &self,
         metric: &str,
         figure: &str,
-        each: &[(Variant, Option<&str>, Option<f64>)],
+        each: &[&VariantAt],
         of: impl Fn(&[f64]) -> f64 + Sync,
     ) -> Option<Interval> {
-        let blocks = |(variant, criterion, ratio): &(Variant, Option<&str>, Option<f64>)| {
-            let at = |blocks: &Blocks| match (&blocks.at, *variant) {
-                (Some((c, r)), Variant::Pruned) => Some(c.as_str()) == *criterion && Some(*r) == *ratio,
-                (_, variant) => variant != Variant::Pruned,
-            };
-            let is_it =
-                |(m, _, blocks): &&(&str, String, Blocks)| *m == metric && blocks.variant == *variant && at(blocks);
+        let blocks = |of: &&VariantAt| {
+            let is_it = |(m, _, blocks): &&(&str, String, Blocks)| *m == metric && of.has(blocks);
             self.blocks.iter().filter(is_it).collect::<Vec<_>>()
         };
         let each: Vec<_> = each.iter().map(blocks).collect();
@@ -167,7 +152,7 @@ impl LayerFigures {
     pub fn pruned(&self, metric: &str) -> Vec<(String, f64)> {
         let mut all: Vec<(String, f64)> = Vec::new();
         for (_, point) in self.points.iter().filter(|(m, _)| *m == metric) {
-            let (Some(criterion), Some(ratio)) = (&point.criterion, point.ratio) else { continue };
+            let (Some(criterion), Some(ratio)) = (&point.of.criterion, point.of.ratio) else { continue };
             if !all.iter().any(|(c, r)| c == criterion && *r == ratio) {
                 all.push((criterion.clone(), ratio));
             }
@@ -179,7 +164,7 @@ impl LayerFigures {
     /// The metric with the most ratios, of those that have original and transfer.
     pub fn decisive(&self) -> &'static str {
         let has = |metric: &&&str| {
-            let known = |variant| self.value(metric, "mse_per_element", variant, None, None).is_some();
+            let known = |variant: Variant| self.value(metric, "mse_per_element", &variant.into()).is_some();
             known(Variant::Original) && known(Variant::Transfer)
         };
         // Of equals the first: core.
@@ -199,11 +184,9 @@ impl LayerFigures {
     pub fn curves(&self, metric: &str, figure: &str) -> Vec<(String, Vec<(f64, Spread)>)> {
         let mut all: Vec<(String, Vec<(f64, Spread)>)> = Vec::new();
         for (criterion, ratio) in self.pruned(metric) {
-            let Some(value) = self.value(metric, figure, Variant::Pruned, Some(&criterion), Some(ratio)) else {
-                continue;
-            };
+            let Some(value) = self.value(metric, figure, &VariantAt::pruned(&criterion, ratio)) else { continue };
             if all.last().is_none_or(|(last, _)| *last != criterion) {
-                let untouched = self.value(metric, figure, Variant::Transfer, None, None).filter(|_| ratio > 0.0);
+                let untouched = self.value(metric, figure, &Variant::Transfer.into()).filter(|_| ratio > 0.0);
                 all.push((criterion.clone(), untouched.map(|value| (0.0, value)).into_iter().collect()));
             }
             if let Some((_, points)) = all.last_mut() {
@@ -230,10 +213,10 @@ impl LayerFigures {
     }
 
     /// Above the original's; where the study measures absorption and this variant has none, it is no number.
-    pub fn absorption(&self, variant: Variant, criterion: Option<&str>, ratio: Option<f64>) -> Option<Spread> {
+    pub fn absorption(&self, of: &VariantAt) -> Option<Spread> {
         let unknown = Spread { mean: f64::NAN, low: f64::NAN, high: f64::NAN };
-        let original = self.value(ABSORPTION, ABSORBED, Variant::Original, None, None)?.mean;
-        let Some(found) = self.value(ABSORPTION, ABSORBED, variant, criterion, ratio) else { return Some(unknown) };
+        let original = self.value(ABSORPTION, ABSORBED, &Variant::Original.into())?.mean;
+        let Some(found) = self.value(ABSORPTION, ABSORBED, of) else { return Some(unknown) };
         Some(Spread { mean: found.mean - original, low: found.low - original, high: found.high - original })
     }
 
@@ -241,7 +224,7 @@ impl LayerFigures {
     pub fn absorbed(&self) -> Vec<(String, Vec<(f64, Spread)>)> {
         let mut all: Vec<(String, Vec<(f64, Spread)>)> = Vec::new();
         for (criterion, ratio) in self.pruned(ABSORPTION) {
-            let Some(rise) = self.absorption(Variant::Pruned, Some(&criterion), Some(ratio)) else { continue };
+            let Some(rise) = self.absorption(&VariantAt::pruned(&criterion, ratio)) else { continue };
             match all.last_mut().filter(|(last, _)| *last == criterion) {
                 Some((_, points)) => points.push((ratio, rise)),
                 None => all.push((criterion, vec![(ratio, rise)])),
@@ -338,9 +321,8 @@ mod tests {
             measured[1].table.blocks = vec![blocks(Variant::Pruned, None, 3.1)];
             measured
         };
-        let transfer = (Variant::Transfer, None, None);
-        let pruned = (Variant::Pruned, Some("wanda"), Some(0.5));
-        let rows = |layer: &LayerFigures, each: &[_]| {
+        let (transfer, pruned) = (&Variant::Transfer.into(), &VariantAt::pruned("wanda", 0.5));
+        let rows = |layer: &LayerFigures, each: &[&VariantAt]| {
             layer.rows("core", "ce_loss_with_sae", each, |of| of[0] - of.get(1).unwrap_or(&0.0)).is_some()
         };
         let one = layer(measured());
@@ -352,7 +334,7 @@ mod tests {
             change(&mut measured[1]);
             let two = layer(measured);
             assert!(!rows(&two, &[transfer, pruned]));
-            let original = (Variant::Original, None, None);
+            let original = &Variant::Original.into();
             assert!(rows(&two, &[transfer, original]) && rows(&two, &[pruned]), "each build by itself");
             assert_eq!(two.notes.len(), 1, "{:?}", two.notes);
             assert!(two.notes[0].contains("1.0.0 on cpu, "), "{:?}", two.notes);

@@ -27,10 +27,12 @@ mod simulation;
 pub mod slurm;
 pub mod squares;
 pub mod status;
+mod variant_at;
 pub mod watch;
 mod work;
 
 pub use basis::Basis;
 pub use file::{Grid, Origin, StudyFile, Subject};
 pub use plan::{CELL, Cell, Figures, Group, Place, STUDY, Study};
+pub use variant_at::VariantAt;
 pub use work::{Before, Done, Worker};

@@ -4,14 +4,13 @@ use prunelens_core::compare::Variant;
 use prunelens_metrics::statistics::{Interval, Spread};
 use serde::Serialize;
 
-use super::{decide::Rules, layer::LayerFigures, results::of_what};
+use super::{VariantAt, decide::Rules, layer::LayerFigures};
 
 /// What a variant's figures say.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reading {
-    pub variant: Variant,
-    pub criterion: Option<String>,
-    pub ratio: Option<f64>,
+    #[serde(flatten)]
+    pub of: VariantAt,
     /// Cross-entropy with the reconstruction in place, nats.
     pub loss: f64,
     pub kl: f64,
@@ -38,21 +37,12 @@ pub struct OverRows {
 
 impl Reading {
     /// `None` where figures are missing.
-    pub fn of(
-        layer: &LayerFigures,
-        metric: &str,
-        variant: Variant,
-        criterion: Option<&str>,
-        ratio: Option<f64>,
-        rules: &Rules,
-    ) -> Option<Self> {
-        let value = |figure: &str, variant: Variant, ratio| {
-            layer.value(metric, figure, variant, criterion.filter(|_| variant == Variant::Pruned), ratio)
-        };
-        let error = value("mse_per_element", variant, ratio)?;
-        let original = value("mse_per_element", Variant::Original, None)?;
-        let kl = value("kl_div_with_sae", variant, ratio)?;
-        let absorption = layer.absorption(variant, criterion, ratio);
+    pub fn new(layer: &LayerFigures, metric: &str, of: VariantAt, rules: &Rules) -> Option<Self> {
+        let before = Variant::Original.into();
+        let error = layer.value(metric, "mse_per_element", &of)?;
+        let original = layer.value(metric, "mse_per_element", &before)?;
+        let kl = layer.value(metric, "kl_div_with_sae", &of)?;
+        let absorption = layer.absorption(&of);
         let rise = |error: f64| error / original.mean - 1.0;
         let mut breaks = Vec::new();
         let mut unsure = false;
@@ -69,21 +59,16 @@ impl Reading {
         if let Some(absorption) = absorption {
             judge("absorption", absorption, rules.absorption_rise);
         }
-        let own = (variant, criterion, ratio);
         let rows = OverRows {
-            loss: layer.rows(metric, "ce_loss_with_sae", &[own], |of| of[0]),
-            kl: layer.rows(metric, "kl_div_with_sae", &[own], |of| of[0]),
-            error_rise: layer
-                .rows(metric, "mse_per_element", &[own, (Variant::Original, None, None)], |of| of[0] / of[1] - 1.0),
+            loss: layer.rows(metric, "ce_loss_with_sae", &[&of], |of| of[0]),
+            kl: layer.rows(metric, "kl_div_with_sae", &[&of], |of| of[0]),
+            error_rise: layer.rows(metric, "mse_per_element", &[&of, &before], |of| of[0] / of[1] - 1.0),
         };
         let holds_limit = |rows: Option<Interval>, limit: f64| rows.is_some_and(|r| r.low <= limit && limit < r.high);
         let open = [("reconstruction error", rows.error_rise, rules.error_rise), ("KL", rows.kl, rules.kl)];
         let open = open.into_iter().filter(|(_, rows, limit)| holds_limit(*rows, *limit)).map(|(name, ..)| name);
         Some(Self {
-            variant,
-            criterion: criterion.map(str::to_owned),
-            ratio,
-            loss: value("ce_loss_with_sae", variant, ratio)?.mean,
+            loss: layer.value(metric, "ce_loss_with_sae", &of)?.mean,
             kl: kl.mean,
             error_rise: errors.mean,
             absorption_rise: absorption.map(|spread| spread.mean),
@@ -91,21 +76,12 @@ impl Reading {
             unsure,
             open: open.collect(),
             rows,
+            of,
         })
-    }
-
-    /// Where its figures are found.
-    pub fn at(&self) -> (Variant, Option<&str>, Option<f64>) {
-        (self.variant, self.criterion.as_deref(), self.ratio)
     }
 
     pub fn holds(&self) -> bool {
         self.breaks.is_empty()
-    }
-
-    /// "pruned wanda 0.25".
-    pub fn name(&self) -> String {
-        of_what(self.variant, self.criterion.as_deref(), self.ratio)
     }
 
     /// Its numbers with their intervals over rows, those that break a rule with the limit.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Cell, Group, Place, Study,
+    Cell, Group, Place, Study, VariantAt,
     basis::{self, Basis},
     cells::{self, plain},
     plan::{CELL, Figures},
@@ -67,10 +67,8 @@ pub struct Point {
     pub layer: Option<usize>,
     pub category: String,
     pub figure: String,
-    pub variant: Variant,
-    /// Of `pruned`: how its weights are ranked, and the share that is zero.
-    pub criterion: Option<String>,
-    pub ratio: Option<f64>,
+    #[serde(flatten)]
+    pub of: VariantAt,
     pub better: Better,
     pub value: Option<f64>,
 }
@@ -192,11 +190,8 @@ impl Measured {
     pub fn intervals(&self, points: &[Point]) -> Vec<Option<Interval>> {
         let blocks = self.blocks();
         let of = |point: &Point| {
-            let is_it = |blocks: &&Blocks| {
-                let at = blocks.at.as_ref().map(|(criterion, ratio)| (Some(criterion), Some(*ratio)));
-                blocks.variant == point.variant && at.unwrap_or_default() == (point.criterion.as_ref(), point.ratio)
-            };
-            interval(&[vec![blocks.iter().find(is_it)?]], &point.figure, |of| of[0])
+            let own = blocks.iter().find(|blocks| point.of.has(blocks))?;
+            interval(&[vec![own]], &point.figure, |of| of[0])
         };
         points.iter().map(of).collect()
     }
@@ -221,20 +216,17 @@ impl Measured {
             };
             let layer = layer_of_row(&row.category, sweep).or(layer);
             for (variant, value) in table.variants.iter().zip(&row.values) {
-                let pruned = *variant == Variant::Pruned;
                 let again = |point: &Point| {
-                    point.variant == *variant && point.figure == figure && point.category == row.category
+                    point.of.variant == *variant && point.figure == figure && point.category == row.category
                 };
-                if sweep && !pruned && (figure == "knee" || points.iter().any(again)) {
+                if sweep && *variant != Variant::Pruned && (figure == "knee" || points.iter().any(again)) {
                     continue;
                 }
                 points.push(Point {
                     layer,
                     category: row.category.clone(),
                     figure: figure.to_owned(),
-                    variant: *variant,
-                    criterion: criterion.clone().filter(|_| pruned),
-                    ratio: ratio.filter(|_| pruned),
+                    of: VariantAt::new(*variant, criterion.clone(), ratio),
                     better: row.better,
                     value: value.filter(|value| value.is_finite()),
                 });
@@ -245,23 +237,11 @@ impl Measured {
 }
 
 impl Point {
-    /// "pruned wanda 0.25".
-    pub fn of_what(&self) -> String {
-        of_what(self.variant, self.criterion.as_deref(), self.ratio)
-    }
-
     /// The same figure of the same variant.
     pub fn is_of(&self, other: &Self) -> bool {
-        (self.layer, self.variant, self.ratio) == (other.layer, other.variant, other.ratio)
-            && (&self.category, &self.figure, &self.criterion) == (&other.category, &other.figure, &other.criterion)
+        (self.layer, &self.of) == (other.layer, &other.of)
+            && (&self.category, &self.figure) == (&other.category, &other.figure)
     }
-}
-
-/// "pruned wanda 0.25".
-pub fn of_what(variant: Variant, criterion: Option<&str>, ratio: Option<f64>) -> String {
-    let criterion = criterion.map(|criterion| format!(" {criterion}")).unwrap_or_default();
-    let ratio = ratio.map(|ratio| format!(" {ratio}")).unwrap_or_default();
-    format!("{variant}{criterion}{ratio}")
 }
 
 /// The figures of a study's cell, or why there are none.

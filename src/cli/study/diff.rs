@@ -70,7 +70,7 @@ fn text(diff: &Diff) -> String {
             out.push(format!("\n{head}"));
             last = head;
         }
-        let name = format!("{} {}", change.figure, change.of_what());
+        let name = format!("{} {}", change.figure, change.of);
         let numbers = format!("{:>12} {:>12}", number(change.left), number(change.right));
         let by = match (change.left, change.right) {
             (Some(left), Some(right)) => format!("{:>+12.4}  {}", right - left, change.way()),

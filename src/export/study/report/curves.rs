@@ -7,6 +7,7 @@ use super::{Report, parts::Parts};
 use crate::{
     export::charts::lines::{Line, lines},
     study::{
+        VariantAt,
         cells::plain,
         layer::{AGAINST_RATIO, LayerFigures},
         results::SessionResults,
@@ -51,7 +52,7 @@ pub fn write(report: &Report, session: &SessionResults, out: &mut Parts) {
 /// From which ratio on what goes wrong, a row a criterion.
 fn signs(report: &Report, layer: &LayerFigures) -> Vec<Vec<String>> {
     let metric = layer.decisive();
-    let original = layer.value(metric, "mse_per_element", Variant::Original, None, None);
+    let original = layer.value(metric, "mse_per_element", &Variant::Original.into());
     let knees = layer.knees();
     let from = |points: Option<&[(f64, Spread)]>, limit: f64| {
         let first = points.and_then(|points| points.iter().find(|(_, value)| value.mean > limit));
@@ -117,10 +118,10 @@ fn chart(report: &Report, of: &SessionResults, layer: &LayerFigures, (figure, un
     let curve = |(criterion, points): (String, Vec<(f64, Spread)>)| {
         let over_rows = |(ratio, _): &(f64, Spread)| {
             let at = match *ratio {
-                0.0 => (Variant::Transfer, None, None),
-                ratio => (Variant::Pruned, Some(criterion.as_str()), Some(ratio)),
+                0.0 => Variant::Transfer.into(),
+                ratio => VariantAt::pruned(&criterion, ratio),
             };
-            layer.rows(metric, figure, &[at], |of| of[0]).map(|rows| (rows.low, rows.high))
+            layer.rows(metric, figure, &[&at], |of| of[0]).map(|rows| (rows.low, rows.high))
         };
         let rows: Option<Vec<(f64, f64)>> = points.iter().map(over_rows).collect();
         let seeds = points.iter().any(|(_, value)| value.width() > 0.0);
@@ -136,10 +137,10 @@ fn chart(report: &Report, of: &SessionResults, layer: &LayerFigures, (figure, un
     };
     let mut all: Vec<Line> = curves.into_iter().map(curve).collect();
     for variant in [Variant::Original, Variant::Transfer, Variant::Trained] {
-        let value = layer.value(metric, figure, variant, None, None);
+        let value = layer.value(metric, figure, &variant.into());
         all.extend(value.map(|value| flat(variant.name().into(), value.mean)));
     }
-    let original = layer.value(metric, "mse_per_element", Variant::Original, None, None);
+    let original = layer.value(metric, "mse_per_element", &Variant::Original.into());
     let limit = match figure {
         "kl_div_with_sae" => Some(report.rules.kl),
         "mse_per_element" => original.map(|original| original.mean * (1.0 + report.rules.error_rise)),

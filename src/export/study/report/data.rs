@@ -79,8 +79,8 @@ fn words(Line { cell, point, .. }: &Line<'_>) -> [String; WORDS.len()] {
         cell.table.metric.clone(),
         point.category.clone(),
         point.figure.clone(),
-        point.variant.to_string(),
-        point.criterion.clone().unwrap_or_default(),
+        point.of.variant.to_string(),
+        point.of.criterion.clone().unwrap_or_default(),
         format!("{:?}", point.better).to_lowercase(),
     ]
 }
@@ -88,7 +88,7 @@ fn words(Line { cell, point, .. }: &Line<'_>) -> [String; WORDS.len()] {
 fn numbers(Line { cell, point, rows }: &Line<'_>) -> [Option<f64>; NUMBERS.len()] {
     let layer = point.layer.map(|layer| layer as f64);
     let (training, seed) = (cell.place.seed.map(|seed| seed as f64), cell.seed().map(|seed| seed as f64));
-    [layer, point.ratio, training, seed, point.value, rows.map(|rows| rows.low), rows.map(|rows| rows.high)]
+    [layer, point.of.ratio, training, seed, point.value, rows.map(|rows| rows.low), rows.map(|rows| rows.high)]
 }
 
 fn csv(lines: &[Line<'_>]) -> String {

@@ -5,7 +5,10 @@ use std::str::FromStr;
 use prunelens_core::{compare::Variant, model::HookPoint};
 
 use super::{parts::Parts, tables::spread};
-use crate::study::results::{Measured, Point, SessionResults, of_what};
+use crate::study::{
+    VariantAt,
+    results::{Measured, Point, SessionResults},
+};
 
 const PUBLISHED: &str = include_str!("paper.csv");
 const MODELS: [&str; 3] = ["gpt2", "openai-community/gpt2", "gpt2-small"];
@@ -51,13 +54,13 @@ pub fn write(session: &SessionResults, out: &mut Parts) {
         out.heading(3, format!("{FIGURE} beside the published numbers, {site}"));
         let mut rows = Vec::new();
         for line in published().into_iter().filter(|line| line.site == site) {
-            let of = of_what(line.variant, None, line.ratio);
+            let of = VariantAt::new(line.variant, None, line.ratio);
             let ours = |layer: &usize| {
                 let is_it = |point: &&&Point| {
                     point.layer == Some(*layer)
-                        && point.variant == line.variant
-                        && point.ratio.filter(|_| line.ratio.is_some()) == line.ratio
-                        && point.criterion.as_deref().is_none_or(|criterion| criterion == "wanda")
+                        && point.of.variant == line.variant
+                        && point.of.ratio.filter(|_| line.ratio.is_some()) == line.ratio
+                        && point.of.criterion.as_deref().is_none_or(|criterion| criterion == "wanda")
                 };
                 spread(&here.iter().filter(is_it).filter_map(|point| point.value).collect::<Vec<_>>())
             };

@@ -1,15 +1,14 @@
 //! A session's figures side by side: only what rests on the same rows, masks and models stands in one table.
 
-use prunelens_core::compare::Variant;
 use prunelens_metrics::statistics::{Interval, Spread};
 
 use super::parts::Parts;
 use crate::{
     export::table::number,
     study::{
-        Basis,
+        Basis, VariantAt,
         reading::between,
-        results::{Measured, Point, SessionResults, of_what},
+        results::{Measured, Point, SessionResults},
     },
 };
 
@@ -44,9 +43,7 @@ const COLUMNS: usize = 10;
 #[derive(Clone, Debug, PartialEq)]
 struct Column {
     layer: Option<usize>,
-    variant: Variant,
-    criterion: Option<String>,
-    ratio: Option<f64>,
+    of: VariantAt,
 }
 
 /// The cells of one metric that may stand in one table.
@@ -152,19 +149,15 @@ fn figures<'a>(metric: &str, points: &'a [Point]) -> Vec<(&'a str, &'a str)> {
 fn layers(points: &[Point]) -> Vec<Vec<Column>> {
     let mut all: Vec<Column> = Vec::new();
     for point in points {
-        let column = Column {
-            layer: point.layer,
-            variant: point.variant,
-            criterion: point.criterion.clone(),
-            ratio: point.ratio,
-        };
+        let column = Column { layer: point.layer, of: point.of.clone() };
         if !all.contains(&column) {
             all.push(column);
         }
     }
     all.sort_by(|a, b| {
-        let key = |c: &Column| (c.layer, c.variant, c.criterion.clone());
-        key(a).cmp(&key(b)).then(a.ratio.unwrap_or_default().total_cmp(&b.ratio.unwrap_or_default()))
+        let key = |c: &Column| (c.layer, c.of.variant, c.of.criterion.clone());
+        let ratio = |c: &Column| c.of.ratio.unwrap_or_default();
+        key(a).cmp(&key(b)).then(ratio(a).total_cmp(&ratio(b)))
     });
     all.chunk_by(|a, b| a.layer == b.layer).map(<[Column]>::to_vec).collect()
 }
@@ -183,16 +176,14 @@ fn chunks(layers: &[Vec<Column>]) -> Vec<Vec<Column>> {
 
 impl Column {
     fn name(&self, layers: bool) -> String {
-        let of = of_what(self.variant, self.criterion.as_deref(), self.ratio);
         match self.layer.filter(|_| layers) {
-            Some(layer) => format!("{layer}: {of}"),
-            None => of,
+            Some(layer) => format!("{layer}: {}", self.of),
+            None => self.of.to_string(),
         }
     }
 
     fn has(&self, point: &Point) -> bool {
-        (self.layer, self.variant, self.ratio) == (point.layer, point.variant, point.ratio)
-            && self.criterion == point.criterion
+        (self.layer, &self.of) == (point.layer, &point.of)
     }
 }
 
@@ -210,6 +201,8 @@ pub fn spread(values: &[f64]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use prunelens_core::compare::Variant;
+
     use super::*;
     use crate::study::{
         made::{cell, place},
