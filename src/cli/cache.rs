@@ -30,10 +30,7 @@ pub fn run(args: &CacheArgs) -> Result<()> {
     let cache = folders.made(None);
     if let Some(CacheAction::Clear) = args.action {
         let freed = cache.clear()?;
-        return match args.json {
-            true => output::answer(&output::json(&json!({ "freed_bytes": freed }))?),
-            false => output::answer(&format!("removed {}", bytes(freed))),
-        };
+        return output::answer_as(args.json, &json!({ "freed_bytes": freed }), || format!("removed {}", bytes(freed)));
     }
     let entries = cache.entries();
     if args.json {

@@ -11,8 +11,7 @@ use prunelens_core::{
 use crate::{
     cli::study::found,
     export::study::checked,
-    output::{self, printable},
-    settings,
+    output, settings,
     study::{
         Study, StudyFile,
         check::{check, counts},
@@ -53,10 +52,7 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     if let Some(path) = &args.page {
         write_with_folders(path, checked::markdown(&outcomes).as_bytes())?;
     }
-    match args.json {
-        true => output::answer(&output::json(&outcomes)?)?,
-        false => output::answer(&printable(&checked::text(&outcomes)))?,
-    }
+    output::answer_as(args.json, &outcomes, || checked::text(&outcomes))?;
     match counts(&outcomes) {
         (0, 0) => Ok(()),
         (broken, unknown) => Err(Error::file(

@@ -4,11 +4,7 @@ use clap::Args;
 use prunelens_core::error::Result;
 
 use super::setup;
-use crate::{
-    doctor::Report,
-    output::{self, printable},
-    settings::SessionSettings,
-};
+use crate::{doctor::Report, output, settings::SessionSettings};
 
 #[derive(Args, Clone, Debug)]
 pub struct DoctorArgs {
@@ -29,9 +25,7 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     } else {
         Report::find(None, &setup::settings(args.session.clone())?.spec)
     };
-    if args.json {
-        return output::answer(&output::json(&report)?);
-    }
-    let text: String = report.lines().iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect();
-    output::answer(&printable(&text))
+    output::answer_as(args.json, &report, || {
+        report.lines().iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect()
+    })
 }

@@ -26,6 +26,11 @@ pub fn answer(text: &str) -> Result<()> {
     }
 }
 
+/// An answer that can be had as JSON, or else as text for people.
+pub fn answer_as(as_json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+    if as_json { answer(&json(value)?) } else { answer(&printable(&text())) }
+}
+
 /// Things that stop nothing, to stderr, a line each: the answer on stdout stays what it is.
 pub fn warn(warnings: &[String]) {
     for warning in warnings {

@@ -35,11 +35,7 @@ pub fn run(args: &InspectModelArgs) -> Result<()> {
     let path = path.ok_or_else(|| Error::Usage("a model is needed: its folder, its file or its hub id".into()))?;
     let contents = Opened::open(&path)?.contents(&mut interrupt::tick)?;
     output::warn(&contents.warnings);
-    if args.json {
-        output::answer(&output::json(&contents)?)
-    } else {
-        output::answer(&output::printable(&table(&contents)))
-    }
+    output::answer_as(args.json, &contents, || table(&contents))
 }
 
 /// For people to read.

@@ -11,10 +11,7 @@ use serde_json::{Map, Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use super::ShowArgs;
-use crate::{
-    export::table::short,
-    output::{self, printable},
-};
+use crate::{export::table::short, output};
 
 /// Files beside each other; more come under them.
 const ACROSS: usize = 6;
@@ -23,7 +20,7 @@ const CELLS: usize = 13;
 
 pub fn run(args: &ShowArgs) -> Result<()> {
     let found = find(&args.folder)?;
-    output::answer(&if args.json { output::json(&as_json(&found))? } else { printable(&text(&found)) })
+    output::answer_as(args.json, &as_json(&found), || text(&found))
 }
 
 fn as_json(found: &Found) -> Value {

@@ -7,7 +7,7 @@ use prunelens_core::error::{Error, Result};
 
 use crate::{
     export::table,
-    output::{self, printable},
+    output,
     study::{
         Place,
         diff::{Change, Diff, Name},
@@ -37,10 +37,7 @@ pub fn run(args: &DiffArgs) -> Result<()> {
     }
     let [first, second] = [&args.first, &args.second].map(|folder| found(folder));
     let diff = Diff::of(&first?, &second?, args.beyond);
-    match args.json {
-        true => output::answer(&output::json(&diff)?),
-        false => output::answer(&printable(&text(&diff))),
-    }
+    output::answer_as(args.json, &diff, || text(&diff))
 }
 
 /// What a folder holds; one without any cell is no study, or one that was not begun.

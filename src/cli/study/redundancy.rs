@@ -11,8 +11,7 @@ use prunelens_metrics::sweep::{Mode, SweepSpec};
 
 use crate::{
     cli::{setup, train::TrainArgs},
-    interrupt,
-    output::{self, printable},
+    interrupt, output,
     settings::values,
     study::redundancy::RedundancySpec,
     training::Outcome,
@@ -53,19 +52,15 @@ pub fn run(args: &RedundancyArgs) -> Result<()> {
     };
     let tick: Tick = &mut interrupt::tick;
     match study.train(tick)? {
-        Outcome::Planned(plan) if args.train.json => output::answer(&output::json(&plan.to_json())?),
-        Outcome::Planned(plan) => {
+        Outcome::Planned(plan) => output::answer_as(args.train.json, &plan.to_json(), || {
             let points = study.sweep.settings.len() + 2;
             let then = format!("then each SAE is measured at {points} points on held-out text, without a pass back");
-            output::answer(&printable(&format!("{}\n{then}", plan.text())))
-        }
+            format!("{}\n{then}", plan.text())
+        }),
         Outcome::Trained(finished) => {
             let report = study.measure(&finished, args.train.hook.join(" "), tick)?;
             write_under(out, report.files()?)?;
-            match args.train.json {
-                true => output::answer(&output::json(&report)?),
-                false => output::answer(&printable(&report.text(&out.join("redundancy.md")))),
-            }
+            output::answer_as(args.train.json, &report, || report.text(&out.join("redundancy.md")))
         }
     }
 }

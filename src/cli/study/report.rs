@@ -7,8 +7,7 @@ use prunelens_core::{error::Result, files::write_under};
 
 use crate::{
     export::study::report::Report,
-    output::{self, printable},
-    settings,
+    output, settings,
     study::{
         Study,
         decide::{by_session, sentence},
@@ -42,8 +41,5 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     let written = write_under(&args.out, report.files()?)?;
     let beside = written.iter().filter(|path| path.parent() == Some(args.out.as_path()));
     said.extend(beside.map(|path| format!("written: {}", path.display())));
-    match args.json {
-        true => output::answer(&output::json(&report.decided)?),
-        false => output::answer(&printable(&said.join("\n"))),
-    }
+    output::answer_as(args.json, &report.decided, || said.join("\n"))
 }

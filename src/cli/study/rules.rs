@@ -73,10 +73,7 @@ pub fn run(args: &RulesArgs) -> Result<()> {
     }
     let report = study.measure(&mut interrupt::tick)?;
     write_under(&args.out, report.files()?)?;
-    match args.json {
-        true => output::answer(&output::json(&report)?),
-        false => output::answer(&printable(&report.text(&args.out.join("rules.md")))),
-    }
+    output::answer_as(args.json, &report, || report.text(&args.out.join("rules.md")))
 }
 
 fn plan(args: &RulesArgs, RulesPlan { rules, estimate }: &RulesPlan) -> Result<()> {

@@ -19,8 +19,7 @@ use self::{
 };
 use super::setup;
 use crate::{
-    interrupt,
-    output::{self, printable},
+    interrupt, output,
     settings::{ModelSettings, values},
     training::{self, Finished, FinishedSae, Member, Outcome, RunSpec},
 };
@@ -137,8 +136,7 @@ impl TrainArgs {
 pub fn run(args: &TrainArgs) -> Result<()> {
     let session = setup::headless(args.model.clone())?.spec;
     match training::run(&args.run_spec()?, &session, &mut interrupt::tick)? {
-        Outcome::Planned(plan) if args.json => output::answer(&output::json(&plan.to_json())?),
-        Outcome::Planned(plan) => output::answer(&printable(&plan.text())),
+        Outcome::Planned(plan) => output::answer_as(args.json, &plan.to_json(), || plan.text()),
         Outcome::Trained(finished) => {
             answer(args, &finished)?;
             finished.check()
@@ -149,17 +147,18 @@ pub fn run(args: &TrainArgs) -> Result<()> {
 fn answer(args: &TrainArgs, finished: &Finished) -> Result<()> {
     match &finished.saes[..] {
         [] => Ok(()),
-        [sae] if finished.asked == 1 && args.json => output::answer(&output::json(&sae.report)?),
-        [sae] if finished.asked == 1 => output::answer(&printable(&table::table(args, &sae.folder, &sae.report))),
-        all if args.json => {
+        [sae] if finished.asked == 1 => {
+            output::answer_as(args.json, &sae.report, || table::table(args, &sae.folder, &sae.report))
+        }
+        all => {
             let one = |FinishedSae { name, folder, report }: &FinishedSae| {
                 let mut out = json!({"name": name, "folder": folder});
                 let parts = report.as_object().into_iter().flatten();
                 parts.for_each(|(key, value)| out[key] = value.clone());
                 out
             };
-            output::answer(&output::json(&json!({"saes": all.iter().map(one).collect::<Vec<_>>()}))?)
+            let saes: Vec<_> = all.iter().map(one).collect();
+            output::answer_as(args.json, &json!({ "saes": saes }), || table::tables(args, all))
         }
-        all => output::answer(&printable(&table::tables(args, all))),
     }
 }
