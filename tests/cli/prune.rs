@@ -164,6 +164,7 @@ fn a_pruned_sae_is_the_one_in_memory() {
                 "0.37",
                 "--criterion",
                 criterion,
+                "--no-bos",
                 "--out",
                 text(&out),
                 "--json",
@@ -206,6 +207,7 @@ fn an_sae_is_written_at_any_setting() {
             text(&sae),
             "--knob",
             knob,
+            "--no-bos",
             "--out",
             text(&out),
             "--json",
@@ -237,7 +239,11 @@ fn what_an_sae_is_known_by_goes_with_it() {
     let place = Place::new();
     let (model, sae) = (fixture(GPT2), fixture(SAE));
     let known = [
-        ("sae-compression-x", json!({"sae_lens_training_version": "6.0.0", "normalize_activations": "none"}), &[][..]),
+        (
+            "sae-compression-gpt-2-small-x",
+            json!({"sae_lens_training_version": "6.0.0", "normalize_activations": "none"}),
+            &[][..],
+        ),
         ("Mistral-7B-Residual-Stream-SAEs", json!({}), &[]),
         ("gpt2-small-mlp-out-saes", json!({"normalize_activations": "expected_average_only_in"}), &[]),
         ("factor", json!({"normalize_activations": "expected_average_only_in"}), &["--norm-scaling-factor", "0.7"]),
@@ -253,7 +259,7 @@ fn what_an_sae_is_known_by_goes_with_it() {
             own.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
         });
         let out = place.path(&format!("out-{}", release.len()));
-        let args = ["--model", text(&model), "--compress", "none"];
+        let args = ["--model", text(&model), "--compress", "none", "--no-bos"];
         let prune = ["prune", "sae", "--ratio", "0.25", "--out", text(&out), "--sae", text(&folder)];
         place.run(prune.iter().chain(&args).chain(given)).done();
         let read = |sae: &Path, ratio: &str, given: &[&str]| {
@@ -267,6 +273,42 @@ fn what_an_sae_is_known_by_goes_with_it() {
             let [expected, found] =
                 [expected, found].map(|value| value.unwrap_or_else(|| panic!("{release} {figure}")));
             assert!((expected - found).abs() <= 1e-5 * expected.abs(), "{release} {figure}: {found}, not {expected}");
+        }
+    }
+}
+
+/// Of any layout: what comes out is a SAELens folder of the same SAE.
+#[test]
+fn saes_of_other_layouts_are_written_as_saelens_has_them() {
+    let saes = [
+        ("gemma2", "gemma-scope-2b-pt-res/layer_1/width_16k/average_l0_12/params.npz"),
+        ("gpt2", "openai-v5_32k/resid_post_mlp/autoencoders/1.pt"),
+        ("llama", "Llama3_1-8B-Base-LXR-8x/Llama3_1-8B-Base-L1R-8x"),
+        ("llama", "sae-llama-32x/layers.1"),
+        ("llama", "saebench_llama/resid_post_layer_1/trainer_0"),
+        ("gemma3", "gemma-scope-2-1b-pt/attn_out/layer_2_width_16k_l0_small"),
+    ];
+    let place = Place::new();
+    for (number, (model, sae)) in saes.into_iter().enumerate() {
+        let sae = fixture(&format!("saes/{model}/{sae}"));
+        let model = fixture(&format!("models/{model}"));
+        let out = place.path(&format!("out-{number}"));
+        let args = ["--model", text(&model), "--compress", "none", "--no-bos"];
+        let prune = ["prune", "sae", "--ratio", "0.25", "--out", text(&out), "--sae", text(&sae)];
+        let report = place.run(prune.iter().chain(&args)).done().out;
+        assert!(report.contains("W_enc") && report.contains("W_dec"), "{report}");
+        let variant = |sae: &Path, ratio: &str, name: &str| {
+            let inspect = ["inspect", "The river keeps most", "--json", "--ratio", ratio, "--sae", text(sae)];
+            place.run(inspect.iter().chain(&args)).done().json()["variants"][name].clone()
+        };
+        let (expected, found) = (variant(&sae, "0.25", "pruned"), variant(&out, "0", "original"));
+        for figure in ["mse", "l0", "explained_variance", "ce_loss_with_sae"] {
+            let name = sae.display();
+            let value = |variant: &serde_json::Value| {
+                variant[figure].as_f64().unwrap_or_else(|| panic!("{name} {figure}: {variant}"))
+            };
+            let [expected, found] = [&expected, &found].map(value);
+            assert!((expected - found).abs() <= 1e-5 * expected.abs(), "{name} {figure}: {found}, not {expected}");
         }
     }
 }

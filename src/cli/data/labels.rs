@@ -84,6 +84,12 @@ fn making(args: &LabelsArgs) -> Result<Making> {
         [a, b] => Some([a.clone(), b.clone()]),
         other => return Err(Error::Usage(format!("--spurious-values: {} values, expected 2", other.len()))),
     };
+    if args.spurious.as_ref().is_some_and(|spurious| spurious == &args.label) {
+        let label = safe(&args.label);
+        return Err(Error::Usage(format!(
+            "--spurious {label} is --label itself: a second label tells the classes apart"
+        )));
+    }
     Ok(Making {
         inputs: args.inputs.clone(),
         text: args.text.clone(),

@@ -204,10 +204,10 @@ impl<'a> Reading<'a> {
         self.fires.get(&latent).unwrap_or(&self.tokens)
     }
 
-    /// Largest activations in the order of [`Variant::ALL`].
+    /// Largest activations in the order of [`Variant::ALL`]; none where there is no token to be active on.
     fn values(&self, latent: u32, matched: Option<Match>) -> [Option<f32>; 4] {
         let largest = |variant, number| {
-            let view = self.shown.comparison.view(variant)?;
+            let view = self.shown.comparison.view(variant).filter(|_| !self.tokens.is_empty())?;
             Some(self.at(latent).iter().map(|&t| view.latents.get(t, number)).fold(0.0, f32::max))
         };
         let [original, transfer, pruned] = SHARED.map(|v| largest(v, latent));

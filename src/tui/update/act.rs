@@ -73,6 +73,8 @@ pub fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         A::Find => {
             if state.shown.is_some() || state.screen == Screen::Atlas {
                 state.overlay = Some(Overlay::Find(Find::default()));
+            } else {
+                exports::nothing_yet(state);
             }
         }
         A::Sort => {

@@ -5,7 +5,13 @@
 
 pub mod top_k;
 
-use prunelens_core::{compare::Reader, error::Result, progress::Tick, rng::Rng, session::Session};
+use prunelens_core::{
+    compare::Reader,
+    error::{Error, Result},
+    progress::Tick,
+    rng::Rng,
+    session::Session,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -62,6 +68,11 @@ impl Metric for TextJob<SparseProbing> {
 
     fn new(session: &Session, options: &TextOptions) -> Result<Self> {
         let k_values = chosen("--k", &options.k_values, &K_VALUES, &[1, 2, 5])?;
+        let columns = session.sae.d_in().min(session.sae.d_sae());
+        if let Some(k) = k_values.iter().find(|k| **k > columns) {
+            let what = format!("--k {k}: activations or latents have {columns} columns, of which no {k} can be chosen");
+            return Err(Error::Usage(what));
+        }
         let plan = Plan::new(session, options)?;
         let units = plan.of_classes(session)?;
         let family = SparseProbing { k_values, datasets: plan.names(), sizes: plan.real_sizes(&units) };

@@ -14,6 +14,8 @@ const PUBLISHED: &str = include_str!("paper.csv");
 const MODELS: [&str; 3] = ["gpt2", "openai-community/gpt2", "gpt2-small"];
 /// What the paper names, and what its released code does.
 const COMPRESSIONS: [&str; 2] = ["wanda:0.5", "paper:0.5"];
+/// The criterion of the released code.
+const RELEASED: &str = "paper";
 const FIGURE: &str = "ce_loss_score";
 
 /// A published line: of one hook and variant, by layer.
@@ -51,6 +53,8 @@ pub fn write(session: &SessionResults, out: &mut Parts) {
         if layers.is_empty() {
             continue;
         }
+        let by = |criterion: &str| here.iter().any(|point| point.of.criterion.as_deref() == Some(criterion));
+        let rule = if by(RELEASED) { RELEASED } else { "wanda" };
         out.heading(3, format!("{FIGURE} beside the published numbers, {site}"));
         let mut rows = Vec::new();
         for line in published().into_iter().filter(|line| line.site == site) {
@@ -60,7 +64,7 @@ pub fn write(session: &SessionResults, out: &mut Parts) {
                     point.layer == Some(*layer)
                         && point.of.variant == line.variant
                         && point.of.ratio.filter(|_| line.ratio.is_some()) == line.ratio
-                        && point.of.criterion.as_deref().is_none_or(|criterion| criterion == "wanda")
+                        && point.of.criterion.as_deref().is_none_or(|criterion| criterion == rule)
                 };
                 spread(&here.iter().filter(is_it).filter_map(|point| point.value).collect::<Vec<_>>())
             };
@@ -76,6 +80,13 @@ pub fn write(session: &SessionResults, out: &mut Parts) {
              trained and 3.57 for both pruned ones, which fits a model that is not pruned. They show the size of an effect, and are no \
              target.",
         );
+        if rule != RELEASED || session.compress != COMPRESSIONS[1] {
+            out.text(format!(
+                "What was released was pruned by another rule than Wanda's, that of the released code: `{}` and criterion \
+                 `{RELEASED}` here. Above stand `{}` and `{rule}`.",
+                COMPRESSIONS[1], session.compress
+            ));
+        }
     }
 }
 
@@ -128,7 +139,8 @@ mod tests {
         ] {
             assert!(page.contains(line), "{line}\n{page}");
         }
-        assert!(page.contains("other text"), "{page}");
+        assert!(page.contains("other text") && page.contains("another rule than Wanda's"), "{page}");
+        assert!(!self::page("gpt2", "paper:0.5").is_empty());
     }
 
     #[test]

@@ -53,7 +53,8 @@ impl Staged {
         Ok(made)
     }
 
-    fn inner(&self) -> PathBuf {
+    /// The folder to be.
+    pub fn inner(&self) -> PathBuf {
         self.dir.path().join("folder")
     }
 

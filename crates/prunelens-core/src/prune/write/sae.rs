@@ -1,14 +1,16 @@
-//! A pruned SAE as a SAELens folder: the source's config and weights, with zeros.
+//! A pruned SAE as a SAELens folder: the source's config and weights, with zeros; of other layouts than SAELens', a new folder of the
+//! same SAE.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use prunelens_kernels::Kept;
+use candle_core::DType;
+use prunelens_kernels::{Kept, with_f32};
 use rayon::prelude::*;
 use safetensors::tensor::TensorInfo;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     folder::Staged,
@@ -19,13 +21,13 @@ use crate::{
     error::{Error, Result},
     model::weights::parse_json,
     progress::Tick,
-    sae::{Pruning, Sae, Side, formats},
+    sae::{Dictionary, Pruning, Sae, Side, formats},
     text::shorten,
 };
 
 /// Where the SAE's files come from.
 pub enum SaeFiles {
-    /// Of an SAE in SAELens' layout.
+    /// Where an SAE is, in any layout.
     Folder(PathBuf),
     /// In memory: `cfg.json` and the weights.
     Memory {
@@ -87,6 +89,18 @@ fn config_of(sae: &Sae, config: &[u8], path: &Path, new_values: bool) -> Result<
     serde_json::to_vec_pretty(&out).map_err(wrong)
 }
 
+/// As the program holds it, in f32.
+fn write_anew(sae: &Sae, pruning: &Pruning, staged: &Staged) -> Result<Vec<Matrix>> {
+    let pruned = sae.pruned(Some(pruning))?;
+    formats::save(&pruned, &staged.inner(), DType::F32, Map::new())?;
+    let (d_in, d_sae) = (sae.d_in(), sae.d_sae());
+    let matrix = |name, shape: [usize; 2], weight| -> Result<Matrix> {
+        let zeros = with_f32(weight, |w| w.iter().filter(|w| **w == 0.0).count())?;
+        Ok(Matrix::new(name, &shape, zeros as u64))
+    };
+    Ok(vec![matrix("W_enc", [d_in, d_sae], &pruned.w_enc)?, matrix("W_dec", [d_sae, d_in], &pruned.w_dec)?])
+}
+
 /// Write `sae`, read from these files, as `pruning` leaves it, and say how sparse its matrices are. Weights of new values are
 /// written as float32. The rates of `sparsity.safetensors` are those of the unpruned SAE and do not go along.
 pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, tick: Tick) -> Result<Vec<Matrix>> {
@@ -94,15 +108,10 @@ pub fn write(files: &SaeFiles, sae: &Sae, pruning: &Pruning, staged: &Staged, ti
     let folded = sae.config.folded.is_some();
     let put_config = |config: &[u8], path: &Path| staged.write(CONFIG, &config_of(sae, config, path, new_values)?);
     let source = match files {
+        SaeFiles::Folder(dir) if [CONFIG, WEIGHTS].iter().any(|name| !dir.join(name).exists()) => {
+            return write_anew(sae, pruning, staged);
+        }
         SaeFiles::Folder(dir) => {
-            for name in [CONFIG, WEIGHTS] {
-                if !dir.join(name).exists() {
-                    return Err(Error::file(
-                        dir,
-                        format!("only SAELens folders can be pruned to files, and {name} is missing"),
-                    ));
-                }
-            }
             let path = dir.join(CONFIG);
             put_config(&fs::read(&path).map_err(|e| Error::io(&path, e))?, &path)?;
             TensorFile::open(&dir.join(WEIGHTS))?
