@@ -44,8 +44,12 @@ pub fn viewed(file: Option<&Path>, mut settings: Settings) -> Result<Viewed> {
     Ok(Viewed { view, settings })
 }
 
-/// The session at the view's layer, where there are SAEs of several and no flag names one.
+/// The session on the view's copy, where it has it, and at the view's layer, where there are SAEs of several and no flag names one.
 pub fn at_view(spec: SessionSpec, flags: &SessionSettings, view: Option<&SavedView>) -> SessionSpec {
+    let spec = match view.and_then(SavedView::copy).filter(|copy| spec.compressions.contains(copy)) {
+        Some(copy) => spec.at_copy(&copy),
+        None => spec,
+    };
     match view.and_then(|view| view.layer).filter(|_| spec.is_layered() && flags.layer.is_none()) {
         Some(layer) => spec.at_layer(layer),
         None => spec,

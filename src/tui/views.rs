@@ -40,15 +40,18 @@ pub fn session(spec: &SessionSpec) -> Table {
     let path = |path: &Option<PathBuf>| path.as_ref().and_then(|path| source(&Source::Path(path.clone())));
     let text = |name: &str, value: Option<String>| value.map(|value| (name.to_owned(), Value::String(value)));
     let number = |name: &str, value: Option<usize>| value.map(|n| (name.to_owned(), Value::Integer(n as i64)));
-    // It was trained on the first copy, and a view has the one on screen alone.
-    let trained_sae = spec.trained_sae.as_ref().filter(|_| spec.is_first_copy());
+    // Where there are several copies all are named, in their order: what was trained belongs to the first.
+    let compress = match &spec.compressions[..] {
+        all @ [_, _, ..] => Value::Array(all.iter().map(|copy| copy.to_string().into()).collect()),
+        _ => Value::String(spec.compress.to_string()),
+    };
     let processing = Processing::NAMES.iter().find(|(_, processing)| *processing == spec.processing);
     let lines = [
         text("model", source(&spec.model)),
         text("pruned-model", spec.pruned_model.as_ref().and_then(source)),
-        text("compress", spec.pruned_model.is_none().then(|| spec.compress.to_string())),
+        spec.pruned_model.is_none().then(|| ("compress".to_owned(), compress)),
         text("sae", spec.sae.as_ref().and_then(source)),
-        text("trained-sae", trained_sae.and_then(source)),
+        text("trained-sae", spec.trained_sae.as_ref().and_then(source)),
         text("hook", spec.hook.map(|hook| hook_name(spec, hook))),
         text("calibration", path(&spec.calibration)),
         number("calibration-rows", spec.calibration_rows),
@@ -99,7 +102,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::settings::Settings;
+    use crate::settings::{ModelSettings, SessionSettings, Settings};
 
     fn view() -> SavedView {
         toml::from_str(
@@ -110,12 +113,30 @@ mod tests {
     }
 
     #[test]
-    fn what_was_trained_on_the_first_copy_is_not_of_a_view_of_another() {
+    fn a_view_has_all_copies_whichever_is_on_screen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copies.toml");
         let copies = ["wanda:0.5", "rtn:int8"].map(|copy| copy.parse().unwrap());
-        let trained_sae = Some(Source::Path("/saes/trained".into()));
+        let trained_sae = Some(Source::Path(folder.path().join("trained")));
+        fs::create_dir(folder.path().join("trained")).unwrap();
         let first = SessionSpec { compressions: copies.to_vec(), trained_sae, ..SessionSpec::demo() };
-        let trained = |spec: &SessionSpec| session(spec).contains_key("trained-sae");
-        assert!(trained(&first) && !trained(&first.at_copy(&copies[1])));
+        let second = first.at_copy(&copies[1]);
+        assert_eq!(session(&first), session(&second), "what was left is found from either");
+        let view = SavedView { copy: Some(copies[1].to_string()), ..view() };
+        fs::write(&path, text(&second, &view).unwrap()).unwrap();
+        let mut flags = Settings::default();
+        flags.session.model.session = Some(path.clone());
+        let opened = flags.resolve(&|_| None).unwrap().spec;
+        assert_eq!((&opened.compressions, &opened.compress), (&first.compressions, &copies[0]));
+        assert_eq!(opened.trained_sae, first.trained_sae);
+        let mut read = read(&path).unwrap();
+        assert_eq!(read.copy(), Some(copies[1].clone()));
+        // A flag begins with the first that it names.
+        read.turn(&SessionSettings {
+            model: ModelSettings { compress: Some(copies.to_vec()), ..ModelSettings::default() },
+            ..SessionSettings::default()
+        });
+        assert_eq!(read.copy(), None);
     }
 
     #[test]

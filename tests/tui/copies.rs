@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prunelens::{
     engine::{Command, JobState, Report, SessionInfo, Unfinished},
-    tui::state::Overlay,
+    tui::state::{Overlay, SavedView},
 };
 use prunelens_core::session::{Compress, SessionSpec, Source};
 
@@ -150,6 +150,30 @@ fn figures_of_copies_are_of_what_all_are_made_from() {
         copies().iter().all(|copy| session.state.copy_figures(copy).is_none()),
         "these were of another calibration"
     );
+}
+
+#[test]
+fn a_view_has_its_copy_and_goes_back_there() {
+    let mut session = several();
+    session.keys("P<down><enter>");
+    come(&mut session, &copies()[1]);
+    session.answer(Part::All).keys("]").answer(Part::All);
+    let view = SavedView::of(&session.state).unwrap();
+    assert_eq!(view.copy(), Some(copies()[1].clone()));
+    assert!(view.summary().contains(&copies()[1].label()), "{}", view.summary());
+    let mut other = several();
+    other.state.offered = Some(Arc::new(view.clone()));
+    other.keys("<ctrl-o>");
+    come(&mut other, &copies()[1]);
+    other.answer(Part::All);
+    assert_eq!(SavedView::of(&other.state), Some(view.clone()));
+    // Where there is no such copy, what was looked at comes back on the one there is.
+    let mut one = Session::explored();
+    one.state.offered = Some(Arc::new(view.clone()));
+    one.keys("<ctrl-o>");
+    assert!(one.state.coming.is_none());
+    one.answer(Part::All);
+    assert_eq!(SavedView::of(&one.state), Some(SavedView { copy: None, ..view }));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use prunelens_core::{
     compare::Variant,
     edit::{Edit, Edits, ErrorTerm},
     sae::Criterion,
+    session::Compress,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,9 @@ pub struct SavedView {
     /// Where there are SAEs of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<usize>,
+    /// The copy that was on screen, where there are several: as `--compress` takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<String>,
     /// Folder of the SAE that was trained in the session, where it was `trained`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained_sae: Option<PathBuf>,
@@ -122,6 +126,7 @@ impl SavedView {
             knob: format!("{}:{}", state.setting().knob.name(), state.setting().at),
             criterion: state.knobs.criterion().to_string(),
             layer: (!info.layers.is_empty()).then_some(info.layer),
+            copy: (!state.copies_here().is_empty()).then(|| state.spec.compress.to_string()),
             trained_sae: info.joined.clone(),
             second_prompt: state.pair.as_ref().map(|pair| pair.text.to_string()),
             token: state.token,
@@ -140,8 +145,11 @@ impl SavedView {
         })
     }
 
-    /// With the knob and the trained SAE as flags have them.
+    /// With the knob, the copy and the trained SAE as flags have them.
     pub fn turn(&mut self, flags: &SessionSettings) {
+        if flags.model.compress.is_some() {
+            self.copy = None;
+        }
         if flags.trained_sae.is_some() {
             self.trained_sae = None;
         }
@@ -154,6 +162,10 @@ impl SavedView {
         if let Some(criterion) = flags.criterion {
             self.criterion = criterion.to_string();
         }
+    }
+
+    pub fn copy(&self) -> Option<Compress> {
+        self.copy.as_ref()?.parse().ok()
     }
 
     pub fn screen(&self) -> Screen {
@@ -215,6 +227,7 @@ impl SavedView {
 
     /// In a few words, for the offer to take it up again.
     pub fn summary(&self) -> String {
+        let copy = self.copy().map(|copy| format!(", {}", copy.label())).unwrap_or_default();
         let layer = self.layer.map(|layer| format!(", layer {layer}")).unwrap_or_default();
         let latent = self.latent.map(|latent| format!(", #{latent}")).unwrap_or_default();
         let second = if self.second_prompt.is_some() { ", two prompts" } else { "" };
@@ -223,6 +236,6 @@ impl SavedView {
             1 => ", an edit".into(),
             n => format!(", {n} edits"),
         };
-        format!("{}{layer}{latent}{second}{edits}", safe::line(&self.knob.replace(':', " ")))
+        format!("{}{copy}{layer}{latent}{second}{edits}", safe::line(&self.knob.replace(':', " ")))
     }
 }

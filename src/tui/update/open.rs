@@ -215,7 +215,7 @@ pub fn opened(state: &mut State, info: Arc<SessionInfo>, spec: Arc<SessionSpec>,
         state.log.push(state.now, Level::Warning, warning.clone());
     }
     if let Some(view) = state.opening.take() {
-        resume::begin(state, view, effects);
+        resume::go(state, view, effects);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prunelens_core::sae::Dial;
 
-use super::{atlas, effect::Effect, open, typing};
+use super::{atlas, copies, effect::Effect, open, typing};
 use crate::{
     engine::Command,
     safe,
@@ -18,16 +18,22 @@ pub fn take_up(state: &mut State, effects: &mut Vec<Effect>) {
         return state.log.push(state.now, Level::Info, text);
     }
     match state.offered.take() {
-        Some(view) if super::ready(state) => match view.layer.filter(|layer| state.layers_here().contains(layer)) {
-            Some(layer) if state.layer_wanted() != Some(layer) => {
-                open::go(state, layer, effects);
-                state.opening = Some(view);
-            }
-            _ => begin(state, view, effects),
-        },
+        Some(view) if super::ready(state) => go(state, view, effects),
         Some(view) => state.offered = Some(view),
         None => state.log.push(state.now, Level::Warning, "there is no earlier session of these models to take up"),
     }
+}
+
+/// To the view's copy and layer first, where it has others than those on screen.
+pub fn go(state: &mut State, view: Arc<SavedView>, effects: &mut Vec<Effect>) {
+    let copy = view.copy().and_then(|copy| state.copies_here().iter().position(|here| *here == copy));
+    let layer = view.layer.filter(|layer| state.layers_here().contains(layer));
+    match (copy, layer) {
+        (Some(copy), _) if state.copy_here() != copy => copies::go(state, copy, effects),
+        (_, Some(layer)) if state.layer_wanted() != Some(layer) => open::go(state, layer, effects),
+        _ => return begin(state, view, effects),
+    }
+    state.opening = Some(view);
 }
 
 /// Set what does not wait for an answer; the rest follows when the prompt has been compared. An SAE that was trained there joins

@@ -20,7 +20,7 @@ impl SessionSpec {
     }
 
     /// Whether it is the copy on which the SAEs were trained that are named as trained, the only one mostly.
-    pub fn is_first_copy(&self) -> bool {
+    fn is_first_copy(&self) -> bool {
         self.compressions.iter().skip(1).all(|copy| *copy != self.compress)
     }
 }
