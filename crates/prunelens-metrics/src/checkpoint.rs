@@ -17,7 +17,7 @@ use prunelens_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Family, JobSpec, fingerprint};
+use super::{Defaults, Family, JobSpec, fingerprint};
 
 /// What a checkpoint begins with: a line of JSON; the job's state follows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,8 +79,8 @@ impl Checkpoints {
     }
 
     /// Those of the jobs of a session, whose files are looked at once.
-    pub fn of(&self, session: &Session) -> SessionCheckpoints<'_> {
-        SessionCheckpoints { all: self, session: fingerprint::of_session(session) }
+    pub fn of<'a>(&'a self, session: &'a Session) -> SessionCheckpoints<'a> {
+        SessionCheckpoints { all: self, of: session, session: fingerprint::of_session(session) }
     }
 
     /// Take a job's checkpoint, which need not exist yet, for this process alone.
@@ -99,7 +99,7 @@ impl Checkpoints {
 
     /// Unfinished jobs of a session that nobody works on now, the one saved last first; and what cannot be read, of whatever job.
     pub fn unfinished(&self, families: &[Family], session: &Session) -> (Vec<Header>, Vec<Error>) {
-        let session = fingerprint::of_session(session);
+        let known = fingerprint::of_session(session);
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let paths = entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == EXTENSION));
         let mut spoilt = Vec::new();
@@ -116,7 +116,8 @@ impl Checkpoints {
                 Err(_) => return None,
             };
             let family = header.spec.family(families).ok()?;
-            let same = header.session == session && header.files == fingerprint::of_files(family, &header.spec);
+            let canonical = Defaults::of(family, session).canonical(&header.spec);
+            let same = header.session == known && header.files == fingerprint::of_files(family, &canonical);
             (same && !is_locked(&path.with_extension("lock"))).then_some(header)
         };
         let mut all: Vec<Header> = paths.take(MOST).filter_map(|path| fits(&path)).collect();
@@ -128,35 +129,38 @@ impl Checkpoints {
 /// The checkpoints of one session's jobs.
 pub struct SessionCheckpoints<'a> {
     all: &'a Checkpoints,
+    of: &'a Session,
     session: Value,
 }
 
 impl SessionCheckpoints<'_> {
     /// Take a job's checkpoint, which need not exist yet, for this process alone.
     pub fn claim(&self, family: &Family, spec: &JobSpec) -> Result<Claim> {
-        self.claim_of(fingerprint::of_files(family, spec), spec)
+        let defaults = Defaults::of(family, self.of);
+        self.claim_of(fingerprint::of_files(family, &defaults.canonical(spec)), spec, defaults)
     }
 
     /// The same of one job that does the work of several; in lists it goes by the first of them.
     pub fn claim_joined(&self, family: &Family, specs: &[&JobSpec]) -> Result<Claim> {
         let first = specs.first().ok_or_else(|| Error::invalid("no jobs to do together"))?;
         let files = json!({ "files": fingerprint::of_files(family, first), "joined": specs });
-        self.claim_of(files, first)
+        self.claim_of(files, first, Defaults::of(family, self.of))
     }
 
     /// How far a job is that was begun by itself.
     pub fn known(&self, family: &Family, spec: &JobSpec) -> Option<SavedProgress> {
         let claim = self.claim(family, spec).ok()?;
         let header = read_header(&mut BufReader::new(File::open(&claim.path).ok()?)).ok()?;
-        (header.spec == *spec).then_some(header.known)
+        claim.is_of(&header.spec).then_some(header.known)
     }
 
-    fn claim_of(&self, files: Value, spec: &JobSpec) -> Result<Claim> {
+    fn claim_of(&self, files: Value, spec: &JobSpec, defaults: Defaults) -> Result<Claim> {
         let Checkpoints { folder, locked } = self.all;
         fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        let path = folder.join(fingerprint::key(spec, &self.session, &files)).with_extension(EXTENSION);
+        let canonical = defaults.canonical(spec);
+        let path = folder.join(fingerprint::key(&canonical, &self.session, &files)).with_extension(EXTENSION);
         let lock = if *locked { lock(&path.with_extension("lock"), spec)? } else { None };
-        Ok(Claim { path, lock, spec: spec.clone(), session: self.session.clone(), files })
+        Ok(Claim { path, lock, spec: spec.clone(), defaults, session: self.session.clone(), files })
     }
 }
 
@@ -166,11 +170,17 @@ pub struct Claim {
     path: PathBuf,
     lock: Option<File>,
     spec: JobSpec,
+    defaults: Defaults,
     session: Value,
     files: Value,
 }
 
 impl Claim {
+    /// Whether a job is this one, whichever of its defaults are spelled out.
+    fn is_of(&self, spec: &JobSpec) -> bool {
+        self.defaults.canonical(spec) == self.defaults.canonical(&self.spec)
+    }
+
     /// The file, which need not exist.
     pub fn path(&self) -> &Path {
         &self.path
@@ -190,7 +200,7 @@ impl Claim {
         if state.len() as u64 != header.bytes || sha256(&state) != header.sha256 {
             return Err(broken(format!("{} bytes of state, {} were written", state.len(), header.bytes)));
         }
-        if header.spec != self.spec || header.session != self.session || header.files != self.files {
+        if !self.is_of(&header.spec) || header.session != self.session || header.files != self.files {
             return Err(broken("it is of another job".into()));
         }
         Ok(Some(Saved { header, state }))
@@ -298,6 +308,7 @@ mod tests {
             lock: lock(&path.with_extension("lock"), &spec)?,
             path,
             spec,
+            defaults: Defaults::default(),
             session: "s".into(),
             files: Value::Null,
         })

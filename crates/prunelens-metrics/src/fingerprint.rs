@@ -16,7 +16,7 @@ use prunelens_core::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Family, JobSpec, ParamValue, params};
+use super::{Defaults, Family, JobSpec, ParamValue, params};
 
 /// Files up to this size are known by their content, larger ones by size and time of change.
 const READ_WHOLE: u64 = 64 << 20;
@@ -100,9 +100,10 @@ pub fn of_files(family: &Family, spec: &JobSpec) -> Value {
     Value::Object(files)
 }
 
-/// [`key`] of a job on a session.
+/// [`key`] of a job on a session, whichever of its defaults are spelled out.
 pub fn of_job(family: &Family, spec: &JobSpec, session: &Session) -> String {
-    key(spec, &of_session(session), &of_files(family, spec))
+    let spec = Defaults::of(family, session).canonical(spec);
+    key(&spec, &of_session(session), &of_files(family, &spec))
 }
 
 /// A name for all of it together, fit for a file.

@@ -8,6 +8,7 @@ pub mod atlas;
 pub mod checkpoint;
 pub mod core;
 pub mod data;
+pub mod defaults;
 pub mod details;
 pub mod estimate;
 pub mod fingerprint;
@@ -32,6 +33,7 @@ pub mod texts;
 pub mod train;
 
 pub use checkpoint::{Checkpoints, Claim, Header, SavedProgress, SessionCheckpoints};
+pub use defaults::Defaults;
 pub use details::Detail;
 pub use estimate::{Estimate, Extent, Probe};
 pub use job::{Job, JobProgress, Measure, SessionJob, Step};
