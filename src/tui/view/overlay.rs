@@ -72,8 +72,10 @@ fn edit(area: Rect, buffer: &mut Buffer, state: &State, (spec, of): (&str, Optio
 
 fn ask(area: Rect, buffer: &mut Buffer, what: Ask, text: &str, theme: &Theme) -> Position {
     let (title, meaning) = match what {
-        Ask::SaveView => ("save the view as", "a name in the results folder, or a path; then Enter. --view opens it"),
-        Ask::Record => ("record to", "a name in the results folder, or a path; then Enter. Again ends it"),
+        Ask::SaveView => {
+            ("save the view as", "a name in the results folder, or a path (./NAME); Enter. --view opens it")
+        }
+        Ask::Record => ("record to", "a name in the results folder, or a path (./NAME); Enter. Again ends it"),
         Ask::Explanations => {
             ("read explanations from", "a file of Neuronpedia's, JSONL with layer, index, description")
         }
