@@ -57,6 +57,9 @@ fn edits_that_cannot_be_read_stay_to_be_mended() {
     let mut session = Session::explored();
     session.keys("sset:<enter>");
     assert!(matches!(&session.state.overlay, Some(Overlay::Edit { spec, .. }) if spec.ends_with("=set:")));
+    // What is offered works here, where a letter is written into the text.
+    let offered = screen(&session, 120, 36);
+    assert!(offered.contains("Esc, then L reads all") && !offered.contains("Esc dismisses"), "{offered}");
     session.keys("4.5@2..<enter>");
     assert_eq!(session.state.overlay, None);
     assert_eq!(session.state.edits.list.iter().map(ToString::to_string).collect::<Vec<_>>(), ["1204=set:4.5@2.."]);

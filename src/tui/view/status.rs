@@ -9,7 +9,7 @@ use ratatui::{
 use crate::{
     safe,
     tui::{
-        keys::action::Action,
+        keys::action::{Action, Context},
         state::{Coming, Level, Screen, State},
         theme::{Role, Theme},
         view::{edits, jobs},
@@ -54,8 +54,8 @@ fn message(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     let more = match entry.level {
         Level::Info => String::new(),
         Level::Warning | Level::Error => {
-            let log = state.keymap.key_of(Action::Log, &[crate::tui::keys::action::Context::Global]);
-            format!("  {log} reads all, Esc dismisses")
+            let dismisses = if has_global_keys(state) { ", Esc dismisses" } else { "" };
+            format!("  {} reads all{dismisses}", log_key(state))
         }
     };
     let text = safe::line(&entry.text);
@@ -74,6 +74,17 @@ fn message(area: Rect, buffer: &mut Buffer, state: &State, theme: &Theme) {
     } else {
         put(buffer, area, line);
     }
+}
+
+/// Whether letters are keys of every screen, and not written into a text or a form's.
+fn has_global_keys(state: &State) -> bool {
+    state.contexts().contains(&Context::Global)
+}
+
+/// What leads to all messages from here.
+fn log_key(state: &State) -> String {
+    let key = state.keymap.key_of(Action::Log, &[Context::Global]);
+    if has_global_keys(state) { key } else { format!("Esc, then {key}") }
 }
 
 /// What is on its way, and how far.
@@ -95,7 +106,7 @@ fn opening(coming: &Coming, state: &State, theme: &Theme) -> Line<'static> {
 
 /// The edits, and the key that shows what they do where there is room for it.
 fn in_force(room: usize, state: &State, theme: &Theme) -> Line<'static> {
-    let key = state.keymap.key_of(Action::Predictions, &[crate::tui::keys::action::Context::Explore]);
+    let key = state.keymap.key_of(Action::Predictions, &[Context::Explore]);
     let shows = " shows what the models then say";
     let edits = edits::in_force(&state.edits, room.saturating_sub(18));
     let line = Line::raw(format!(" edits in force: {edits}"));
@@ -114,14 +125,13 @@ fn idle(room: usize, state: &State, theme: &Theme) -> Line<'static> {
         return in_force(room, state, theme);
     }
     if state.follow.refusal.is_some() && !state.prompt.is_blank() {
-        let key = state.keymap.key_of(Action::Log, &[crate::tui::keys::action::Context::Global]);
         return Line::from(vec![
             Span::styled(" the prompt could not be read: ", theme.style(Role::Warning)),
-            Span::styled(key, theme.style(Role::Key)),
+            Span::styled(log_key(state), theme.style(Role::Key)),
             Span::styled(" says why", theme.style(Role::Muted)),
         ]);
     }
-    let key = state.keymap.key_of(Action::Measure, &[crate::tui::keys::action::Context::Global]);
+    let key = state.keymap.key_of(Action::Measure, &[Context::Global]);
     Line::from(vec![
         Span::raw(" "),
         Span::styled(key, theme.style(Role::Key)),
