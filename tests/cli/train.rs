@@ -401,7 +401,8 @@ fn several_on_one_reading_are_what_each_is_alone_and_go_on_together() {
     assert_eq!(refused.status.code(), Some(2), "without --resume what is there is not touched");
     let message = String::from_utf8_lossy(&many(&["--resume", "--lr", "0.5"]).stderr).into_owned();
     assert!(message.contains("holds an SAE of another run") && message.contains("learning_rate"), "{message}");
-    answer(many(&["--resume"]));
+    let table = answer(many(&["--resume"]));
+    assert!(table.contains("explained variance, L0 and dead are running means of the training"), "{table}");
     assert!(fs::read(one.join("sae_weights.safetensors")).unwrap() == before);
 }
 

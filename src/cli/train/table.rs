@@ -2,12 +2,16 @@
 
 use std::path::Path;
 
-use prunelens_core::train::TrainFigures;
+use prunelens_core::train::{RECENT, TrainFigures};
 use prunelens_metrics::core::evaluate::Evaluation;
 use serde_json::Value;
 
 use super::TrainArgs;
 use crate::training::FinishedSae;
+
+/// The figures of a training itself, as sums that forget.
+const TRAINING: &str = "training, running mean";
+const WIDTH: usize = TRAINING.len();
 
 /// One SAE's figures.
 pub fn table(args: &TrainArgs, folder: &Path, report: &Value) -> String {
@@ -20,14 +24,15 @@ pub fn table(args: &TrainArgs, folder: &Path, report: &Value) -> String {
             figures.tokens, figures.step, figures.seconds, figures.tokens_per_second
         ));
     }
-    lines.push(format!("{:<22} {:>10} {:>10}", "", "training", if evaluation.is_some() { "held out" } else { "" }));
+    let beside = if evaluation.is_some() { "held out" } else { "" };
+    lines.push(format!("{:<22} {TRAINING:>WIDTH$} {beside:>10}", "").trim_end().to_owned());
     let mut row = |name: &str, trained: Option<f64>, held_out: Option<f64>| {
         if trained.is_none() && held_out.is_none() {
             return;
         }
         let cell = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v:.4}"));
         let held_out = if evaluation.is_some() { cell(held_out) } else { String::new() };
-        lines.push(format!("{name:<22} {:>10} {held_out:>10}", cell(trained)).trim_end().to_owned());
+        lines.push(format!("{name:<22} {:>WIDTH$} {held_out:>10}", cell(trained)).trim_end().to_owned());
     };
     let trained = |get: fn(&TrainFigures) -> f64| figures.as_ref().map(get);
     let held = |get: fn(&Evaluation) -> f64| evaluation.as_ref().map(get);
@@ -39,18 +44,20 @@ pub fn table(args: &TrainArgs, folder: &Path, report: &Value) -> String {
     row("ce_loss_without_sae", None, held(|e| e.ce_loss_without_sae));
     row("ce_loss_with_sae", None, held(|e| e.ce_loss_with_sae));
     row("ce_loss_with_ablation", None, held(|e| e.ce_loss_with_ablation));
-    lines.push(note(args, report));
+    lines.push(note(args, report, TRAINING));
     lines.join("\n")
 }
 
-/// What the figures are of.
-fn note(args: &TrainArgs, report: &Value) -> String {
+/// What the figures are of, those of the training itself by the name they have.
+fn note(args: &TrainArgs, report: &Value, training: &str) -> String {
+    let tokens = if args.tuning.exclude_bos { "ordinary" } else { "all" };
+    let training =
+        format!("{training}: over about the last {RECENT} steps, on {tokens} tokens, while the SAE still changed");
     match report["data"]["held_out"].as_str() {
-        Some(measured) => format!(
-            "held out: {measured}; BOS and other special tokens count in the losses alone. Training figures are of {} tokens",
-            if args.tuning.exclude_bos { "ordinary" } else { "all" }
-        ),
-        None => "the text is too short to hold any of it out: give --eval-text".into(),
+        Some(measured) => {
+            format!("held out: {measured}; BOS and other special tokens count in the losses alone\n{training}")
+        }
+        None => format!("the text is too short to hold any of it out: give --eval-text\n{training}"),
     }
 }
 
@@ -80,7 +87,7 @@ pub fn tables(args: &TrainArgs, all: &[FinishedSae]) -> String {
     if let Some(FinishedSae { report, .. }) = all.first() {
         let rate = number(report, "training", "tokens_per_second").unwrap_or(0.0) * all.len() as f64;
         lines.push(format!("{rate:.0} tokens/s summed over all of them"));
-        lines.push(note(args, report));
+        lines.push(note(args, report, "explained variance, L0 and dead are running means of the training"));
     }
     lines.join("\n")
 }

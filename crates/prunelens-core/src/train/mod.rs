@@ -33,6 +33,6 @@ pub use on_device::DeviceState;
 pub use report::Report;
 pub use run::{Keeping, Run, TrainEvent, Trained, train};
 pub use spec::{Budget, TrainSpec};
-pub use state::{Course, State, Work};
+pub use state::{Course, RECENT, State, Work};
 pub use trainer::{TrainFigures, Trainer};
 pub use training::Training;

@@ -166,7 +166,7 @@ impl Work {
 }
 
 /// Steps that figures of a running training look back on.
-const RECENT: f64 = 50.0;
+pub const RECENT: f64 = 50.0;
 
 /// Random stream of the weights' beginning; the buffers' count from 1 << 32, the epochs' from 0.
 const INIT: u64 = 1 << 48;
