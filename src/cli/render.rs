@@ -27,7 +27,7 @@ pub struct RenderArgs {
         help = "Keys to press: text, and names in angle brackets such as <tab>, <enter>, <ctrl-p>, <wait> (until the engine has answered) and <job> (until no job is left)"
     )]
     pub keys: String,
-    /// File to write; its ending says what: .svg, .txt or .cast.
+    /// File to write, in place of an earlier one; its ending says what: .svg, .txt or .cast.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// A prompt to begin with.
