@@ -9,6 +9,7 @@ use prunelens_core::{
     sae::{Criterion, Dial, MAX_RATIO},
     session::{DTYPES, Processing, dtype_by_name, layers::PLACE},
 };
+use prunelens_metrics::{Kind, ParamValue};
 use serde::{Deserialize, Deserializer, de::Error};
 
 const THREADS: RangeInclusive<u64> = 1..=1024;
@@ -102,6 +103,20 @@ pub fn size_in_bytes(text: &str) -> Result<u64, String> {
 pub fn size_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let text = String::deserialize(deserializer)?;
     size_in_bytes(&text).map(Some).map_err(D::Error::custom)
+}
+
+/// A time, up to a day.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|s| (0.0..=86_400.0).contains(s));
+    seconds.ok_or_else(|| "expected a number from 0 to 86400".into())
+}
+
+/// Numbers of layers in the order given, `0-11` or `3,7`.
+pub fn layers(text: &str) -> Result<Vec<usize>, String> {
+    match (Kind::Counts { least: 0, most: 9999 }).parse(text)? {
+        ParamValue::Numbers(all) => Ok(all.into_iter().map(|n| n as usize).collect()),
+        _ => Err("expected whole numbers".into()),
+    }
 }
 
 /// Terminal size, `120x36`.

@@ -10,14 +10,14 @@ use prunelens_core::{
     sae::{Criterion, MAX_RATIO},
     session::Compress,
 };
-use prunelens_metrics::{FAMILIES, JOBS, JobSpec, Kind, ParamValue, Params, params::KNOB};
+use prunelens_metrics::{FAMILIES, JOBS, JobSpec, ParamValue, Params, params::KNOB};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::{check::Bound, decide::Rules};
 use crate::{
     presets,
-    settings::{self, SessionFile, SessionSettings, Settings, toml_text},
+    settings::{self, SessionFile, SessionSettings, Settings, toml_text, values},
 };
 
 /// What a study measures, before it is made into cells.
@@ -252,10 +252,7 @@ fn layers(value: Value) -> Result<Vec<usize>, String> {
         Value::Array(all) => all.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
         other => return Err(format!("expected [3, 9] or \"0-11\", found {}", other.type_str())),
     };
-    match (Kind::Counts { least: 0, most: 9999 }).parse(&words)? {
-        ParamValue::Numbers(all) => Ok(all.into_iter().map(|n| n as usize).collect()),
-        _ => Err("expected whole numbers".into()),
-    }
+    values::layers(&words)
 }
 
 impl Subject {

@@ -16,7 +16,7 @@ use candle_core::DType;
 use prunelens_core::{
     error::{Error, Result},
     model::HookPoint,
-    train::{Budget, TrainSpec, checkpoint::Checkpoint},
+    train::{Budget, TrainSpec},
 };
 use serde_json::Value;
 
@@ -35,8 +35,8 @@ pub struct RunSpec<'a> {
     pub out: PathBuf,
     /// Say what it takes, and train nothing.
     pub plan: bool,
-    /// Go on from checkpoints; what is finished stays.
-    pub resume: bool,
+    /// Begin anew where there are checkpoints; what is finished stays.
+    pub restart: bool,
     /// The same for all members.
     pub budget: Budget,
     /// Tokens in a row.
@@ -54,14 +54,6 @@ pub struct RunSpec<'a> {
     pub data_seed: u64,
     /// Type that weights are stored as.
     pub save_dtype: DType,
-}
-
-impl RunSpec<'_> {
-    /// Whether some SAE is finished, or has a checkpoint.
-    pub fn has_begun(&self) -> bool {
-        let begun = |member: &Member| member.is_finished() || Checkpoint::new(&member.folder, Value::Null).exists();
-        self.members.iter().any(begun)
-    }
 }
 
 /// One SAE of a run.

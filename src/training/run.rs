@@ -27,7 +27,7 @@ use super::{
     teach::teach,
     text::{Text, read_all},
 };
-use crate::output::ProgressLine;
+use crate::{measurement::say, output::ProgressLine};
 
 /// One SAE of the run with its settings, and what else its outcome depends on.
 pub struct Ready<'a> {
@@ -48,9 +48,18 @@ pub fn run(run: &RunSpec, session: &SessionSpec, tick: Tick) -> Result<Outcome> 
     if !run.plan {
         for member in members {
             create_folder(&member.folder)?;
-            if !run.resume && member.is_finished() {
-                let folder = member.folder.display();
-                return Err(Error::Usage(format!("{folder} already holds an SAE; choose another --out")));
+            let folder = member.folder.display();
+            match member.is_finished() {
+                true if run.restart => {
+                    return Err(Error::Usage(format!(
+                        "{folder} holds a finished SAE, which --restart does not replace; choose another --out, or remove it"
+                    )));
+                }
+                // Made elsewhere: there is nothing to compare it by.
+                true if !member.folder.join(report::FILE).is_file() => {
+                    return Err(Error::Usage(format!("{folder} already holds an SAE; choose another --out")));
+                }
+                _ => {}
             }
         }
     }
@@ -97,13 +106,18 @@ pub fn run(run: &RunSpec, session: &SessionSpec, tick: Tick) -> Result<Outcome> 
         .map(|(member, spec)| Ready { data: data[member.hook].clone(), member, spec })
         .collect();
     let (done, open): (Vec<_>, Vec<_>) = all.iter().partition(|ready| ready.member.is_finished());
-    done.into_iter().try_for_each(same_run)?;
+    done.iter().try_for_each(|ready| same_run(ready))?;
+    if !done.is_empty() {
+        line.clear();
+        let which = if all.len() == 1 { String::new() } else { format!("{} of {} SAEs: ", done.len(), all.len()) };
+        say(&format!("{which}trained already, with these settings on this text"));
+    }
     let mut failed = Vec::new();
     if !open.is_empty() {
-        let trained = teach(run, &open, open.len() < all.len(), Box::new(source), &mut line, tick)?;
+        let trained = teach(run, &open, Box::new(source), &mut line, tick)?;
         for (ready, trained) in open.iter().zip(&trained) {
             if let Ok((state, _)) = trained {
-                // A disk that takes no SAE may still take this in the last one's place: --resume then only has to write.
+                // A disk that takes no SAE may still take this in the last one's place: the same command then only has to write.
                 let _ = ready.checkpoint().save(&ready.spec, state);
             }
         }

@@ -4,13 +4,13 @@ use prunelens_core::{
     error::{Error, Result},
     progress::Tick,
     train::{
-        Keeping, Run, TrainEvent, TrainFigures, Trained, activations::ModelActivations, checkpoint::Checkpoint,
-        run::check_resume, train,
+        Keeping, Run, TrainEvent, TrainFigures, Trained, activations::ModelActivations, checkpoint::Checkpoint, train,
     },
 };
 
 use super::{RunSpec, run::Ready};
 use crate::{
+    measurement::say,
     output::{self, ProgressLine, printable},
     words::time,
 };
@@ -19,22 +19,29 @@ use crate::{
 pub fn teach(
     run: &RunSpec,
     open: &[&Ready],
-    some_finished: bool,
     source: Box<ModelActivations>,
     line: &mut ProgressLine,
     tick: Tick,
 ) -> Result<Vec<Trained>> {
     let checkpoints: Vec<Checkpoint> = open.iter().map(|ready| ready.checkpoint()).collect();
-    // Where some are finished, the others need not have begun.
-    if !run.resume || !some_finished {
-        check_resume(&checkpoints, run.resume)?;
+    if run.restart {
+        checkpoints.iter().try_for_each(Checkpoint::remove)?;
+    }
+    let begun: Vec<_> = checkpoints.iter().filter(|checkpoint| checkpoint.exists()).collect();
+    if let [one, ..] = begun[..] {
+        let place = match checkpoints.len() {
+            1 => one.path().display().to_string(),
+            all => format!("checkpoints of {} of {all} SAEs", begun.len()),
+        };
+        line.clear();
+        say(&format!("goes on from {place}; --restart begins anew"));
     }
     let runs = open.iter().zip(&checkpoints).map(|(ready, checkpoint)| Run {
         spec: ready.spec.clone(),
         hook: ready.member.hook,
         checkpoint: Some(checkpoint.clone()),
     });
-    let keeping = Keeping { every: run.checkpoint_every, resume: run.resume };
+    let keeping = Keeping { every: run.checkpoint_every, resume: true };
     let mut listen = |event: TrainEvent| match event {
         TrainEvent::Warning(warning) => {
             line.clear();
@@ -48,7 +55,11 @@ pub fn teach(
                 [one] => one.path().display().to_string(),
                 _ => format!("one for each SAE in {}", run.out.display()),
             };
-            line.end(&format!("checkpoint written: {}; go on with --resume", printable(&place)));
+            let without = if run.restart { " without --restart" } else { "" };
+            line.end(&format!(
+                "checkpoint written: {}; the same command{without} goes on from there",
+                printable(&place)
+            ));
             Err(Error::Interrupted)
         }
         other => other,

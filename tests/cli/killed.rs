@@ -50,16 +50,13 @@ const KINDS: [Kind; 13] = [
     Kind {
         name: "a training",
         args: |place, _| {
-            let there = |name: &str| place.path("out").join(name).exists();
-            let resume = match (there("checkpoint.safetensors"), there("cfg.json")) {
-                (true, _) => "--resume",
-                (false, false) => "",
-                // It was finished.
-                (false, true) => return "doctor".into(),
-            };
+            // It was finished.
+            if place.path("out/cfg.json").exists() {
+                return "doctor".into();
+            }
             format!(
                 "train --compress none --text {TEXT} --hook blocks.0.hook_mlp_out --d-sae 64 --k 4 --context 64 --batch 64 \
-                 --buffer 512 --tokens 6000 --checkpoint-every 0.001 {resume} --out out"
+                 --buffer 512 --tokens 6000 --checkpoint-every 0 --out out"
             )
         },
         makes: "out/cfg.json",

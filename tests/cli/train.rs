@@ -247,11 +247,11 @@ fn json_file(path: &Path) -> Value {
 #[test]
 fn the_command_writes_an_sae_and_its_figures() {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("sae");
+    let (out, eval_text) = (folder.path().join("sae"), held_out(folder.path()));
     let out_text = out.to_str().unwrap();
     let arguments =
         ["--out", out_text, "--tokens", "6000", "--save-dtype", "f16", "--json", "--compress", "magnitude:0.5"];
-    let result = prunelens(&arguments).arg("--eval-text").arg(held_out(folder.path())).output().unwrap();
+    let result = prunelens(&arguments).arg("--eval-text").arg(&eval_text).output().unwrap();
     assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
     assert!(result.stderr.is_empty(), "progress goes to terminals only");
 
@@ -283,9 +283,29 @@ fn the_command_writes_an_sae_and_its_figures() {
     }
     assert!(!out.join("checkpoint.safetensors").exists());
 
-    let again = prunelens(&arguments).output().unwrap();
-    assert_eq!(again.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&again.stderr).contains("already holds an SAE"));
+    let again = |more: &[&str]| {
+        let mut command = prunelens(&[&arguments, more].concat());
+        command.arg("--eval-text").arg(&eval_text).output().unwrap()
+    };
+    let weights = || fs::read(out.join("sae_weights.safetensors")).unwrap();
+    let (before, same) = (weights(), again(&[]));
+    let said = String::from_utf8_lossy(&same.stderr).into_owned();
+    assert!(same.status.success() && said.contains("trained already"), "{said}");
+    assert_eq!(serde_json::from_slice::<Value>(&same.stdout).unwrap(), report);
+    // What is finished is never written over, whatever is asked for.
+    for (more, expected) in [
+        (["--lr", "0.5"].as_slice(), "holds an SAE of another run: train.learning_rate was"),
+        (&["--restart"], "holds a finished SAE, which --restart does not replace"),
+    ] {
+        let refused = again(more);
+        let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && message.contains(expected), "{message}");
+    }
+    fs::remove_file(out.join("training.json")).unwrap();
+    let elsewhere = again(&[]);
+    assert_eq!(elsewhere.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&elsewhere.stderr).contains("already holds an SAE; choose another --out"));
+    assert!(weights() == before);
 }
 
 #[test]
@@ -350,8 +370,8 @@ fn impossible_requests_are_refused_before_work_begins() {
         let (code, message) = refused(&[&["--tokens", "100"], flags].concat());
         assert!(code == 2 && message.contains(expected), "{flags:?}: {message}");
     }
-    let (_, message) = refused(&["--tokens", "100", "--resume"]);
-    assert!(message.contains("no checkpoint"), "{message}");
+    let (code, message) = refused(&["--tokens", "100", "--checkpoint-every", "100000"]);
+    assert!(code == 2 && message.contains("expected a number from 0 to 86400"), "{message}");
     let (_, message) = refused(&["--tokens", "100", "--hook", "blocks.9.hook_resid_post"]);
     assert!(message.contains("blocks.9"), "{message}");
     let short = folder.path().join("short.txt");
@@ -397,11 +417,9 @@ fn several_on_one_reading_are_what_each_is_alone_and_go_on_together() {
     let one = place("saes/blocks.0.hook_resid_post/k2-seed0");
     let before = fs::read(one.join("sae_weights.safetensors")).unwrap();
     fs::remove_dir_all(&one).unwrap();
-    let refused = many(&[]);
-    assert_eq!(refused.status.code(), Some(2), "without --resume what is there is not touched");
-    let message = String::from_utf8_lossy(&many(&["--resume", "--lr", "0.5"]).stderr).into_owned();
+    let message = String::from_utf8_lossy(&many(&["--lr", "0.5"]).stderr).into_owned();
     assert!(message.contains("holds an SAE of another run") && message.contains("learning_rate"), "{message}");
-    let table = answer(many(&["--resume"]));
+    let table = answer(many(&[]));
     assert!(table.contains("explained variance, L0 and dead are running means of the training"), "{table}");
     assert!(fs::read(one.join("sae_weights.safetensors")).unwrap() == before);
 }
@@ -411,7 +429,7 @@ fn several_on_one_reading_are_what_each_is_alone_and_go_on_together() {
 fn a_kill_costs_nothing_but_the_time_since_the_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let [broken, whole] = ["broken", "whole"].map(|name| folder.path().join(name));
-    let arguments = |out: &Path, resume: bool| {
+    let arguments = |out: &Path| {
         let mut all =
             ["train", "--text", "crates/prunelens-core/demo/calibration.jsonl", "--hook", "blocks.0.hook_mlp_out"]
                 .to_vec();
@@ -419,17 +437,15 @@ fn a_kill_costs_nothing_but_the_time_since_the_last_checkpoint() {
         all.extend(["--tokens", "60000", "--vary", "architecture=topk,jumprelu", "--vary", "seed=0,1"]);
         // As often as it goes.
         all.extend(["--checkpoint-every", "0", "--out", out.to_str().unwrap()]);
-        all.extend(resume.then_some("--resume"));
         all.into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let program = || std::process::Command::new(assert_cmd::cargo::cargo_bin("prunelens"));
     let last = |out: &Path| curve::read(&out.join("jumprelu-seed1")).last().map_or(0, |report| report.tokens);
     let mut rng = prunelens_core::rng::Rng::new(3, 0);
-    for piece in 0..3 {
+    for _ in 0..3 {
         // By the number of tokens, not by the clock.
         let until = last(&broken) + 2000 + rng.below(12_000) as u64;
-        let mut child =
-            program().args(arguments(&broken, piece > 0)).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut child = program().args(arguments(&broken)).stderr(std::process::Stdio::null()).spawn().unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(240);
         let checkpoint = broken.join("topk-seed0/checkpoint.safetensors");
         while last(&broken) < until || !checkpoint.exists() {
@@ -440,8 +456,8 @@ fn a_kill_costs_nothing_but_the_time_since_the_last_checkpoint() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    for (out, resume) in [(&broken, true), (&whole, false)] {
-        let done = program().args(arguments(out, resume)).output().unwrap();
+    for out in [&broken, &whole] {
+        let done = program().args(arguments(out)).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
     for name in ["topk-seed0", "topk-seed1", "jumprelu-seed0", "jumprelu-seed1"] {
@@ -455,10 +471,10 @@ fn a_kill_costs_nothing_but_the_time_since_the_last_checkpoint() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_leaves_a_checkpoint_that_resume_goes_on_from() {
+fn ctrl_c_leaves_a_checkpoint_that_the_same_command_goes_on_from() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("sae");
-    let arguments = |resume: bool| {
+    let arguments = |restart: bool, k: &'static str| {
         let mut all = vec![
             "train",
             "--text",
@@ -468,31 +484,47 @@ fn ctrl_c_leaves_a_checkpoint_that_resume_goes_on_from() {
             "--d-sae",
             "32",
         ];
-        all.extend(["--k", "2", "--context", "64", "--compress", "none", "--out", out.to_str().unwrap()]);
+        all.extend(["--k", k, "--context", "64", "--compress", "none", "--out", out.to_str().unwrap()]);
         // Far more than can be done before the signal; checkpoints come every second.
-        all.extend(["--tokens", "1000000000000", "--checkpoint-every", "0.01"]);
-        all.extend(resume.then_some("--resume"));
+        all.extend(["--tokens", "1000000000000", "--checkpoint-every", "1"]);
+        all.extend(restart.then_some("--restart"));
         all.into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let checkpoint = out.join("checkpoint.safetensors");
     let mut sizes = Vec::new();
-    for resume in [false, true] {
+    for (restart, k, goes_on) in [(false, "2", false), (false, "2", true), (true, "3", false)] {
         let before = fs::metadata(&checkpoint).and_then(|m| m.modified()).ok();
         let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("prunelens"))
-            .args(arguments(resume))
+            .args(arguments(restart, k))
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(120);
-        while fs::metadata(&checkpoint).and_then(|m| m.modified()).ok() == before {
+        let written = || fs::metadata(&checkpoint).and_then(|m| m.modified()).ok();
+        while written().is_none() || written() == before {
             assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
             assert!(std::time::Instant::now() < deadline, "no checkpoint after two minutes");
             std::thread::sleep(Duration::from_millis(20));
         }
         // SAFETY: the child is ours and has not been waited for, so its id is still its own.
         unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
-        assert_eq!(child.wait().unwrap().code(), Some(130));
+        let done = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(130), "{said}");
+        assert_eq!(said.contains("goes on from") && said.contains("--restart begins anew"), goes_on, "{said}");
         sizes.push(fs::metadata(&checkpoint).unwrap().len());
+        if goes_on {
+            // Of other settings, and not asked to begin anew.
+            let other = std::process::Command::new(assert_cmd::cargo::cargo_bin("prunelens"))
+                .args(arguments(false, "3"))
+                .output()
+                .unwrap();
+            let message = String::from_utf8_lossy(&other.stderr).into_owned();
+            assert!(
+                message.contains("made with train.architecture") && message.contains("--restart to begin anew"),
+                "{message}"
+            );
+        }
     }
     assert_eq!(sizes[0], sizes[1]);
     assert!(!out.join("cfg.json").exists());

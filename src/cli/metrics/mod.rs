@@ -9,9 +9,12 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser},
 };
 use prunelens_core::error::Result;
-use prunelens_metrics::{FAMILIES, Family, Kind, Param, ParamValue, Params};
+use prunelens_metrics::{FAMILIES, Family, Param, ParamValue, Params};
 
-use crate::{interrupt, settings::SessionSettings};
+use crate::{
+    interrupt,
+    settings::{SessionSettings, values},
+};
 
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -34,7 +37,7 @@ pub struct MetricsArgs {
     #[arg(long, value_name = "LIST", value_parser = layers)]
     pub layers: Option<Layers>,
     /// Time between two checkpoints of a run, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = values::seconds)]
     pub checkpoint_every: f64,
     #[command(flatten)]
     pub params: ParamArgs,
@@ -74,15 +77,7 @@ pub fn run(args: &MetricsArgs) -> Result<()> {
 pub struct Layers(pub Vec<usize>);
 
 fn layers(text: &str) -> Result<Layers, String> {
-    match (Kind::Counts { least: 0, most: 9999 }).parse(text)? {
-        ParamValue::Numbers(all) => Ok(Layers(all.into_iter().map(|n| n as usize).collect())),
-        _ => Err("expected whole numbers".into()),
-    }
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    let seconds = text.parse::<f64>().ok().filter(|s| (0.0..=86_400.0).contains(s));
-    seconds.ok_or_else(|| "expected a number from 0 to 86400".into())
+    values::layers(text).map(Layers)
 }
 
 /// Names with an underscore are taken with a hyphen too.

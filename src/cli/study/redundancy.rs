@@ -18,7 +18,7 @@ use crate::{
 };
 
 #[derive(Args, Clone, Debug)]
-#[command(mut_arg("resume", |arg| arg.hide(true)))]
+#[command(mut_arg("restart", |arg| arg.hide(true)))]
 pub struct RedundancyArgs {
     /// Ratios at which every SAE is pruned, with commas between [default: 0.1 to 0.95 in nine steps].
     #[arg(long, value_name = "R,R", value_delimiter = ',', value_parser = values::ratio)]
@@ -39,11 +39,9 @@ pub fn run(args: &RedundancyArgs) -> Result<()> {
         return Err(Error::Usage("--rows 0: expected at least 1 row".into()));
     }
     let train = training(args)?;
-    let mut training = train.run_spec()?;
-    training.resume = training.has_begun();
     let out = &args.train.out;
     let study = RedundancySpec {
-        training,
+        training: train.run_spec()?,
         session: setup::headless(args.train.model.clone())?.spec,
         sweep,
         criterion: args.criterion,

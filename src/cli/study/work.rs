@@ -15,13 +15,13 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 pub struct WorkOptions {
     /// Time between two checkpoints of a cell, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = values::seconds)]
     pub checkpoint_every: f64,
     /// A worker without a sign for so many seconds has died: another takes its cells.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(3..=86_400))]
     pub lease: u64,
     /// How long what cannot be written (a full disk, a folder that is away) is tried again, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600.0, value_parser = values::seconds)]
     pub patience: f64,
     /// Processor threads to use [default: all].
     #[arg(long, value_name = "N", value_parser = values::threads())]
@@ -110,9 +110,4 @@ fn said(done: &Done) -> String {
         text += &format!("\n{}", done.passes);
     }
     text
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    let seconds = text.parse::<f64>().ok().filter(|s| (0.0..=86_400.0).contains(s));
-    seconds.ok_or_else(|| "expected a number from 0 to 86400".into())
 }

@@ -48,9 +48,9 @@ pub struct TrainArgs {
     /// Time to train for, instead of --tokens; such a run cannot be repeated to the bit.
     #[arg(long, value_name = "M")]
     pub minutes: Option<f64>,
-    /// Stop with Ctrl-C, go on with this: needs the same settings.
+    /// Begin anew instead of going on from the checkpoint of a run that was stopped.
     #[arg(long)]
-    pub resume: bool,
+    pub restart: bool,
     /// Held-out text to measure the finished SAE on [default: the last 5 % of --text, 20,000 tokens at most].
     #[arg(long, value_name = "PATH")]
     pub eval_text: Vec<PathBuf>,
@@ -90,8 +90,8 @@ pub struct TuningArgs {
     /// Memory for activations that are met again in the next pass through the text, in GiB: the GPU's where the model is on one.
     #[arg(long, value_name = "GIB", default_value_t = 2.0)]
     pub cache: f64,
-    /// Minutes between checkpoints.
-    #[arg(long, value_name = "M", default_value_t = 5.0)]
+    /// Time between two checkpoints, in seconds; one at least.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, value_parser = values::seconds)]
     pub checkpoint_every: f64,
     /// Seed of the order in which tokens come.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -119,14 +119,15 @@ impl TrainArgs {
             hooks,
             out: self.out.clone(),
             plan: self.plan,
-            resume: self.resume,
+            restart: self.restart,
             budget: budget(self),
             context: tuning.context,
             text_tokens: tuning.text_tokens,
             bos: !tuning.no_bos,
             exclude_bos: tuning.exclude_bos,
             cache: (tuning.cache.max(0.0) * f64::from(1 << 30)) as u64,
-            checkpoint_every: Duration::from_secs_f64((tuning.checkpoint_every * 60.0).clamp(1.0, 1e6)),
+            // All SAEs are written at once: more often, little else would be done.
+            checkpoint_every: Duration::from_secs_f64(tuning.checkpoint_every.max(1.0)),
             data_seed: tuning.data_seed,
             save_dtype: tuning.save_dtype,
         })

@@ -73,13 +73,13 @@ impl Checkpoint {
 
     /// Read it back for a run on activations of `d_in`; refuses one made with other settings and names what differs.
     pub fn load(&self, spec: &TrainSpec, d_in: usize) -> Result<State> {
-        let broken = |what: String| Error::file(&self.path, format!("{what}; delete it and start again"));
+        let broken = |what: String| Error::file(&self.path, format!("{what}; --restart begins anew"));
         let bytes = fs::read(&self.path).map_err(|e| Error::io(&self.path, e))?;
         let of_another = |key: &str, stored: &str, asked: &str| {
             Error::file(
                 &self.path,
                 format!(
-                    "made with {key} = {stored}, but {asked} is asked for; give the same settings, or delete it and start again"
+                    "made with {key} = {stored}, but {asked} is asked for; give the same settings, or --restart to begin anew"
                 ),
             )
         };

@@ -37,8 +37,9 @@ impl Trainee<'_> {
     pub fn save(&self, state: State, report: &Report, folder: &Path, dtype: DType) -> Result<()> {
         let sae = self.sae(report.settings, state)?;
         let (spec, report) = (report.settings, report.to_json()?);
-        formats::save(&sae, folder, dtype, self.metadata(spec, &report))?;
-        report::write(folder, &report)
+        // First: a folder with an SAE has its report, whatever ends the process.
+        report::write(folder, &report)?;
+        formats::save(&sae, folder, dtype, self.metadata(spec, &report))
     }
 
     fn sae(&self, spec: &TrainSpec, state: State) -> Result<Sae> {

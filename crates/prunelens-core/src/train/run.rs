@@ -1,18 +1,12 @@
 //! Training to the end of the budget, with what is kept on disk on the way: checkpoints and curves.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     checkpoint::Checkpoint, curve::Curve, spec::TrainSpec, state::State, stream::Activations, trainer::TrainFigures,
     training::Training,
 };
-use crate::{
-    error::{Error, Result},
-    progress::Tick,
-};
+use crate::{error::Result, progress::Tick};
 
 /// What a running training tells.
 pub enum TrainEvent<'a> {
@@ -121,20 +115,4 @@ fn save(training: &Training, checkpoints: &[Option<Checkpoint>]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Refuse to go on where there is nothing to go on from, and to begin where something would be lost.
-pub fn check_resume(checkpoints: &[Checkpoint], resume: bool) -> Result<()> {
-    let shown = |path: &Path| path.display().to_string();
-    let found: Vec<_> = checkpoints.iter().filter(|checkpoint| checkpoint.exists()).collect();
-    match (resume, found.first()) {
-        (true, None) => {
-            let path = checkpoints.first().map(|checkpoint| shown(checkpoint.path())).unwrap_or_default();
-            Err(Error::Usage(format!("there is no checkpoint {path} to resume from; leave --resume out")))
-        }
-        (false, Some(one)) => {
-            Err(Error::Usage(format!("{} is of a stopped run; add --resume to go on, or delete it", shown(one.path()))))
-        }
-        _ => Ok(()),
-    }
 }
