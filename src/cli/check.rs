@@ -13,7 +13,7 @@ use crate::{
     export::study::checked,
     output, settings,
     study::{
-        Study, StudyFile,
+        Study,
         check::{check, counts},
         results::Results,
     },
@@ -21,10 +21,10 @@ use crate::{
 
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// Folder of a study, or its file with --out.
-    #[arg(value_name = "STUDY")]
+    /// A study's file, or the folder of one that was begun.
+    #[arg(value_name = "FILE-or-DIR")]
     pub study: PathBuf,
-    /// Folder with the cells, where STUDY is a file.
+    /// Folder with the cells of a file [default: study].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Folder of the study that figures may be worse than by a bound's `worse`.
@@ -42,7 +42,7 @@ pub struct CheckArgs {
 }
 
 pub fn run(args: &CheckArgs) -> Result<()> {
-    let study = study(args)?;
+    let study = Study::at(&args.study, args.out.as_deref(), &settings::environment)?;
     let results = Results::of(&study);
     let baseline = args.baseline.as_deref().map(found).transpose()?;
     let outcomes = check(&study, &results, baseline.as_ref())?;
@@ -59,14 +59,5 @@ pub fn run(args: &CheckArgs) -> Result<()> {
             &args.study,
             format!("{broken} of {} bounds broken, {unknown} that cannot be told", outcomes.len()),
         )),
-    }
-}
-
-fn study(args: &CheckArgs) -> Result<Study> {
-    match (args.study.is_file(), &args.out) {
-        (true, Some(out)) => Study::new(StudyFile::read(&args.study)?, out, &settings::environment),
-        (true, None) => Err(Error::Usage("STUDY is a file: --out names the folder with its cells".into())),
-        (false, Some(_)) => Err(Error::Usage("--out: STUDY is a folder with its cells already".into())),
-        (false, None) => Study::open(&args.study, &settings::environment),
     }
 }

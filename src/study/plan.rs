@@ -86,6 +86,9 @@ pub struct Figures {
 
 /// The study of a folder.
 pub const STUDY: &str = "study.json";
+
+/// Where a study's cells are looked for, if nothing is said.
+const FOLDER: &str = "study";
 /// What a cell holds.
 pub const CELL: &str = "cell.json";
 /// How it was measured: time, device.
@@ -131,6 +134,19 @@ impl Study {
     /// The study that was begun in a folder.
     pub fn open(folder: &Path, environment: Environment) -> Result<Self> {
         Self::read(folder, &Self::text(folder)?, environment)
+    }
+
+    /// One of a folder that it was begun in, or of a file, with its cells in `out`, or else in [`FOLDER`] here.
+    pub fn at(study: &Path, out: Option<&Path>, environment: Environment) -> Result<Self> {
+        let whole = |path: &Path| std::path::absolute(path).map_err(|e| Error::io(path, e));
+        match (study.is_dir(), out) {
+            (true, None) => Self::open(&whole(study)?, environment),
+            (true, Some(_)) => {
+                let text = format!("--out: {} is a folder with its cells already", study.display());
+                Err(Error::Usage(text))
+            }
+            (false, out) => Self::new(StudyFile::read(study)?, &whole(out.unwrap_or(Path::new(FOLDER)))?, environment),
+        }
     }
 
     /// What a folder has of the study that was begun there.

@@ -3,11 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use prunelens_core::{
-    error::{Error, Result},
-    session::Session,
-    text::bytes,
-};
+use prunelens_core::{error::Result, session::Session, text::bytes};
 use prunelens_metrics::{Estimate, Probe};
 use serde_json::json;
 
@@ -16,7 +12,7 @@ use crate::{
     interrupt, output,
     settings::{ModelSettings, environment},
     study::{
-        Before, Cell, Group, Study, StudyFile,
+        Before, Cell, Group, Study,
         claim::Claims,
         sharing::{self, Passes},
         status::{CellStatus, Counts, GroupStatus, Working},
@@ -29,7 +25,7 @@ pub struct PlanArgs {
     /// A study's file, or the folder of one that was begun.
     #[arg(value_name = "FILE-or-DIR")]
     pub study: PathBuf,
-    /// Folder where its cells are looked for [default: with a folder, that one].
+    /// Folder with the cells of a file [default: study].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Load every session and say what its cells will take on this device: time from a probe of a few tokens.
@@ -81,15 +77,7 @@ fn worker(group: &GroupStatus) -> String {
 type Estimated = Vec<(Option<Estimate>, Passes)>;
 
 pub fn plan(args: &PlanArgs) -> Result<()> {
-    let folder = args.out.clone().or_else(|| args.study.is_dir().then(|| args.study.clone()));
-    let study = match args.study.is_dir() {
-        true => Study::open(&args.study, &environment)?,
-        false => {
-            let folder = folder.unwrap_or_else(|| PathBuf::from("study"));
-            let folder = std::path::absolute(&folder).map_err(|e| Error::io(&folder, e))?;
-            Study::new(StudyFile::read(&args.study)?, &folder, &environment)?
-        }
-    };
+    let study = Study::at(&args.study, args.out.as_deref(), &environment)?;
     let status = study.status(&Claims::to_look_at(&study.folder));
     let estimates = if args.estimate { Some(estimates(&study)?) } else { None };
     if args.json {

@@ -9,7 +9,7 @@ use crate::{
     cli::setup,
     interrupt, output,
     settings::{ModelSettings, environment, values},
-    study::{Done, Group, Study, StudyFile, Worker, claim::Claims, status::Counts},
+    study::{Done, Group, Study, Worker, claim::Claims, status::Counts},
 };
 
 #[derive(Args, Clone, Debug)]
@@ -63,8 +63,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
 
 /// The study of a file, in its folder from now on.
 pub fn begin(file: &std::path::Path, folder: &std::path::Path) -> Result<Study> {
-    let folder = std::path::absolute(folder).map_err(|e| Error::io(folder, e))?;
-    let study = Study::new(StudyFile::read(file)?, &folder, &environment)?;
+    let study = Study::at(file, Some(folder), &environment)?;
     study.keep()?;
     Ok(study)
 }
