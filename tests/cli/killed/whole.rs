@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use prunelens_core::cache::Cache;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -45,7 +46,8 @@ pub fn whole(path: &Path) -> Result<(), String> {
         "parquet" => {
             (bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1")).then_some(()).ok_or("no parquet".to_owned())
         }
-        "job" | "cache" => with_header(&bytes),
+        "job" => with_header(&bytes),
+        "cache" => kept(path, &bytes),
         "svg" => ends("</svg>"),
         "html" => ends("</html>"),
         "xml" => ends("</testsuites>"),
@@ -54,11 +56,25 @@ pub fn whole(path: &Path) -> Result<(), String> {
     }
 }
 
+/// A line of JSON, and what follows it.
+fn header(bytes: &[u8]) -> Result<(Value, &[u8]), String> {
+    let at = bytes.iter().position(|b| *b == b'\n').ok_or("it has no header")?;
+    Ok((serde_json::from_slice(&bytes[..at]).map_err(|e| e.to_string())?, &bytes[at + 1..]))
+}
+
+/// An entry of the cache is whole where the cache takes it.
+fn kept(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let (header, rest) = header(bytes)?;
+    let (Some(kind), Some(key)) = (header["kind"].as_str(), header["key"].as_str()) else {
+        return Err(format!("{header} names no entry"));
+    };
+    let taken = Cache::new(path.parent().unwrap(), u64::MAX).get(kind, key);
+    (taken.as_deref() == Some(rest)).then_some(()).ok_or(format!("{} bytes follow {header}", rest.len()))
+}
+
 /// A line of JSON that says how many bytes follow, and their SHA-256.
 fn with_header(bytes: &[u8]) -> Result<(), String> {
-    let at = bytes.iter().position(|b| *b == b'\n').ok_or("it has no header")?;
-    let header: Value = serde_json::from_slice(&bytes[..at]).map_err(|e| e.to_string())?;
-    let rest = &bytes[at + 1..];
+    let (header, rest) = header(bytes)?;
     let sum: String = Sha256::digest(rest).iter().map(|b| format!("{b:02x}")).collect();
     let same = header["bytes"] == rest.len() && header["sha256"] == sum;
     same.then_some(()).ok_or(format!("{} bytes follow {header}", rest.len()))

@@ -138,16 +138,6 @@ impl Session {
                 sae.config.hook
             ));
         }
-        if spec.bos && models.tokenizer.bos.is_some() {
-            let without = std::iter::once(&sae).chain(&trained).filter(|sae| !sae.config.prepend_bos);
-            let names: Vec<&str> = without.map(|sae| sae.config.name.as_str()).collect();
-            if !names.is_empty() {
-                warnings.push(format!(
-                    "{}: trained on rows without BOS, which texts begin with here; SAEBench follows the SAE. --no-bos leaves it out",
-                    names.join(" and ")
-                ));
-            }
-        }
         for sae in std::iter::once(&sae).chain(&trained) {
             warnings.extend(sae.config.warnings.iter().cloned());
         }

@@ -40,7 +40,8 @@ impl Metric for CoreJob {
         let tokenizer = &session.models.tokenizer;
         let special: HashSet<u32> = [tokenizer.bos, tokenizer.eos, tokenizer.pad].into_iter().flatten().collect();
         let names = Names::of(session);
-        let (identities, warnings) = (names.identities(&readers), fewer(options.rows, &spec).into_iter().collect());
+        let (identities, warnings) =
+            (names.identities(&readers), fewer(options.rows, &spec).into_iter().chain(with_bos(session)).collect());
         let run = CoreRun::new(spec, readers, rows, special)?;
         Ok(Self { warnings, ..Self::new(run, identities, names.settings()) })
     }
@@ -56,6 +57,17 @@ pub fn fewer(asked: Option<usize>, spec: &CoreSpec) -> Option<String> {
         spec.context_size,
         spec.batch_size_prompts
     ))
+}
+
+/// Says that rows begin with BOS where an SAE was trained without: SAEBench makes rows as the SAE's config says.
+fn with_bos(session: &Session) -> Option<String> {
+    session.models.tokenizer.bos.filter(|_| session.spec.bos)?;
+    let saes = [Some(&session.sae), session.trained.as_ref()].into_iter().flatten();
+    let names: Vec<_> = saes.filter(|sae| !sae.config.prepend_bos).map(|sae| safe(&sae.config.name)).collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(" and ");
+        format!("rows begin with BOS; {names}: trained without, and SAEBench leaves it out there (--no-bos)")
+    })
 }
 
 /// The text to measure on, as whole batches of rows.
