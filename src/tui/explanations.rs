@@ -7,13 +7,18 @@ use std::{
     path::Path,
 };
 
+use flate2::bufread::MultiGzDecoder;
 use prunelens_core::error::{Error, Result};
 use serde::Deserialize;
 
 use crate::{safe, tui::state::Explained};
 
+/// What gzip begins with.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 /// A line may carry an embedding of its text beside it.
 const LONGEST_LINE: u64 = 4 << 20;
+/// Bytes of a packed file that are read.
+const UNPACKED: u64 = 4 << 30;
 /// Lines read; no dictionary is larger.
 const LINES: usize = 2_000_000;
 /// Cells of a text that are kept.
@@ -31,10 +36,13 @@ struct Line {
 
 /// Explanations of latents of a dictionary of `d_sae` that reads in `layer`.
 pub fn read(path: &Path, layer: usize, d_sae: usize) -> Result<Explained> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let mut reader = BufReader::new(file);
+    let mut file = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
+    // As they are downloaded.
+    let packed = file.fill_buf().map_err(|e| Error::io(path, e))?.starts_with(GZIP);
+    let mut reader: Box<dyn BufRead> =
+        if packed { Box::new(BufReader::new(MultiGzDecoder::new(file).take(UNPACKED))) } else { Box::new(file) };
     let mut texts = BTreeMap::new();
-    let (mut from, mut elsewhere) = (None, None);
+    let (mut from, mut elsewhere) = (None::<(String, String)>, None);
     let mut line = Vec::new();
     for n in 1..=LINES {
         line.clear();
@@ -58,19 +66,33 @@ pub fn read(path: &Path, layer: usize, d_sae: usize) -> Result<Explained> {
             elsewhere.get_or_insert(name);
             continue;
         }
+        let source = line.model.map(|model| format!("{model}/")).unwrap_or_default() + &name;
+        // Sources of one layer are dictionaries of their own: residual stream, MLP, attention, widths.
+        let is_bare = line.layer.is_u64();
+        match &from {
+            Some((first, _)) if *first != name && !is_bare => {
+                return Err(wrong(&format!(
+                    "explains latents of {}, those before it are of {}: give the lines of one source",
+                    safe::line(&name),
+                    safe::line(first)
+                )));
+            }
+            None if !is_bare => from = Some((name, source)),
+            _ => {}
+        }
         let Some(text) = line.description.filter(|text| !text.trim().is_empty()) else { continue };
         if let Some(latent) = u32::try_from(index).ok().filter(|latent| (*latent as usize) < d_sae) {
             let text = safe::cut(safe::line(text.trim()).as_str(), KEPT, false);
             // The first is the one that Neuronpedia shows.
             texts.entry(latent).or_insert(text);
         }
-        let model = line.model.map(|model| format!("{model}/")).unwrap_or_default();
-        from.get_or_insert_with(|| {
-            format!("Neuronpedia {}", safe::cut(&safe::line(&format!("{model}{name}")), 40, false))
-        });
     }
     match (from, elsewhere) {
-        (Some(from), _) if !texts.is_empty() => Ok(Explained { from, texts }),
+        (from, _) if !texts.is_empty() => {
+            let source = from.map_or_else(|| layer.to_string(), |(_, source)| source);
+            let from = format!("Neuronpedia {}", safe::cut(&safe::line(&source), 40, false));
+            Ok(Explained { from, texts })
+        }
         (None, Some(other)) => Err(Error::file(
             path,
             format!("explains layer {}; the SAE reads layer {layer}: take the file of that layer", safe::line(&other)),
@@ -96,7 +118,7 @@ fn layer_of(value: &serde_json::Value) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn explained(text: &str) -> std::result::Result<Explained, String> {
+    fn explained(text: impl AsRef<[u8]>) -> std::result::Result<Explained, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("batch-0.jsonl");
         std::fs::write(&path, text).unwrap();
@@ -122,6 +144,21 @@ mod tests {
         assert_eq!(found.from, "Neuronpedia gpt2-small/6-res-jb");
         let texts: Vec<_> = found.texts.iter().map(|(latent, text)| (*latent, text.as_str())).collect();
         assert_eq!(texts, [(7, "references to \\x1b[31mnavies"), (8, "ships")]);
+    }
+
+    #[test]
+    fn one_source_is_read_as_it_is_downloaded() {
+        let line = |source: &str, index: usize| {
+            format!(
+                "{{\"modelId\":\"gpt2-small\",\"layer\":\"{source}\",\"index\":\"{index}\",\"description\":\"x\"}}\n"
+            )
+        };
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, (line("6-res-jb", 1) + &line("6-res-jb", 2)).as_bytes()).unwrap();
+        let found = explained(packed.finish().unwrap()).unwrap();
+        assert_eq!((found.texts.len(), found.from.as_str()), (2, "Neuronpedia gpt2-small/6-res-jb"));
+        let why = explained(line("6-res-jb", 1) + &line("6-mlp-oai", 1)).unwrap_err();
+        assert!(why.contains("6-mlp-oai") && why.contains("6-res-jb") && why.contains("line 2"), "{why}");
     }
 
     #[test]

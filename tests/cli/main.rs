@@ -7,6 +7,7 @@ mod support;
 
 mod book;
 mod commands;
+mod conventions;
 mod hostile;
 #[cfg(unix)]
 mod hub;
