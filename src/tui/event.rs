@@ -49,6 +49,8 @@ impl Signals {
             SignalKind::from_raw(libc::SIGCONT),
         ];
         let [terminate, hangup, interrupt, go_on] = heard.map(signal);
+        // Without it a terminal that takes nothing has to be killed.
+        let _ = end_in_any_case();
         Ok(Self([terminate?, hangup?, interrupt?, go_on?]))
     }
 
@@ -64,6 +66,24 @@ impl Signals {
         };
         Asked::End(kind.as_raw_value())
     }
+}
+
+/// How long whoever asks for the end is kept waiting.
+#[cfg(unix)]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// The end that was asked for comes, even while a terminal that takes no output holds up the loop.
+#[cfg(unix)]
+fn end_in_any_case() -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGHUP])?;
+    let wait = move || {
+        if let Some(signal) = signals.forever().next() {
+            std::thread::sleep(PATIENCE);
+            std::process::exit(128 + signal);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
 }
 
 #[cfg(not(unix))]
