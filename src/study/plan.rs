@@ -136,7 +136,7 @@ impl Study {
         Self::read(folder, &Self::text(folder)?, environment)
     }
 
-    /// One of a folder that it was begun in, or of a file, with its cells in `out`, or else in [`FOLDER`] here.
+    /// One of a folder that it was begun in, or of a file, with its cells in `out`, or else in `study` here.
     pub fn at(study: &Path, out: Option<&Path>, environment: Environment) -> Result<Self> {
         let whole = |path: &Path| std::path::absolute(path).map_err(|e| Error::io(path, e));
         match (study.is_dir(), out) {
