@@ -68,9 +68,9 @@ impl Signals {
     }
 }
 
-/// How long whoever asks for the end is kept waiting.
+/// How long whoever asks for the end is kept waiting: longer than jobs may take to be saved.
 #[cfg(unix)]
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The end that was asked for comes, even while a terminal that takes no output holds up the loop.
 #[cfg(unix)]

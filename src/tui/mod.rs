@@ -6,6 +6,7 @@
 mod event;
 mod explanations;
 pub mod keys;
+mod named;
 pub mod options;
 mod pace;
 mod recorder;

@@ -20,7 +20,7 @@ use crate::{
     settings::{environment, open},
     tui::{
         event::{self, Asked, Signals},
-        explanations,
+        explanations, named,
         options::{self, Options, first_state},
         pace::Pace,
         recorder::Recorder,
@@ -386,13 +386,13 @@ impl Explorer {
 
     fn save_view(&self, name: &str) -> Result<Vec<PathBuf>> {
         let view = SavedView::of(&self.state).ok_or_else(|| Error::invalid("there is no view to save yet"))?;
-        let path = self.named(name, "toml")?;
+        let path = named::free(&self.state.spec.results, name, "toml")?;
         write_with_folders(&path, views::text(&self.state.spec, &view)?.as_bytes())?;
         Ok(vec![path])
     }
 
     fn record(&mut self, name: &str) -> Message {
-        let begun = self.named(name, "cast").and_then(|path| {
+        let begun = named::free(&self.state.spec.results, name, "cast").and_then(|path| {
             let recorder = Recorder::begin(&path, self.terminal.size())?;
             Ok((recorder, path.display().to_string()))
         });
@@ -403,15 +403,6 @@ impl Explorer {
             }
             Err(error) => Message::Exported(Err(error.to_string())),
         }
-    }
-
-    /// A file for what a person named. What is there already stays.
-    fn named(&self, name: &str, extension: &str) -> Result<PathBuf> {
-        let path = place_of(&self.state.spec.results, name, extension)?;
-        if path.exists() {
-            return Err(Error::file(&path, "is there already; take another name"));
-        }
-        Ok(path)
     }
 
     /// Keep something in the state folder, if there is one.
@@ -442,21 +433,6 @@ impl Explorer {
         }
         Ok(written)
     }
-}
-
-/// Where a name leads, in full: into the results folder, or, as the path that it is, from where the program was started or from `~`.
-fn place_of(results: &Path, name: &str, extension: &str) -> Result<PathBuf> {
-    let home = name.strip_prefix("~/").and_then(|rest| Some(std::env::home_dir()?.join(rest)));
-    let path = match home {
-        Some(path) => path,
-        None if name.contains(std::path::is_separator) => PathBuf::from(name),
-        None => results.join(name),
-    };
-    let path = match path.extension() {
-        Some(found) if found == extension => path,
-        _ => PathBuf::from(format!("{}.{extension}", path.display())),
-    };
-    std::path::absolute(&path).map_err(|e| Error::io(path, e))
 }
 
 /// Offer to go on where the last session of these models was left; a word where it was one of others.
@@ -490,22 +466,5 @@ async fn waiting_event(events: &mut EventStream) -> Option<Event> {
 async fn sleep_until(wake: Option<Instant>) {
     if let Some(wake) = wake {
         tokio::time::sleep_until(wake.into()).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_goes_to_the_results_and_a_path_where_it_says() {
-        let here = std::env::current_dir().unwrap();
-        let place = |name: &str| place_of(Path::new("results"), name, "toml").unwrap();
-        assert_eq!(place("navy"), here.join("results/navy.toml"));
-        assert_eq!(place("navy.toml"), here.join("results/navy.toml"));
-        assert_eq!(place("v1.2"), here.join("results/v1.2.toml"));
-        assert_eq!(place("views/navy"), here.join("views/navy.toml"));
-        assert_eq!(place("/tmp/navy"), Path::new("/tmp/navy.toml"));
-        assert_eq!(place("~/navy"), std::env::home_dir().unwrap().join("navy.toml"));
     }
 }
