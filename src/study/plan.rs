@@ -227,8 +227,20 @@ impl Group {
             let mut said = fingerprint::of_spec(spec, seen);
             let mut cells = Vec::new();
             if let Some(train) = train {
-                cells.push(Cell::new("train".into(), train.clone(), &said, &folder.join("cells").join(&name)));
-                said["trained_sae"] = json!(train);
+                // It learns from the session's text unless it names one.
+                let named = match train.params.0.get("corpus") {
+                    Some(ParamValue::Text(path)) => Some(PathBuf::from(path)),
+                    _ => None,
+                };
+                let mut on = said.clone();
+                if let (None, Some(path)) = (&named, &spec.corpus) {
+                    on["corpus"] = fingerprint::of_path(path);
+                }
+                cells.push(Cell::new("train".into(), train.clone(), &on, &folder.join("cells").join(&name)));
+                said["trained_sae"] = match named.as_ref().or(spec.corpus.as_ref()) {
+                    Some(path) => json!({ "job": train, "corpus": fingerprint::of_path(path) }),
+                    None => json!(train),
+                };
             }
             for (cell, job) in jobs {
                 cells.push(Cell::new(cell, job, &said, &folder.join("cells").join(&name)));
@@ -382,6 +394,22 @@ mod tests {
     fn study(folder: &Path, text: &str) -> Result<Study> {
         let origin = Origin { file: "study.toml".into(), folder: folder.to_path_buf(), text: text.into() };
         Study::new(StudyFile::parse(origin)?, folder, &|_| None)
+    }
+
+    #[test]
+    fn a_training_is_of_the_text_that_its_session_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = |text: &str| {
+            std::fs::write(folder.path().join("corpus.txt"), text).unwrap();
+            let file = "[session]\ncorpus = \"corpus.txt\"\n[grid]\ncompress = [\"magnitude:0.5\", \"rtn:int8\"]\n\
+                        [metrics.core]\n[train]\n";
+            let study = study(folder.path(), file).unwrap();
+            let group = study.groups.iter().find(|group| group.cells.iter().any(Cell::is_training)).unwrap();
+            group.cells.iter().map(|cell| cell.folder.clone()).collect::<Vec<_>>()
+        };
+        let (one, again, other) = (places("navy"), places("navy"), places("army"));
+        assert_eq!(one, again);
+        assert!(one.len() > 1 && one.iter().zip(&other).all(|(one, other)| one != other), "{one:?} {other:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Training of SAEs: any number of them on one reading of a text, each with its checkpoint and its curve in a folder of its own,
 //! and measured on held-out text when all are done.
 
+mod lock;
 mod measure;
 mod plan;
 mod run;
@@ -35,7 +36,7 @@ pub struct RunSpec<'a> {
     pub out: PathBuf,
     /// Say what it takes, and train nothing.
     pub plan: bool,
-    /// Begin anew where there are checkpoints; what is finished stays.
+    /// Begin anew where there are checkpoints; refused where an SAE is finished.
     pub restart: bool,
     /// The same for all members.
     pub budget: Budget,

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::{
     Finished, FinishedSae, Member, Outcome, RunSpec,
+    lock::Lock,
     measure::measure,
     plan::{Memory, Plan},
     teach::teach,
@@ -45,9 +46,11 @@ impl Ready<'_> {
 /// Train what is asked for, or say what it takes. `tick` may stop it (Ctrl-C); then checkpoints are left.
 pub fn run(run: &RunSpec, session: &SessionSpec, tick: Tick) -> Result<Outcome> {
     let members = &run.members;
+    let mut locks = Vec::new();
     if !run.plan {
         for member in members {
             create_folder(&member.folder)?;
+            locks.push(Lock::of(&member.folder)?);
             let folder = member.folder.display();
             match member.is_finished() {
                 true if run.restart => {

@@ -42,7 +42,7 @@ pub fn read(path: &Path, layer: usize, d_sae: usize) -> Result<Explained> {
     let mut reader: Box<dyn BufRead> =
         if packed { Box::new(BufReader::new(MultiGzDecoder::new(file).take(UNPACKED))) } else { Box::new(file) };
     let mut texts = BTreeMap::new();
-    let (mut from, mut elsewhere) = (None::<(String, String)>, None);
+    let (mut from, mut bare, mut elsewhere) = (None::<(String, String)>, None, None);
     let mut line = Vec::new();
     for n in 1..=LINES {
         line.clear();
@@ -78,6 +78,7 @@ pub fn read(path: &Path, layer: usize, d_sae: usize) -> Result<Explained> {
                 )));
             }
             None if !is_bare => from = Some((name, source)),
+            _ if is_bare => drop(bare.get_or_insert(source)),
             _ => {}
         }
         let Some(text) = line.description.filter(|text| !text.trim().is_empty()) else { continue };
@@ -89,7 +90,7 @@ pub fn read(path: &Path, layer: usize, d_sae: usize) -> Result<Explained> {
     }
     match (from, elsewhere) {
         (from, _) if !texts.is_empty() => {
-            let source = from.map_or_else(|| layer.to_string(), |(_, source)| source);
+            let source = from.map(|(_, source)| source).or(bare).unwrap_or_else(|| layer.to_string());
             let from = format!("Neuronpedia {}", safe::cut(&safe::line(&source), 40, false));
             Ok(Explained { from, texts })
         }

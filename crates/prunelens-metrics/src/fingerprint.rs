@@ -116,7 +116,7 @@ pub fn key(spec: &JobSpec, session: &Value, files: &Value) -> String {
 }
 
 /// A file or folder: where it is and what it holds. What cannot be read is told by whoever needs it.
-fn of_path(path: &Path) -> Value {
+pub fn of_path(path: &Path) -> Value {
     let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let mut found = json!({ "path": place.display().to_string() });
     if place.is_dir() {

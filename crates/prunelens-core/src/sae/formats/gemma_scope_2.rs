@@ -38,8 +38,10 @@ fn load(dir: &Path, given: &Given) -> Result<Sae> {
             .refuse("hf_hook_point_out", "a transcoder reads one hook and writes another: it is not an autoencoder"));
     }
     let place = Place::of(dir);
-    let other = place.find_map(|name| ["transcoder", "crosscoder", "clt"].into_iter().find(|kind| of_kind(name, kind)));
-    if let Some(kind) = other {
+    // The innermost that says something: folders further out may be called anything.
+    let kinds = ["resid_post", "attn_out", "mlp_out", "transcoder", "crosscoder", "clt"];
+    let kind = place.find_map(|name| kinds.into_iter().find(|kind| of_kind(name, kind)));
+    if let Some(kind) = kind.filter(|kind| kinds[3..].contains(kind)) {
         return Err(Error::file(dir, format!("a {kind} reads one hook and writes others: it is not an autoencoder")));
     }
     let stated = HookPoint::from_module(from);
@@ -56,7 +58,7 @@ fn load(dir: &Path, given: &Given) -> Result<Sae> {
     Ok(Sae { config, w_enc, b_enc, w_dec, b_dec, activation, decode_scale: None })
 }
 
-/// `transcoder`, `transcoder_all`.
+/// `mlp_out`, `mlp_out_all`.
 fn of_kind(name: &str, kind: &str) -> bool {
     name.strip_suffix("_all").unwrap_or(name) == kind
 }
