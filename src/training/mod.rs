@@ -1,7 +1,6 @@
 //! Training of SAEs: any number of them on one reading of a text, each with its checkpoint and its curve in a folder of its own,
 //! and measured on held-out text when all are done.
 
-mod lock;
 mod measure;
 mod plan;
 mod run;

@@ -1,10 +1,11 @@
 //! Load the model, compress it, train, save, measure.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
 use prunelens_core::{
     error::{Error, Result},
     files::create_folder,
+    lock::Lock,
     model::{HookPoint, Model},
     progress::{Progress, Tick},
     session::{Models, SessionSpec},
@@ -22,7 +23,6 @@ use serde_json::{Value, json};
 
 use super::{
     Finished, FinishedSae, Member, Outcome, RunSpec,
-    lock::Lock,
     measure::measure,
     plan::{Memory, Plan},
     teach::teach,
@@ -50,7 +50,7 @@ pub fn run(run: &RunSpec, session: &SessionSpec, tick: Tick) -> Result<Outcome> 
     if !run.plan {
         for member in members {
             create_folder(&member.folder)?;
-            locks.push(Lock::of(&member.folder)?);
+            locks.push(lock(&member.folder)?);
             let folder = member.folder.display();
             match member.is_finished() {
                 true if run.restart => {
@@ -146,6 +146,13 @@ pub fn run(run: &RunSpec, session: &SessionSpec, tick: Tick) -> Result<Outcome> 
         saes.push(FinishedSae { name: name.clone(), folder: folder.clone(), report });
     }
     Ok(Outcome::Trained(Finished { saes, asked: all.len(), failed }))
+}
+
+/// A folder is one process's at a time: another would go on from the same checkpoint.
+fn lock(folder: &Path) -> Result<Option<Lock>> {
+    let held =
+        || Error::file(folder, "another process trains an SAE here: wait until it is done, or choose another --out");
+    Lock::take(&folder.join("training.lock"), held)
 }
 
 /// The settings of each SAE, checked against the model.

@@ -16,8 +16,10 @@ mod killed;
 #[cfg(unix)]
 mod packaging;
 mod prune;
+mod prune_sae;
 mod readme;
 mod studies;
 mod study;
 mod study_report;
 mod train;
+mod train_pieces;

@@ -44,6 +44,7 @@ pub mod generate;
 pub mod hub;
 pub mod index;
 mod linalg;
+pub mod lock;
 pub mod memory;
 pub mod model;
 pub mod optim;

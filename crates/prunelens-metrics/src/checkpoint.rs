@@ -1,7 +1,7 @@
 //! States of unfinished jobs on disk: one file a job, replaced whole, and a lock so that one process works on it.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -11,6 +11,7 @@ use prunelens_core::{
     digest::sha256,
     error::{Error, Result},
     files::write_atomic,
+    lock::Lock,
     session::Session,
     text::shorten,
 };
@@ -107,7 +108,7 @@ impl Checkpoints {
             let header = match read_header(&mut BufReader::new(File::open(path).ok()?)) {
                 Ok(header) => header,
                 // While it is locked it is being written, or about to be.
-                Err(why) if !is_locked(&path.with_extension("lock")) => {
+                Err(why) if !Lock::is_held(&path.with_extension("lock")) => {
                     let what =
                         format!("a job's saved state cannot be read ({why}); start the job anew, or remove the file");
                     spoilt.push(Error::file(path, what));
@@ -118,7 +119,7 @@ impl Checkpoints {
             let family = header.spec.family(families).ok()?;
             let canonical = Defaults::of(family, session).canonical(&header.spec);
             let same = header.session == known && header.files == fingerprint::of_files(family, &canonical);
-            (same && !is_locked(&path.with_extension("lock"))).then_some(header)
+            (same && !Lock::is_held(&path.with_extension("lock"))).then_some(header)
         };
         let mut all: Vec<Header> = paths.take(MOST).filter_map(|path| fits(&path)).collect();
         all.sort_by_key(|header| std::cmp::Reverse(header.saved));
@@ -160,7 +161,7 @@ impl SessionCheckpoints<'_> {
         let canonical = defaults.canonical(spec);
         let path = folder.join(fingerprint::key(&canonical, &self.session, &files)).with_extension(EXTENSION);
         let lock = if *locked { lock(&path.with_extension("lock"), spec)? } else { None };
-        Ok(Claim { path, lock, spec: spec.clone(), defaults, session: self.session.clone(), files })
+        Ok(Claim { path, _lock: lock, spec: spec.clone(), defaults, session: self.session.clone(), files })
     }
 }
 
@@ -168,7 +169,7 @@ impl SessionCheckpoints<'_> {
 #[derive(Debug)]
 pub struct Claim {
     path: PathBuf,
-    lock: Option<File>,
+    _lock: Option<Lock>,
     spec: JobSpec,
     defaults: Defaults,
     session: Value,
@@ -234,15 +235,6 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
-    fn drop(&mut self) {
-        // Removed while it is still locked: whoever waits for the name makes a new one.
-        if self.lock.is_some() {
-            let _ = fs::remove_file(self.path.with_extension("lock"));
-        }
-    }
-}
-
 /// Milliseconds since 1970; a clock before that counts as then.
 pub fn millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX))
@@ -254,46 +246,14 @@ fn read_header(reader: &mut impl BufRead) -> Result<Header, String> {
     serde_json::from_slice(&line).map_err(|e| shorten(&e.to_string(), 200))
 }
 
-/// The lock of a checkpoint; `None` on file systems without locks, where there is nothing to be done about it.
-fn lock(path: &Path, spec: &JobSpec) -> Result<Option<File>> {
-    loop {
-        let file =
-            File::options().create(true).truncate(false).write(true).open(path).map_err(|e| Error::io(path, e))?;
-        match file.try_lock() {
-            Ok(()) if is_at(&file, path) => return Ok(Some(file)),
-            // Its last owner removed it in between.
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::invalid(format!(
-                    "another prunelens works on this very job ({}, same parameters, same session): wait until it is done, or change a parameter",
-                    spec.family
-                )));
-            }
-            Err(TryLockError::Error(error)) => {
-                tracing::warn!("{}: cannot be locked: {error}", path.display());
-                return Ok(None);
-            }
-        }
-    }
-}
-
-fn is_locked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
-}
-
-/// Whether an open file is still the one at a path.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
+/// The lock of a checkpoint.
+fn lock(path: &Path, spec: &JobSpec) -> Result<Option<Lock>> {
+    Lock::take(path, || {
+        Error::invalid(format!(
+            "another prunelens works on this very job ({}, same parameters, same session): wait until it is done, or change a parameter",
+            spec.family
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -305,7 +265,7 @@ mod tests {
         let spec = JobSpec::new("core").with("rows", ParamValue::Number(8.0));
         let path = folder.join("core-1.job");
         Ok(Claim {
-            lock: lock(&path.with_extension("lock"), &spec)?,
+            _lock: lock(&path.with_extension("lock"), &spec)?,
             path,
             spec,
             defaults: Defaults::default(),
@@ -339,11 +299,11 @@ mod tests {
         let first = claim(folder.path()).unwrap();
         let message = claim(folder.path()).unwrap_err().to_string();
         assert!(message.contains("another prunelens") && message.contains("core"), "{message}");
-        assert!(is_locked(&first.path.with_extension("lock")));
+        assert!(Lock::is_held(&first.path.with_extension("lock")));
         drop(first);
         // A lock file that a killed process left does not bind.
         fs::write(folder.path().join("core-1.lock"), b"").unwrap();
-        assert!(!is_locked(&folder.path().join("core-1.lock")));
+        assert!(!Lock::is_held(&folder.path().join("core-1.lock")));
         claim(folder.path()).unwrap();
     }
 
